@@ -1,0 +1,243 @@
+#ifndef TM_AGENT_ENGINE_ENGINE_H
+#define TM_AGENT_ENGINE_ENGINE_H
+/*
+ * What Tidemark needs from a database. The core knows key ranges, positions, lineages and times;
+ * everything else is behind this interface. Keys are byte strings in the engine's own order; the
+ * empty string is the lowest start and, as an end, means "to the top of the key space".
+ *
+ * An engine has two sides that live in different processes and share nothing but bytes:
+ *
+ *   session side (agent, one thread per session, calls block that thread only)
+ *       check · describe · session_open → snapshot_begin → hold_advance* → snapshot_end → session_close
+ *   data side (runner; reader calls from worker threads, log calls from the log thread)
+ *       reader_open(begin) → plan → read_range* → read_final(end) → reader_close
+ *       log_open → log_next* → log_close
+ *       restore_open → restore_file* → restore_log* → restore_finish → restore_close
+ *
+ * `begin` and `end` are opaque blobs (at most ENGINE_BLOB_MAX) made by snapshot_begin and snapshot_end,
+ * carried by the core, and read back by the same engine's data side.
+ *
+ * Errors name the setting, file, block or GRANT; retryable is decided here. No engine logs, keeps
+ * globals, or forks. Outputs are untouched on failure.
+ */
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/err.h"
+
+#define ENGINE_NAME_MAX     16
+#define ENGINE_KEY_MAX      1100 /* class byte, path up to 1024, block */
+#define ENGINE_BLOB_MAX     (256 * 1024)
+#define ENGINE_POSITION_MAX 64
+#define ENGINE_LABEL_MAX    64
+#define ENGINE_PATH_MAX     1024
+#define ENGINE_IDENTITY_MAX 64
+
+enum engine_cap {
+    ENGINE_CAP_HOLD = 1u << 0,               /* can keep the source from recycling log */
+    ENGINE_CAP_LOG = 1u << 1,                /* a snapshot needs log to be consistent */
+    ENGINE_CAP_RANGE_OWN_POSITION = 1u << 2, /* each range is consistent at its own position */
+};
+
+enum engine_role { ENGINE_ROLE_UNKNOWN, ENGINE_ROLE_PRIMARY, ENGINE_ROLE_STANDBY, ENGINE_ROLE_MEMBER };
+
+/* A place in a tenant's log. bytes compare with memcmp inside one lineage; text is what people read. */
+struct engine_position {
+    uint8_t len; /* of bytes; 0 = none */
+    uint8_t bytes[ENGINE_POSITION_MAX];
+    char text[ENGINE_POSITION_MAX];
+};
+
+/* One instance as configured in agent.yaml. Strings are borrowed for the whole life of the user. */
+struct engine_instance {
+    const char *tenant;
+    const char *data_dir;
+    const char *conninfo;
+};
+
+struct engine_description {
+    enum engine_role role;
+    char identity[ENGINE_IDENTITY_MAX]; /* incarnation: PostgreSQL's system identifier */
+    char version[32];                   /* "15.18" */
+    char lineage_label[ENGINE_LABEL_MAX]; /* the engine's own branch name: timeline "1" */
+    struct engine_position position;
+    int64_t now_us;                     /* the source's clock */
+    uint64_t data_bytes_estimate;
+};
+
+/* ---- backup: what a reader sends, into a sink that owns the buffer ------------------------------ */
+
+enum file_kind { FILE_REGULAR = 1, FILE_DIRECTORY = 2, FILE_LINK = 3 /* tablespace */ };
+
+/* One file or directory, or the part of a file that this range covers. */
+struct file_entry {
+    enum file_kind kind;
+    char path[ENGINE_PATH_MAX]; /* relative to the data directory; "/…" for files outside it */
+    char link[ENGINE_PATH_MAX]; /* FILE_LINK: the source's absolute target */
+    uint32_t mode;              /* permission bits */
+    int64_t modified_us;
+    uint64_t offset_bytes;      /* where this part starts in the file */
+    bool last_part;             /* no later range carries more of this file */
+};
+
+/*
+ * Calling order per file:  file_begin → (room → advance)* → file_end.
+ * `room` hands out a buffer of the next stage: the reader fills it (reads the source into it) and
+ * says how much with `advance`. For block files every advance but the last is a multiple of the
+ * block size. Directories and links: file_begin → file_end(0).
+ */
+struct range_sink;
+struct range_sink_ops {
+    int (*file_begin)(struct range_sink *, const struct file_entry *, struct tm_err *);
+    int (*room)(struct range_sink *, size_t want_bytes, uint8_t **ret, size_t *ret_bytes,
+                struct tm_err *);
+    int (*advance)(struct range_sink *, size_t bytes, struct tm_err *);
+    /* crc32c of this part as read from the source; may be combined across parts */
+    int (*file_end)(struct range_sink *, uint32_t crc32c, struct tm_err *);
+    /* something the operator must hear of (a corrupt page); the backup goes on */
+    int (*problem)(struct range_sink *, const char *path, uint64_t block, const char *what,
+                   struct tm_err *);
+};
+struct range_sink {
+    const struct range_sink_ops *ops;
+};
+
+struct engine_key_range {
+    struct slice start;
+    struct slice end; /* empty = top */
+};
+
+/* Ranges arrive in key order, adjacent, from the empty key up to where read_final takes over. */
+typedef int (*engine_plan_fn)(void *arg, struct engine_key_range range, uint64_t bytes,
+                              struct tm_err *err);
+
+struct engine_plan_options {
+    uint64_t range_bytes; /* 0 = 128 MiB */
+    uint32_t range_files; /* 0 = 16384: small files together, but bounded */
+};
+
+struct engine_range_stats {
+    uint64_t files;
+    uint64_t bytes;
+    uint64_t pages_checked;
+    uint64_t pages_unverified; /* changed while read: counted, never called verified */
+    uint64_t pages_corrupt;
+};
+
+/* ---- log ---------------------------------------------------------------------------------------- */
+
+enum engine_log_kind {
+    ENGINE_LOG_DATA,    /* bytes of log at `position`, contiguous with what came before */
+    ENGINE_LOG_IDLE,    /* nothing new; flushed position and source time only */
+    ENGINE_LOG_END,     /* the lineage ends here */
+};
+
+struct engine_log_event {
+    enum engine_log_kind kind;
+    uint64_t from;     /* DATA: byte position of data[0] in the stream */
+    struct slice data; /* valid until the next call */
+    uint64_t flushed;  /* end of what the source has made durable */
+    int64_t source_us;
+};
+
+/* ---- restore ------------------------------------------------------------------------------------ */
+
+struct engine_restore_spec {
+    const char *data_dir;
+    const char *const *tablespace_map; /* pairs "old", "new", NULL-terminated */
+    const char *const *restore_roots;  /* NULL-terminated; a restore writes only below these */
+    const char *const *server_options; /* pairs "name", "value", NULL-terminated */
+    struct slice begin;                /* blobs stored with the backup */
+    struct slice end;
+    bool delta;                        /* keep what is identical */
+    const char *target;                /* "immediate" for a snapshot */
+    const char *wal_get;               /* command line for restore_command, or NULL: log is all local */
+    uint16_t port;                     /* 0 = leave */
+};
+
+struct engine_session;
+struct engine_reader;
+struct engine_log;
+struct engine_restore;
+
+struct engine_ops {
+    const char *name;
+    uint32_t caps;
+
+    /* -- session side -- */
+
+    /* Connects, looks, disconnects. */
+    int (*describe)(const struct engine_instance *, struct engine_description *ret, struct tm_err *);
+    /* All that can be known to stop a backup: rights, settings, versions, data_dir of another server. */
+    int (*check)(const struct engine_instance *, struct tm_err *);
+    int (*session_open)(const struct engine_instance *, const char *label,
+                        struct engine_session **ret, struct tm_err *);
+    /* Takes the hold, starts the backup. *ret_begin is handed over; replay_from is where stored log
+     * must start. `fast` asks for an immediate checkpoint. */
+    int (*snapshot_begin)(struct engine_session *, bool fast, struct buf *ret_begin,
+                          struct engine_position *ret_replay_from, struct tm_err *);
+    /* Everything before `durable` (a stream byte position) is stored: the source may recycle it. */
+    int (*hold_advance)(struct engine_session *, uint64_t durable, struct tm_err *);
+    /* A cheap liveness check, called every few seconds between begin and end. */
+    int (*session_ping)(struct engine_session *, struct tm_err *);
+    int (*snapshot_end)(struct engine_session *, struct buf *ret_end,
+                        struct engine_position *ret_consistent_at, int64_t *ret_commit_us,
+                        struct tm_err *);
+    void (*session_close)(struct engine_session *); /* gives up what is not ended */
+    /* From another thread: makes a blocking session call return TM_E_CANCELED soon. */
+    void (*session_cancel)(struct engine_session *);
+
+    /* -- data side: backup -- */
+
+    int (*reader_open)(const struct engine_instance *, struct slice begin,
+                       struct engine_reader **ret, struct tm_err *);
+    int (*plan)(struct engine_reader *, const struct engine_plan_options *, engine_plan_fn, void *arg,
+                struct tm_err *);
+    /* Reads all of the range that exists now, also files newer than the plan. Thread safe. */
+    int (*read_range)(struct engine_reader *, struct engine_key_range, struct range_sink *,
+                      struct engine_range_stats *ret, struct tm_err *);
+    /* What may only be read after the end (pg_control, the label): the top of the key space. */
+    int (*final_key)(struct engine_reader *, uint8_t key[ENGINE_KEY_MAX], size_t *ret_len);
+    int (*read_final)(struct engine_reader *, struct slice end, struct range_sink *,
+                      struct engine_range_stats *ret, struct tm_err *);
+    void (*reader_close)(struct engine_reader *);
+
+    /* -- data side: log (engines with ENGINE_CAP_LOG) -- */
+
+    int (*log_position)(const struct engine_position *, uint64_t *ret_byte); /* to a stream byte */
+    int (*log_open)(const struct engine_instance *, struct slice begin, uint64_t from,
+                    struct engine_log **ret, struct tm_err *);
+    /* Waits at most timeout_ms; TM_E_UNAVAILABLE (retryable) when the connection is gone. */
+    int (*log_next)(struct engine_log *, unsigned timeout_ms, struct engine_log_event *ret,
+                    struct tm_err *);
+    void (*log_close)(struct engine_log *);
+
+    /* -- data side: restore -- */
+
+    /* Refuses a non-empty target (unless delta), a live server, a foreign owner, a place outside
+     * restore_roots, and log that creates tablespaces over existing paths. Writes nothing yet. */
+    int (*restore_open)(const struct engine_restore_spec *, struct engine_restore **ret,
+                        struct tm_err *);
+    /* Called before the first file: makes the target unstartable and prepares directories. */
+    int (*restore_prepare)(struct engine_restore *, struct tm_err *);
+    /* A file part; thread safe. `*ret_fd` is open for pwrite at entry->offset_bytes, owned by the
+     * caller, or -1 for directories and links (already made). */
+    int (*restore_file)(struct engine_restore *, const struct file_entry *, int *ret_fd,
+                        struct tm_err *);
+    /* One piece of stored log, in order: the lineage label it belongs to and its byte position. */
+    int (*restore_log)(struct engine_restore *, const char *lineage_label, uint64_t from,
+                       struct slice data, struct tm_err *);
+    /* A whole file as restored, in key order: for the engine's own manifest. */
+    int (*restore_manifest_file)(struct engine_restore *, const char *path, uint64_t size,
+                                 int64_t modified_us, uint32_t crc32c, struct tm_err *);
+    /* Recovery settings, manifest, fsync of everything, and last what makes it startable. */
+    int (*restore_finish)(struct engine_restore *, struct tm_err *);
+    /* Starts the restored server and waits until it accepts connections. */
+    int (*restore_start)(struct engine_restore *, unsigned timeout_ms, struct tm_err *);
+    void (*restore_close)(struct engine_restore *);
+};
+
+/* NULL when there is no engine of that name; "postgres", "null", "mock". */
+const struct engine_ops *engine_find(const char *name);
+
+#endif

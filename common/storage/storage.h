@@ -1,0 +1,165 @@
+#ifndef TM_COMMON_STORAGE_STORAGE_H
+#define TM_COMMON_STORAGE_STORAGE_H
+/*
+ * Object storage: bytes under names. Knows nothing of backups.
+ *
+ * Names are relative to the repository's prefix, '/'-separated, made of [A-Za-z0-9._=+-] segments,
+ * at most STORAGE_NAME_MAX bytes; no segment is empty, "." or "..". An object appears whole, under
+ * its final name, or not at all, and is never changed afterwards.
+ *
+ * Calling order for writing:
+ *
+ *     storage_create → storage_writer_write … → storage_writer_commit | storage_writer_free
+ *
+ * commit makes the object durable and visible; only after it returned 0 may metadata name the
+ * object. A writer freed without commit leaves nothing visible (a leftover part is found by
+ * storage_list_leftovers and swept). Commit never replaces: an existing object of that name gives
+ * TM_E_EXISTS where the driver has STORAGE_CONDITIONAL_CREATE; elsewhere it is a best effort, and
+ * correctness rests on names that carry epochs.
+ *
+ * Every driver speaks with the same error words (the STORAGE_ERROR_… constants). retryable is set
+ * for failures that may pass.
+ *
+ * Threads: a struct storage may be used from any number of threads at once; a writer and an iterator
+ * belong to one thread at a time. All calls block; each has a deadline (storage_options.io_timeout_ms).
+ */
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/err.h"
+
+#define STORAGE_NAME_MAX 512
+#define STORAGE_URL_MAX  1024
+
+#define STORAGE_ERROR_NAME   "storage name '%s' is not valid"
+#define STORAGE_ERROR_CREATE "cannot create '%s'"
+#define STORAGE_ERROR_WRITE  "cannot write '%s'"
+#define STORAGE_ERROR_SYNC   "cannot sync '%s' to disk"
+#define STORAGE_ERROR_COMMIT "cannot commit '%s'"
+#define STORAGE_ERROR_READ   "cannot read '%s'"
+#define STORAGE_ERROR_SHORT  "'%s' is shorter than expected: wanted %zu bytes at %llu"
+#define STORAGE_ERROR_STAT   "cannot stat '%s'"
+#define STORAGE_ERROR_LIST   "cannot list '%s'"
+#define STORAGE_ERROR_REMOVE "cannot remove '%s'"
+
+enum storage_feature {
+    STORAGE_CONDITIONAL_CREATE = 1u << 0, /* commit refuses an existing name, atomically */
+    STORAGE_SHARED_PATH = 1u << 1,        /* a mounted path: free space can be asked */
+};
+
+struct storage_object {
+    char name[STORAGE_NAME_MAX + 1];
+    uint64_t size_bytes;
+    int64_t modified_us; /* by the store's clock, µs since 1970 */
+};
+
+struct storage;
+struct storage_writer;
+struct storage_iter;
+
+/*
+ * A driver embeds these structs first in its own and fills ops. All functions are mandatory except
+ * the ones marked optional. Names reach a driver validated.
+ */
+struct storage_ops {
+    const char *scheme; /* "file", "ram", later "s3", "azblob" */
+    int (*create)(struct storage *, const char *name, struct storage_writer **ret, struct tm_err *);
+    int (*read)(struct storage *, const char *name, uint64_t offset, void *dst, size_t len,
+                struct tm_err *);
+    int (*stat)(struct storage *, const char *name, struct storage_object *ret, struct tm_err *);
+    int (*list)(struct storage *, const char *prefix, const char *start_after,
+                struct storage_iter **ret, struct tm_err *);
+    int (*remove)(struct storage *, const char *const *names, size_t count, struct tm_err *);
+    int (*now)(struct storage *, int64_t *ret_us, struct tm_err *);
+    /* optional: unfinished uploads older than `older_than_us` by the store's clock are removed */
+    int (*sweep_leftovers)(struct storage *, const char *prefix, int64_t older_than_us,
+                           uint64_t *ret_count, struct tm_err *);
+    /* optional: bytes free for new objects; UINT64_MAX when unknown */
+    int (*free_space)(struct storage *, uint64_t *ret_bytes, struct tm_err *);
+    void (*free)(struct storage *);
+};
+
+struct storage {
+    const struct storage_ops *ops;
+    uint32_t features;             /* enum storage_feature, as probed */
+    char display[STORAGE_URL_MAX]; /* for messages: URL without anything secret */
+};
+
+struct storage_writer_ops {
+    int (*write)(struct storage_writer *, const void *data, size_t len, struct tm_err *);
+    int (*commit)(struct storage_writer *, struct tm_err *);
+    void (*free)(struct storage_writer *); /* after commit, or instead of it */
+};
+
+struct storage_writer {
+    const struct storage_writer_ops *ops;
+    bool done; /* commit was called; nothing but free may follow */
+};
+
+struct storage_iter_ops {
+    /* 1 = *ret filled, 0 = end, negative = error. Ascending byte order of names. */
+    int (*next)(struct storage_iter *, struct storage_object *ret, struct tm_err *);
+    void (*free)(struct storage_iter *);
+};
+
+struct storage_iter {
+    const struct storage_iter_ops *ops;
+};
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+struct storage_options {
+    unsigned io_timeout_ms; /* deadline for one call; 0 = 60 s */
+    bool create_root;       /* posix: make the prefix directory when missing (its parent must exist) */
+};
+
+/*
+ * Opens by URL: file:///path or ram://name (one shared in-process store per name, for tests). A
+ * scheme without a driver is TM_E_UNSUPPORTED and names the schemes there are; user:password@ in a
+ * URL is TM_E_INVALID.
+ */
+int storage_open(const char *url, const struct storage_options *options, struct storage **ret,
+                 struct tm_err *err) TM_WUR;
+void storage_free(struct storage *st);
+TM_DEFINE_FREEP(struct storage, storage_free)
+
+/* Whether `name` follows the rule at the top of this file. */
+bool storage_name_valid(const char *name);
+
+/* ---- using ----------------------------------------------------------------------------------- */
+
+int storage_create(struct storage *st, const char *name, struct storage_writer **ret,
+                   struct tm_err *err) TM_WUR;
+int storage_writer_write(struct storage_writer *w, const void *data, size_t len,
+                         struct tm_err *err) TM_WUR;
+int storage_writer_commit(struct storage_writer *w, struct tm_err *err) TM_WUR;
+void storage_writer_free(struct storage_writer *w);
+TM_DEFINE_FREEP(struct storage_writer, storage_writer_free)
+
+/* Exactly len bytes from offset; fewer is TM_E_CORRUPT (STORAGE_ERROR_SHORT). */
+int storage_read(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
+                 struct tm_err *err) TM_WUR;
+/* TM_E_NOT_FOUND only when the store says so; an unreachable store is another error. */
+int storage_stat(struct storage *st, const char *name, struct storage_object *ret,
+                 struct tm_err *err) TM_WUR;
+/* Objects whose name starts with prefix ("" = all) and is > start_after (NULL = from the first). */
+int storage_list(struct storage *st, const char *prefix, const char *start_after,
+                 struct storage_iter **ret, struct tm_err *err) TM_WUR;
+int storage_iter_next(struct storage_iter *it, struct storage_object *ret,
+                      struct tm_err *err) TM_WUR;
+void storage_iter_free(struct storage_iter *it);
+TM_DEFINE_FREEP(struct storage_iter, storage_iter_free)
+/* Removing what is not there is success. */
+int storage_remove(struct storage *st, const char *const *names, size_t count,
+                   struct tm_err *err) TM_WUR;
+int storage_now(struct storage *st, int64_t *ret_us, struct tm_err *err) TM_WUR;
+int storage_sweep_leftovers(struct storage *st, const char *prefix, int64_t older_than_us,
+                            uint64_t *ret_count, struct tm_err *err) TM_WUR;
+int storage_free_space(struct storage *st, uint64_t *ret_bytes, struct tm_err *err) TM_WUR;
+
+/* Convenience for small objects. */
+int storage_put(struct storage *st, const char *name, struct slice data, struct tm_err *err) TM_WUR;
+int storage_get(struct storage *st, const char *name, size_t max_bytes, struct buf *ret,
+                struct tm_err *err) TM_WUR;
+
+#endif

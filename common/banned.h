@@ -10,6 +10,10 @@
 #include <strings.h>
 #include <time.h>
 
+/* clang's <stdio.h> makes these macros when _FORTIFY_SOURCE is set */
+#undef sprintf
+#undef vsprintf
+
 #pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok
 #pragma GCC poison gmtime localtime ctime asctime atoi atol atoll
 

@@ -14,8 +14,8 @@
  *     log_event(&lg, &ctx, LOG_EVENT_JOB_FAILED, LOG_ERR, "backup %s failed: %s", name, err->msg);
  *
  * The context's pointers are borrowed for the call; NULL members and a NULL ctx are left out. On
- * stderr the context appears as "[demo1/main db-a job …] ". Messages never contain secrets. Line breaks and
- * control characters in a message are written as '?', so peer data cannot forge lines.
+ * stderr the context appears as "[demo1/main db-a job …] ". Messages never contain secrets. Line
+ * breaks and control characters in a message are written as '?', so peer data cannot forge lines.
  *
  * Threads: log_* may be called from any thread once log_init is done.
  */
@@ -62,8 +62,8 @@ enum log_target {
 
 struct log {
     enum log_target target;
-    int fd;               /* stderr, unless a test sets another */
-    int max_priority;     /* lines above (less urgent) are left out */
+    int fd;           /* stderr, unless a test sets another */
+    int max_priority; /* lines above (less urgent) are left out */
     char program[64];
 };
 
@@ -79,15 +79,15 @@ void log_init(struct log *lg, const char *program, int max_priority);
 /* `event` may be LOG_EVENT_NONE. */
 void log_write(const struct log *lg, const struct log_ctx *ctx, enum log_event event, int priority,
                const char *fmt, ...) TM_PRINTF(5, 6);
-void log_writev(const struct log *lg, const struct log_ctx *ctx, enum log_event event,
-                int priority, const char *fmt, va_list ap) TM_PRINTF(5, 0);
+void log_writev(const struct log *lg, const struct log_ctx *ctx, enum log_event event, int priority,
+                const char *fmt, va_list ap) TM_PRINTF(5, 0);
 
 #define log_event(lg, ctx, event, priority, ...) log_write(lg, ctx, event, priority, __VA_ARGS__)
-#define log_error(lg, ctx, ...)   log_write(lg, ctx, LOG_EVENT_NONE, LOG_ERR, __VA_ARGS__)
-#define log_warning(lg, ctx, ...) log_write(lg, ctx, LOG_EVENT_NONE, LOG_WARNING, __VA_ARGS__)
-#define log_notice(lg, ctx, ...)  log_write(lg, ctx, LOG_EVENT_NONE, LOG_NOTICE, __VA_ARGS__)
-#define log_info(lg, ctx, ...)    log_write(lg, ctx, LOG_EVENT_NONE, LOG_INFO, __VA_ARGS__)
-#define log_debug(lg, ctx, ...)   log_write(lg, ctx, LOG_EVENT_NONE, LOG_DEBUG, __VA_ARGS__)
+#define log_error(lg, ctx, ...)                  log_write(lg, ctx, LOG_EVENT_NONE, LOG_ERR, __VA_ARGS__)
+#define log_warning(lg, ctx, ...)                log_write(lg, ctx, LOG_EVENT_NONE, LOG_WARNING, __VA_ARGS__)
+#define log_notice(lg, ctx, ...)                 log_write(lg, ctx, LOG_EVENT_NONE, LOG_NOTICE, __VA_ARGS__)
+#define log_info(lg, ctx, ...)                   log_write(lg, ctx, LOG_EVENT_NONE, LOG_INFO, __VA_ARGS__)
+#define log_debug(lg, ctx, ...)                  log_write(lg, ctx, LOG_EVENT_NONE, LOG_DEBUG, __VA_ARGS__)
 
 /* "error", "warn", "info", "debug" (and syslog's other words) → LOG_…. */
 int log_priority_parse(const char *text, int *ret_priority, struct tm_err *err) TM_WUR;

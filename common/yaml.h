@@ -36,17 +36,17 @@ enum yaml_kind {
 
 struct yaml_node {
     enum yaml_kind kind;
-    bool quoted;         /* a scalar in quotes or a block: always a string */
-    uint32_t line;       /* from 1, where the value starts */
-    uint32_t column;     /* from 1 */
-    const char *source;  /* file name for messages */
-    const char *text;    /* scalar's text, NUL-terminated, without inner NUL; "" otherwise */
-    const char *key;     /* this node's key when its parent is a map, else NULL */
+    bool quoted;        /* a scalar in quotes or a block: always a string */
+    uint32_t line;      /* from 1, where the value starts */
+    uint32_t column;    /* from 1 */
+    const char *source; /* file name for messages */
+    const char *text;   /* scalar's text, NUL-terminated, without inner NUL; "" otherwise */
+    const char *key;    /* this node's key when its parent is a map, else NULL */
     uint32_t key_line;
     uint32_t key_column;
-    uint32_t count;             /* children of a list or map */
-    struct yaml_node *first;    /* first child */
-    struct yaml_node *next;     /* next sibling, in the order of the file */
+    uint32_t count;          /* children of a list or map */
+    struct yaml_node *first; /* first child */
+    struct yaml_node *next;  /* next sibling, in the order of the file */
 };
 
 struct yaml;

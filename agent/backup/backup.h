@@ -1,0 +1,244 @@
+#ifndef TM_AGENT_BACKUP_BACKUP_H
+#define TM_AGENT_BACKUP_BACKUP_H
+/*
+ * The pieces a snapshot backup is made of. Each call is synchronous, idempotent, and needs nothing
+ * but a storage and an engine's data side, so that the runner's threads, the simulation and the
+ * unit tests all use the same code.
+ *
+ *   lead      backup_open(lead) → backup_store_plan → backup_log_open → (append)* → finish
+ *             → backup_store_final → backup_commit
+ *   worker    backup_open → backup_store_range*
+ *   abort     backup_open(lead) → backup_sweep
+ *
+ * Order is the whole safety: data objects are durable before a result blob names them, results are
+ * in segments before the manifest names those, and the manifest is the last object written. Nothing
+ * that was stored is ever changed; a second attempt writes other names (they carry the epoch).
+ *
+ * Threads: struct backup may be used by any number of threads; a struct backup_worker and a struct
+ * backup_log belong to one thread at a time. Memory: about 4 MiB a worker, 3 MiB a log.
+ */
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "agent/engine/engine.h"
+#include "common/buf.h"
+#include "common/err.h"
+#include "common/storage/storage.h"
+#include "proto/format/names.h"
+#include "proto/format/object.h"
+
+#define BACKUP_RESULT_MAX      4096u /* encoded result of one range */
+#define BACKUP_RANGES_MAX      (1u << 20)
+#define BACKUP_PLAN_SHARD      4096u /* ranges in one plan object */
+#define BACKUP_LOG_CHUNK_BYTES (16u << 20)
+#define BACKUP_FREE_MIN_BYTES  (64u << 20) /* a path with less room than this is called full */
+
+struct backup_options {
+    struct storage *storage; /* borrowed for the life of the backup */
+    struct repo_scope scope; /* incarnation is the instance's identity */
+    const char *engine;      /* "postgres"; borrowed for the call */
+    char backup_id[NAMES_BACKUP_ID_LEN + 1];
+    struct epoch epoch;          /* the lead's or worker's attempt: names of plan and metadata */
+    bool lead;                   /* may create the repository and identity objects */
+    bool accept_incarnation;     /* a new identity under a known tenant is meant (pg_upgrade) */
+    int zstd_level;              /* 1 … 19, 0 = not compressed */
+    uint64_t rate_limit_bytes_s; /* of bytes read from the source, all threads; 0 = none */
+    const atomic_bool *cancel;   /* set: calls return TM_E_CANCELED soon; NULL = never */
+    /* Random bytes for writer nonces and the repository id; NULL = the kernel's. */
+    int (*random)(void *arg, void *ret, size_t len, struct tm_err *err);
+    void *random_arg;
+};
+
+/* What all threads of one backup have done so far; for progress. Never goes back. */
+struct backup_counters {
+    _Atomic uint64_t bytes_read;
+    _Atomic uint64_t bytes_stored;
+    _Atomic uint64_t files;
+    _Atomic uint64_t pages_checked;
+    _Atomic uint64_t pages_unverified;
+    _Atomic uint64_t pages_corrupt;
+};
+
+struct backup;
+
+/*
+ * Looks at the repository before anything is read from the database: is the path there, writable,
+ * not full; is the repository object of a known version; does cluster/tenant hold this database.
+ * The lead creates repository and identity objects where absent; anybody else finds them missing
+ * (TM_E_NOT_FOUND: "…: is the path mounted on this node?"). Another database's data under the same
+ * cluster and tenant is TM_E_REFUSED.
+ */
+int backup_open(const struct backup_options *options, struct backup **ret,
+                struct tm_err *err) TM_WUR;
+void backup_free(struct backup *b);
+TM_DEFINE_FREEP(struct backup, backup_free)
+const struct backup_counters *backup_counters(const struct backup *b);
+
+struct backup_worker;
+int backup_worker_new(struct backup *b, struct backup_worker **ret, struct tm_err *err) TM_WUR;
+void backup_worker_free(struct backup_worker *w);
+TM_DEFINE_FREEP(struct backup_worker, backup_worker_free)
+
+/* ---- plan (lead) -------------------------------------------------------------------------------
+ */
+
+/* Called for each planned range in key order, with rising index from 0. Slices are valid for the
+ * call. A negative answer stops planning. */
+typedef int (*backup_range_fn)(void *arg, uint32_t index, struct engine_key_range range,
+                               uint64_t bytes, struct tm_err *err);
+
+struct backup_plan_totals {
+    uint32_t ranges; /* without the final one, whose index is this number */
+    uint64_t bytes;
+};
+
+/* Plans, stores the plan in shards, and hands each range to fn after its shard is durable. */
+int backup_store_plan(struct backup_worker *w, const struct engine_ops *engine,
+                      struct engine_reader *reader, const struct engine_plan_options *options,
+                      backup_range_fn fn, void *arg, struct backup_plan_totals *ret,
+                      struct tm_err *err) TM_WUR;
+/* Reads the stored plan of this backup back (another runner of the same attempt): calls fn as
+ * above. TM_E_NOT_FOUND when there is no complete plan under `epoch`. */
+int backup_load_plan(struct backup_worker *w, struct epoch epoch, backup_range_fn fn, void *arg,
+                     struct backup_plan_totals *ret, struct tm_err *err) TM_WUR;
+
+/* ---- ranges ------------------------------------------------------------------------------------
+ */
+
+struct backup_lease {
+    uint32_t index;
+    struct epoch epoch;
+    struct engine_key_range range; /* borrowed for the call */
+};
+
+struct backup_problem {
+    char path[256]; /* cut in front when longer */
+    uint64_t block;
+    char what[128];
+};
+#define BACKUP_PROBLEMS_MAX 8 /* named per range; more are only counted */
+
+/* What became of one range. `blob` is what the manifest keeps of it: opaque to everybody between
+ * here and backup_commit, at most BACKUP_RESULT_MAX bytes. */
+struct backup_result {
+    struct buf blob;
+    uint64_t raw_bytes;
+    uint64_t stored_bytes;
+    struct engine_range_stats stats;
+    struct backup_problem problems[BACKUP_PROBLEMS_MAX];
+    unsigned problem_count;
+};
+void backup_result_release(struct backup_result *r);
+
+/* Reads the range into one data object. On success the object is durable. *ret must be zeroed or a
+ * former result (it is reused). An error leaves nothing visible in the storage. */
+int backup_store_range(struct backup_worker *w, const struct engine_ops *engine,
+                       struct engine_reader *reader, const struct backup_lease *lease,
+                       struct backup_result *ret, struct tm_err *err) TM_WUR;
+/* What may only be read after the snapshot's end. lease->range.start is engine->final_key's. */
+int backup_store_final(struct backup_worker *w, const struct engine_ops *engine,
+                       struct engine_reader *reader, struct slice end,
+                       const struct backup_lease *lease, struct backup_result *ret,
+                       struct tm_err *err) TM_WUR;
+
+/* ---- the backup's own log (lead)
+ * ----------------------------------------------------------------- */
+
+struct backup_log_options {
+    const char *lineage_label; /* the engine's branch name, stored with each chunk */
+    uint64_t from;             /* stream byte where stored log must start */
+    struct epoch epoch;        /* of this writer: higher than any earlier one of this backup */
+};
+
+struct backup_log;
+/*
+ * Looks what earlier writers of this backup left, and continues behind the last chunk of the
+ * unbroken run that starts at `from`. *ret_next is the stream byte to open the engine's log at.
+ */
+int backup_log_open(struct backup *b, const struct backup_log_options *options,
+                    struct backup_log **ret, uint64_t *ret_next, struct tm_err *err) TM_WUR;
+/* Log bytes, contiguous with what came before. Chunks are cut and made durable on the way. */
+int backup_log_append(struct backup_log *log, uint64_t from, struct slice data,
+                      struct tm_err *err) TM_WUR;
+/* Everything before this stream byte is durable. */
+uint64_t backup_log_durable(const struct backup_log *log);
+/* Next byte that append wants. */
+uint64_t backup_log_next(const struct backup_log *log);
+/* No more log: the open chunk is made durable. Repeating is success. */
+int backup_log_finish(struct backup_log *log, struct tm_err *err) TM_WUR;
+void backup_log_free(struct backup_log *log);
+TM_DEFINE_FREEP(struct backup_log, backup_log_free)
+
+/*
+ * One step of streaming: waits at most timeout_ms for log and appends it, not beyond `until`
+ * (0 = no bound). *ret_flushed is what the source has made durable.
+ * 1 = there may be more, 0 = `until` is reached, negative = error.
+ */
+int backup_log_pump(struct backup_log *log, const struct engine_ops *engine,
+                    struct engine_log *elog, uint64_t until, unsigned timeout_ms,
+                    uint64_t *ret_flushed, struct tm_err *err) TM_WUR;
+
+/* ---- commit (lead) -----------------------------------------------------------------------------
+ */
+
+/* The result of range `index`: 1 = *ret (borrowed until the next call), 0 = there is none. Called
+ * in rising order, once for each. */
+typedef int (*backup_result_fn)(void *arg, uint32_t index, struct slice *ret, struct tm_err *err);
+
+struct backup_commit {
+    struct slice begin; /* the engine's blobs */
+    struct slice end;
+    struct engine_position replay_from;
+    struct engine_position consistent_at;
+    uint64_t log_from; /* the same two as stream bytes; equal = the engine needs no log */
+    uint64_t log_to;
+    int64_t started_us;
+    int64_t commit_us;
+    const char *engine_version; /* of the source: "15.18" */
+    const char *lineage_label;
+    const char *node;
+    const char *name; /* the Backup resource, for people */
+    uint32_t ranges;  /* with the final one */
+    bool checksum;    /* re-read and verify every stored object first */
+};
+
+struct backup_totals {
+    uint32_t ranges;
+    uint64_t files;
+    uint64_t raw_bytes;
+    uint64_t stored_bytes; /* with log and metadata */
+    uint64_t log_bytes;
+    uint64_t pages_checked;
+    uint64_t pages_unverified;
+    uint64_t pages_corrupt;
+};
+
+/*
+ * Takes the results in key order, checks that they cover the key space without gap or overlap and
+ * belong to this backup, writes sorted segments, and last the manifest. Run again after a crash it
+ * finds its manifest and succeeds. TM_E_CONFLICT when a manifest of another content is there, and
+ * TM_E_CANCELED when a tombstone is.
+ */
+int backup_commit(struct backup_worker *w, const struct backup_commit *commit,
+                  backup_result_fn next, void *arg, struct backup_totals *ret,
+                  struct tm_err *err) TM_WUR;
+
+/* ---- sweep and delete --------------------------------------------------------------------------
+ */
+
+enum backup_sweep_mode {
+    BACKUP_SWEEP_ABORT,  /* what an attempt left; refuses (TM_E_REFUSED) a committed backup */
+    BACKUP_SWEEP_DELETE, /* also a committed one: the tombstone is written first */
+};
+
+struct backup_sweep_result {
+    uint64_t objects;
+    uint64_t bytes;
+};
+
+/* Removes everything below backup/<id>/: manifest first, then metadata, data, log, and last the
+ * tombstone stays. Run again it removes what is left. Nothing there is success. */
+int backup_sweep(struct backup *b, enum backup_sweep_mode mode, const char *reason,
+                 struct backup_sweep_result *ret, struct tm_err *err) TM_WUR;
+
+#endif

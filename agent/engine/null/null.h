@@ -1,0 +1,40 @@
+#ifndef TM_AGENT_ENGINE_NULL_NULL_H
+#define TM_AGENT_ENGINE_NULL_NULL_H
+/*
+ * The null engine: a database that exists only as arithmetic. Every byte is a function of a seed, a
+ * file and an offset, so a backup of any size needs no disk, and what a restore wrote can be judged
+ * without keeping a copy. It ships: `engine: null` measures storage and network of a host, and
+ * every test of the core uses it.
+ *
+ * The instance's conninfo says what there is, as "name=value" words; all are optional:
+ *
+ *   seed=1          other seed, other bytes
+ *   identity=null1  the incarnation
+ *   files=16        regular files, spread over directories of 256
+ *   bytes=65536     size of each, ± a quarter, by the seed
+ *   big=0           bytes of one more, big file: it is split between ranges
+ *   log=300000      bytes of log between the snapshot's begin and end
+ *   corrupt=0       so many blocks are reported as corrupt
+ *   role=primary    primary or standby
+ *   fail=NAME       that call fails, once for each time it is named: check, session_open, begin,
+ *                   end, ping, reader_open, plan, read_range, log_next
+ *
+ * Blocks are 8 KiB; about a quarter of a block compresses, some blocks are zero. The log starts at
+ * stream byte 1 MiB, has segments of 64 KiB, and a snapshot's replay_from lies at a segment's
+ * start. A restored directory holds the files, `log` (the stored log from replay_from on), and
+ * `STARTABLE`, which restore_finish writes last.
+ *
+ * Thread safety: as engine.h says. No state is shared between calls but what is opened.
+ */
+#include "agent/engine/engine.h"
+
+#define NULL_BLOCK_BYTES 8192u
+#define NULL_LOG_START   (1u << 20)
+#define NULL_LOG_SEGMENT 65536u
+
+extern const struct engine_ops null_engine;
+
+/* What the engine would store at `offset` of its file number `file`: for judging a restore. */
+void null_fill(uint64_t seed, uint64_t file, uint64_t offset, void *ret, size_t len);
+
+#endif

@@ -153,6 +153,8 @@ struct engine_restore_spec {
     const char *target;                /* "immediate" for a snapshot */
     const char *wal_get;               /* command line for restore_command, or NULL: log is all local */
     uint16_t port;                     /* 0 = leave */
+    const char *wal_dir;               /* log directory outside data_dir, or NULL */
+    const char *const *live_data_dirs; /* NULL-terminated or NULL: never restored over, whatever else */
 };
 
 struct engine_session;
@@ -218,6 +220,11 @@ struct engine_ops {
      * restore_roots, and log that creates tablespaces over existing paths. Writes nothing yet. */
     int (*restore_open)(const struct engine_restore_spec *, struct engine_restore **ret,
                         struct tm_err *);
+    /* Optional, NULL where log is not replayed. A first pass over the stored log, given as to
+     * restore_log, before restore_prepare: finds what its replay would do to this host (creating
+     * tablespaces over existing paths) while nothing has been written yet. */
+    int (*restore_check_log)(struct engine_restore *, const char *lineage_label, uint64_t from,
+                             struct slice data, struct tm_err *);
     /* Called before the first file: makes the target unstartable and prepares directories. */
     int (*restore_prepare)(struct engine_restore *, struct tm_err *);
     /* A file part; thread safe. `*ret_fd` is open for pwrite at entry->offset_bytes, owned by the

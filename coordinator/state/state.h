@@ -5,26 +5,28 @@
  *
  * Every key carries the revision of the transaction that wrote it last; revisions grow by one with
  * each transaction applied. A transaction names what it compares (key and expected revision), what
- * it puts and what it deletes; it happens whole or not at all, and only while the term it carries is
- * the store's term. So a coordinator that has been replaced can promise nothing any more.
+ * it puts and what it deletes; it happens whole or not at all, and only while the term it carries
+ * is the store's term. So a coordinator that has been replaced can promise nothing any more.
  *
  *     state_open_sqlite(dir, &options, &st, err)   or   state_open_ram(&st, err)
  *     state_take_term(st, &term, err)              durable when it returns; only then listen
  *     state_each(st, "resource/", load, arg, err)
  *     loop:  state_submit(st, &txn, done, arg, err)   copies, queues
  *            state_run(st)                            commits what is queued, calls each `done`
- *     state_free(st)                                  what is still queued is dropped, `done` not called
+ *     state_free(st)                                  what is still queued is dropped, `done` not
+ * called
  *
  * Completion is asynchronous by contract: `done` is never called from state_submit, always from
  * state_run, in the order of submission. The loop calls state_run when state_pending says so, after
- * it has handled a batch of events; all queued transactions then share one commit to disk, while each
- * still succeeds or fails by itself. A promise to anybody leaves only from `done` with 0.
+ * it has handled a batch of events; all queued transactions then share one commit to disk, while
+ * each still succeeds or fails by itself. A promise to anybody leaves only from `done` with 0.
  *
  * Errors given to `done`: TM_E_CONFLICT (a compared revision differs, or another term was taken),
  * TM_E_NO_SPACE, TM_E_IO. After TM_E_IO or TM_E_NO_SPACE nothing of the batch has happened.
  *
  * Bounds: keys 1 to STATE_KEY_MAX bytes, values up to STATE_VALUE_MAX, STATE_TXN_OPS_MAX operations
- * and compares together, STATE_TXN_BYTES_MAX bytes of keys and values: beyond is TM_E_LIMIT at submit.
+ * and compares together, STATE_TXN_BYTES_MAX bytes of keys and values: beyond is TM_E_LIMIT at
+ * submit.
  *
  * Threads: one thread (the loop's). Keys are byte strings, compared with memcmp.
  */
@@ -73,9 +75,9 @@ struct state_options {
     int64_t slow_us;
 };
 
-/* Opens or creates <dir>/state.db; `dir` must exist and be writable, and the caller holds the lock on
- * it. A file that is not ours, damaged or of a newer format: TM_E_CORRUPT or TM_E_UNSUPPORTED, naming
- * the file and what to do. */
+/* Opens or creates <dir>/state.db; `dir` must exist and be writable, and the caller holds the lock
+ * on it. A file that is not ours, damaged or of a newer format: TM_E_CORRUPT or TM_E_UNSUPPORTED,
+ * naming the file and what to do. */
 int state_open_sqlite(const char *dir, const struct state_options *options, struct state **ret,
                       struct tm_err *err) TM_WUR;
 /* In memory, for tests and simulation. */
@@ -83,8 +85,8 @@ int state_open_ram(struct state **ret, struct tm_err *err) TM_WUR;
 void state_free(struct state *st);
 TM_DEFINE_FREEP(struct state, state_free)
 
-/* Reads the term, adds one, makes it durable. Terms start at 1. At least `at_least` is taken: what a
- * rebuild has seen elsewhere; normally 0. */
+/* Reads the term, adds one, makes it durable. Terms start at 1. At least `at_least` is taken: what
+ * a rebuild has seen elsewhere; normally 0. */
 int state_take_term(struct state *st, uint64_t at_least, uint64_t *ret_term,
                     struct tm_err *err) TM_WUR;
 

@@ -14,20 +14,29 @@
  */
 #include "common/storage/storage.h"
 
-enum ram_op { RAM_CREATE, RAM_WRITE, RAM_COMMIT, RAM_READ, RAM_STAT, RAM_LIST, RAM_REMOVE, RAM_OPS };
+enum ram_op {
+    RAM_CREATE,
+    RAM_WRITE,
+    RAM_COMMIT,
+    RAM_READ,
+    RAM_STAT,
+    RAM_LIST,
+    RAM_REMOVE,
+    RAM_OPS
+};
 
 /* All zero = a perfect store. Chances are per 1000 calls. */
 struct ram_faults {
     uint64_t seed;
     uint32_t fail_per_mille;       /* any call fails before its effect (retryable UNAVAILABLE) */
     uint32_t drop_reply_per_mille; /* commit and remove take effect, then report UNAVAILABLE */
-    uint32_t late_per_mille;       /* a committed object appears in lists only late_ops calls later */
+    uint32_t late_per_mille; /* a committed object appears in lists only late_ops calls later */
     uint32_t late_ops;
-    bool no_conditional_create;    /* commit silently keeps the first object of a name */
+    bool no_conditional_create; /* commit silently keeps the first object of a name */
     bool shuffle_leftovers;
-    uint64_t capacity_bytes;       /* 0 = endless; else commit and write give NO_SPACE above */
-    uint64_t fail_op[RAM_OPS];     /* the Nth call (1 = first) of this kind fails; 0 = none */
-    enum tm_err_code fail_code;    /* of fail_op; 0 = TM_E_IO */
+    uint64_t capacity_bytes;    /* 0 = endless; else commit and write give NO_SPACE above */
+    uint64_t fail_op[RAM_OPS];  /* the Nth call (1 = first) of this kind fails; 0 = none */
+    enum tm_err_code fail_code; /* of fail_op; 0 = TM_E_IO */
 };
 
 struct ram_registry;
@@ -46,7 +55,8 @@ uint64_t ram_op_count(struct storage *st, enum ram_op op);
 /* Direct access for tests: the stored bytes, which may be changed in place; NULL when absent. */
 uint8_t *ram_bytes(struct storage *st, const char *name, size_t *ret_len);
 /* Puts bytes there whatever was there before. */
-int ram_replace(struct storage *st, const char *name, struct slice bytes, struct tm_err *err) TM_WUR;
+int ram_replace(struct storage *st, const char *name, struct slice bytes,
+                struct tm_err *err) TM_WUR;
 size_t ram_object_count(struct storage *st);
 
 #endif

@@ -11,7 +11,7 @@
 
 struct storage_url {
     char scheme[16];
-    char host[256]; /* bucket or container; empty for file:///path */
+    char host[256];             /* bucket or container; empty for file:///path */
     char path[STORAGE_URL_MAX]; /* decoded; file: absolute; others: prefix without leading '/' */
     size_t param_count;
     struct {

@@ -5,8 +5,8 @@
  * frames are the raw log bytes; the footer carries the log_chunk record, running digests and time
  * marks. The same format serves a backup's own log and the log task's.
  *
- * The running digest D proves log bytes independent of how they were cut into chunks. It is taken at
- * segment boundaries B (multiples of segment_bytes):
+ * The running digest D proves log bytes independent of how they were cut into chunks. It is taken
+ * at segment boundaries B (multiples of segment_bytes):
  *
  *     D(B_first) = 32 zero bytes          B_first: the boundary the stream started at
  *     D(B + segment) = SHA-256( D(B) || log bytes [B, B + segment) )
@@ -54,7 +54,8 @@ int chunk_writer_open(struct chunk_writer *cw, struct object_scratch *scratch, s
                       struct tm_err *err) TM_WUR;
 int chunk_writer_data(struct chunk_writer *cw, struct slice bytes, struct tm_err *err) TM_WUR;
 /* At stream byte `at` the source's clock read time_us. */
-int chunk_writer_mark(struct chunk_writer *cw, uint64_t at, int64_t time_us, struct tm_err *err) TM_WUR;
+int chunk_writer_mark(struct chunk_writer *cw, uint64_t at, int64_t time_us,
+                      struct tm_err *err) TM_WUR;
 /* Commits; *ret_ref gets digest and bounds, its name is `rel`. */
 int chunk_writer_finish(struct chunk_writer *cw, const char *rel, struct log_ref *ret_ref,
                         struct object_info *ret_info, struct tm_err *err) TM_WUR;

@@ -7,7 +7,8 @@
  * Building, one file at a time, in the order of the reader:
  *
  *     data_index_file (offset, length and crc still open) → object_writer_room/advance …
- *     → data_index_file_end(length, crc) → …  → data_index_store (three sections) → object_writer_finish
+ *     → data_index_file_end(length, crc) → …  → data_index_store (three sections) →
+ * object_writer_finish
  *
  * Each file part whose bytes come from this object has one extent, made by data_index_file_end. The
  * format allows more (incrementals: extents of parents' objects), so readers loop over extents.
@@ -53,7 +54,7 @@ struct data_index {
     uint32_t file_count;
     uint32_t extent_count;
     uint32_t problem_count;
-    bool open;               /* between file and file_end */
+    bool open; /* between file and file_end */
     struct data_file current;
     uint64_t raw_start;
 };
@@ -87,7 +88,8 @@ struct data_reader {
 
 /* Reads and checks the sections. Slices in *ret_root live in the arena; root may be NULL. */
 int data_reader_init(struct data_reader *dr, struct object_reader *object,
-                     struct codec_arena *arena, struct data_root *ret_root, struct tm_err *err) TM_WUR;
+                     struct codec_arena *arena, struct data_root *ret_root,
+                     struct tm_err *err) TM_WUR;
 /* 1 = the next file, 0 = end. Paths are checked: no NUL, no "..", not empty. */
 int data_reader_file(struct data_reader *dr, struct data_file *ret, struct tm_err *err) TM_WUR;
 /* 1 = the next extent of the file read last, 0 = no more. Extents lie inside their file part and

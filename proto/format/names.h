@@ -12,11 +12,11 @@
  *     log/<lineage>/lineage.mpk              log/<lineage>/writer/<epoch>
  *     log/<lineage>/chunk/<from>-<epoch>
  *
- * <epoch> is 16 hex digits of term, '.', 8 hex digits of counter; <seq> and <range> are 8 hex digits;
- * <from> is a stream byte as 16 hex digits; <lineage> is 32 hex digits: byte order is number order.
- * Relative names (`names_rel_…`) start below the incarnation: that is how metadata names objects;
- * names_full puts the scope in front. Functions that build into fixed arrays cannot fail: their
- * parts are bounded by type; scopes are checked once by names_scope_set.
+ * <epoch> is 16 hex digits of term, '.', 8 hex digits of counter; <seq> and <range> are 8 hex
+ * digits; <from> is a stream byte as 16 hex digits; <lineage> is 32 hex digits: byte order is
+ * number order. Relative names (`names_rel_…`) start below the incarnation: that is how metadata
+ * names objects; names_full puts the scope in front. Functions that build into fixed arrays cannot
+ * fail: their parts are bounded by type; scopes are checked once by names_scope_set.
  */
 #include <stdint.h>
 

@@ -28,8 +28,8 @@
  *
  * open verifies header, trailer, footer and, when given, what metadata expects. frame verifies the
  * stored bytes before and the raw bytes after decompression. Wrong bytes are TM_E_CORRUPT, an
- * unknown version, required feature or cipher suite TM_E_UNSUPPORTED; messages name object and frame.
- * Every length is checked before memory is taken for it.
+ * unknown version, required feature or cipher suite TM_E_UNSUPPORTED; messages name object and
+ * frame. Every length is checked before memory is taken for it.
  *
  * All memory of a writer or reader lies in a struct object_scratch, made once a thread and used for
  * one writer or reader at a time: nothing is allocated per object once it is warm. Without threads
@@ -44,11 +44,11 @@
 #define OBJECT_VERSION         1u
 #define OBJECT_HEADER_BYTES    128u
 #define OBJECT_TRAILER_BYTES   64u
-#define OBJECT_FRAME_ENTRY     44u                  /* bytes of one line of the frame table */
-#define OBJECT_FRAME_BYTES     (1u << 20)           /* raw bytes of a frame unless asked otherwise */
-#define OBJECT_FRAME_BYTES_MAX (4u << 20)           /* a reader refuses more */
-#define OBJECT_FOOTER_MAX      (64u << 20)          /* a reader refuses more */
-#define OBJECT_SECTION_MAX     (32u << 20)          /* raw bytes of one section */
+#define OBJECT_FRAME_ENTRY     44u         /* bytes of one line of the frame table */
+#define OBJECT_FRAME_BYTES     (1u << 20)  /* raw bytes of a frame unless asked otherwise */
+#define OBJECT_FRAME_BYTES_MAX (4u << 20)  /* a reader refuses more */
+#define OBJECT_FOOTER_MAX      (64u << 20) /* a reader refuses more */
+#define OBJECT_SECTION_MAX     (32u << 20) /* raw bytes of one section */
 #define OBJECT_SECTIONS_MAX    32u
 #define OBJECT_BLOCK_MAX       65536u
 #define OBJECT_DIGEST_BYTES    32
@@ -93,12 +93,12 @@ enum object_section {
 
 /* What a writer learned about the object it stored, and what metadata keeps of it. */
 struct object_info {
-    uint64_t stored_bytes;                 /* the whole object, header to trailer */
-    uint64_t raw_bytes;                    /* of all frames together */
+    uint64_t stored_bytes; /* the whole object, header to trailer */
+    uint64_t raw_bytes;    /* of all frames together */
     uint64_t footer_offset;
     uint32_t frame_count;
-    uint8_t digest[OBJECT_DIGEST_BYTES];   /* SHA-256 over header and footer */
-    uint8_t hash[OBJECT_HASH_BYTES];       /* XXH3-128 over the whole object */
+    uint8_t digest[OBJECT_DIGEST_BYTES]; /* SHA-256 over header and footer */
+    uint8_t hash[OBJECT_HASH_BYTES];     /* XXH3-128 over the whole object */
 };
 
 /* How metadata names an object. `name` is relative to the incarnation ("backup/…/data/…"). */
@@ -110,7 +110,8 @@ struct object_ref {
     uint8_t digest[OBJECT_DIGEST_BYTES];
 };
 
-/* ---- scratch ----------------------------------------------------------------------------------- */
+/* ---- scratch -----------------------------------------------------------------------------------
+ */
 
 struct object_scratch;
 /* About 2 × OBJECT_FRAME_BYTES and a zstd context once used. */
@@ -118,7 +119,8 @@ int object_scratch_new(struct object_scratch **ret, struct tm_err *err) TM_WUR;
 void object_scratch_free(struct object_scratch *scratch);
 TM_DEFINE_FREEP(struct object_scratch, object_scratch_free)
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing -----------------------------------------------------------------------------------
+ */
 
 struct object_options {
     enum object_kind kind;
@@ -152,7 +154,8 @@ int object_writer_record(struct object_writer *w, struct slice record, struct tm
 int object_writer_section(struct object_writer *w, uint16_t id, uint16_t flags, struct slice bytes,
                           struct tm_err *err) TM_WUR;
 /* Writes footer and trailer and commits. TM_E_EXISTS as told above. */
-int object_writer_finish(struct object_writer *w, struct object_info *ret, struct tm_err *err) TM_WUR;
+int object_writer_finish(struct object_writer *w, struct object_info *ret,
+                         struct tm_err *err) TM_WUR;
 /* After finish, or instead of it: then nothing stays visible. NULL is allowed. */
 void object_writer_close(struct object_writer *w);
 TM_DEFINE_FREEP(struct object_writer, object_writer_close)
@@ -162,11 +165,13 @@ int object_put_root(struct object_scratch *scratch, struct storage *st, const ch
                     enum object_kind kind, const uint8_t nonce[OBJECT_NONCE_BYTES],
                     struct slice root, struct object_info *ret, struct tm_err *err) TM_WUR;
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading -----------------------------------------------------------------------------------
+ */
 
 struct object_reader;
-/* `name` is the full storage name; `expect` (NULL = nothing known) gives size and digest, its name is
- * not looked at. An object of another kind, or one that was stored under another name, is refused. */
+/* `name` is the full storage name; `expect` (NULL = nothing known) gives size and digest, its name
+ * is not looked at. An object of another kind, or one that was stored under another name, is
+ * refused. */
 int object_reader_open(struct object_scratch *scratch, struct storage *st, const char *name,
                        enum object_kind kind, const struct object_ref *expect,
                        struct object_reader **ret, struct tm_err *err) TM_WUR;
@@ -178,8 +183,8 @@ const uint8_t *object_reader_nonce(const struct object_reader *r);
 /* The verified raw bytes of frame `index`, valid until the next call of frame, piece or record. */
 int object_reader_frame(struct object_reader *r, uint32_t index, struct slice *ret,
                         struct tm_err *err) TM_WUR;
-/* The verified bytes at raw_offset, as many as lie in one frame, at most max_bytes, at least 1. Calls
- * with rising offsets read every frame once. */
+/* The verified bytes at raw_offset, as many as lie in one frame, at most max_bytes, at least 1.
+ * Calls with rising offsets read every frame once. */
 int object_reader_piece(struct object_reader *r, uint64_t raw_offset, uint64_t max_bytes,
                         struct slice *ret, struct tm_err *err) TM_WUR;
 /* Next record of a record stream: 1 = *ret valid until the next call, 0 = end. */

@@ -24,183 +24,184 @@
 #define MANIFEST_PROBLEMS_MAX     1000
 
 /* A place in a tenant's log. */
-#define POSITION_FIELDS(X)                                                                         \
-    X(raw, lineage, "l", OPT, 0, 16)                                                               \
-    X(bin, bytes, "b", REQ, 0, FORMAT_POSITION_MAX)                                                \
-    X(str, text, "t", OPT, 0, FORMAT_POSITION_MAX - 1)
+#define POSITION_FIELDS(X, T)                                                                      \
+    X(T, raw, lineage, "l", OPT, 0, 16)                                                            \
+    X(T, bin, bytes, "b", REQ, 0, FORMAT_POSITION_MAX)                                             \
+    X(T, str, text, "t", OPT, 0, FORMAT_POSITION_MAX - 1)
 CODEC_DECLARE(position, POSITION_FIELDS);
 
 /* Something the operator must hear of, such as a corrupt page. Longer paths are cut. */
-#define PROBLEM_FIELDS(X)                                                                          \
-    X(str, path, "p", REQ, 0, 511)                                                                 \
-    X(u64, block, "b", OPT, 0, UINT64_MAX)                                                         \
-    X(str, what, "w", REQ, 0, 159)
+#define PROBLEM_FIELDS(X, T)                                                                       \
+    X(T, str, path, "p", REQ, 0, 511)                                                              \
+    X(T, u64, block, "b", OPT, 0, UINT64_MAX)                                                      \
+    X(T, str, what, "w", REQ, 0, 159)
 CODEC_DECLARE(problem, PROBLEM_FIELDS);
 
 /* repository: tidemark.mpk */
-#define REPOSITORY_FIELDS(X)                                                                       \
-    X(u32, version, "version", REQ, 0, UINT32_MAX)                                                 \
-    X(raw, id, "id", REQ, 0, 16)                                                                   \
-    X(i64, created_us, "created", REQ, 0, 0)
+#define REPOSITORY_FIELDS(X, T)                                                                    \
+    X(T, u32, version, "version", REQ, 0, UINT32_MAX)                                              \
+    X(T, raw, id, "id", REQ, 0, 16)                                                                \
+    X(T, i64, created_us, "created", REQ, 0, 0)
 CODEC_DECLARE(repository, REPOSITORY_FIELDS);
 
 /* identity: whose data lies below an incarnation */
-#define IDENTITY_FIELDS(X)                                                                         \
-    X(str, cluster, "cluster", REQ, 0, NAMES_CLUSTER_MAX)                                          \
-    X(str, tenant, "tenant", REQ, 0, NAMES_TENANT_MAX)                                             \
-    X(str, incarnation, "incarnation", REQ, 0, NAMES_INCARNATION_MAX)                              \
-    X(str, engine, "engine", REQ, 0, 15)                                                           \
-    X(str, engine_version, "engineVersion", OPT, 0, 31)                                            \
-    X(i64, created_us, "created", REQ, 0, 0)
+#define IDENTITY_FIELDS(X, T)                                                                      \
+    X(T, str, cluster, "cluster", REQ, 0, NAMES_CLUSTER_MAX)                                       \
+    X(T, str, tenant, "tenant", REQ, 0, NAMES_TENANT_MAX)                                          \
+    X(T, str, incarnation, "incarnation", REQ, 0, NAMES_INCARNATION_MAX)                           \
+    X(T, str, engine, "engine", REQ, 0, 15)                                                        \
+    X(T, str, engine_version, "engineVersion", OPT, 0, 31)                                         \
+    X(T, i64, created_us, "created", REQ, 0, 0)
 CODEC_DECLARE(identity, IDENTITY_FIELDS);
 
 /* data: which range this is */
-#define DATA_ROOT_FIELDS(X)                                                                        \
-    X(str, backup_id, "backup", REQ, 0, NAMES_BACKUP_ID_LEN)                                       \
-    X(u32, range, "range", REQ, 0, UINT32_MAX)                                                     \
-    X(u64, term, "term", REQ, 0, UINT64_MAX)                                                       \
-    X(u32, counter, "counter", REQ, 0, UINT32_MAX)                                                 \
-    X(bin, start, "start", REQ, 0, FORMAT_KEY_MAX)                                                 \
-    X(bin, end, "end", REQ, 0, FORMAT_KEY_MAX)                                                     \
-    X(str, node, "node", OPT, 0, 63)
+#define DATA_ROOT_FIELDS(X, T)                                                                     \
+    X(T, str, backup_id, "backup", REQ, 0, NAMES_BACKUP_ID_LEN)                                    \
+    X(T, u32, range, "range", REQ, 0, UINT32_MAX)                                                  \
+    X(T, u64, term, "term", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u32, counter, "counter", REQ, 0, UINT32_MAX)                                              \
+    X(T, bin, start, "start", REQ, 0, FORMAT_KEY_MAX)                                              \
+    X(T, bin, end, "end", REQ, 0, FORMAT_KEY_MAX)                                                  \
+    X(T, str, node, "node", OPT, 0, 63)
 CODEC_DECLARE(data_root, DATA_ROOT_FIELDS);
 
 /* chunk: one piece of log, bytes [from, to) of the stream */
-#define LOG_CHUNK_FIELDS(X)                                                                        \
-    X(raw, lineage, "lineage", REQ, 0, 16)                                                         \
-    X(str, label, "label", OPT, 0, FORMAT_LABEL_MAX - 1)                                           \
-    X(u64, from, "from", REQ, 0, UINT64_MAX)                                                       \
-    X(u64, to, "to", REQ, 0, UINT64_MAX)                                                           \
-    X(u64, term, "term", REQ, 0, UINT64_MAX)                                                       \
-    X(u32, counter, "counter", REQ, 0, UINT32_MAX)                                                 \
-    X(u64, previous_end, "previousEnd", OPT, 0, UINT64_MAX)                                        \
-    X(u32, segment_bytes, "segmentBytes", OPT, 0, UINT32_MAX)                                      \
-    X(i64, written_us, "written", OPT, 0, 0)
+#define LOG_CHUNK_FIELDS(X, T)                                                                     \
+    X(T, raw, lineage, "lineage", REQ, 0, 16)                                                      \
+    X(T, str, label, "label", OPT, 0, FORMAT_LABEL_MAX - 1)                                        \
+    X(T, u64, from, "from", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u64, to, "to", REQ, 0, UINT64_MAX)                                                        \
+    X(T, u64, term, "term", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u32, counter, "counter", REQ, 0, UINT32_MAX)                                              \
+    X(T, u64, previous_end, "previousEnd", OPT, 0, UINT64_MAX)                                     \
+    X(T, u32, segment_bytes, "segmentBytes", OPT, 0, UINT32_MAX)                                   \
+    X(T, i64, written_us, "written", OPT, 0, 0)
 CODEC_DECLARE(log_chunk, LOG_CHUNK_FIELDS);
 
 /* plan: one planned range */
-#define PLAN_RANGE_FIELDS(X)                                                                       \
-    X(u32, index, "i", REQ, 0, UINT32_MAX)                                                         \
-    X(bin, start, "s", REQ, 0, FORMAT_KEY_MAX)                                                     \
-    X(bin, end, "e", REQ, 0, FORMAT_KEY_MAX)                                                       \
-    X(u64, bytes, "b", OPT, 0, UINT64_MAX)
+#define PLAN_RANGE_FIELDS(X, T)                                                                    \
+    X(T, u32, index, "i", REQ, 0, UINT32_MAX)                                                      \
+    X(T, bin, start, "s", REQ, 0, FORMAT_KEY_MAX)                                                  \
+    X(T, bin, end, "e", REQ, 0, FORMAT_KEY_MAX)                                                    \
+    X(T, u64, bytes, "b", OPT, 0, UINT64_MAX)
 CODEC_DECLARE(plan_range, PLAN_RANGE_FIELDS);
 
-/* segment: one stored range. Encoded by a runner when a range is done, opaque to the coordinator. */
-#define SEGMENT_RANGE_FIELDS(X)                                                                    \
-    X(u32, index, "i", REQ, 0, UINT32_MAX)                                                         \
-    X(bin, start, "s", REQ, 0, FORMAT_KEY_MAX)                                                     \
-    X(bin, end, "e", REQ, 0, FORMAT_KEY_MAX)                                                       \
-    X(u64, term, "t", REQ, 0, UINT64_MAX)                                                          \
-    X(u32, counter, "c", REQ, 0, UINT32_MAX)                                                       \
-    X(str, object, "o", REQ, 0, OBJECT_REF_NAME_MAX)                                               \
-    X(u64, stored_bytes, "z", REQ, 0, UINT64_MAX)                                                  \
-    X(u64, raw_bytes, "r", REQ, 0, UINT64_MAX)                                                     \
-    X(raw, digest, "d", REQ, 0, 32)                                                                \
-    X(msg, read_from, "rf", OPT, 0, position)                                                      \
-    X(msg, read_to, "rt", OPT, 0, position)                                                        \
-    X(u64, files, "f", OPT, 0, UINT64_MAX)                                                         \
-    X(u64, pages_checked, "pc", OPT, 0, UINT64_MAX)                                                \
-    X(u64, pages_unverified, "pu", OPT, 0, UINT64_MAX)                                             \
-    X(u64, pages_corrupt, "px", OPT, 0, UINT64_MAX)                                                \
-    X(list, problems, "p", OPT, 0, problem, SEGMENT_PROBLEMS_MAX)
+/* segment: one stored range. Encoded by a runner when a range is done, opaque to the coordinator.
+ */
+#define SEGMENT_RANGE_FIELDS(X, T)                                                                 \
+    X(T, u32, index, "i", REQ, 0, UINT32_MAX)                                                      \
+    X(T, bin, start, "s", REQ, 0, FORMAT_KEY_MAX)                                                  \
+    X(T, bin, end, "e", REQ, 0, FORMAT_KEY_MAX)                                                    \
+    X(T, u64, term, "t", REQ, 0, UINT64_MAX)                                                       \
+    X(T, u32, counter, "c", REQ, 0, UINT32_MAX)                                                    \
+    X(T, str, object, "o", REQ, 0, OBJECT_REF_NAME_MAX)                                            \
+    X(T, u64, stored_bytes, "z", REQ, 0, UINT64_MAX)                                               \
+    X(T, u64, raw_bytes, "r", REQ, 0, UINT64_MAX)                                                  \
+    X(T, raw, digest, "d", REQ, 0, 32)                                                             \
+    X(T, msg, read_from, "rf", OPT, 0, position)                                                   \
+    X(T, msg, read_to, "rt", OPT, 0, position)                                                     \
+    X(T, u64, files, "f", OPT, 0, UINT64_MAX)                                                      \
+    X(T, u64, pages_checked, "pc", OPT, 0, UINT64_MAX)                                             \
+    X(T, u64, pages_unverified, "pu", OPT, 0, UINT64_MAX)                                          \
+    X(T, u64, pages_corrupt, "px", OPT, 0, UINT64_MAX)                                             \
+    X(T, list, problems, "p", OPT, 0, problem, SEGMENT_PROBLEMS_MAX)
 CODEC_DECLARE(segment_range, SEGMENT_RANGE_FIELDS);
 
 /* manifest item: a segment object and what it covers */
-#define SEGMENT_REF_FIELDS(X)                                                                      \
-    X(str, object, "o", REQ, 0, OBJECT_REF_NAME_MAX)                                               \
-    X(u64, stored_bytes, "z", REQ, 0, UINT64_MAX)                                                  \
-    X(u64, raw_bytes, "r", REQ, 0, UINT64_MAX)                                                     \
-    X(raw, digest, "d", REQ, 0, 32)                                                                \
-    X(u32, ranges, "n", REQ, 0, UINT32_MAX)                                                        \
-    X(bin, start, "s", REQ, 0, FORMAT_KEY_MAX)                                                     \
-    X(bin, end, "e", REQ, 0, FORMAT_KEY_MAX)
+#define SEGMENT_REF_FIELDS(X, T)                                                                   \
+    X(T, str, object, "o", REQ, 0, OBJECT_REF_NAME_MAX)                                            \
+    X(T, u64, stored_bytes, "z", REQ, 0, UINT64_MAX)                                               \
+    X(T, u64, raw_bytes, "r", REQ, 0, UINT64_MAX)                                                  \
+    X(T, raw, digest, "d", REQ, 0, 32)                                                             \
+    X(T, u32, ranges, "n", REQ, 0, UINT32_MAX)                                                     \
+    X(T, bin, start, "s", REQ, 0, FORMAT_KEY_MAX)                                                  \
+    X(T, bin, end, "e", REQ, 0, FORMAT_KEY_MAX)
 CODEC_DECLARE(segment_ref, SEGMENT_REF_FIELDS);
 
 /* manifest item: a log object the backup depends on, its own or the log task's */
-#define LOG_REF_FIELDS(X)                                                                          \
-    X(str, object, "o", REQ, 0, OBJECT_REF_NAME_MAX)                                               \
-    X(u64, stored_bytes, "z", REQ, 0, UINT64_MAX)                                                  \
-    X(u64, raw_bytes, "r", REQ, 0, UINT64_MAX)                                                     \
-    X(raw, digest, "d", REQ, 0, 32)                                                                \
-    X(raw, lineage, "l", REQ, 0, 16)                                                               \
-    X(str, label, "n", OPT, 0, FORMAT_LABEL_MAX - 1)                                               \
-    X(u64, from, "f", REQ, 0, UINT64_MAX)                                                          \
-    X(u64, to, "t", REQ, 0, UINT64_MAX)                                                            \
-    X(flag, task, "k", OPT, 0, 0)
+#define LOG_REF_FIELDS(X, T)                                                                       \
+    X(T, str, object, "o", REQ, 0, OBJECT_REF_NAME_MAX)                                            \
+    X(T, u64, stored_bytes, "z", REQ, 0, UINT64_MAX)                                               \
+    X(T, u64, raw_bytes, "r", REQ, 0, UINT64_MAX)                                                  \
+    X(T, raw, digest, "d", REQ, 0, 32)                                                             \
+    X(T, raw, lineage, "l", REQ, 0, 16)                                                            \
+    X(T, str, label, "n", OPT, 0, FORMAT_LABEL_MAX - 1)                                            \
+    X(T, u64, from, "f", REQ, 0, UINT64_MAX)                                                       \
+    X(T, u64, to, "t", REQ, 0, UINT64_MAX)                                                         \
+    X(T, flag, task, "k", OPT, 0, 0)
 CODEC_DECLARE(log_ref, LOG_REF_FIELDS);
 
 enum backup_kind { BACKUP_FULL = 1, BACKUP_INCREMENTAL = 2 };
 
 /* manifest: the root of a committed backup */
-#define MANIFEST_FIELDS(X)                                                                         \
-    X(str, backup_id, "backup", REQ, 0, NAMES_BACKUP_ID_LEN)                                       \
-    X(str, cluster, "cluster", REQ, 0, NAMES_CLUSTER_MAX)                                          \
-    X(str, tenant, "tenant", REQ, 0, NAMES_TENANT_MAX)                                             \
-    X(str, incarnation, "incarnation", REQ, 0, NAMES_INCARNATION_MAX)                              \
-    X(str, engine, "engine", REQ, 0, 15)                                                           \
-    X(str, engine_version, "engineVersion", OPT, 0, 31)                                            \
-    X(u32, kind, "kind", REQ, 0, 2)                                                                \
-    X(str, parent, "parent", OPT, 0, NAMES_BACKUP_ID_LEN)                                          \
-    X(raw, lineage, "lineage", OPT, 0, 16)                                                         \
-    X(str, lineage_label, "lineageLabel", OPT, 0, FORMAT_LABEL_MAX - 1)                            \
-    X(msg, replay_from, "replayFrom", OPT, 0, position)                                            \
-    X(msg, consistent_at, "consistentAt", OPT, 0, position)                                        \
-    X(u64, log_from, "logFrom", OPT, 0, UINT64_MAX)                                                \
-    X(u64, log_to, "logTo", OPT, 0, UINT64_MAX)                                                    \
-    X(i64, commit_us, "commit", REQ, 0, 0)                                                         \
-    X(i64, started_us, "started", REQ, 0, 0)                                                       \
-    X(i64, completed_us, "completed", REQ, 0, 0)                                                   \
-    X(u64, term, "term", REQ, 0, UINT64_MAX)                                                       \
-    X(u32, counter, "counter", REQ, 0, UINT32_MAX)                                                 \
-    X(bin, begin, "begin", OPT, 0, FORMAT_BLOB_MAX)                                                \
-    X(bin, end, "end", OPT, 0, FORMAT_BLOB_MAX)                                                    \
-    X(u32, segments, "segments", OPT, 0, UINT32_MAX)                                               \
-    X(u32, ranges, "ranges", OPT, 0, UINT32_MAX)                                                   \
-    X(u32, log_objects, "logObjects", OPT, 0, UINT32_MAX)                                          \
-    X(u32, problems, "problems", OPT, 0, UINT32_MAX)                                               \
-    X(u64, raw_bytes, "rawBytes", OPT, 0, UINT64_MAX)                                              \
-    X(u64, stored_bytes, "storedBytes", OPT, 0, UINT64_MAX)                                        \
-    X(u64, log_bytes, "logBytes", OPT, 0, UINT64_MAX)                                              \
-    X(u64, files, "files", OPT, 0, UINT64_MAX)                                                     \
-    X(u64, pages_checked, "pagesChecked", OPT, 0, UINT64_MAX)                                      \
-    X(u64, pages_unverified, "pagesUnverified", OPT, 0, UINT64_MAX)                                \
-    X(u64, pages_corrupt, "pagesCorrupt", OPT, 0, UINT64_MAX)                                      \
-    X(str, node, "node", OPT, 0, 63)                                                               \
-    X(str, job, "job", OPT, 0, 127)
+#define MANIFEST_FIELDS(X, T)                                                                      \
+    X(T, str, backup_id, "backup", REQ, 0, NAMES_BACKUP_ID_LEN)                                    \
+    X(T, str, cluster, "cluster", REQ, 0, NAMES_CLUSTER_MAX)                                       \
+    X(T, str, tenant, "tenant", REQ, 0, NAMES_TENANT_MAX)                                          \
+    X(T, str, incarnation, "incarnation", REQ, 0, NAMES_INCARNATION_MAX)                           \
+    X(T, str, engine, "engine", REQ, 0, 15)                                                        \
+    X(T, str, engine_version, "engineVersion", OPT, 0, 31)                                         \
+    X(T, u32, kind, "kind", REQ, 0, 2)                                                             \
+    X(T, str, parent, "parent", OPT, 0, NAMES_BACKUP_ID_LEN)                                       \
+    X(T, raw, lineage, "lineage", OPT, 0, 16)                                                      \
+    X(T, str, lineage_label, "lineageLabel", OPT, 0, FORMAT_LABEL_MAX - 1)                         \
+    X(T, msg, replay_from, "replayFrom", OPT, 0, position)                                         \
+    X(T, msg, consistent_at, "consistentAt", OPT, 0, position)                                     \
+    X(T, u64, log_from, "logFrom", OPT, 0, UINT64_MAX)                                             \
+    X(T, u64, log_to, "logTo", OPT, 0, UINT64_MAX)                                                 \
+    X(T, i64, commit_us, "commit", REQ, 0, 0)                                                      \
+    X(T, i64, started_us, "started", REQ, 0, 0)                                                    \
+    X(T, i64, completed_us, "completed", REQ, 0, 0)                                                \
+    X(T, u64, term, "term", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u32, counter, "counter", REQ, 0, UINT32_MAX)                                              \
+    X(T, bin, begin, "begin", OPT, 0, FORMAT_BLOB_MAX)                                             \
+    X(T, bin, end, "end", OPT, 0, FORMAT_BLOB_MAX)                                                 \
+    X(T, u32, segments, "segments", OPT, 0, UINT32_MAX)                                            \
+    X(T, u32, ranges, "ranges", OPT, 0, UINT32_MAX)                                                \
+    X(T, u32, log_objects, "logObjects", OPT, 0, UINT32_MAX)                                       \
+    X(T, u32, problems, "problems", OPT, 0, UINT32_MAX)                                            \
+    X(T, u64, raw_bytes, "rawBytes", OPT, 0, UINT64_MAX)                                           \
+    X(T, u64, stored_bytes, "storedBytes", OPT, 0, UINT64_MAX)                                     \
+    X(T, u64, log_bytes, "logBytes", OPT, 0, UINT64_MAX)                                           \
+    X(T, u64, files, "files", OPT, 0, UINT64_MAX)                                                  \
+    X(T, u64, pages_checked, "pagesChecked", OPT, 0, UINT64_MAX)                                   \
+    X(T, u64, pages_unverified, "pagesUnverified", OPT, 0, UINT64_MAX)                             \
+    X(T, u64, pages_corrupt, "pagesCorrupt", OPT, 0, UINT64_MAX)                                   \
+    X(T, str, node, "node", OPT, 0, 63)                                                            \
+    X(T, str, job, "job", OPT, 0, 127)
 CODEC_DECLARE(manifest, MANIFEST_FIELDS);
 
 /* tombstone: deleted.mpk, written before anything of a backup is taken away */
-#define TOMBSTONE_FIELDS(X)                                                                        \
-    X(str, backup_id, "backup", REQ, 0, NAMES_BACKUP_ID_LEN)                                       \
-    X(i64, deleted_us, "deleted", REQ, 0, 0)                                                       \
-    X(u32, grace_s, "graceSeconds", OPT, 0, UINT32_MAX)                                            \
-    X(str, reason, "reason", OPT, 0, 127)                                                          \
-    X(str, node, "node", OPT, 0, 63)                                                               \
-    X(u64, term, "term", OPT, 0, UINT64_MAX)                                                       \
-    X(u32, counter, "counter", OPT, 0, UINT32_MAX)
+#define TOMBSTONE_FIELDS(X, T)                                                                     \
+    X(T, str, backup_id, "backup", REQ, 0, NAMES_BACKUP_ID_LEN)                                    \
+    X(T, i64, deleted_us, "deleted", REQ, 0, 0)                                                    \
+    X(T, u32, grace_s, "graceSeconds", OPT, 0, UINT32_MAX)                                         \
+    X(T, str, reason, "reason", OPT, 0, 127)                                                       \
+    X(T, str, node, "node", OPT, 0, 63)                                                            \
+    X(T, u64, term, "term", OPT, 0, UINT64_MAX)                                                    \
+    X(T, u32, counter, "counter", OPT, 0, UINT32_MAX)
 CODEC_DECLARE(tombstone, TOMBSTONE_FIELDS);
 
 /* lineage: one branch of a tenant's log */
-#define LINEAGE_FIELDS(X)                                                                          \
-    X(raw, id, "id", REQ, 0, 16)                                                                   \
-    X(raw, parent, "parent", OPT, 0, 16)                                                           \
-    X(u64, fork, "fork", OPT, 0, UINT64_MAX)                                                       \
-    X(str, label, "label", OPT, 0, FORMAT_LABEL_MAX - 1)                                           \
-    X(bin, history, "history", OPT, 0, 65536)                                                      \
-    X(str, node, "node", OPT, 0, 63)                                                               \
-    X(i64, created_us, "created", REQ, 0, 0)
+#define LINEAGE_FIELDS(X, T)                                                                       \
+    X(T, raw, id, "id", REQ, 0, 16)                                                                \
+    X(T, raw, parent, "parent", OPT, 0, 16)                                                        \
+    X(T, u64, fork, "fork", OPT, 0, UINT64_MAX)                                                    \
+    X(T, str, label, "label", OPT, 0, FORMAT_LABEL_MAX - 1)                                        \
+    X(T, bin, history, "history", OPT, 0, 65536)                                                   \
+    X(T, str, node, "node", OPT, 0, 63)                                                            \
+    X(T, i64, created_us, "created", REQ, 0, 0)
 CODEC_DECLARE(lineage, LINEAGE_FIELDS);
 
 /* writer: from where on older epochs' chunks count no more */
-#define LOG_WRITER_FIELDS(X)                                                                       \
-    X(raw, lineage, "lineage", REQ, 0, 16)                                                         \
-    X(u64, term, "term", REQ, 0, UINT64_MAX)                                                       \
-    X(u32, counter, "counter", REQ, 0, UINT32_MAX)                                                 \
-    X(u64, from, "from", REQ, 0, UINT64_MAX)                                                       \
-    X(raw, digest, "digest", OPT, 0, 32)                                                           \
-    X(str, node, "node", OPT, 0, 63)                                                               \
-    X(i64, created_us, "created", REQ, 0, 0)
+#define LOG_WRITER_FIELDS(X, T)                                                                    \
+    X(T, raw, lineage, "lineage", REQ, 0, 16)                                                      \
+    X(T, u64, term, "term", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u32, counter, "counter", REQ, 0, UINT32_MAX)                                              \
+    X(T, u64, from, "from", REQ, 0, UINT64_MAX)                                                    \
+    X(T, raw, digest, "digest", OPT, 0, 32)                                                        \
+    X(T, str, node, "node", OPT, 0, 63)                                                            \
+    X(T, i64, created_us, "created", REQ, 0, 0)
 CODEC_DECLARE(log_writer, LOG_WRITER_FIELDS);
 
 /* Any of these records as the root section of an object of `kind`, compressed when it pays. */

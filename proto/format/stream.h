@@ -36,7 +36,8 @@ int stream_next(struct stream_reader *sr, const struct codec_table *table, void 
                 struct tm_err *err) TM_WUR;
 void stream_release(struct stream_reader *sr);
 
-/* ---- manifest ---------------------------------------------------------------------------------- */
+/* ---- manifest ----------------------------------------------------------------------------------
+ */
 
 enum manifest_item_kind { MANIFEST_SEGMENT = 1, MANIFEST_LOG = 2, MANIFEST_PROBLEM = 3 };
 
@@ -60,8 +61,8 @@ int manifest_writer_log(struct manifest_writer *mw, const struct log_ref *ref,
 /* Above MANIFEST_PROBLEMS_MAX: dropped; the counts in the root still tell. */
 int manifest_writer_problem(struct manifest_writer *mw, const struct problem *problem,
                             struct tm_err *err) TM_WUR;
-/* The commit of the whole backup. The counts segments, ranges, log_objects and problems of *root are
- * filled in here. TM_E_EXISTS when another writer committed this backup already. */
+/* The commit of the whole backup. The counts segments, ranges, log_objects and problems of *root
+ * are filled in here. TM_E_EXISTS when another writer committed this backup already. */
 int manifest_writer_commit(struct manifest_writer *mw, struct manifest *root,
                            struct object_info *ret, struct tm_err *err) TM_WUR;
 void manifest_writer_release(struct manifest_writer *mw); /* after commit, or instead of it */

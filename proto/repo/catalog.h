@@ -1,8 +1,8 @@
 #ifndef TM_PROTO_REPO_CATALOG_H
 #define TM_PROTO_REPO_CATALOG_H
 /*
- * What lies in a repository: clusters, tenants, incarnations, backups and their state. Reads storage
- * only; trusts only committed metadata.
+ * What lies in a repository: clusters, tenants, incarnations, backups and their state. Reads
+ * storage only; trusts only committed metadata.
  *
  * A backup is
  *     committed    manifest.mpk, and no deleted.mpk
@@ -12,10 +12,11 @@
 #include "proto/format/records.h"
 #include "proto/format/stream.h"
 
-#define CATALOG_PARTS_MAX   10000u   /* clusters, tenants or incarnations in one list */
+#define CATALOG_PARTS_MAX   10000u /* clusters, tenants or incarnations in one list */
 #define CATALOG_BACKUPS_MAX 100000u
 
-/* ---- repository and identity objects ------------------------------------------------------------ */
+/* ---- repository and identity objects ------------------------------------------------------------
+ */
 
 /* Makes tidemark.mpk when it is missing, else reads it. `id` and `now_us` are used for a new one.
  * A repository of a newer format version is TM_E_UNSUPPORTED. */
@@ -28,10 +29,11 @@ int repository_read(struct object_scratch *scratch, struct storage *st, struct r
  * TM_E_REFUSED and says whose data it is. `nonce` says who wrote it. */
 int identity_ensure(struct object_scratch *scratch, struct storage *st, const struct identity *mine,
                     const uint8_t nonce[OBJECT_NONCE_BYTES], struct tm_err *err) TM_WUR;
-int identity_read(struct object_scratch *scratch, struct storage *st, const struct repo_scope *scope,
-                  struct identity *ret, struct tm_err *err) TM_WUR;
+int identity_read(struct object_scratch *scratch, struct storage *st,
+                  const struct repo_scope *scope, struct identity *ret, struct tm_err *err) TM_WUR;
 
-/* ---- listing ------------------------------------------------------------------------------------ */
+/* ---- listing ------------------------------------------------------------------------------------
+ */
 
 struct name_list {
     char (*items)[NAMES_INCARNATION_MAX + 1];
@@ -69,7 +71,8 @@ int catalog_resolve(struct object_scratch *scratch, struct storage *st, const ch
                     const char *tenant, const char *incarnation, struct repo_scope *ret,
                     struct tm_err *err) TM_WUR;
 
-/* ---- recoverable intervals ---------------------------------------------------------------------- */
+/* ---- recoverable intervals ----------------------------------------------------------------------
+ */
 
 /* From one place of a lineage to another, proven by unbroken chains in storage. A backup without
  * further log is a point: both ends are its consistent_at. */

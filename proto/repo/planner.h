@@ -8,9 +8,9 @@
 #include "proto/repo/ranges.h"
 
 struct restore_request {
-    const char *backup_id;  /* NULL = choose */
-    bool immediate;         /* the backup's own consistent_at; backup_id NULL: the newest */
-    int64_t target_us;      /* else: this time; 0 = none */
+    const char *backup_id;       /* NULL = choose */
+    bool immediate;              /* the backup's own consistent_at; backup_id NULL: the newest */
+    int64_t target_us;           /* else: this time; 0 = none */
     const char *target_position; /* else: this engine position; NULL = none */
 };
 
@@ -22,9 +22,9 @@ struct restore_choice {
 
 /*
  * The named backup, or the newest committed one whose consistent_at is not after the target. Says
- * what there is when nothing fits: TM_E_NOT_FOUND "no backup of demo1/main is consistent at or before
- * …: the oldest is …".  Targets beyond consistent_at are TM_E_UNSUPPORTED as long as the repository
- * holds no log for them.
+ * what there is when nothing fits: TM_E_NOT_FOUND "no backup of demo1/main is consistent at or
+ * before …: the oldest is …".  Targets beyond consistent_at are TM_E_UNSUPPORTED as long as the
+ * repository holds no log for them.
  */
 int restore_choose(struct object_scratch *scratch, struct storage *st,
                    const struct repo_scope *scope, const struct restore_request *request,

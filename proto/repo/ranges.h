@@ -4,9 +4,10 @@
  * All ranges of one committed backup, in key order, streamed: one segment in memory at a time.
  *
  * While streaming it proves that the manifest is whole: segments adjacent from the empty key to the
- * top, every segment of the size and digest the manifest names, its ranges adjacent and covering what
- * the segment claims, indexes unique by being strictly rising, no epoch or term above the manifest's.
- * A violation is TM_E_CORRUPT. Only when backup_ranges_next returned 0 is the chain proven.
+ * top, every segment of the size and digest the manifest names, its ranges adjacent and covering
+ * what the segment claims, indexes unique by being strictly rising, no epoch or term above the
+ * manifest's. A violation is TM_E_CORRUPT. Only when backup_ranges_next returned 0 is the chain
+ * proven.
  *
  * Two scratches: one for the manifest, one for the segment in turn. Not thread safe.
  */
@@ -39,7 +40,8 @@ int backup_ranges_open(struct backup_ranges *br, struct object_scratch *manifest
                        const struct repo_scope *scope, const char *backup_id,
                        struct tm_err *err) TM_WUR;
 /* 1 = the next range (its slices are valid until the next call), 0 = all were read and proven. */
-int backup_ranges_next(struct backup_ranges *br, struct segment_range *ret, struct tm_err *err) TM_WUR;
+int backup_ranges_next(struct backup_ranges *br, struct segment_range *ret,
+                       struct tm_err *err) TM_WUR;
 /* After the ranges: 1 = the next log object in log order, 0 = end. Adjacent within a lineage and
  * covering [log_from, log_to) of the root. */
 int backup_ranges_log(struct backup_ranges *br, struct log_ref *ret, struct tm_err *err) TM_WUR;

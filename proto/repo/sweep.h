@@ -1,15 +1,16 @@
 #ifndef TM_PROTO_REPO_SWEEP_H
 #define TM_PROTO_REPO_SWEEP_H
 /*
- * Taking backups out of a repository. A crash at any moment leaves either a whole backup or one that
- * readers treat as absent:
+ * Taking backups out of a repository. A crash at any moment leaves either a whole backup or one
+ * that readers treat as absent:
  *
  *   delete      tombstone → (grace) → manifest → checkpoints → plan → data and log → second look
  *   unfinished  no manifest: the same without tombstone; refused when a manifest is there
  *
  * The tombstone itself stays, so that a late writer's objects are still recognised as leftovers.
  * Only names that Tidemark makes are removed, only below backup/<id>/; log objects of the log task
- * and of other backups lie elsewhere and are never touched. Both may be repeated until they succeed.
+ * and of other backups lie elsewhere and are never touched. Both may be repeated until they
+ * succeed.
  */
 #include "proto/repo/catalog.h"
 
@@ -28,8 +29,8 @@ int backup_delete_mark(struct object_scratch *scratch, struct storage *st,
 /* Removes what lies under a deleted backup. TM_E_REFUSED without tombstone. */
 int backup_delete_sweep(struct storage *st, const struct repo_scope *scope, const char *backup_id,
                         struct sweep_totals *ret, struct tm_err *err) TM_WUR;
-/* Removes what an unfinished backup left, unfinished uploads too. TM_E_REFUSED when it is committed.
- * The caller guarantees that no writer of this backup lives any more. */
+/* Removes what an unfinished backup left, unfinished uploads too. TM_E_REFUSED when it is
+ * committed. The caller guarantees that no writer of this backup lives any more. */
 int backup_sweep_unfinished(struct storage *st, const struct repo_scope *scope,
                             const char *backup_id, struct sweep_totals *ret,
                             struct tm_err *err) TM_WUR;

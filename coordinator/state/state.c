@@ -145,7 +145,7 @@ static struct state_queued *queued_new(const struct state_txn *txn, size_t bytes
 int state_submit(struct state *st, const struct state_txn *txn, state_done_fn done, void *arg,
                  struct tm_err *err)
 {
-    size_t bytes;
+    size_t bytes = 0;
     int r = check_txn(txn, &bytes, err);
 
     if (r < 0)

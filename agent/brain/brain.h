@@ -1,0 +1,253 @@
+#ifndef TM_AGENT_BRAIN_BRAIN_H
+#define TM_AGENT_BRAIN_BRAIN_H
+/*
+ * What the agent decides: when to connect and what to say, which jobs to hold, when a session
+ * begins and ends, when a runner is started, fed and killed, what is kept until it is acknowledged.
+ *
+ * Pure, like coordinator/brain: one event in, a list of actions out; no clock, randomness or I/O.
+ *
+ *     agent_brain_new(config)            then one TICK to get going
+ *     agent_brain_step(event, now)       carry out all actions, in order, before the next step
+ *
+ * Happy path of a backup on the lead: desired holds a new job → SESSION_BEGIN, RUNNER_SPAWN,
+ * RUNNER_SEND(job) → SESSION_BEGUN and frame ready → RUNNER_SEND(begin) → plan_batch frames are kept
+ * and sent on → want_ranges ↔ ranges → RUNNER_SEND(ranges) → range_done frames are kept in the
+ * outbox and sent on until the job goes → step FINISH → SESSION_END → RUNNER_SEND(finish) →
+ * want_results relayed → committed → reported until the job is no longer desired → dropped.
+ *
+ * Failure: a dead runner is spawned again (leases it had are reported as not held), a bounded number
+ * of times with growing delay; a dead session fails the job; a coordinator that is gone changes
+ * nothing but that work runs out; a job that is not desired any more is dropped at once.
+ *
+ * Jobs are named by a `job` handle (never reused in one life of the agent); runners by (job,
+ * generation). Events about a handle or generation that is no more are ignored, so the daemon need
+ * not track what is still wanted.
+ *
+ * Ownership: what an event points to is borrowed for the call; what an action points to is borrowed
+ * until the next step or free.
+ *
+ * Limits: at most AGENT_BRAIN_IN_FLIGHT requests are outstanding; each is answered by exactly one
+ * REPLY, FAILED, or by DISCONNECTED, which voids all.
+ */
+#include <stdint.h>
+
+#include "agent/runner/frames.h"
+#include "common/buf.h"
+#include "common/err.h"
+#include "proto/wire/messages.h"
+
+#define AGENT_BRAIN_IN_FLIGHT      80
+#define AGENT_BRAIN_WINDOW         16 /* leases held ahead of the workers' need, at most */
+#define AGENT_BRAIN_OUTBOX_MAX     (1u << 20) /* results of one job */
+#define AGENT_BRAIN_RESULTS_BYTES  ((size_t)256 << 20)
+#define AGENT_BRAIN_PLAN_BYTES_MAX ((size_t)64 << 20)
+#define AGENT_BRAIN_DROPPED_MAX    256 /* jobs remembered as not to be started again */
+
+struct agent_brain;
+
+struct agent_now {
+    uint64_t mono_us;
+    int64_t real_us;
+};
+
+struct agent_rng {
+    uint64_t (*next)(void *arg);
+    void *arg;
+};
+
+/* Wrong on purpose, for the simulation's own test. Never set outside tests. */
+enum agent_plant {
+    AGENT_PLANT_NONE,
+    AGENT_PLANT_OLD_TERM,      /* takes replies and leases of an older term */
+    AGENT_PLANT_DROP_RESULTS,  /* forgets done results when the term changes */
+    AGENT_PLANT_RESTART_JOB,   /* starts a job that belongs to an earlier life of the agent */
+};
+
+struct agent_instance {
+    const char *tenant;
+    const char *engine;
+    uint32_t caps; /* enum engine_cap */
+    const char *data_dir;
+    const char *conninfo;
+};
+
+/* Strings are copied by agent_brain_new. 0 = the default in the comment. */
+struct agent_brain_config {
+    const char *cluster;
+    const char *node;
+    const char *boot; /* random, one a start */
+    const char *version;
+    const struct agent_instance *instances;
+    size_t instance_count;               /* at most WIRE_INSTANCES_MAX */
+    const char *const *restore_roots;    /* may be NULL */
+    size_t restore_root_count;
+    uint64_t seen_term;                  /* as stored by STORE_TERM; 0 = none */
+    uint64_t seen_start;
+    uint32_t heartbeat_ms;    /* 1000 */
+    uint32_t request_ms;      /* 10000: deadline of a request */
+    uint32_t poll_ms;         /* 45000: deadline of a poll; above the coordinator's parking time */
+    uint32_t want_retry_ms;   /* 500: pause after a reply that had no ranges */
+    uint32_t reconnect_min_ms; /* 200 */
+    uint32_t reconnect_max_ms; /* 10000 */
+    uint32_t respawn_min_ms;  /* 500 */
+    uint32_t respawn_max_ms;  /* 30000 */
+    uint32_t runner_crashes_max; /* 5 in one job, then the job fails */
+    enum agent_plant plant;
+};
+
+/* ---- events ---------------------------------------------------------------------------------------- */
+
+enum agent_event_kind {
+    AGENT_EV_CONNECTED,      /* welcome was checked */
+    AGENT_EV_DISCONNECTED,   /* or could not be connected, or hello was refused */
+    AGENT_EV_REPLY,          /* to a request; its serial is message->serial */
+    AGENT_EV_REQUEST_FAILED, /* timed out, or could not be sent */
+    AGENT_EV_INSTANCE,       /* a fresh look at an instance (about once a second each) */
+    AGENT_EV_SESSION_BEGUN,
+    AGENT_EV_SESSION_ENDED,
+    AGENT_EV_SESSION_FAILED, /* at any moment; the session is to be taken as lost */
+    AGENT_EV_SESSION_CLOSED, /* after SESSION_CLOSE: nothing is left of it */
+    AGENT_EV_RUNNER_FRAME,
+    AGENT_EV_RUNNER_EXITED,  /* also when it could not be started: signal 0, status 127 */
+    AGENT_EV_TICK,
+    AGENT_EV_STOP,           /* SIGTERM: close everything, then DONE */
+};
+
+struct agent_event {
+    enum agent_event_kind kind;
+    union {
+        struct {
+            uint64_t term;
+            uint64_t start;
+        } connected;
+        struct {
+            const struct tm_err *err; /* why; may be NULL */
+        } disconnected;
+        struct {
+            const struct message *message; /* may be of type error */
+        } reply;
+        struct {
+            uint64_t serial;
+            const struct tm_err *err;
+        } request_failed;
+        struct {
+            size_t index;                        /* into config.instances */
+            const struct msg_instance *instance; /* tenant, engine and caps may be left out */
+        } instance;
+        struct {
+            uint32_t job;
+            struct slice begin;       /* SESSION_BEGUN */
+            struct slice replay_from; /* position bytes */
+            const char *replay_from_text;
+            const char *lineage_label;
+            const char *identity; /* of the instance now */
+            const char *version;
+        } begun;
+        struct {
+            uint32_t job;
+            struct slice end;
+            struct slice consistent_at;
+            const char *consistent_at_text;
+            int64_t commit_us;
+        } ended;
+        struct {
+            uint32_t job;
+            const struct tm_err *err;
+            const char *stage; /* "check", "connect", "begin", "session", "end" */
+        } session_failed;
+        struct {
+            uint32_t job;
+        } session_closed;
+        struct {
+            uint32_t job;
+            uint32_t generation;
+            const struct frame *frame;
+        } frame;
+        struct {
+            uint32_t job;
+            uint32_t generation;
+            int signal; /* 0 = exited by itself */
+            int status;
+        } exited;
+    };
+};
+
+/* ---- actions ---------------------------------------------------------------------------------------- */
+
+enum agent_action_kind {
+    AGENT_ACT_CONNECT,       /* dial and go through hello with this seen term */
+    AGENT_ACT_DISCONNECT,    /* close the connection; no event is expected for it */
+    AGENT_ACT_SEND,          /* a request; message->serial and ->term are set */
+    AGENT_ACT_STORE_TERM,    /* remember durably, best effort */
+    AGENT_ACT_SESSION_BEGIN, /* check, session_open, snapshot_begin → BEGUN | FAILED */
+    AGENT_ACT_SESSION_HOLD,  /* hold_advance, best effort */
+    AGENT_ACT_SESSION_END,   /* snapshot_end → ENDED | FAILED */
+    AGENT_ACT_SESSION_CLOSE, /* cancel what blocks, close → CLOSED; also for one that failed */
+    AGENT_ACT_RUNNER_SPAWN,  /* start the process */
+    AGENT_ACT_RUNNER_SEND,   /* queue a frame to it */
+    AGENT_ACT_RUNNER_KILL,   /* SIGKILL; → EXITED when reaped */
+    AGENT_ACT_LOG,
+    AGENT_ACT_WAKE,
+    AGENT_ACT_DONE,          /* after STOP: everything is closed, the daemon may leave */
+};
+
+struct agent_action {
+    enum agent_action_kind kind;
+    union {
+        struct {
+            uint64_t seen_term;
+            uint64_t seen_start;
+        } connect;
+        struct {
+            const struct message *message;
+            uint32_t timeout_ms;
+        } send;
+        struct {
+            uint64_t term;
+            uint64_t start;
+        } store_term;
+        struct {
+            uint32_t job;
+            size_t instance;  /* BEGIN: index into config.instances */
+            bool fast;        /* BEGIN */
+            const char *label; /* BEGIN: for the engine, "tidemark <backup id>" */
+            uint64_t durable; /* HOLD: stream byte */
+        } session;
+        struct {
+            uint32_t job;
+            uint32_t generation;
+            const struct frame *frame; /* SEND */
+            const char *uid;           /* SPAWN: for logs */
+        } runner;
+        struct {
+            int priority;
+            const char *text;
+            const char *tenant; /* NULL when they do not apply */
+            const char *job;    /* uid */
+        } log;
+        struct {
+            uint64_t at_us;
+        } wake;
+    };
+};
+
+struct agent_actions {
+    const struct agent_action *items;
+    size_t count;
+};
+
+int agent_brain_new(const struct agent_brain_config *config, struct agent_rng rng,
+                    struct agent_brain **ret, struct tm_err *err) TM_WUR;
+void agent_brain_free(struct agent_brain *b);
+TM_DEFINE_FREEP(struct agent_brain, agent_brain_free)
+
+/* Fails only when memory is out. */
+int agent_brain_step(struct agent_brain *b, const struct agent_event *event, struct agent_now now,
+                     struct agent_actions *ret, struct tm_err *err) TM_WUR;
+
+/* For STATUS= and tests. */
+bool agent_brain_connected(const struct agent_brain *b);
+size_t agent_brain_job_count(const struct agent_brain *b);
+uint64_t agent_brain_term(const struct agent_brain *b);
+
+#endif

@@ -1,0 +1,296 @@
+#ifndef TM_COORDINATOR_BRAIN_BRAIN_H
+#define TM_COORDINATOR_BRAIN_BRAIN_H
+/*
+ * What the coordinator decides: resources, jobs, leads, ranges, leases, who should have what.
+ *
+ * Pure: one event in, a list of actions out. No clock, no randomness, no I/O inside; the same events
+ * give the same actions, byte for byte. The daemon (and tests/sim) feeds it:
+ *
+ *     brain_new(config)                                 the term in it is durable already
+ *     brain_step(LOADED …) for each stored record, then brain_step(LOADED_END)
+ *     then any order of AGENT_UP, AGENT_GONE, REQUEST, COMMAND, PERSISTED, TERM, TICK
+ *
+ * and carries out every action of a step, in order, before the next step.
+ *
+ * Durability. Everything that binds (a command's answer, a job given to an agent, a phase that
+ * anybody can see) happens in two halves: PERSIST{txn} goes out, and only the event PERSISTED{txn, ok}
+ * makes it true inside the brain and lets the promise leave. Transactions are to be applied in the
+ * order given and answered in that order. After ok = false the brain tries again by itself later
+ * (or, for a command, answers with the error).
+ *
+ * Requests. Every REQUEST (a decoded message of an agent that passed hello) gets exactly one REPLY
+ * with its ctx, at once or, for poll, later. When its connection goes (AGENT_GONE), parked ctxs of
+ * that connection are forgotten without a reply: the daemon drops them too. Every COMMAND gets
+ * exactly one ANSWER. hello, challenge and proof are the daemon's: the brain hears of an agent when
+ * its proof was right (AGENT_UP) and answers with WELCOME or REFUSE.
+ *
+ * Ownership. What an event points to is borrowed for the call, except command.resource, which is
+ * handed over whatever happens. What an action points to is borrowed until the next brain_step or
+ * brain_free. Resources and nodes seen through the read functions are valid until the next step.
+ *
+ * Time: mono_us never goes back, any origin; real_us is UTC since 1970 and may jump. WAKE says when
+ * the next TICK is wanted at the latest; earlier or additional ticks are harmless.
+ *
+ * Threads: none; everything is called from the loop.
+ */
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/err.h"
+#include "proto/wire/messages.h"
+
+struct resource;        /* proto/spec/spec.h */
+struct resource_status; /* proto/spec/status.h */
+struct brain;
+
+#define BRAIN_RESOURCES_MAX 4096
+#define BRAIN_NODES_MAX     1024
+#define BRAIN_JOBS_MAX      64        /* live at once */
+#define BRAIN_RANGES_MAX    (1u << 20) /* in one plan */
+#define BRAIN_PLAN_BYTES_MAX ((size_t)256 << 20) /* keys of one plan */
+#define BRAIN_RESULTS_BYTES_MAX ((size_t)512 << 20) /* result blobs of one job */
+#define BRAIN_COMMANDS_MAX  256       /* waiting for their persist */
+#define BRAIN_KEY_MAX       512
+#define BRAIN_KEY_PREFIX    "resource/"
+
+struct brain_now {
+    uint64_t mono_us;
+    int64_t real_us;
+};
+
+/* The only source of randomness: 64 fresh bits. */
+struct brain_rng {
+    uint64_t (*next)(void *arg);
+    void *arg;
+};
+
+/* Wrong on purpose, to see that the simulation notices. Never set outside tests. */
+enum brain_plant {
+    BRAIN_PLANT_NONE,
+    BRAIN_PLANT_ACCEPT_STALE,      /* any epoch of a range is accepted */
+    BRAIN_PLANT_NO_FENCE,          /* leases of an older life stay good after a re-lease */
+    BRAIN_PLANT_ANSWER_EARLY,      /* answers before PERSISTED */
+    BRAIN_PLANT_DOUBLE_COUNT,      /* a repeated result counts again */
+    BRAIN_PLANT_NO_RELEASE,        /* leases of a lost agent are never given to another */
+    BRAIN_PLANT_FORGET_RESTART,    /* loaded jobs are not taken up again */
+    BRAIN_PLANT_ADOPT_NOTHING,     /* a started coordinator leases at once, ignoring reported leases */
+    BRAIN_PLANT_COMPLETE_EARLY,    /* Complete when the lead starts committing */
+};
+
+/* 0 means the default in the comment. */
+struct brain_config {
+    uint64_t term;             /* durable, higher than any before */
+    uint64_t start;            /* random, names this start of the coordinator */
+    uint32_t lease_ms;         /* 10000: silence after which an agent's leases lapse */
+    uint32_t poll_ms;          /* 30000: a parked poll is answered then, changed or not */
+    uint32_t lead_grace_ms;    /* 30000: silence of a lead after which its job fails */
+    uint32_t restart_grace_ms; /* 60000: the same, counted from the coordinator's start */
+    uint32_t stall_ms;         /* 3600000: without any progress a job fails */
+    uint32_t abort_ms;         /* 600000: a sweep that nobody carries out is given up, and said so */
+    uint32_t node_forget_ms;   /* 3600000: a silent node is no longer listed */
+    enum brain_plant plant;
+};
+
+/* ---- events -------------------------------------------------------------------------------------- */
+
+enum brain_event_kind {
+    BRAIN_EV_LOADED,     /* one record of the state store */
+    BRAIN_EV_LOADED_END, /* that was all */
+    BRAIN_EV_AGENT_UP,   /* hello was proven on this connection */
+    BRAIN_EV_AGENT_GONE, /* the connection is closed */
+    BRAIN_EV_REQUEST,    /* a message on a welcomed connection */
+    BRAIN_EV_COMMAND,    /* from the control socket */
+    BRAIN_EV_PERSISTED,  /* outcome of a PERSIST */
+    BRAIN_EV_TERM,       /* outcome of a RAISE_TERM: this higher term is durable */
+    BRAIN_EV_TICK,       /* time passed */
+};
+
+enum brain_command {
+    BRAIN_CMD_APPLY = 1, /* create, configure, or nothing to do */
+    BRAIN_CMD_DELETE,    /* by kind, namespace, name; honours cleanPolicy */
+    BRAIN_CMD_RETRY,     /* a Failed resource starts over with a new attempt */
+};
+
+struct brain_event {
+    enum brain_event_kind kind;
+    union {
+        struct {
+            struct slice key;
+            struct slice value;
+        } loaded;
+        struct {
+            uint64_t conn; /* never used again for another connection */
+            uint64_t ctx;  /* to answer with WELCOME or REFUSE */
+            const char *cluster;
+            const char *node;
+            const char *boot;
+            uint64_t seen_term;
+            uint64_t seen_start;
+        } up;
+        struct {
+            uint64_t conn;
+        } gone;
+        struct {
+            uint64_t conn;
+            uint64_t ctx;
+            const struct message *message;
+        } request;
+        struct {
+            uint64_t cmd; /* token for the answer */
+            enum brain_command what;
+            struct resource *resource; /* APPLY: taken over, also on failure */
+            struct slice yaml;         /* APPLY: the document as it came (one document) */
+            const char *kind;          /* DELETE, RETRY: "Backup", "Restore" */
+            const char *namespace_;    /* "" or NULL = "default" */
+            const char *name;
+        } command;
+        struct {
+            uint64_t txn;
+            bool ok;
+            const struct tm_err *err; /* when not ok */
+        } persisted;
+        struct {
+            uint64_t term;
+        } term;
+    };
+};
+
+/* ---- actions -------------------------------------------------------------------------------------- */
+
+enum brain_action_kind {
+    BRAIN_ACT_REPLY,      /* answer this ctx; message->serial and ->term are set */
+    BRAIN_ACT_WELCOME,    /* hello_server_welcome(term, start) for this ctx */
+    BRAIN_ACT_REFUSE,     /* answer hello's ctx with this error, then close the connection */
+    BRAIN_ACT_CLOSE,      /* close this connection (a newer one of the same node took over) */
+    BRAIN_ACT_PERSIST,    /* one transaction, guarded by the term */
+    BRAIN_ACT_RAISE_TERM, /* make a term >= at_least durable, then feed BRAIN_EV_TERM */
+    BRAIN_ACT_ANSWER,     /* to a command */
+    BRAIN_ACT_LOG,
+    BRAIN_ACT_WAKE,       /* want a TICK at this mono time; each replaces the one before */
+};
+
+struct brain_put {
+    struct slice key;
+    struct slice value; /* empty = delete the key */
+};
+
+enum brain_outcome { BRAIN_CREATED = 1, BRAIN_CONFIGURED, BRAIN_UNCHANGED, BRAIN_DELETED, BRAIN_DONE };
+
+/* What a log line is about; the daemon maps these to journal MESSAGE_IDs. */
+enum brain_log_event {
+    BRAIN_LOG_PLAIN,
+    BRAIN_LOG_NODE_UP,
+    BRAIN_LOG_NODE_LOST,
+    BRAIN_LOG_JOB_START,
+    BRAIN_LOG_JOB_COMPLETE,
+    BRAIN_LOG_JOB_FAILED,
+    BRAIN_LOG_TERM,
+};
+
+struct brain_action {
+    enum brain_action_kind kind;
+    union {
+        struct {
+            uint64_t conn;
+            uint64_t ctx;
+            const struct message *message;
+        } reply;
+        struct {
+            uint64_t conn;
+            uint64_t ctx;
+            uint64_t term;
+            uint64_t start;
+        } welcome;
+        struct {
+            uint64_t conn;
+            uint64_t ctx;
+            const struct tm_err *err;
+        } refuse;
+        struct {
+            uint64_t conn;
+        } close;
+        struct {
+            uint64_t txn;
+            const struct brain_put *puts;
+            size_t put_count;
+        } persist;
+        struct {
+            uint64_t at_least;
+        } raise_term;
+        struct {
+            uint64_t cmd;
+            enum brain_outcome outcome; /* when err is NULL */
+            const struct tm_err *err;   /* NULL = done */
+        } answer;
+        struct {
+            int priority; /* syslog's: 3 error, 4 warning, 5 notice, 6 info, 7 debug */
+            enum brain_log_event event;
+            const char *text;
+            const char *cluster; /* these are NULL when they do not apply */
+            const char *tenant;
+            const char *node;
+            const char *job; /* uid */
+        } log;
+        struct {
+            uint64_t at_us;
+        } wake;
+    };
+};
+
+struct brain_actions {
+    const struct brain_action *items;
+    size_t count;
+};
+
+/* ---- the brain ------------------------------------------------------------------------------------ */
+
+int brain_new(const struct brain_config *config, struct brain_rng rng, struct brain **ret,
+              struct tm_err *err) TM_WUR;
+void brain_free(struct brain *b);
+TM_DEFINE_FREEP(struct brain, brain_free)
+
+/*
+ * Fails only when memory is out or a stored record cannot be read (LOADED: TM_E_CORRUPT, naming the
+ * key). Either means: stop the daemon, saying so. What peers and users get wrong ends in a reply.
+ */
+int brain_step(struct brain *b, const struct brain_event *event, struct brain_now now,
+               struct brain_actions *ret, struct tm_err *err) TM_WUR;
+
+uint64_t brain_term(const struct brain *b);
+
+/* ---- looking, for the control socket --------------------------------------------------------------- */
+
+struct brain_resource {
+    const struct resource *spec;
+    const struct resource_status *status;
+    struct slice yaml;
+    const char *uid;
+    int64_t created_us;
+    uint64_t generation; /* grows with every change of the spec */
+    uint64_t version;    /* grows with every visible change, also of progress; for watchers */
+    bool deleting;
+};
+
+/* In order of kind, namespace, name: start with *cursor = 0; false at the end. */
+bool brain_resource_next(const struct brain *b, size_t *cursor, struct brain_resource *ret);
+bool brain_resource_find(const struct brain *b, const char *kind, const char *namespace_,
+                         const char *name, struct brain_resource *ret);
+/* Grows whenever anything visible changes; equal = nothing to look for. */
+uint64_t brain_version(const struct brain *b);
+
+struct brain_node {
+    const char *cluster;
+    const char *node;
+    const char *boot;
+    const char *version;  /* of the agent */
+    bool connected;
+    uint64_t silent_us;   /* since the last heartbeat, by the time of the last step */
+    const struct msg_instance *instances;
+    size_t instance_count;
+    size_t job_count;     /* as reported */
+};
+
+/* In order of cluster, node. */
+bool brain_node_next(const struct brain *b, size_t *cursor, struct brain_node *ret);
+
+#endif

@@ -29,7 +29,6 @@
 
 #define BACKUP_RESULT_MAX      4096u /* encoded result of one range */
 #define BACKUP_RANGES_MAX      (1u << 20)
-#define BACKUP_PLAN_SHARD      4096u /* ranges in one plan object */
 #define BACKUP_LOG_CHUNK_BYTES (16u << 20)
 #define BACKUP_FREE_MIN_BYTES  (64u << 20) /* a path with less room than this is called full */
 
@@ -97,11 +96,6 @@ int backup_store_plan(struct backup_worker *w, const struct engine_ops *engine,
                       struct engine_reader *reader, const struct engine_plan_options *options,
                       backup_range_fn fn, void *arg, struct backup_plan_totals *ret,
                       struct tm_err *err) TM_WUR;
-/* Reads the stored plan of this backup back (another runner of the same attempt): calls fn as
- * above. TM_E_NOT_FOUND when there is no complete plan under `epoch`. */
-int backup_load_plan(struct backup_worker *w, struct epoch epoch, backup_range_fn fn, void *arg,
-                     struct backup_plan_totals *ret, struct tm_err *err) TM_WUR;
-
 /* ---- ranges ------------------------------------------------------------------------------------
  */
 
@@ -148,6 +142,7 @@ struct backup_log_options {
     const char *lineage_label; /* the engine's branch name, stored with each chunk */
     uint64_t from;             /* stream byte where stored log must start */
     struct epoch epoch;        /* of this writer: higher than any earlier one of this backup */
+    uint64_t until;            /* where the log may end, when known: else 0 */
 };
 
 struct backup_log;
@@ -190,8 +185,9 @@ struct backup_commit {
     struct slice end;
     struct engine_position replay_from;
     struct engine_position consistent_at;
-    uint64_t log_from; /* the same two as stream bytes; equal = the engine needs no log */
+    uint64_t log_from; /* the same two as stream bytes */
     uint64_t log_to;
+    const struct backup_log *log; /* finished, reaching to log_to; NULL = the engine needs none */
     int64_t started_us;
     int64_t commit_us;
     const char *engine_version; /* of the source: "15.18" */
@@ -199,7 +195,6 @@ struct backup_commit {
     const char *node;
     const char *name; /* the Backup resource, for people */
     uint32_t ranges;  /* with the final one */
-    bool checksum;    /* re-read and verify every stored object first */
 };
 
 struct backup_totals {

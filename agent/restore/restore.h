@@ -3,7 +3,7 @@
 /*
  * From stored backup to a data directory that starts.
  *
- *   1 plan      proto/repo resolves the request to a backup and the objects it needs
+ *   1 plan      proto/repo resolves the job to a backup and the objects it needs
  *   2 check     manifest, segments and log are read before anything is written
  *   3 files     threads take ranges: fetch, verify, write; data is flushed while the rest is
  * fetched 4 log       into its place, in order 5 manifest  file entries once more, in key order,
@@ -49,7 +49,7 @@ struct restore_progress {
     uint64_t files;
 };
 
-struct restore_request {
+struct restore_job {
     struct storage *storage;      /* borrowed */
     struct storage *full_storage; /* where snapshots lie when not in `storage`; NULL = same */
     const char *cluster;
@@ -58,6 +58,8 @@ struct restore_request {
     const char *backup_id;   /* NULL = the latest that fits */
     const char *to;          /* NULL or "immediate"; others when log restores exist */
     const char *data_dir;
+    const char *wal_dir;               /* log directory outside data_dir, or NULL */
+    const char *const *live_data_dirs; /* never restored over; NULL-terminated or NULL */
     const char *const *tablespace_map; /* pairs, NULL-terminated, or NULL */
     const char *const *restore_roots;  /* NULL-terminated; NULL = only data_dir and mapped places */
     const char *const *server_options; /* pairs, NULL-terminated, or NULL */
@@ -81,7 +83,7 @@ struct restore_outcome {
     bool started;
 };
 
-int restore_run(const struct restore_request *request, struct restore_outcome *ret,
+int restore_run(const struct restore_job *job, struct restore_outcome *ret,
                 struct tm_err *err) TM_WUR;
 
 #endif

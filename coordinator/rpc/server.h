@@ -6,14 +6,14 @@
  *
  *     rpc_server_new(loop, &config, &handlers, arg, &server, err)
  *     rpc_server_start(server, err)         listens
- *     handlers.request(arg, id, pipe, bytes)       loop thread; bytes valid during the call
- *     rpc_server_reply(server, id, &buf)           exactly once a request, now or much later
- *     rpc_server_stop(server)                      no further handler is called
+ *     handlers.opened → request* → closed   loop thread, per pipe; bytes valid during the call
+ *     rpc_server_reply(server, id, bytes)   exactly once a request, now or much later
+ *     rpc_server_stop(server)               no further handler is called
  *     rpc_server_free(server)
  *
- * A request occupies a context until it is replied to; a parked poll is just a reply that comes late.
- * Contexts are added as they are needed, up to max_contexts; beyond that requests wait in nng. When
- * the pipe died meanwhile a reply goes nowhere, quietly.
+ * A request occupies a context until it is replied to; a parked poll is just a reply that comes
+ * late. Contexts are added as they are needed, up to max_contexts; beyond that requests wait in
+ * nng. When the pipe died meanwhile a reply goes nowhere, quietly.
  *
  * Security: a message above max_message_bytes closes the pipe unread. With TLS a client certificate
  * signed by the CA is required. Plain tcp on anything but loopback is refused unless `insecure`.
@@ -48,8 +48,9 @@ struct rpc_peer {
 };
 
 struct rpc_handlers {
-    void (*request)(void *arg, uint64_t id, uint32_t pipe, const struct rpc_peer *peer,
-                    struct slice message);
+    /* A connection; comes before its first request. */
+    void (*opened)(void *arg, uint32_t pipe, const struct rpc_peer *peer);
+    void (*request)(void *arg, uint64_t id, uint32_t pipe, struct slice message);
     /* The pipe is gone; its requests that are still open must be replied to all the same. */
     void (*closed)(void *arg, uint32_t pipe);
 };

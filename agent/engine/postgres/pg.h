@@ -1,0 +1,48 @@
+#ifndef TM_AGENT_ENGINE_POSTGRES_PG_H
+#define TM_AGENT_ENGINE_POSTGRES_PG_H
+/*
+ * The PostgreSQL engine's own functions, as its table in postgres.c names them. Their contracts are
+ * those of agent/engine/engine.h.
+ *
+ *     session.c     check, describe, the session that holds pg_backup_start … pg_backup_stop
+ *     plan.c        cuts the key space into ranges
+ *     reader.c      reads a range;  listing.c lists directories;  page.c checks pages
+ *     stream.c      the log, by physical replication
+ *     restore*.c    restore.h
+ */
+#include "agent/engine/engine.h"
+
+extern const struct engine_ops postgres_engine;
+
+int pg_describe(const struct engine_instance *, struct engine_description *, struct tm_err *);
+int pg_check(const struct engine_instance *, struct tm_err *);
+int pg_session_open(const struct engine_instance *, const char *label, struct engine_session **,
+                    struct tm_err *);
+int pg_snapshot_begin(struct engine_session *, bool fast, struct buf *, struct engine_position *,
+                      struct tm_err *);
+int pg_hold_advance(struct engine_session *, uint64_t durable, struct tm_err *);
+int pg_session_ping(struct engine_session *, struct tm_err *);
+int pg_snapshot_end(struct engine_session *, struct buf *, struct engine_position *, int64_t *,
+                    struct tm_err *);
+void pg_session_close(struct engine_session *);
+void pg_session_cancel(struct engine_session *);
+
+int pg_reader_open(const struct engine_instance *, struct slice begin, struct engine_reader **,
+                   struct tm_err *);
+int pg_plan(struct engine_reader *, const struct engine_plan_options *, engine_plan_fn, void *,
+            struct tm_err *);
+int pg_read_range(struct engine_reader *, struct engine_key_range, struct range_sink *,
+                  struct engine_range_stats *, struct tm_err *);
+int pg_final_key(struct engine_reader *, uint8_t key[ENGINE_KEY_MAX], size_t *);
+int pg_read_final(struct engine_reader *, struct slice end, struct range_sink *,
+                  struct engine_range_stats *, struct tm_err *);
+void pg_reader_close(struct engine_reader *);
+
+int pg_log_position(const struct engine_position *, uint64_t *);
+int pg_log_open(const struct engine_instance *, struct slice begin, uint64_t from,
+                struct engine_log **, struct tm_err *);
+int pg_log_next(struct engine_log *, unsigned timeout_ms, struct engine_log_event *,
+                struct tm_err *);
+void pg_log_close(struct engine_log *);
+
+#endif

@@ -28,7 +28,6 @@
 
 #define WAL_RECORD_KEEP  (1024 * 1024)
 #define WAL_RECORD_MAX   (1024u * 1024 * 1024) /* PostgreSQL writes at most 1020 MiB */
-#define WAL_RECORD_LINKS 1 /* kept by the reader: the previous record's position */
 
 /* resource managers and infos that Tidemark looks at */
 enum { WAL_RM_XLOG = 0, WAL_RM_XACT = 1, WAL_RM_DBASE = 4, WAL_RM_TBLSPC = 5 };

@@ -18,10 +18,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define TM_CLEANUP(fn) __attribute__((cleanup(fn)))
-#define TM_WUR         __attribute__((warn_unused_result))
+#define TM_CLEANUP(fn)  __attribute__((cleanup(fn)))
+#define TM_WUR          __attribute__((warn_unused_result))
 #define TM_PRINTF(a, b) __attribute__((format(printf, a, b)))
-#define TM_UNUSED      __attribute__((unused))
+#define TM_UNUSED       __attribute__((unused))
 
 /* Moves a pointer out of its variable, leaving NULL. */
 #define TM_TAKE(p)                                                                                 \

@@ -21,7 +21,7 @@
 #define USEC_PER_HOUR (60 * USEC_PER_MIN)
 #define USEC_PER_DAY  (24 * USEC_PER_HOUR)
 
-#define CLOCK_TEXT_MAX    32 /* room for any formatted time or duration, with NUL */
+#define CLOCK_TEXT_MAX    40 /* room for any formatted time or duration, with NUL */
 #define CLOCK_REAL_MIN_US (-INT64_C(62135596800000000)) /* 0001-01-01T00:00:00Z */
 #define CLOCK_REAL_MAX_US INT64_C(253402300799999999)   /* 9999-12-31T23:59:59.999999Z */
 

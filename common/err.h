@@ -21,21 +21,21 @@
 
 /*      enum           number on the wire, text,               CLI exit status */
 #define TM_ERR_MAP(X)                                                                              \
-    X(INVALID, 1, "invalid input", 2)              /* what the user or peer gave makes no sense */ \
+    X(INVALID, 1, "invalid input", 2) /* what the user or peer gave makes no sense */              \
     X(NOT_FOUND, 2, "not found", 3)                                                                \
     X(EXISTS, 3, "already exists", 1)                                                              \
-    X(CONFLICT, 4, "conflict", 1)                  /* somebody else won: stale epoch, revision */  \
+    X(CONFLICT, 4, "conflict", 1) /* somebody else won: stale epoch, revision */                   \
     X(PERMISSION, 5, "permission denied", 5)                                                       \
-    X(UNAVAILABLE, 6, "unavailable", 4)            /* a peer or server cannot be reached now */    \
+    X(UNAVAILABLE, 6, "unavailable", 4) /* a peer or server cannot be reached now */               \
     X(TIMEOUT, 7, "timed out", 1)                                                                  \
     X(NO_SPACE, 8, "no space", 1)                                                                  \
-    X(CORRUPT, 9, "corrupt data", 1)               /* bytes do not match their digest or format */ \
+    X(CORRUPT, 9, "corrupt data", 1) /* bytes do not match their digest or format */               \
     X(UNSUPPORTED, 10, "not supported", 1)                                                         \
     X(IO, 11, "input/output error", 1)                                                             \
     X(NO_MEMORY, 12, "out of memory", 1)                                                           \
     X(LIMIT, 13, "limit exceeded", 1)                                                              \
     X(CANCELED, 14, "canceled", 1)                                                                 \
-    X(REFUSED, 15, "refused", 1)                   /* understood, and not done on purpose */       \
+    X(REFUSED, 15, "refused", 1) /* understood, and not done on purpose */                         \
     X(INTERNAL, 16, "internal error", 1)
 
 enum tm_err_code {
@@ -49,8 +49,8 @@ enum tm_err_code {
 
 struct tm_err {
     enum tm_err_code code;
-    int os_errno;              /* 0 when no system call was involved */
-    bool retryable;            /* the same attempt may succeed later */
+    int os_errno;   /* 0 when no system call was involved */
+    bool retryable; /* the same attempt may succeed later */
     char msg[TM_ERR_MSG_MAX];
 };
 

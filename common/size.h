@@ -11,7 +11,7 @@
 
 #include "common/err.h"
 
-#define SIZE_TEXT_MAX 32
+#define SIZE_TEXT_MAX 48
 
 #define KIB UINT64_C(1024)
 #define MIB (KIB * 1024)

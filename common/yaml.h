@@ -25,6 +25,7 @@
 #define YAML_MAX_BYTES ((size_t)1 << 20)
 #define YAML_MAX_DEPTH 32
 #define YAML_MAX_NODES 20000
+#define YAML_MAX_KEYS  2000 /* in one map */
 #define YAML_MAX_DOCS  256
 
 enum yaml_kind {

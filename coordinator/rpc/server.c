@@ -38,6 +38,7 @@ struct rpc_slot {
     struct rpc_server *server;
     uint32_t index;
     uint32_t generation; /* of the request in hand; part of its id */
+    uint32_t pipe;       /* it came by */
     enum slot_state state;
     nng_ctx ctx;
     nng_aio *aio;
@@ -195,10 +196,11 @@ static void slot_received(struct rpc_slot *slot)
     }
     nng_msg *msg = nng_aio_get_msg(slot->aio);
     uint64_t id = ((uint64_t)(slot->index + 1) << 32) | ++slot->generation;
+    slot->pipe = (uint32_t)nng_pipe_id(nng_msg_get_pipe(msg));
     slot->state = SLOT_OPEN;
     server->open++;
     grow(server);
-    server->handlers.request(server->arg, id, (uint32_t)nng_pipe_id(nng_msg_get_pipe(msg)),
+    server->handlers.request(server->arg, id, slot->pipe,
                              slice_of(nng_msg_body(msg), nng_msg_len(msg)));
     nng_msg_free(msg);
 }
@@ -214,6 +216,18 @@ static void slot_done(struct rpc_slot *slot)
     slot_receive(slot);
 }
 
+/* Receiving again makes nng forget the request that was not answered. */
+static void give_up_requests(struct rpc_server *server, uint32_t pipe)
+{
+    for (size_t i = 0; i < server->slot_count; i++) {
+        struct rpc_slot *slot = server->slots[i];
+        if (slot->state != SLOT_OPEN || slot->pipe != pipe)
+            continue;
+        server->open--;
+        slot_receive(slot);
+    }
+}
+
 static void on_mail(struct mail *m, void *ctx)
 {
     struct rpc_mail *mail = LIST_ENTRY(m, struct rpc_mail, mail);
@@ -226,10 +240,12 @@ static void on_mail(struct mail *m, void *ctx)
     }
     struct pipe_mail *pm = LIST_ENTRY(mail, struct pipe_mail, mail);
     if (!server->stopped) {
-        if (pm->added)
+        if (pm->added) {
             server->handlers.opened(server->arg, pm->pipe, &pm->peer);
-        else
+        } else {
             server->handlers.closed(server->arg, pm->pipe);
+            give_up_requests(server, pm->pipe);
+        }
     }
     free(pm);
 }

@@ -51,7 +51,7 @@ struct rpc_handlers {
     /* A connection; comes before its first request. */
     void (*opened)(void *arg, uint32_t pipe, const struct rpc_peer *peer);
     void (*request)(void *arg, uint64_t id, uint32_t pipe, struct slice message);
-    /* The pipe is gone; its requests that are still open must be replied to all the same. */
+    /* The pipe is gone; its open requests are given up, replying to them does nothing. */
     void (*closed)(void *arg, uint32_t pipe);
 };
 

@@ -2,8 +2,8 @@
 #define TM_AGENT_RUNNER_FRAMES_H
 /*
  * What agent and runner say to each other over their socketpair. A frame is a 4-byte big-endian
- * length, then a msgpack map {t: type, m: body}, same field tables as the wire. Both ends are the same
- * program, started from the same file; there are no versions here.
+ * length, then a msgpack map {t: type, m: body}, same field tables as the wire. Both ends are the
+ * same program, started from the same file; there are no versions here.
  *
  *     agent -> runner                            runner -> agent
  *     job      first, once: what and where       ready        storage is open and checked
@@ -24,40 +24,41 @@
  * After a crash a new runner gets `job` with a higher generation and `begin` again; with
  * begin.plan_known it must not plan, and with `finish` sent again it commits again (a manifest that
  * is there already is success).
- * Sweep: job (kind BACKUP or DELETE), ready, sweep, swept, stop. The agent sends it only after every
- * earlier runner of the job was reaped.
- * Restore: job (kind RESTORE), ready, progress…, restored | failed.
+ * Sweep: job (kind BACKUP or DELETE), ready, sweep, swept, stop. The agent sends it only after
+ * every earlier runner of the job was reaped. Restore: job (kind RESTORE), ready, progress…,
+ * restored | failed.
  */
 #include "proto/wire/messages.h"
 
 #define FRAME_MAX_BYTES ((size_t)1 << 20) /* without the length */
 #define FRAME_PLAN_MAX  WIRE_PLAN_MAX
 
-/* ---- to the runner ------------------------------------------------------------------------------- */
+/* ---- to the runner
+ * ------------------------------------------------------------------------------- */
 
-#define FRAME_JOB_FIELDS(X, T)                                                                     \
-    X(T, u32, kind, "k", REQ, 0, 31) /* enum job_kind */                                           \
-    X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                      \
-    X(T, u32, attempt, "a", REQ, 0, UINT32_MAX)                                                    \
-    X(T, u32, roles, "o", REQ, 0, 255)                                                             \
-    X(T, u32, generation, "g", REQ, 0, UINT32_MAX) /* 1, 2, … : the runners of this job so far */  \
-    X(T, u64, term, "e", REQ, 0, UINT64_MAX)       /* for names and metadata */                    \
-    X(T, str, cluster, "c", REQ, 0, WIRE_NAME_MAX)                                                 \
-    X(T, str, node, "n", REQ, 0, WIRE_NAME_MAX)                                                    \
-    X(T, str, tenant, "t", OPT, 0, WIRE_NAME_MAX)                                                  \
-    X(T, str, engine, "f", OPT, 0, 15)                                                             \
-    X(T, str, identity, "i", OPT, 0, 63) /* of the instance: the incarnation to store under */     \
-    X(T, str, version, "v", OPT, 0, 31)                                                            \
-    X(T, txt, data_dir, "d", OPT, 0, WIRE_PATH_MAX)                                                \
-    X(T, txt, conninfo, "q", OPT, 0, WIRE_URL_MAX)                                                 \
-    X(T, txt, storage, "s", REQ, 0, WIRE_URL_MAX)                                                  \
-    X(T, strs, restore_roots, "r", OPT, 0, WIRE_PATH_MAX, WIRE_OPTIONS_MAX)                        \
-    X(T, msg, backup, "b", OPT, 0, msg_backup_params)                                              \
+#define FRAME_JOB_FIELDS(X, T)                                                                      \
+    X(T, u32, kind, "k", REQ, 0, 31) /* enum job_kind */                                            \
+    X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                       \
+    X(T, u32, attempt, "a", REQ, 0, UINT32_MAX)                                                     \
+    X(T, u32, roles, "o", REQ, 0, 255)                                                              \
+    X(T, u32, generation, "g", REQ, 0, UINT32_MAX) /* 1, 2, … : the runners of this job so far */ \
+    X(T, u64, term, "e", REQ, 0, UINT64_MAX)       /* for names and metadata */                     \
+    X(T, str, cluster, "c", REQ, 0, WIRE_NAME_MAX)                                                  \
+    X(T, str, node, "n", REQ, 0, WIRE_NAME_MAX)                                                     \
+    X(T, str, tenant, "t", OPT, 0, WIRE_NAME_MAX)                                                   \
+    X(T, str, engine, "f", OPT, 0, 15)                                                              \
+    X(T, str, identity, "i", OPT, 0, 63) /* of the instance: the incarnation to store under */      \
+    X(T, str, version, "v", OPT, 0, 31)                                                             \
+    X(T, txt, data_dir, "d", OPT, 0, WIRE_PATH_MAX)                                                 \
+    X(T, txt, conninfo, "q", OPT, 0, WIRE_URL_MAX)                                                  \
+    X(T, txt, storage, "s", REQ, 0, WIRE_URL_MAX)                                                   \
+    X(T, strs, restore_roots, "r", OPT, 0, WIRE_PATH_MAX, WIRE_OPTIONS_MAX)                         \
+    X(T, msg, backup, "b", OPT, 0, msg_backup_params)                                               \
     X(T, msg, restore, "x", OPT, 0, msg_restore_params)
 CODEC_DECLARE(frame_job, FRAME_JOB_FIELDS);
 
 #define FRAME_BEGIN_FIELDS(X, T)                                                                   \
-    X(T, bin, begin, "b", OPT, 0, WIRE_BLOB_MAX) /* made by engine snapshot_begin */               \
+    X(T, bin, begin, "b", OPT, 0, WIRE_BLOB_MAX)           /* made by engine snapshot_begin */     \
     X(T, bin, replay_from, "p", OPT, 0, WIRE_POSITION_MAX) /* engine_position.bytes */             \
     X(T, str, replay_from_text, "t", OPT, 0, WIRE_POSITION_MAX)                                    \
     X(T, str, lineage_label, "l", OPT, 0, 63)                                                      \
@@ -65,14 +66,16 @@ CODEC_DECLARE(frame_job, FRAME_JOB_FIELDS);
     X(T, u32, plan_gen, "g", OPT, 0, UINT32_MAX)                                                   \
     X(T, u32, plan_ranges, "n", OPT, 0, UINT32_MAX)                                                \
     X(T, bin, plan_root, "r", OPT, 0, WIRE_ROOT_MAX) /* as an earlier runner gave it */            \
-    X(T, u64, log_from, "f", OPT, 0, UINT64_MAX)     /* log before this byte is stored already; 0 = none */
+    X(T, u64, log_from, "f", OPT, 0,                                                               \
+      UINT64_MAX) /* log before this byte is stored already; 0 = none */
 CODEC_DECLARE(frame_begin, FRAME_BEGIN_FIELDS);
 
 /* Leases in the order to work them. */
 #define FRAME_RANGES_FIELDS(X, T) X(T, list, leases, "l", REQ, 0, msg_lease, WIRE_LEASES_MAX)
 CODEC_DECLARE(frame_ranges, FRAME_RANGES_FIELDS);
 
-/* Only range, term and counter are set. Not started yet: forget. Being read: may be finished or not. */
+/* Only range, term and counter are set. Not started yet: forget. Being read: may be finished or
+ * not. */
 #define FRAME_CANCEL_FIELDS(X, T) X(T, list, leases, "l", REQ, 0, msg_lease, WIRE_LEASES_MAX)
 CODEC_DECLARE(frame_cancel, FRAME_CANCEL_FIELDS);
 
@@ -81,7 +84,7 @@ CODEC_DECLARE(frame_cancel, FRAME_CANCEL_FIELDS);
     X(T, bin, consistent_at, "p", OPT, 0, WIRE_POSITION_MAX)                                       \
     X(T, str, consistent_at_text, "t", OPT, 0, WIRE_POSITION_MAX)                                  \
     X(T, i64, commit_us, "c", OPT, 0, 0)                                                           \
-    X(T, u32, plan_ranges, "n", REQ, 0, UINT32_MAX) /* results to expect: 0 … n-1 */               \
+    X(T, u32, plan_ranges, "n", REQ, 0, UINT32_MAX) /* results to expect: 0 … n-1 */             \
     X(T, u64, term, "m", REQ, 0, UINT64_MAX)
 CODEC_DECLARE(frame_finish, FRAME_FINISH_FIELDS);
 
@@ -99,7 +102,8 @@ CODEC_DECLARE(frame_sweep, FRAME_SWEEP_FIELDS);
 #define FRAME_STOP_FIELDS(X, T) X(T, flag, now, "n", OPT, 0, 0)
 CODEC_DECLARE(frame_stop, FRAME_STOP_FIELDS);
 
-/* ---- from the runner ------------------------------------------------------------------------------ */
+/* ---- from the runner
+ * ------------------------------------------------------------------------------ */
 
 #define FRAME_READY_FIELDS(X, T) X(T, u32, pid, "p", OPT, 0, UINT32_MAX)
 CODEC_DECLARE(frame_ready, FRAME_READY_FIELDS);
@@ -161,7 +165,8 @@ CODEC_DECLARE(frame_restored, FRAME_RESTORED_FIELDS);
 #define FRAME_FAILED_FIELDS(X, T) X(T, msg, error, "x", REQ, 0, msg_error)
 CODEC_DECLARE(frame_failed, FRAME_FAILED_FIELDS);
 
-/* ---- the frame ------------------------------------------------------------------------------------- */
+/* ---- the frame
+ * ------------------------------------------------------------------------------------- */
 
 #define FRAME_MAP(X)                                                                               \
     X(job, 1)                                                                                      \
@@ -216,7 +221,8 @@ const char *frame_name(unsigned type);
 int frame_next(struct buf *in, struct frame *ret, struct tm_err *err) TM_WUR;
 
 /* Blocking ends for the runner: whole frames on a stream socket, EINTR handled. The writer is not
- * thread safe; the runner holds its own lock. frame_recv: 1 = got one, 0 = orderly end, negative. */
+ * thread safe; the runner holds its own lock. frame_recv: 1 = got one, 0 = orderly end, negative.
+ */
 int frame_send(int fd, const struct frame *f, struct tm_err *err) TM_WUR;
 int frame_recv(int fd, struct buf *in, struct frame *ret, struct tm_err *err) TM_WUR;
 

@@ -12,7 +12,8 @@
  *         X(T, list, parts, "p", OPT, 0, part, 16)
  *
  *     CODEC_DECLARE(lease, LEASE_FIELDS);           in the header: struct lease, lease_codec
- *     CODEC_DEFINE(lease, "lease", LEASE_FIELDS);   in one .c file: the table; the text is for errors
+ *     CODEC_DEFINE(lease, "lease", LEASE_FIELDS);   in one .c file: the table; the text is for
+ * errors
  *
  * The struct of a `list` or `msg` row is declared before the one that holds it.
  * Row: X(T, kind, member, key, REQ|OPT, since, bounds…)
@@ -31,10 +32,10 @@
  *     strs   const char **; size_t member_count    max bytes each, max items   array of strings
  *
  * An OPT field has the default zero, empty or NULL; the encoder leaves out what has its default, so
- * a field that must say "0" differently from "nothing" is given another encoding, not a third state.
- * (An OPT raw is left out when all its bytes are zero.) `since` is the minor version that introduced
- * the field; the encoder leaves out fields newer than what the receiver knows. Only OPT fields may
- * have a since above 0.
+ * a field that must say "0" differently from "nothing" is given another encoding, not a third
+ * state. (An OPT raw is left out when all its bytes are zero.) `since` is the minor version that
+ * introduced the field; the encoder leaves out fields newer than what the receiver knows. Only OPT
+ * fields may have a since above 0.
  *
  * Decoding is strict: anything else is TM_E_INVALID with the path in front, as in
  * "heartbeat.jobs[2].uid: longer than 64 bytes". Refused: a missing REQ field, a key twice, a wrong
@@ -42,9 +43,9 @@
  * arrays deeper than CODEC_DEPTH_MAX, counts that the remaining bytes cannot hold, ext types.
  * Unknown keys are skipped. All of the structure is checked before the first byte is allocated.
  *
- * Memory: txt, bin, msg, list and strs live in the arena given to the decoder, copied: the input may
- * go away. For encoding they may point anywhere.
- * Threads: tables are const; everything else belongs to its caller.
+ * Memory: txt, bin, msg, list and strs live in the arena given to the decoder, copied: the input
+ * may go away. For encoding they may point anywhere. Threads: tables are const; everything else
+ * belongs to its caller.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -53,10 +54,11 @@
 #include "common/err.h"
 
 #define CODEC_DEPTH_MAX  12
-#define CODEC_FIELDS_MAX 64      /* rows in one table */
+#define CODEC_FIELDS_MAX 64        /* rows in one table */
 #define CODEC_MINOR_ALL  UINT8_MAX /* encode every field: stored records, local frames */
 
-/* ---- arena ------------------------------------------------------------------------------------- */
+/* ---- arena -------------------------------------------------------------------------------------
+ */
 
 #define CODEC_ARENA_MAX ((size_t)16 << 20) /* what one decoded record may take */
 
@@ -72,11 +74,13 @@ void *codec_arena_alloc(struct codec_arena *arena, size_t size, struct tm_err *e
 void *codec_arena_array(struct codec_arena *arena, size_t count, size_t size,
                         struct tm_err *err) TM_WUR;
 /* Copies; the text is terminated. */
-const char *codec_arena_text(struct codec_arena *arena, const char *text, struct tm_err *err) TM_WUR;
+const char *codec_arena_text(struct codec_arena *arena, const char *text,
+                             struct tm_err *err) TM_WUR;
 int codec_arena_bytes(struct codec_arena *arena, struct slice in, struct slice *ret,
                       struct tm_err *err) TM_WUR;
 
-/* ---- tables ------------------------------------------------------------------------------------ */
+/* ---- tables ------------------------------------------------------------------------------------
+ */
 
 enum codec_kind {
     CODEC_u64,
@@ -117,7 +121,8 @@ struct codec_table {
  * decoder's; *out is then as it was. */
 int codec_encode(const struct codec_table *table, const void *record, uint8_t minor,
                  struct buf *out, struct tm_err *err) TM_WUR;
-/* Exactly one record in `in`. *record is written whole, on success only (the arena may have grown). */
+/* Exactly one record in `in`. *record is written whole, on success only (the arena may have grown).
+ */
 int codec_decode(const struct codec_table *table, struct slice in, struct codec_arena *arena,
                  void *record, struct tm_err *err) TM_WUR;
 /* Copies a record with everything it points to. */
@@ -126,7 +131,8 @@ int codec_copy(const struct codec_table *table, const void *record, struct codec
 /* Whether both would encode alike; out of memory counts as different. */
 bool codec_equal(const struct codec_table *table, const void *a, const void *b);
 
-/* ---- what the macros expand to ------------------------------------------------------------------ */
+/* ---- what the macros expand to ------------------------------------------------------------------
+ */
 
 #define CODEC_DECLARE(name, FIELDS)                                                                \
     struct name {                                                                                  \

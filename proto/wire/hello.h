@@ -10,8 +10,8 @@
  *
  * Both MACs are HMAC-SHA256 under the node's key over a role word, both nonces and everything that
  * was claimed, each part with its length in front, so neither side's proof can be reflected and no
- * field can slide into its neighbour. A side that has a key accepts nothing without a valid MAC; when
- * neither has one (loopback), both MACs are empty. Comparison takes constant time.
+ * field can slide into its neighbour. A side that has a key accepts nothing without a valid MAC;
+ * when neither has one (loopback), both MACs are empty. Comparison takes constant time.
  *
  * The state belongs to the connection (the pipe): a message other than the expected one is refused,
  * and a dead pipe takes its identity with it. After welcome the connection speaks for exactly one
@@ -22,7 +22,7 @@
  */
 #include "proto/wire/messages.h"
 
-#define HELLO_KEY_MIN 16   /* bytes; shorter keys are refused where they are read */
+#define HELLO_KEY_MIN 16 /* bytes; shorter keys are refused where they are read */
 #define HELLO_KEY_MAX 1024
 #define HELLO_MAJOR   1
 
@@ -39,7 +39,8 @@ struct hello {
     uint8_t challenge[HELLO_NONCE_LEN];
 };
 
-/* ---- agent: client_start → client_challenge → client_welcome -------------------------------------- */
+/* ---- agent: client_start → client_challenge → client_welcome
+ * -------------------------------------- */
 
 /* `claim` says everything but `major`. Fills the hello to send. */
 void hello_client_start(struct hello *h, const struct msg_hello *claim, struct message *ret);
@@ -47,14 +48,16 @@ void hello_client_start(struct hello *h, const struct msg_hello *claim, struct m
 int hello_client_challenge(struct hello *h, struct slice key, const struct message *challenge,
                            uint8_t ret_mac[HELLO_MAC_LEN], struct message *ret,
                            struct tm_err *err) TM_WUR;
-/* TM_E_PERMISSION when the coordinator does not know the key; TM_E_REFUSED carries an error's text. */
+/* TM_E_PERMISSION when the coordinator does not know the key; TM_E_REFUSED carries an error's text.
+ */
 int hello_client_welcome(struct hello *h, struct slice key, const struct message *welcome,
                          struct tm_err *err) TM_WUR;
 
-/* ---- coordinator: server_hello → server_proof → server_welcome ------------------------------------ */
+/* ---- coordinator: server_hello → server_proof → server_welcome
+ * ------------------------------------ */
 
-/* Checks the claim (version, names), remembers it, fills the challenge. The caller then looks up the
- * key of (claim.cluster, claim.node). */
+/* Checks the claim (version, names), remembers it, fills the challenge. The caller then looks up
+ * the key of (claim.cluster, claim.node). */
 int hello_server_hello(struct hello *h, const struct message *hello,
                        const uint8_t nonce[HELLO_NONCE_LEN], struct message *ret,
                        struct tm_err *err) TM_WUR;

@@ -6,38 +6,38 @@
  *
  *     A -> C  hello          C -> A  challenge      wire/hello.h: who are you, prove it
  *     A -> C  proof          C -> A  welcome
- *     A -> C  heartbeat      C -> A  desired        every second: what I have / what you should have
- *     A -> C  poll           C -> A  desired        parked until the desired set changes
- *     A -> C  plan_ranges    C -> A  plan_ack       lead: the ranges there are, in batches
- *     A -> C  want_ranges    C -> A  ranges         worker: leases, please
- *     A -> C  ranges_done    C -> A  verdicts       worker: these are stored
- *     A -> C  want_results   C -> A  results        lead: what won, in key order
- *     any                    C -> A  error          refused; the connection is kept
+ *     A -> C  heartbeat      C -> A  desired        every second: what I have / what you should
+ * have A -> C  poll           C -> A  desired        parked until the desired set changes A -> C
+ * plan_ranges    C -> A  plan_ack       lead: the ranges there are, in batches A -> C  want_ranges
+ * C -> A  ranges         worker: leases, please A -> C  ranges_done    C -> A  verdicts worker:
+ * these are stored A -> C  want_results   C -> A  results        lead: what won, in key order any
+ * C -> A  error          refused; the connection is kept
  *
  * Level-triggered: losing, repeating or delaying any message changes when, never what. An agent
  * reports what it has; the coordinator replies with all it wants. (job uid, attempt, range, epoch)
  * identify work, so doing a message twice is doing it once.
  *
- * Envelope: a map {v: minor, t: type, r: request serial, e: term, m: body}. A reply carries the serial
- * of its request. The term in a request is the newest the agent knows, in a reply the coordinator's.
+ * Envelope: a map {v: minor, t: type, r: request serial, e: term, m: body}. A reply carries the
+ * serial of its request. The term in a request is the newest the agent knows, in a reply the
+ * coordinator's.
  *
  * Ownership: a decoded struct message owns everything it points to until message_release. A message
  * built by hand points wherever its builder likes; only its arena is released.
  */
 #include "proto/wire/codec.h"
 
-#define MESSAGE_MINOR     0                  /* this program's minor version */
-#define MESSAGE_MAX_BYTES ((size_t)1 << 20)  /* a longer one is refused unread */
+#define MESSAGE_MINOR     0                 /* this program's minor version */
+#define MESSAGE_MAX_BYTES ((size_t)1 << 20) /* a longer one is refused unread */
 
-#define WIRE_NAME_MAX     63   /* cluster, node, tenant, resource names */
+#define WIRE_NAME_MAX     63 /* cluster, node, tenant, resource names */
 #define WIRE_UID_MAX      32
-#define WIRE_ID_MAX       32   /* backup id */
-#define WIRE_KEY_MAX      1100 /* ENGINE_KEY_MAX */
+#define WIRE_ID_MAX       32           /* backup id */
+#define WIRE_KEY_MAX      1100         /* ENGINE_KEY_MAX */
 #define WIRE_BLOB_MAX     (256 * 1024) /* ENGINE_BLOB_MAX */
 #define WIRE_RESULT_MAX   4096
 #define WIRE_URL_MAX      1023
 #define WIRE_PATH_MAX     1023
-#define WIRE_TEXT_MAX     511  /* error messages */
+#define WIRE_TEXT_MAX     511 /* error messages */
 #define WIRE_POSITION_MAX 64
 #define WIRE_ROOT_MAX     4096 /* plan root: what the runner needs to find its stored plan again */
 
@@ -48,14 +48,16 @@
 #define WIRE_RESULTS_MAX   64  /* in one results page, in one ranges_done */
 #define WIRE_OPTIONS_MAX   64  /* strings in a list of pairs */
 
-/* ---- parts -------------------------------------------------------------------------------------- */
+/* ---- parts --------------------------------------------------------------------------------------
+ */
 
 /* code: the number of enum tm_err_code */
 #define MSG_ERROR_FIELDS(X, T)                                                                     \
     X(T, u32, code, "c", REQ, 0, 255)                                                              \
     X(T, txt, text, "m", REQ, 0, WIRE_TEXT_MAX)                                                    \
     X(T, flag, retryable, "r", OPT, 0, 0)                                                          \
-    X(T, str, stage, "s", OPT, 0, 31) /* what was being done: "begin", "plan", "range", "commit" */ \
+    X(T, str, stage, "s", OPT, 0,                                                                  \
+      31) /* what was being done: "begin", "plan", "range", "commit" */                            \
     X(T, i64, since_us, "t", OPT, 0, 0)
 CODEC_DECLARE(msg_error, MSG_ERROR_FIELDS);
 
@@ -115,13 +117,14 @@ CODEC_DECLARE(msg_result, MSG_RESULT_FIELDS);
     X(T, txt, path, "u", OPT, 0, WIRE_URL_MAX) /* where it lies, without secrets */
 CODEC_DECLARE(msg_totals, MSG_TOTALS_FIELDS);
 
-/* ---- heartbeat, poll -> desired ------------------------------------------------------------------ */
+/* ---- heartbeat, poll -> desired
+ * ------------------------------------------------------------------ */
 
 /* How far an agent is with a job. Only ever grows inside one attempt, but for FAILED -> SWEPT. */
 enum job_stage {
-    JOB_STAGE_STARTING = 1,  /* session and runner are coming up */
-    JOB_STAGE_PLANNING = 2,  /* lead: both are up, the plan is being made */
-    JOB_STAGE_WORKING = 3,   /* plan complete (lead); takes ranges (worker); moves bytes (restore) */
+    JOB_STAGE_STARTING = 1, /* session and runner are coming up */
+    JOB_STAGE_PLANNING = 2, /* lead: both are up, the plan is being made */
+    JOB_STAGE_WORKING = 3,  /* plan complete (lead); takes ranges (worker); moves bytes (restore) */
     JOB_STAGE_FINISHING = 4, /* lead: session ended, manifest under way */
     JOB_STAGE_COMMITTED = 5, /* lead: manifest stored; totals set */
     JOB_STAGE_RESTORED = 6,  /* restore complete; totals set */
@@ -158,9 +161,9 @@ CODEC_DECLARE(msg_heartbeat, MSG_HEARTBEAT_FIELDS);
 CODEC_DECLARE(msg_poll, MSG_POLL_FIELDS);
 
 enum job_kind {
-    JOB_KIND_BACKUP = 1,  /* full snapshot */
+    JOB_KIND_BACKUP = 1, /* full snapshot */
     JOB_KIND_RESTORE = 2,
-    JOB_KIND_DELETE = 3,  /* tombstone and sweep of a finished backup */
+    JOB_KIND_DELETE = 3, /* tombstone and sweep of a finished backup */
 };
 
 enum job_role {
@@ -180,7 +183,7 @@ enum job_step {
     X(T, str, backup_id, "i", REQ, 0, WIRE_ID_MAX)                                                 \
     X(T, str, compression, "z", OPT, 0, 31) /* "zstd:3", "none"; empty = default */                \
     X(T, u32, concurrency, "n", OPT, 0, 256)                                                       \
-    X(T, u64, rate_limit, "l", OPT, 0, UINT64_MAX) /* bytes a second on this node, 0 = none */     \
+    X(T, u64, rate_limit, "l", OPT, 0, UINT64_MAX)  /* bytes a second on this node, 0 = none */    \
     X(T, u64, range_bytes, "b", OPT, 0, UINT64_MAX) /* 0 = default */                              \
     X(T, flag, checksum, "k", OPT, 0, 0)   /* verify all that was stored before the commit */      \
     X(T, flag, fast_start, "f", OPT, 0, 0) /* immediate checkpoint */
@@ -236,7 +239,8 @@ CODEC_DECLARE(msg_assignment, MSG_ASSIGNMENT_FIELDS);
     X(T, list, jobs, "j", OPT, 0, msg_assignment, WIRE_JOBS_MAX)
 CODEC_DECLARE(msg_desired, MSG_DESIRED_FIELDS);
 
-/* ---- plan ---------------------------------------------------------------------------------------- */
+/* ---- plan
+ * ---------------------------------------------------------------------------------------- */
 
 /* Adjacent ranges in key order; each ends where the next one starts. */
 #define MSG_PLAN_RANGE_FIELDS(X, T)                                                                \
@@ -245,14 +249,15 @@ CODEC_DECLARE(msg_desired, MSG_DESIRED_FIELDS);
     X(T, u64, bytes, "b", OPT, 0, UINT64_MAX)
 CODEC_DECLARE(msg_plan_range, MSG_PLAN_RANGE_FIELDS);
 
-/* gen grows when the lead plans anew (its runner died while planning): what was sent before is void. */
+/* gen grows when the lead plans anew (its runner died while planning): what was sent before is
+ * void. */
 #define MSG_PLAN_RANGES_FIELDS(X, T)                                                               \
     X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                      \
     X(T, u32, attempt, "a", REQ, 0, UINT32_MAX)                                                    \
     X(T, u32, gen, "g", REQ, 0, UINT32_MAX)                                                        \
     X(T, u32, first, "f", REQ, 0, UINT32_MAX) /* index of ranges[0] */                             \
     X(T, list, ranges, "r", OPT, 0, msg_plan_range, WIRE_PLAN_MAX)                                 \
-    X(T, flag, last, "l", OPT, 0, 0) /* the plan ends behind these */                              \
+    X(T, flag, last, "l", OPT, 0, 0)             /* the plan ends behind these */                  \
     X(T, bin, begin, "b", OPT, 0, WIRE_BLOB_MAX) /* with first = 0: what readers need */
 CODEC_DECLARE(msg_plan_ranges, MSG_PLAN_RANGES_FIELDS);
 
@@ -264,7 +269,8 @@ CODEC_DECLARE(msg_plan_ranges, MSG_PLAN_RANGES_FIELDS);
     X(T, flag, done, "d", OPT, 0, 0)
 CODEC_DECLARE(msg_plan_ack, MSG_PLAN_ACK_FIELDS);
 
-/* ---- ranges -------------------------------------------------------------------------------------- */
+/* ---- ranges
+ * -------------------------------------------------------------------------------------- */
 
 #define MSG_WANT_RANGES_FIELDS(X, T)                                                               \
     X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                      \
@@ -288,9 +294,10 @@ CODEC_DECLARE(msg_ranges, MSG_RANGES_FIELDS);
 CODEC_DECLARE(msg_ranges_done, MSG_RANGES_DONE_FIELDS);
 
 enum verdict {
-    VERDICT_ACCEPTED = 1, /* this (range, epoch) is in the backup; keep the result until the job goes */
-    VERDICT_STALE = 2,    /* another one won or will: forget it */
-    VERDICT_LATER = 3,    /* the coordinator lacks the plan yet: send it again */
+    VERDICT_ACCEPTED =
+        1, /* this (range, epoch) is in the backup; keep the result until the job goes */
+    VERDICT_STALE = 2, /* another one won or will: forget it */
+    VERDICT_LATER = 3, /* the coordinator lacks the plan yet: send it again */
 };
 
 #define MSG_VERDICT_FIELDS(X, T)                                                                   \
@@ -306,7 +313,8 @@ CODEC_DECLARE(msg_verdict, MSG_VERDICT_FIELDS);
     X(T, list, verdicts, "v", REQ, 0, msg_verdict, WIRE_RESULTS_MAX)
 CODEC_DECLARE(msg_verdicts, MSG_VERDICTS_FIELDS);
 
-/* ---- results ------------------------------------------------------------------------------------- */
+/* ---- results
+ * ------------------------------------------------------------------------------------- */
 
 #define MSG_WANT_RESULTS_FIELDS(X, T)                                                              \
     X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                      \
@@ -324,7 +332,8 @@ CODEC_DECLARE(msg_want_results, MSG_WANT_RESULTS_FIELDS);
     X(T, list, results, "r", OPT, 0, msg_result, WIRE_RESULTS_MAX)
 CODEC_DECLARE(msg_results, MSG_RESULTS_FIELDS);
 
-/* ---- hello (wire/hello.h says what the fields mean) ----------------------------------------------- */
+/* ---- hello (wire/hello.h says what the fields mean)
+ * ----------------------------------------------- */
 
 #define HELLO_NONCE_LEN 32
 #define HELLO_MAC_LEN   32
@@ -333,14 +342,13 @@ CODEC_DECLARE(msg_results, MSG_RESULTS_FIELDS);
     X(T, u32, major, "j", REQ, 0, 255)                                                             \
     X(T, str, cluster, "c", REQ, 0, WIRE_NAME_MAX)                                                 \
     X(T, str, node, "n", REQ, 0, WIRE_NAME_MAX)                                                    \
-    X(T, str, boot, "b", REQ, 0, WIRE_UID_MAX)   /* random, one a start of the agent */            \
+    X(T, str, boot, "b", REQ, 0, WIRE_UID_MAX) /* random, one a start of the agent */              \
     X(T, raw, nonce, "o", REQ, 0, HELLO_NONCE_LEN)                                                 \
-    X(T, u64, seen_term, "e", OPT, 0, UINT64_MAX) /* the newest term this node ever accepted… */   \
+    X(T, u64, seen_term, "e", OPT, 0, UINT64_MAX) /* the newest term this node ever accepted… */ \
     X(T, u64, seen_start, "s", OPT, 0, UINT64_MAX) /* …and from which coordinator start */
 CODEC_DECLARE(msg_hello, MSG_HELLO_FIELDS);
 
-#define MSG_CHALLENGE_FIELDS(X, T)                                                                 \
-    X(T, raw, nonce, "o", REQ, 0, HELLO_NONCE_LEN)
+#define MSG_CHALLENGE_FIELDS(X, T) X(T, raw, nonce, "o", REQ, 0, HELLO_NONCE_LEN)
 CODEC_DECLARE(msg_challenge, MSG_CHALLENGE_FIELDS);
 
 #define MSG_PROOF_FIELDS(X, T) X(T, bin, mac, "m", OPT, 0, HELLO_MAC_LEN) /* empty: no key */
@@ -352,7 +360,8 @@ CODEC_DECLARE(msg_proof, MSG_PROOF_FIELDS);
     X(T, bin, mac, "m", OPT, 0, HELLO_MAC_LEN)
 CODEC_DECLARE(msg_welcome, MSG_WELCOME_FIELDS);
 
-/* ---- the message --------------------------------------------------------------------------------- */
+/* ---- the message
+ * --------------------------------------------------------------------------------- */
 
 /*    name          number on the wire */
 #define MESSAGE_MAP(X)                                                                             \
@@ -392,8 +401,10 @@ struct message {
     struct codec_arena arena; /* owns what the body points to */
 };
 
-/* Appends the message, in the words of minor version `minor`. TM_E_LIMIT above MESSAGE_MAX_BYTES. */
-int message_encode(const struct message *m, uint8_t minor, struct buf *out, struct tm_err *err) TM_WUR;
+/* Appends the message, in the words of minor version `minor`. TM_E_LIMIT above MESSAGE_MAX_BYTES.
+ */
+int message_encode(const struct message *m, uint8_t minor, struct buf *out,
+                   struct tm_err *err) TM_WUR;
 /*
  * Decodes exactly one message. On failure *ret is untouched but for nothing to release, and, when
  * the envelope was readable, *ret_serial (may be NULL) is the serial to answer with an error.

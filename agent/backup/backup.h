@@ -78,8 +78,7 @@ int backup_worker_new(struct backup *b, struct backup_worker **ret, struct tm_er
 void backup_worker_free(struct backup_worker *w);
 TM_DEFINE_FREEP(struct backup_worker, backup_worker_free)
 
-/* ---- plan (lead) -------------------------------------------------------------------------------
- */
+/* ---- plan (lead) ---- */
 
 /* Called for each planned range in key order, with rising index from 0. Slices are valid for the
  * call. A negative answer stops planning. */
@@ -96,8 +95,7 @@ int backup_store_plan(struct backup_worker *w, const struct engine_ops *engine,
                       struct engine_reader *reader, const struct engine_plan_options *options,
                       backup_range_fn fn, void *arg, struct backup_plan_totals *ret,
                       struct tm_err *err) TM_WUR;
-/* ---- ranges ------------------------------------------------------------------------------------
- */
+/* ---- ranges ---- */
 
 struct backup_lease {
     uint32_t index;
@@ -135,8 +133,7 @@ int backup_store_final(struct backup_worker *w, const struct engine_ops *engine,
                        const struct backup_lease *lease, struct backup_result *ret,
                        struct tm_err *err) TM_WUR;
 
-/* ---- the backup's own log (lead)
- * ----------------------------------------------------------------- */
+/* ---- the backup's own log (lead) ---- */
 
 struct backup_log_options {
     const char *lineage_label; /* the engine's branch name, stored with each chunk */
@@ -173,8 +170,7 @@ int backup_log_pump(struct backup_log *log, const struct engine_ops *engine,
                     struct engine_log *elog, uint64_t until, unsigned timeout_ms,
                     uint64_t *ret_flushed, struct tm_err *err) TM_WUR;
 
-/* ---- commit (lead) -----------------------------------------------------------------------------
- */
+/* ---- commit (lead) ---- */
 
 /* The result of range `index`: 1 = *ret (borrowed until the next call), 0 = there is none. Called
  * in rising order, once for each. */
@@ -218,8 +214,7 @@ int backup_commit(struct backup_worker *w, const struct backup_commit *commit,
                   backup_result_fn next, void *arg, struct backup_totals *ret,
                   struct tm_err *err) TM_WUR;
 
-/* ---- sweep and delete --------------------------------------------------------------------------
- */
+/* ---- sweep and delete ---- */
 
 enum backup_sweep_mode {
     BACKUP_SWEEP_ABORT,  /* what an attempt left; refuses (TM_E_REFUSED) a committed backup */

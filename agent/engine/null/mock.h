@@ -11,7 +11,7 @@
  *   - There is nothing to read after the end but one entry "revision": the highest one seen.
  *
  * conninfo words, all optional: seed=1 identity=mock1 keys=1000 value=100 revision=1.
- * Stored: one regular file "kv/<hex of the range's start>" per range: u64 revision, then u32 key
+ * Stored: one regular file "kv/<number of the first key>" per range: u64 revision, then u32 key
  * length, key, u32 value length, value, in key order. A restored directory holds those files and
  * STARTABLE.
  */

@@ -16,8 +16,9 @@
  *   log=300000      bytes of log between the snapshot's begin and end
  *   corrupt=0       so many blocks are reported as corrupt
  *   role=primary    primary or standby
- *   fail=NAME       that call fails, once for each time it is named: check, session_open, begin,
- *                   end, ping, reader_open, plan, read_range, log_next
+ *   now=0           the source's time in microseconds since 1970; 0 = the clock's
+ *   fail=NAME       that call fails: check, session_open, begin, end, ping, reader_open, plan,
+ *                   read_range, log_next, prepare, finish
  *
  * Blocks are 8 KiB; about a quarter of a block compresses, some blocks are zero. The log starts at
  * stream byte 1 MiB, has segments of 64 KiB, and a snapshot's replay_from lies at a segment's

@@ -5,7 +5,7 @@
  *
  * Stores live in a struct ram_registry: all `ram_open`s of one name in one registry see the same
  * objects, also after every handle was freed (a process that restarts finds its storage again).
- * storage_open("ram://…") uses a registry of the process, made on first use and freed by
+ * storage_open("ram://…") uses a registry of the process, whose stores are freed by
  * ram_process_registry_free (tests under ASan).
  *
  * Faults are decided by counters and a seed only: the same calls meet the same faults. The clock is
@@ -33,7 +33,6 @@ struct ram_faults {
     uint32_t late_per_mille; /* a committed object appears in lists only late_ops calls later */
     uint32_t late_ops;
     bool no_conditional_create; /* commit silently keeps the first object of a name */
-    bool shuffle_leftovers;
     uint64_t capacity_bytes;    /* 0 = endless; else commit and write give NO_SPACE above */
     uint64_t fail_op[RAM_OPS];  /* the Nth call (1 = first) of this kind fails; 0 = none */
     enum tm_err_code fail_code; /* of fail_op; 0 = TM_E_IO */

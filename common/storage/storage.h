@@ -4,7 +4,7 @@
  * Object storage: bytes under names. Knows nothing of backups.
  *
  * Names are relative to the repository's prefix, '/'-separated, made of [A-Za-z0-9._=+-] segments,
- * at most STORAGE_NAME_MAX bytes; no segment is empty, "." or "..". An object appears whole, under
+ * at most STORAGE_NAME_MAX bytes; no segment is empty or starts with ".". An object appears whole, under
  * its final name, or not at all, and is never changed afterwards.
  *
  * Calling order for writing:
@@ -20,8 +20,9 @@
  * Every driver speaks with the same error words (the STORAGE_ERROR_… constants). retryable is set
  * for failures that may pass.
  *
- * Threads: a struct storage may be used from any number of threads at once; a writer and an iterator
- * belong to one thread at a time. All calls block; each has a deadline (storage_options.io_timeout_ms).
+ * Threads: a struct storage may be used from any number of threads at once; a writer and an
+ * iterator belong to one thread at a time. All calls block; each has a deadline
+ * (storage_options.io_timeout_ms).
  */
 #include <stdint.h>
 
@@ -110,7 +111,7 @@ struct storage_iter {
 
 struct storage_options {
     unsigned io_timeout_ms; /* deadline for one call; 0 = 60 s */
-    bool create_root;       /* posix: make the prefix directory when missing (its parent must exist) */
+    bool create_root; /* posix: make the prefix directory when missing (its parent must exist) */
 };
 
 /*

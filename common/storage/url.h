@@ -12,7 +12,8 @@
 struct storage_url {
     char scheme[16];
     char host[256];             /* bucket or container; empty for file:///path */
-    char path[STORAGE_URL_MAX]; /* decoded; file: absolute; others: prefix without leading '/' */
+    char path[STORAGE_URL_MAX]; /* decoded; file: absolute; others: as written, with its leading
+                                   slash */
     size_t param_count;
     struct {
         char key[64];

@@ -5,7 +5,6 @@
  */
 #include "agent/engine/postgres/label.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 static bool hex_digits(const char *text, size_t max, uint32_t *ret_value, const char **ret_end)
@@ -40,33 +39,6 @@ static bool lsn_at(const char *text, uint64_t *ret_lsn, const char **ret_end)
         return false;
     *ret_lsn = ((uint64_t)high << 32) | low;
     return true;
-}
-
-int lsn_parse(const char *text, uint64_t *ret_lsn, struct tm_err *err)
-{
-    uint64_t lsn;
-    const char *end;
-    if (!lsn_at(text, &lsn, &end) || *end != '\0')
-        return tm_err_set(err, TM_E_INVALID, "'%.64s' is not a log position", text);
-    *ret_lsn = lsn;
-    return 0;
-}
-
-char *lsn_format(uint64_t lsn, char text[LSN_TEXT_MAX])
-{
-    (void)snprintf(text, LSN_TEXT_MAX, "%" PRIX32 "/%" PRIX32, (uint32_t)(lsn >> 32),
-                   (uint32_t)lsn);
-    return text;
-}
-
-char *wal_segment_name(uint32_t timeline, uint64_t lsn, uint32_t segment_bytes,
-                       char name[WAL_SEGMENT_NAME_MAX])
-{
-    uint64_t per_id = (UINT64_C(1) << 32) / segment_bytes;
-    uint64_t number = lsn / segment_bytes;
-    (void)snprintf(name, WAL_SEGMENT_NAME_MAX, "%08" PRIX32 "%08" PRIX32 "%08" PRIX32, timeline,
-                   (uint32_t)(number / per_id), (uint32_t)(number % per_id));
-    return name;
 }
 
 /* ---- backup_label ------------------------------------------------------------------------------
@@ -105,7 +77,7 @@ static bool start_location(const char *value, struct label *out)
     if (out->start_lsn != 0 || !lsn_at(value, &out->start_lsn, &end) || out->start_lsn == 0)
         return false;
     const char *file = value_of(end, " (file ");
-    if (file == NULL || strlen(file) != WAL_SEGMENT_NAME_MAX || file[24] != ')' ||
+    if (file == NULL || strlen(file) != LABEL_SEGMENT_MAX || file[24] != ')' ||
         strspn(file, "0123456789ABCDEF") != 24)
         return false;
     memcpy(out->start_segment, file, 24);

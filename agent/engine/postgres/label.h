@@ -15,6 +15,7 @@
 #include "common/buf.h"
 #include "common/err.h"
 
+#define LABEL_SEGMENT_MAX   25
 #define LABEL_TEXT_MAX      1024
 #define TABLESPACE_PATH_MAX 1024
 #define TABLESPACES_MAX     4096
@@ -23,9 +24,9 @@ struct label {
     uint64_t start_lsn;
     uint32_t start_timeline; /* 0 when the label does not say (before 11) */
     uint64_t checkpoint_lsn;
-    char start_segment[25];    /* 24 hex digits */
-    bool streamed;             /* BACKUP METHOD: streamed */
-    bool from_standby;         /* BACKUP FROM: standby */
+    char start_segment[LABEL_SEGMENT_MAX]; /* 24 hex digits */
+    bool streamed;                         /* BACKUP METHOD: streamed */
+    bool from_standby;                     /* BACKUP FROM: standby */
     bool incremental;          /* INCREMENTAL FROM …: cannot be started as it stands */
     char text[LABEL_TEXT_MAX]; /* LABEL: what the user called it */
 };
@@ -40,14 +41,5 @@ typedef int (*tablespace_link_fn)(void *arg, const struct tablespace_link *link,
                                   struct tm_err *err);
 int tablespace_map_parse(struct slice text, tablespace_link_fn fn, void *arg,
                          struct tm_err *err) TM_WUR;
-
-/* "0/3000148" ↔ stream byte. */
-int lsn_parse(const char *text, uint64_t *ret_lsn, struct tm_err *err) TM_WUR;
-#define LSN_TEXT_MAX 18
-char *lsn_format(uint64_t lsn, char text[LSN_TEXT_MAX]);
-/* "000000010000000000000003" of the segment that holds `lsn`. */
-#define WAL_SEGMENT_NAME_MAX 25
-char *wal_segment_name(uint32_t timeline, uint64_t lsn, uint32_t segment_bytes,
-                       char name[WAL_SEGMENT_NAME_MAX]);
 
 #endif

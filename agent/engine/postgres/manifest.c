@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "agent/engine/postgres/label.h"
+#include "agent/engine/postgres/wal.h"
 #include "common/hash.h"
 
 #define MANIFEST_FLUSH_BYTES ((size_t)64 * 1024)
@@ -166,8 +166,8 @@ int manifest_file(struct manifest *m, const char *path, uint64_t size_bytes, int
 int manifest_wal_range(struct manifest *m, uint32_t timeline, uint64_t start_lsn, uint64_t end_lsn,
                        struct tm_err *err)
 {
-    char start[LSN_TEXT_MAX];
-    char end[LSN_TEXT_MAX];
+    char start[PG_LSN_TEXT_MAX];
+    char end[PG_LSN_TEXT_MAX];
     int r = 0;
     if (m->section == SECTION_FILES) {
         r = buf_printf(&m->out, err, "\n],\n\"WAL-Ranges\": [");
@@ -178,8 +178,8 @@ int manifest_wal_range(struct manifest *m, uint32_t timeline, uint64_t start_lsn
         r = buf_printf(&m->out, err,
                        "%s{ \"Timeline\": %" PRIu32
                        ", \"Start-LSN\": \"%s\", \"End-LSN\": \"%s\" }",
-                       m->first ? "\n" : ",\n", timeline, lsn_format(start_lsn, start),
-                       lsn_format(end_lsn, end));
+                       m->first ? "\n" : ",\n", timeline, pg_lsn_format(start_lsn, start),
+                       pg_lsn_format(end_lsn, end));
     m->first = false;
     return r < 0 ? r : flush_when_full(m, err);
 }

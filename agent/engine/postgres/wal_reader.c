@@ -13,7 +13,8 @@
 
 #include <endian.h>
 
-#include "agent/engine/postgres/label.h"
+#include "agent/engine/postgres/version.h"
+#include "agent/engine/postgres/wal.h"
 #include "common/hash.h"
 
 #define PAGE_SHORT_BYTES  24
@@ -92,29 +93,15 @@ static bool is_power_of_two(uint32_t v)
 
 static uint16_t page_magic(unsigned major)
 {
-    switch (major) {
-    case 13:
-        return 0xD106;
-    case 14:
-        return 0xD10D;
-    case 15:
-        return 0xD110;
-    case 16:
-        return 0xD113;
-    case 17:
-        return 0xD116;
-    case 18:
-        return 0xD118;
-    default:
-        return 0;
-    }
+    const struct pg_version *version = pg_version_find(major);
+    return version != NULL ? version->wal_page_magic : 0;
 }
 
 static int corrupt(struct wal_reader *r, uint64_t at, const char *what, struct tm_err *err)
 {
-    char text[LSN_TEXT_MAX];
+    char text[PG_LSN_TEXT_MAX];
     r->state = STATE_FAILED;
-    return tm_err_set(err, TM_E_CORRUPT, "log at %s: %s", lsn_format(at, text), what);
+    return tm_err_set(err, TM_E_CORRUPT, "log at %s: %s", pg_lsn_format(at, text), what);
 }
 
 int wal_reader_new(const struct wal_reader_config *config, struct wal_reader **ret_reader,
@@ -127,9 +114,9 @@ int wal_reader_new(const struct wal_reader_config *config, struct wal_reader **r
         config->segment_bytes > SEGMENT_BYTES_MAX)
         return tm_err_set(err, TM_E_INVALID, "%u is not a log segment size", config->segment_bytes);
     if (config->from % config->segment_bytes != 0) {
-        char text[LSN_TEXT_MAX];
+        char text[PG_LSN_TEXT_MAX];
         return tm_err_set(err, TM_E_INVALID, "log does not begin at a segment start: %s",
-                          lsn_format(config->from, text));
+                          pg_lsn_format(config->from, text));
     }
     struct wal_reader *r = calloc(1, sizeof(*r));
     if (r == NULL)

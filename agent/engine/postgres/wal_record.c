@@ -5,9 +5,8 @@
  */
 #include <endian.h>
 
+#include "agent/engine/postgres/wal.h"
 #include "agent/engine/postgres/wal_reader.h"
-
-#define POSTGRES_EPOCH_US INT64_C(946684800000000) /* 2000-01-01 */
 
 #define XLOG_CHECKPOINT_SHUTDOWN 0x00
 #define XLOG_CHECKPOINT_ONLINE   0x10
@@ -193,7 +192,7 @@ bool wal_time_of(const struct wal_record *record, unsigned major, int64_t *ret_r
     }
     if (!get64(record->data, 0, &raw))
         return false;
-    return !__builtin_add_overflow((int64_t)raw, POSTGRES_EPOCH_US, ret_real_us);
+    return !__builtin_add_overflow((int64_t)raw, PG_EPOCH_US, ret_real_us);
 }
 
 bool wal_restore_point_of(const struct wal_record *record, char ret_name[WAL_RESTORE_POINT_MAX])

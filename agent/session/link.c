@@ -1,0 +1,589 @@
+/*
+ * A connection is a struct conn: its own REQ socket, its own mailbox, its own requests. Whatever
+ * ends it closes the socket at once and leaves the rest to the reaper, which runs from a timer: so
+ * a handler may disconnect while a mail of that very connection is being handled.
+ *
+ * Happy path: link_connect opens the socket and lets a worker thread dial (the only way to learn
+ * why a dial failed) → dialed → hello ↔ challenge, proof ↔ welcome as ordinary requests →
+ * connected.
+ *
+ * Failure modes: dial refused, timed out or not trusted; hello refused; the pipe gone (REM_POST);
+ * in each case `disconnected` is called once and the connection reaped. A request that cannot be
+ * sent or is not answered in time fails alone. A reply that does not decode fails its request.
+ */
+#include "agent/session/link.h"
+
+#include <nng/nng.h>
+#include <nng/protocol/reqrep0/req.h>
+#include <nng/supplemental/tls/tls.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/endpoint.h"
+#include "common/hash.h"
+#include "common/loop.h"
+#include "common/mailbox.h"
+#include "common/secret.h"
+#include "common/workers.h"
+#include "proto/wire/hello.h"
+
+#define LINK_FRAMING_BYTES 64
+#define LINK_DIAL_THREADS  2
+
+enum request_state { REQUEST_FREE, REQUEST_SENDING, REQUEST_WAITING, REQUEST_FAILED };
+
+struct link_mail {
+    struct mail mail;
+    bool from_pipe; /* else from a request */
+};
+
+struct request {
+    struct link_mail mail;
+    struct conn *conn;
+    enum request_state state;
+    uint64_t serial;
+    int64_t deadline_us;
+    nng_ctx ctx;
+    nng_aio *aio;
+    struct tm_err err; /* REQUEST_FAILED */
+};
+
+struct conn {
+    struct list_link link; /* among the reaper's */
+    struct link *owner;
+    struct mailbox *box;
+    nng_socket socket;
+    nng_dialer dialer;
+    bool socket_open;
+    bool closed;  /* ended; only the reaper touches it */
+    bool dialing; /* the worker has it */
+    bool welcomed;
+    struct work dial;
+    int dial_result;
+    struct link_mail gone; /* posted when the pipe is removed */
+    struct hello hello;
+    struct secret key;
+    struct request *requests[LINK_REQUESTS_MAX];
+    size_t request_count;
+    char url[ENDPOINT_URL_MAX + 1];
+};
+
+struct link {
+    struct link_config config;
+    struct link_handlers handlers;
+    void *arg;
+    struct loop *loop;
+    struct workers *dialers;
+    struct loop_timer *reaper;
+    struct loop_timer *dial_timer;
+    struct conn *conn; /* NULL = none */
+    struct list dead;
+    size_t next_url;
+    char url[ENDPOINT_URL_MAX + 1];
+    bool failed_early; /* link_connect failed on the spot: to be said from the timer */
+    struct tm_err early;
+};
+
+/* ---- ending
+ * ------------------------------------------------------------------------------------------ */
+
+static void request_free(struct request *q)
+{
+    if (q->aio) {
+        nng_aio_stop(q->aio);
+        if ((q->state == REQUEST_WAITING && nng_aio_result(q->aio) == 0) ||
+            (q->state == REQUEST_SENDING && nng_aio_result(q->aio) != 0)) {
+            nng_msg *left = nng_aio_get_msg(q->aio);
+            if (left)
+                nng_msg_free(left);
+        }
+        nng_aio_free(q->aio);
+    }
+    free(q);
+}
+
+static void conn_free(struct conn *c)
+{
+    if (c->socket_open)
+        (void)nng_close(c->socket);
+    for (size_t i = 0; i < c->request_count; i++)
+        if (c->requests[i]->aio)
+            nng_aio_stop(c->requests[i]->aio);
+    mailbox_free(c->box); /* holds mails that live in the requests: before them */
+    for (size_t i = 0; i < c->request_count; i++)
+        request_free(c->requests[i]);
+    hello_clear(&c->hello);
+    secret_release(&c->key);
+    free(c);
+}
+
+static void conn_end(struct link *link)
+{
+    struct conn *c = TM_TAKE(link->conn);
+
+    if (!c)
+        return;
+    c->closed = true;
+    if (c->socket_open)
+        (void)nng_close(c->socket);
+    c->socket_open = false;
+    loop_timer_clear(link->dial_timer);
+    list_push_back(&link->dead, &c->link);
+    loop_timer_set(link->reaper, 0);
+}
+
+static void conn_failed(struct conn *c, const struct tm_err *err)
+{
+    struct link *link = c->owner;
+    struct tm_err why = *err;
+
+    conn_end(link);
+    link->handlers.disconnected(link->arg, &why);
+}
+
+static void on_reaper(void *arg)
+{
+    struct link *link = arg;
+    struct conn *c, *next;
+
+    LIST_FOREACH_SAFE (c, next, &link->dead, link) {
+        if (c->dialing)
+            continue; /* its worker comes back soon: the socket is closed */
+        list_remove(&link->dead, &c->link);
+        conn_free(c);
+    }
+    if (link->failed_early && !link->conn) {
+        link->failed_early = false;
+        struct tm_err why = link->early;
+        link->handlers.disconnected(link->arg, &why);
+    }
+}
+
+/* ---- requests
+ * ------------------------------------------------------------------------------------------ */
+
+static void on_request_done(void *arg)
+{
+    struct request *q = arg;
+
+    mailbox_post(q->conn->box, &q->mail.mail);
+}
+
+static void on_pipe_gone(nng_pipe pipe, nng_pipe_ev event, void *arg)
+{
+    struct conn *c = arg;
+
+    (void)pipe;
+    (void)event;
+    /* one pipe a connection: nng is told not to dial again, so this comes once */
+    if (!list_linked(&c->gone.mail.link))
+        mailbox_post(c->box, &c->gone.mail);
+}
+
+static struct request *request_get(struct conn *c, struct tm_err *err)
+{
+    int rv;
+
+    for (size_t i = 0; i < c->request_count; i++)
+        if (c->requests[i]->state == REQUEST_FREE)
+            return c->requests[i];
+    if (c->request_count == LINK_REQUESTS_MAX) {
+        (void)tm_err_retry(err, TM_E_LIMIT, "more than %d requests in flight", LINK_REQUESTS_MAX);
+        return NULL;
+    }
+    struct request *q = calloc(1, sizeof *q);
+    if (!q) {
+        (void)tm_err_oom(err);
+        return NULL;
+    }
+    q->conn = c;
+    if ((rv = nng_aio_alloc(&q->aio, on_request_done, q)) != 0 ||
+        (rv = nng_ctx_open(&q->ctx, c->socket)) != 0) {
+        if (q->aio)
+            nng_aio_free(q->aio);
+        free(q);
+        (void)endpoint_nng_error(err, rv, "cannot open a request context");
+        return NULL;
+    }
+    c->requests[c->request_count++] = q;
+    return q;
+}
+
+static int request_start(struct conn *c, const struct message *m, uint32_t timeout_ms,
+                         struct tm_err *err)
+{
+    TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
+    nng_msg *msg = NULL;
+    int r = message_encode(m, MESSAGE_MINOR, &bytes, err);
+
+    if (r < 0)
+        return r;
+    struct request *q = request_get(c, err);
+    if (!q)
+        return -(int)err->code;
+    if (nng_msg_alloc(&msg, 0) != 0)
+        return tm_err_oom(err);
+    if (nng_msg_append(msg, bytes.data, bytes.len) != 0) {
+        nng_msg_free(msg);
+        return tm_err_oom(err);
+    }
+    q->serial = m->serial;
+    q->deadline_us = clock_mono_us() + (int64_t)timeout_ms * USEC_PER_MSEC;
+    q->state = REQUEST_SENDING;
+    nng_aio_set_timeout(q->aio, (nng_duration)timeout_ms);
+    nng_aio_set_msg(q->aio, msg);
+    nng_ctx_send(q->ctx, q->aio);
+    return 0;
+}
+
+/* Says a failure later, from the mailbox: link_send never calls a handler. */
+static void fail_later(struct conn *c, uint64_t serial, const struct tm_err *err)
+{
+    struct tm_err ignored = {0};
+    struct request *q = request_get(c, &ignored);
+
+    if (!q)
+        return; /* as if the request had been lost: the brain's own deadline finds it */
+    q->serial = serial;
+    q->err = *err;
+    q->state = REQUEST_FAILED;
+    mailbox_post(c->box, &q->mail.mail);
+}
+
+static void say_hello(struct conn *c, const struct message *m)
+{
+    struct tm_err err = {0};
+
+    if (request_start(c, m, LINK_HELLO_MS, &err) < 0) {
+        (void)tm_err_prefix(&err, "cannot say hello to '%s'", c->url);
+        conn_failed(c, &err);
+    }
+}
+
+static void hello_reply(struct conn *c, const struct message *m)
+{
+    struct link *link = c->owner;
+    struct message out = {0};
+    uint8_t mac[HELLO_MAC_LEN];
+    struct tm_err err = {0};
+
+    if (c->hello.state == HELLO_CHALLENGE) {
+        if (hello_client_challenge(&c->hello, secret_slice(&c->key), m, mac, &out, &err) == 0) {
+            out.serial = 2;
+            say_hello(c, &out);
+            return;
+        }
+    } else if (hello_client_welcome(&c->hello, secret_slice(&c->key), m, &err) == 0) {
+        c->welcomed = true;
+        secret_release(&c->key);
+        loop_timer_clear(link->dial_timer);
+        link->handlers.connected(link->arg, m->welcome.term, m->welcome.start);
+        return;
+    }
+    (void)tm_err_prefix(&err, "hello to '%s'", c->url);
+    conn_failed(c, &err);
+}
+
+static void request_failed(struct conn *c, uint64_t serial, const struct tm_err *why)
+{
+    struct link *link = c->owner;
+    struct tm_err err = *why;
+
+    if (c->welcomed) {
+        link->handlers.failed(link->arg, serial, &err);
+        return;
+    }
+    (void)tm_err_prefix(&err, "hello to '%s'", c->url);
+    conn_failed(c, &err);
+}
+
+static void request_answered(struct conn *c, uint64_t serial, nng_msg *msg)
+{
+    struct message m = {0};
+    struct tm_err err = {0};
+    int r = message_decode(slice_of(nng_msg_body(msg), nng_msg_len(msg)), &m, NULL, &err);
+
+    nng_msg_free(msg);
+    if (r == 0 && m.serial != serial && m.type != MESSAGE_error) {
+        message_release(&m);
+        r = tm_err_set(&err, TM_E_INVALID, "the answer belongs to another request");
+    }
+    if (r < 0) {
+        (void)tm_err_prefix(&err, "cannot read the coordinator's answer");
+        request_failed(c, serial, &err);
+        return;
+    }
+    m.serial = serial; /* an error about something unreadable has no serial of its own */
+    if (c->welcomed)
+        c->owner->handlers.reply(c->owner->arg, &m);
+    else
+        hello_reply(c, &m);
+    message_release(&m);
+}
+
+static void request_done(struct conn *c, struct request *q)
+{
+    enum request_state state = q->state;
+    int rv = state == REQUEST_FAILED ? 0 : nng_aio_result(q->aio);
+    struct tm_err err = {0};
+
+    if (state == REQUEST_SENDING && rv == 0) {
+        int64_t left_us = q->deadline_us - clock_mono_us();
+        q->state = REQUEST_WAITING;
+        nng_aio_set_timeout(q->aio, left_us > 1000 ? (nng_duration)(left_us / 1000) : 1);
+        nng_ctx_recv(q->ctx, q->aio);
+        return;
+    }
+    q->state = REQUEST_FREE;
+    if (state == REQUEST_FAILED) {
+        request_failed(c, q->serial, &q->err);
+    } else if (rv == 0) {
+        request_answered(c, q->serial, nng_aio_get_msg(q->aio));
+    } else {
+        if (state == REQUEST_SENDING)
+            nng_msg_free(nng_aio_get_msg(q->aio)); /* not sent: still ours */
+        (void)endpoint_nng_error(
+            &err, rv, state == REQUEST_SENDING ? "cannot send to '%s'" : "no answer from '%s'",
+            c->url);
+        request_failed(c, q->serial, &err);
+    }
+}
+
+static void on_mail(struct mail *m, void *ctx)
+{
+    struct link_mail *mail = LIST_ENTRY(m, struct link_mail, mail);
+    struct conn *c = ctx;
+    struct tm_err err = {0};
+
+    if (c->closed)
+        return;
+    if (!mail->from_pipe) {
+        request_done(c, LIST_ENTRY(mail, struct request, mail));
+        return;
+    }
+    (void)tm_err_retry(&err, TM_E_UNAVAILABLE, "the connection to '%s' was closed", c->url);
+    conn_failed(c, &err);
+}
+
+/* ---- connecting
+ * ---------------------------------------------------------------------------------------- */
+
+static void run_dial(struct work *w)
+{
+    struct conn *c = LIST_ENTRY(w, struct conn, dial);
+
+    c->dial_result = nng_dialer_start(c->dialer, 0);
+}
+
+static void dial_done(struct work *w, void *ctx)
+{
+    struct conn *c = LIST_ENTRY(w, struct conn, dial);
+    struct link *link = ctx;
+    struct message m = {0};
+    struct tm_err err = {0};
+
+    c->dialing = false;
+    if (c->closed) {
+        loop_timer_set(link->reaper, 0);
+        return;
+    }
+    loop_timer_clear(link->dial_timer);
+    if (c->dial_result != 0) {
+        (void)endpoint_nng_error(&err, c->dial_result, "cannot connect to '%s'", c->url);
+        conn_failed(c, &err);
+        return;
+    }
+    struct msg_hello claim = c->hello.claim;
+    hello_client_start(&c->hello, &claim, &m);
+    m.serial = 1;
+    say_hello(c, &m);
+}
+
+static void discard_dial(struct work *w)
+{
+    (void)w; /* the connection is on the dead list and freed with the link */
+}
+
+static void on_dial_timer(void *arg)
+{
+    struct link *link = arg;
+    struct tm_err err = {0};
+
+    if (!link->conn)
+        return;
+    (void)tm_err_retry(&err, TM_E_TIMEOUT, "cannot connect to '%s' within %d s", link->conn->url,
+                       LINK_DIAL_MS / 1000);
+    conn_failed(link->conn, &err);
+}
+
+static int set_tls(struct conn *c, const struct endpoint *e, struct tm_err *err)
+{
+    const struct link_config *config = &c->owner->config;
+    nng_tls_config *tls = NULL;
+    int rv, r = 0;
+
+    if (!config->ca_file || !config->cert_key_file)
+        return tm_err_set(err, TM_E_INVALID, "'%s' needs tls.ca and tls.cert", c->url);
+    if ((rv = nng_tls_config_alloc(&tls, NNG_TLS_MODE_CLIENT)) != 0)
+        return endpoint_nng_error(err, rv, "cannot set up TLS");
+    if ((rv = nng_tls_config_ca_file(tls, config->ca_file)) != 0)
+        r = endpoint_nng_error(err, rv, "cannot use tls.ca '%s'", config->ca_file);
+    else if ((rv = nng_tls_config_cert_key_file(tls, config->cert_key_file, NULL)) != 0)
+        r = endpoint_nng_error(err, rv,
+                               "cannot use tls.cert '%s' (certificate and key, PEM, one file)",
+                               config->cert_key_file);
+    /* without a server name nng would not look at the certificate's names at all */
+    else if ((rv = nng_tls_config_server_name(tls, config->server_name ? config->server_name
+                                                                       : e->host)) != 0 ||
+             (rv = nng_tls_config_auth_mode(tls, NNG_TLS_AUTH_MODE_REQUIRED)) != 0 ||
+             (rv = nng_dialer_set_ptr(c->dialer, NNG_OPT_TLS_CONFIG, tls)) != 0)
+        r = endpoint_nng_error(err, rv, "cannot set up TLS");
+    nng_tls_config_free(tls);
+    return r;
+}
+
+static int conn_open(struct conn *c, struct tm_err *err)
+{
+    struct endpoint e;
+    int rv, r;
+
+    if ((r = endpoint_parse(c->url, &e, err)) < 0)
+        return r;
+    if ((rv = nng_req0_open(&c->socket)) != 0)
+        return endpoint_nng_error(err, rv, "cannot open a socket");
+    c->socket_open = true;
+    if ((rv = nng_socket_set_size(c->socket, NNG_OPT_RECVMAXSZ,
+                                  MESSAGE_MAX_BYTES + LINK_FRAMING_BYTES)) != 0 ||
+        (rv = nng_socket_set_ms(c->socket, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE)) != 0 ||
+        (rv = nng_socket_set_ms(c->socket, NNG_OPT_RECONNMINT, 24 * 3600 * 1000)) != 0 ||
+        (rv = nng_socket_set_ms(c->socket, NNG_OPT_RECONNMAXT, 24 * 3600 * 1000)) != 0 ||
+        (rv = nng_pipe_notify(c->socket, NNG_PIPE_EV_REM_POST, on_pipe_gone, c)) != 0 ||
+        (rv = nng_dialer_create(&c->dialer, c->socket, c->url)) != 0)
+        return endpoint_nng_error(err, rv, "cannot connect to '%s'", c->url);
+    (void)nng_dialer_set_bool(c->dialer, NNG_OPT_TCP_KEEPALIVE, true);
+    return e.tls ? set_tls(c, &e, err) : 0;
+}
+
+static int conn_prepare(struct conn *c, uint64_t seen_term, uint64_t seen_start, struct tm_err *err)
+{
+    const struct link_config *config = &c->owner->config;
+    struct msg_hello *claim = &c->hello.claim;
+    int r;
+
+    (void)snprintf(claim->cluster, sizeof claim->cluster, "%s", config->cluster);
+    (void)snprintf(claim->node, sizeof claim->node, "%s", config->node);
+    (void)snprintf(claim->boot, sizeof claim->boot, "%s", config->boot);
+    claim->seen_term = seen_term;
+    claim->seen_start = seen_start;
+    if ((r = random_bytes(claim->nonce, sizeof claim->nonce, err)) < 0)
+        return r;
+    if (config->key_file) {
+        if ((r = secret_load(config->key_file, &c->key, err)) < 0)
+            return tm_err_prefix(err, "key_file");
+        if (c->key.len < HELLO_KEY_MIN || c->key.len > HELLO_KEY_MAX)
+            return tm_err_set(err, TM_E_INVALID, "key_file '%s' must hold %d to %d bytes",
+                              config->key_file, HELLO_KEY_MIN, HELLO_KEY_MAX);
+    }
+    if ((r = mailbox_new(c->owner->loop, on_mail, c, &c->box, err)) < 0)
+        return r;
+    return conn_open(c, err);
+}
+
+void link_connect(struct link *link, uint64_t seen_term, uint64_t seen_start)
+{
+    struct tm_err err = {0};
+    struct conn *c = calloc(1, sizeof *c);
+    int r;
+
+    conn_end(link);
+    (void)snprintf(link->url, sizeof link->url, "%s", link->config.urls[link->next_url]);
+    link->next_url = (link->next_url + 1) % link->config.url_count;
+    if (!c) {
+        r = tm_err_oom(&err);
+    } else {
+        c->owner = link;
+        c->gone.from_pipe = true;
+        (void)snprintf(c->url, sizeof c->url, "%s", link->url);
+        link->conn = c;
+        r = conn_prepare(c, seen_term, seen_start, &err);
+    }
+    if (r == 0) {
+        c->dial = (struct work){.run = run_dial, .done = dial_done, .discard = discard_dial};
+        r = workers_submit(link->dialers, &c->dial, &err);
+    }
+    if (r == 0) {
+        c->dialing = true;
+        loop_timer_set(link->dial_timer, clock_mono_us() + LINK_DIAL_MS * USEC_PER_MSEC);
+        return;
+    }
+    conn_end(link);
+    link->failed_early = true;
+    link->early = err;
+    loop_timer_set(link->reaper, 0);
+}
+
+void link_disconnect(struct link *link)
+{
+    link->failed_early = false;
+    conn_end(link);
+}
+
+void link_send(struct link *link, const struct message *message, uint32_t timeout_ms)
+{
+    struct conn *c = link->conn;
+    struct tm_err err = {0};
+
+    if (!c || !c->welcomed)
+        return; /* `disconnected` is on its way and voids everything */
+    if (request_start(c, message, timeout_ms, &err) < 0)
+        fail_later(c, message->serial, &err);
+}
+
+const char *link_url(const struct link *link)
+{
+    return link->url;
+}
+
+/* ---- life
+ * ------------------------------------------------------------------------------------------------
+ */
+
+int link_new(struct loop *loop, const struct link_config *config,
+             const struct link_handlers *handlers, void *arg, struct link **ret, struct tm_err *err)
+{
+    TM_CLEANUP(link_freep) struct link *link = calloc(1, sizeof *link);
+    int r;
+
+    if (!link)
+        return tm_err_oom(err);
+    link->config = *config;
+    link->handlers = *handlers;
+    link->arg = arg;
+    link->loop = loop;
+    list_init(&link->dead);
+    if ((r = workers_new(loop, "tidemark-dial", LINK_DIAL_THREADS, 16, link, &link->dialers, err)) <
+            0 ||
+        (r = loop_timer_new(loop, on_reaper, link, &link->reaper, err)) < 0 ||
+        (r = loop_timer_new(loop, on_dial_timer, link, &link->dial_timer, err)) < 0)
+        return r;
+    *ret = TM_TAKE(link);
+    return 0;
+}
+
+void link_free(struct link *link)
+{
+    struct conn *c, *next;
+
+    if (!link)
+        return;
+    if (link->reaper && link->dial_timer)
+        conn_end(link);
+    workers_free(link->dialers); /* every dial returns: all sockets are closed */
+    LIST_FOREACH_SAFE (c, next, &link->dead, link) {
+        list_remove(&link->dead, &c->link);
+        conn_free(c);
+    }
+    loop_timer_free(link->reaper);
+    loop_timer_free(link->dial_timer);
+    free(link);
+}

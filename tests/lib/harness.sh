@@ -1,0 +1,196 @@
+# Sourced by integration tests: real servers on loopback, started and ended here.
+#
+#   $T       a directory of this test's own, removed at the end (kept with TIDEMARK_TEST_KEEP=1)
+#   $BUILD   where the binaries are (TIDEMARK_BUILD, default build/)
+#   step TEXT · fail TEXT · skip REASON (exit 77)
+#   postgres_init MAJOR DATA [initdb options] · postgres_start MAJOR DATA · postgres_stop MAJOR DATA [mode]
+#   sql DATABASE [psql options]   pgbench …   as_postgres CMD…
+#   daemons_start DATA · daemons_stop · coordinator_start · coordinator_kill · agent_start · agent_kill [signal]
+#   tidemark …                    the CLI on this test's coordinator
+#   expect_out WANT CMD… · expect_fail STATUS TEXT CMD… · expect_json FILE JQ WANT · wait_for SECONDS CMD…
+#
+# Everything a test starts has its pid in $T/pids and is ended by the exit trap, nothing else is touched.
+# Run as root: PostgreSQL and the daemons run as the postgres user.
+set -euo pipefail
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+BUILD=${TIDEMARK_BUILD:-$TOP/build}
+case $BUILD in /*) ;; *) BUILD=$TOP/$BUILD ;; esac
+PG15=/usr/lib/postgresql/15/bin
+export LC_ALL=C.UTF-8 TZ=UTC PGUSER=postgres PGCONNECT_TIMEOUT=10
+
+T=$(mktemp -d /var/tmp/tidemark-test.XXXXXX)
+chmod 755 "$T"
+install -d -o postgres -g postgres "$T/run"
+: >"$T/pids"
+# one port range a test: the pid keeps tests that run side by side apart
+PGPORT=$((20000 + $$ % 20000))
+AGENT_PORT=$((PGPORT + 20000))
+export PGHOST=$T/run PGPORT
+export TIDEMARK_CONTROL_SOCKET=$T/run/control.sock
+# sanitized binaries: leaks inside libnng's reaper are not ours, everything else is fatal
+export LSAN_OPTIONS=suppressions=$TOP/tests/lib/lsan.supp:print_suppressions=0
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS=halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1
+
+step() { printf '== %s\n' "$*"; }
+fail() {
+    printf 'FAIL: %s\n' "$*" >&2
+    for log in "$T"/*.log; do
+        [ -e "$log" ] && printf -- '--- %s\n' "$log" >&2 && tail -n 25 "$log" >&2
+    done
+    exit 1
+}
+skip() {
+    printf 'skipped: %s\n' "$*"
+    exit 77
+}
+
+harness_finish() {
+    local status=$?
+    trap - EXIT INT TERM
+    local data
+    for data in "$T"/.postgres-*; do
+        [ -e "$data" ] && postgres_stop "$(cut -d' ' -f1 "$data")" "$(cut -d' ' -f2- "$data")" immediate >/dev/null 2>&1
+    done
+    while read -r pid; do kill -9 "$pid" 2>/dev/null; done <"$T/pids"
+    wait 2>/dev/null
+    if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
+        printf 'failed with status %s at line %s\n' "$status" "${BASH_LINENO[0]:-?}" >&2
+    fi
+    [ -n "${TIDEMARK_TEST_KEEP:-}" ] && printf 'kept: %s\n' "$T" || rm -rf "$T"
+    exit "$status"
+}
+trap 'set +e; harness_finish' EXIT
+trap 'exit 130' INT TERM
+
+as_postgres() { runuser -u postgres -- "$@"; }
+
+# ---- PostgreSQL ----------------------------------------------------------------------------------------------
+bindir() { "$TOP/tests/scripts/get-postgres.sh" "$1"; }
+mark_of() { printf '%s/.postgres-%s' "$T" "$(printf '%s' "$1" | md5sum | cut -c1-12)"; }
+
+postgres_init() {
+    local major=$1 data=$2
+    shift 2
+    install -d -o postgres -g postgres -m 700 "$data"
+    as_postgres "$(bindir "$major")/initdb" -A trust -U postgres -E UTF8 --locale=C -N "$@" -D "$data" >/dev/null
+    cat >>"$data/postgresql.conf" <<X
+port = $PGPORT
+listen_addresses = ''
+unix_socket_directories = '$T/run'
+fsync = off
+max_wal_size = 4GB
+X
+}
+postgres_start() {
+    local major=$1 data=$2
+    printf '%s %s\n' "$major" "$data" >"$(mark_of "$data")"
+    as_postgres "$(bindir "$major")/pg_ctl" -D "$data" -l "$data.log" -w -t 120 start >/dev/null ||
+        fail "PostgreSQL $major does not start: $(tail -n 20 "$data.log")"
+}
+postgres_stop() {
+    local major=$1 data=$2 mode=${3:-fast}
+    as_postgres "$(bindir "$major")/pg_ctl" -D "$data" -m "$mode" -w stop >/dev/null
+    rm -f "$(mark_of "$data")"
+}
+sql() {
+    local database=$1
+    shift
+    "$PG15/psql" -XAtq -v ON_ERROR_STOP=1 -d "$database" "$@"
+}
+pgbench() { "$PG15/pgbench" "$@"; }
+
+# ---- Tidemark --------------------------------------------------------------------------------------------------
+tidemark() { "$BUILD/tidemark" "$@"; }
+
+spawn() { # LOG CMD… as postgres, in the background; its pid is in $SPAWNED
+    local log=$1
+    shift
+    setpriv --reuid=postgres --regid=postgres --init-groups "$@" >>"$log" 2>&1 &
+    SPAWNED=$!
+    echo "$SPAWNED" >>"$T/pids"
+}
+coordinator_start() {
+    install -d -o postgres -g postgres -m 700 "$T/coordinator"
+    cat >"$T/coordinator.yaml" <<X
+listen: tcp://127.0.0.1:$AGENT_PORT
+control_socket: $TIDEMARK_CONTROL_SOCKET
+state_dir: $T/coordinator
+X
+    spawn "$T/coordinator.log" "$BUILD/tidemark-coordinator" -c "$T/coordinator.yaml"
+    COORDINATOR_PID=$SPAWNED
+    wait_for 20 tidemark version
+}
+agent_config() { # DATA: the configuration of agent db-a, to be changed by a test before agent_start
+    install -d -o postgres -g postgres -m 700 "$T/agent"
+    cat >"$T/agent.yaml" <<X
+coordinators: [tcp://127.0.0.1:$AGENT_PORT]
+cluster: test
+node: db-a
+state_dir: $T/agent
+instances:
+  - tenant: main
+    engine: postgres
+    data_dir: $1
+    conninfo: "host=$T/run port=$PGPORT user=postgres dbname=postgres"
+restore_roots: [$T/restore]
+X
+}
+agent_start() {
+    spawn "$T/agent.log" "$BUILD/tidemark-agent" -c "$T/agent.yaml"
+    AGENT_PID=$SPAWNED
+}
+node_is() { tidemark nodes | grep -q "$1"; }
+daemons_start() {
+    [ -d "$T/repo" ] || install -d -o postgres -g postgres "$T/repo"
+    coordinator_start
+    agent_config "$1"
+    agent_start
+    wait_for 20 node_is primary
+}
+end_process() { # PID [SIGNAL]
+    kill "-${2:-TERM}" "$1" 2>/dev/null || true
+    wait "$1" 2>/dev/null || true
+}
+coordinator_kill() { end_process "$COORDINATOR_PID" "${1:-KILL}"; }
+agent_kill() { end_process "$AGENT_PID" "${1:-KILL}"; }
+daemons_stop() {
+    agent_kill TERM
+    coordinator_kill TERM
+}
+runner_pids() { pgrep -P "$AGENT_PID" || true; }
+
+# ---- assertions --------------------------------------------------------------------------------------------------
+expect_out() {
+    local want=$1 got
+    shift
+    got=$("$@") || fail "'$*' ended with status $?"
+    [ "$got" = "$want" ] || fail "'$*' printed '$got' instead of '$want'"
+}
+# the command fails with exactly this status and says this text (a fixed string) on either stream
+expect_fail() {
+    local status=$1 text=$2 got out
+    shift 2
+    set +e
+    out=$("$@" 2>&1)
+    got=$?
+    set -e
+    [ "$got" -eq "$status" ] || fail "'$*' ended with status $got instead of $status: $out"
+    case $out in
+    *"$text"*) ;;
+    *) fail "'$*' said '$out', which does not contain '$text'" ;;
+    esac
+}
+expect_json() {
+    local got
+    got=$(jq -r "$2" "$1") || fail "jq $2 on $(cat "$1")"
+    [ "$got" = "$3" ] || fail "$2 is '$got' instead of '$3' in $(cat "$1")"
+}
+wait_for() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "still not true after a while: $*"
+        sleep 0.1
+    done
+}

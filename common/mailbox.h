@@ -14,7 +14,8 @@
  * posting
  *
  * Without a loop (loop NULL; tests, the simulation) call mailbox_drain by hand. mailbox_free calls
- * `discard` for what is left; nobody may post any more then.
+ * `discard` for what is left; nobody may post any more then, and a
+ * handler must not free its own box.
  */
 #include <stddef.h>
 

@@ -7,7 +7,7 @@
  * survive a bare fork). The child has: fd 0 /dev/null, 1 and 2 the parent's, SPAWN_SOCKET_FD its
  * end of a UNIX stream socket pair, further fds as asked, nothing else; default signal dispositions
  * and an empty mask. First thing in the child's main is spawn_child_setup, which makes it die with
- * its parent. Thread safe.
+ * its parent; the kernel means the *thread* that spawned, so spawn from the loop thread.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -39,9 +39,12 @@ struct backup_options {
     char backup_id[NAMES_BACKUP_ID_LEN + 1];
     struct epoch epoch;          /* the lead's or worker's attempt: names of plan and metadata */
     bool lead;                   /* may create the repository and identity objects */
+    bool sweep;                  /* only backup_sweep will follow: nothing is tried or created */
     bool accept_incarnation;     /* a new identity under a known tenant is meant (pg_upgrade) */
     int zstd_level;              /* 1 … 19, 0 = not compressed */
     uint64_t rate_limit_bytes_s; /* of bytes read from the source, all threads; 0 = none */
+    bool checksum;               /* re-read and verify every object after it is stored */
+    int64_t now_us;              /* for records; 0 = the clock */
     const atomic_bool *cancel;   /* set: calls return TM_E_CANCELED soon; NULL = never */
     /* Random bytes for writer nonces and the repository id; NULL = the kernel's. */
     int (*random)(void *arg, void *ret, size_t len, struct tm_err *err);
@@ -177,6 +180,7 @@ int backup_log_pump(struct backup_log *log, const struct engine_ops *engine,
 typedef int (*backup_result_fn)(void *arg, uint32_t index, struct slice *ret, struct tm_err *err);
 
 struct backup_commit {
+    struct epoch epoch; /* of this commit: no range's may be above it */
     struct slice begin; /* the engine's blobs */
     struct slice end;
     struct engine_position replay_from;
@@ -186,6 +190,7 @@ struct backup_commit {
     const struct backup_log *log; /* finished, reaching to log_to; NULL = the engine needs none */
     int64_t started_us;
     int64_t commit_us;
+    const char *engine;         /* "postgres" */
     const char *engine_version; /* of the source: "15.18" */
     const char *lineage_label;
     const char *node;

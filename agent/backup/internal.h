@@ -1,0 +1,64 @@
+#ifndef TM_AGENT_BACKUP_INTERNAL_H
+#define TM_AGENT_BACKUP_INTERNAL_H
+/*
+ * What the files of agent/backup share. Not for others.
+ */
+#include "agent/backup/backup.h"
+#include "common/throttle.h"
+#include "proto/format/chunk.h"
+#include "proto/format/data.h"
+#include "proto/format/records.h"
+#include "proto/format/stream.h"
+
+struct backup {
+    struct backup_options options; /* engine is NULL after open */
+    struct backup_counters counters;
+    struct throttle throttle;
+    bool throttled;
+};
+
+struct backup_worker {
+    struct backup *backup;
+    struct object_scratch *scratch;
+    struct data_index index;
+    struct buf buf; /* encoded records */
+};
+
+/* The chunk as the manifest will name it, without what all chunks of a backup share. */
+struct backup_chunk {
+    uint64_t from;
+    uint64_t to;
+    struct epoch epoch;
+    uint64_t stored_bytes;
+    uint64_t raw_bytes;
+    uint8_t digest[OBJECT_DIGEST_BYTES];
+};
+
+#define BACKUP_CHUNKS_MAX (1u << 18) /* 4 TiB of log */
+
+struct backup_log {
+    struct backup *backup;
+    struct object_scratch *scratch;
+    struct epoch epoch;
+    char label[FORMAT_LABEL_MAX];
+    uint8_t lineage[NAMES_LINEAGE_BYTES];
+    uint64_t from;
+    uint64_t next;    /* byte that append wants */
+    uint64_t durable; /* end of the last chunk */
+    struct log_digest digest;
+    struct chunk_writer writer;
+    bool writing;
+    int64_t marked_us;
+    struct backup_chunk *chunks;
+    size_t count;
+    size_t cap;
+};
+
+/* The nonce of a new object. */
+int backup_nonce(struct backup *b, uint8_t ret[OBJECT_NONCE_BYTES], struct tm_err *err) TM_WUR;
+int64_t backup_now_us(const struct backup *b);
+int backup_canceled(const struct backup *b, struct tm_err *err) TM_WUR;
+/* Chunk number `index` as metadata names it. */
+void backup_log_ref(const struct backup_log *log, size_t index, struct log_ref *ret);
+
+#endif

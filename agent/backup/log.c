@@ -1,0 +1,336 @@
+/*
+ * The backup's own log: chunks of 16 MiB below backup/<id>/log/, cut at multiples of that in the
+ * stream, so that every chunk but the last ends at a digest step and another runner can go on
+ * there.
+ *
+ * Happy path: open → append … (a full chunk is committed on the way) → finish commits the open one.
+ * Taking over: what earlier runners committed is listed, the unbroken run from `from` is kept, and
+ * writing goes on behind it under this writer's higher epoch. Where two epochs stored the same
+ * place the higher one counts. A last chunk that ends inside a digest step is written anew, unless
+ * it already reaches the end of the log.
+ */
+#include "agent/backup/internal.h"
+
+#include "common/hash.h"
+
+/* Every engine's log segments are multiples of this, so digests do not depend on the engine. */
+#define DIGEST_STEP (1u << 20)
+#define MARK_US     1000000 /* a time mark at most this often */
+
+/* ---- what is there ---- */
+
+static int keep_chunk(struct backup_log *log, const struct backup_chunk *chunk, struct tm_err *err)
+{
+    if (log->count >= BACKUP_CHUNKS_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "more than %u log chunks", BACKUP_CHUNKS_MAX);
+    if (log->count == log->cap) {
+        size_t cap = log->cap ? log->cap * 2 : 64;
+        struct backup_chunk *grown = realloc(log->chunks, cap * sizeof(*grown));
+        if (!grown)
+            return tm_err_oom(err);
+        log->chunks = grown;
+        log->cap = cap;
+    }
+    log->chunks[log->count++] = *chunk;
+    return 0;
+}
+
+/* The footer of one stored chunk. */
+static int read_chunk(struct backup_log *log, const char *name, struct backup_chunk *chunk,
+                      struct tm_err *err)
+{
+    struct chunk_reader cr = CHUNK_READER_INIT;
+    int r = chunk_reader_open(&cr, log->scratch, log->backup->options.storage, name, NULL, err);
+    if (r == 0 && (cr.root.from != chunk->from || cr.root.to <= cr.root.from))
+        r = tm_err_set(err, TM_E_CORRUPT, "'%s': the chunk is not what its name says", name);
+    if (r == 0) {
+        const struct object_info *info = object_reader_info(cr.object);
+        chunk->to = cr.root.to;
+        chunk->stored_bytes = info->stored_bytes;
+        chunk->raw_bytes = info->raw_bytes;
+        memcpy(chunk->digest, info->digest, sizeof(chunk->digest));
+        if (log->count == 0)
+            memcpy(log->lineage, cr.root.lineage, sizeof(log->lineage));
+    }
+    chunk_reader_release(&cr);
+    return r;
+}
+
+/* One listed object. Names ascend by place, then epoch: a later name of the same place wins. */
+static int take_listed(struct backup_log *log, const char *name, size_t scope_len,
+                       struct tm_err *err)
+{
+    struct name_parts parts = names_parse_rel(name + scope_len);
+    struct backup_chunk chunk = {.from = parts.from, .epoch = parts.epoch};
+    if (parts.kind != NAME_BACKUP_LOG || parts.from < log->from)
+        return 0;
+    struct backup_chunk *last = log->count ? &log->chunks[log->count - 1] : NULL;
+    uint64_t end = last ? last->to : log->from;
+    if (last && parts.from == last->from) {
+        int r = read_chunk(log, name, &chunk, err);
+        if (r == 0)
+            *last = chunk;
+        return r;
+    }
+    if (parts.from != end)
+        return 0; /* behind a gap, or overtaken by a longer chunk */
+    int r = read_chunk(log, name, &chunk, err);
+    return r < 0 ? r : keep_chunk(log, &chunk, err);
+}
+
+static int list_chunks(struct backup_log *log, struct tm_err *err)
+{
+    struct backup *b = log->backup;
+    char rel[OBJECT_REF_NAME_MAX + 1];
+    (void)snprintf(rel, sizeof(rel), "backup/%s/log/", b->options.backup_id);
+    struct full_name prefix = names_full(&b->options.scope, rel);
+    size_t scope_len = strlen(prefix.s) - strlen(rel);
+    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
+    int r = storage_list(b->options.storage, prefix.s, NULL, &it, err);
+    if (r < 0)
+        return r;
+    struct storage_object object;
+    while ((r = storage_iter_next(it, &object, err)) == 1) {
+        r = take_listed(log, object.name, scope_len, err);
+        if (r < 0)
+            return r;
+    }
+    return r;
+}
+
+/* The running digest where writing goes on: taken over what is stored, read once more. */
+static int redo_digest(struct backup_log *log, struct tm_err *err)
+{
+    struct buf boundaries = BUF_INIT;
+    int r = log_digest_init(&log->digest, DIGEST_STEP, log->from, NULL, err);
+    for (size_t i = 0; r == 0 && i < log->count; i++) {
+        struct log_ref ref;
+        struct slice piece;
+        uint64_t at;
+        struct chunk_reader cr = CHUNK_READER_INIT;
+        backup_log_ref(log, i, &ref);
+        struct full_name name = names_full(&log->backup->options.scope, ref.object);
+        r = chunk_reader_open(&cr, log->scratch, log->backup->options.storage, name.s, &ref, err);
+        while (r == 0 && (r = chunk_reader_next(&cr, &at, &piece, err)) == 1)
+            r = log_digest_update(&log->digest, piece, &boundaries, err);
+        chunk_reader_release(&cr);
+        buf_reset(&boundaries);
+    }
+    buf_release(&boundaries);
+    return r;
+}
+
+static int take_over(struct backup_log *log, uint64_t until, struct tm_err *err)
+{
+    int r = list_chunks(log, err);
+    if (r < 0)
+        return r;
+    struct backup_chunk *last = log->count ? &log->chunks[log->count - 1] : NULL;
+    if (last && last->to % DIGEST_STEP != 0 && (until == 0 || last->to < until))
+        log->count--;
+    log->durable = log->count ? log->chunks[log->count - 1].to : log->from;
+    log->next = log->durable;
+    if (log->count == 0) {
+        r = backup_nonce(log->backup, log->lineage, err);
+        return r < 0 ? r : log_digest_init(&log->digest, DIGEST_STEP, log->from, NULL, err);
+    }
+    return redo_digest(log, err);
+}
+
+int backup_log_open(struct backup *b, const struct backup_log_options *options,
+                    struct backup_log **ret, uint64_t *ret_next, struct tm_err *err)
+{
+    if (options->from % DIGEST_STEP != 0)
+        return tm_err_set(err, TM_E_INTERNAL, "stored log must start at a multiple of %u",
+                          DIGEST_STEP);
+    TM_CLEANUP(backup_log_freep) struct backup_log *log = calloc(1, sizeof(*log));
+    if (!log)
+        return tm_err_oom(err);
+    log->backup = b;
+    log->epoch = options->epoch;
+    log->from = options->from;
+    log->writer = CHUNK_WRITER_INIT;
+    (void)snprintf(log->label, sizeof(log->label), "%s",
+                   options->lineage_label ? options->lineage_label : "");
+    int r = object_scratch_new(&log->scratch, err);
+    if (r == 0)
+        r = take_over(log, options->until, err);
+    if (r < 0)
+        return tm_err_prefix(err, "log");
+    *ret_next = log->next;
+    *ret = TM_TAKE(log);
+    return 0;
+}
+
+void backup_log_free(struct backup_log *log)
+{
+    if (!log)
+        return;
+    chunk_writer_release(&log->writer);
+    log_digest_release(&log->digest);
+    object_scratch_free(log->scratch);
+    free(log->chunks);
+    free(log);
+}
+
+/* ---- writing ---- */
+
+static int chunk_begin(struct backup_log *log, struct tm_err *err)
+{
+    struct backup *b = log->backup;
+    struct rel_name rel = names_rel_backup_log(b->options.backup_id, log->next, log->epoch);
+    struct full_name name = names_full(&b->options.scope, rel.s);
+    struct log_chunk root = {.from = log->next,
+                             .to = log->next,
+                             .term = log->epoch.term,
+                             .counter = log->epoch.counter,
+                             .previous_end = log->next == log->from ? 0 : log->next,
+                             .segment_bytes = DIGEST_STEP,
+                             .written_us = backup_now_us(b)};
+    uint8_t nonce[OBJECT_NONCE_BYTES];
+    memcpy(root.lineage, log->lineage, sizeof(root.lineage));
+    (void)snprintf(root.label, sizeof(root.label), "%s", log->label);
+    int r = backup_nonce(b, nonce, err);
+    if (r == 0)
+        r = chunk_writer_open(&log->writer, log->scratch, b->options.storage, name.s, &root,
+                              b->options.zstd_level, nonce, &log->digest, err);
+    if (r == 0)
+        log->writing = true;
+    return r;
+}
+
+static int verify_chunk(struct backup_log *log, const struct log_ref *ref, struct tm_err *err)
+{
+    struct full_name name = names_full(&log->backup->options.scope, ref->object);
+    struct chunk_reader cr = CHUNK_READER_INIT;
+    struct slice piece;
+    uint64_t at;
+    int r = chunk_reader_open(&cr, log->scratch, log->backup->options.storage, name.s, ref, err);
+    if (r == 0) {
+        do
+            r = chunk_reader_next(&cr, &at, &piece, err);
+        while (r == 1);
+    }
+    chunk_reader_release(&cr);
+    return r < 0 ? tm_err_prefix(err, "read back after storing") : 0;
+}
+
+static int chunk_end(struct backup_log *log, struct tm_err *err)
+{
+    struct rel_name rel =
+        names_rel_backup_log(log->backup->options.backup_id, log->durable, log->epoch);
+    struct log_ref ref;
+    struct object_info info;
+    int r = chunk_writer_finish(&log->writer, rel.s, &ref, &info, err);
+    if (r < 0)
+        return r;
+    chunk_writer_release(&log->writer);
+    log->writer = CHUNK_WRITER_INIT;
+    log->writing = false;
+    if (log->backup->options.checksum && (r = verify_chunk(log, &ref, err)) < 0)
+        return r;
+    struct backup_chunk chunk = {.from = log->durable,
+                                 .to = log->next,
+                                 .epoch = log->epoch,
+                                 .stored_bytes = info.stored_bytes,
+                                 .raw_bytes = info.raw_bytes};
+    memcpy(chunk.digest, info.digest, sizeof(chunk.digest));
+    r = keep_chunk(log, &chunk, err);
+    if (r < 0)
+        return r;
+    atomic_fetch_add(&log->backup->counters.bytes_stored, info.stored_bytes);
+    log->durable = log->next;
+    return 0;
+}
+
+int backup_log_append(struct backup_log *log, uint64_t from, struct slice data, struct tm_err *err)
+{
+    if (from != log->next)
+        return tm_err_set(err, TM_E_INTERNAL, "log: bytes at %llu came where %llu were due",
+                          (unsigned long long)from, (unsigned long long)log->next);
+    while (data.len > 0) {
+        int r = log->writing ? 0 : chunk_begin(log, err);
+        if (r < 0)
+            return tm_err_prefix(err, "log");
+        uint64_t left = BACKUP_LOG_CHUNK_BYTES - log->next % BACKUP_LOG_CHUNK_BYTES;
+        size_t n = (size_t)TM_MIN(left, (uint64_t)data.len);
+        r = chunk_writer_data(&log->writer, slice_of(data.data, n), err);
+        if (r < 0)
+            return tm_err_prefix(err, "log");
+        log->next += n;
+        data = slice_of(data.data + n, data.len - n);
+        if (n == left && (r = chunk_end(log, err)) < 0)
+            return tm_err_prefix(err, "log");
+    }
+    return 0;
+}
+
+uint64_t backup_log_durable(const struct backup_log *log)
+{
+    return log->durable;
+}
+
+uint64_t backup_log_next(const struct backup_log *log)
+{
+    return log->next;
+}
+
+int backup_log_finish(struct backup_log *log, struct tm_err *err)
+{
+    if (!log->writing)
+        return 0;
+    int r = chunk_end(log, err);
+    return r < 0 ? tm_err_prefix(err, "log") : 0;
+}
+
+/* Time marks make a stored log searchable by time; one a second is plenty. */
+static int mark(struct backup_log *log, int64_t source_us, struct tm_err *err)
+{
+    if (!log->writing || source_us < log->marked_us + MARK_US)
+        return 0;
+    log->marked_us = source_us;
+    return chunk_writer_mark(&log->writer, log->next, source_us, err);
+}
+
+int backup_log_pump(struct backup_log *log, const struct engine_ops *engine,
+                    struct engine_log *elog, uint64_t until, unsigned timeout_ms,
+                    uint64_t *ret_flushed, struct tm_err *err)
+{
+    struct engine_log_event event;
+    if (until > 0 && log->next >= until)
+        return 0;
+    int r = backup_canceled(log->backup, err);
+    if (r < 0 || (r = engine->log_next(elog, timeout_ms, &event, err)) < 0)
+        return r;
+    if (event.kind == ENGINE_LOG_END)
+        return tm_err_set(err, TM_E_UNAVAILABLE, "log: this branch of the log has ended at %llu",
+                          (unsigned long long)log->next);
+    if (event.kind == ENGINE_LOG_DATA) {
+        struct slice data = event.data;
+        if (until > 0 && event.from + data.len > until)
+            data.len = event.from < until ? (size_t)(until - event.from) : 0;
+        r = backup_log_append(log, event.from, data, err);
+        if (r < 0)
+            return r;
+    }
+    r = mark(log, event.source_us, err);
+    if (r < 0)
+        return r;
+    *ret_flushed = event.flushed;
+    return until == 0 || log->next < until;
+}
+
+void backup_log_ref(const struct backup_log *log, size_t index, struct log_ref *ret)
+{
+    const struct backup_chunk *chunk = &log->chunks[index];
+    struct rel_name rel =
+        names_rel_backup_log(log->backup->options.backup_id, chunk->from, chunk->epoch);
+    *ret = (struct log_ref){.stored_bytes = chunk->stored_bytes,
+                            .raw_bytes = chunk->raw_bytes,
+                            .from = chunk->from,
+                            .to = chunk->to};
+    (void)snprintf(ret->object, sizeof(ret->object), "%s", rel.s);
+    (void)snprintf(ret->label, sizeof(ret->label), "%s", log->label);
+    memcpy(ret->digest, chunk->digest, sizeof(ret->digest));
+    memcpy(ret->lineage, log->lineage, sizeof(ret->lineage));
+}

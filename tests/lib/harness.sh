@@ -35,7 +35,7 @@ export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS=halt_on_error=1
 step() { printf '== %s\n' "$*"; }
 fail() {
     printf 'FAIL: %s\n' "$*" >&2
-    for log in "$T"/*.log; do
+    for log in "$T"/*.log "$T"/run/*.log; do
         [ -e "$log" ] && printf -- '--- %s\n' "$log" >&2 && tail -n 25 "$log" >&2
     done
     exit 1
@@ -85,8 +85,8 @@ X
 postgres_start() {
     local major=$1 data=$2
     printf '%s %s\n' "$major" "$data" >"$(mark_of "$data")"
-    as_postgres "$(bindir "$major")/pg_ctl" -D "$data" -l "$data.log" -w -t 120 start >/dev/null ||
-        fail "PostgreSQL $major does not start: $(tail -n 20 "$data.log")"
+    as_postgres "$(bindir "$major")/pg_ctl" -D "$data" -l "$T/run/$(basename "$data").log" -w -t 120 start >/dev/null ||
+        fail "PostgreSQL $major does not start: $(tail -n 20 "$T/run/$(basename "$data").log")"
 }
 postgres_stop() {
     local major=$1 data=$2 mode=${3:-fast}

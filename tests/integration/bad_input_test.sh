@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# Bad input gets a clear error that names file, line, field or setting, with the promised exit status.
+. "$(dirname "$0")/../lib/harness.sh"
+
+spec() { printf 'apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: x}\nspec:\n%s\n' "$1" >"$T/spec.yaml"; }
+refused() { # STATUS TEXT SPEC-LINES
+    spec "$3"
+    expect_fail "$1" "$2" tidemark apply -f "$T/spec.yaml"
+}
+
+step "the daemon is not running"
+expect_fail 4 "$TIDEMARK_CONTROL_SOCKET" tidemark get backup
+
+step "usage"
+expect_fail 2 "apply" tidemark aply -f x
+expect_fail 2 "get" tidemark get
+expect_fail 2 "" tidemark
+expect_fail 1 "" tidemark apply -f "$T/none.yaml" || true
+
+install -d -o postgres -g postgres "$T/restore" "$T/repo"
+postgres_init 15 "$T/source" -k
+postgres_start 15 "$T/source"
+daemons_start "$T/source"
+
+step "specs"
+refused 2 "spec.yaml:5:3: unknown field 'compresion'; did you mean 'compression'?" '  compresion: zstd
+  br: {cluster: test}
+  local: {path: /x}'
+refused 2 "spec.yaml:5:" '  br: {cluster: test, concurrency: many}
+  local: {path: /x}'
+refused 2 "timeAgo" '  br: {cluster: test, timeAgo: 1h}
+  local: {path: /x}'
+refused 2 "tableFilter" '  tableFilter: ["db.*"]
+  br: {cluster: test}
+  local: {path: /x}'
+refused 2 "spec.yaml:" '  br: {cluster: test, rateLimit: fast}
+  local: {path: /x}'
+refused 2 "br.cluster" '  local: {path: /x}'
+refused 2 "" '  br: {cluster: test}'
+printf 'kind: [' >"$T/spec.yaml"
+expect_fail 2 "spec.yaml:1:" tidemark apply -f "$T/spec.yaml"
+head -c 5000 /dev/urandom >"$T/spec.yaml"
+expect_fail 2 "spec.yaml" tidemark apply -f "$T/spec.yaml"
+expect_fail 3 "nothing" tidemark get backup nothing
+expect_fail 3 "nothing" tidemark delete backup nothing
+
+step "configuration files"
+for daemon in coordinator agent; do
+    cp "$T/$daemon.yaml" "$T/bad.yaml"
+    printf 'stat_dir: /x\n' >>"$T/bad.yaml"
+    expect_fail 2 "bad.yaml:$(wc -l <"$T/bad.yaml"):1: unknown field 'stat_dir'; did you mean 'state_dir'?" \
+        "$BUILD/tidemark-$daemon" -c "$T/bad.yaml" --check-config
+    "$BUILD/tidemark-$daemon" -c "$T/$daemon.yaml" --check-config
+    expect_fail 2 "" "$BUILD/tidemark-$daemon" --no-such-flag
+done
+
+step "data_dir is not the server that conninfo points to; role without rights; unreachable server"
+daemons_stop
+backup_fails() { # NAME TEXT
+    spec '  br: {cluster: test}
+  local: {path: '"$T/repo"'}'
+    sed -i "s/name: x/name: $1/" "$T/spec.yaml"
+    tidemark apply -f "$T/spec.yaml" >/dev/null
+    tidemark wait backup "$1" --for=Failed --timeout=90s
+    case $(tidemark get backup "$1" -o json | jq -r '.status.lastError.message') in
+    *"$2"*) ;;
+    *) fail "$(tidemark get backup "$1" -o json | jq -c .status) does not say '$2'" ;;
+    esac
+}
+as_postgres cp -a "$T/source" "$T/other" && rm -f "$T/other/postmaster.pid"
+coordinator_start
+agent_config "$T/other"
+agent_start
+wait_for 20 node_is primary
+backup_fails wrong-dir "$T/other"
+agent_kill TERM
+sql postgres -c "create role poor login"
+agent_config "$T/source"
+sed -i 's/user=postgres/user=poor/' "$T/agent.yaml"
+agent_start
+wait_for 20 node_is primary
+backup_fails poor-role "GRANT"
+agent_kill TERM
+sql postgres -c "alter role poor replication" -c "grant pg_monitor to poor"
+agent_start
+wait_for 20 node_is primary
+backup_fails poorer-role "GRANT EXECUTE ON FUNCTION"
+agent_kill TERM
+
+step "restore: target not empty, live server, outside the roots"
+agent_config "$T/source"
+agent_start
+wait_for 20 node_is primary
+spec '  br: {cluster: test}
+  local: {path: '"$T/repo"'}'
+sed -i "s/name: x/name: good/" "$T/spec.yaml"
+tidemark apply -f "$T/spec.yaml" >/dev/null
+tidemark wait backup good --for=Complete --timeout=90s
+R=("$BUILD/tidemark-agent" restore --storage "file://$T/repo" --cluster test)
+install -d -o postgres -g postgres "$T/restore/full"
+as_postgres touch "$T/restore/full/something"
+expect_fail 1 "not empty" as_postgres "${R[@]}" --data-dir "$T/restore/full"
+expect_fail 1 "" as_postgres "${R[@]}" --data-dir "$T/source" --delta
+sql postgres -c "select 1" >/dev/null || fail "the source was harmed"
+expect_fail 3 "nobody" as_postgres "$BUILD/tidemark-agent" restore --storage "file://$T/repo" --cluster nobody --data-dir "$T/restore/n"
+expect_fail 3 "20200101T000000Z-00000000" as_postgres "${R[@]}" --backup 20200101T000000Z-00000000 --data-dir "$T/restore/n"
+cat >"$T/restore.yaml" <<X
+apiVersion: tidemark/v1
+kind: Restore
+metadata: {name: outside}
+spec:
+  br: {cluster: test}
+  backup: good
+  dataDir: /srv/elsewhere
+X
+tidemark apply -f "$T/restore.yaml" >/dev/null
+tidemark wait restore outside --for=Failed --timeout=60s
+case $(tidemark get restore outside -o json | jq -r .status.lastError.message) in
+*restore_roots*) ;;
+*) fail "$(tidemark get restore outside -o json)" ;;
+esac
+
+step "another cluster's data in the prefix"
+postgres_stop 15 "$T/source"
+mv "$T/source" "$T/source.old"
+postgres_init 15 "$T/source" -k
+postgres_start 15 "$T/source"
+wait_for 30 node_is primary
+sleep 3
+spec '  br: {cluster: test}
+  local: {path: '"$T/repo"'}'
+sed -i "s/name: x/name: new-life/" "$T/spec.yaml"
+tidemark apply -f "$T/spec.yaml" >/dev/null
+# a new system identifier is a new incarnation beside the old one, never mixed with it
+tidemark wait backup new-life --for=Complete --timeout=90s
+[ "$(find "$T/repo/test/main" -name identity.mpk | wc -l)" = 2 ] || fail "two incarnations were expected"
+daemons_stop

@@ -32,7 +32,7 @@ struct runner_child {
     size_t out_sent; /* of out */
     bool reaped;
     bool deaf; /* its socket ended or is broken: nothing more to read or write */
-    char why[256];
+    char why[TM_ERR_MSG_MAX];
 };
 
 /* Fails only for a process that is gone already. */

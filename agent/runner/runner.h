@@ -16,7 +16,7 @@
 #include "common/err.h"
 
 #define RUNNER_FD          3 /* where the agent puts its end of the socket pair */
-#define RUNNER_THREADS_MAX 16
+#define RUNNER_THREADS_MAX 8 /* so that all of it stays below 64 MiB */
 #define RUNNER_PROGRESS_MS 500
 
 /* `tidemark-agent --runner`: prepares the process (signals, priority, memory), runs until told to

@@ -1,0 +1,124 @@
+#ifndef TM_AGENT_RUNNER_INTERNAL_H
+#define TM_AGENT_RUNNER_INTERNAL_H
+/*
+ * What the files of agent/runner share. Not for others.
+ *
+ *   runner.c   the control thread: socket in, frames routed, progress out
+ *   steps.c    the step thread: everything that happens once per job, in the order of the frames
+ *   ranges.c   lease queue and worker threads
+ *   logs.c     the log thread
+ *
+ * One mutex guards all that threads share (`lock`), one condition wakes all of them (`changed`):
+ * there are about ten threads and a few events a second. Frames go out under `send_lock`, which is
+ * taken last and never around another lock.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "agent/backup/backup.h"
+#include "agent/engine/engine.h"
+#include "agent/restore/restore.h"
+#include "agent/runner/frames.h"
+#include "agent/runner/runner.h"
+#include "common/list.h"
+
+#define RUNNER_LEASES_MAX   (4u * WIRE_LEASES_MAX)
+#define RUNNER_FRAMES_MAX   64u      /* waiting for the step thread */
+#define RUNNER_LOG_RETRY_US 60000000 /* without a log connection for so long the job fails */
+
+struct lease {
+    struct list_link link;
+    uint32_t index;
+    uint64_t term;
+    uint64_t counter;
+    size_t start_len;
+    size_t end_len;
+    uint8_t keys[]; /* start, then end */
+};
+
+struct waiting_frame {
+    struct list_link link;
+    struct frame frame;
+};
+
+enum log_state { LOG_NONE, LOG_RUNNING, LOG_FINISHED, LOG_FAILED };
+
+struct runner {
+    int fd;
+    pthread_mutex_t send_lock;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+
+    /* set by the first frame, constant afterwards */
+    struct frame job_frame;
+    const struct frame_job *job; /* NULL before */
+    const struct engine_ops *engine;
+    struct engine_instance instance;
+    struct epoch epoch; /* of this runner: (term, generation) */
+    unsigned threads;
+    struct storage *storage;
+
+    /* made by the step thread before others look at it */
+    struct backup *backup;
+    struct frame begin_frame; /* owns the begin blob */
+    const struct frame_begin *begin;
+    struct engine_reader *reader;
+    int64_t started_us;
+
+    atomic_bool cancel; /* end soon */
+
+    /* under lock */
+    bool stopping;
+    bool failed;         /* a failed frame was sent */
+    struct list frames;  /* of waiting_frame, for the step thread */
+    struct list results; /* of waiting_frame: pages that came */
+    struct list leases;
+    unsigned running;
+    bool workers_up;
+    uint64_t log_until; /* 0 = not known */
+    enum log_state log_state;
+    struct tm_err log_err;
+    struct frame_progress restore_progress;
+    bool restoring;
+
+    struct backup_log *log; /* the log thread's until log_state is FINISHED */
+    _Atomic uint64_t log_bytes;
+
+    pthread_t step_thread;
+    pthread_t log_thread;
+    pthread_t workers[RUNNER_THREADS_MAX];
+    bool step_started;
+    bool log_started;
+    unsigned workers_started;
+};
+
+/* Sends a frame; thread safe. A broken socket cancels the runner. */
+void runner_send(struct runner *r, const struct frame *f);
+/* The job cannot go on: tells the agent, once, and ends everything. */
+void runner_fail(struct runner *r, const char *stage, const struct tm_err *err);
+/* Wakes everybody up to end. */
+void runner_end(struct runner *r);
+bool runner_stopping(struct runner *r);
+/* A thread with signals blocked and a small stack. */
+int runner_thread(pthread_t *ret, void *(*main)(void *), void *arg, struct tm_err *err) TM_WUR;
+
+/* steps.c */
+void *step_thread_main(void *arg);
+
+/* ranges.c */
+int ranges_start(struct runner *r, struct tm_err *err) TM_WUR;
+int ranges_add(struct runner *r, const struct frame_ranges *frame, struct tm_err *err) TM_WUR;
+void ranges_cancel(struct runner *r, const struct frame_cancel *frame);
+void ranges_join(struct runner *r);
+/* Fills the counters of a result; *text must outlive them. */
+void ranges_counters(const struct backup_result *result, struct msg_counters *ret, char *text,
+                     size_t size);
+
+/* logs.c */
+int logs_start(struct runner *r, struct tm_err *err) TM_WUR;
+void logs_finish_at(struct runner *r, uint64_t until);
+/* Waits for the end of the log, or of the runner. */
+int logs_wait(struct runner *r, struct tm_err *err) TM_WUR;
+void logs_join(struct runner *r);
+
+#endif

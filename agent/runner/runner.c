@@ -1,0 +1,304 @@
+/*
+ * The control thread: reads frames, hands each to whom it concerns, and reports progress. It never
+ * touches storage or database itself, so the agent always gets an answer.
+ *
+ * Ends: `stop`, end of file on the socket, a broken frame, or after a `failed` was sent. Then all
+ * threads are told to end and joined; an object that was being written is dropped unseen.
+ */
+#include "agent/runner/internal.h"
+
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+
+#include "common/clock.h"
+#include "common/parse.h"
+#include "common/spawn.h"
+
+#define STACK_BYTES (512u << 10)
+#define READ_BYTES  (64u << 10)
+#define NICE        10
+
+/* ---- what threads call ---- */
+
+void runner_send(struct runner *r, const struct frame *f)
+{
+    struct tm_err err;
+    pthread_mutex_lock(&r->send_lock);
+    int rc = frame_send(r->fd, f, &err);
+    pthread_mutex_unlock(&r->send_lock);
+    if (rc < 0)
+        runner_end(r); /* nobody listens: the agent is gone */
+}
+
+void runner_end(struct runner *r)
+{
+    atomic_store(&r->cancel, true);
+    pthread_mutex_lock(&r->lock);
+    r->stopping = true;
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void runner_fail(struct runner *r, const char *stage, const struct tm_err *err)
+{
+    pthread_mutex_lock(&r->lock);
+    bool first = !r->failed && !r->stopping;
+    r->failed = true;
+    pthread_mutex_unlock(&r->lock);
+    if (first) {
+        struct msg_error error = msg_error_of(err, stage);
+        struct frame f = {.type = FRAME_failed, .failed = {.error = &error}};
+        runner_send(r, &f);
+    }
+    runner_end(r);
+}
+
+bool runner_stopping(struct runner *r)
+{
+    return atomic_load(&r->cancel);
+}
+
+int runner_thread(pthread_t *ret, void *(*main)(void *), void *arg, struct tm_err *err)
+{
+    pthread_attr_t attr;
+    int rc = pthread_attr_init(&attr);
+    if (rc == 0) {
+        rc = pthread_attr_setstacksize(&attr, STACK_BYTES);
+        if (rc == 0)
+            rc = pthread_create(ret, &attr, main, arg);
+        (void)pthread_attr_destroy(&attr);
+    }
+    return rc == 0 ? 0 : tm_err_errno(err, rc, "cannot start a thread");
+}
+
+/* ---- frames in ---- */
+
+static int keep_frame(struct runner *r, struct list *list, struct frame *f, struct tm_err *err)
+{
+    struct waiting_frame *w = calloc(1, sizeof(*w));
+    if (!w)
+        return tm_err_oom(err);
+    pthread_mutex_lock(&r->lock);
+    bool full = list->count >= RUNNER_FRAMES_MAX;
+    if (!full) {
+        w->frame = *f;
+        f->arena = (struct codec_arena){0};
+        list_push_back(list, &w->link);
+        pthread_cond_broadcast(&r->changed);
+    }
+    pthread_mutex_unlock(&r->lock);
+    if (full) {
+        free(w);
+        return tm_err_set(err, TM_E_LIMIT, "more than %u frames wait", RUNNER_FRAMES_MAX);
+    }
+    return 0;
+}
+
+static int take_job(struct runner *r, struct frame *f, struct tm_err *err)
+{
+    if (r->job)
+        return tm_err_set(err, TM_E_INVALID, "a second job");
+    r->job_frame = *f;
+    f->arena = (struct codec_arena){0};
+    r->job = &r->job_frame.job;
+    r->epoch = (struct epoch){r->job->term, r->job->generation};
+    if (r->job->kind == JOB_KIND_BACKUP) {
+        /* the database comes first; threads inherit both */
+        struct tm_err ignored;
+        if (spawn_set_nice(NICE, &ignored) < 0 || spawn_set_idle_io(&ignored) < 0)
+            ignored.code = TM_E_OK; /* a wish, not a condition */
+    }
+    int rc = runner_thread(&r->step_thread, step_thread_main, r, err);
+    r->step_started = rc == 0;
+    return rc;
+}
+
+/* 1 = go on, 0 = orderly end. May take the frame's arena over. */
+static int take_frame(struct runner *r, struct frame *f, struct tm_err *err)
+{
+    if (!r->job && f->type != FRAME_job && f->type != FRAME_stop)
+        return tm_err_set(err, TM_E_INVALID, "'%s' before 'job'", frame_name(f->type));
+    int rc = 0;
+    switch (f->type) {
+    case FRAME_job:
+        rc = take_job(r, f, err);
+        break;
+    case FRAME_ranges:
+        rc = ranges_add(r, &f->ranges, err);
+        break;
+    case FRAME_cancel:
+        ranges_cancel(r, &f->cancel);
+        break;
+    case FRAME_results:
+        rc = keep_frame(r, &r->results, f, err);
+        break;
+    case FRAME_stop:
+        return 0;
+    default:
+        rc = keep_frame(r, &r->frames, f, err);
+    }
+    return rc < 0 ? rc : 1;
+}
+
+/* ---- progress ---- */
+
+static void send_progress(struct runner *r)
+{
+    struct frame f = {.type = FRAME_progress};
+    pthread_mutex_lock(&r->lock);
+    bool restoring = r->restoring;
+    f.progress = r->restore_progress;
+    bool counting = r->workers_up || r->log_state != LOG_NONE;
+    pthread_mutex_unlock(&r->lock);
+    if (!restoring && counting) {
+        f.progress.bytes_done = atomic_load(&backup_counters(r->backup)->bytes_read);
+        f.progress.log_bytes = atomic_load(&r->log_bytes);
+    }
+    if (restoring || counting)
+        runner_send(r, &f);
+}
+
+/* ---- the loop ---- */
+
+/* 1 = bytes came, 0 = time is up or woken, negative = end of file (TM_E_CANCELED) or error. */
+static int wait_bytes(struct runner *r, struct buf *in, int64_t until_us, struct tm_err *err)
+{
+    struct pollfd p = {.fd = r->fd, .events = POLLIN};
+    int64_t left_ms = (until_us - clock_mono_us()) / USEC_PER_MSEC + 1;
+    int n = poll(&p, 1, (int)TM_MAX(left_ms, INT64_C(0)));
+    if (n < 0)
+        return errno == EINTR ? 0 : tm_err_errno(err, errno, "cannot wait for the agent");
+    if (n == 0)
+        return 0;
+    int rc = buf_reserve(in, READ_BYTES, err);
+    if (rc < 0)
+        return rc;
+    ssize_t got = read(r->fd, in->data + in->len, READ_BYTES);
+    if (got < 0)
+        return errno == EINTR || errno == EAGAIN
+                   ? 0
+                   : tm_err_errno(err, errno, "cannot read from the agent");
+    if (got == 0)
+        return tm_err_set(err, TM_E_CANCELED, "the agent is gone");
+    in->len += (size_t)got;
+    return 1;
+}
+
+/* All frames that are complete. 1 = go on, 0 = stop. */
+static int take_frames(struct runner *r, struct buf *in, struct tm_err *err)
+{
+    struct frame f;
+    int rc;
+    while ((rc = frame_next(in, &f, err)) == 1) {
+        rc = take_frame(r, &f, err);
+        frame_release(&f);
+        if (rc <= 0)
+            return rc;
+    }
+    return rc < 0 ? rc : 1;
+}
+
+static int control(struct runner *r, struct tm_err *err)
+{
+    TM_CLEANUP(buf_release) struct buf in = BUF_INIT;
+    int64_t report_us = clock_mono_us() + RUNNER_PROGRESS_MS * USEC_PER_MSEC;
+    for (;;) {
+        int rc = wait_bytes(r, &in, report_us, err);
+        if (rc == -TM_E_CANCELED)
+            return 0;
+        if (rc < 0)
+            return rc;
+        if (rc > 0 && (rc = take_frames(r, &in, err)) <= 0)
+            return rc;
+        if (runner_stopping(r))
+            return 0;
+        if (clock_mono_us() >= report_us) {
+            send_progress(r);
+            report_us = clock_mono_us() + RUNNER_PROGRESS_MS * USEC_PER_MSEC;
+        }
+    }
+}
+
+static void free_frames(struct list *list)
+{
+    struct list_link *link;
+    while ((link = list_pop_front(list))) {
+        struct waiting_frame *w = LIST_ENTRY(link, struct waiting_frame, link);
+        frame_release(&w->frame);
+        free(w);
+    }
+}
+
+/* After all threads ended. */
+static void runner_release(struct runner *r)
+{
+    backup_log_free(r->log);
+    if (r->reader)
+        r->engine->reader_close(r->reader);
+    backup_free(r->backup);
+    storage_free(r->storage);
+    free_frames(&r->frames);
+    free_frames(&r->results);
+    if (r->begin)
+        frame_release(&r->begin_frame);
+    if (r->job)
+        frame_release(&r->job_frame);
+    pthread_cond_destroy(&r->changed);
+    pthread_mutex_destroy(&r->lock);
+    pthread_mutex_destroy(&r->send_lock);
+    closep(&r->fd);
+}
+
+static void runner_init(struct runner *r, int fd)
+{
+    pthread_condattr_t attr;
+    *r = (struct runner){.fd = fd};
+    pthread_mutex_init(&r->send_lock, NULL);
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    list_init(&r->frames);
+    list_init(&r->results);
+    list_init(&r->leases);
+}
+
+int runner_serve(int fd, struct tm_err *err)
+{
+    struct runner *r = malloc(sizeof(*r));
+    if (!r) {
+        (void)close(fd);
+        return tm_err_oom(err);
+    }
+    runner_init(r, fd);
+    int rc = control(r, err);
+    runner_end(r);
+    if (r->step_started)
+        pthread_join(r->step_thread, NULL);
+    ranges_join(r);
+    logs_join(r);
+    runner_release(r);
+    free(r);
+    return rc;
+}
+
+int runner_main(int argc, char **argv)
+{
+    struct tm_err err;
+    uint64_t parent = 0;
+    /* two arenas, and memory given back: many small threads would otherwise hold one each */
+    (void)mallopt(M_ARENA_MAX, 2);
+    (void)mallopt(M_TRIM_THRESHOLD, 1 << 20);
+    (void)mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGINT, SIG_IGN); /* ^C is for the agent, which tells us */
+    if (argc > 2 && parse_u64(argv[2], &parent, &err) < 0)
+        parent = 0;
+    if (spawn_child_setup((pid_t)parent, &err) < 0 || runner_serve(RUNNER_FD, &err) < 0) {
+        (void)fprintf(stderr, "tidemark-agent: runner: %s\n", err.msg);
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,504 @@
+/*
+ * The step thread: what happens once in a job, one after the other, in the order the frames came.
+ *
+ *   job      open the storage, look at the repository → ready
+ *   begin    reader, workers; lead: log thread, plan → plan_batch…
+ *   finish   final range, end of the log, results in pages → commit → committed
+ *   sweep    → swept            (restore: right after ready → restored)
+ *
+ * Any failure is told once (`failed`) with the name of the step, and ends the runner.
+ */
+#include "agent/runner/internal.h"
+
+#include "common/clock.h"
+#include "common/parse.h"
+
+#define ZSTD_LEVEL_DEFAULT 3
+
+/* ---- frames for this thread ---- */
+
+static bool next_frame(struct runner *r, struct list *from, struct frame *ret)
+{
+    pthread_mutex_lock(&r->lock);
+    while (!r->stopping && list_empty(from))
+        pthread_cond_wait(&r->changed, &r->lock);
+    struct list_link *link = r->stopping ? NULL : list_pop_front(from);
+    pthread_mutex_unlock(&r->lock);
+    if (!link)
+        return false;
+    struct waiting_frame *w = LIST_ENTRY(link, struct waiting_frame, link);
+    *ret = w->frame;
+    free(w);
+    return true;
+}
+
+/* ---- job ---- */
+
+static int parse_compression(const char *text, int *ret_level, struct tm_err *err)
+{
+    uint64_t level = ZSTD_LEVEL_DEFAULT;
+    if (strcmp(text, "none") == 0) {
+        *ret_level = 0;
+        return 0;
+    }
+    if (strncmp(text, "zstd:", 5) == 0) {
+        if (parse_u64_in(text + 5, 1, 19, &level, err) < 0)
+            return tm_err_prefix(err, "compression");
+    } else if (text[0] != '\0' && strcmp(text, "zstd") != 0) {
+        return tm_err_set(err, TM_E_INVALID, "compression '%s' is not zstd[:1-19] or none", text);
+    }
+    *ret_level = (int)level;
+    return 0;
+}
+
+static int fill_scope(const struct runner *r, struct repo_scope *ret, struct tm_err *err)
+{
+    const char *tenant = r->job->tenant[0] ? r->job->tenant : "main";
+    return names_scope_set(ret, r->job->cluster, tenant, r->job->identity, err);
+}
+
+static int open_backup(struct runner *r, struct tm_err *err)
+{
+    const struct msg_backup_params *params = r->job->backup;
+    if (!params)
+        return tm_err_set(err, TM_E_INVALID, "job: no backup parameters");
+    struct backup_options options = {
+        .storage = r->storage,
+        .engine = r->job->engine,
+        .epoch = r->epoch,
+        .lead = (r->job->roles & JOB_ROLE_LEAD) != 0,
+        .sweep = r->job->kind == JOB_KIND_DELETE,
+        .rate_limit_bytes_s = params->rate_limit,
+        .checksum = params->checksum,
+        .cancel = &r->cancel,
+    };
+    int rc = fill_scope(r, &options.scope, err);
+    if (rc < 0 || (rc = parse_compression(params->compression, &options.zstd_level, err)) < 0)
+        return rc;
+    if (strlen(params->backup_id) >= sizeof(options.backup_id))
+        return tm_err_set(err, TM_E_INVALID, "'%s' is not a backup id", params->backup_id);
+    memcpy(options.backup_id, params->backup_id, strlen(params->backup_id) + 1);
+    r->threads = params->concurrency ? params->concurrency : 2;
+    r->threads = TM_MIN(r->threads, RUNNER_THREADS_MAX);
+    return backup_open(&options, &r->backup, err);
+}
+
+static int step_job(struct runner *r, struct tm_err *err)
+{
+    bool lead = (r->job->roles & JOB_ROLE_LEAD) != 0;
+    struct storage_options options = {.create_root = lead && r->job->kind == JOB_KIND_BACKUP};
+    int rc = storage_open(r->job->storage, &options, &r->storage, err);
+    if (rc < 0)
+        return rc;
+    if (r->job->kind == JOB_KIND_BACKUP) {
+        r->engine = engine_find(r->job->engine);
+        if (!r->engine)
+            return tm_err_set(err, TM_E_UNSUPPORTED, "there is no engine '%s'", r->job->engine);
+        r->instance = (struct engine_instance){
+            .tenant = r->job->tenant, .data_dir = r->job->data_dir, .conninfo = r->job->conninfo};
+    }
+    return 0;
+}
+
+static void send_ready(struct runner *r)
+{
+    struct frame f = {.type = FRAME_ready, .ready = {.pid = (uint32_t)getpid()}};
+    runner_send(r, &f);
+}
+
+/* ---- begin ---- */
+
+struct batch {
+    struct runner *runner;
+    struct msg_plan_range ranges[FRAME_PLAN_MAX];
+    uint8_t (*keys)[2][ENGINE_KEY_MAX];
+    size_t count;
+    uint32_t first;
+};
+
+static void send_batch(struct batch *b, bool last)
+{
+    uint8_t root[12]; /* epoch of the stored plan */
+    be64_put(root, b->runner->epoch.term);
+    be32_put(root + 8, b->runner->epoch.counter);
+    struct frame f = {.type = FRAME_plan_batch,
+                      .plan_batch = {.first = b->first,
+                                     .ranges = b->ranges,
+                                     .ranges_count = b->count,
+                                     .last = last,
+                                     .root = last ? slice_of(root, sizeof(root)) : SLICE_EMPTY}};
+    runner_send(b->runner, &f);
+    b->first += (uint32_t)b->count;
+    b->count = 0;
+}
+
+static struct slice keep_key(uint8_t *dst, struct slice key)
+{
+    if (key.len)
+        memcpy(dst, key.data, key.len);
+    return slice_of(dst, key.len);
+}
+
+static int plan_one(void *arg, uint32_t index, struct engine_key_range range, uint64_t bytes,
+                    struct tm_err *err)
+{
+    struct batch *b = arg;
+    (void)index;
+    if (range.start.len > ENGINE_KEY_MAX || range.end.len > ENGINE_KEY_MAX)
+        return tm_err_set(err, TM_E_INTERNAL, "a key is longer than %d bytes", ENGINE_KEY_MAX);
+    if (b->count == FRAME_PLAN_MAX)
+        send_batch(b, false);
+    struct msg_plan_range *out = &b->ranges[b->count];
+    out->start = keep_key(b->keys[b->count][0], range.start);
+    out->end = keep_key(b->keys[b->count][1], range.end);
+    out->bytes = bytes;
+    b->count++;
+    return 0;
+}
+
+static int step_plan(struct runner *r, struct tm_err *err)
+{
+    TM_CLEANUP(backup_worker_freep) struct backup_worker *worker = NULL;
+    TM_CLEANUP(freep) struct batch *batch = calloc(1, sizeof(*batch));
+    TM_CLEANUP(freep) void *keys = malloc(sizeof(*batch->keys) * FRAME_PLAN_MAX);
+    struct engine_plan_options options = {.range_bytes = r->job->backup->range_bytes};
+    struct backup_plan_totals totals;
+    if (!batch || !keys)
+        return tm_err_oom(err);
+    batch->runner = r;
+    batch->keys = keys;
+    int rc = backup_worker_new(r->backup, &worker, err);
+    if (rc == 0)
+        rc = backup_store_plan(worker, r->engine, r->reader, &options, plan_one, batch, &totals,
+                               err);
+    if (rc == 0)
+        send_batch(batch, true);
+    return rc;
+}
+
+/* Takes the frame over. The name of the part that failed comes back in *stage. */
+static int step_begin(struct runner *r, struct frame *f, const char **stage, struct tm_err *err)
+{
+    bool lead = (r->job->roles & JOB_ROLE_LEAD) != 0;
+    if (r->begin || r->job->kind != JOB_KIND_BACKUP)
+        return tm_err_set(err, TM_E_INTERNAL, "'begin' does not belong here");
+    r->begin_frame = *f;
+    f->arena = (struct codec_arena){0};
+    r->begin = &r->begin_frame.begin;
+    r->started_us = clock_real_us();
+    *stage = "log";
+    int rc = lead ? logs_start(r, err) : 0;
+    if (rc < 0)
+        return rc;
+    *stage = "read";
+    rc = r->engine->reader_open(&r->instance, r->begin->begin, &r->reader, err);
+    if (rc < 0 || (rc = ranges_start(r, err)) < 0)
+        return rc;
+    *stage = "plan";
+    return lead && !r->begin->plan_known ? step_plan(r, err) : 0;
+}
+
+/* ---- finish ---- */
+
+struct pages {
+    struct runner *runner;
+    struct frame page;
+    bool have;
+    uint32_t planned;
+    const struct backup_result *final;
+};
+
+static int next_page(struct pages *p, uint32_t index, struct tm_err *err)
+{
+    struct frame ask = {.type = FRAME_want_results, .want_results = {.from = index}};
+    if (p->have)
+        frame_release(&p->page);
+    p->have = false;
+    runner_send(p->runner, &ask);
+    if (!next_frame(p->runner, &p->runner->results, &p->page))
+        return tm_err_set(err, TM_E_CANCELED, "canceled");
+    p->have = true;
+    const struct frame_results *got = &p->page.results;
+    if (got->from != index || got->results_count == 0)
+        return tm_err_set(err, TM_E_INTERNAL, "results from %u came where %u were asked for",
+                          got->from, index);
+    return 0;
+}
+
+static int next_result(void *arg, uint32_t index, struct slice *ret, struct tm_err *err)
+{
+    struct pages *p = arg;
+    if (index == p->planned) {
+        *ret = buf_slice(&p->final->blob);
+        return 1;
+    }
+    const struct frame_results *page = &p->page.results;
+    if (!p->have || index >= page->from + page->results_count) {
+        int rc = next_page(p, index, err);
+        if (rc < 0)
+            return rc;
+    }
+    if (index < page->from)
+        return tm_err_set(err, TM_E_INTERNAL, "results asked for out of order");
+    *ret = page->results[index - page->from].blob;
+    return 1;
+}
+
+static int end_position(struct runner *r, const struct frame_finish *finish,
+                        struct engine_position *ret, uint64_t *ret_byte, struct tm_err *err)
+{
+    *ret = (struct engine_position){.len = 0};
+    *ret_byte = 0;
+    if (finish->consistent_at.len > sizeof(ret->bytes))
+        return tm_err_set(err, TM_E_INVALID, "finish: the position is too long");
+    ret->len = (uint8_t)finish->consistent_at.len;
+    if (ret->len)
+        memcpy(ret->bytes, finish->consistent_at.data, ret->len);
+    (void)snprintf(ret->text, sizeof(ret->text), "%.*s", (int)sizeof(ret->text) - 1,
+                   finish->consistent_at_text);
+    if ((r->engine->caps & ENGINE_CAP_LOG) && r->engine->log_position(ret, ret_byte) < 0)
+        return tm_err_set(err, TM_E_INVALID, "finish: '%s' is not a position of the log",
+                          ret->text);
+    return 0;
+}
+
+static int store_final(struct runner *r, struct backup_worker *worker,
+                       const struct frame_finish *finish, struct backup_result *ret,
+                       struct tm_err *err)
+{
+    uint8_t key[ENGINE_KEY_MAX];
+    size_t len;
+    if (r->engine->final_key(r->reader, key, &len) < 0)
+        return tm_err_set(err, TM_E_INTERNAL, "the engine has no final key");
+    struct backup_lease lease = {.index = finish->plan_ranges,
+                                 .epoch = {finish->term, r->epoch.counter},
+                                 .range = {slice_of(key, len), SLICE_EMPTY}};
+    int rc = backup_store_final(worker, r->engine, r->reader, finish->end, &lease, ret, err);
+    /* a second `finish` to the same runner: another counter will do */
+    while (rc == -TM_E_EXISTS && lease.epoch.counter < r->epoch.counter + 100) {
+        lease.epoch.counter++;
+        rc = backup_store_final(worker, r->engine, r->reader, finish->end, &lease, ret, err);
+    }
+    return rc;
+}
+
+static void fill_commit(const struct runner *r, const struct frame_finish *finish,
+                        struct backup_commit *ret)
+{
+    struct engine_position from = {.len = (uint8_t)r->begin->replay_from.len};
+    if (from.len)
+        memcpy(from.bytes, r->begin->replay_from.data, from.len);
+    (void)snprintf(from.text, sizeof(from.text), "%.*s", (int)sizeof(from.text) - 1,
+                   r->begin->replay_from_text);
+    if (r->engine->caps & ENGINE_CAP_LOG)
+        (void)r->engine->log_position(&from, &ret->log_from);
+    ret->epoch = (struct epoch){finish->term, r->epoch.counter + 100};
+    ret->begin = r->begin->begin;
+    ret->end = finish->end;
+    ret->replay_from = from;
+    ret->log = r->log;
+    ret->started_us = r->started_us;
+    ret->commit_us = finish->commit_us;
+    ret->engine = r->job->engine;
+    ret->engine_version = r->job->version;
+    ret->lineage_label = r->begin->lineage_label;
+    ret->node = r->job->node;
+    ret->name = r->job->uid;
+    ret->ranges = finish->plan_ranges + 1;
+}
+
+static void send_committed(struct runner *r, const struct backup_totals *totals,
+                           const struct backup_commit *commit)
+{
+    char path[STORAGE_URL_MAX + 512];
+    struct repo_scope scope;
+    struct tm_err ignored;
+    (void)fill_scope(r, &scope, &ignored);
+    struct full_name prefix = names_backup_prefix(&scope, r->job->backup->backup_id);
+    (void)snprintf(path, sizeof(path), "%s/%.*s", r->storage->display, (int)strlen(prefix.s) - 1,
+                   prefix.s);
+    path[WIRE_URL_MAX] = '\0';
+    struct msg_counters counters = {.files = totals->files,
+                                    .bytes = totals->raw_bytes,
+                                    .stored_bytes = totals->stored_bytes,
+                                    .pages_checked = totals->pages_checked,
+                                    .pages_unverified = totals->pages_unverified,
+                                    .pages_corrupt = totals->pages_corrupt};
+    struct msg_totals out = {.counters = &counters,
+                             .log_bytes = totals->log_bytes,
+                             .commit_us = commit->commit_us,
+                             .path = path};
+    (void)snprintf(out.position, sizeof(out.position), "%s", commit->consistent_at.text);
+    (void)snprintf(out.lineage, sizeof(out.lineage), "%s", commit->lineage_label);
+    struct frame f = {.type = FRAME_committed, .committed = {.totals = &out}};
+    runner_send(r, &f);
+}
+
+static int step_finish(struct runner *r, const struct frame_finish *finish, const char **stage,
+                       struct tm_err *err)
+{
+    TM_CLEANUP(backup_worker_freep) struct backup_worker *worker = NULL;
+    TM_CLEANUP(backup_result_release) struct backup_result final = {.raw_bytes = 0};
+    struct backup_commit commit = {.log_from = 0};
+    struct backup_totals totals;
+    if (!r->begin || !(r->job->roles & JOB_ROLE_LEAD))
+        return tm_err_set(err, TM_E_INTERNAL, "'finish' does not belong here");
+    *stage = "final";
+    int rc = end_position(r, finish, &commit.consistent_at, &commit.log_to, err);
+    if (rc < 0)
+        return rc;
+    logs_finish_at(r, commit.log_to);
+    rc = backup_worker_new(r->backup, &worker, err);
+    if (rc < 0 || (rc = store_final(r, worker, finish, &final, err)) < 0)
+        return rc;
+    *stage = "log";
+    rc = logs_wait(r, err);
+    if (rc < 0)
+        return rc;
+    *stage = "commit";
+    fill_commit(r, finish, &commit);
+    struct pages pages = {.runner = r, .planned = finish->plan_ranges, .final = &final};
+    rc = backup_commit(worker, &commit, next_result, &pages, &totals, err);
+    if (pages.have)
+        frame_release(&pages.page);
+    if (rc == 0)
+        send_committed(r, &totals, &commit);
+    return rc;
+}
+
+/* ---- sweep ---- */
+
+static int step_sweep(struct runner *r, const struct frame_sweep *sweep, struct tm_err *err)
+{
+    struct backup_sweep_result swept = {0};
+    int rc = backup_sweep(r->backup, sweep->remove ? BACKUP_SWEEP_DELETE : BACKUP_SWEEP_ABORT,
+                          sweep->remove ? "deleted" : "aborted", &swept, err);
+    bool committed = rc == -TM_E_REFUSED && !sweep->remove;
+    if (rc < 0 && !committed)
+        return rc;
+    struct frame f = {.type = FRAME_swept,
+                      .swept = {.committed = committed, .objects = swept.objects}};
+    runner_send(r, &f);
+    return 0;
+}
+
+/* ---- restore ---- */
+
+static void restore_progress(void *arg, const struct restore_progress *p)
+{
+    struct runner *r = arg;
+    pthread_mutex_lock(&r->lock);
+    r->restore_progress =
+        (struct frame_progress){.bytes_done = p->bytes_done, .bytes_total = p->bytes_total};
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* Lists of the wire are counted, those of a restore job end with NULL. */
+static const char *const *with_null(struct codec_arena *arena, const char *const *list,
+                                    size_t count, struct tm_err *err)
+{
+    const char **out = codec_arena_array(arena, count + 1, sizeof(*out), err);
+    for (size_t i = 0; out && i < count; i++)
+        out[i] = list[i];
+    return out;
+}
+
+static int step_restore(struct runner *r, struct tm_err *err)
+{
+    const struct msg_restore_params *in = r->job->restore;
+    if (!in)
+        return tm_err_set(err, TM_E_INVALID, "job: no restore parameters");
+    struct codec_arena *arena = &r->job_frame.arena;
+    const char *live[2] = {r->job->data_dir, NULL};
+    struct restore_job job = {
+        .storage = r->storage,
+        .cluster = in->source_cluster,
+        .tenant = in->source_tenant,
+        .backup_id = in->backup_id[0] ? in->backup_id : NULL,
+        .to = in->target,
+        .data_dir = in->data_dir,
+        .wal_dir = in->wal_dir,
+        .live_data_dirs = live,
+        .tablespace_map = with_null(arena, in->tablespace_map, in->tablespace_map_count, err),
+        .restore_roots = with_null(arena, r->job->restore_roots, r->job->restore_roots_count, err),
+        .server_options = with_null(arena, in->server_options, in->server_options_count, err),
+        .delta = in->delta,
+        .start = in->start,
+        .port = (uint16_t)in->port,
+        .start_timeout_ms = in->start_timeout_ms,
+        .threads = in->concurrency,
+        .rate_limit_bytes_s = in->rate_limit,
+        .cancel = &r->cancel,
+        .progress = restore_progress,
+        .progress_arg = r,
+    };
+    struct restore_outcome outcome;
+    if (!job.tablespace_map || !job.restore_roots || !job.server_options)
+        return -TM_E_NO_MEMORY;
+    pthread_mutex_lock(&r->lock);
+    r->restoring = true;
+    pthread_mutex_unlock(&r->lock);
+    int rc = restore_run(&job, &outcome, err);
+    if (rc < 0)
+        return rc;
+    struct msg_counters counters = {.files = outcome.totals.files,
+                                    .bytes = outcome.totals.bytes_total};
+    struct msg_totals totals = {
+        .counters = &counters, .commit_us = outcome.commit_us, .path = in->data_dir};
+    (void)snprintf(totals.position, sizeof(totals.position), "%s", outcome.position);
+    struct frame f = {.type = FRAME_restored, .restored = {.totals = &totals}};
+    runner_send(r, &f);
+    return 0;
+}
+
+/* ---- the thread ---- */
+
+static int one_step(struct runner *r, struct frame *f, const char **stage, struct tm_err *err)
+{
+    switch (f->type) {
+    case FRAME_begin:
+        *stage = "begin";
+        return step_begin(r, f, stage, err);
+    case FRAME_finish:
+        *stage = "finish";
+        return step_finish(r, &f->finish, stage, err);
+    case FRAME_sweep:
+        *stage = "sweep";
+        return step_sweep(r, &f->sweep, err);
+    default:
+        return tm_err_set(err, TM_E_INTERNAL, "'%s' does not belong here", frame_name(f->type));
+    }
+}
+
+static int start_job(struct runner *r, const char **stage, struct tm_err *err)
+{
+    *stage = "storage";
+    int rc = step_job(r, err);
+    if (rc < 0)
+        return rc;
+    if (r->job->kind == JOB_KIND_RESTORE) {
+        send_ready(r);
+        *stage = "restore";
+        return step_restore(r, err);
+    }
+    rc = open_backup(r, err);
+    if (rc == 0)
+        send_ready(r);
+    return rc;
+}
+
+void *step_thread_main(void *arg)
+{
+    struct runner *r = arg;
+    struct tm_err err;
+    const char *stage = "job";
+    struct frame f;
+    int rc = start_job(r, &stage, &err);
+    while (rc == 0 && next_frame(r, &r->frames, &f)) {
+        rc = one_step(r, &f, &stage, &err);
+        frame_release(&f);
+    }
+    if (rc < 0)
+        runner_fail(r, stage, &err);
+    return NULL;
+}

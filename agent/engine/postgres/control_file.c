@@ -115,7 +115,7 @@ static int check_values(const struct control_file *control, struct tm_err *err)
 static int parse(struct slice bytes, struct control_file *ret, uint32_t *ret_crc,
                  struct tm_err *err)
 {
-    const struct pg_version *version;
+    const struct pg_version *version = NULL;
     *ret_crc = 0;
     if (bytes.len < CONTROL_PARSE_MIN)
         return tm_err_set(err, TM_E_CORRUPT, "pg_control is too short: %zu bytes", bytes.len);

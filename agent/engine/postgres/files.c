@@ -220,11 +220,12 @@ char *files_database_dir(uint32_t tablespace, uint32_t database, const char *ver
                          char *path)
 {
     if (tablespace == FILES_TABLESPACE_GLOBAL)
-        snprintf(path, ENGINE_PATH_MAX, "global");
+        snprintf(path, FILES_DATABASE_DIR_MAX, "global");
     else if (tablespace == FILES_TABLESPACE_DEFAULT)
-        snprintf(path, ENGINE_PATH_MAX, "base/%u", database);
+        snprintf(path, FILES_DATABASE_DIR_MAX, "base/%u", database);
     else
-        snprintf(path, ENGINE_PATH_MAX, "pg_tblspc/%u/%s/%u", tablespace, version_dir, database);
+        snprintf(path, FILES_DATABASE_DIR_MAX, "pg_tblspc/%u/%s/%u", tablespace, version_dir,
+                 database);
     return path;
 }
 
@@ -293,6 +294,8 @@ static int decode_relation(struct slice key, struct files_key *ret, struct tm_er
     if (key.len > sizeof(full))
         return tm_err_set(err, TM_E_INVALID, "a range key is too long");
     memcpy(full, key.data, key.len);
+    if (full[13] > FORK_INIT)
+        return tm_err_set(err, TM_E_INVALID, "a range key names fork %u of a relation", full[13]);
     ret->tablespace = be32_get(full + 1);
     ret->database = be32_get(full + 5);
     ret->relfilenode = be32_get(full + 9);

@@ -100,7 +100,9 @@ enum files_what files_classify(enum files_place place, const char *name, bool is
 /* ---- paths --------------------------------------------------------------------------------------
  */
 
-/* "base/5", "global", "pg_tblspc/16400/PG_15_202209061/5" into `path` (ENGINE_PATH_MAX). */
+/* "base/5", "global", "pg_tblspc/16400/PG_15_202209061/5" into `path`, which has
+ * FILES_DATABASE_DIR_MAX bytes. */
+#define FILES_DATABASE_DIR_MAX 96
 char *files_database_dir(uint32_t tablespace, uint32_t database, const char *version_dir,
                          char *path);
 

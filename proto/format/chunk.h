@@ -22,12 +22,13 @@
 #define CHUNK_BYTES     (16u << 20) /* raw bytes after which a writer should cut */
 #define CHUNK_MARKS_MAX 65536u
 
-struct log_digest_state; /* an EVP context behind a pointer */
+struct hash_sha256;
 struct log_digest {
     uint32_t segment_bytes;
-    uint64_t position; /* next byte to digest */
+    uint64_t position;   /* next byte to digest */
+    uint32_t boundaries; /* passed so far */
     uint8_t at_boundary[32];
-    struct log_digest_state *state;
+    struct hash_sha256 *hash;
 };
 
 /* `from` must be a multiple of segment_bytes; `seed` is D(from), NULL = zeros. segment_bytes 0: no
@@ -35,6 +36,11 @@ struct log_digest {
 int log_digest_init(struct log_digest *d, uint32_t segment_bytes, uint64_t from,
                     const uint8_t seed[32], struct tm_err *err) TM_WUR;
 void log_digest_release(struct log_digest *d);
+/* Goes on with bytes at d->position. Each boundary passed is appended to *boundaries as [boundary,
+ * digest] (msgpack) and counted in d->boundaries. Feeding every chunk's bytes in order recomputes
+ * what the chunks claim. */
+int log_digest_update(struct log_digest *d, struct slice bytes, struct buf *boundaries,
+                      struct tm_err *err) TM_WUR;
 
 struct chunk_writer {
     struct object_writer *object;
@@ -42,6 +48,7 @@ struct chunk_writer {
     struct log_chunk root;
     struct buf digests;
     struct buf marks;
+    uint32_t digest_count;
     uint32_t mark_count;
 };
 #define CHUNK_WRITER_INIT ((struct chunk_writer){.object = NULL})
@@ -77,9 +84,5 @@ int chunk_reader_open(struct chunk_reader *cr, struct object_scratch *scratch, s
 int chunk_reader_next(struct chunk_reader *cr, uint64_t *ret_at, struct slice *ret,
                       struct tm_err *err) TM_WUR;
 void chunk_reader_release(struct chunk_reader *cr);
-
-/* Recomputes the running digests over a chain of chunks: feed every chunk's bytes in order. */
-int log_digest_update(struct log_digest *d, struct slice bytes, struct buf *boundaries,
-                      struct tm_err *err) TM_WUR;
 
 #endif

@@ -82,6 +82,8 @@ struct data_reader {
     uint32_t files_read;
     uint32_t extent_count;
     uint32_t extents_read;
+    uint64_t part_offset; /* up to here the extents of the file read last cover it */
+    uint64_t part_end;
     bool have_pending;
     struct data_extent pending; /* read ahead: belongs to a later file */
 };
@@ -93,7 +95,7 @@ int data_reader_init(struct data_reader *dr, struct object_reader *object,
 /* 1 = the next file, 0 = end. Paths are checked: no NUL, no "..", not empty. */
 int data_reader_file(struct data_reader *dr, struct data_file *ret, struct tm_err *err) TM_WUR;
 /* 1 = the next extent of the file read last, 0 = no more. Extents lie inside their file part and
- * inside the object's raw bytes. */
+ * inside the object's raw bytes, adjacent and without gap: a part is covered whole. */
 int data_reader_extent(struct data_reader *dr, struct data_extent *ret, struct tm_err *err) TM_WUR;
 
 #endif

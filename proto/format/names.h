@@ -37,7 +37,7 @@ struct epoch {
     uint32_t counter;
 };
 
-static inline int epoch_cmp(struct epoch a, struct epoch b)
+static inline TM_UNUSED int epoch_cmp(struct epoch a, struct epoch b)
 {
     if (a.term != b.term)
         return a.term < b.term ? -1 : 1;

@@ -1,0 +1,266 @@
+/*
+ * Chunks of log. Happy path: bytes go into frames and through the running digest at once; at each
+ * segment boundary the digest is noted; finish stores record, digests and marks in the footer.
+ *
+ *     digests  count, then [boundary, 32 bytes]
+ *     marks    count, then [stream byte, time µs]
+ *
+ * Failure modes: bytes that do not follow what came before are a programmer's error; a chunk whose
+ * record does not agree with its bytes or with what metadata says is TM_E_CORRUPT.
+ */
+#include "proto/format/chunk.h"
+
+#include <assert.h>
+
+#include "common/hash.h"
+#include "proto/format/pack.h"
+
+/* ---- running digest
+ * ------------------------------------------------------------------------------ */
+
+static int digest_restart(struct log_digest *d, struct tm_err *err)
+{
+    int r = hash_sha256_reset(d->hash, err);
+    return r < 0 ? r : hash_sha256_update(d->hash, d->at_boundary, sizeof(d->at_boundary), err);
+}
+
+int log_digest_init(struct log_digest *d, uint32_t segment_bytes, uint64_t from,
+                    const uint8_t seed[32], struct tm_err *err)
+{
+    *d = (struct log_digest){.segment_bytes = segment_bytes, .position = from};
+    if (segment_bytes == 0)
+        return 0;
+    if (from % segment_bytes != 0)
+        return tm_err_set(err, TM_E_INVALID, "log must start at a segment boundary, not at %llu",
+                          (unsigned long long)from);
+    if (seed != NULL)
+        memcpy(d->at_boundary, seed, sizeof(d->at_boundary));
+    int r = hash_sha256_new(&d->hash, err);
+    return r < 0 ? r : digest_restart(d, err);
+}
+
+void log_digest_release(struct log_digest *d)
+{
+    hash_sha256_free(d->hash);
+    *d = (struct log_digest){.segment_bytes = 0};
+}
+
+static int boundary_add(struct log_digest *d, struct buf *boundaries, struct tm_err *err)
+{
+    struct sha256 digest;
+    int r = hash_sha256_final(d->hash, &digest, err);
+    if (r < 0)
+        return r;
+    memcpy(d->at_boundary, digest.bytes, sizeof(d->at_boundary));
+    r = digest_restart(d, err);
+    if (r == 0)
+        r = pack_array(boundaries, 2, err);
+    if (r == 0)
+        r = pack_uint(boundaries, d->position, err);
+    return r < 0 ? r : pack_bin(boundaries, slice_of(digest.bytes, sizeof(digest.bytes)), err);
+}
+
+int log_digest_update(struct log_digest *d, struct slice bytes, struct buf *boundaries,
+                      struct tm_err *err)
+{
+    if (d->segment_bytes == 0)
+        d->position += bytes.len;
+    while (d->segment_bytes != 0 && bytes.len > 0) {
+        uint64_t left = d->segment_bytes - d->position % d->segment_bytes;
+        size_t part = (size_t)TM_MIN(left, (uint64_t)bytes.len);
+        int r = hash_sha256_update(d->hash, bytes.data, part, err);
+        if (r < 0)
+            return r;
+        d->position += part;
+        bytes = slice_of(bytes.data + part, bytes.len - part);
+        if (part == left) {
+            r = boundary_add(d, boundaries, err);
+            if (r < 0)
+                return r;
+            d->boundaries++;
+        }
+    }
+    return 0;
+}
+
+/* ---- writing -----------------------------------------------------------------------------------
+ */
+
+int chunk_writer_open(struct chunk_writer *cw, struct object_scratch *scratch, struct storage *st,
+                      const char *name, const struct log_chunk *root, int zstd_level,
+                      const uint8_t nonce[OBJECT_NONCE_BYTES], struct log_digest *digest,
+                      struct tm_err *err)
+{
+    assert(digest->position == root->from);
+    struct object_options options = {.kind = OBJECT_CHUNK, .zstd_level = zstd_level};
+    memcpy(options.nonce, nonce, OBJECT_NONCE_BYTES);
+    *cw = CHUNK_WRITER_INIT;
+    cw->digest = digest;
+    cw->root = *root;
+    cw->root.to = root->from;
+    cw->root.segment_bytes = digest->segment_bytes;
+    return object_writer_open(scratch, st, name, &options, &cw->object, err);
+}
+
+int chunk_writer_data(struct chunk_writer *cw, struct slice bytes, struct tm_err *err)
+{
+    int r = object_writer_append(cw->object, bytes, err);
+    uint32_t before = cw->digest->boundaries;
+    if (r == 0)
+        r = log_digest_update(cw->digest, bytes, &cw->digests, err);
+    if (r < 0)
+        return r;
+    cw->digest_count += cw->digest->boundaries - before;
+    cw->root.to += bytes.len;
+    return 0;
+}
+
+int chunk_writer_mark(struct chunk_writer *cw, uint64_t at, int64_t time_us, struct tm_err *err)
+{
+    if (cw->mark_count == CHUNK_MARKS_MAX) /* times between marks are only less precise */
+        return 0;
+    int r = pack_array(&cw->marks, 2, err);
+    if (r == 0)
+        r = pack_uint(&cw->marks, at, err);
+    if (r == 0)
+        r = pack_int(&cw->marks, time_us, err);
+    if (r == 0)
+        cw->mark_count++;
+    return r;
+}
+
+uint64_t chunk_writer_bytes(const struct chunk_writer *cw)
+{
+    return cw->root.to - cw->root.from;
+}
+
+static int store_list(struct chunk_writer *cw, struct buf *out, uint16_t id, uint32_t count,
+                      const struct buf *items, struct tm_err *err)
+{
+    if (count == 0)
+        return 0;
+    buf_reset(out);
+    int r = pack_uint(out, count, err);
+    if (r == 0)
+        r = buf_append_slice(out, buf_slice(items), err);
+    return r < 0 ? r : object_writer_section(cw->object, id, 0, buf_slice(out), err);
+}
+
+int chunk_writer_finish(struct chunk_writer *cw, const char *rel, struct log_ref *ret_ref,
+                        struct object_info *ret_info, struct tm_err *err)
+{
+    TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
+    struct object_info info;
+    int r = codec_encode(&log_chunk_codec, &cw->root, CODEC_MINOR_ALL, &out, err);
+    if (r == 0)
+        r = object_writer_section(cw->object, OBJECT_SECTION_ROOT, OBJECT_SECTION_REQUIRED,
+                                  buf_slice(&out), err);
+    if (r == 0)
+        r = store_list(cw, &out, OBJECT_SECTION_DIGESTS, cw->digest_count, &cw->digests, err);
+    if (r == 0)
+        r = store_list(cw, &out, OBJECT_SECTION_MARKS, cw->mark_count, &cw->marks, err);
+    if (r == 0)
+        r = object_writer_finish(cw->object, &info, err);
+    if (r < 0)
+        return r;
+    struct log_ref ref = {.stored_bytes = info.stored_bytes,
+                          .raw_bytes = info.raw_bytes,
+                          .from = cw->root.from,
+                          .to = cw->root.to};
+    (void)snprintf(ref.object, sizeof(ref.object), "%s", rel);
+    memcpy(ref.digest, info.digest, sizeof(ref.digest));
+    memcpy(ref.lineage, cw->root.lineage, sizeof(ref.lineage));
+    memcpy(ref.label, cw->root.label, sizeof(ref.label));
+    *ret_ref = ref;
+    *ret_info = info;
+    return 0;
+}
+
+void chunk_writer_release(struct chunk_writer *cw)
+{
+    object_writer_close(cw->object);
+    buf_release(&cw->digests);
+    buf_release(&cw->marks);
+    *cw = CHUNK_WRITER_INIT;
+}
+
+/* ---- reading -----------------------------------------------------------------------------------
+ */
+
+static int root_check(const struct chunk_reader *cr, const struct log_ref *ref, struct tm_err *err)
+{
+    const struct log_chunk *root = &cr->root;
+    uint64_t raw_bytes = object_reader_info(cr->object)->raw_bytes;
+    if (root->to < root->from || root->to - root->from != raw_bytes)
+        return tm_err_set(err, TM_E_CORRUPT, "it says bytes %llu to %llu and holds %llu",
+                          (unsigned long long)root->from, (unsigned long long)root->to,
+                          (unsigned long long)raw_bytes);
+    if (ref != NULL && (ref->from != root->from || ref->to != root->to ||
+                        memcmp(ref->lineage, root->lineage, sizeof(root->lineage)) != 0))
+        return tm_err_set(err, TM_E_CORRUPT, "it is not the piece of log that metadata names");
+    return 0;
+}
+
+static int root_read(struct chunk_reader *cr, struct tm_err *err)
+{
+    /* DIGESTS and MARKS are not required, they may be skipped */
+    static const uint16_t known[] = {OBJECT_SECTION_ROOT};
+    struct slice bytes = SLICE_EMPTY;
+    int r = object_reader_require_known(cr->object, known, TM_ARRAY_LEN(known), err);
+    if (r == 0)
+        r = object_reader_section(cr->object, OBJECT_SECTION_ROOT, &bytes, err);
+    if (r == 0)
+        return tm_err_set(err, TM_E_CORRUPT, "no root section");
+    if (r < 0)
+        return r;
+    struct codec_arena arena = {0};
+    r = codec_decode(&log_chunk_codec, bytes, &arena, &cr->root,
+                     err); /* has nothing in the arena */
+    codec_arena_release(&arena);
+    if (r < 0 && err->code == TM_E_INVALID) {
+        err->code = TM_E_CORRUPT;
+        r = -TM_E_CORRUPT;
+    }
+    return r;
+}
+
+int chunk_reader_open(struct chunk_reader *cr, struct object_scratch *scratch, struct storage *st,
+                      const char *name, const struct log_ref *ref, struct tm_err *err)
+{
+    struct object_ref expect;
+    if (ref != NULL)
+        expect = log_ref_object(ref);
+    *cr = CHUNK_READER_INIT;
+    int r = object_reader_open(scratch, st, name, OBJECT_CHUNK, ref != NULL ? &expect : NULL,
+                               &cr->object, err);
+    if (r < 0)
+        return r;
+    r = root_read(cr, err);
+    if (r == 0)
+        r = root_check(cr, ref, err);
+    if (r < 0)
+        return tm_err_prefix(err, "object '%s'", name);
+    cr->next = cr->root.from;
+    return 0;
+}
+
+int chunk_reader_next(struct chunk_reader *cr, uint64_t *ret_at, struct slice *ret,
+                      struct tm_err *err)
+{
+    if (cr->next == cr->root.to)
+        return 0;
+    struct slice piece;
+    int r = object_reader_piece(cr->object, cr->next - cr->root.from, UINT64_MAX, &piece, err);
+    if (r < 0)
+        return r;
+    *ret_at = cr->next;
+    *ret = piece;
+    cr->next += piece.len;
+    return 1;
+}
+
+void chunk_reader_release(struct chunk_reader *cr)
+{
+    object_reader_close(cr->object);
+    *cr = CHUNK_READER_INIT;
+}

@@ -10,14 +10,14 @@
  *     agent_brain_step(event, now)       carry out all actions, in order, before the next step
  *
  * Happy path of a backup on the lead: desired holds a new job → SESSION_BEGIN, RUNNER_SPAWN,
- * RUNNER_SEND(job) → SESSION_BEGUN and frame ready → RUNNER_SEND(begin) → plan_batch frames are kept
- * and sent on → want_ranges ↔ ranges → RUNNER_SEND(ranges) → range_done frames are kept in the
+ * RUNNER_SEND(job) → SESSION_BEGUN and frame ready → RUNNER_SEND(begin) → plan_batch frames are
+ * kept and sent on → want_ranges ↔ ranges → RUNNER_SEND(ranges) → range_done frames are kept in the
  * outbox and sent on until the job goes → step FINISH → SESSION_END → RUNNER_SEND(finish) →
  * want_results relayed → committed → reported until the job is no longer desired → dropped.
  *
- * Failure: a dead runner is spawned again (leases it had are reported as not held), a bounded number
- * of times with growing delay; a dead session fails the job; a coordinator that is gone changes
- * nothing but that work runs out; a job that is not desired any more is dropped at once.
+ * Failure: a dead runner is spawned again (leases it had are reported as not held), a bounded
+ * number of times with growing delay; a dead session fails the job; a coordinator that is gone
+ * changes nothing but that work runs out; a job that is not desired any more is dropped at once.
  *
  * Jobs are named by a `job` handle (never reused in one life of the agent); runners by (job,
  * generation). Events about a handle or generation that is no more are ignored, so the daemon need
@@ -37,7 +37,7 @@
 #include "proto/wire/messages.h"
 
 #define AGENT_BRAIN_IN_FLIGHT      80
-#define AGENT_BRAIN_WINDOW         16 /* leases held ahead of the workers' need, at most */
+#define AGENT_BRAIN_WINDOW         16         /* leases held ahead of the workers' need, at most */
 #define AGENT_BRAIN_OUTBOX_MAX     (1u << 20) /* results of one job */
 #define AGENT_BRAIN_RESULTS_BYTES  ((size_t)256 << 20)
 #define AGENT_BRAIN_PLAN_BYTES_MAX ((size_t)64 << 20)
@@ -58,9 +58,9 @@ struct agent_rng {
 /* Wrong on purpose, for the simulation's own test. Never set outside tests. */
 enum agent_plant {
     AGENT_PLANT_NONE,
-    AGENT_PLANT_OLD_TERM,      /* takes replies and leases of an older term */
-    AGENT_PLANT_DROP_RESULTS,  /* forgets done results when the term changes */
-    AGENT_PLANT_RESTART_JOB,   /* starts a job that belongs to an earlier life of the agent */
+    AGENT_PLANT_OLD_TERM,     /* takes replies and leases of an older term */
+    AGENT_PLANT_DROP_RESULTS, /* forgets done results when the term changes */
+    AGENT_PLANT_RESTART_JOB,  /* starts a job that belongs to an earlier life of the agent */
 };
 
 struct agent_instance {
@@ -78,24 +78,25 @@ struct agent_brain_config {
     const char *boot; /* random, one a start */
     const char *version;
     const struct agent_instance *instances;
-    size_t instance_count;               /* at most WIRE_INSTANCES_MAX */
-    const char *const *restore_roots;    /* may be NULL */
+    size_t instance_count;            /* at most WIRE_INSTANCES_MAX */
+    const char *const *restore_roots; /* may be NULL */
     size_t restore_root_count;
-    uint64_t seen_term;                  /* as stored by STORE_TERM; 0 = none */
+    uint64_t seen_term; /* as stored by STORE_TERM; 0 = none */
     uint64_t seen_start;
-    uint32_t heartbeat_ms;    /* 1000 */
-    uint32_t request_ms;      /* 10000: deadline of a request */
-    uint32_t poll_ms;         /* 45000: deadline of a poll; above the coordinator's parking time */
-    uint32_t want_retry_ms;   /* 500: pause after a reply that had no ranges */
+    uint32_t heartbeat_ms;     /* 1000 */
+    uint32_t request_ms;       /* 10000: deadline of a request */
+    uint32_t poll_ms;          /* 45000: deadline of a poll; above the coordinator's parking time */
+    uint32_t want_retry_ms;    /* 500: pause after a reply that had no ranges */
     uint32_t reconnect_min_ms; /* 200 */
     uint32_t reconnect_max_ms; /* 10000 */
-    uint32_t respawn_min_ms;  /* 500 */
-    uint32_t respawn_max_ms;  /* 30000 */
+    uint32_t respawn_min_ms;   /* 500 */
+    uint32_t respawn_max_ms;   /* 30000 */
     uint32_t runner_crashes_max; /* 5 in one job, then the job fails */
     enum agent_plant plant;
 };
 
-/* ---- events ---------------------------------------------------------------------------------------- */
+/* ---- events
+ * ---------------------------------------------------------------------------------------- */
 
 enum agent_event_kind {
     AGENT_EV_CONNECTED,      /* welcome was checked */
@@ -108,9 +109,9 @@ enum agent_event_kind {
     AGENT_EV_SESSION_FAILED, /* at any moment; the session is to be taken as lost */
     AGENT_EV_SESSION_CLOSED, /* after SESSION_CLOSE: nothing is left of it */
     AGENT_EV_RUNNER_FRAME,
-    AGENT_EV_RUNNER_EXITED,  /* also when it could not be started: signal 0, status 127 */
+    AGENT_EV_RUNNER_EXITED, /* also when it could not be started: signal 0, status 127 */
     AGENT_EV_TICK,
-    AGENT_EV_STOP,           /* SIGTERM: close everything, then DONE */
+    AGENT_EV_STOP, /* SIGTERM: close everything, then DONE */
 };
 
 struct agent_event {
@@ -172,7 +173,8 @@ struct agent_event {
     };
 };
 
-/* ---- actions ---------------------------------------------------------------------------------------- */
+/* ---- actions
+ * ---------------------------------------------------------------------------------------- */
 
 enum agent_action_kind {
     AGENT_ACT_CONNECT,       /* dial and go through hello with this seen term */
@@ -188,7 +190,7 @@ enum agent_action_kind {
     AGENT_ACT_RUNNER_KILL,   /* SIGKILL; → EXITED when reaped */
     AGENT_ACT_LOG,
     AGENT_ACT_WAKE,
-    AGENT_ACT_DONE,          /* after STOP: everything is closed, the daemon may leave */
+    AGENT_ACT_DONE, /* after STOP: everything is closed, the daemon may leave */
 };
 
 struct agent_action {
@@ -208,10 +210,10 @@ struct agent_action {
         } store_term;
         struct {
             uint32_t job;
-            size_t instance;  /* BEGIN: index into config.instances */
-            bool fast;        /* BEGIN */
+            size_t instance;   /* BEGIN: index into config.instances */
+            bool fast;         /* BEGIN */
             const char *label; /* BEGIN: for the engine, "tidemark <backup id>" */
-            uint64_t durable; /* HOLD: stream byte */
+            uint64_t durable;  /* HOLD: stream byte */
         } session;
         struct {
             uint32_t job;

@@ -142,7 +142,11 @@ enum job_stage {
     X(T, u64, bytes_done, "b", OPT, 0, UINT64_MAX) /* moved so far, finished or not */             \
     X(T, u64, bytes_total, "z", OPT, 0, UINT64_MAX)                                                \
     X(T, u64, log_bytes, "l", OPT, 0, UINT64_MAX)                                                  \
-    X(T, list, leases, "h", OPT, 0, msg_lease, WIRE_LEASES_MAX) /* held: waiting or being read */  \
+    /* held: waiting, being read, or done and not yet judged */                                    \
+    X(T, list, leases, "h", OPT, 0, msg_lease, WIRE_LEASES_MAX)                                    \
+    /* newest want_ranges whose answer was taken or given up: a lease granted by it or before, and \
+     * not listed above, is free again */                                                          \
+    X(T, u64, want_serial, "w", OPT, 0, UINT64_MAX)                                                \
     X(T, msg, totals, "t", OPT, 0, msg_totals)                                                     \
     X(T, msg, error, "x", OPT, 0, msg_error)
 CODEC_DECLARE(msg_job, MSG_JOB_FIELDS);
@@ -220,6 +224,7 @@ CODEC_DECLARE(msg_restore_params, MSG_RESTORE_PARAMS_FIELDS);
     X(T, str, boot, "x", REQ, 0, WIRE_UID_MAX) /* the life of the agent that may START this job */ \
     X(T, str, cluster, "c", REQ, 0, WIRE_NAME_MAX)                                                 \
     X(T, str, tenant, "t", OPT, 0, WIRE_NAME_MAX)                                                  \
+    X(T, str, identity, "i", OPT, 0, 63) /* incarnation that the lead had when it was chosen */    \
     X(T, txt, name, "n", REQ, 0, WIRE_NAME_MAX) /* of the resource, for logs */                    \
     X(T, txt, storage, "r", REQ, 0, WIRE_URL_MAX)                                                  \
     X(T, u32, plan_gen, "g", OPT, 0, UINT32_MAX)                                                   \

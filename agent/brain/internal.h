@@ -1,0 +1,278 @@
+#ifndef TM_AGENT_BRAIN_INTERNAL_H
+#define TM_AGENT_BRAIN_INTERNAL_H
+/*
+ * Inside the agent's brain. brain.c steps; link.c talks to the coordinator; desired.c takes and
+ * drops jobs; job.c advances one; runner.c starts and feeds runners; work.c keeps plan, leases and
+ * results; report.c says what there is.
+ *
+ * Memory of one step (actions and all they point to) lies in `step`, released when the next step
+ * begins. When it runs out, `failed` is set, the rest of the step does nothing, and the step fails.
+ */
+#include "agent/brain/brain.h"
+
+enum session_state {
+    SESSION_NONE,
+    SESSION_BEGINNING,
+    SESSION_HELD,
+    SESSION_ENDING,
+    SESSION_ENDED,
+    SESSION_CLOSING, /* CLOSED is awaited */
+    SESSION_CLOSED,
+};
+
+enum runner_state {
+    RUNNER_NONE,
+    RUNNER_WAITING,  /* to be spawned at respawn_at_us */
+    RUNNER_STARTING, /* spawned; ready is awaited */
+    RUNNER_READY,
+    RUNNER_KILLED, /* EXITED is awaited */
+};
+
+enum result_state {
+    RESULT_UNSENT,
+    RESULT_SENT,     /* in the request job->done_serial */
+    RESULT_ACCEPTED, /* kept for a coordinator with a new term */
+    RESULT_GONE,     /* judged stale, or a failure that was heard */
+};
+
+struct result {
+    struct msg_result msg; /* blob, counters and error point into `arena` */
+    struct codec_arena arena;
+    enum result_state state;
+};
+
+struct plan_entry {
+    uint32_t key_offset; /* of its start in plan.keys */
+    uint32_t key_len;
+    uint64_t bytes;
+};
+
+/* Ranges are adjacent, so the starts and one end say it all. */
+struct plan {
+    struct plan_entry *entries;
+    size_t count;
+    size_t cap;
+    struct buf keys;
+    uint8_t end[WIRE_KEY_MAX];
+    size_t end_len;
+    struct buf root;
+    uint64_t bytes;
+    uint32_t gen;
+    bool complete;
+};
+
+struct held_lease {
+    uint32_t range;
+    uint64_t term;
+    uint64_t counter;
+};
+
+struct job {
+    uint32_t handle;
+    struct msg_assignment want; /* as last desired */
+    struct codec_arena want_arena;
+    size_t instance; /* SIZE_MAX: none of the config's */
+    bool dropping;   /* not desired any more: goes when runner and session are gone */
+    enum job_stage stage;
+    struct tm_err error;
+    char error_stage[32];
+    int64_t error_since_us;
+
+    enum session_state session;
+    struct buf begin;
+    struct buf end;
+    uint8_t replay_from[WIRE_POSITION_MAX];
+    size_t replay_from_len;
+    char replay_from_text[WIRE_POSITION_MAX + 1];
+    char lineage_label[64];
+    char identity[64];
+    char version[32];
+    uint8_t consistent_at[WIRE_POSITION_MAX];
+    size_t consistent_at_len;
+    char consistent_at_text[WIRE_POSITION_MAX + 1];
+    int64_t commit_us;
+
+    enum runner_state runner;
+    uint32_t generation;
+    uint32_t crashes;
+    uint64_t respawn_at_us;
+    bool begin_sent;
+    bool finish_sent;
+    bool sweep_sent;
+    uint32_t need; /* leases the runner would take */
+    uint64_t log_durable;
+    uint64_t bytes_done;
+    uint64_t bytes_before; /* moved by runners that are no more */
+    uint64_t bytes_total;
+    uint64_t log_bytes;
+
+    struct plan plan;
+    uint32_t plan_next;    /* first range the coordinator does not know of */
+    bool plan_told;        /* it has all of it */
+    bool begin_known;      /* worker only: the begin blob came with leases */
+    uint32_t results_from; /* page the runner waits for; UINT32_MAX = none */
+    uint64_t results_again_us;
+
+    struct held_lease held[WIRE_LEASES_MAX];
+    size_t held_count;
+    struct result *results;
+    size_t result_count;
+    size_t result_cap;
+    size_t result_open; /* results before this one need nothing any more */
+    size_t result_bytes;
+
+    uint64_t want_serial; /* request in flight, 0 = none; and so on */
+    uint64_t done_serial;
+    uint64_t plan_serial;
+    uint64_t results_serial;
+    uint64_t want_settled; /* newest want_ranges answered or given up */
+    uint64_t want_again_us;
+    uint64_t done_again_us;
+    uint64_t plan_again_us;
+
+    struct msg_totals totals;
+    struct codec_arena totals_arena;
+    bool has_totals;
+};
+
+enum request_kind { REQ_HEARTBEAT, REQ_POLL, REQ_PLAN, REQ_WANT, REQ_DONE, REQ_RESULTS };
+
+struct in_flight {
+    uint64_t serial; /* 0 = free */
+    enum request_kind kind;
+    uint32_t job;
+};
+
+struct dropped {
+    char uid[WIRE_UID_MAX + 1];
+    uint32_t attempt;
+};
+
+struct instance {
+    struct agent_instance config;
+    struct msg_instance seen;
+    struct codec_arena arena;
+};
+
+struct agent_brain {
+    struct agent_brain_config config;
+    struct agent_rng rng;
+    struct codec_arena config_arena;
+    struct instance instances[WIRE_INSTANCES_MAX];
+
+    struct agent_now now;
+    bool failed; /* out of memory in this step */
+    struct tm_err *err;
+    struct codec_arena step;
+    struct agent_action *actions;
+    size_t action_count;
+    size_t action_cap;
+
+    bool connecting;
+    bool connected;
+    uint64_t connect_at_us;
+    uint32_t connect_failures;
+    uint64_t term; /* newest accepted, and of which start */
+    uint64_t start;
+    uint64_t revision; /* of the desired set applied, in this term */
+    bool desired_known;
+    uint64_t serial;
+    struct in_flight in_flight[AGENT_BRAIN_IN_FLIGHT];
+    bool heartbeat_out;
+    bool heartbeat_urgent;
+    uint64_t heartbeat_at_us;
+    unsigned heartbeat_failures;
+    bool poll_out;
+    uint64_t poll_at_us;
+    uint64_t poll_sent_us;
+
+    struct job *jobs[WIRE_JOBS_MAX];
+    size_t job_count;
+    uint32_t next_handle;
+    struct dropped dropped[AGENT_BRAIN_DROPPED_MAX];
+    size_t dropped_count; /* ever; the ring's place is this modulo its size */
+
+    bool stopping;
+    bool done;
+};
+
+/* ---- brain.c: emitting ------------------------------------------------------------------------
+ */
+
+void *agent_step_alloc(struct agent_brain *b, size_t size); /* zeroed; NULL sets failed */
+const char *agent_step_text(struct agent_brain *b, const char *text);
+struct slice agent_step_bytes(struct agent_brain *b, struct slice bytes);
+/* A fresh action at the end of the list; never NULL (a scratch one after a failure). */
+struct agent_action *agent_emit(struct agent_brain *b, enum agent_action_kind kind);
+void agent_log(struct agent_brain *b, const struct job *job, int priority, const char *fmt, ...)
+    TM_PRINTF(4, 5);
+void agent_check(struct agent_brain *b, int result); /* a negative result fails the step */
+struct job *agent_job_find(struct agent_brain *b, uint32_t handle);
+
+/* ---- link.c ------------------------------------------------------------------------------------
+ */
+
+void link_tick(struct agent_brain *b);
+void link_connected(struct agent_brain *b, uint64_t term, uint64_t start);
+void link_disconnected(struct agent_brain *b, const struct tm_err *err);
+void link_reply(struct agent_brain *b, const struct message *m);
+void link_request_failed(struct agent_brain *b, uint64_t serial, const struct tm_err *err);
+/* Sends; the body is shallow and points into the step's memory. The serial, 0 when there is no
+ * room. */
+uint64_t link_send(struct agent_brain *b, struct message *m, enum request_kind kind, uint32_t job,
+                   uint32_t timeout_ms);
+/* When something is due by itself. */
+uint64_t link_next_us(const struct agent_brain *b);
+
+/* ---- desired.c ----------------------------------------------------------------------------------
+ */
+
+void desired_apply(struct agent_brain *b, const struct message *m);
+void desired_free_job(struct job *job);
+
+/* ---- job.c
+ * ---------------------------------------------------------------------------------------- */
+
+/* Brings a job as far as it can go now; to be called after anything about it changed. */
+void job_advance(struct agent_brain *b, struct job *job);
+void job_fail(struct agent_brain *b, struct job *job, const struct tm_err *err, const char *stage);
+void job_session_event(struct agent_brain *b, const struct agent_event *event);
+bool job_is_lead(const struct job *job);
+bool job_is_worker(const struct job *job);
+uint64_t job_next_us(const struct agent_brain *b, const struct job *job);
+
+/* ---- runner.c
+ * --------------------------------------------------------------------------------------- */
+
+void runner_want(struct agent_brain *b, struct job *job); /* have one, now or after the pause */
+void runner_kill(struct agent_brain *b, struct job *job);
+bool runner_gone(const struct job *job);
+void runner_frame(struct agent_brain *b, struct job *job, const struct frame *f);
+void runner_exited(struct agent_brain *b, struct job *job, int signal, int status);
+void runner_send_begin(struct agent_brain *b, struct job *job);
+void runner_send_finish(struct agent_brain *b, struct job *job);
+void runner_send_sweep(struct agent_brain *b, struct job *job);
+struct frame *runner_send(struct agent_brain *b, struct job *job, enum frame_type type);
+
+/* ---- work.c
+ * ------------------------------------------------------------------------------------------- */
+
+void work_plan_batch(struct agent_brain *b, struct job *job, const struct frame_plan_batch *batch);
+void work_plan_reset(struct job *job);
+void work_range_done(struct agent_brain *b, struct job *job, const struct frame_range_done *done);
+void work_range_failed(struct agent_brain *b, struct job *job,
+                       const struct frame_range_failed *failed);
+/* Sends what is due: plan, results, requests for leases and pages. */
+void work_send(struct agent_brain *b, struct job *job);
+void work_reply(struct agent_brain *b, struct job *job, enum request_kind kind, uint64_t serial,
+                const struct message *m); /* m NULL: failed */
+void work_new_term(struct agent_brain *b, struct job *job);
+void work_lost_runner(struct job *job);
+void work_void_requests(struct job *job);
+
+/* ---- report.c
+ * ------------------------------------------------------------------------------------------ */
+
+void report_heartbeat(struct agent_brain *b, struct msg_heartbeat *ret);
+
+#endif

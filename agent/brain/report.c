@@ -1,0 +1,76 @@
+/* The heartbeat: everything this agent has, as it is now. */
+#include "agent/brain/internal.h"
+
+#include <stdio.h>
+
+static void report_leases(struct agent_brain *b, const struct job *job, struct msg_job *to)
+{
+    struct msg_lease *leases = agent_step_alloc(b, WIRE_LEASES_MAX * sizeof(*leases));
+    if (leases == NULL)
+        return;
+    size_t count = 0;
+    for (size_t at = 0; at < job->held_count; at++) {
+        const struct held_lease *held = &job->held[at];
+        leases[count++] =
+            (struct msg_lease){.range = held->range, .term = held->term, .counter = held->counter};
+    }
+    /* done, and not yet heard by the coordinator: still ours */
+    for (size_t at = job->result_open; at < job->result_count && count < WIRE_LEASES_MAX; at++) {
+        const struct result *result = &job->results[at];
+        if (result->state != RESULT_UNSENT && result->state != RESULT_SENT)
+            continue;
+        leases[count++] = (struct msg_lease){
+            .range = result->msg.range, .term = result->msg.term, .counter = result->msg.counter};
+    }
+    to->leases = leases;
+    to->leases_count = count;
+}
+
+static void report_error(struct agent_brain *b, struct job *job, struct msg_job *to)
+{
+    struct msg_error *error = agent_step_alloc(b, sizeof(*error));
+    if (error == NULL)
+        return;
+    *error = msg_error_of(&job->error, job->error_stage);
+    error->since_us = job->error_since_us;
+    to->error = error;
+}
+
+static void report_job(struct agent_brain *b, struct job *job, struct msg_job *to)
+{
+    memcpy(to->uid, job->want.uid, sizeof(to->uid));
+    to->attempt = job->want.attempt;
+    to->stage = job->stage;
+    to->plan_complete = job->plan.complete;
+    to->plan_ranges = (uint32_t)job->plan.count;
+    to->runner_restarts = job->generation > 0 ? job->generation - 1 : 0;
+    to->bytes_done = job->bytes_done;
+    to->bytes_total = job->bytes_total;
+    to->log_bytes = job->log_bytes;
+    to->want_serial = job->want_settled;
+    report_leases(b, job, to);
+    if (job->has_totals)
+        to->totals = &job->totals;
+    if (job->error.code != TM_E_OK && job->stage >= JOB_STAGE_FAILED)
+        report_error(b, job, to);
+}
+
+void report_heartbeat(struct agent_brain *b, struct msg_heartbeat *ret)
+{
+    ret->revision = b->revision;
+    (void)snprintf(ret->version, sizeof(ret->version), "%s", b->config.version);
+
+    struct msg_instance *instances =
+        agent_step_alloc(b, b->config.instance_count * sizeof(*instances));
+    struct msg_job *jobs = agent_step_alloc(b, b->job_count * sizeof(*jobs));
+    if (instances == NULL || jobs == NULL)
+        return;
+    for (size_t at = 0; at < b->config.instance_count; at++)
+        instances[at] = b->instances[at].seen;
+    for (size_t at = 0; at < b->job_count; at++)
+        report_job(b, b->jobs[at], &jobs[at]);
+    ret->instances = instances;
+    ret->instances_count = b->config.instance_count;
+    ret->jobs = jobs;
+    ret->jobs_count = b->job_count;
+}

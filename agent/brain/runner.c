@@ -1,0 +1,310 @@
+/*
+ * Runners: spawned when a job wants one, told the job, then begin, then fed; buried when they die.
+ * A death costs the leases the runner had (the next heartbeat no longer lists them) and, if the
+ * plan was not complete, the plan. The next one is spawned after a pause that doubles. Too many
+ * deaths of a backup's runners fail the job and name the signal; a sweep is tried until it is not
+ * wanted.
+ */
+#include "agent/brain/internal.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+/* ---- to the runner
+ * ------------------------------------------------------------------------------- */
+
+struct frame *runner_send(struct agent_brain *b, struct job *job, enum frame_type type)
+{
+    struct frame *f = agent_step_alloc(b, sizeof(*f));
+    if (f == NULL)
+        return NULL;
+    f->type = type;
+    struct agent_action *action = agent_emit(b, AGENT_ACT_RUNNER_SEND);
+    action->runner.job = job->handle;
+    action->runner.generation = job->generation;
+    action->runner.frame = f;
+    return f;
+}
+
+#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
+
+static void send_job(struct agent_brain *b, struct job *job)
+{
+    struct frame *f = runner_send(b, job, FRAME_job);
+    if (f == NULL)
+        return;
+    struct frame_job *to = &f->job;
+    const struct msg_assignment *want = &job->want;
+    to->kind = want->kind;
+    COPY_TEXT(to->uid, want->uid);
+    to->attempt = want->attempt;
+    to->roles = want->roles;
+    to->generation = job->generation;
+    to->term = b->term;
+    COPY_TEXT(to->cluster, want->cluster);
+    COPY_TEXT(to->node, b->config.node);
+    COPY_TEXT(to->tenant, want->tenant);
+    COPY_TEXT(to->identity, want->identity);
+    if (job->instance != SIZE_MAX) {
+        const struct instance *instance = &b->instances[job->instance];
+        COPY_TEXT(to->engine, instance->config.engine);
+        COPY_TEXT(to->version, instance->seen.version);
+        if (to->identity[0] == '\0')
+            COPY_TEXT(to->identity, instance->seen.identity);
+        to->data_dir = instance->config.data_dir;
+        to->conninfo = instance->config.conninfo;
+    }
+    to->storage = want->storage;
+    to->backup = want->backup;
+    to->restore = want->restore;
+    if (b->config.restore_root_count > 0) {
+        to->restore_roots_count = b->config.restore_root_count;
+        to->restore_roots =
+            agent_step_alloc(b, b->config.restore_root_count * sizeof(*to->restore_roots));
+        for (size_t at = 0; to->restore_roots != NULL && at < to->restore_roots_count; at++)
+            to->restore_roots[at] = b->config.restore_roots[at];
+    }
+}
+
+void runner_send_begin(struct agent_brain *b, struct job *job)
+{
+    struct frame *f = runner_send(b, job, FRAME_begin);
+    if (f == NULL)
+        return;
+    struct frame_begin *to = &f->begin;
+    to->begin = buf_slice(&job->begin);
+    to->replay_from = slice_of(job->replay_from, job->replay_from_len);
+    COPY_TEXT(to->replay_from_text, job->replay_from_text);
+    COPY_TEXT(to->lineage_label, job->lineage_label);
+    to->plan_known = !job_is_lead(job) || job->plan.complete;
+    to->plan_gen = job->plan.gen;
+    to->plan_ranges = (uint32_t)job->plan.count;
+    to->plan_root = buf_slice(&job->plan.root);
+    to->log_from = job->log_durable;
+    job->begin_sent = true;
+}
+
+void runner_send_finish(struct agent_brain *b, struct job *job)
+{
+    struct frame *f = runner_send(b, job, FRAME_finish);
+    if (f == NULL)
+        return;
+    f->finish.end = buf_slice(&job->end);
+    f->finish.consistent_at = slice_of(job->consistent_at, job->consistent_at_len);
+    COPY_TEXT(f->finish.consistent_at_text, job->consistent_at_text);
+    f->finish.commit_us = job->commit_us;
+    f->finish.plan_ranges = (uint32_t)job->plan.count;
+    f->finish.term = b->term;
+    job->finish_sent = true;
+}
+
+void runner_send_sweep(struct agent_brain *b, struct job *job)
+{
+    struct frame *f = runner_send(b, job, FRAME_sweep);
+    if (f == NULL)
+        return;
+    f->sweep.remove = job->want.kind == JOB_KIND_DELETE;
+    job->sweep_sent = true;
+}
+
+/* ---- life
+ * ------------------------------------------------------------------------------------------- */
+
+static void spawn(struct agent_brain *b, struct job *job)
+{
+    job->generation++;
+    job->runner = RUNNER_STARTING;
+    const char *uid = agent_step_text(b, job->want.uid);
+    struct agent_action *action = agent_emit(b, AGENT_ACT_RUNNER_SPAWN);
+    action->runner.job = job->handle;
+    action->runner.generation = job->generation;
+    action->runner.uid = uid;
+    send_job(b, job);
+}
+
+void runner_want(struct agent_brain *b, struct job *job)
+{
+    if (job->runner == RUNNER_NONE && job->crashes > 0) {
+        uint64_t pause_ms = b->config.respawn_min_ms;
+        for (uint32_t at = 1; at < job->crashes && pause_ms < b->config.respawn_max_ms; at++)
+            pause_ms *= 2;
+        pause_ms = TM_MIN(pause_ms, (uint64_t)b->config.respawn_max_ms);
+        job->respawn_at_us = b->now.mono_us + pause_ms * 1000;
+        job->runner = RUNNER_WAITING;
+    }
+    if (job->runner == RUNNER_NONE ||
+        (job->runner == RUNNER_WAITING && b->now.mono_us >= job->respawn_at_us))
+        spawn(b, job);
+}
+
+void runner_kill(struct agent_brain *b, struct job *job)
+{
+    if (job->runner == RUNNER_WAITING)
+        job->runner = RUNNER_NONE;
+    if (job->runner == RUNNER_NONE || job->runner == RUNNER_KILLED)
+        return;
+    struct agent_action *action = agent_emit(b, AGENT_ACT_RUNNER_KILL);
+    action->runner.job = job->handle;
+    action->runner.generation = job->generation;
+    job->runner = RUNNER_KILLED;
+}
+
+bool runner_gone(const struct job *job)
+{
+    return job->runner == RUNNER_NONE || job->runner == RUNNER_WAITING;
+}
+
+static void describe_death(int signal, int status, char *text, size_t size)
+{
+    if (signal != 0)
+        (void)snprintf(text, size, "was killed by signal %d%s", signal,
+                       signal == SIGKILL ? " (out of memory?)" : "");
+    else
+        (void)snprintf(text, size, "ended by itself with status %d", status);
+}
+
+static bool sweeping(const struct job *job)
+{
+    return job->stage == JOB_STAGE_FAILED || job->want.kind == JOB_KIND_DELETE;
+}
+
+static void died(struct agent_brain *b, struct job *job, int signal, int status)
+{
+    char how[80];
+    describe_death(signal, status, how, sizeof(how));
+    job->crashes++;
+    agent_log(b, job, 4, "runner %u of job '%s' %s", job->generation, job->want.name, how);
+    if (sweeping(job))
+        return;
+    struct tm_err err;
+    if (job->want.kind == JOB_KIND_RESTORE) {
+        (void)tm_err_set(&err, TM_E_INTERNAL, "the runner %s", how);
+        job_fail(b, job, &err, "restore");
+    } else if (job->crashes > b->config.runner_crashes_max) {
+        (void)tm_err_set(&err, TM_E_INTERNAL, "%u runners died; the last one %s", job->crashes,
+                         how);
+        job_fail(b, job, &err, "runner");
+    }
+}
+
+void runner_exited(struct agent_brain *b, struct job *job, int signal, int status)
+{
+    bool expected = job->runner == RUNNER_KILLED;
+    job->runner = RUNNER_NONE;
+    job->begin_sent = false;
+    job->finish_sent = false;
+    job->sweep_sent = false;
+    job->need = 0;
+    job->bytes_before = job->bytes_done;
+    work_lost_runner(job);
+    b->heartbeat_urgent = true;
+    bool over =
+        job->dropping || (job->stage >= JOB_STAGE_COMMITTED && job->stage != JOB_STAGE_FAILED);
+    if (!expected && !over)
+        died(b, job, signal, status);
+}
+
+/* ---- from the runner
+ * ----------------------------------------------------------------------------------- */
+
+static void keep_totals(struct agent_brain *b, struct job *job, const struct msg_totals *totals)
+{
+    codec_arena_release(&job->totals_arena);
+    job->has_totals = totals != NULL && codec_copy(&msg_totals_codec, totals, &job->totals_arena,
+                                                   &job->totals, b->err) == 0;
+}
+
+static void reached(struct agent_brain *b, struct job *job, enum job_stage stage,
+                    const struct msg_totals *totals)
+{
+    keep_totals(b, job, totals);
+    job->stage = stage;
+    b->heartbeat_urgent = true;
+}
+
+static void frame_failed(struct agent_brain *b, struct job *job, const struct msg_error *error)
+{
+    struct tm_err err;
+    msg_error_to(error, &err);
+    const char *stage = error->stage[0] != '\0' ? error->stage : "runner";
+    if (job->stage != JOB_STAGE_FAILED) {
+        job_fail(b, job, &err, stage);
+    } else { /* the first error is the one to tell; what keeps the sweep from working is logged */
+        agent_log(b, job, 4, "job '%s': %s: %s", job->want.name, stage, err.msg);
+    }
+    if (sweeping(job) && job->sweep_sent)
+        job->crashes++;
+    runner_kill(b, job);
+}
+
+static void frame_swept(struct agent_brain *b, struct job *job, const struct frame_swept *swept)
+{
+    if (!job->sweep_sent)
+        return;
+    if (swept->committed && job->want.kind == JOB_KIND_BACKUP)
+        reached(b, job, JOB_STAGE_COMMITTED, swept->totals);
+    else
+        reached(b, job, JOB_STAGE_SWEPT, swept->totals);
+}
+
+static void log_durable(struct agent_brain *b, struct job *job, uint64_t byte)
+{
+    if (byte <= job->log_durable || job->session != SESSION_HELD)
+        return;
+    job->log_durable = byte;
+    struct agent_action *action = agent_emit(b, AGENT_ACT_SESSION_HOLD);
+    action->session.job = job->handle;
+    action->session.instance = job->instance;
+    action->session.durable = byte;
+}
+
+void runner_frame(struct agent_brain *b, struct job *job, const struct frame *f)
+{
+    if (job->runner != RUNNER_STARTING && job->runner != RUNNER_READY)
+        return; /* killed: what it still says does not count */
+    switch (f->type) {
+    case FRAME_ready:
+        job->runner = RUNNER_READY;
+        break;
+    case FRAME_plan_batch:
+        work_plan_batch(b, job, &f->plan_batch);
+        break;
+    case FRAME_range_done:
+        work_range_done(b, job, &f->range_done);
+        break;
+    case FRAME_range_failed:
+        work_range_failed(b, job, &f->range_failed);
+        break;
+    case FRAME_need:
+        job->need = f->need.count;
+        break;
+    case FRAME_want_results:
+        job->results_from = f->want_results.from;
+        break;
+    case FRAME_log_durable:
+        log_durable(b, job, f->log_durable.byte);
+        break;
+    case FRAME_progress:
+        job->bytes_done = job->bytes_before + f->progress.bytes_done;
+        job->log_bytes = f->progress.log_bytes;
+        if (f->progress.bytes_total > 0)
+            job->bytes_total = f->progress.bytes_total;
+        break;
+    case FRAME_committed:
+        if (job->stage == JOB_STAGE_FINISHING)
+            reached(b, job, JOB_STAGE_COMMITTED, f->committed.totals);
+        break;
+    case FRAME_swept:
+        frame_swept(b, job, &f->swept);
+        break;
+    case FRAME_restored:
+        if (job->want.kind == JOB_KIND_RESTORE && job->stage < JOB_STAGE_COMMITTED)
+            reached(b, job, JOB_STAGE_RESTORED, f->restored.totals);
+        break;
+    case FRAME_failed:
+        frame_failed(b, job, f->failed.error);
+        break;
+    default: /* a frame for runners */
+        break;
+    }
+}

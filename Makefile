@@ -112,7 +112,8 @@ $(BUILD)/tests/unit/agent/%: $(BUILD)/tests/unit/agent/%.o $(TEST_LIB) $(LIBAGEN
 $(BUILD)/tests/unit/coordinator/%: $(BUILD)/tests/unit/coordinator/%.o $(TEST_LIB) $(LIBCOORD) $(LIBCTL) $(LIBPROTO) $(LIBCOMMON)
 	$(link_test)
 # a fuzz target defines LLVMFuzzerTestOneInput; linked with replay.c it replays its corpus as a test
-$(BUILD)/tests/fuzz/%_fuzz: $(BUILD)/tests/fuzz/%_fuzz.o $(BUILD)/tests/fuzz/replay.o $(LIBAGENT) $(LIBCOORD) $(LIBPROTO) $(LIBCOMMON)
+FUZZ_MAIN = $(BUILD)/tests/fuzz/replay.o
+$(BUILD)/tests/fuzz/%_fuzz: $(BUILD)/tests/fuzz/%_fuzz.o $(FUZZ_MAIN) $(LIBAGENT) $(LIBCOORD) $(LIBPROTO) $(LIBCOMMON)
 	$(link_test)
 $(BUILD)/tests/sim/sim: $(call objs,$(SIM_SRC)) $(LIBAGENT) $(LIBCOORD) $(LIBPROTO) $(LIBCOMMON)
 	$(link_test)
@@ -122,6 +123,8 @@ define link_test
 	$(Q)echo "  LD   $@"
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(TEST_LIBS) $(SYSLIBS)
 endef
+
+fuzz-build: $(FUZZ_BIN)
 
 tests-build: $(BINARIES) $(UNIT_BIN) $(FUZZ_BIN) $(if $(SIM_SRC),$(BUILD)/tests/sim/sim)
 
@@ -192,6 +195,6 @@ print-%:
 
 FORCE:
 .PHONY: all deps demo check check-asan check-tsan check-layers check-headers fuzz-smoke sim fault bench \
-	format lint install clean unit tests-build FORCE
+	format lint install clean unit tests-build fuzz-build FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# All tests. The last line says "N passed, N failed" (", N skipped"); exit status 1 when one failed.
+#
+#   check.sh [--sanitize address,undefined|thread] [PATTERN…]
+#
+# Builds into build/ (or build/asan, build/tsan), then runs: layer law, headers, unit tests, fuzz corpora, the simulation with
+# SIM_SEEDS (2,000) seeds, and every executable tests/integration/*_test.sh; two at a time, each with a deadline, each
+# with a line of its own. With sanitizers: the same without the first two. PATTERN (a shell pattern on the name,
+# such as 'unit/common/*') runs only what matches. Output of each test: <build>/log/<name>.log; shown when it fails.
+# A test that exits 77 is skipped, and its last line says why.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export LC_ALL=C.UTF-8
+
+sanitize='' patterns=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --sanitize) sanitize=$2; shift 2 ;;
+    -*) echo "check.sh: unknown option '$1'" >&2; exit 2 ;;
+    *) patterns+=("$1"); shift ;;
+    esac
+done
+case $sanitize in
+'') sub='' ;;
+thread) sub=/tsan ;;
+*) sub=/asan ;;
+esac
+build=${BUILD:-build}$sub
+case $build in /*) ;; *) build=$PWD/$build ;; esac
+logs=$build/log
+seeds=${SIM_SEEDS:-2000}
+jobs=${CHECK_JOBS:-2}
+unit_deadline=300 sim_deadline=900 integration_deadline=1200
+
+export TIDEMARK_BUILD=$build
+export LSAN_OPTIONS=suppressions=$PWD/tests/lib/lsan.supp:print_suppressions=0
+export ASAN_OPTIONS=detect_leaks=1 TSAN_OPTIONS=halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+
+started=$(date +%s)
+echo "building in ${build#"$PWD"/}"
+make -s -j"$(nproc)" BUILD="$build" SANITIZE="$sanitize" tests-build || {
+    echo "the build failed"
+    echo "0 passed, 1 failed"
+    exit 1
+}
+rm -rf "$logs"
+mkdir -p "$logs"
+
+# ---- what there is to run: name, deadline, command
+names=() deadlines=() commands=()
+add() { # NAME DEADLINE COMMAND
+    local pattern
+    if [ "${#patterns[@]}" -gt 0 ]; then
+        for pattern in "${patterns[@]}"; do
+            # shellcheck disable=SC2053 # the right side is a pattern
+            [[ $1 != $pattern ]] || { names+=("$1") deadlines+=("$2") commands+=("$3"); return; }
+        done
+        return
+    fi
+    names+=("$1") deadlines+=("$2") commands+=("$3")
+}
+if [ -z "$sanitize" ]; then
+    add layers 60 "tests/scripts/check-layers.sh"
+    add headers 300 "make -s BUILD='$build' check-headers"
+fi
+while IFS= read -r source; do
+    name=${source#tests/} name=${name%_test.c}
+    add "$name" $unit_deadline "'$build/${source%.c}'"
+done < <(find tests/unit -name '*_test.c' | sort)
+while IFS= read -r source; do
+    name=${source#tests/} name=${name%_fuzz.c}
+    add "$name" $unit_deadline "'$build/${source%.c}'"
+done < <(find tests/fuzz -name '*_fuzz.c' | sort)
+[ ! -x "$build/tests/sim/sim" ] || add sim $sim_deadline "'$build/tests/sim/sim' --seeds $seeds"
+while IFS= read -r script; do
+    name=${script#tests/} name=${name%_test.sh}
+    add "$name" $integration_deadline "$script"
+done < <(find tests/integration -name '*_test.sh' -perm -u+x 2>/dev/null | sort)
+
+# ---- one test, in a process of its own; its verdict is left in $logs
+seconds_since() { awk -v a="$1" -v b="$(date +%s.%N)" 'BEGIN {printf "%.1f", b - a}'; }
+run_one() { # NUMBER NAME DEADLINE COMMAND
+    local begin status=0 log verdict note=''
+    begin=$(date +%s.%N)
+    log=$logs/${2//\//-}.log
+    # its own process group, so that the deadline ends everything the test has started
+    timeout --kill-after=20 "$3" bash -c "exec $4" >"$log" 2>&1 </dev/null || status=$?
+    case $status in
+    0) verdict=passed ;;
+    77) verdict=skipped note=" ($(tail -n 1 "$log" | sed 's/^skipped: //'))" ;;
+    124 | 137) verdict=failed note=" (not done after $3 s)" ;;
+    *) verdict=failed note=" (status $status)" ;;
+    esac
+    echo "$verdict" >"$logs/.verdict.$1"
+    if [ "$verdict" = failed ]; then
+        printf 'FAIL  %6ss  %s%s\n%s\n' "$(seconds_since "$begin")" "$2" "$note" "$(tail -n 40 "$log" | sed 's/^/      | /')"
+    else
+        local word=ok
+        [ "$verdict" = passed ] || word=skip
+        printf '%-4s  %6ss  %s%s\n' "$word" "$(seconds_since "$begin")" "$2" "$note"
+    fi
+}
+
+running=0
+for n in "${!names[@]}"; do
+    if [ "$running" -ge "$jobs" ]; then
+        wait -n || true
+        running=$((running - 1))
+    fi
+    run_one "$n" "${names[$n]}" "${deadlines[$n]}" "${commands[$n]}" &
+    running=$((running + 1))
+done
+wait
+
+count() { cat "$logs"/.verdict.* 2>/dev/null | grep -c "^$1\$" || true; }
+passed=$(count passed) failed=$(count failed) skipped=$(count skipped)
+missing=$((${#names[@]} - passed - failed - skipped)) # a test whose runner itself died
+failed=$((failed + missing))
+echo "took $(($(date +%s) - started)) s"
+if [ "$skipped" -gt 0 ]; then
+    echo "$passed passed, $failed failed, $skipped skipped"
+else
+    echo "$passed passed, $failed failed"
+fi
+[ "$failed" -eq 0 ]

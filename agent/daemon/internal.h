@@ -1,0 +1,97 @@
+#ifndef TM_AGENT_DAEMON_INTERNAL_H
+#define TM_AGENT_DAEMON_INTERNAL_H
+/*
+ * The agent daemon's insides, shared by its own files only.
+ *
+ * agent_feed is the one way into the brain. Parts of the daemon never call it from inside an
+ * action; what an action finds out on the spot (a process that cannot be started) goes through
+ * agent_defer and is fed when the step is over.
+ */
+#include "agent/brain/brain.h"
+#include "agent/daemon/config.h"
+#include "agent/engine/engine.h"
+#include "agent/session/engine_session.h"
+#include "agent/session/link.h"
+#include "agent/session/runner_child.h"
+#include "common/list.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/workers.h"
+
+struct agent;
+
+/* A look at one instance: describe in a worker, its outcome into the brain. */
+struct watch {
+    struct agent *agent;
+    size_t index;
+    const struct engine_ops *ops;
+    struct engine_instance instance;
+    struct work work;
+    bool busy;
+    bool overdue_said;
+    int64_t since_us; /* busy: start of this look; else end of the last one */
+    int result;
+    struct tm_err err;
+    struct engine_description description;
+};
+
+struct agent_db { /* a database session of a job */
+    struct list_link link;
+    struct agent *agent;
+    uint32_t job;
+    struct engine_session_thread *thread;
+};
+
+struct agent_runner {
+    struct list_link link;
+    struct agent *agent;
+    uint32_t job;
+    uint32_t generation;
+    struct runner_child *child;
+};
+
+struct agent_deferred {
+    struct list_link link;
+    struct agent_event event;
+    struct tm_err err;
+};
+
+struct agent {
+    struct agent_config config;
+    const char *config_path;
+    struct log lg;
+    struct loop *loop;
+    struct link *wire;
+    struct agent_brain *brain;
+    struct workers *lookers;
+    struct loop_timer *wake;
+    struct loop_timer *second;
+    struct loop_timer *drain;
+    struct watch *watches; /* one an instance */
+    size_t watch_count;
+    struct list sessions;
+    struct list runners;
+    struct list deferred;
+    bool stepping;
+    bool stopping;
+    bool failed; /* the brain gave up: err says why */
+    struct tm_err err;
+    char boot[33];
+    uint64_t seen_term;
+    uint64_t seen_start;
+    int lock_fd;
+};
+
+void agent_feed(struct agent *a, const struct agent_event *event);
+void agent_defer(struct agent *a, const struct agent_event *event, const struct tm_err *err);
+/* act.c */
+void agent_act(struct agent *a, const struct agent_action *action);
+void agent_jobs_release(struct agent *a);
+/* watch.c */
+int agent_watch_start(struct agent *a, struct tm_err *err) TM_WUR;
+void agent_watch_tick(struct agent *a, int64_t now_us);
+/* term.c */
+int agent_term_load(struct agent *a, struct tm_err *err) TM_WUR;
+void agent_term_store(struct agent *a, uint64_t term, uint64_t start);
+
+#endif

@@ -187,6 +187,9 @@ int object_reader_frame(struct object_reader *r, uint32_t index, struct slice *r
  * Calls with rising offsets read every frame once. */
 int object_reader_piece(struct object_reader *r, uint64_t raw_offset, uint64_t max_bytes,
                         struct slice *ret, struct tm_err *err) TM_WUR;
+/* Whether a frame starts at raw_offset; if so its raw length and hash, without fetching it. */
+bool object_reader_frame_hash(struct object_reader *r, uint64_t raw_offset, uint64_t *ret_bytes,
+                              uint8_t ret_hash[OBJECT_HASH_BYTES]);
 /* Next record of a record stream: 1 = *ret valid until the next call, 0 = end. */
 int object_reader_record(struct object_reader *r, struct slice *ret, struct tm_err *err) TM_WUR;
 /* 1 = *ret is the section's raw bytes, valid until close; 0 = there is none. */

@@ -311,17 +311,37 @@ int object_reader_frame(struct object_reader *r, uint32_t index, struct slice *r
     return code;
 }
 
+/* To the frame that holds raw_offset, which is below raw_bytes. */
+static void raw_seek(struct object_reader *r, uint64_t raw_offset)
+{
+    if (r->frame_offset == 0 || raw_offset < r->frame_raw_start)
+        frame_seek(r, 0);
+    while (raw_offset - r->frame_raw_start >=
+           object_entry_raw(r->table + (size_t)r->frame * OBJECT_FRAME_ENTRY))
+        frame_seek(r, r->frame + 1);
+}
+
+bool object_reader_frame_hash(struct object_reader *r, uint64_t raw_offset, uint64_t *ret_bytes,
+                              uint8_t ret_hash[OBJECT_HASH_BYTES])
+{
+    if (raw_offset >= r->info.raw_bytes)
+        return false;
+    raw_seek(r, raw_offset);
+    if (raw_offset != r->frame_raw_start)
+        return false;
+    const uint8_t *entry = r->table + (size_t)r->frame * OBJECT_FRAME_ENTRY;
+    *ret_bytes = object_entry_raw(entry);
+    memcpy(ret_hash, entry + 12, OBJECT_HASH_BYTES);
+    return true;
+}
+
 int object_reader_piece(struct object_reader *r, uint64_t raw_offset, uint64_t max_bytes,
                         struct slice *ret, struct tm_err *err)
 {
     if (raw_offset >= r->info.raw_bytes || max_bytes == 0)
         return tm_err_set(err, TM_E_INVALID, "object '%s' has no raw byte %llu", r->name,
                           (unsigned long long)raw_offset);
-    if (r->frame_offset == 0 || raw_offset < r->frame_raw_start)
-        frame_seek(r, 0);
-    while (raw_offset - r->frame_raw_start >=
-           object_entry_raw(r->table + (size_t)r->frame * OBJECT_FRAME_ENTRY))
-        frame_seek(r, r->frame + 1);
+    raw_seek(r, raw_offset);
     struct slice frame;
     int code = object_reader_frame(r, r->frame, &frame, err);
     if (code < 0)

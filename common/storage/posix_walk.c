@@ -199,6 +199,16 @@ static int walk_next(struct storage_iter *base, struct storage_object *ret, stru
     return 0;
 }
 
+/* Names up to `name` are passed over without a look at them; see may_hold and file_wanted. */
+static int walk_skip(struct storage_iter *base, const char *name, struct tm_err *err)
+{
+    struct walk *w = (struct walk *)base;
+    (void)err;
+    if (strcmp(name, w->start_after) > 0)
+        (void)snprintf(w->start_after, sizeof(w->start_after), "%s", name);
+    return 0;
+}
+
 static void walk_free(struct storage_iter *base)
 {
     struct walk *w = (struct walk *)base;
@@ -207,7 +217,11 @@ static void walk_free(struct storage_iter *base)
     free(w);
 }
 
-static const struct storage_iter_ops walk_ops = {.next = walk_next, .free = walk_free};
+static const struct storage_iter_ops walk_ops = {
+    .next = walk_next,
+    .skip = walk_skip,
+    .free = walk_free,
+};
 
 int posix_walk_open(int root, const char *shown_root, const char *prefix, const char *start_after,
                     enum posix_walk_what what, struct storage_iter **ret, struct tm_err *err)

@@ -342,12 +342,25 @@ static int ram_next(struct storage_iter *base, struct storage_object *ret, struc
     return r;
 }
 
+static int ram_skip(struct storage_iter *base, const char *name, struct tm_err *err)
+{
+    struct ram_iter *it = (struct ram_iter *)base;
+    (void)err;
+    if (strcmp(name, it->last) > 0)
+        (void)snprintf(it->last, sizeof(it->last), "%s", name);
+    return 0;
+}
+
 static void ram_iter_free(struct storage_iter *base)
 {
     free((struct ram_iter *)base);
 }
 
-static const struct storage_iter_ops ram_iter_ops = {.next = ram_next, .free = ram_iter_free};
+static const struct storage_iter_ops ram_iter_ops = {
+    .next = ram_next,
+    .skip = ram_skip,
+    .free = ram_iter_free,
+};
 
 static int ram_list(struct storage *st, const char *prefix, const char *start_after,
                     struct storage_iter **ret, struct tm_err *err)

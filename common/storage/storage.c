@@ -150,6 +150,13 @@ int storage_iter_next(struct storage_iter *it, struct storage_object *ret, struc
     return it->ops->next(it, ret, err);
 }
 
+int storage_iter_skip(struct storage_iter *it, const char *name, struct tm_err *err)
+{
+    if (strnlen(name, STORAGE_NAME_MAX + 1) > STORAGE_NAME_MAX)
+        return tm_err_set(err, TM_E_INVALID, STORAGE_ERROR_NAME, name);
+    return it->ops->skip(it, name, err);
+}
+
 void storage_iter_free(struct storage_iter *it)
 {
     if (it != NULL)

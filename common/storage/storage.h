@@ -4,8 +4,8 @@
  * Object storage: bytes under names. Knows nothing of backups.
  *
  * Names are relative to the repository's prefix, '/'-separated, made of [A-Za-z0-9._=+-] segments,
- * at most STORAGE_NAME_MAX bytes; no segment is empty or starts with ".". An object appears whole, under
- * its final name, or not at all, and is never changed afterwards.
+ * at most STORAGE_NAME_MAX bytes; no segment is empty or starts with ".". An object appears whole,
+ * under its final name, or not at all, and is never changed afterwards.
  *
  * Calling order for writing:
  *
@@ -100,6 +100,8 @@ struct storage_writer {
 struct storage_iter_ops {
     /* 1 = *ret filled, 0 = end, negative = error. Ascending byte order of names. */
     int (*next)(struct storage_iter *, struct storage_object *ret, struct tm_err *);
+    /* The next name is one > `name`; never goes back. */
+    int (*skip)(struct storage_iter *, const char *name, struct tm_err *);
     void (*free)(struct storage_iter *);
 };
 
@@ -148,6 +150,9 @@ int storage_list(struct storage *st, const char *prefix, const char *start_after
                  struct storage_iter **ret, struct tm_err *err) TM_WUR;
 int storage_iter_next(struct storage_iter *it, struct storage_object *ret,
                       struct tm_err *err) TM_WUR;
+/* Goes on behind `name`, which need not exist (forward only): how whole directories are passed
+ * over. */
+int storage_iter_skip(struct storage_iter *it, const char *name, struct tm_err *err) TM_WUR;
 void storage_iter_free(struct storage_iter *it);
 TM_DEFINE_FREEP(struct storage_iter, storage_iter_free)
 /* Removing what is not there is success. */

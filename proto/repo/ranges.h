@@ -31,6 +31,10 @@ struct backup_ranges {
     uint64_t ranges;
     struct manifest_item item; /* first item behind the segments */
     bool have_item;
+    bool manifest_done;
+    uint64_t logs;
+    uint64_t log_end;
+    uint8_t log_lineage[16];
 };
 #define BACKUP_RANGES_INIT ((struct backup_ranges){.st = NULL})
 

@@ -290,7 +290,7 @@ int yaml_parse(const char *source, struct slice text, struct yaml **ret_yaml, st
     return 0;
 }
 
-void yaml_free(struct yaml *y)
+void yaml_tree_free(struct yaml *y)
 {
     if (y == NULL)
         return;

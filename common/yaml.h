@@ -55,8 +55,13 @@ struct yaml;
 /* `source` is copied; it names the file in messages ("<stdin>" and the like are fine). */
 int yaml_parse(const char *source, struct slice text, struct yaml **ret_yaml,
                struct tm_err *err) TM_WUR;
-void yaml_free(struct yaml *y);
-TM_DEFINE_FREEP(struct yaml, yaml_free)
+/* Not yaml_free: libyaml exports a function of that name, and would call ours. */
+void yaml_tree_free(struct yaml *y);
+static inline TM_UNUSED void yaml_freep(struct yaml **y)
+{
+    yaml_tree_free(*y);
+    *y = NULL;
+}
 
 size_t yaml_doc_count(const struct yaml *y);
 /* Root of document `index` (from 0). */

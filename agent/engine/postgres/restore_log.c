@@ -1,0 +1,292 @@
+/*
+ * Stored log: first looked through, then laid out as segment files.
+ *
+ * Replay repeats CREATE TABLESPACE with the absolute path of the source. On the source's own host
+ * that path is the live directory, and replay would link, and before version 15 empty, it. So every
+ * such record in the range must name a place that is absent or empty and inside the roots, or be
+ * the very place where that tablespace is restored to; anything else refuses the whole restore.
+ *
+ * Segments are padded with zeros to their full size, which PostgreSQL takes for the end of log.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "agent/engine/postgres/restore_internal.h"
+#include "agent/engine/postgres/wal.h"
+#include "common/fd.h"
+#include "common/parse.h"
+
+/* ---- what replay would do ----------------------------------------------------------------------
+ */
+
+static int late_dir_add(struct engine_restore *r, const char *path, struct tm_err *err)
+{
+    for (size_t k = 0; k < r->late_dir_count; k++) {
+        if (strcmp(r->late_dirs[k], path) == 0)
+            return 0;
+    }
+    if (r->late_dir_count >= PG_TABLESPACES_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "the log creates more than %d tablespaces",
+                          PG_TABLESPACES_MAX);
+    char **list = realloc(r->late_dirs, (r->late_dir_count + 1) * sizeof(*list));
+    if (list == NULL)
+        return tm_err_oom(err);
+    r->late_dirs = list;
+    if ((list[r->late_dir_count] = strdup(path)) == NULL)
+        return tm_err_oom(err);
+    r->late_dir_count++;
+    return 0;
+}
+
+static int tablespace_place(struct engine_restore *r, const struct wal_tablespace_create *c,
+                            const char *real, struct tm_err *err)
+{
+    enum place_state state;
+    uid_t uid;
+    for (size_t k = 0; k < r->tablespace_count; k++) {
+        const struct restore_tablespace *t = &r->tablespaces[k];
+        if (t->oid != c->oid)
+            continue;
+        if (strcmp(t->root.path, real) == 0)
+            return 0;
+        return tm_err_set(err, TM_E_REFUSED,
+                          "tablespace %" PRIu32
+                          " was created just as the backup began: it can only "
+                          "be restored at its own place '%s', not at '%s'; or take another backup",
+                          c->oid, c->path, t->root.path);
+    }
+    for (size_t k = 0; k < r->late_dir_count; k++) {
+        if (strcmp(r->late_dirs[k], real) == 0)
+            return 0;
+    }
+    int rc = place_look(real, "a place where", &state, &uid, err);
+    if (rc < 0)
+        return rc;
+    if (state == PLACE_FILLED)
+        return tm_err_set(err, TM_E_REFUSED,
+                          "the log creates tablespace %" PRIu32
+                          " at '%s', which exists on this host "
+                          "and is not empty: replay could destroy it; restore on another host, or "
+                          "use a backup taken after the tablespace was created",
+                          c->oid, c->path);
+    if (place_below(real, r->data.path) || place_below(r->data.path, real))
+        return tm_err_set(err, TM_E_REFUSED,
+                          "the log creates tablespace %" PRIu32 " at '%s', which overlaps the data "
+                          "directory",
+                          c->oid, c->path);
+    rc = place_check(r, real, "a tablespace that the log creates at", err);
+    return rc < 0 ? rc : late_dir_add(r, real, err);
+}
+
+static int log_record(void *arg, const struct wal_record *record, struct tm_err *err)
+{
+    struct engine_restore *r = arg;
+    struct wal_tablespace_create create;
+    char at[PG_LSN_TEXT_MAX];
+    if (wal_record_kind(record, r->version->major) != WAL_TABLESPACE_CREATE)
+        return 0;
+    if (!wal_tablespace_create_of(record, &create))
+        return tm_err_set(err, TM_E_CORRUPT,
+                          "log at %s: a tablespace is created, but not said where",
+                          pg_lsn_format(record->lsn, at));
+    if (create.path[0] != '/')
+        return 0; /* in place, below the data directory */
+    TM_CLEANUP(freep) char *real = NULL;
+    int rc = place_real(create.path, "tablespace", &real, err);
+    return rc < 0 ? rc : tablespace_place(r, &create, real, err);
+}
+
+static int timeline_of(const char *lineage_label, uint32_t *ret_timeline, struct tm_err *err)
+{
+    uint64_t number = 0;
+    int rc = parse_u64_in(lineage_label, 1, UINT32_MAX, &number, err);
+    if (rc < 0)
+        return tm_err_prefix(err, "timeline");
+    *ret_timeline = (uint32_t)number;
+    return 0;
+}
+
+/* Gives the slice to the reader of that pass; starts a new one where another timeline begins. */
+static int read_on(struct engine_restore *r, struct wal_reader **reader, uint64_t *next,
+                   uint32_t *timeline, uint32_t now, uint64_t from, struct slice data,
+                   struct tm_err *err)
+{
+    int rc = 0;
+    if (*reader == NULL || *timeline != now) {
+        const struct wal_reader_config config = {
+            .major = r->version->major,
+            .from = from,
+            .segment_bytes = r->begin.wal_segment_bytes,
+            .system_identifier = r->begin.system_id,
+            .record = log_record,
+            .arg = r,
+        };
+        struct wal_reader *fresh = NULL;
+        rc = wal_reader_new(&config, &fresh, err);
+        if (rc < 0)
+            return rc;
+        wal_reader_free(*reader);
+        *reader = fresh;
+        *timeline = now;
+    } else if (from != *next) {
+        char have[PG_LSN_TEXT_MAX];
+        char want[PG_LSN_TEXT_MAX];
+        return tm_err_set(err, TM_E_CORRUPT, "stored log has a gap: %s follows %s",
+                          pg_lsn_format(from, have), pg_lsn_format(*next, want));
+    }
+    rc = wal_reader_push(*reader, data, err);
+    if (rc >= 0)
+        *next = from + data.len;
+    return rc;
+}
+
+int pg_restore_check_log(struct engine_restore *r, const char *lineage_label, uint64_t from,
+                         struct slice data, struct tm_err *err)
+{
+    uint32_t timeline = 0;
+    int rc = timeline_of(lineage_label, &timeline, err);
+    if (rc >= 0)
+        rc = read_on(r, &r->check_reader, &r->check_next, &r->check_timeline, timeline, from, data,
+                     err);
+    return rc < 0 ? tm_err_prefix(err, "checking the stored log") : 0;
+}
+
+/* ---- segments ----------------------------------------------------------------------------------
+ */
+
+static int write_done_mark(struct engine_restore *r, const char *name, struct tm_err *err)
+{
+    char path[96];
+    int fd = -1;
+    (void)snprintf(path, sizeof(path), "pg_wal/archive_status/%s.done", name);
+    int rc = open_file(r, path, place_file_mode(r), 0, &fd, err);
+    closep(&fd);
+    return rc;
+}
+
+/* Pads the open segment and closes it. */
+static int segment_close(struct engine_restore *r, struct tm_err *err)
+{
+    if (r->log_fd < 0)
+        return 0;
+    if (ftruncate(r->log_fd, (off_t)r->begin.wal_segment_bytes) < 0)
+        return tm_err_errno(err, errno, "cannot pad '%s'", r->log_name);
+    int rc = fd_close(&r->log_fd, r->log_name, err);
+    /* it came from a backup: the restored server has no business archiving it */
+    return rc < 0 ? rc : write_done_mark(r, r->log_name, err);
+}
+
+static int segment_open(struct engine_restore *r, uint64_t at, struct tm_err *err)
+{
+    char path[64];
+    (void)pg_wal_segment_name(r->log_timeline, at, r->begin.wal_segment_bytes, r->log_name);
+    (void)snprintf(path, sizeof(path), "pg_wal/%s", r->log_name);
+    return open_file(r, path, place_file_mode(r), 0, &r->log_fd, err);
+}
+
+static int write_segments(struct engine_restore *r, uint64_t at, struct slice data,
+                          struct tm_err *err)
+{
+    const uint32_t size = r->begin.wal_segment_bytes;
+    while (data.len > 0) {
+        uint64_t offset = at % size;
+        size_t n = (size_t)TM_MIN((uint64_t)data.len, size - offset);
+        int rc = 0;
+        if (offset == 0)
+            rc = segment_close(r, err);
+        if (rc >= 0 && r->log_fd < 0)
+            rc = segment_open(r, at, err);
+        if (rc >= 0)
+            rc = fd_pwrite_full(r->log_fd, data.data, n, offset, r->log_name, err);
+        if (rc < 0)
+            return rc;
+        at += n;
+        data.data += n;
+        data.len -= n;
+    }
+    return 0;
+}
+
+int pg_restore_log(struct engine_restore *r, const char *lineage_label, uint64_t from,
+                   struct slice data, struct tm_err *err)
+{
+    uint32_t timeline = 0;
+    if (!r->prepared || r->finished)
+        return tm_err_set(err, TM_E_INTERNAL, "log was restored before prepare or after finish");
+    int rc = timeline_of(lineage_label, &timeline, err);
+    if (rc >= 0 && r->log_reader != NULL && r->log_timeline != timeline)
+        rc = segment_close(r, err);
+    if (rc >= 0)
+        rc = read_on(r, &r->log_reader, &r->log_next, &r->log_timeline, timeline, from, data, err);
+    if (rc >= 0)
+        rc = write_segments(r, from, data, err);
+    return rc < 0 ? tm_err_prefix(err, "restoring the log") : 0;
+}
+
+/* Is the log there that makes the files consistent? */
+static int log_complete(const struct engine_restore *r, struct tm_err *err)
+{
+    char have[PG_LSN_TEXT_MAX];
+    char want[PG_LSN_TEXT_MAX];
+    if (r->wal_get != NULL)
+        return 0; /* the server fetches what is missing */
+    if (r->log_reader == NULL)
+        return tm_err_set(err, TM_E_CORRUPT, "the backup has no log: it cannot be made consistent");
+    uint64_t end = wal_reader_valid_end(r->log_reader);
+    if (end < r->end.stop_lsn)
+        return tm_err_set(err, TM_E_CORRUPT, "the stored log ends at %s, but is needed up to %s",
+                          pg_lsn_format(end, have), pg_lsn_format(r->end.stop_lsn, want));
+    return 0;
+}
+
+static int write_history(struct engine_restore *r, struct tm_err *err)
+{
+    char name[PG_WAL_NAME_MAX];
+    char path[64];
+    TM_CLEANUP(closep) int fd = -1;
+    if (r->begin.history.len == 0)
+        return 0;
+    (void)pg_wal_history_name(r->begin.timeline, name);
+    (void)snprintf(path, sizeof(path), "pg_wal/%s", name);
+    int rc = open_file(r, path, place_file_mode(r), O_TRUNC, &fd, err);
+    if (rc >= 0)
+        rc = fd_pwrite_full(fd, r->begin.history.data, r->begin.history.len, 0, path, err);
+    if (rc >= 0)
+        rc = fd_close(&fd, path, err);
+    return rc < 0 ? rc : write_done_mark(r, name, err);
+}
+
+/* Replay does not make the directory of a tablespace it creates. */
+static int make_late_dirs(struct engine_restore *r, struct tm_err *err)
+{
+    for (size_t k = 0; k < r->late_dir_count; k++) {
+        struct restore_root root = {.path = r->late_dirs[k], .fd = -1};
+        int rc = place_open(r, &root, "tablespace", err);
+        closep(&root.fd);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int log_finish(struct engine_restore *r, struct tm_err *err)
+{
+    int rc = log_complete(r, err);
+    if (rc >= 0)
+        rc = segment_close(r, err);
+    if (rc >= 0)
+        rc = write_history(r, err);
+    return rc < 0 ? rc : make_late_dirs(r, err);
+}
+
+void log_release(struct engine_restore *r)
+{
+    wal_reader_free(r->check_reader);
+    wal_reader_free(r->log_reader);
+    closep(&r->log_fd);
+    for (size_t k = 0; k < r->late_dir_count; k++)
+        free(r->late_dirs[k]);
+    free(r->late_dirs);
+}

@@ -1,0 +1,34 @@
+/*
+ * Starting what was restored. From now on it is a copy that runs beside its source, so it gets the
+ * settings that keep it from acting as it (see restore_conf.c), unless a port made it one before.
+ */
+#include <stdio.h>
+
+#include "agent/engine/postgres/restore_internal.h"
+#include "agent/engine/postgres/server.h"
+
+#define START_LOG "server.log"
+
+int pg_restore_start(struct engine_restore *r, unsigned timeout_ms, struct tm_err *err)
+{
+    char bindir[SERVER_BINDIR_MAX];
+    char log_file[ENGINE_PATH_MAX + 32];
+    if (!r->finished)
+        return tm_err_set(err, TM_E_INTERNAL, "start before the restore was finished");
+    int rc =
+        server_find_bindir(r->version->major, server_option(r, "tidemark.bindir"), bindir, err);
+    if (rc >= 0 && r->port == 0)
+        rc = conf_clone(r, err);
+    if (rc < 0)
+        return rc;
+    (void)snprintf(log_file, sizeof(log_file), "%s/" START_LOG, r->data.path);
+    const struct server_start start = {
+        .bindir = bindir,
+        .data_dir = r->data.path,
+        .log_file = log_file,
+        .uid = r->uid,
+        .gid = r->gid,
+        .timeout_ms = timeout_ms,
+    };
+    return server_start(&start, err);
+}

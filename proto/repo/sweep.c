@@ -1,0 +1,168 @@
+/*
+ * Taking a backup away. Happy path: the state is looked at → names are listed and removed class by
+ * class, manifest first, so that whatever is left after a crash is not taken for a backup → a
+ * second look takes what appeared meanwhile. Failure modes: any error stops; the whole may be
+ * repeated.
+ */
+#include "proto/repo/sweep.h"
+
+#define SECOND_LOOKS 2
+
+struct batch {
+    char names[SWEEP_BATCH][STORAGE_NAME_MAX + 1];
+    uint64_t bytes;
+    size_t count;
+};
+
+static int batch_flush(struct storage *st, struct batch *b, struct sweep_totals *totals,
+                       struct tm_err *err)
+{
+    const char *names[SWEEP_BATCH];
+    for (size_t i = 0; i < b->count; i++)
+        names[i] = b->names[i];
+    int r = storage_remove(st, names, b->count, err);
+    if (r < 0)
+        return r;
+    totals->removed += b->count;
+    totals->bytes += b->bytes;
+    b->count = 0;
+    b->bytes = 0;
+    return 0;
+}
+
+/* Removes everything of this backup whose kind has its bit in `kinds`; counts what is not ours. */
+static int remove_kinds(struct storage *st, const struct repo_scope *scope, const char *backup_id,
+                        const char *below, unsigned kinds, struct sweep_totals *totals,
+                        struct tm_err *err)
+{
+    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
+    TM_CLEANUP(freep) struct batch *batch = calloc(1, sizeof(*batch));
+    if (batch == NULL)
+        return tm_err_oom(err);
+    struct full_name prefix = names_backup_prefix(scope, backup_id);
+    size_t base = strlen(names_full(scope, "").s);
+    size_t used = strlen(prefix.s);
+    (void)snprintf(prefix.s + used, sizeof(prefix.s) - used, "%s", below);
+    struct storage_object object;
+    uint64_t unknown = 0;
+    int r = storage_list(st, prefix.s, NULL, &it, err);
+    while (r >= 0 && (r = storage_iter_next(it, &object, err)) > 0) {
+        struct name_parts parts = names_parse_rel(object.name + base);
+        unknown += parts.kind == NAME_OTHER;
+        if (parts.kind == NAME_OTHER || (kinds & (1u << parts.kind)) == 0)
+            continue;
+        memcpy(batch->names[batch->count++], object.name, sizeof(object.name));
+        batch->bytes += object.size_bytes;
+        if (batch->count == SWEEP_BATCH)
+            r = batch_flush(st, batch, totals, err);
+    }
+    if (r == 0)
+        r = batch_flush(st, batch, totals, err);
+    totals->left = unknown;
+    return r;
+}
+
+/* Everything but manifest and tombstone, in the order in which nothing dangles from committed
+ * metadata; then once more, for what a late upload made visible. */
+static int remove_contents(struct storage *st, const struct repo_scope *scope,
+                           const char *backup_id, struct sweep_totals *totals, struct tm_err *err)
+{
+    static const struct {
+        const char *below;
+        enum name_kind kind;
+    } order[] = {
+        {"checkpoint/", NAME_CHECKPOINT},
+        {"plan/", NAME_PLAN},
+        {"data/", NAME_DATA},
+        {"log/", NAME_BACKUP_LOG},
+    };
+    unsigned all = 0;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < TM_ARRAY_LEN(order); i++) {
+        all |= 1u << order[i].kind;
+        r = remove_kinds(st, scope, backup_id, order[i].below, 1u << order[i].kind, totals, err);
+    }
+    for (int look = 0; r == 0 && look < SECOND_LOOKS; look++) {
+        uint64_t before = totals->removed;
+        r = remove_kinds(st, scope, backup_id, "", all, totals, err);
+        if (totals->removed == before)
+            break;
+    }
+    uint64_t parts = 0; /* unfinished uploads: not objects, not counted */
+    if (r == 0)
+        r = storage_sweep_leftovers(st, names_backup_prefix(scope, backup_id).s, INT64_MAX, &parts,
+                                    err);
+    return r;
+}
+
+/* Whether anything lies below backup/<id>/. */
+static int anything(struct storage *st, const struct repo_scope *scope, const char *backup_id,
+                    bool *ret, struct tm_err *err)
+{
+    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
+    struct storage_object object;
+    int r = storage_list(st, names_backup_prefix(scope, backup_id).s, NULL, &it, err);
+    if (r == 0)
+        r = storage_iter_next(it, &object, err);
+    if (r >= 0)
+        *ret = r > 0;
+    return r < 0 ? r : 0;
+}
+
+int backup_delete_mark(struct object_scratch *scratch, struct storage *st,
+                       const struct repo_scope *scope, const struct tombstone *tombstone,
+                       const uint8_t nonce[OBJECT_NONCE_BYTES], struct tm_err *err)
+{
+    enum backup_state state = BACKUP_UNFINISHED;
+    bool there = false;
+    int r = catalog_backup_state(st, scope, tombstone->backup_id, &state, err);
+    if (r < 0 || state == BACKUP_DELETED)
+        return r;
+    r = anything(st, scope, tombstone->backup_id, &there, err);
+    if (r == 0 && !there)
+        r = tm_err_set(err, TM_E_NOT_FOUND, "there is no backup '%s' of %s/%s",
+                       tombstone->backup_id, scope->cluster, scope->tenant);
+    if (r < 0)
+        return r;
+    struct object_info info;
+    struct rel_name rel = names_rel_deleted(tombstone->backup_id);
+    r = record_put(scratch, st, names_full(scope, rel.s).s, OBJECT_TOMBSTONE, nonce,
+                   &tombstone_codec, tombstone, &info, err);
+    return r < 0 && err->code == TM_E_EXISTS ? 0 : r;
+}
+
+int backup_delete_sweep(struct storage *st, const struct repo_scope *scope, const char *backup_id,
+                        struct sweep_totals *ret, struct tm_err *err)
+{
+    enum backup_state state = BACKUP_UNFINISHED;
+    struct sweep_totals totals = {0};
+    int r = catalog_backup_state(st, scope, backup_id, &state, err);
+    if (r == 0 && state != BACKUP_DELETED)
+        r = tm_err_set(err, TM_E_REFUSED, "backup '%s' has no tombstone: it is not deleted",
+                       backup_id);
+    if (r == 0)
+        r = remove_kinds(st, scope, backup_id, "manifest.mpk", 1u << NAME_MANIFEST, &totals, err);
+    if (r == 0)
+        r = remove_contents(st, scope, backup_id, &totals, err);
+    if (r == 0)
+        *ret = totals;
+    return r;
+}
+
+int backup_sweep_unfinished(struct storage *st, const struct repo_scope *scope,
+                            const char *backup_id, struct sweep_totals *ret, struct tm_err *err)
+{
+    enum backup_state state = BACKUP_UNFINISHED;
+    struct sweep_totals totals = {0};
+    int r = catalog_backup_state(st, scope, backup_id, &state, err);
+    if (r == 0 && state == BACKUP_COMMITTED)
+        r = tm_err_set(err, TM_E_REFUSED, "backup '%s' is committed: it is deleted, not swept",
+                       backup_id);
+    if (r == 0 && state == BACKUP_DELETED)
+        r = remove_kinds(st, scope, backup_id, "manifest.mpk", 1u << NAME_MANIFEST, &totals, err);
+    if (r == 0)
+        r = remove_contents(st, scope, backup_id, &totals, err);
+    if (r == 0)
+        *ret = totals;
+    return r;
+}

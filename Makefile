@@ -25,7 +25,7 @@ WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wformat=2 -Wstrict-prototypes -
 	-Wimplicit-fallthrough -Wdate-time -Wnull-dereference -Wno-missing-field-initializers
 WARNINGS += $(if $(filter 1,$(DEVELOPER)),-Werror)
 # -Wnull-dereference sees ghosts once a sanitizer has rewritten the control flow
-WARNINGS += $(if $(SANITIZE),-Wno-null-dereference -Wno-maybe-uninitialized)
+WARNINGS += $(if $(SANITIZE),-Wno-null-dereference -Wno-maybe-uninitialized -Wno-unknown-warning-option)
 
 SAN := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 

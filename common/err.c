@@ -7,6 +7,8 @@
 #include <string.h>
 
 static int fill(struct tm_err *err, enum tm_err_code code, bool retryable, const char *fmt,
+                va_list ap) TM_PRINTF(4, 0);
+static int fill(struct tm_err *err, enum tm_err_code code, bool retryable, const char *fmt,
                 va_list ap)
 {
     err->code = code;

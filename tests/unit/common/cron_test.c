@@ -13,8 +13,8 @@ static void expect_next(const char *text, const char *zone, const char *after, c
 {
     struct tm_err err = {0};
     struct cron cron;
-    int64_t after_us;
-    int64_t next_us;
+    int64_t after_us = 0;
+    int64_t next_us = 0;
     char got[CLOCK_TEXT_MAX];
     if (cron_parse(text, zone, &cron, &err) < 0 || clock_parse(after, &after_us, &err) < 0 ||
         cron_next(&cron, after_us, &next_us, &err) < 0)

@@ -94,15 +94,14 @@ static int read_manifest(struct restore *r, struct tm_err *err)
 
 static int open_target(struct restore *r, struct tm_err *err)
 {
-    static const char *const none[] = {NULL};
     const struct restore_job *job = r->job;
     struct engine_restore_spec spec = {
         .data_dir = job->data_dir,
         .wal_dir = job->wal_dir,
         .live_data_dirs = job->live_data_dirs,
-        .tablespace_map = job->tablespace_map ? job->tablespace_map : none,
-        .restore_roots = job->restore_roots ? job->restore_roots : none,
-        .server_options = job->server_options ? job->server_options : none,
+        .tablespace_map = job->tablespace_map,
+        .restore_roots = job->restore_roots,
+        .server_options = job->server_options,
         .begin = buf_slice(&r->begin),
         .end = buf_slice(&r->end),
         .delta = job->delta,

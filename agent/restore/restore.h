@@ -61,7 +61,7 @@ struct restore_job {
     const char *wal_dir;               /* log directory outside data_dir, or NULL */
     const char *const *live_data_dirs; /* never restored over; NULL-terminated or NULL */
     const char *const *tablespace_map; /* pairs, NULL-terminated, or NULL */
-    const char *const *restore_roots;  /* NULL-terminated; NULL = only data_dir and mapped places */
+    const char *const *restore_roots;  /* NULL-terminated, empty = nowhere; NULL = anywhere */
     const char *const *server_options; /* pairs, NULL-terminated, or NULL */
     bool delta;
     bool start;

@@ -32,7 +32,7 @@ static bool below(const char *root, const char *path)
 
 static int check_roots(const struct engine_restore_spec *spec, struct tm_err *err)
 {
-    if (!spec->restore_roots || !spec->restore_roots[0])
+    if (!spec->restore_roots)
         return 0;
     for (const char *const *root = spec->restore_roots; *root; root++) {
         if (below(*root, spec->data_dir))

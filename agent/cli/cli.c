@@ -1,0 +1,136 @@
+/*
+ * The sub-commands that need no daemon: finding the right one, and what they share.
+ */
+#include "agent/cli/cli.h"
+
+#include <stdarg.h>
+
+#include "agent/cli/internal.h"
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"restore", cli_restore},
+    {"list", cli_list},
+    {"verify", cli_verify},
+};
+
+bool cli_knows(int argc, char *const *argv)
+{
+    for (size_t i = 0; argc > 1 && i < TM_ARRAY_LEN(commands); i++) {
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return true;
+    }
+    return false;
+}
+
+int cli_main(int argc, char **argv)
+{
+    for (size_t i = 0; argc > 1 && i < TM_ARRAY_LEN(commands); i++) {
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    }
+    return cli_usage("command", "restore, list or verify is needed");
+}
+
+int cli_fail(const char *subject, const struct tm_err *err)
+{
+    (void)fflush(stdout);
+    (void)fprintf(stderr, "tidemark-agent: %s: %s\n", subject, err->msg);
+    /* 4 means "the daemon cannot be reached": there is none here */
+    return err->code == TM_E_UNAVAILABLE ? 1 : tm_err_exit_status(err->code);
+}
+
+int cli_usage(const char *subject, const char *fmt, ...)
+{
+    va_list args;
+    (void)fflush(stdout);
+    (void)fprintf(stderr, "tidemark-agent: %s: ", subject);
+    va_start(args, fmt);
+    (void)vfprintf(stderr, fmt, args);
+    va_end(args);
+    (void)fprintf(stderr, " (see --help)\n");
+    return CLI_USAGE;
+}
+
+char *cli_size(uint64_t bytes, char *text)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    while (value >= 1024 && unit + 1 < TM_ARRAY_LEN(units)) {
+        value /= 1024;
+        unit++;
+    }
+    (void)snprintf(text, CLI_SIZE_MAX, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+    return text;
+}
+
+int cli_open(const char *url, struct storage **ret, struct tm_err *err)
+{
+    TM_CLEANUP(storage_freep) struct storage *st = NULL;
+    TM_CLEANUP(object_scratch_freep) struct object_scratch *scratch = NULL;
+    struct repository repo;
+    int r = storage_open(url, &(struct storage_options){.io_timeout_ms = 0}, &st, err);
+    if (r < 0 || (r = object_scratch_new(&scratch, err)) < 0 ||
+        (r = repository_read(scratch, st, &repo, err)) < 0)
+        return r;
+    *ret = TM_TAKE(st);
+    return 0;
+}
+
+/* The names below `prefix`, or just the one that is wanted. */
+static int names_below(struct storage *st, const char *prefix, const char *wanted,
+                       struct name_list *ret, struct tm_err *err)
+{
+    struct name_list all = NAME_LIST_INIT;
+    int r = catalog_children(st, prefix, &all, err);
+    if (r < 0)
+        return r;
+    if (wanted) {
+        size_t kept = 0;
+        for (size_t i = 0; i < all.count; i++) {
+            if (strcmp(all.items[i], wanted) == 0)
+                memmove(all.items[kept++], all.items[i], sizeof(all.items[i]));
+        }
+        all.count = kept;
+    }
+    *ret = all;
+    return 0;
+}
+
+static int each_incarnation(struct storage *st, const char *cluster, const char *tenant,
+                            cli_scope_fn fn, void *arg, struct tm_err *err)
+{
+    char prefix[NAMES_CLUSTER_MAX + NAMES_TENANT_MAX + 3];
+    TM_CLEANUP(name_list_release) struct name_list list = NAME_LIST_INIT;
+    (void)snprintf(prefix, sizeof(prefix), "%.63s/%.63s/", cluster, tenant);
+    int r = names_below(st, prefix, NULL, &list, err);
+    for (size_t i = 0; r == 0 && i < list.count; i++) {
+        struct repo_scope scope;
+        struct tm_err ignored;
+        if (names_scope_set(&scope, cluster, tenant, list.items[i], &ignored) == 0)
+            r = fn(arg, &scope, err);
+    }
+    return r;
+}
+
+int cli_each_scope(struct storage *st, const char *cluster, const char *tenant, cli_scope_fn fn,
+                   void *arg, struct tm_err *err)
+{
+    TM_CLEANUP(name_list_release) struct name_list clusters = NAME_LIST_INIT;
+    int r = names_below(st, "", cluster, &clusters, err);
+    if (r == 0 && cluster && clusters.count == 0)
+        return tm_err_set(err, TM_E_NOT_FOUND, "'%s' holds nothing of a cluster '%s'", st->display,
+                          cluster);
+    for (size_t i = 0; r == 0 && i < clusters.count; i++) {
+        char prefix[NAMES_CLUSTER_MAX + 2];
+        TM_CLEANUP(name_list_release) struct name_list tenants = NAME_LIST_INIT;
+        (void)snprintf(prefix, sizeof(prefix), "%.63s/", clusters.items[i]);
+        r = names_below(st, prefix, tenant, &tenants, err);
+        for (size_t t = 0; r == 0 && t < tenants.count; t++)
+            r = each_incarnation(st, clusters.items[i], tenants.items[t], fn, arg, err);
+    }
+    return r;
+}

@@ -1,0 +1,36 @@
+#ifndef TM_AGENT_CLI_INTERNAL_H
+#define TM_AGENT_CLI_INTERNAL_H
+/*
+ * What the sub-commands share. Not for others.
+ */
+#include <stdint.h>
+#include <stdio.h>
+
+#include "common/err.h"
+#include "common/storage/storage.h"
+#include "proto/repo/catalog.h"
+
+#define CLI_USAGE 2 /* exit status for a wrong command line */
+
+/* "tidemark-agent: <subject>: <message>" on stderr; the exit status that belongs to the error. */
+int cli_fail(const char *subject, const struct tm_err *err);
+/* A wrong command line: says what, and where help is. Returns CLI_USAGE. */
+int cli_usage(const char *subject, const char *fmt, ...) TM_PRINTF(2, 3);
+
+/* Sizes for people: "1.4 GiB". Returns `text`. */
+#define CLI_SIZE_MAX 24
+char *cli_size(uint64_t bytes, char *text);
+
+/* Opens an existing repository for reading. */
+int cli_open(const char *url, struct storage **ret, struct tm_err *err) TM_WUR;
+
+/* Calls fn for every cluster/tenant/incarnation of the repository; cluster, tenant NULL = all. */
+typedef int (*cli_scope_fn)(void *arg, const struct repo_scope *scope, struct tm_err *err);
+int cli_each_scope(struct storage *st, const char *cluster, const char *tenant, cli_scope_fn fn,
+                   void *arg, struct tm_err *err) TM_WUR;
+
+int cli_restore(int argc, char **argv);
+int cli_list(int argc, char **argv);
+int cli_verify(int argc, char **argv);
+
+#endif

@@ -1,0 +1,259 @@
+/*
+ * tidemark-agent list: which backups lie in a repository, and to which moments they lead back.
+ */
+#include <getopt.h>
+#include <jansson.h>
+
+#include "agent/cli/internal.h"
+#include "common/clock.h"
+
+static const char help[] =
+    "usage: tidemark-agent list --storage URL [--cluster C] [--tenant T] [-o json]\n"
+    "\n"
+    "Shows the backups in a repository and the moments they lead back to. Needs no daemon.\n"
+    "\n"
+    "      --storage URL   file:///path of the repository\n"
+    "      --cluster C     only this cluster\n"
+    "      --tenant T      only this tenant\n"
+    "  -o, --output json   for programs\n"
+    "  -h, --help          print this and end\n"
+    "\n"
+    "STATE is committed, unfinished (running, or given up) or deleted. Exit status: 0 ok, 1 "
+    "failed,\n"
+    "2 wrong usage, 3 nothing found.\n";
+
+struct lister {
+    struct storage *st;
+    struct object_scratch *scratch;
+    json_t *backups; /* NULL: a table is printed */
+    json_t *recoverable;
+    struct recoverable *moments; /* for the table's second part */
+    struct repo_scope *moment_scopes;
+    size_t moment_count;
+    size_t shown;
+};
+
+#define MOMENTS_MAX 10000u
+
+static int keep_moment(struct lister *l, const struct repo_scope *scope, const struct manifest *m,
+                       struct tm_err *err)
+{
+    if (l->moment_count >= MOMENTS_MAX)
+        return 0;
+    if (l->moment_count % 64 == 0) {
+        size_t cap = l->moment_count + 64;
+        struct recoverable *moments = realloc(l->moments, cap * sizeof(*moments));
+        if (!moments)
+            return tm_err_oom(err);
+        l->moments = moments;
+        struct repo_scope *scopes = realloc(l->moment_scopes, cap * sizeof(*scopes));
+        if (!scopes)
+            return tm_err_oom(err);
+        l->moment_scopes = scopes;
+    }
+    recoverable_of(m, &l->moments[l->moment_count]);
+    l->moment_scopes[l->moment_count++] = *scope;
+    return 0;
+}
+
+static int add_json(struct lister *l, const struct repo_scope *scope, const char *id,
+                    const char *state, const struct manifest *m, struct tm_err *err)
+{
+    char text[CLOCK_TEXT_MAX];
+    json_t *o =
+        json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", id, "cluster", scope->cluster, "tenant",
+                  scope->tenant, "incarnation", scope->incarnation, "state", state);
+    if (!o)
+        return tm_err_oom(err);
+    if (m) {
+        json_object_set_new(o, "type",
+                            json_string(m->kind == BACKUP_FULL ? "full" : "incremental"));
+        json_object_set_new(o, "engine", json_string(m->engine));
+        json_object_set_new(o, "engineVersion", json_string(m->engine_version));
+        json_object_set_new(o, "timeStarted", json_string(clock_format(m->started_us, text)));
+        json_object_set_new(o, "timeCompleted", json_string(clock_format(m->completed_us, text)));
+        json_object_set_new(o, "commitTs", json_string(clock_format(m->commit_us, text)));
+        json_object_set_new(o, "position",
+                            json_string(m->consistent_at ? m->consistent_at->text : ""));
+        json_object_set_new(o, "size", json_integer((json_int_t)m->raw_bytes));
+        json_object_set_new(o, "storedSize", json_integer((json_int_t)m->stored_bytes));
+        json_object_set_new(o, "files", json_integer((json_int_t)m->files));
+        json_object_set_new(o, "ranges", json_integer((json_int_t)m->ranges));
+        json_object_set_new(o, "corruptPages", json_integer((json_int_t)m->pages_corrupt));
+    }
+    return json_array_append_new(l->backups, o) == 0 ? 0 : tm_err_oom(err);
+}
+
+static void print_row(struct lister *l, const struct repo_scope *scope, const char *id,
+                      const char *state, const struct manifest *m)
+{
+    char commit[CLOCK_TEXT_MAX] = "-", size[CLI_SIZE_MAX] = "-", stored[CLI_SIZE_MAX] = "-";
+    if (l->shown == 0)
+        (void)printf("%-25s %-16s %-10s %-11s %-10s %-27s %-18s %10s %10s\n", "BACKUP", "CLUSTER",
+                     "TENANT", "TYPE", "STATE", "COMMITTS", "POSITION", "SIZE", "STORED");
+    if (m) {
+        (void)clock_format(m->commit_us, commit);
+        (void)cli_size(m->raw_bytes, size);
+        (void)cli_size(m->stored_bytes, stored);
+    }
+    const char *type = m ? (m->kind == BACKUP_FULL ? "full" : "incremental") : "-";
+    (void)printf("%-25s %-16s %-10s %-11s %-10s %-27s %-18s %10s %10s\n", id, scope->cluster,
+                 scope->tenant, type, state, commit,
+                 m && m->consistent_at ? m->consistent_at->text : "-", size, stored);
+}
+
+static int show_backup(struct lister *l, const struct repo_scope *scope,
+                       const struct backup_entry *entry, struct tm_err *err)
+{
+    struct manifest_reader mr = MANIFEST_READER_INIT;
+    const struct manifest *m = NULL;
+    const char *state = backup_state_text(entry->state);
+    int r = 0;
+    if (entry->state == BACKUP_COMMITTED) {
+        struct tm_err bad;
+        if (manifest_reader_open(&mr, l->scratch, l->st, scope, entry->id, &bad) == 0) {
+            m = &mr.root;
+            r = keep_moment(l, scope, m, err);
+        } else {
+            state = "damaged"; /* `verify` says how */
+        }
+    }
+    if (r == 0 && l->backups)
+        r = add_json(l, scope, entry->id, state, m, err);
+    else if (r == 0)
+        print_row(l, scope, entry->id, state, m);
+    l->shown++;
+    manifest_reader_release(&mr);
+    return r;
+}
+
+static int show_scope(void *arg, const struct repo_scope *scope, struct tm_err *err)
+{
+    struct lister *l = arg;
+    TM_CLEANUP(backup_list_release) struct backup_list list = BACKUP_LIST_INIT;
+    int r = catalog_backups(l->st, scope, &list, err);
+    for (size_t i = 0; r == 0 && i < list.count; i++)
+        r = show_backup(l, scope, &list.items[i], err);
+    return r;
+}
+
+static int print_json(struct lister *l, struct tm_err *err)
+{
+    for (size_t i = 0; i < l->moment_count; i++) {
+        const struct recoverable *m = &l->moments[i];
+        char from[CLOCK_TEXT_MAX], to[CLOCK_TEXT_MAX], lineage[33];
+        names_lineage_text(m->lineage, lineage);
+        json_t *o =
+            json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "cluster",
+                      l->moment_scopes[i].cluster, "tenant", l->moment_scopes[i].tenant, "backup",
+                      m->backup_id, "lineage", lineage, "fromPosition", m->from_position,
+                      "toPosition", m->to_position, "from", clock_format(m->from_us, from), "to",
+                      clock_format(m->to_us, to), "abandoned", (int)m->abandoned);
+        if (!o || json_array_append_new(l->recoverable, o) < 0)
+            return tm_err_oom(err);
+    }
+    TM_CLEANUP(freep) char *text = NULL;
+    json_t *root = json_pack("{s:O, s:O}", "backups", l->backups, "recoverable", l->recoverable);
+    if (root)
+        text = json_dumps(root, JSON_INDENT(2));
+    json_decref(root);
+    if (!text)
+        return tm_err_oom(err);
+    (void)puts(text);
+    return 0;
+}
+
+static void print_moments(const struct lister *l)
+{
+    if (l->shown == 0)
+        (void)printf("no backups\n");
+    if (l->moment_count == 0)
+        return;
+    (void)printf("\n%-16s %-10s %-27s %-27s %s\n", "CLUSTER", "TENANT", "RECOVERABLE FROM", "TO",
+                 "POSITIONS");
+    for (size_t i = 0; i < l->moment_count; i++) {
+        const struct recoverable *m = &l->moments[i];
+        char from[CLOCK_TEXT_MAX], to[CLOCK_TEXT_MAX];
+        (void)printf("%-16s %-10s %-27s %-27s %s", l->moment_scopes[i].cluster,
+                     l->moment_scopes[i].tenant, clock_format(m->from_us, from),
+                     clock_format(m->to_us, to), m->from_position);
+        if (strcmp(m->from_position, m->to_position) != 0)
+            (void)printf(" to %s", m->to_position);
+        (void)putchar('\n');
+    }
+}
+
+static int list(const char *url, const char *cluster, const char *tenant, bool json,
+                struct tm_err *err)
+{
+    TM_CLEANUP(storage_freep) struct storage *st = NULL;
+    struct lister l = {.st = NULL};
+    int r = cli_open(url, &st, err);
+    if (r == 0)
+        r = object_scratch_new(&l.scratch, err);
+    l.st = st;
+    if (r == 0 && json) {
+        l.backups = json_array();
+        l.recoverable = json_array();
+        r = l.backups && l.recoverable ? 0 : tm_err_oom(err);
+    }
+    if (r == 0)
+        r = cli_each_scope(st, cluster, tenant, show_scope, &l, err);
+    if (r == 0 && json)
+        r = print_json(&l, err);
+    else if (r == 0)
+        print_moments(&l);
+    json_decref(l.backups);
+    json_decref(l.recoverable);
+    free(l.moments);
+    free(l.moment_scopes);
+    object_scratch_free(l.scratch);
+    return r;
+}
+
+int cli_list(int argc, char **argv)
+{
+    enum { OPT_STORAGE = 256, OPT_CLUSTER, OPT_TENANT };
+    static const struct option options[] = {
+        {"storage", required_argument, NULL, OPT_STORAGE},
+        {"cluster", required_argument, NULL, OPT_CLUSTER},
+        {"tenant", required_argument, NULL, OPT_TENANT},
+        {"output", required_argument, NULL, 'o'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    const char *url = NULL, *cluster = NULL, *tenant = NULL;
+    bool json = false;
+    int c;
+    while ((c = getopt_long(argc, argv, "+:o:h", options, NULL)) != -1) {
+        switch (c) {
+        case OPT_STORAGE:
+            url = optarg;
+            break;
+        case OPT_CLUSTER:
+            cluster = optarg;
+            break;
+        case OPT_TENANT:
+            tenant = optarg;
+            break;
+        case 'o':
+            if (strcmp(optarg, "json") != 0)
+                return cli_usage("list", "output '%s' is not json", optarg);
+            json = true;
+            break;
+        case 'h':
+            (void)fputs(help, stdout);
+            return 0;
+        case ':':
+            return cli_usage("list", "'%s' wants a value", argv[optind - 1]);
+        default:
+            return cli_usage("list", "'%s' is no option", argv[optind - 1]);
+        }
+    }
+    if (optind < argc)
+        return cli_usage("list", "'%s' is one word too many", argv[optind]);
+    if (!url)
+        return cli_usage("list", "--storage is needed");
+    struct tm_err err;
+    return list(url, cluster, tenant, json, &err) < 0 ? cli_fail("list", &err) : 0;
+}

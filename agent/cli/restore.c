@@ -1,0 +1,369 @@
+/*
+ * tidemark-agent restore: from storage alone to a data directory that starts.
+ */
+#include <getopt.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include "agent/cli/internal.h"
+#include "agent/restore/restore.h"
+#include "common/clock.h"
+#include "common/parse.h"
+
+static const char help[] =
+    "usage: tidemark-agent restore --storage URL --cluster C --data-dir DIR [options]\n"
+    "\n"
+    "Restores a backup into a data directory with nothing but the storage: no daemon, no other "
+    "host.\n"
+    "\n"
+    "      --storage URL               file:///path of the repository\n"
+    "      --full-backup-storage URL   where the backup lies, when not there\n"
+    "      --cluster C                 whose backup\n"
+    "      --tenant T                  of which tenant (default: main, or the only one)\n"
+    "      --backup ID                 which one (default: the newest that fits --to; see `list`)\n"
+    "      --to TIME|POSITION|immediate\n"
+    "                                  where to stop (default: immediate, the backup's own end)\n"
+    "      --data-dir DIR              must be empty or not there, unless --delta\n"
+    "      --wal-dir DIR               log directory outside the data directory\n"
+    "      --tablespace-map OLD=NEW    where a tablespace goes; once for each\n"
+    "      --restore-root DIR          write only below this; may be given several times\n"
+    "      --delta                     keep what is identical, replace what differs, remove the "
+    "rest\n"
+    "      --threads N                 default 2\n"
+    "      --rate-limit MIB            MiB a second\n"
+    "      --set NAME=VALUE            a server setting of the restored database\n"
+    "      --start                     start it and wait until it accepts connections\n"
+    "      --port N                    its port\n"
+    "  -q, --quiet                     no progress\n"
+    "  -h, --help                      print this and end\n"
+    "\n"
+    "Exit status: 0 restored, 1 failed, 2 wrong usage, 3 nothing found, 5 not permitted. After a\n"
+    "failure the directory does not start.\n";
+
+#define PAIRS_MAX 128u /* of tablespaces or settings */
+#define ROOTS_MAX 64u
+
+struct args {
+    const char *url;
+    const char *full_url;
+    const char *tablespaces[2 * PAIRS_MAX + 1];
+    size_t tablespace_count; /* strings */
+    const char *settings[2 * PAIRS_MAX + 1];
+    size_t setting_count;
+    const char *roots[ROOTS_MAX + 1];
+    size_t root_count;
+    bool quiet;
+    struct restore_job job;
+};
+
+/* "a=b" in place → two strings. */
+static int add_pair(const char **list, size_t *count, char *text)
+{
+    char *equals = strchr(text, '=');
+    if (!equals || equals == text || *count + 2 > 2 * PAIRS_MAX)
+        return -1;
+    *equals = '\0';
+    list[(*count)++] = text;
+    list[(*count)++] = equals + 1;
+    return 0;
+}
+
+static int number(const char *option, const char *text, uint64_t max, uint64_t *ret)
+{
+    struct tm_err err;
+    if (parse_u64_in(text, 1, max, ret, &err) < 0)
+        return cli_usage("restore", "%s: %s", option, err.msg);
+    return 0;
+}
+
+enum {
+    OPT_STORAGE = 256,
+    OPT_FULL,
+    OPT_CLUSTER,
+    OPT_TENANT,
+    OPT_BACKUP,
+    OPT_TO,
+    OPT_DATA_DIR,
+    OPT_WAL_DIR,
+    OPT_TABLESPACE,
+    OPT_ROOT,
+    OPT_DELTA,
+    OPT_THREADS,
+    OPT_RATE,
+    OPT_SET,
+    OPT_START,
+    OPT_PORT,
+};
+
+static const struct option options[] = {
+    {"storage", required_argument, NULL, OPT_STORAGE},
+    {"full-backup-storage", required_argument, NULL, OPT_FULL},
+    {"cluster", required_argument, NULL, OPT_CLUSTER},
+    {"tenant", required_argument, NULL, OPT_TENANT},
+    {"backup", required_argument, NULL, OPT_BACKUP},
+    {"to", required_argument, NULL, OPT_TO},
+    {"data-dir", required_argument, NULL, OPT_DATA_DIR},
+    {"wal-dir", required_argument, NULL, OPT_WAL_DIR},
+    {"tablespace-map", required_argument, NULL, OPT_TABLESPACE},
+    {"restore-root", required_argument, NULL, OPT_ROOT},
+    {"delta", no_argument, NULL, OPT_DELTA},
+    {"threads", required_argument, NULL, OPT_THREADS},
+    {"rate-limit", required_argument, NULL, OPT_RATE},
+    {"set", required_argument, NULL, OPT_SET},
+    {"start", no_argument, NULL, OPT_START},
+    {"port", required_argument, NULL, OPT_PORT},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static int take_number(struct args *a, int option)
+{
+    uint64_t n = 0;
+    int r;
+    switch (option) {
+    case OPT_THREADS:
+        r = number("--threads", optarg, RESTORE_THREADS_MAX, &n);
+        a->job.threads = (unsigned)n;
+        return r;
+    case OPT_RATE:
+        r = number("--rate-limit", optarg, 1 << 20, &n);
+        a->job.rate_limit_bytes_s = n << 20;
+        return r;
+    default:
+        r = number("--port", optarg, 65535, &n);
+        a->job.port = (uint16_t)n;
+        return r;
+    }
+}
+
+static int take_option(struct args *a, int option)
+{
+    switch (option) {
+    case OPT_STORAGE:
+        a->url = optarg;
+        return 0;
+    case OPT_FULL:
+        a->full_url = optarg;
+        return 0;
+    case OPT_CLUSTER:
+        a->job.cluster = optarg;
+        return 0;
+    case OPT_TENANT:
+        a->job.tenant = optarg;
+        return 0;
+    case OPT_BACKUP:
+        a->job.backup_id = optarg;
+        return 0;
+    case OPT_TO:
+        a->job.to = optarg;
+        return 0;
+    case OPT_DATA_DIR:
+        a->job.data_dir = optarg;
+        return 0;
+    case OPT_WAL_DIR:
+        a->job.wal_dir = optarg;
+        return 0;
+    case OPT_DELTA:
+        a->job.delta = true;
+        return 0;
+    case OPT_START:
+        a->job.start = true;
+        return 0;
+    case 'q':
+        a->quiet = true;
+        return 0;
+    case OPT_TABLESPACE:
+        return add_pair(a->tablespaces, &a->tablespace_count, optarg) == 0
+                   ? 0
+                   : cli_usage("restore", "--tablespace-map wants OLD=NEW, not '%s'", optarg);
+    case OPT_SET:
+        return add_pair(a->settings, &a->setting_count, optarg) == 0
+                   ? 0
+                   : cli_usage("restore", "--set wants NAME=VALUE, not '%s'", optarg);
+    case OPT_ROOT:
+        if (a->root_count == ROOTS_MAX)
+            return cli_usage("restore", "more than %u --restore-root", ROOTS_MAX);
+        a->roots[a->root_count++] = optarg;
+        return 0;
+    default:
+        return take_number(a, option);
+    }
+}
+
+/* 0 = run, positive = exit status, -1 = help was asked for. */
+static int parse(int argc, char **argv, struct args *a)
+{
+    int c;
+    while ((c = getopt_long(argc, argv, "+:qh", options, NULL)) != -1) {
+        if (c == 'h')
+            return -1;
+        if (c == ':')
+            return cli_usage("restore", "'%s' wants a value", argv[optind - 1]);
+        if (c == '?')
+            return cli_usage("restore", "'%s' is no option", argv[optind - 1]);
+        int r = take_option(a, c);
+        if (r != 0)
+            return r;
+    }
+    if (optind < argc)
+        return cli_usage("restore", "'%s' is one word too many", argv[optind]);
+    if (!a->url || !a->job.cluster || !a->job.data_dir)
+        return cli_usage("restore", "%s is needed",
+                         !a->url           ? "--storage"
+                         : !a->job.cluster ? "--cluster"
+                                           : "--data-dir");
+    return 0;
+}
+
+/* ---- progress ---- */
+
+struct display {
+    bool terminal;
+    bool quiet;
+    enum restore_stage stage;
+    int64_t started_us;
+};
+
+static void show_bar(const struct display *d, const struct restore_progress *p)
+{
+    char done[CLI_SIZE_MAX], total[CLI_SIZE_MAX], rate[CLI_SIZE_MAX];
+    int64_t us = TM_MAX(clock_mono_us() - d->started_us, INT64_C(1));
+    uint64_t per_s = (uint64_t)((double)p->bytes_done * 1e6 / (double)us);
+    unsigned percent = p->bytes_total ? (unsigned)(p->bytes_done * 100 / p->bytes_total) : 0;
+    (void)fprintf(stderr, "\r\033[K%-8s %3u%%  %s of %s  %s/s  ranges %u/%u",
+                  restore_stage_text(p->stage), TM_MIN(percent, 100u),
+                  cli_size(p->bytes_done, done), cli_size(p->bytes_total, total),
+                  cli_size(per_s, rate), p->ranges_done, p->ranges_total);
+}
+
+static void show(void *arg, const struct restore_progress *p)
+{
+    struct display *d = arg;
+    if (d->quiet)
+        return;
+    if (d->terminal) {
+        show_bar(d, p);
+        if (p->stage == RESTORE_DONE)
+            (void)fputc('\n', stderr);
+    } else if (p->stage != d->stage && p->stage != RESTORE_DONE) {
+        (void)fprintf(stderr, "restore: %s\n", restore_stage_text(p->stage));
+    }
+    d->stage = p->stage;
+}
+
+/* ---- interruption ---- */
+
+/* ^C and SIGTERM end a restore in order: a thread waits for them and sets the job's cancel flag. */
+struct interruption {
+    atomic_bool canceled;
+    sigset_t signals;
+    pthread_t thread;
+    bool started;
+};
+
+static void *wait_signal(void *arg)
+{
+    struct interruption *in = arg;
+    int signo;
+    if (sigwait(&in->signals, &signo) == 0)
+        atomic_store(&in->canceled, true);
+    /* a second one ends the process at once */
+    (void)pthread_sigmask(SIG_UNBLOCK, &in->signals, NULL);
+    for (;;)
+        (void)pause();
+    return NULL;
+}
+
+static void interruption_begin(struct interruption *in)
+{
+    atomic_store(&in->canceled, false);
+    (void)sigemptyset(&in->signals);
+    (void)sigaddset(&in->signals, SIGINT);
+    (void)sigaddset(&in->signals, SIGTERM);
+    (void)pthread_sigmask(SIG_BLOCK, &in->signals, NULL);
+    in->started = pthread_create(&in->thread, NULL, wait_signal, in) == 0;
+}
+
+static void interruption_end(struct interruption *in)
+{
+    if (in->started) {
+        (void)pthread_cancel(in->thread);
+        (void)pthread_join(in->thread, NULL);
+    }
+    (void)pthread_sigmask(SIG_UNBLOCK, &in->signals, NULL);
+}
+
+/* ---- command ---- */
+
+static int run(struct args *a, struct restore_outcome *ret, struct tm_err *err)
+{
+    TM_CLEANUP(storage_freep) struct storage *st = NULL;
+    TM_CLEANUP(storage_freep) struct storage *full = NULL;
+    TM_CLEANUP(freep) char *data_dir = NULL;
+    struct interruption interruption = {.started = false};
+    int r = cli_open(a->url, &st, err);
+    if (r == 0 && a->full_url)
+        r = cli_open(a->full_url, &full, err);
+    if (r < 0)
+        return r;
+    if (a->job.data_dir[0] != '/') {
+        char here[PATH_MAX];
+        if (!getcwd(here, sizeof(here)))
+            return tm_err_errno(err, errno, "cannot tell the current directory");
+        if (asprintf(&data_dir, "%s/%s", here, a->job.data_dir) < 0)
+            return tm_err_oom(err);
+        a->job.data_dir = data_dir;
+    }
+    struct display display = {.quiet = a->quiet,
+                              .terminal = isatty(STDERR_FILENO) == 1,
+                              .stage = RESTORE_DONE,
+                              .started_us = clock_mono_us()};
+    a->job.storage = st;
+    a->job.full_storage = full;
+    a->job.tablespace_map = a->tablespaces;
+    a->job.server_options = a->settings;
+    a->job.restore_roots = a->root_count ? a->roots : NULL;
+    a->job.cancel = &interruption.canceled;
+    a->job.progress = show;
+    a->job.progress_arg = &display;
+    interruption_begin(&interruption);
+    r = restore_run(&a->job, ret, err);
+    interruption_end(&interruption);
+    if (r < 0 && display.terminal && !a->quiet)
+        (void)fputc('\n', stderr);
+    a->job.data_dir = NULL; /* may have been ours */
+    return r;
+}
+
+int cli_restore(int argc, char **argv)
+{
+    TM_CLEANUP(freep) struct args *a = calloc(1, sizeof(*a));
+    struct tm_err err;
+    if (!a) {
+        (void)tm_err_oom(&err);
+        return cli_fail("restore", &err);
+    }
+    int status = parse(argc, argv, a);
+    if (status == -1) {
+        (void)fputs(help, stdout);
+        return 0;
+    }
+    if (status != 0)
+        return status;
+    const char *data_dir = a->job.data_dir;
+    struct restore_outcome outcome;
+    if (run(a, &outcome, &err) < 0)
+        return cli_fail("restore", &err);
+    char commit[CLOCK_TEXT_MAX], size[CLI_SIZE_MAX], kept[CLI_SIZE_MAX];
+    (void)printf("restored backup %s into %s\n", outcome.backup_id, data_dir);
+    (void)printf("  as of %s, position %s\n", clock_format(outcome.commit_us, commit),
+                 outcome.position);
+    (void)printf("  %llu files, %s", (unsigned long long)outcome.totals.files,
+                 cli_size(outcome.totals.bytes_done, size));
+    if (a->job.delta)
+        (void)printf(", %s of it kept", cli_size(outcome.totals.bytes_kept, kept));
+    (void)printf("%s\n", outcome.started ? ", started" : "");
+    return 0;
+}

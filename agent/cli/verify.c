@@ -1,0 +1,144 @@
+/*
+ * tidemark-agent verify: every object of a backup is read again and judged by its digests.
+ */
+#include <getopt.h>
+
+#include "agent/cli/internal.h"
+#include "proto/repo/verify.h"
+
+static const char help[] =
+    "usage: tidemark-agent verify --storage URL [--cluster C] [--tenant T] [--backup ID]\n"
+    "\n"
+    "Reads every stored object of the backups again and checks all digests. Needs no daemon.\n"
+    "\n"
+    "      --storage URL   file:///path of the repository\n"
+    "      --cluster C     only this cluster\n"
+    "      --tenant T      only this tenant\n"
+    "      --backup ID     only this backup\n"
+    "  -v, --verbose       a line for every object\n"
+    "  -h, --help          print this and end\n"
+    "\n"
+    "Exit status: 0 all is well, 1 something is damaged or failed, 2 wrong usage, 3 nothing "
+    "found.\n";
+
+struct verifier {
+    struct storage *st;
+    struct object_scratch *scratches[3];
+    const char *backup_id; /* NULL = all */
+    bool verbose;
+    unsigned checked;
+    unsigned bad;
+};
+
+static int say_object(void *arg, const char *name, uint64_t stored_bytes, const struct tm_err *err)
+{
+    const struct verifier *v = arg;
+    if (err)
+        (void)printf("  damaged: %s\n", err->msg);
+    else if (v->verbose)
+        (void)printf("  ok: %s (%llu bytes)\n", name, (unsigned long long)stored_bytes);
+    return 0;
+}
+
+static void verify_one(struct verifier *v, const struct repo_scope *scope, const char *id)
+{
+    struct verify_totals totals = {0};
+    struct tm_err err;
+    char size[CLI_SIZE_MAX];
+    (void)printf("%s %s/%s\n", id, scope->cluster, scope->tenant);
+    (void)fflush(stdout);
+    int r = verify_backup(v->scratches, v->st, scope, id, say_object, v, &totals, &err);
+    v->checked++;
+    if (r < 0) {
+        v->bad++;
+        (void)printf("  NOT GOOD: %s\n", err.msg);
+        return;
+    }
+    (void)printf("  good: %llu objects, %s, %llu ranges, %llu files\n",
+                 (unsigned long long)totals.objects, cli_size(totals.stored_bytes, size),
+                 (unsigned long long)totals.ranges, (unsigned long long)totals.files);
+}
+
+static int verify_scope(void *arg, const struct repo_scope *scope, struct tm_err *err)
+{
+    struct verifier *v = arg;
+    TM_CLEANUP(backup_list_release) struct backup_list list = BACKUP_LIST_INIT;
+    int r = catalog_backups(v->st, scope, &list, err);
+    for (size_t i = 0; r == 0 && i < list.count; i++) {
+        const struct backup_entry *entry = &list.items[i];
+        bool wanted = !v->backup_id || strcmp(v->backup_id, entry->id) == 0;
+        if (wanted && entry->state == BACKUP_COMMITTED)
+            verify_one(v, scope, entry->id);
+    }
+    return r;
+}
+
+static int verify(struct verifier *v, const char *url, const char *cluster, const char *tenant,
+                  struct tm_err *err)
+{
+    int r = cli_open(url, &v->st, err);
+    for (size_t i = 0; r == 0 && i < TM_ARRAY_LEN(v->scratches); i++)
+        r = object_scratch_new(&v->scratches[i], err);
+    if (r == 0)
+        r = cli_each_scope(v->st, cluster, tenant, verify_scope, v, err);
+    if (r == 0 && v->checked == 0)
+        r = v->backup_id
+                ? tm_err_set(err, TM_E_NOT_FOUND, "no committed backup '%s' in '%s'", v->backup_id,
+                             v->st->display)
+                : tm_err_set(err, TM_E_NOT_FOUND, "no committed backup in '%s'", v->st->display);
+    if (r == 0 && v->bad > 0)
+        r = tm_err_set(err, TM_E_CORRUPT, "%u of %u backups are damaged", v->bad, v->checked);
+    for (size_t i = 0; i < TM_ARRAY_LEN(v->scratches); i++)
+        object_scratch_free(v->scratches[i]);
+    storage_free(v->st);
+    return r;
+}
+
+int cli_verify(int argc, char **argv)
+{
+    enum { OPT_STORAGE = 256, OPT_CLUSTER, OPT_TENANT, OPT_BACKUP };
+    static const struct option options[] = {
+        {"storage", required_argument, NULL, OPT_STORAGE},
+        {"cluster", required_argument, NULL, OPT_CLUSTER},
+        {"tenant", required_argument, NULL, OPT_TENANT},
+        {"backup", required_argument, NULL, OPT_BACKUP},
+        {"verbose", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    struct verifier v = {.st = NULL};
+    const char *url = NULL, *cluster = NULL, *tenant = NULL;
+    int c;
+    while ((c = getopt_long(argc, argv, "+:vh", options, NULL)) != -1) {
+        switch (c) {
+        case OPT_STORAGE:
+            url = optarg;
+            break;
+        case OPT_CLUSTER:
+            cluster = optarg;
+            break;
+        case OPT_TENANT:
+            tenant = optarg;
+            break;
+        case OPT_BACKUP:
+            v.backup_id = optarg;
+            break;
+        case 'v':
+            v.verbose = true;
+            break;
+        case 'h':
+            (void)fputs(help, stdout);
+            return 0;
+        case ':':
+            return cli_usage("verify", "'%s' wants a value", argv[optind - 1]);
+        default:
+            return cli_usage("verify", "'%s' is no option", argv[optind - 1]);
+        }
+    }
+    if (optind < argc)
+        return cli_usage("verify", "'%s' is one word too many", argv[optind]);
+    if (!url)
+        return cli_usage("verify", "--storage is needed");
+    struct tm_err err;
+    return verify(&v, url, cluster, tenant, &err) < 0 ? cli_fail("verify", &err) : 0;
+}

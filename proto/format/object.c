@@ -90,7 +90,12 @@ void object_header_encode(const struct object_header *h, uint8_t out[OBJECT_HEAD
     be32_put(out + 24, h->frame_bytes);
     be32_put(out + 28, h->block_bytes);
     memcpy(out + 80, h->nonce, OBJECT_NONCE_BYTES);
-    object_hash(out, 112, out + 112);
+    object_header_rehash(out);
+}
+
+void object_header_rehash(uint8_t header[OBJECT_HEADER_BYTES])
+{
+    object_hash(header, 112, header + 112);
 }
 
 static bool all_zero(const uint8_t *bytes, size_t len)

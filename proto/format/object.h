@@ -201,6 +201,9 @@ int object_reader_require_known(struct object_reader *r, const uint16_t *known, 
 /* Reads everything: every frame, every section. */
 int object_reader_verify(struct object_reader *r, struct tm_err *err) TM_WUR;
 
+/* Sets a header's hash right after a test or a tool changed its bytes. */
+void object_header_rehash(uint8_t header[OBJECT_HEADER_BYTES]);
+
 /* Reads the root section of an object into *ret (appended). TM_E_NOT_FOUND when it is not there. */
 int object_get_root(struct object_scratch *scratch, struct storage *st, const char *name,
                     enum object_kind kind, struct buf *ret, struct tm_err *err) TM_WUR;

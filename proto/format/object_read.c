@@ -73,7 +73,7 @@ static int header_read(struct object_reader *r, enum object_kind kind,
     if (memcmp(digest, trailer->digest, sizeof(digest)) != 0)
         return corrupt(r, err, "header and footer do not match their digest");
     if (r->header.kind != (uint32_t)kind)
-        return tm_err_set(err, TM_E_CORRUPT, "object '%s' is a %s object, not a %s object", r->name,
+        return tm_err_set(err, TM_E_CORRUPT, "object '%s' is of kind %s, not %s", r->name,
                           object_kind_text((enum object_kind)r->header.kind),
                           object_kind_text(kind));
     memcpy(r->info.digest, digest, sizeof(digest));

@@ -1,115 +1,245 @@
 #ifndef TM_PROTO_SPEC_SPEC_H
 #define TM_PROTO_SPEC_SPEC_H
 /*
- * Resources: what an operator writes in YAML, checked, with the defaults filled in.
+ * Resources: what operators write in YAML and apply.
  *
- * The fields are those of the TiDB Operator's specs (pingcap.com/v1alpha1, br.pingcap.com/v1alpha1)
- * and our own (tidemark/v1); all three are read alike, so that an existing file is accepted as it
- * stands. A field that means nothing outside Kubernetes is accepted with a warning that says so; an
- * unknown one is an error with line, column and a suggestion.
+ *     TM_CLEANUP(resource_list_release) struct resource_list list = RESOURCE_LIST_INIT;
+ *     if (resource_parse("backup.yaml", bytes, &list, err) < 0) return …;
+ *     for each list.items[n]:
+ *         if (resource_check_apply(list.items[n], err) < 0) return …;
+ *         … TM_TAKE(list.items[n]) hands one over …
+ *     show list.warnings
  *
- *     resource_parse(document node) → struct resource, handed over; resource_free
+ * Kinds Backup, Restore, BackupSchedule and CompactBackup under apiVersion tidemark/v1,
+ * pingcap.com/v1alpha1 and br.pingcap.com/v1alpha1. Parsing is strict: an unknown field, a wrong
+ * type, a value that does not parse is TM_E_INVALID "FILE:line:column: …", with a suggestion where
+ * one is near. Fields that mean something only inside Kubernetes are accepted with a warning each.
  *
- * A resource that parses is well-formed. Whether this version carries it out is another question,
- * asked by apply: resource_check_supported says truthfully what it does not.
- * Not thread safe; no globals.
+ * What can be written but not done in this version (schedules, compaction, log backup, object
+ * stores) parses, and is refused by resource_check_apply with a sentence that says so; what cannot
+ * ever be done by a physical backup (timeAgo, tableFilter) is refused there, too.
+ *
+ * A resource keeps `document`, its canonical form: one line of JSON {apiVersion, kind, metadata,
+ * spec}, everything as given, in the order given. JSON is YAML: resource_parse reads it back. Two
+ * applied resources are the same exactly when their documents are the same bytes.
+ *
+ * Ownership: a resource owns all it points to, until resource_free. Not thread safe; parsing
+ * different input in different threads is fine (but time zones: see common/cron.h).
  */
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/buf.h"
+#include "common/cron.h"
 #include "common/err.h"
 #include "common/schema.h"
-#include "common/yaml.h"
 
-#define SPEC_NAME_MAX        63 /* DNS label, as in Kubernetes */
-#define SPEC_NAMESPACE_DEF   "default"
-#define SPEC_TENANT_DEF      "main"
-#define SPEC_URL_MAX         1023
-#define SPEC_LABELS_MAX      64
-#define SPEC_TABLESPACES_MAX 32
+#define RESOURCE_NAME_MAX     63 /* also of clusters, tenants, nodes, namespaces */
+#define RESOURCE_LIST_MAX     YAML_MAX_DOCS
+#define RESOURCE_DOCUMENT_MAX ((size_t)256 << 10) /* canonical form of one resource */
+#define RESOURCE_NAMESPACE    "default"
+#define RESOURCE_TENANT       "main"
+
+/*      enum             kind,             plural words of the CLI: first is the output form */
+#define RESOURCE_KIND_MAP(X)                                                                       \
+    X(BACKUP, "Backup", "backup")                                                                  \
+    X(RESTORE, "Restore", "restore")                                                               \
+    X(BACKUP_SCHEDULE, "BackupSchedule", "backupschedule")                                         \
+    X(COMPACT_BACKUP, "CompactBackup", "compactbackup")
 
 enum resource_kind {
-    RESOURCE_BACKUP = 1,
-    RESOURCE_RESTORE,
-    RESOURCE_BACKUP_SCHEDULE,
-    RESOURCE_COMPACT_BACKUP,
+    RESOURCE_NONE = 0,
+#define RESOURCE_KIND_ENUM(name, kind, word) RESOURCE_##name,
+    RESOURCE_KIND_MAP(RESOURCE_KIND_ENUM)
+#undef RESOURCE_KIND_ENUM
 };
 
-enum backup_mode { BACKUP_MODE_SNAPSHOT = 1, BACKUP_MODE_LOG };
-enum clean_policy { CLEAN_POLICY_RETAIN = 1, CLEAN_POLICY_ON_FAILURE, CLEAN_POLICY_DELETE };
+/* "Backup" */
+const char *resource_kind_text(enum resource_kind kind);
+/* "backup": what stands before the slash in "backup/NAME created" */
+const char *resource_kind_word(enum resource_kind kind);
+/* From any word an operator may use: Backup, backup, backups, bk, bks, cpbk, rt, …; unknown:
+ * TM_E_INVALID with a suggestion. */
+int resource_kind_parse(const char *word, enum resource_kind *ret_kind, struct tm_err *err) TM_WUR;
 
-/* Where objects lie. Exactly one of the blocks s3, azblob, oss, cos, gcs, local, nfs was given. */
+/* Lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit. `what`
+ * starts the message: "name 'X' …". */
+int resource_name_check(const char *what, const char *name, struct tm_err *err) TM_WUR;
+
+/* ---- storage -----------------------------------------------------------------------------------
+ */
+
+enum storage_spec_kind {
+    STORAGE_SPEC_NONE = 0,
+    STORAGE_SPEC_LOCAL,
+    STORAGE_SPEC_NFS,
+    STORAGE_SPEC_S3,
+    STORAGE_SPEC_AZBLOB,
+    STORAGE_SPEC_OSS,
+    STORAGE_SPEC_COS,
+};
+
 struct storage_spec {
-    char provider[16]; /* "local", "nfs", "s3", … */
-    char url[SPEC_URL_MAX + 1];
+    enum storage_spec_kind kind; /* NONE: no storage block was given */
+    char *url;         /* what the drivers open: "file:///path/prefix", "s3://bucket/prefix?…" */
     char *secret_name; /* NULL = none */
+    char *storage_class;
+    char *acl;
+    char *sse;
+    char *access_tier;
+};
+
+/* ---- br ----------------------------------------------------------------------------------------
+ */
+
+struct br_spec {
+    char *cluster;              /* required */
+    char *tenant;               /* default "main" */
+    char *cluster_namespace;    /* accepted, without meaning; NULL = not given */
+    int64_t concurrency;        /* threads a node, 1 to 256; 0 = the agent's default */
+    int64_t rate_limit_mib;     /* MiB/s a node, of bytes read from the database; 0 = none */
+    char *time_ago;             /* refused at apply */
+    bool checksum;              /* verify every stored object before Complete; default false */
+    int64_t gcttl_us;           /* how long a log hold may live unattended; 0 = default */
+    struct schema_list options; /* char *; BR flags: the known ones were taken over above */
+};
+
+/* ---- the kinds
+ * ----------------------------------------------------------------------------------- */
+
+enum backup_mode { BACKUP_MODE_SNAPSHOT, BACKUP_MODE_LOG };
+enum clean_policy { CLEAN_RETAIN, CLEAN_ON_FAILURE, CLEAN_DELETE };
+enum log_subcommand { LOG_SUBCOMMAND_NONE, LOG_START, LOG_STOP, LOG_PAUSE };
+
+struct retry_policy {
+    int64_t min_retry_us;     /* default 300 s; doubled each time */
+    int64_t max_retry_times;  /* default 0: a failed backup stays failed */
+    int64_t retry_timeout_us; /* default 30 min, from the first failure */
+};
+
+struct alerts_spec {
+    int64_t backup_timeout_us;
+    int64_t log_latency_us;
+    int64_t failed_period_us;
 };
 
 struct backup_spec {
+    int type; /* only 0 = full */
     enum backup_mode mode;
-    char cluster[SPEC_NAME_MAX + 1];
-    char tenant[SPEC_NAME_MAX + 1]; /* "" = not named: the cluster's only one */
+    struct br_spec br;
     struct storage_spec storage;
-    enum clean_policy clean_policy;
-    char compression[32];      /* "zstd:3" | "none" */
-    uint32_t concurrency;      /* threads on a node; 0 = the agent's default */
-    uint64_t rate_limit_bytes; /* per second and node; 0 = none */
-    bool checksum;             /* re-read and verify everything before Complete */
-    bool fast_start;           /* immediate checkpoint */
-    int64_t gc_ttl_us;         /* log hold's life without its owner */
+    enum clean_policy clean_policy;  /* default Retain */
+    char *compression;               /* "zstd", "zstd:LEVEL", "none"; default "zstd:3" */
+    bool fast_start;                 /* immediate checkpoint at begin; default true */
+    uint64_t range_bytes;            /* aimed size of a range; 0 = the agent's default */
+    char *log_backup;                /* name of a log backup to lean on; NULL = own log only */
+    struct schema_list table_filter; /* char *; refused at apply */
+    struct retry_policy retry;
+    struct alerts_spec *alerts; /* NULL = none */
+    enum log_subcommand log_subcommand;
+    bool log_stop;
+    char *log_truncate_until;
+    char *commit_ts;
+};
+
+enum restore_mode { RESTORE_MODE_SNAPSHOT, RESTORE_MODE_PITR };
+
+/* At most one of time, position, xid, name, immediate; none: immediate, the end of the backup. */
+struct restore_target {
+    char *time; /* RFC 3339, checked */
+    char *position;
+    char *xid;
+    char *name;
+    bool immediate;
+    bool inclusive; /* default true */
+    char *lineage;
 };
 
 struct restore_spec {
-    char backup[SPEC_NAME_MAX + 1];  /* resource name or backup id; "" = newest in storage */
-    char cluster[SPEC_NAME_MAX + 1]; /* the one that was backed up, and whose agent restores */
-    char tenant[SPEC_NAME_MAX + 1];  /* "" = SPEC_TENANT_DEF */
-    char node[SPEC_NAME_MAX + 1];    /* "" = the cluster's only node */
-    struct storage_spec storage;     /* url "" = that of `backup` */
-    char *data_dir;
-    char *wal_dir; /* NULL = inside data_dir */
+    enum restore_mode mode;
+    struct br_spec br; /* cluster may be missing when `backup` names a Backup */
+    struct storage_spec storage;
+    struct storage_spec full_storage; /* pitrFullBackupStorageProvider */
+    char *backup;   /* a Backup of the same namespace, or a backup id; NULL = newest in storage */
+    char *node;     /* where to; NULL = the only node of the cluster */
+    char *data_dir; /* required, absolute */
+    char *wal_dir;  /* NULL = inside data_dir */
+    struct restore_target target;
     struct schema_map tablespace_map;
     struct schema_map server_options;
-    uint32_t concurrency;
-    uint64_t rate_limit_bytes;
-    uint32_t port; /* 0 = leave */
-    int64_t start_timeout_us;
     bool start;
     bool delta;
+    int64_t port;             /* 0 = as backed up */
+    int64_t start_timeout_us; /* default 10 min */
+    char *pitr_restored_ts;
+    struct schema_list table_filter; /* refused at apply */
+};
+
+struct schedule_spec {
+    char *schedule;
+    struct cron cron;
+    bool pause;
+    int64_t max_backups;          /* 0 = no limit */
+    int64_t max_reserved_time_us; /* 0 = no limit */
+    int64_t compact_interval_us;
+    struct backup_spec backup_template;
+    struct backup_spec *log_backup_template;      /* NULL = none */
+    struct compact_spec *compact_backup_template; /* NULL = none */
+};
+
+struct compact_spec {
+    struct br_spec br;
+    struct storage_spec storage;
+    char *start_ts;
+    char *end_ts;
+    int64_t concurrency; /* default 4 */
+    int64_t max_retry_times;
 };
 
 struct resource {
     enum resource_kind kind;
-    char api_version[64];
-    char name[SPEC_NAME_MAX + 1];
-    char namespace_[SPEC_NAME_MAX + 1];
+    char *api_version;
+    char *name;
+    char *namespace_; /* "default" when not given */
     struct schema_map labels;
-    struct backup_spec backup;   /* kind BACKUP */
-    struct restore_spec restore; /* kind RESTORE */
-    char unsupported[256];       /* not "": why this version refuses to carry it out */
+    char *source;   /* where the document began, for messages: "backup.yaml:12" */
+    char *document; /* canonical form, NUL-terminated */
+    size_t document_len;
+    union {
+        struct backup_spec backup;
+        struct restore_spec restore;
+        struct schedule_spec schedule;
+        struct compact_spec compact;
+    };
 };
 
-/* One YAML document. Warnings are appended, "file:line:column: …". */
-int resource_parse(const struct yaml_node *document, struct resource **ret,
-                   struct schema_warnings *warnings, struct tm_err *err) TM_WUR;
-/* Bytes of exactly one document. */
-int resource_parse_bytes(const char *source, struct slice text, struct resource **ret,
-                         struct schema_warnings *warnings, struct tm_err *err) TM_WUR;
 void resource_free(struct resource *r);
 TM_DEFINE_FREEP(struct resource, resource_free)
 
-/* TM_E_UNSUPPORTED with a truthful sentence for what this version does not carry out. */
-int resource_check_supported(const struct resource *r, struct tm_err *err) TM_WUR;
+struct resource_list {
+    struct resource **items; /* entries may be taken out: NULL is skipped by release */
+    size_t count;
+    struct schema_warnings warnings; /* "FILE:line:column: …" */
+};
+#define RESOURCE_LIST_INIT ((struct resource_list){.count = 0})
 
-/* "Backup"; and what a person may type for it: "backup", "bk", … NULL-safe: 0 when unknown. */
-const char *resource_kind_text(enum resource_kind kind);
-enum resource_kind resource_kind_find(const char *text);
-/* "backup": lower case, as the CLI prints it in backup/NAME. */
-const char *resource_kind_short(enum resource_kind kind);
-/* Whether `text` can be the name of a resource, cluster, tenant or node. */
-bool spec_name_valid(const char *text);
-/* Compression as written ("zstd", "zstd:5", "none", "lz4" refused) → canonical "zstd:3" | "none".
- */
-int spec_compression(const char *text, char ret[32], struct tm_err *err) TM_WUR;
+/* All documents of the input, or an error and nothing. Input without any resource is an error. */
+int resource_parse(const char *source, struct slice yaml, struct resource_list *ret_list,
+                   struct tm_err *err) TM_WUR;
+void resource_list_release(struct resource_list *list);
+
+/* Exactly one resource: a stored `document` read again. Warnings are dropped. */
+int resource_parse_document(const char *source, struct slice document, struct resource **ret,
+                            struct tm_err *err) TM_WUR;
+
+/* Whether this version carries such a resource out: TM_E_UNSUPPORTED or TM_E_INVALID with the
+ * reason and what to do instead, "backup.yaml:12: backup/x: …". */
+int resource_check_apply(const struct resource *r, struct tm_err *err) TM_WUR;
+
+/* The same name, labels and spec: applying `b` over `a` changes nothing. */
+bool resource_equal(const struct resource *a, const struct resource *b);
+
+/* "immediate", "time:2026-…Z", "position:0/3000148", "xid:742", "name:x": how agents are told.
+ * Returns `text`, which has `size` bytes (128 are enough). */
+char *restore_target_text(const struct restore_target *target, char *text, size_t size);
 
 #endif

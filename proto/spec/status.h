@@ -1,71 +1,151 @@
 #ifndef TM_PROTO_SPEC_STATUS_H
 #define TM_PROTO_SPEC_STATUS_H
 /*
- * What is true of a resource: the `status` block of the contract. Filled by the coordinator's
- * brain, stored beside the spec, rendered as JSON (json.h). Encoded with the wire's field tables,
- * so a stored status of an older version still reads.
+ * Status of a resource, and a resource as people see it: JSON and YAML.
  *
- * Times are µs since 1970, 0 = not yet.
+ *     struct resource_status *st = resource_status_new();       zeroed, phase NONE
+ *     resource_status_set_phase(st, RESOURCE_RUNNING, now_us, "", "");   keeps conditions[]
+ *     st->ranges_done = …
+ *     resource_json(resource, st, &meta, &json, err)
+ *
+ * Times are µs since 1970, 0 = not yet; on output RFC 3339 UTC with microseconds. Strings are
+ * inside the struct, "" = not known. Not thread safe.
  */
-#include "proto/wire/codec.h"
+#include <stdint.h>
 
-#define STATUS_NAME_MAX       63
-#define STATUS_TEXT_MAX       511
+#include "common/buf.h"
+#include "common/err.h"
+#include "proto/spec/spec.h"
+
+/*      enum        text;   the first is where every resource starts */
+#define RESOURCE_PHASE_MAP(X)                                                                      \
+    X(SCHEDULED, "Scheduled")                                                                      \
+    X(PREPARE, "Prepare")                                                                          \
+    X(RUNNING, "Running")                                                                          \
+    X(COMPLETE, "Complete") /* terminal */                                                         \
+    X(FAILED, "Failed")     /* terminal until retried */                                           \
+    X(PAUSE, "Pause")       /* logs */                                                             \
+    X(STOPPED, "Stopped")   /* logs, terminal */                                                   \
+    X(FAIL, "Fail")         /* logs */                                                             \
+    X(DELETING, "Deleting") /* data is being removed, then the resource goes */
+
+enum resource_phase {
+    RESOURCE_PHASE_NONE = 0,
+#define RESOURCE_PHASE_ENUM(name, text) RESOURCE_##name,
+    RESOURCE_PHASE_MAP(RESOURCE_PHASE_ENUM)
+#undef RESOURCE_PHASE_ENUM
+};
+
+/* "Running"; "" for NONE. */
+const char *resource_phase_text(enum resource_phase phase);
+/* Any case; unknown words: TM_E_INVALID with a suggestion. */
+int resource_phase_parse(const char *text, enum resource_phase *ret_phase,
+                         struct tm_err *err) TM_WUR;
+/* Whether `wanted` can no longer come once `now` is reached, without a retry or a new spec. */
+bool resource_phase_is_past(enum resource_phase now, enum resource_phase wanted);
+
 #define STATUS_CONDITIONS_MAX 16
-#define STATUS_PROBLEMS_MAX   32 /* further ones are counted only */
+#define STATUS_PROBLEMS_MAX   64 /* further ones are counted only */
+#define STATUS_WARNINGS_MAX   32
 
-#define STATUS_PHASE_SCHEDULED "Scheduled"
-#define STATUS_PHASE_PREPARE   "Prepare"
-#define STATUS_PHASE_RUNNING   "Running"
-#define STATUS_PHASE_COMPLETE  "Complete"
-#define STATUS_PHASE_FAILED    "Failed"
+struct status_condition {
+    enum resource_phase type;
+    bool status; /* whether it holds now */
+    int64_t last_transition_us;
+    char reason[64]; /* one word, "" = none */
+    char message[256];
+};
 
-/* type: a phase or another fact ("Complete", "WaitingForAgent"); state: "True" | "False" */
-#define STATUS_CONDITION_FIELDS(X, T)                                                              \
-    X(T, str, type, "t", REQ, 0, STATUS_NAME_MAX)                                                  \
-    X(T, str, state, "s", REQ, 0, 15)                                                              \
-    X(T, str, reason, "r", OPT, 0, STATUS_NAME_MAX)                                                \
-    X(T, txt, message, "m", OPT, 0, STATUS_TEXT_MAX)                                               \
-    X(T, i64, since_us, "c", OPT, 0, 0)
-CODEC_DECLARE(status_condition, STATUS_CONDITION_FIELDS);
+/* A page or file that is not as it should be: named, the backup goes on. */
+struct status_problem {
+    char node[RESOURCE_NAME_MAX + 1];
+    char file[256]; /* "" = see message */
+    bool has_block;
+    uint64_t block;
+    char message[512];
+};
 
-#define STATUS_ERROR_FIELDS(X, T)                                                                  \
-    X(T, str, node, "n", OPT, 0, STATUS_NAME_MAX)                                                  \
-    X(T, str, stage, "s", OPT, 0, 31)                                                              \
-    X(T, i64, since_us, "t", OPT, 0, 0)                                                            \
-    X(T, txt, message, "m", REQ, 0, STATUS_TEXT_MAX)                                               \
-    X(T, u32, code, "c", OPT, 0, 255) /* enum tm_err_code */
-CODEC_DECLARE(status_error, STATUS_ERROR_FIELDS);
+struct status_error {
+    char node[RESOURCE_NAME_MAX + 1];
+    char stage[32]; /* "plan", "range", "commit", … */
+    int64_t since_us;
+    enum tm_err_code code;
+    char message[TM_ERR_MSG_MAX];
+};
 
-/* Something an operator must hear of though the backup is good: a corrupt page. */
-#define STATUS_PROBLEM_FIELDS(X, T) X(T, txt, text, "m", REQ, 0, STATUS_TEXT_MAX)
-CODEC_DECLARE(status_problem, STATUS_PROBLEM_FIELDS);
+struct resource_status {
+    enum resource_phase phase;
+    struct status_condition conditions[STATUS_CONDITIONS_MAX]; /* one a phase, oldest first */
+    size_t condition_count;
+    char waiting[256]; /* what the job waits for now; "" = nothing */
 
-#define RESOURCE_STATUS_FIELDS(X, T)                                                               \
-    X(T, str, phase, "p", REQ, 0, 31)                                                              \
-    X(T, str, backup_id, "i", OPT, 0, STATUS_NAME_MAX)                                             \
-    X(T, txt, backup_path, "u", OPT, 0, 1023)       /* where it lies, ends in the backup's id */   \
-    X(T, u64, backup_size, "b", OPT, 0, UINT64_MAX) /* stored bytes */                             \
-    X(T, u64, data_size, "d", OPT, 0, UINT64_MAX)   /* bytes of the source */                      \
-    X(T, u64, log_size, "l", OPT, 0, UINT64_MAX)                                                   \
-    X(T, i64, commit_us, "c", OPT, 0, 0)                                                           \
-    X(T, str, position, "o", OPT, 0, STATUS_NAME_MAX + 1)                                          \
-    X(T, str, lineage, "g", OPT, 0, STATUS_NAME_MAX)                                               \
-    X(T, i64, started_us, "s", OPT, 0, 0)                                                          \
-    X(T, i64, completed_us, "e", OPT, 0, 0)                                                        \
-    X(T, u64, ranges_total, "rt", OPT, 0, UINT64_MAX)                                              \
-    X(T, u64, ranges_done, "rd", OPT, 0, UINT64_MAX)                                               \
-    X(T, u64, bytes_total, "bt", OPT, 0, UINT64_MAX)                                               \
-    X(T, u64, bytes_done, "bd", OPT, 0, UINT64_MAX)                                                \
-    X(T, u64, files, "f", OPT, 0, UINT64_MAX)                                                      \
-    X(T, u64, pages_checked, "pc", OPT, 0, UINT64_MAX)                                             \
-    X(T, u64, pages_unverified, "pu", OPT, 0, UINT64_MAX)                                          \
-    X(T, u64, pages_corrupt, "px", OPT, 0, UINT64_MAX)                                             \
-    X(T, u32, attempt, "a", OPT, 0, UINT32_MAX)                                                    \
-    X(T, str, node, "n", OPT, 0, STATUS_NAME_MAX) /* the lead */                                   \
-    X(T, msg, last_error, "x", OPT, 0, status_error)                                               \
-    X(T, list, conditions, "k", OPT, 0, status_condition, STATUS_CONDITIONS_MAX)                   \
-    X(T, list, problems, "q", OPT, 0, status_problem, STATUS_PROBLEMS_MAX)
-CODEC_DECLARE(resource_status, RESOURCE_STATUS_FIELDS);
+    char tenant[RESOURCE_NAME_MAX + 1];
+    char node[RESOURCE_NAME_MAX + 1]; /* lead of a backup, target of a restore */
+    char backup_id[33];
+    char backup_path[1024]; /* full URL of what was stored (or is being restored) */
+    uint64_t backup_bytes;  /* as stored: "backupSize" */
+    uint64_t data_bytes;    /* as read: "dataSize" */
+    uint64_t log_bytes;     /* own log in the backup */
+    uint64_t file_count;
+    int64_t commit_us; /* the moment the backup is consistent at */
+    char position[65];
+    char lineage[64];
+
+    int64_t started_us;
+    int64_t completed_us;
+    uint32_t attempt; /* from 1 */
+
+    uint64_t ranges_total;
+    uint64_t ranges_done;
+    uint64_t bytes_total;
+    uint64_t bytes_done;
+
+    uint64_t pages_checked;
+    uint64_t pages_unverified; /* changed while they were read */
+    uint64_t pages_corrupt;
+
+    bool has_error; /* lastError: of the newest failure; kept while a retry runs */
+    struct status_error error;
+
+    struct status_problem *problems; /* malloc'ed by resource_status_add_problem */
+    size_t problem_count;
+    size_t problems_dropped;
+    char **warnings; /* malloc'ed by resource_status_add_warning */
+    size_t warning_count;
+};
+
+/* NULL when memory is out. */
+struct resource_status *resource_status_new(void) TM_WUR;
+void resource_status_free(struct resource_status *st);
+TM_DEFINE_FREEP(struct resource_status, resource_status_free)
+/* Everything as new, memory kept where it can be. */
+void resource_status_clear(struct resource_status *st);
+
+/* Sets phase, and the condition of that name: the others of the same chain no longer hold but stay
+ * as history. Setting the phase it has already changes only reason and message. */
+void resource_status_set_phase(struct resource_status *st, enum resource_phase phase,
+                               int64_t now_us, const char *reason, const char *message);
+/* Never fail: beyond the limits, or without memory, they are counted. block < 0 = no block. */
+void resource_status_add_problem(struct resource_status *st, const char *node, const char *file,
+                                 int64_t block, const char *message);
+void resource_status_add_warning(struct resource_status *st, const char *text);
+
+/* What the state store knows about a resource beside spec and status. */
+struct resource_meta {
+    const char *uid; /* may be NULL */
+    int64_t created_us;
+    uint64_t generation;
+    bool deleting;
+};
+
+/*
+ * Appends one line of JSON: {apiVersion, kind, metadata{name, namespace, labels, uid,
+ * creationTimestamp, generation}, spec, status}. `status` and `meta` may be NULL.
+ */
+int resource_json(const struct resource *r, const struct resource_status *status,
+                  const struct resource_meta *meta, struct buf *out, struct tm_err *err) TM_WUR;
+
+/* JSON text → YAML text that reads back as the same values; keys in the order of the JSON. */
+int json_to_yaml(struct slice json, struct buf *out, struct tm_err *err) TM_WUR;
 
 #endif

@@ -2,6 +2,7 @@
 # Installs what is missing to build and test Tidemark, and nothing else. Debian/Ubuntu (apt) and Fedora/RHEL (dnf).
 #
 #   deps.sh           compiler, libraries, PostgreSQL 15 and tools: for make, make demo and make check
+#   deps.sh --demo    the same: the demo needs nothing more
 #   deps.sh --test    also clang, its tools, cppcheck and npm: for make fuzz-smoke, make lint and PostgreSQL 13 to 18
 #   deps.sh --bench   also pgBackRest: for make bench
 #   deps.sh --list    prints the names of the packages and installs nothing (may come with the others)
@@ -12,6 +13,7 @@ set -euo pipefail
 want_test='' want_bench='' list=''
 for option in "$@"; do
     case $option in
+    --demo) ;;
     --test) want_test=1 ;;
     --bench) want_bench=1 ;;
     --list) list=1 ;;

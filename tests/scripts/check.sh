@@ -61,6 +61,7 @@ add() { # NAME DEADLINE COMMAND
 }
 if [ -z "$sanitize" ]; then
     add layers 60 "tests/scripts/check-layers.sh"
+    add units 60 "tests/scripts/check-units.sh"
     add headers 300 "make -s BUILD='$build' check-headers"
 fi
 while IFS= read -r source; do

@@ -17,7 +17,7 @@
 
 enum section { SECTION_FILES, SECTION_RANGES, SECTION_DONE };
 
-struct manifest {
+struct pg_manifest {
     manifest_write_fn write;
     void *arg;
     enum section section;
@@ -26,7 +26,7 @@ struct manifest {
     struct hash_sha256 *hash;
 };
 
-static int flush(struct manifest *m, struct tm_err *err)
+static int flush(struct pg_manifest *m, struct tm_err *err)
 {
     int r = hash_sha256_update(m->hash, m->out.data, m->out.len, err);
     if (r >= 0)
@@ -35,15 +35,15 @@ static int flush(struct manifest *m, struct tm_err *err)
     return r;
 }
 
-static int flush_when_full(struct manifest *m, struct tm_err *err)
+static int flush_when_full(struct pg_manifest *m, struct tm_err *err)
 {
     return m->out.len >= MANIFEST_FLUSH_BYTES ? flush(m, err) : 0;
 }
 
-int manifest_new(unsigned major, uint64_t system_identifier, manifest_write_fn write, void *arg,
-                 struct manifest **ret_manifest, struct tm_err *err)
+int pg_manifest_new(unsigned major, uint64_t system_identifier, manifest_write_fn write, void *arg,
+                    struct pg_manifest **ret_manifest, struct tm_err *err)
 {
-    TM_CLEANUP(manifest_freep) struct manifest *m = calloc(1, sizeof(*m));
+    TM_CLEANUP(pg_manifest_freep) struct pg_manifest *m = calloc(1, sizeof(*m));
     if (m == NULL)
         return tm_err_oom(err);
     m->write = write;
@@ -65,7 +65,7 @@ int manifest_new(unsigned major, uint64_t system_identifier, manifest_write_fn w
     return 0;
 }
 
-void manifest_free(struct manifest *m)
+void pg_manifest_free(struct pg_manifest *m)
 {
     if (m == NULL)
         return;
@@ -139,8 +139,8 @@ static int append_path(struct buf *out, const char *path, struct tm_err *err)
     return r < 0 ? r : buf_append(out, "\"", 1, err);
 }
 
-int manifest_file(struct manifest *m, const char *path, uint64_t size_bytes, int64_t modified_us,
-                  uint32_t crc, struct tm_err *err)
+int pg_manifest_file(struct pg_manifest *m, const char *path, uint64_t size_bytes,
+                     int64_t modified_us, uint32_t crc, struct tm_err *err)
 {
     time_t seconds = (time_t)(modified_us / 1000000);
     struct tm utc;
@@ -163,8 +163,8 @@ int manifest_file(struct manifest *m, const char *path, uint64_t size_bytes, int
     return r < 0 ? r : flush_when_full(m, err);
 }
 
-int manifest_wal_range(struct manifest *m, uint32_t timeline, uint64_t start_lsn, uint64_t end_lsn,
-                       struct tm_err *err)
+int pg_manifest_wal_range(struct pg_manifest *m, uint32_t timeline, uint64_t start_lsn,
+                          uint64_t end_lsn, struct tm_err *err)
 {
     char start[PG_LSN_TEXT_MAX];
     char end[PG_LSN_TEXT_MAX];
@@ -184,7 +184,7 @@ int manifest_wal_range(struct manifest *m, uint32_t timeline, uint64_t start_lsn
     return r < 0 ? r : flush_when_full(m, err);
 }
 
-int manifest_finish(struct manifest *m, struct tm_err *err)
+int pg_manifest_finish(struct pg_manifest *m, struct tm_err *err)
 {
     struct sha256 digest;
     char hex[SHA256_LEN * 2 + 1];

@@ -210,7 +210,7 @@ static int data_dir_check(struct engine_restore *r, const struct engine_restore_
     if (rc >= 0)
         rc = place_check(r, r->data.path, "data directory", err);
     if (rc >= 0)
-        rc = place_owner(r, r->data.path, server_option(r, "tidemark.owner"), err);
+        rc = place_owner(r, r->data.path, target_option(r, "tidemark.owner"), err);
     if (rc >= 0)
         rc = place_look(r->data.path, "data directory", &state, &uid, err);
     if (rc < 0)
@@ -432,8 +432,8 @@ void pg_restore_close(struct engine_restore *r)
         free(r->own[k].path);
     free(r->own);
     path_set_free(r->seen);
-    log_release(r);
-    manifest_free(r->manifest);
+    target_log_release(r);
+    pg_manifest_free(r->manifest);
     closep(&r->manifest_fd);
     if (r->lock_ready)
         (void)pthread_mutex_destroy(&r->lock);

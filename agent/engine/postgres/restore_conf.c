@@ -24,7 +24,7 @@
 
 #define COPIES_DIR "restored_conf" /* for files that were not beside postgresql.conf */
 
-const char *server_option(const struct engine_restore *r, const char *name)
+const char *target_option(const struct engine_restore *r, const char *name)
 {
     for (char **p = r->server_options; p != NULL && *p != NULL; p += 2) {
         if (strcmp(p[0], name) == 0)
@@ -33,8 +33,8 @@ const char *server_option(const struct engine_restore *r, const char *name)
     return NULL;
 }
 
-int read_own(const struct engine_restore *r, const char *path, struct buf *out, bool *ret_exists,
-             struct tm_err *err)
+int target_read(const struct engine_restore *r, const char *path, struct buf *out, bool *ret_exists,
+                struct tm_err *err)
 {
     TM_CLEANUP(closep) int fd = -1;
     int rc = fs_open_beneath(r->data.fd, path, O_RDONLY | O_NOFOLLOW, 0, &fd, err);
@@ -186,7 +186,7 @@ static int copy_conf(struct engine_restore *r, const char *home, const char *sou
     (void)snprintf(w.home, sizeof(w.home), "%s", home);
     int rc = conf_scan(text, rewrite_line, &w, err);
     if (rc >= 0 && (w.changed || always))
-        rc = write_own(r, target, buf_slice(&out), place_file_mode(r), err);
+        rc = target_write(r, target, buf_slice(&out), place_file_mode(r), err);
     return rc;
 }
 
@@ -216,7 +216,7 @@ static int install_main_conf(struct engine_restore *r, struct tm_err *err)
     char source[ENGINE_PATH_MAX * 2];
     char home[ENGINE_PATH_MAX];
     bool exists = false;
-    int rc = read_own(r, "postgresql.conf", &text, &exists, err);
+    int rc = target_read(r, "postgresql.conf", &text, &exists, err);
     if (rc < 0)
         return rc;
     if (stored != NULL) {
@@ -247,12 +247,12 @@ static int install_plain(struct engine_restore *r, const char *role, const char 
     int rc;
     if (stored != NULL) {
         rc = read_stored(stored, &text, err);
-        return rc < 0 ? rc : write_own(r, name, buf_slice(&text), place_file_mode(r), err);
+        return rc < 0 ? rc : target_write(r, name, buf_slice(&text), place_file_mode(r), err);
     }
-    rc = read_own(r, name, &text, &exists, err);
+    rc = target_read(r, name, &text, &exists, err);
     if (rc < 0 || exists || otherwise == NULL)
         return rc;
-    return write_own(r, name, slice_str(otherwise), place_file_mode(r), err);
+    return target_write(r, name, slice_str(otherwise), place_file_mode(r), err);
 }
 
 /* ---- postgresql.auto.conf ----------------------------------------------------------------------
@@ -267,7 +267,7 @@ static bool setting_of(const struct engine_restore *r, struct slice automatic, c
     bool exists = false;
     if (conf_find(automatic, name, value, size))
         return true;
-    return read_own(r, "postgresql.conf", &text, &exists, &ignored) == 0 && exists &&
+    return target_read(r, "postgresql.conf", &text, &exists, &ignored) == 0 && exists &&
            conf_find(buf_slice(&text), name, value, size);
 }
 
@@ -300,7 +300,7 @@ static int append_minimums(struct engine_restore *r, struct slice automatic,
     };
     int rc = 0;
     for (size_t k = 0; rc >= 0 && k < TM_ARRAY_LEN(limits); k++) {
-        const char *asked = server_option(r, limits[k].name);
+        const char *asked = target_option(r, limits[k].name);
         long now = asked != NULL ? strtol(asked, NULL, 10)
                                  : setting_number(r, automatic, limits[k].name, limits[k].usual);
         if (now < limits[k].needed)
@@ -358,7 +358,7 @@ static int auto_conf_read(struct engine_restore *r, struct buf *out, struct tm_e
     TM_CLEANUP(buf_release) struct buf text = BUF_INIT;
     static const char *const tags[] = {CONF_TAG_RECOVERY, CONF_TAG_CLONE, CONF_TAG_OPTIONS};
     bool exists = false;
-    int rc = read_own(r, PATH_AUTO_CONF, &text, &exists, err);
+    int rc = target_read(r, PATH_AUTO_CONF, &text, &exists, err);
     for (size_t k = 0; rc >= 0 && k < TM_ARRAY_LEN(tags); k++) {
         buf_reset(out);
         rc = conf_block_remove(buf_slice(&text), tags[k], out, err);
@@ -444,7 +444,8 @@ static int control_of(struct engine_restore *r, struct control_file *ret, struct
 {
     TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
     bool exists = false;
-    int rc = read_own(r, r->finished ? PATH_CONTROL : PATH_CONTROL_PENDING, &bytes, &exists, err);
+    int rc =
+        target_read(r, r->finished ? PATH_CONTROL : PATH_CONTROL_PENDING, &bytes, &exists, err);
     if (rc >= 0 && !exists)
         rc = tm_err_set(err, TM_E_CORRUPT, "the backup has no pg_control");
     return rc < 0 ? rc : control_file_parse(buf_slice(&bytes), ret, err);
@@ -472,10 +473,10 @@ static int write_auto_conf(struct engine_restore *r, bool clone, struct tm_err *
         rc = append_recovery(r, &out, err);
     if (rc >= 0)
         rc = conf_block_end(&out, CONF_TAG_RECOVERY, err);
-    return rc < 0 ? rc : write_own(r, PATH_AUTO_CONF, buf_slice(&out), place_file_mode(r), err);
+    return rc < 0 ? rc : target_write(r, PATH_AUTO_CONF, buf_slice(&out), place_file_mode(r), err);
 }
 
-int conf_install(struct engine_restore *r, struct tm_err *err)
+int target_conf_install(struct engine_restore *r, struct tm_err *err)
 {
     static const char local_only[] = "# tidemark restore: the backup holds no pg_hba.conf; only "
                                      "local users under their own name\n"
@@ -490,7 +491,7 @@ int conf_install(struct engine_restore *r, struct tm_err *err)
     return rc < 0 ? tm_err_prefix(err, "configuration of the restored server") : 0;
 }
 
-int conf_clone(struct engine_restore *r, struct tm_err *err)
+int target_conf_clone(struct engine_restore *r, struct tm_err *err)
 {
     int rc = write_auto_conf(r, true, err);
     return rc < 0 ? tm_err_prefix(err, "configuration of the restored server") : 0;

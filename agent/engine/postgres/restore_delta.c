@@ -101,7 +101,7 @@ bool path_set_has(const struct path_set *set, const char *path)
     return *slot_of(set->slots, set->size, path_hash(path)) != 0;
 }
 
-int remember_path(struct engine_restore *r, const char *path, struct tm_err *err)
+int target_remember(struct engine_restore *r, const char *path, struct tm_err *err)
 {
     if (r->seen == NULL)
         return 0;
@@ -191,7 +191,7 @@ static int sweep_dir(struct sweep *s, int dir_fd, size_t len, unsigned depth, st
     return rc;
 }
 
-int empty_wal_dir(struct engine_restore *r, struct tm_err *err)
+int target_empty_wal_dir(struct engine_restore *r, struct tm_err *err)
 {
     struct sweep s = {.keep = NULL};
     TM_CLEANUP(closep) int fd = -1;
@@ -214,7 +214,7 @@ static int sweep_tablespace(struct engine_restore *r, const struct restore_table
     return sweep_dir(&s, fd, (size_t)n, 1, err);
 }
 
-int remove_foreign(struct engine_restore *r, struct tm_err *err)
+int target_remove_foreign(struct engine_restore *r, struct tm_err *err)
 {
     if (r->seen == NULL)
         return 0;

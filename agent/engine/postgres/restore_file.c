@@ -57,8 +57,8 @@ static const struct restore_tablespace *tablespace_of(const struct engine_restor
     return NULL;
 }
 
-int route_path(const struct engine_restore *r, const char *path,
-               const struct restore_root **ret_root, const char **ret_below, struct tm_err *err)
+int target_route(const struct engine_restore *r, const char *path,
+                 const struct restore_root **ret_root, const char **ret_below, struct tm_err *err)
 {
     int rc = path_check(path, err);
     if (rc < 0)
@@ -79,7 +79,7 @@ int route_path(const struct engine_restore *r, const char *path,
     return 0;
 }
 
-bool route_is_ours(const char *path)
+bool target_is_ours(const char *path)
 {
     static const char *const names[] = {
         "backup_label",   "tablespace_map", "backup_manifest", "recovery.signal",
@@ -121,15 +121,15 @@ static int make_dir(const struct engine_restore *r, int root_fd, const char *bel
 }
 
 /* Makes every missing directory of `path`; the last one gets `mode`. */
-int make_dirs(struct engine_restore *r, const char *path, mode_t mode, struct tm_err *err)
+int target_make_dirs(struct engine_restore *r, const char *path, mode_t mode, struct tm_err *err)
 {
     const struct restore_root *root;
     const char *below;
     char part[ENGINE_PATH_MAX];
-    int rc = route_path(r, path, &root, &below, err);
+    int rc = target_route(r, path, &root, &below, err);
     if (rc < 0)
         return rc;
-    rc = remember_path(r, path, err);
+    rc = target_remember(r, path, err);
     if (rc < 0 || below[0] == '\0')
         return rc;
     rc = make_dir(r, root->fd, below, mode, err);
@@ -155,7 +155,7 @@ static int make_parent(struct engine_restore *r, const char *path, struct tm_err
     if (slash == NULL)
         return 0;
     (void)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
-    return make_dirs(r, parent, place_dir_mode(r), err);
+    return target_make_dirs(r, parent, place_dir_mode(r), err);
 }
 
 /* ---- files -------------------------------------------------------------------------------------
@@ -200,13 +200,13 @@ static int adopt(struct engine_restore *r, const struct restore_root *root, cons
     return rc < 0 ? rc : place_give(r, *fd, mode, below, err);
 }
 
-int open_file(struct engine_restore *r, const char *path, mode_t mode, int extra_flags, int *ret_fd,
-              struct tm_err *err)
+int target_open_file(struct engine_restore *r, const char *path, mode_t mode, int extra_flags,
+                     int *ret_fd, struct tm_err *err)
 {
     const struct restore_root *root;
     const char *below;
     TM_CLEANUP(closep) int fd = -1;
-    int rc = route_path(r, path, &root, &below, err);
+    int rc = target_route(r, path, &root, &below, err);
     if (rc < 0)
         return rc;
     if (below[0] == '\0')
@@ -302,18 +302,18 @@ static int restore_regular(struct engine_restore *r, const struct file_entry *en
 {
     if (entry->path[0] == '/')
         return config_file(r, entry, ret_fd, err);
-    if (route_is_ours(entry->path))
+    if (target_is_ours(entry->path))
         return open_discard(ret_fd, err);
     if (strcmp(entry->path, "PG_VERSION") == 0)
         r->group_access = (entry->mode & 0040) != 0;
     bool control = strcmp(entry->path, PATH_CONTROL) == 0;
     int fd = -1;
-    int rc = open_file(r, control ? PATH_CONTROL_PENDING : entry->path, file_mode(entry->mode), 0,
-                       &fd, err);
+    int rc = target_open_file(r, control ? PATH_CONTROL_PENDING : entry->path,
+                              file_mode(entry->mode), 0, &fd, err);
     if (rc >= 0)
-        rc = remember_path(r, entry->path, err);
+        rc = target_remember(r, entry->path, err);
     if (rc >= 0 && control)
-        rc = remember_path(r, PATH_CONTROL_PENDING, err);
+        rc = target_remember(r, PATH_CONTROL_PENDING, err);
     if (rc < 0) {
         closep(&fd);
         return rc;
@@ -334,7 +334,7 @@ int pg_restore_file(struct engine_restore *r, const struct file_entry *entry, in
         return restore_regular(r, entry, ret_fd, err);
     case FILE_DIRECTORY:
         if (entry->path[0] != '\0' && entry->path[0] != '/')
-            rc = make_dirs(r, entry->path, (mode_t)(entry->mode & 0050) | 0700, err);
+            rc = target_make_dirs(r, entry->path, (mode_t)(entry->mode & 0050) | 0700, err);
         break;
     case FILE_LINK:
         /* made by prepare, to where it was mapped */

@@ -31,7 +31,7 @@
 /* ---- files of our own --------------------------------------------------------------------------
  */
 
-struct restore_own_file *own_find(struct engine_restore *r, const char *path)
+struct restore_own_file *target_own_find(struct engine_restore *r, const char *path)
 {
     for (size_t k = 0; k < r->own_count; k++) {
         if (strcmp(r->own[k].path, path) == 0)
@@ -43,7 +43,7 @@ struct restore_own_file *own_find(struct engine_restore *r, const char *path)
 static int own_note(struct engine_restore *r, const struct restore_own_file *file,
                     struct tm_err *err)
 {
-    struct restore_own_file *known = own_find(r, file->path);
+    struct restore_own_file *known = target_own_find(r, file->path);
     if (known == NULL) {
         if (r->own_count >= RESTORE_OWN_FILES_MAX)
             return tm_err_set(err, TM_E_LIMIT, "more than %d files of the restore's own",
@@ -65,11 +65,11 @@ static int own_note(struct engine_restore *r, const struct restore_own_file *fil
     return 0;
 }
 
-int write_own(struct engine_restore *r, const char *path, struct slice text, mode_t mode,
-              struct tm_err *err)
+int target_write(struct engine_restore *r, const char *path, struct slice text, mode_t mode,
+                 struct tm_err *err)
 {
     TM_CLEANUP(closep) int fd = -1;
-    int rc = open_file(r, path, mode, O_TRUNC, &fd, err);
+    int rc = target_open_file(r, path, mode, O_TRUNC, &fd, err);
     if (rc >= 0)
         rc = fd_write_full(fd, text.data, text.len, path, err);
     if (rc >= 0)
@@ -77,7 +77,7 @@ int write_own(struct engine_restore *r, const char *path, struct slice text, mod
     if (rc >= 0)
         rc = fd_close(&fd, path, err);
     if (rc >= 0)
-        rc = remember_path(r, path, err);
+        rc = target_remember(r, path, err);
     if (rc < 0)
         return rc;
     char name[ENGINE_PATH_MAX * 2];
@@ -109,12 +109,12 @@ static int manifest_start(struct engine_restore *r, struct tm_err *err)
 {
     if (r->manifest != NULL)
         return 0;
-    int rc = open_file(r, PATH_MANIFEST, place_file_mode(r), O_TRUNC, &r->manifest_fd, err);
+    int rc = target_open_file(r, PATH_MANIFEST, place_file_mode(r), O_TRUNC, &r->manifest_fd, err);
     if (rc >= 0)
-        rc = remember_path(r, PATH_MANIFEST, err);
+        rc = target_remember(r, PATH_MANIFEST, err);
     return rc < 0 ? rc
-                  : manifest_new(r->version->major, r->begin.system_id, manifest_write, r,
-                                 &r->manifest, err);
+                  : pg_manifest_new(r->version->major, r->begin.system_id, manifest_write, r,
+                                    &r->manifest, err);
 }
 
 /* Files that finish may still change: their entry waits. */
@@ -131,7 +131,7 @@ static int fit_length(struct engine_restore *r, const char *path, uint64_t size,
     const char *below;
     TM_CLEANUP(closep) int fd = -1;
     struct stat st;
-    int rc = route_path(r, path, &root, &below, err);
+    int rc = target_route(r, path, &root, &below, err);
     if (rc >= 0)
         rc = fs_open_beneath(root->fd, below, O_RDWR | O_NOFOLLOW, 0, &fd, err);
     if (rc < 0)
@@ -152,7 +152,7 @@ int pg_restore_manifest_file(struct engine_restore *r, const char *path, uint64_
     char name[ENGINE_PATH_MAX];
     if (!r->prepared || r->finished)
         return tm_err_set(err, TM_E_INTERNAL, "manifest before prepare or after finish");
-    if (path[0] == '/' || route_is_ours(path) || strncmp(path, "pg_wal/", 7) == 0)
+    if (path[0] == '/' || target_is_ours(path) || strncmp(path, "pg_wal/", 7) == 0)
         return 0;
     bool control = strcmp(path, PATH_CONTROL) == 0;
     int rc = r->delta ? fit_length(r, control ? PATH_CONTROL_PENDING : path, size, err) : 0;
@@ -161,7 +161,7 @@ int pg_restore_manifest_file(struct engine_restore *r, const char *path, uint64_
     if (rc < 0)
         return rc;
     if (!is_held_back(path))
-        return manifest_file(r->manifest, path, size, modified_us, crc, err);
+        return pg_manifest_file(r->manifest, path, size, modified_us, crc, err);
     (void)snprintf(name, sizeof(name), "%s", path);
     const struct restore_own_file file = {
         .path = name, .size = size, .modified_us = modified_us, .crc = crc};
@@ -176,13 +176,13 @@ static int manifest_end(struct engine_restore *r, struct tm_err *err)
         /* pg_verifybackup ignores these, and they change as soon as the server runs */
         if (strcmp(f->path, PATH_AUTO_CONF) == 0 || strcmp(f->path, "recovery.signal") == 0)
             continue;
-        rc = manifest_file(r->manifest, f->path, f->size, f->modified_us, f->crc, err);
+        rc = pg_manifest_file(r->manifest, f->path, f->size, f->modified_us, f->crc, err);
     }
     if (rc >= 0)
-        rc = manifest_wal_range(r->manifest, r->end.timeline, r->begin.start_lsn, r->end.stop_lsn,
-                                err);
+        rc = pg_manifest_wal_range(r->manifest, r->end.timeline, r->begin.start_lsn,
+                                   r->end.stop_lsn, err);
     if (rc >= 0)
-        rc = manifest_finish(r->manifest, err);
+        rc = pg_manifest_finish(r->manifest, err);
     if (rc >= 0 && ftruncate(r->manifest_fd, (off_t)r->manifest_bytes) < 0)
         rc = tm_err_errno(err, errno, "cannot cut '%s'", PATH_MANIFEST);
     if (rc >= 0)
@@ -299,7 +299,7 @@ static int control_check(struct engine_restore *r, struct tm_err *err)
     TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
     struct control_file control;
     bool exists = false;
-    int rc = read_own(r, PATH_CONTROL_PENDING, &bytes, &exists, err);
+    int rc = target_read(r, PATH_CONTROL_PENDING, &bytes, &exists, err);
     if (rc >= 0 && !exists)
         rc = tm_err_set(err, TM_E_CORRUPT, "the backup has no pg_control");
     if (rc >= 0)
@@ -312,9 +312,9 @@ static int control_check(struct engine_restore *r, struct tm_err *err)
 static int write_start_files(struct engine_restore *r, struct tm_err *err)
 {
     mode_t mode = place_file_mode(r);
-    int rc = write_own(r, "backup_label", buf_slice(&r->end.backup_label), mode, err);
+    int rc = target_write(r, "backup_label", buf_slice(&r->end.backup_label), mode, err);
     if (rc >= 0)
-        rc = write_own(r, "recovery.signal", SLICE_EMPTY, mode, err);
+        rc = target_write(r, "recovery.signal", SLICE_EMPTY, mode, err);
     return rc;
 }
 
@@ -347,15 +347,15 @@ int pg_restore_finish(struct engine_restore *r, struct tm_err *err)
         return tm_err_set(err, TM_E_INTERNAL, "restore finished before prepare, or twice");
     int rc = control_check(r, err);
     if (rc >= 0)
-        rc = log_finish(r, err);
+        rc = target_log_finish(r, err);
     if (rc >= 0)
-        rc = conf_install(r, err);
+        rc = target_conf_install(r, err);
     if (rc >= 0)
         rc = write_start_files(r, err);
     if (rc >= 0)
         rc = manifest_start(r, err);
     if (rc >= 0)
-        rc = remove_foreign(r, err);
+        rc = target_remove_foreign(r, err);
     if (rc >= 0)
         rc = manifest_end(r, err);
     if (rc >= 0)

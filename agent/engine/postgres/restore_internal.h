@@ -119,7 +119,7 @@ struct engine_restore {
     size_t late_dir_count;
 
     /* manifest */
-    struct manifest *manifest;
+    struct pg_manifest *manifest;
     int manifest_fd;
     uint64_t manifest_bytes;
     struct restore_own_file *own;
@@ -151,42 +151,43 @@ mode_t place_file_mode(const struct engine_restore *r);
 
 /* restore_file.c */
 /* Which root a path of the backup goes below, and its path there. */
-int route_path(const struct engine_restore *r, const char *path,
-               const struct restore_root **ret_root, const char **ret_below,
-               struct tm_err *err) TM_WUR;
+int target_route(const struct engine_restore *r, const char *path,
+                 const struct restore_root **ret_root, const char **ret_below,
+                 struct tm_err *err) TM_WUR;
 /* Not restored from the backup, because finish or the server makes it. */
-bool route_is_ours(const char *path);
-int make_dirs(struct engine_restore *r, const char *path, mode_t mode, struct tm_err *err) TM_WUR;
+bool target_is_ours(const char *path);
+int target_make_dirs(struct engine_restore *r, const char *path, mode_t mode,
+                     struct tm_err *err) TM_WUR;
 /* Opens and creates below the right root; existing content stays. */
-int open_file(struct engine_restore *r, const char *path, mode_t mode, int extra_flags, int *ret_fd,
-              struct tm_err *err) TM_WUR;
+int target_open_file(struct engine_restore *r, const char *path, mode_t mode, int extra_flags,
+                     int *ret_fd, struct tm_err *err) TM_WUR;
 
 /* restore_delta.c */
 int path_set_new(struct path_set **ret_set, struct tm_err *err) TM_WUR;
 void path_set_free(struct path_set *set);
 int path_set_add(struct path_set *set, const char *path, struct tm_err *err) TM_WUR;
 bool path_set_has(const struct path_set *set, const char *path);
-int remember_path(struct engine_restore *r, const char *path, struct tm_err *err) TM_WUR;
+int target_remember(struct engine_restore *r, const char *path, struct tm_err *err) TM_WUR;
 /* The log directory's contents; it must be open. */
-int empty_wal_dir(struct engine_restore *r, struct tm_err *err) TM_WUR;
-int remove_foreign(struct engine_restore *r, struct tm_err *err) TM_WUR;
+int target_empty_wal_dir(struct engine_restore *r, struct tm_err *err) TM_WUR;
+int target_remove_foreign(struct engine_restore *r, struct tm_err *err) TM_WUR;
 
 /* restore_log.c */
-int log_finish(struct engine_restore *r, struct tm_err *err) TM_WUR;
-void log_release(struct engine_restore *r);
+int target_log_finish(struct engine_restore *r, struct tm_err *err) TM_WUR;
+void target_log_release(struct engine_restore *r);
 
 /* restore_conf.c */
-int conf_install(struct engine_restore *r, struct tm_err *err) TM_WUR;
-int conf_clone(struct engine_restore *r, struct tm_err *err) TM_WUR;
-const char *server_option(const struct engine_restore *r, const char *name);
+int target_conf_install(struct engine_restore *r, struct tm_err *err) TM_WUR;
+int target_conf_clone(struct engine_restore *r, struct tm_err *err) TM_WUR;
+const char *target_option(const struct engine_restore *r, const char *name);
 /* The whole file below the data directory; an absent one is empty and *ret_exists false. */
-int read_own(const struct engine_restore *r, const char *path, struct buf *out, bool *ret_exists,
-             struct tm_err *err) TM_WUR;
+int target_read(const struct engine_restore *r, const char *path, struct buf *out, bool *ret_exists,
+                struct tm_err *err) TM_WUR;
 
 /* restore_finish.c */
 /* Writes a whole small file below the data directory and notes it for the manifest. */
-int write_own(struct engine_restore *r, const char *path, struct slice text, mode_t mode,
-              struct tm_err *err) TM_WUR;
-struct restore_own_file *own_find(struct engine_restore *r, const char *path);
+int target_write(struct engine_restore *r, const char *path, struct slice text, mode_t mode,
+                 struct tm_err *err) TM_WUR;
+struct restore_own_file *target_own_find(struct engine_restore *r, const char *path);
 
 #endif

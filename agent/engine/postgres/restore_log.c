@@ -161,7 +161,7 @@ static int write_done_mark(struct engine_restore *r, const char *name, struct tm
     char path[96];
     int fd = -1;
     (void)snprintf(path, sizeof(path), "pg_wal/archive_status/%s.done", name);
-    int rc = open_file(r, path, place_file_mode(r), 0, &fd, err);
+    int rc = target_open_file(r, path, place_file_mode(r), 0, &fd, err);
     closep(&fd);
     return rc;
 }
@@ -183,7 +183,7 @@ static int segment_open(struct engine_restore *r, uint64_t at, struct tm_err *er
     char path[64];
     (void)pg_wal_segment_name(r->log_timeline, at, r->begin.wal_segment_bytes, r->log_name);
     (void)snprintf(path, sizeof(path), "pg_wal/%s", r->log_name);
-    return open_file(r, path, place_file_mode(r), 0, &r->log_fd, err);
+    return target_open_file(r, path, place_file_mode(r), 0, &r->log_fd, err);
 }
 
 static int write_segments(struct engine_restore *r, uint64_t at, struct slice data,
@@ -250,7 +250,7 @@ static int write_history(struct engine_restore *r, struct tm_err *err)
         return 0;
     (void)pg_wal_history_name(r->begin.timeline, name);
     (void)snprintf(path, sizeof(path), "pg_wal/%s", name);
-    int rc = open_file(r, path, place_file_mode(r), O_TRUNC, &fd, err);
+    int rc = target_open_file(r, path, place_file_mode(r), O_TRUNC, &fd, err);
     if (rc >= 0)
         rc = fd_pwrite_full(fd, r->begin.history.data, r->begin.history.len, 0, path, err);
     if (rc >= 0)
@@ -271,7 +271,7 @@ static int make_late_dirs(struct engine_restore *r, struct tm_err *err)
     return 0;
 }
 
-int log_finish(struct engine_restore *r, struct tm_err *err)
+int target_log_finish(struct engine_restore *r, struct tm_err *err)
 {
     int rc = log_complete(r, err);
     if (rc >= 0)
@@ -281,7 +281,7 @@ int log_finish(struct engine_restore *r, struct tm_err *err)
     return rc < 0 ? rc : make_late_dirs(r, err);
 }
 
-void log_release(struct engine_restore *r)
+void target_log_release(struct engine_restore *r)
 {
     wal_reader_free(r->check_reader);
     wal_reader_free(r->log_reader);

@@ -94,14 +94,14 @@ static int link_dir(struct engine_restore *r, const char *name, const char *targ
     }
     ssize_t n = readlinkat(dir, base, now, sizeof(now));
     if (n >= 0 && (size_t)n == strlen(target) && memcmp(now, target, (size_t)n) == 0)
-        return remember_path(r, name, err);
+        return target_remember(r, name, err);
     if (n >= 0 && unlinkat(dir, base, 0) < 0)
         return tm_err_errno(err, errno, "cannot remove link '%s/%s'", r->data.path, name);
     if (symlinkat(target, dir, base) < 0)
         return tm_err_errno(err, errno, "cannot link '%s/%s' to '%s'", r->data.path, name, target);
     if (r->chown && fchownat(dir, base, r->uid, r->gid, AT_SYMLINK_NOFOLLOW) < 0)
         return tm_err_errno(err, errno, "cannot give '%s/%s' away", r->data.path, name);
-    return remember_path(r, name, err);
+    return target_remember(r, name, err);
 }
 
 static int open_wal_dir(struct engine_restore *r, struct tm_err *err)
@@ -112,10 +112,10 @@ static int open_wal_dir(struct engine_restore *r, struct tm_err *err)
         if (rc >= 0)
             rc = link_dir(r, "pg_wal", r->wal.path, err);
     } else {
-        rc = make_dirs(r, "pg_wal", 0700, err);
+        rc = target_make_dirs(r, "pg_wal", 0700, err);
     }
     /* what log was there belongs to another history */
-    return rc < 0 ? rc : empty_wal_dir(r, err);
+    return rc < 0 ? rc : target_empty_wal_dir(r, err);
 }
 
 static int make_standard_dirs(struct engine_restore *r, struct tm_err *err)
@@ -124,10 +124,10 @@ static int make_standard_dirs(struct engine_restore *r, struct tm_err *err)
     for (size_t k = 0; rc >= 0 && k < TM_ARRAY_LEN(standard_dirs); k++) {
         if (strcmp(standard_dirs[k], "pg_wal") == 0)
             continue;
-        rc = make_dirs(r, standard_dirs[k], place_dir_mode(r), err);
+        rc = target_make_dirs(r, standard_dirs[k], place_dir_mode(r), err);
     }
     if (rc >= 0 && r->version->has_summaries)
-        rc = make_dirs(r, "pg_wal/summaries", place_dir_mode(r), err);
+        rc = target_make_dirs(r, "pg_wal/summaries", place_dir_mode(r), err);
     return rc;
 }
 

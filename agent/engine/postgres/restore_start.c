@@ -16,9 +16,9 @@ int pg_restore_start(struct engine_restore *r, unsigned timeout_ms, struct tm_er
     if (!r->finished)
         return tm_err_set(err, TM_E_INTERNAL, "start before the restore was finished");
     int rc =
-        server_find_bindir(r->version->major, server_option(r, "tidemark.bindir"), bindir, err);
+        server_find_bindir(r->version->major, target_option(r, "tidemark.bindir"), bindir, err);
     if (rc >= 0 && r->port == 0)
-        rc = conf_clone(r, err);
+        rc = target_conf_clone(r, err);
     if (rc < 0)
         return rc;
     (void)snprintf(log_file, sizeof(log_file), "%s/" START_LOG, r->data.path);

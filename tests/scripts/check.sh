@@ -38,7 +38,9 @@ export ASAN_OPTIONS=detect_leaks=1 TSAN_OPTIONS=halt_on_error=1 UBSAN_OPTIONS=pr
 
 started=$(date +%s)
 echo "building in ${build#"$PWD"/}"
-make -s -j"$(nproc)" BUILD="$build" SANITIZE="$sanitize" tests-build || {
+mkdir -p "$build"
+make -s -j"$(nproc)" BUILD="$build" SANITIZE="$sanitize" tests-build >"$build/build.log" 2>&1 || {
+    grep -vE '^  (CC|LD|AR) ' "$build/build.log" | tail -n 60
     echo "the build failed"
     echo "0 passed, 1 failed"
     exit 1

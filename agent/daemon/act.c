@@ -264,13 +264,13 @@ void agent_act(struct agent *a, const struct agent_action *action)
 {
     switch (action->kind) {
     case AGENT_ACT_CONNECT:
-        link_connect(a->wire, action->connect.seen_term, action->connect.seen_start);
+        line_connect(a->wire, action->connect.seen_term, action->connect.seen_start);
         break;
     case AGENT_ACT_DISCONNECT:
-        link_disconnect(a->wire);
+        line_disconnect(a->wire);
         break;
     case AGENT_ACT_SEND:
-        link_send(a->wire, action->send.message, action->send.timeout_ms);
+        line_send(a->wire, action->send.message, action->send.timeout_ms);
         break;
     case AGENT_ACT_STORE_TERM:
         agent_term_store(a, action->store_term.term, action->store_term.start);

@@ -127,7 +127,7 @@ static void on_failed(void *arg, uint64_t serial, const struct tm_err *err)
     agent_feed(arg, &event);
 }
 
-static const struct link_handlers link_handlers = {
+static const struct line_handlers line_handlers = {
     .connected = on_connected,
     .disconnected = on_disconnected,
     .reply = on_reply,
@@ -151,7 +151,7 @@ static void on_second(void *arg)
         agent_watch_tick(a, now_us);
         loop_notify_status("%s %s, %zu job%s",
                            agent_brain_connected(a->brain) ? "connected to" : "connecting to",
-                           link_url(a->wire), jobs, jobs == 1 ? "" : "s");
+                           line_url(a->wire), jobs, jobs == 1 ? "" : "s");
     }
     loop_timer_set(a->second, now_us + USEC_PER_SEC);
 }
@@ -285,9 +285,9 @@ static int make_brain(struct agent *a, struct tm_err *err)
                            err);
 }
 
-static int make_link(struct agent *a, struct tm_err *err)
+static int make_line(struct agent *a, struct tm_err *err)
 {
-    const struct link_config config = {
+    const struct line_config config = {
         .urls = a->config.coordinators.items,
         .url_count = a->config.coordinators.count,
         .ca_file = a->config.tls ? a->config.tls->ca : NULL,
@@ -299,7 +299,7 @@ static int make_link(struct agent *a, struct tm_err *err)
         .boot = a->boot,
     };
 
-    return link_new(a->loop, &config, &link_handlers, a, &a->wire, err);
+    return line_new(a->loop, &config, &line_handlers, a, &a->wire, err);
 }
 
 static int start(struct agent *a, struct tm_err *err)
@@ -314,7 +314,7 @@ static int start(struct agent *a, struct tm_err *err)
         (r = loop_timer_new(a->loop, on_wake, a, &a->wake, err)) < 0 ||
         (r = loop_timer_new(a->loop, on_second, a, &a->second, err)) < 0 ||
         (r = loop_timer_new(a->loop, on_drain, a, &a->drain, err)) < 0 ||
-        (r = make_link(a, err)) < 0 || (r = make_brain(a, err)) < 0 ||
+        (r = make_line(a, err)) < 0 || (r = make_brain(a, err)) < 0 ||
         (r = agent_watch_start(a, err)) < 0)
         return r;
     return loop_watchdog(a->loop, err);
@@ -327,7 +327,7 @@ static void agent_release(struct agent *a)
     agent_jobs_release(a);
     workers_free(a->lookers);
     free(a->watches);
-    link_free(a->wire);
+    line_free(a->wire);
     agent_brain_free(a->brain);
     while ((link = list_pop_front(&a->deferred)))
         free(LIST_ENTRY(link, struct agent_deferred, link));

@@ -2,13 +2,13 @@
 #define TM_AGENT_DAEMON_DAEMON_H
 /*
  * The agent as a process: one loop that feeds agent/brain with what happens and carries out what it
- * says. Everything that blocks is elsewhere: nng's threads (session/link), one thread a database
+ * says. Everything that blocks is elsewhere: nng's threads (session/line), one thread a database
  * session (session/engine_session), worker threads for looking at instances, runner processes for
  * moving bytes.
  *
  *     agent_daemon_run(&config, path, err)    returns after SIGTERM, or with what went wrong
  *
- * Start: lock on state_dir → checks of who owns what → loop, link, brain → READY=1. The first
+ * Start: lock on state_dir → checks of who owns what → loop, line, brain → READY=1. The first
  * SIGTERM drains (sessions closed, runners stopped, at most AGENT_DRAIN_S), the second ends at
  * once. SIGHUP reads the configuration again and applies log_level; what else changed is named and
  * needs a restart.

@@ -11,7 +11,7 @@
 #include "agent/daemon/config.h"
 #include "agent/engine/engine.h"
 #include "agent/session/engine_session.h"
-#include "agent/session/link.h"
+#include "agent/session/line.h"
 #include "agent/session/runner_child.h"
 #include "common/list.h"
 #include "common/log.h"
@@ -61,7 +61,7 @@ struct agent {
     const char *config_path;
     struct log lg;
     struct loop *loop;
-    struct link *wire;
+    struct line *wire;
     struct agent_brain *brain;
     struct workers *lookers;
     struct loop_timer *wake;

@@ -8,7 +8,7 @@
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
 
-#include "agent/session/link.h"
+#include "agent/session/line.h"
 #include "common/clock.h"
 #include "common/fs.h"
 #include "common/loop.h"
@@ -18,7 +18,7 @@
 
 struct fixture {
     struct loop *loop;
-    struct link *link;
+    struct line *line;
     nng_socket server;
     char url[64];
     const char *urls[2];
@@ -66,7 +66,7 @@ static void on_failed(void *arg, uint64_t serial, const struct tm_err *err)
     (void)snprintf(f->why, sizeof f->why, "%s", err->msg);
 }
 
-static const struct link_handlers handlers = {on_connected, on_disconnected, on_reply, on_failed};
+static const struct line_handlers handlers = {on_connected, on_disconnected, on_reply, on_failed};
 
 static int setup(void **state)
 {
@@ -89,9 +89,9 @@ static int setup(void **state)
     return 0;
 }
 
-static void make_link(struct fixture *f, bool keyed)
+static void make_line(struct fixture *f, bool keyed)
 {
-    const struct link_config config = {.urls = f->urls,
+    const struct line_config config = {.urls = f->urls,
                                        .url_count = 1,
                                        .key_file = keyed ? f->key_path : NULL,
                                        .cluster = "c",
@@ -99,7 +99,7 @@ static void make_link(struct fixture *f, bool keyed)
                                        .boot = "b"};
     struct tm_err err = {0};
 
-    assert_int_equal(link_new(f->loop, &config, &handlers, f, &f->link, &err), 0);
+    assert_int_equal(line_new(f->loop, &config, &handlers, f, &f->line, &err), 0);
     f->server_key = keyed ? slice_str(KEY) : SLICE_EMPTY;
 }
 
@@ -108,7 +108,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
     struct tm_err err = {0};
 
-    link_free(f->link);
+    line_free(f->line);
     nng_close(f->server);
     loop_free(f->loop);
     hello_clear(&f->hello);
@@ -169,22 +169,22 @@ static void send_heartbeat(struct fixture *f, uint64_t serial, uint32_t timeout_
 {
     struct message m = {.type = MESSAGE_heartbeat, .serial = serial};
 
-    link_send(f->link, &m, timeout_ms);
+    line_send(f->line, &m, timeout_ms);
 }
 
 static void test_keyed(void **state)
 {
     struct fixture *f = *state;
 
-    make_link(f, true);
-    link_connect(f->link, 0, 0);
+    make_line(f, true);
+    line_connect(f->line, 0, 0);
     assert_int_equal(f->connected, 0); /* never from inside */
     run_until(f, &f->connected);
     send_heartbeat(f, 11, 2000);
     run_until(f, &f->replies);
     assert_int_equal(f->last_serial, 11);
-    link_disconnect(f->link);
-    link_connect(f->link, 7, 99);
+    line_disconnect(f->line);
+    line_connect(f->line, 7, 99);
     run_until(f, &f->connected);
     assert_int_equal(f->disconnected, 0);
 }
@@ -193,9 +193,9 @@ static void test_wrong_key(void **state)
 {
     struct fixture *f = *state;
 
-    make_link(f, true);
+    make_line(f, true);
     f->server_key = slice_str("fedcba9876543210fedcba9876543210");
-    link_connect(f->link, 0, 0);
+    line_connect(f->line, 0, 0);
     run_until(f, &f->disconnected);
     assert_int_equal(f->connected, 0);
     assert_true(strncmp(f->why, "hello to 'tcp://127.0.0.1:", 26) == 0);
@@ -206,9 +206,9 @@ static void test_coordinator_without_key(void **state)
 {
     struct fixture *f = *state;
 
-    make_link(f, true);
+    make_line(f, true);
     f->server_key = SLICE_EMPTY;
-    link_connect(f->link, 0, 0);
+    line_connect(f->line, 0, 0);
     run_until(f, &f->disconnected);
     assert_int_equal(f->connected, 0);
 }
@@ -217,9 +217,9 @@ static void test_refused(void **state)
 {
     struct fixture *f = *state;
 
-    make_link(f, false);
+    make_line(f, false);
     f->urls[0] = "tcp://127.0.0.1:1";
-    link_connect(f->link, 0, 0);
+    line_connect(f->line, 0, 0);
     run_until(f, &f->disconnected);
     assert_string_equal(f->why, "cannot connect to 'tcp://127.0.0.1:1': Connection refused");
 }
@@ -229,9 +229,9 @@ static void test_key_file_missing(void **state)
     struct fixture *f = *state;
     struct tm_err err = {0};
 
-    make_link(f, true);
+    make_line(f, true);
     assert_int_equal(fs_remove_tree(f->dir, false, &err), 0);
-    link_connect(f->link, 0, 0);
+    line_connect(f->line, 0, 0);
     assert_int_equal(f->disconnected, 0);
     run_until(f, &f->disconnected);
     assert_true(strncmp(f->why, "key_file: ", 10) == 0);
@@ -241,8 +241,8 @@ static void test_timeout(void **state)
 {
     struct fixture *f = *state;
 
-    make_link(f, false);
-    link_connect(f->link, 0, 0);
+    make_line(f, false);
+    line_connect(f->line, 0, 0);
     run_until(f, &f->connected);
     f->mute = true;
     send_heartbeat(f, 5, 100);
@@ -256,8 +256,8 @@ static void test_connection_lost(void **state)
 {
     struct fixture *f = *state;
 
-    make_link(f, false);
-    link_connect(f->link, 0, 0);
+    make_line(f, false);
+    line_connect(f->line, 0, 0);
     run_until(f, &f->connected);
     f->mute = true;
     nng_close(f->server);
@@ -271,34 +271,34 @@ static void test_disconnect_while_dialing(void **state)
     struct fixture *f = *state;
     struct tm_err err = {0};
 
-    make_link(f, false);
+    make_line(f, false);
     for (int i = 0; i < 20; i++) {
-        link_connect(f->link, 0, 0);
+        line_connect(f->line, 0, 0);
         if (i % 3)
             assert_int_equal(loop_turn(f->loop, 500, &err), 0);
     }
-    link_disconnect(f->link);
+    line_disconnect(f->line);
     for (int i = 0; i < 50; i++)
         assert_int_equal(loop_turn(f->loop, 1000, &err), 0);
     assert_int_equal(f->connected, 0);
     assert_int_equal(f->disconnected, 0);
 }
 
-#define LINK(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define LINE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        LINK(test_keyed),
-        LINK(test_wrong_key),
-        LINK(test_coordinator_without_key),
-        LINK(test_refused),
-        LINK(test_key_file_missing),
-        LINK(test_timeout),
-        LINK(test_connection_lost),
-        LINK(test_disconnect_while_dialing),
+        LINE(test_keyed),
+        LINE(test_wrong_key),
+        LINE(test_coordinator_without_key),
+        LINE(test_refused),
+        LINE(test_key_file_missing),
+        LINE(test_timeout),
+        LINE(test_connection_lost),
+        LINE(test_disconnect_while_dialing),
     };
-    int r = cmocka_run_group_tests_name("link", tests, NULL, NULL);
+    int r = cmocka_run_group_tests_name("line", tests, NULL, NULL);
 
     nng_fini();
     return r;

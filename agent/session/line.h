@@ -1,18 +1,18 @@
-#ifndef TM_AGENT_SESSION_LINK_H
-#define TM_AGENT_SESSION_LINK_H
+#ifndef TM_AGENT_SESSION_LINE_H
+#define TM_AGENT_SESSION_LINE_H
 /*
  * The agent's line to the coordinator: dials, goes through hello, sends requests, brings replies.
  *
- *     link_new(loop, &config, &handlers, arg, &link, err)
- *     link_connect(link, seen_term, seen_start)   → handlers.connected | handlers.disconnected
- *     link_send(link, &message, timeout_ms)       → handlers.reply | handlers.failed, one each
- *     link_disconnect(link)                       requests in flight are forgotten, nothing is
- * called link_free(link)
+ *     line_new(loop, &config, &handlers, arg, &line, err)
+ *     line_connect(line, seen_term, seen_start)   → handlers.connected | handlers.disconnected
+ *     line_send(line, &message, timeout_ms)       → handlers.reply | handlers.failed, one each
+ *     line_disconnect(line)                       requests in flight are forgotten, silently
+ *     line_free(line)
  *
- * One connection at a time; each link_connect takes the next address of the list, on a fresh
+ * One connection at a time; each line_connect takes the next address of the list, on a fresh
  * socket. nng neither reconnects nor resends behind our back: when and how often is the agent
  * brain's business. After handlers.disconnected everything in flight is void and the next call is
- * link_connect. Every request has its own nng context, so a parked poll delays nobody.
+ * line_connect. Every request has its own nng context, so a parked poll delays nobody.
  *
  * handlers are called from the loop only, never from inside a link_* call.
  *
@@ -29,14 +29,14 @@
 #include "proto/wire/messages.h"
 
 struct loop;
-struct link;
+struct line;
 
-#define LINK_DIAL_MS      10000 /* for the connection itself */
-#define LINK_HELLO_MS     10000 /* for each half of hello */
-#define LINK_REQUESTS_MAX 96    /* in flight */
+#define LINE_DIAL_MS      10000 /* for the connection itself */
+#define LINE_HELLO_MS     10000 /* for each half of hello */
+#define LINE_REQUESTS_MAX 96    /* in flight */
 
-/* Strings are borrowed for the life of the link. */
-struct link_config {
+/* Strings are borrowed for the life of the line. */
+struct line_config {
     const char *const *urls;
     size_t url_count;
     const char *ca_file; /* TLS */
@@ -48,22 +48,22 @@ struct link_config {
     const char *boot;
 };
 
-struct link_handlers {
+struct line_handlers {
     void (*connected)(void *arg, uint64_t term, uint64_t start);
     void (*disconnected)(void *arg, const struct tm_err *err);
     void (*reply)(void *arg, const struct message *message);
     void (*failed)(void *arg, uint64_t serial, const struct tm_err *err);
 };
 
-int link_new(struct loop *loop, const struct link_config *config,
-             const struct link_handlers *handlers, void *arg, struct link **ret,
+int line_new(struct loop *loop, const struct line_config *config,
+             const struct line_handlers *handlers, void *arg, struct line **ret,
              struct tm_err *err) TM_WUR;
-void link_connect(struct link *link, uint64_t seen_term, uint64_t seen_start);
-void link_disconnect(struct link *link);
-void link_send(struct link *link, const struct message *message, uint32_t timeout_ms);
+void line_connect(struct line *line, uint64_t seen_term, uint64_t seen_start);
+void line_disconnect(struct line *line);
+void line_send(struct line *line, const struct message *message, uint32_t timeout_ms);
 /* The address of this or the last connection. */
-const char *link_url(const struct link *link);
-void link_free(struct link *link);
-TM_DEFINE_FREEP(struct link, link_free)
+const char *line_url(const struct line *line);
+void line_free(struct line *line);
+TM_DEFINE_FREEP(struct line, line_free)
 
 #endif

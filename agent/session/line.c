@@ -3,7 +3,7 @@
  * ends it closes the socket at once and leaves the rest to the reaper, which runs from a timer: so
  * a handler may disconnect while a mail of that very connection is being handled.
  *
- * Happy path: link_connect opens the socket and lets a worker thread dial (the only way to learn
+ * Happy path: line_connect opens the socket and lets a worker thread dial (the only way to learn
  * why a dial failed) → dialed → hello ↔ challenge, proof ↔ welcome as ordinary requests →
  * connected.
  *
@@ -11,7 +11,7 @@
  * in each case `disconnected` is called once and the connection reaped. A request that cannot be
  * sent or is not answered in time fails alone. A reply that does not decode fails its request.
  */
-#include "agent/session/link.h"
+#include "agent/session/line.h"
 
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/req.h>
@@ -27,18 +27,18 @@
 #include "common/workers.h"
 #include "proto/wire/hello.h"
 
-#define LINK_FRAMING_BYTES 64
-#define LINK_DIAL_THREADS  2
+#define LINE_FRAMING_BYTES 64
+#define LINE_DIAL_THREADS  2
 
 enum request_state { REQUEST_FREE, REQUEST_SENDING, REQUEST_WAITING, REQUEST_FAILED };
 
-struct link_mail {
+struct line_mail {
     struct mail mail;
     bool from_pipe; /* else from a request */
 };
 
 struct request {
-    struct link_mail mail;
+    struct line_mail mail;
     struct conn *conn;
     enum request_state state;
     uint64_t serial;
@@ -50,7 +50,7 @@ struct request {
 
 struct conn {
     struct list_link link; /* among the reaper's */
-    struct link *owner;
+    struct line *owner;
     struct mailbox *box;
     nng_socket socket;
     nng_dialer dialer;
@@ -60,17 +60,17 @@ struct conn {
     bool welcomed;
     struct work dial;
     int dial_result;
-    struct link_mail gone; /* posted when the pipe is removed */
+    struct line_mail gone; /* posted when the pipe is removed */
     struct hello hello;
     struct secret key;
-    struct request *requests[LINK_REQUESTS_MAX];
+    struct request *requests[LINE_REQUESTS_MAX];
     size_t request_count;
     char url[ENDPOINT_URL_MAX + 1];
 };
 
-struct link {
-    struct link_config config;
-    struct link_handlers handlers;
+struct line {
+    struct line_config config;
+    struct line_handlers handlers;
     void *arg;
     struct loop *loop;
     struct workers *dialers;
@@ -80,7 +80,7 @@ struct link {
     struct list dead;
     size_t next_url;
     char url[ENDPOINT_URL_MAX + 1];
-    bool failed_early; /* link_connect failed on the spot: to be said from the timer */
+    bool failed_early; /* line_connect failed on the spot: to be said from the timer */
     struct tm_err early;
 };
 
@@ -117,9 +117,9 @@ static void conn_free(struct conn *c)
     free(c);
 }
 
-static void conn_end(struct link *link)
+static void conn_end(struct line *line)
 {
-    struct conn *c = TM_TAKE(link->conn);
+    struct conn *c = TM_TAKE(line->conn);
 
     if (!c)
         return;
@@ -127,35 +127,35 @@ static void conn_end(struct link *link)
     if (c->socket_open)
         (void)nng_close(c->socket);
     c->socket_open = false;
-    loop_timer_clear(link->dial_timer);
-    list_push_back(&link->dead, &c->link);
-    loop_timer_set(link->reaper, 0);
+    loop_timer_clear(line->dial_timer);
+    list_push_back(&line->dead, &c->link);
+    loop_timer_set(line->reaper, 0);
 }
 
 static void conn_failed(struct conn *c, const struct tm_err *err)
 {
-    struct link *link = c->owner;
+    struct line *line = c->owner;
     struct tm_err why = *err;
 
-    conn_end(link);
-    link->handlers.disconnected(link->arg, &why);
+    conn_end(line);
+    line->handlers.disconnected(line->arg, &why);
 }
 
 static void on_reaper(void *arg)
 {
-    struct link *link = arg;
+    struct line *line = arg;
     struct conn *c, *next;
 
-    LIST_FOREACH_SAFE (c, next, &link->dead, link) {
+    LIST_FOREACH_SAFE (c, next, &line->dead, link) {
         if (c->dialing)
             continue; /* its worker comes back soon: the socket is closed */
-        list_remove(&link->dead, &c->link);
+        list_remove(&line->dead, &c->link);
         conn_free(c);
     }
-    if (link->failed_early && !link->conn) {
-        link->failed_early = false;
-        struct tm_err why = link->early;
-        link->handlers.disconnected(link->arg, &why);
+    if (line->failed_early && !line->conn) {
+        line->failed_early = false;
+        struct tm_err why = line->early;
+        line->handlers.disconnected(line->arg, &why);
     }
 }
 
@@ -187,8 +187,8 @@ static struct request *request_get(struct conn *c, struct tm_err *err)
     for (size_t i = 0; i < c->request_count; i++)
         if (c->requests[i]->state == REQUEST_FREE)
             return c->requests[i];
-    if (c->request_count == LINK_REQUESTS_MAX) {
-        (void)tm_err_retry(err, TM_E_LIMIT, "more than %d requests in flight", LINK_REQUESTS_MAX);
+    if (c->request_count == LINE_REQUESTS_MAX) {
+        (void)tm_err_retry(err, TM_E_LIMIT, "more than %d requests in flight", LINE_REQUESTS_MAX);
         return NULL;
     }
     struct request *q = calloc(1, sizeof *q);
@@ -236,7 +236,7 @@ static int request_start(struct conn *c, const struct message *m, uint32_t timeo
     return 0;
 }
 
-/* Says a failure later, from the mailbox: link_send never calls a handler. */
+/* Says a failure later, from the mailbox: line_send never calls a handler. */
 static void fail_later(struct conn *c, uint64_t serial, const struct tm_err *err)
 {
     struct tm_err ignored = {0};
@@ -254,7 +254,7 @@ static void say_hello(struct conn *c, const struct message *m)
 {
     struct tm_err err = {0};
 
-    if (request_start(c, m, LINK_HELLO_MS, &err) < 0) {
+    if (request_start(c, m, LINE_HELLO_MS, &err) < 0) {
         (void)tm_err_prefix(&err, "cannot say hello to '%s'", c->url);
         conn_failed(c, &err);
     }
@@ -262,7 +262,7 @@ static void say_hello(struct conn *c, const struct message *m)
 
 static void hello_reply(struct conn *c, const struct message *m)
 {
-    struct link *link = c->owner;
+    struct line *line = c->owner;
     struct message out = {0};
     uint8_t mac[HELLO_MAC_LEN];
     struct tm_err err = {0};
@@ -276,8 +276,8 @@ static void hello_reply(struct conn *c, const struct message *m)
     } else if (hello_client_welcome(&c->hello, secret_slice(&c->key), m, &err) == 0) {
         c->welcomed = true;
         secret_release(&c->key);
-        loop_timer_clear(link->dial_timer);
-        link->handlers.connected(link->arg, m->welcome.term, m->welcome.start);
+        loop_timer_clear(line->dial_timer);
+        line->handlers.connected(line->arg, m->welcome.term, m->welcome.start);
         return;
     }
     (void)tm_err_prefix(&err, "hello to '%s'", c->url);
@@ -286,11 +286,11 @@ static void hello_reply(struct conn *c, const struct message *m)
 
 static void request_failed(struct conn *c, uint64_t serial, const struct tm_err *why)
 {
-    struct link *link = c->owner;
+    struct line *line = c->owner;
     struct tm_err err = *why;
 
     if (c->welcomed) {
-        link->handlers.failed(link->arg, serial, &err);
+        line->handlers.failed(line->arg, serial, &err);
         return;
     }
     (void)tm_err_prefix(&err, "hello to '%s'", c->url);
@@ -351,7 +351,7 @@ static void request_done(struct conn *c, struct request *q)
 
 static void on_mail(struct mail *m, void *ctx)
 {
-    struct link_mail *mail = LIST_ENTRY(m, struct link_mail, mail);
+    struct line_mail *mail = LIST_ENTRY(m, struct line_mail, mail);
     struct conn *c = ctx;
     struct tm_err err = {0};
 
@@ -378,16 +378,16 @@ static void run_dial(struct work *w)
 static void dial_done(struct work *w, void *ctx)
 {
     struct conn *c = LIST_ENTRY(w, struct conn, dial);
-    struct link *link = ctx;
+    struct line *line = ctx;
     struct message m = {0};
     struct tm_err err = {0};
 
     c->dialing = false;
     if (c->closed) {
-        loop_timer_set(link->reaper, 0);
+        loop_timer_set(line->reaper, 0);
         return;
     }
-    loop_timer_clear(link->dial_timer);
+    loop_timer_clear(line->dial_timer);
     if (c->dial_result != 0) {
         (void)endpoint_nng_error(&err, c->dial_result, "cannot connect to '%s'", c->url);
         conn_failed(c, &err);
@@ -401,24 +401,24 @@ static void dial_done(struct work *w, void *ctx)
 
 static void discard_dial(struct work *w)
 {
-    (void)w; /* the connection is on the dead list and freed with the link */
+    (void)w; /* the connection is on the dead list and freed with the line */
 }
 
 static void on_dial_timer(void *arg)
 {
-    struct link *link = arg;
+    struct line *line = arg;
     struct tm_err err = {0};
 
-    if (!link->conn)
+    if (!line->conn)
         return;
-    (void)tm_err_retry(&err, TM_E_TIMEOUT, "cannot connect to '%s' within %d s", link->conn->url,
-                       LINK_DIAL_MS / 1000);
-    conn_failed(link->conn, &err);
+    (void)tm_err_retry(&err, TM_E_TIMEOUT, "cannot connect to '%s' within %d s", line->conn->url,
+                       LINE_DIAL_MS / 1000);
+    conn_failed(line->conn, &err);
 }
 
 static int set_tls(struct conn *c, const struct endpoint *e, struct tm_err *err)
 {
-    const struct link_config *config = &c->owner->config;
+    const struct line_config *config = &c->owner->config;
     nng_tls_config *tls = NULL;
     int rv, r = 0;
 
@@ -453,7 +453,7 @@ static int conn_open(struct conn *c, struct tm_err *err)
         return endpoint_nng_error(err, rv, "cannot open a socket");
     c->socket_open = true;
     if ((rv = nng_socket_set_size(c->socket, NNG_OPT_RECVMAXSZ,
-                                  MESSAGE_MAX_BYTES + LINK_FRAMING_BYTES)) != 0 ||
+                                  MESSAGE_MAX_BYTES + LINE_FRAMING_BYTES)) != 0 ||
         (rv = nng_socket_set_ms(c->socket, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE)) != 0 ||
         (rv = nng_socket_set_ms(c->socket, NNG_OPT_RECONNMINT, 24 * 3600 * 1000)) != 0 ||
         (rv = nng_socket_set_ms(c->socket, NNG_OPT_RECONNMAXT, 24 * 3600 * 1000)) != 0 ||
@@ -466,7 +466,7 @@ static int conn_open(struct conn *c, struct tm_err *err)
 
 static int conn_prepare(struct conn *c, uint64_t seen_term, uint64_t seen_start, struct tm_err *err)
 {
-    const struct link_config *config = &c->owner->config;
+    const struct line_config *config = &c->owner->config;
     struct msg_hello *claim = &c->hello.claim;
     int r;
 
@@ -489,48 +489,48 @@ static int conn_prepare(struct conn *c, uint64_t seen_term, uint64_t seen_start,
     return conn_open(c, err);
 }
 
-void link_connect(struct link *link, uint64_t seen_term, uint64_t seen_start)
+void line_connect(struct line *line, uint64_t seen_term, uint64_t seen_start)
 {
     struct tm_err err = {0};
     struct conn *c = calloc(1, sizeof *c);
     int r;
 
-    conn_end(link);
-    (void)snprintf(link->url, sizeof link->url, "%s", link->config.urls[link->next_url]);
-    link->next_url = (link->next_url + 1) % link->config.url_count;
+    conn_end(line);
+    (void)snprintf(line->url, sizeof line->url, "%s", line->config.urls[line->next_url]);
+    line->next_url = (line->next_url + 1) % line->config.url_count;
     if (!c) {
         r = tm_err_oom(&err);
     } else {
-        c->owner = link;
+        c->owner = line;
         c->gone.from_pipe = true;
-        (void)snprintf(c->url, sizeof c->url, "%s", link->url);
-        link->conn = c;
+        (void)snprintf(c->url, sizeof c->url, "%s", line->url);
+        line->conn = c;
         r = conn_prepare(c, seen_term, seen_start, &err);
     }
     if (r == 0) {
         c->dial = (struct work){.run = run_dial, .done = dial_done, .discard = discard_dial};
-        r = workers_submit(link->dialers, &c->dial, &err);
+        r = workers_submit(line->dialers, &c->dial, &err);
     }
     if (r == 0) {
         c->dialing = true;
-        loop_timer_set(link->dial_timer, clock_mono_us() + LINK_DIAL_MS * USEC_PER_MSEC);
+        loop_timer_set(line->dial_timer, clock_mono_us() + LINE_DIAL_MS * USEC_PER_MSEC);
         return;
     }
-    conn_end(link);
-    link->failed_early = true;
-    link->early = err;
-    loop_timer_set(link->reaper, 0);
+    conn_end(line);
+    line->failed_early = true;
+    line->early = err;
+    loop_timer_set(line->reaper, 0);
 }
 
-void link_disconnect(struct link *link)
+void line_disconnect(struct line *line)
 {
-    link->failed_early = false;
-    conn_end(link);
+    line->failed_early = false;
+    conn_end(line);
 }
 
-void link_send(struct link *link, const struct message *message, uint32_t timeout_ms)
+void line_send(struct line *line, const struct message *message, uint32_t timeout_ms)
 {
-    struct conn *c = link->conn;
+    struct conn *c = line->conn;
     struct tm_err err = {0};
 
     if (!c || !c->welcomed)
@@ -539,51 +539,51 @@ void link_send(struct link *link, const struct message *message, uint32_t timeou
         fail_later(c, message->serial, &err);
 }
 
-const char *link_url(const struct link *link)
+const char *line_url(const struct line *line)
 {
-    return link->url;
+    return line->url;
 }
 
 /* ---- life
  * ------------------------------------------------------------------------------------------------
  */
 
-int link_new(struct loop *loop, const struct link_config *config,
-             const struct link_handlers *handlers, void *arg, struct link **ret, struct tm_err *err)
+int line_new(struct loop *loop, const struct line_config *config,
+             const struct line_handlers *handlers, void *arg, struct line **ret, struct tm_err *err)
 {
-    TM_CLEANUP(link_freep) struct link *link = calloc(1, sizeof *link);
+    TM_CLEANUP(line_freep) struct line *line = calloc(1, sizeof *line);
     int r;
 
-    if (!link)
+    if (!line)
         return tm_err_oom(err);
-    link->config = *config;
-    link->handlers = *handlers;
-    link->arg = arg;
-    link->loop = loop;
-    list_init(&link->dead);
-    if ((r = workers_new(loop, "tidemark-dial", LINK_DIAL_THREADS, 16, link, &link->dialers, err)) <
+    line->config = *config;
+    line->handlers = *handlers;
+    line->arg = arg;
+    line->loop = loop;
+    list_init(&line->dead);
+    if ((r = workers_new(loop, "tidemark-dial", LINE_DIAL_THREADS, 16, line, &line->dialers, err)) <
             0 ||
-        (r = loop_timer_new(loop, on_reaper, link, &link->reaper, err)) < 0 ||
-        (r = loop_timer_new(loop, on_dial_timer, link, &link->dial_timer, err)) < 0)
+        (r = loop_timer_new(loop, on_reaper, line, &line->reaper, err)) < 0 ||
+        (r = loop_timer_new(loop, on_dial_timer, line, &line->dial_timer, err)) < 0)
         return r;
-    *ret = TM_TAKE(link);
+    *ret = TM_TAKE(line);
     return 0;
 }
 
-void link_free(struct link *link)
+void line_free(struct line *line)
 {
     struct conn *c, *next;
 
-    if (!link)
+    if (!line)
         return;
-    if (link->reaper && link->dial_timer)
-        conn_end(link);
-    workers_free(link->dialers); /* every dial returns: all sockets are closed */
-    LIST_FOREACH_SAFE (c, next, &link->dead, link) {
-        list_remove(&link->dead, &c->link);
+    if (line->reaper && line->dial_timer)
+        conn_end(line);
+    workers_free(line->dialers); /* every dial returns: all sockets are closed */
+    LIST_FOREACH_SAFE (c, next, &line->dead, link) {
+        list_remove(&line->dead, &c->link);
         conn_free(c);
     }
-    loop_timer_free(link->reaper);
-    loop_timer_free(link->dial_timer);
-    free(link);
+    loop_timer_free(line->reaper);
+    loop_timer_free(line->dial_timer);
+    free(line);
 }

@@ -129,8 +129,13 @@ static int one_footer(struct restore *r, struct whole *w, const struct segment_r
     if (rc == 0)
         rc = data_reader_init(&dr, object, &arena, &root, err);
     codec_arena_release(&arena);
-    while (rc == 0 && (rc = data_reader_file(&dr, file, err)) == 1)
-        rc = whole_add(r, w, file, err);
+    while (rc == 0 && (rc = data_reader_file(&dr, file, err)) == 1) {
+        struct data_extent extent;
+        while ((rc = data_reader_extent(&dr, &extent, err)) == 1)
+            ;
+        if (rc == 0)
+            rc = whole_add(r, w, file, err);
+    }
     return rc;
 }
 

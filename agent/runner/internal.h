@@ -93,11 +93,11 @@ struct runner {
 };
 
 /* Sends a frame; thread safe. A broken socket cancels the runner. */
-void runner_send(struct runner *r, const struct frame *f);
+void runner_tell(struct runner *r, const struct frame *f);
 /* The job cannot go on: tells the agent, once, and ends everything. */
 void runner_fail(struct runner *r, const char *stage, const struct tm_err *err);
 /* Wakes everybody up to end. */
-void runner_end(struct runner *r);
+void runner_wind_up(struct runner *r);
 bool runner_stopping(struct runner *r);
 /* A thread with signals blocked and a small stack. */
 int runner_thread(pthread_t *ret, void *(*main)(void *), void *arg, struct tm_err *err) TM_WUR;

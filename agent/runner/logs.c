@@ -29,7 +29,7 @@ static void tell_durable(struct runner *r, uint64_t *told)
         return;
     *told = durable;
     struct frame f = {.type = FRAME_log_durable, .log_durable = {.byte = durable}};
-    runner_send(r, &f);
+    runner_tell(r, &f);
 }
 
 /* Streams over one connection. 0 = the end is reached. */

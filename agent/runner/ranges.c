@@ -27,7 +27,7 @@ static void send_need(struct runner *r)
     unsigned want = window(r);
     struct frame f = {.type = FRAME_need,
                       .need = {.count = have < want ? (uint32_t)(want - have) : 0}};
-    runner_send(r, &f);
+    runner_tell(r, &f);
 }
 
 int ranges_add(struct runner *r, const struct frame_ranges *frame, struct tm_err *err)
@@ -107,7 +107,7 @@ static void send_done(struct runner *r, const struct lease *lease,
                                      .counter = lease->counter,
                                      .blob = buf_slice(&result->blob),
                                      .counters = &counters}};
-    runner_send(r, &f);
+    runner_tell(r, &f);
 }
 
 static void send_failed(struct runner *r, const struct lease *lease, const struct tm_err *err)
@@ -118,7 +118,7 @@ static void send_failed(struct runner *r, const struct lease *lease, const struc
                                        .term = lease->term,
                                        .counter = lease->counter,
                                        .error = &error}};
-    runner_send(r, &f);
+    runner_tell(r, &f);
 }
 
 static void work(struct runner *r, struct backup_worker *worker, const struct lease *lease,

@@ -21,17 +21,17 @@
 
 /* ---- what threads call ---- */
 
-void runner_send(struct runner *r, const struct frame *f)
+void runner_tell(struct runner *r, const struct frame *f)
 {
     struct tm_err err;
     pthread_mutex_lock(&r->send_lock);
     int rc = frame_send(r->fd, f, &err);
     pthread_mutex_unlock(&r->send_lock);
     if (rc < 0)
-        runner_end(r); /* nobody listens: the agent is gone */
+        runner_wind_up(r); /* nobody listens: the agent is gone */
 }
 
-void runner_end(struct runner *r)
+void runner_wind_up(struct runner *r)
 {
     atomic_store(&r->cancel, true);
     pthread_mutex_lock(&r->lock);
@@ -49,9 +49,9 @@ void runner_fail(struct runner *r, const char *stage, const struct tm_err *err)
     if (first) {
         struct msg_error error = msg_error_of(err, stage);
         struct frame f = {.type = FRAME_failed, .failed = {.error = &error}};
-        runner_send(r, &f);
+        runner_tell(r, &f);
     }
-    runner_end(r);
+    runner_wind_up(r);
 }
 
 bool runner_stopping(struct runner *r)
@@ -156,7 +156,7 @@ static void send_progress(struct runner *r)
         f.progress.log_bytes = atomic_load(&r->log_bytes);
     }
     if (restoring || counting)
-        runner_send(r, &f);
+        runner_tell(r, &f);
 }
 
 /* ---- the loop ---- */
@@ -274,7 +274,7 @@ int runner_serve(int fd, struct tm_err *err)
     }
     runner_init(r, fd);
     int rc = control(r, err);
-    runner_end(r);
+    runner_wind_up(r);
     if (r->step_started)
         pthread_join(r->step_thread, NULL);
     ranges_join(r);

@@ -103,7 +103,7 @@ static int step_job(struct runner *r, struct tm_err *err)
 static void send_ready(struct runner *r)
 {
     struct frame f = {.type = FRAME_ready, .ready = {.pid = (uint32_t)getpid()}};
-    runner_send(r, &f);
+    runner_tell(r, &f);
 }
 
 /* ---- begin ---- */
@@ -127,7 +127,7 @@ static void send_batch(struct batch *b, bool last)
                                      .ranges_count = b->count,
                                      .last = last,
                                      .root = last ? slice_of(root, sizeof(root)) : SLICE_EMPTY}};
-    runner_send(b->runner, &f);
+    runner_tell(b->runner, &f);
     b->first += (uint32_t)b->count;
     b->count = 0;
 }
@@ -214,7 +214,7 @@ static int next_page(struct pages *p, uint32_t index, struct tm_err *err)
     if (p->have)
         frame_release(&p->page);
     p->have = false;
-    runner_send(p->runner, &ask);
+    runner_tell(p->runner, &ask);
     if (!next_frame(p->runner, &p->runner->results, &p->page))
         return tm_err_set(err, TM_E_CANCELED, "canceled");
     p->have = true;
@@ -331,7 +331,7 @@ static void send_committed(struct runner *r, const struct backup_totals *totals,
     (void)snprintf(out.position, sizeof(out.position), "%s", commit->consistent_at.text);
     (void)snprintf(out.lineage, sizeof(out.lineage), "%s", commit->lineage_label);
     struct frame f = {.type = FRAME_committed, .committed = {.totals = &out}};
-    runner_send(r, &f);
+    runner_tell(r, &f);
 }
 
 static int step_finish(struct runner *r, const struct frame_finish *finish, const char **stage,
@@ -378,7 +378,7 @@ static int step_sweep(struct runner *r, const struct frame_sweep *sweep, struct 
         return rc;
     struct frame f = {.type = FRAME_swept,
                       .swept = {.committed = committed, .objects = swept.objects}};
-    runner_send(r, &f);
+    runner_tell(r, &f);
     return 0;
 }
 
@@ -447,7 +447,7 @@ static int step_restore(struct runner *r, struct tm_err *err)
         .counters = &counters, .commit_us = outcome.commit_us, .path = in->data_dir};
     (void)snprintf(totals.position, sizeof(totals.position), "%s", outcome.position);
     struct frame f = {.type = FRAME_restored, .restored = {.totals = &totals}};
-    runner_send(r, &f);
+    runner_tell(r, &f);
     return 0;
 }
 

@@ -201,7 +201,7 @@ struct resource {
     char *name;
     char *namespace_; /* "default" when not given */
     struct schema_map labels;
-    char *source;   /* where the document began, for messages: "backup.yaml:12" */
+    struct tm_err refusal; /* code not OK: this version does not carry it out, and why */
     char *document; /* canonical form, NUL-terminated */
     size_t document_len;
     union {

@@ -22,7 +22,7 @@
 #include "proto/wire/codec.h"
 #include "proto/wire/messages.h"
 
-#define CONTROL_VERSION           1
+#define CONTROL_PROTOCOL          1
 #define CONTROL_YAML_MAX          ((size_t)1 << 20)
 #define CONTROL_REQUEST_MAX_BYTES (CONTROL_YAML_MAX + 8192)
 #define CONTROL_REPLY_MAX_BYTES   ((size_t)4 << 20)

@@ -45,7 +45,7 @@
 #define OBJECT_HEADER_BYTES    128u
 #define OBJECT_TRAILER_BYTES   64u
 #define OBJECT_FRAME_ENTRY     44u         /* bytes of one line of the frame table */
-#define OBJECT_FRAME_BYTES     (1u << 20)  /* raw bytes of a frame unless asked otherwise */
+#define OBJECT_FRAME_BYTES     (2u << 20)  /* raw bytes of a frame unless asked otherwise */
 #define OBJECT_FRAME_BYTES_MAX (4u << 20)  /* a reader refuses more */
 #define OBJECT_FOOTER_MAX      (64u << 20) /* a reader refuses more */
 #define OBJECT_SECTION_MAX     (32u << 20) /* raw bytes of one section */
@@ -54,7 +54,7 @@
 #define OBJECT_DIGEST_BYTES    32
 #define OBJECT_HASH_BYTES      16
 #define OBJECT_NONCE_BYTES     16
-#define OBJECT_RECORD_MAX      (OBJECT_FRAME_BYTES - 4) /* one record of a record stream */
+#define OBJECT_RECORD_MAX      ((256u << 10) - 4) /* one record of a record stream */
 
 /*    enum        number, text */
 #define OBJECT_KIND_MAP(X)                                                                         \

@@ -62,7 +62,8 @@ int manifest_writer_open(struct manifest_writer *mw, struct object_scratch *scra
                          struct storage *st, const struct repo_scope *scope, const char *backup_id,
                          const uint8_t nonce[OBJECT_NONCE_BYTES], struct tm_err *err)
 {
-    struct object_options options = {.kind = OBJECT_MANIFEST, .zstd_level = 3};
+    struct object_options options = {
+        .kind = OBJECT_MANIFEST, .zstd_level = 3, .frame_bytes = STREAM_FRAME_BYTES};
     memcpy(options.nonce, nonce, OBJECT_NONCE_BYTES);
     *mw = MANIFEST_WRITER_INIT;
     struct rel_name rel = names_rel_manifest(backup_id);

@@ -13,7 +13,8 @@
  */
 #include "proto/format/records.h"
 
-#define SEGMENT_RANGES 4096u /* ranges per segment object, and per plan shard */
+#define SEGMENT_RANGES     4096u        /* ranges per segment object, and per plan shard */
+#define STREAM_FRAME_BYTES (256u << 10) /* frames of record streams: their records are small */
 
 /* ---- records of one kind --------------------------------------------------------------------- */
 

@@ -20,9 +20,9 @@ struct ctl_client;
 struct ctl {
     FILE *out;
     FILE *err;
-    const char *socket_path; /* --socket, TIDEMARK_CONTROL_SOCKET, or the default */
+    const char *socket_path;   /* --socket, TIDEMARK_CONTROL_SOCKET, or the default */
     struct ctl_client *client; /* connected on first use */
-    bool terminal;           /* out is one: progress bars, live views */
+    bool terminal;             /* out is one: progress bars, live views */
 };
 
 #define CTL_SOCKET_DEFAULT "/run/tidemark/control.sock"

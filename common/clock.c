@@ -193,7 +193,7 @@ static const struct duration_unit duration_units[] = {
     {"s", USEC_PER_SEC * 1000},
 };
 
-#define DURATION_MAX_NS ((__int128)10000 * USEC_PER_DAY * 1000)
+#define DURATION_MAX_NS ((__int128)10000 * (__int128)USEC_PER_DAY * 1000)
 
 static const struct duration_unit *duration_unit_at(const char *p)
 {
@@ -236,7 +236,7 @@ static int duration_part(const char **p, const char *text, __int128 *total, stru
             err, TM_E_INVALID,
             "'%s' is not a duration: unknown unit at '%s' (known: w d h m s ms us ns)", text, *p);
     *p += strlen(unit->name);
-    *total += (__int128)whole * unit->ns + fraction * unit->ns / scale;
+    *total += (__int128)whole * unit->ns + fraction * (__int128)unit->ns / scale;
     if (*total > DURATION_MAX_NS)
         return tm_err_set(err, TM_E_INVALID, "'%s' is not a duration: more than 10000 days", text);
     return 0;

@@ -390,7 +390,7 @@ static void search_day(struct search *s, int64_t day, bool utc)
             (s->cron->minutes >> (minute % 60) & 1) == 0)
             continue;
         if (utc)
-            offer(s, (time_t)(day * 86400 + minute * 60));
+            offer(s, (time_t)(day * 86400 + (int64_t)minute * 60));
         else
             offer_local(s, &date, minute / 60, minute % 60);
         if (utc && s->found)

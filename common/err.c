@@ -1,6 +1,12 @@
 /* Error values: filled at the origin, prefixed on the way up. Nothing here can fail or allocate. */
 #include "common/err.h"
 
+#undef tm_err_set /* the analyzer's notes */
+#undef tm_err_retry
+#undef tm_err_errno
+#undef tm_err_oom
+#undef tm_err_prefix
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -111,7 +117,8 @@ int tm_err_prefix(struct tm_err *err, const char *fmt, ...)
     size_t room = sizeof(err->msg);
     size_t prefix_len = strnlen(prefix, room - 1);
     size_t msg_len = strlen(err->msg);
-    if (prefix_len + 2 + msg_len >= room) /* the origin matters less than where it was: cut its tail */
+    if (prefix_len + 2 + msg_len >=
+        room) /* the origin matters less than where it was: cut its tail */
         msg_len = prefix_len + 3 < room ? room - prefix_len - 3 : 0;
     if (prefix_len + 3 <= room) {
         memmove(err->msg + prefix_len + 2, err->msg, msg_len);

@@ -208,8 +208,11 @@ int hex_decode(const char *text, void *ret_data, size_t len, struct tm_err *err)
         if (hex_value(text[n]) < 0)
             return tm_err_set(err, TM_E_INVALID, "character %zu is not a hexadecimal digit", n + 1);
     uint8_t *bytes = ret_data;
-    for (size_t n = 0; n < len; n++)
-        bytes[n] = (uint8_t)(hex_value(text[2 * n]) << 4 | hex_value(text[2 * n + 1]));
+    for (size_t n = 0; n < len; n++) {
+        unsigned high = (unsigned)hex_value(text[2 * n]);
+        unsigned low = (unsigned)hex_value(text[2 * n + 1]);
+        bytes[n] = (uint8_t)(high << 4 | low);
+    }
     return 0;
 }
 

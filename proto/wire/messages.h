@@ -61,7 +61,16 @@
     X(T, i64, since_us, "t", OPT, 0, 0)
 CODEC_DECLARE(msg_error, MSG_ERROR_FIELDS);
 
-/* An instance as the agent sees it now. role: enum engine_role; caps: enum engine_cap. */
+/* The same numbers as enum engine_role and enum engine_cap of agent/engine/engine.h. */
+enum instance_role {
+    INSTANCE_UNKNOWN,
+    INSTANCE_PRIMARY,
+    INSTANCE_STANDBY,
+    INSTANCE_MEMBER,
+};
+#define INSTANCE_CAP_RANGE_OWN_POSITION (1u << 2) /* any member may read any range */
+
+/* An instance as the agent sees it now. role: enum instance_role; caps: enum engine_cap. */
 #define MSG_INSTANCE_FIELDS(X, T)                                                                  \
     X(T, str, tenant, "t", REQ, 0, WIRE_NAME_MAX)                                                  \
     X(T, str, engine, "e", REQ, 0, 15)                                                             \
@@ -80,7 +89,7 @@ CODEC_DECLARE(msg_instance, MSG_INSTANCE_FIELDS);
 #define MSG_LEASE_FIELDS(X, T)                                                                     \
     X(T, u32, range, "r", REQ, 0, UINT32_MAX - 1)                                                  \
     X(T, u64, term, "e", REQ, 0, UINT64_MAX)                                                       \
-    X(T, u64, counter, "c", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u64, counter, "c", REQ, 0, UINT32_MAX)                                                    \
     X(T, bin, start, "s", OPT, 0, WIRE_KEY_MAX) /* absent in reports */                            \
     X(T, bin, end, "n", OPT, 0, WIRE_KEY_MAX)   /* empty = top */                                  \
     X(T, u64, bytes, "b", OPT, 0, UINT64_MAX)   /* as estimated by the plan */
@@ -101,7 +110,7 @@ CODEC_DECLARE(msg_counters, MSG_COUNTERS_FIELDS);
 #define MSG_RESULT_FIELDS(X, T)                                                                    \
     X(T, u32, range, "r", REQ, 0, UINT32_MAX - 1)                                                  \
     X(T, u64, term, "e", REQ, 0, UINT64_MAX)                                                       \
-    X(T, u64, counter, "c", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u64, counter, "c", REQ, 0, UINT32_MAX)                                                    \
     X(T, bin, blob, "d", OPT, 0, WIRE_RESULT_MAX)                                                  \
     X(T, msg, counters, "n", OPT, 0, msg_counters)                                                 \
     X(T, msg, error, "x", OPT, 0, msg_error) /* set: the range failed, nothing is stored */
@@ -132,22 +141,22 @@ enum job_stage {
     JOB_STAGE_SWEPT = 8,     /* after FAILED or for a deletion: storage is clean */
 };
 
-#define MSG_JOB_FIELDS(X, T)                                                                       \
-    X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                      \
-    X(T, u32, attempt, "a", REQ, 0, UINT32_MAX)                                                    \
-    X(T, u32, stage, "s", REQ, 0, 31)                                                              \
-    X(T, flag, plan_complete, "p", OPT, 0, 0) /* lead: the whole plan is in this agent's memory */ \
-    X(T, u32, plan_ranges, "q", OPT, 0, UINT32_MAX)                                                \
-    X(T, u32, runner_restarts, "k", OPT, 0, UINT32_MAX)                                            \
-    X(T, u64, bytes_done, "b", OPT, 0, UINT64_MAX) /* moved so far, finished or not */             \
-    X(T, u64, bytes_total, "z", OPT, 0, UINT64_MAX)                                                \
-    X(T, u64, log_bytes, "l", OPT, 0, UINT64_MAX)                                                  \
-    /* held: waiting, being read, or done and not yet judged */                                    \
-    X(T, list, leases, "h", OPT, 0, msg_lease, WIRE_LEASES_MAX)                                    \
+#define MSG_JOB_FIELDS(X, T)                                                                         \
+    X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                        \
+    X(T, u32, attempt, "a", REQ, 0, UINT32_MAX)                                                      \
+    X(T, u32, stage, "s", REQ, 0, 31)                                                                \
+    X(T, flag, plan_complete, "p", OPT, 0, 0) /* lead: the whole plan is in this agent's memory */   \
+    X(T, u32, plan_ranges, "q", OPT, 0, UINT32_MAX)                                                  \
+    X(T, u32, runner_restarts, "k", OPT, 0, UINT32_MAX)                                              \
+    X(T, u64, bytes_done, "b", OPT, 0, UINT64_MAX) /* moved so far, finished or not */               \
+    X(T, u64, bytes_total, "z", OPT, 0, UINT64_MAX)                                                  \
+    X(T, u64, log_bytes, "l", OPT, 0, UINT64_MAX)                                                    \
+    /* held: waiting, being read, or done and not yet judged */                                      \
+    X(T, list, leases, "h", OPT, 0, msg_lease, WIRE_LEASES_MAX)                                      \
     /* newest want_ranges whose answer was taken or given up: a lease granted by it or before, and \
-     * not listed above, is free again */                                                          \
-    X(T, u64, want_serial, "w", OPT, 0, UINT64_MAX)                                                \
-    X(T, msg, totals, "t", OPT, 0, msg_totals)                                                     \
+     * not listed above, is free again */ \
+    X(T, u64, want_serial, "w", OPT, 0, UINT64_MAX)                                                  \
+    X(T, msg, totals, "t", OPT, 0, msg_totals)                                                       \
     X(T, msg, error, "x", OPT, 0, msg_error)
 CODEC_DECLARE(msg_job, MSG_JOB_FIELDS);
 
@@ -308,7 +317,7 @@ enum verdict {
 #define MSG_VERDICT_FIELDS(X, T)                                                                   \
     X(T, u32, range, "r", REQ, 0, UINT32_MAX - 1)                                                  \
     X(T, u64, term, "e", REQ, 0, UINT64_MAX)                                                       \
-    X(T, u64, counter, "c", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u64, counter, "c", REQ, 0, UINT32_MAX)                                                    \
     X(T, u32, verdict, "v", REQ, 0, 31)
 CODEC_DECLARE(msg_verdict, MSG_VERDICT_FIELDS);
 

@@ -1,0 +1,196 @@
+/*
+ * Commands from the control socket. Each is checked against what is true now, staged, and answered
+ * when it is durable. While a change of the same resource is under way a command is refused as
+ * TM_E_CONFLICT, retryable: the CLI asks again.
+ *
+ * A spec may change only while its resource waits (Scheduled): a job that runs, or has run, did so
+ * by the spec it had. The words around it (labels) and cleanPolicy may change at any time.
+ */
+#include "coordinator/brain/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static int busy(const struct view *v, struct tm_err *err)
+{
+    return tm_err_retry(err, TM_E_CONFLICT, "%s/%s: another change is under way, try again",
+                        v->kind_text, v->name);
+}
+
+static size_t live_count(const struct brain *b)
+{
+    size_t count = 0;
+    for (size_t at = 0; at < b->resource_count; at++)
+        count += b->resources[at]->live != NULL || !b->resources[at]->exists;
+    return count;
+}
+
+static int stage_document(struct brain *b, struct res *res, struct slice document)
+{
+    return codec_arena_bytes(&res->next.arena, document, &res->next.rec.document, b->err);
+}
+
+static int create(struct brain *b, const struct view *v, const struct brain_event *event,
+                  struct resource **spec, struct tm_err *err)
+{
+    if (b->resource_count >= BRAIN_RESOURCES_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "there are %d resources already; delete some",
+                          BRAIN_RESOURCES_MAX);
+    if (live_count(b) >= BRAIN_JOBS_MAX)
+        return tm_err_retry(err, TM_E_LIMIT, "%d jobs are under way already", BRAIN_JOBS_MAX);
+    struct res *res = store_add(b, v->kind_text, v->namespace_, v->name);
+    struct record *next = res != NULL ? persist_stage(b, res) : NULL;
+    if (next == NULL)
+        return tm_err_oom(err);
+    (void)snprintf(next->uid, sizeof(next->uid), "%016" PRIx64, b->rng.next(b->rng.arg));
+    next->generation = 1;
+    next->created_us = b->now.real_us;
+    next->phase = PHASE_SCHEDULED;
+    next->attempt = 1;
+    brain_check(b, stage_document(b, res, v->document));
+    res->next_spec = TM_TAKE(*spec);
+    res->cmd = event->command.cmd;
+    res->outcome = BRAIN_CREATED;
+    persist_submit(b, res);
+    return 0;
+}
+
+/* Whether two specs would do the same: everything of the view but the policy. */
+static bool same_job(const struct view *a, const struct view *b)
+{
+    if (strcmp(a->cluster, b->cluster) != 0 || strcmp(a->tenant, b->tenant) != 0 ||
+        strcmp(a->node, b->node) != 0 || strcmp(a->storage, b->storage) != 0 ||
+        strcmp(a->backup_name, b->backup_name) != 0)
+        return false;
+    return a->kind == JOB_KIND_BACKUP
+               ? codec_equal(&msg_backup_params_codec, a->backup, b->backup)
+               : codec_equal(&msg_restore_params_codec, a->restore, b->restore);
+}
+
+static int configure(struct brain *b, struct res *res, const struct view *v,
+                     const struct brain_event *event, struct resource **spec, struct tm_err *err)
+{
+    if (!res->exists || res->staged)
+        return busy(v, err);
+    if (slice_eq(res->now.rec.document, v->document)) {
+        brain_answer(b, event->command.cmd, BRAIN_UNCHANGED, NULL);
+        return 0;
+    }
+    if (res->now.rec.deleting)
+        return tm_err_set(err, TM_E_REFUSED, "%s/%s is being deleted", v->kind_text, v->name);
+    if (res->now.rec.phase != PHASE_SCHEDULED && !same_job(&res->view, v))
+        return tm_err_set(err, TM_E_REFUSED,
+                          "%s/%s was started already and its spec cannot change any more; apply it "
+                          "under another name",
+                          v->kind_text, v->name);
+    struct record *next = persist_stage(b, res);
+    if (next == NULL)
+        return tm_err_oom(err);
+    next->generation++;
+    brain_check(b, stage_document(b, res, v->document));
+    res->next_spec = TM_TAKE(*spec);
+    res->cmd = event->command.cmd;
+    res->outcome = BRAIN_CONFIGURED;
+    persist_submit(b, res);
+    return 0;
+}
+
+static int apply(struct brain *b, const struct brain_event *event, struct tm_err *err)
+{
+    TM_CLEANUP(view_freep) struct resource *spec = event->command.resource;
+    TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
+    struct view view;
+    int r = view_of(spec, &arena, &view, err);
+    if (r < 0)
+        return r;
+    if (view.document.len > RECORD_DOCUMENT_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "%s/%s: a document may have %d bytes", view.kind_text,
+                          view.name, RECORD_DOCUMENT_MAX);
+    struct res *res = store_find(b, view.kind_text, view.namespace_, view.name);
+    return res == NULL ? create(b, &view, event, &spec, err)
+                       : configure(b, res, &view, event, &spec, err);
+}
+
+static int find(struct brain *b, const struct brain_event *event, struct res **ret,
+                struct tm_err *err)
+{
+    const char *namespace_ = event->command.namespace_;
+    if (namespace_ == NULL || namespace_[0] == '\0')
+        namespace_ = "default";
+    struct res *res = store_find(b, event->command.kind, namespace_, event->command.name);
+    if (res == NULL || !res->exists)
+        return tm_err_set(err, TM_E_NOT_FOUND, "%s/%s: not found", event->command.kind,
+                          event->command.name);
+    if (res->staged)
+        return busy(&res->view, err);
+    *ret = res;
+    return 0;
+}
+
+static int delete_resource(struct brain *b, const struct brain_event *event, struct tm_err *err)
+{
+    struct res *res = NULL;
+    int r = find(b, event, &res, err);
+    if (r < 0)
+        return r;
+    if (res->now.rec.deleting) {
+        brain_answer(b, event->command.cmd, BRAIN_DELETING, NULL);
+        return 0;
+    }
+    bool started = !store_terminal(res) && res->now.rec.phase != PHASE_SCHEDULED;
+    res->cmd = event->command.cmd;
+    if (!started && !job_must_sweep(res)) {
+        res->outcome = BRAIN_DELETED;
+        persist_remove(b, res);
+        return 0;
+    }
+    struct record *next = persist_stage(b, res);
+    if (next == NULL)
+        return tm_err_oom(err);
+    next->deleting = true;
+    res->outcome = BRAIN_DELETING;
+    persist_submit(b, res);
+    return 0;
+}
+
+static int retry(struct brain *b, const struct brain_event *event, struct tm_err *err)
+{
+    struct res *res = NULL;
+    int r = find(b, event, &res, err);
+    if (r < 0)
+        return r;
+    if (res->now.rec.phase != PHASE_FAILED || res->now.rec.deleting)
+        return tm_err_set(err, TM_E_REFUSED, "%s/%s did not fail", event->command.kind,
+                          event->command.name);
+    struct record *next = persist_stage(b, res);
+    if (next == NULL)
+        return tm_err_oom(err);
+    next->phase = PHASE_SCHEDULED;
+    next->step = 0;
+    next->attempt++;
+    next->completed_us = 0;
+    next->error = NULL; /* asked for: no pause */
+    res->cmd = event->command.cmd;
+    res->outcome = BRAIN_DONE;
+    persist_submit(b, res);
+    return 0;
+}
+
+void command_run(struct brain *b, const struct brain_event *event)
+{
+    struct tm_err err = {0};
+    int r = 0;
+    switch (event->command.what) {
+    case BRAIN_CMD_APPLY:
+        r = apply(b, event, &err);
+        break;
+    case BRAIN_CMD_DELETE:
+        r = delete_resource(b, event, &err);
+        break;
+    case BRAIN_CMD_RETRY:
+        r = retry(b, event, &err);
+        break;
+    }
+    if (r < 0)
+        brain_answer(b, event->command.cmd, BRAIN_DONE, &err);
+}

@@ -1,0 +1,156 @@
+/*
+ * Who should have what. The set of a node is made anew each time from what is durably true; its
+ * revision grows when it may have changed, and a poll parked on an older one is answered at the end
+ * of that step.
+ */
+#include "coordinator/brain/internal.h"
+
+#include <stdio.h>
+
+void desired_node_changed(struct brain *b, struct node *node)
+{
+    node->revision = ++b->revision;
+}
+
+void desired_changed(struct brain *b, const struct res *res)
+{
+    for (size_t at = 0; at < b->node_count; at++) {
+        struct node *node = b->nodes[at];
+        if (strcmp(node->cluster, res->now.rec.cluster) == 0 ||
+            (res->spec != NULL && strcmp(node->cluster, res->view.cluster) == 0))
+            desired_node_changed(b, node);
+    }
+}
+
+static bool may_work(const struct res *res, const struct node *node)
+{
+    const struct record *rec = &res->now.rec;
+    if (res->view.kind != JOB_KIND_BACKUP || !node->fresh ||
+        strcmp(node->cluster, rec->cluster) != 0 || job_excluded(res->live, node))
+        return false;
+    if (rec->step != JOB_STEP_RUN && rec->step != JOB_STEP_FINISH)
+        return false;
+    const struct msg_instance *instance = node_instance(node, rec->tenant);
+    return instance != NULL && instance->error == NULL &&
+           (instance->caps & INSTANCE_CAP_RANGE_OWN_POSITION) != 0;
+}
+
+uint32_t desired_roles(const struct brain *b, const struct res *res, const struct node *node)
+{
+    (void)b;
+    const struct record *rec = &res->now.rec;
+    if (!res->exists || res->live == NULL)
+        return 0;
+    if (job_deleting(res)) {
+        bool sweeps = job_must_sweep(res) && strcmp(node->cluster, rec->cluster) == 0 &&
+                      strcmp(node->name, res->live->sweeper) == 0;
+        return sweeps ? JOB_ROLE_LEAD : 0;
+    }
+    if (rec->phase != PHASE_PREPARE && rec->phase != PHASE_RUNNING)
+        return 0;
+    if (job_is_lead(res, node))
+        return res->view.kind == JOB_KIND_BACKUP ? JOB_ROLE_LEAD | JOB_ROLE_WORKER : JOB_ROLE_LEAD;
+    return may_work(res, node) ? JOB_ROLE_WORKER : 0;
+}
+
+#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
+
+static void assign_params(struct brain *b, const struct res *res, struct msg_assignment *to)
+{
+    const struct record *rec = &res->now.rec;
+    if (res->view.kind == JOB_KIND_BACKUP) {
+        to->backup = brain_step_alloc(b, sizeof(*to->backup));
+        if (to->backup == NULL)
+            return;
+        *to->backup = *res->view.backup;
+        COPY_TEXT(to->backup->backup_id, rec->backup_id);
+    } else {
+        to->restore = brain_step_alloc(b, sizeof(*to->restore));
+        if (to->restore == NULL)
+            return;
+        *to->restore = *res->view.restore;
+        COPY_TEXT(to->restore->backup_id, rec->source_backup_id);
+        COPY_TEXT(to->restore->source_cluster, rec->source_cluster);
+    }
+}
+
+static void assign(struct brain *b, const struct res *res, const struct node *node, uint32_t roles,
+                   struct msg_assignment *to)
+{
+    const struct record *rec = &res->now.rec;
+    bool deleting = job_deleting(res);
+    COPY_TEXT(to->uid, rec->uid);
+    to->attempt = rec->attempt;
+    to->kind = deleting ? JOB_KIND_DELETE : res->view.kind;
+    to->roles = roles;
+    to->step = deleting ? JOB_STEP_RUN : rec->step;
+    COPY_TEXT(to->boot, (roles & JOB_ROLE_LEAD) && !deleting ? rec->boot : node->boot);
+    COPY_TEXT(to->cluster, rec->cluster);
+    COPY_TEXT(to->tenant, rec->tenant);
+    COPY_TEXT(to->identity, rec->identity);
+    to->name = rec->name;
+    to->storage = rec->storage != NULL ? rec->storage : "";
+    to->plan_gen = res->live->table.gen;
+    to->plan_have = (uint32_t)res->live->table.count;
+    to->plan_done = res->live->table.complete;
+    assign_params(b, res, to);
+}
+
+/* Jobs that the node leads first: they must never be crowded out by those it only helps with. */
+static size_t assign_all(struct brain *b, const struct node *node, bool leads,
+                         struct msg_assignment *jobs, size_t count)
+{
+    for (size_t at = 0; at < b->resource_count && count < WIRE_JOBS_MAX; at++) {
+        const struct res *res = b->resources[at];
+        uint32_t roles = desired_roles(b, res, node);
+        if (roles != 0 && ((roles & JOB_ROLE_LEAD) != 0) == leads)
+            assign(b, res, node, roles, &jobs[count++]);
+    }
+    return count;
+}
+
+void desired_reply(struct brain *b, struct node *node, uint64_t ctx, uint64_t serial)
+{
+    struct msg_assignment *jobs = brain_step_alloc(b, WIRE_JOBS_MAX * sizeof(*jobs));
+    struct message *m = brain_reply(b, node->conn, ctx, serial, MESSAGE_desired);
+    if (jobs == NULL || m == NULL)
+        return;
+    m->desired.revision = node->revision;
+    m->desired.lease_ms = b->config.lease_ms;
+    m->desired.jobs_count = assign_all(b, node, true, jobs, 0);
+    m->desired.jobs_count = assign_all(b, node, false, jobs, m->desired.jobs_count);
+    m->desired.jobs = jobs;
+}
+
+static void answer_parked(struct brain *b, struct node *node)
+{
+    node->parked = false;
+    desired_reply(b, node, node->parked_ctx, node->parked_serial);
+}
+
+void desired_poll(struct brain *b, struct node *node, uint64_t ctx, uint64_t serial,
+                  const struct msg_poll *poll)
+{
+    if (node->parked)
+        answer_parked(b, node); /* one at most: the newer takes its place */
+    if (poll->term != b->term || poll->revision < node->revision) {
+        desired_reply(b, node, ctx, serial);
+        return;
+    }
+    node->parked = true;
+    node->parked_ctx = ctx;
+    node->parked_serial = serial;
+    node->parked_until_us = b->now.mono_us + brain_ms(b->config.poll_ms);
+    node->parked_revision = node->revision;
+}
+
+/* A poll is parked only on the newest revision, so a newer one since then is seen by comparison. */
+void desired_tick(struct brain *b)
+{
+    for (size_t at = 0; at < b->node_count; at++) {
+        struct node *node = b->nodes[at];
+        if (node->parked &&
+            (node->revision > node->parked_revision || b->now.mono_us >= node->parked_until_us))
+            answer_parked(b, node);
+    }
+}

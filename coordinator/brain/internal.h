@@ -1,0 +1,313 @@
+#ifndef TM_COORDINATOR_BRAIN_INTERNAL_H
+#define TM_COORDINATOR_BRAIN_INTERNAL_H
+/*
+ * Inside the coordinator's brain.
+ *
+ *   brain.c      the step, its memory, what the others emit with
+ *   persist.c    records: staged, written, then true
+ *   store.c      the resources there are, sorted; reading them back at start
+ *   commands.c   apply, delete, retry
+ *   nodes.c      agents: up, gone, heartbeats, instances
+ *   desired.c    who should have what; parked polls
+ *   jobs.c       a job from phase to phase
+ *   leads.c      which agent
+ *   table.c      one job's ranges, their leases and results (knows no messages)
+ *   requests.c   plan, ranges, verdicts, results
+ *   status.c     what people see
+ *   view.c       what a spec says
+ *
+ * A resource has a durable record (`rec`) and, while a change is under way, a staged one (`next`).
+ * Only rec counts: for decisions, for agents, for people. One change is under way at a time; what
+ * would lead to another one meanwhile is found again afterwards, because everything is level-triggered.
+ *
+ * Memory of a step lies in `step`; when memory runs out `failed` is set and the step fails.
+ */
+#include "coordinator/brain/brain.h"
+#include "coordinator/brain/table.h"
+#include "coordinator/brain/view.h"
+
+#define RECORD_DOCUMENT_MAX (256 * 1024)
+#define EXCLUDED_MAX        16
+#define RANGE_FAILURES_MAX  4 /* retryable failures of one range before the job fails */
+#define PERSIST_RETRY_US    1000000
+
+enum phase {
+    PHASE_SCHEDULED = 1,
+    PHASE_PREPARE,
+    PHASE_RUNNING,
+    PHASE_COMPLETE,
+    PHASE_FAILED,
+};
+
+#define RECORD_FIELDS(X, T)                                                                        \
+    X(T, str, kind, "k", REQ, 0, 31)                                                               \
+    X(T, str, namespace_, "s", REQ, 0, WIRE_NAME_MAX)                                              \
+    X(T, str, name, "n", REQ, 0, WIRE_NAME_MAX)                                                    \
+    X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                      \
+    X(T, u64, generation, "g", REQ, 0, UINT64_MAX)                                                 \
+    X(T, i64, created_us, "c", REQ, 0, 0)                                                          \
+    X(T, bin, document, "y", REQ, 0, RECORD_DOCUMENT_MAX)                                          \
+    X(T, u32, phase, "p", REQ, 0, 31)                                                              \
+    X(T, u32, step, "q", OPT, 0, 31)                                                               \
+    X(T, u32, attempt, "a", OPT, 0, UINT32_MAX)                                                    \
+    X(T, str, backup_id, "b", OPT, 0, WIRE_ID_MAX)                                                 \
+    X(T, str, cluster, "cl", OPT, 0, WIRE_NAME_MAX) /* of the lead */                              \
+    X(T, str, node, "no", OPT, 0, WIRE_NAME_MAX)                                                   \
+    X(T, str, boot, "bo", OPT, 0, WIRE_UID_MAX)                                                    \
+    X(T, str, tenant, "te", OPT, 0, WIRE_NAME_MAX)                                                 \
+    X(T, str, identity, "id", OPT, 0, 63)                                                          \
+    X(T, str, source_cluster, "sc", OPT, 0, WIRE_NAME_MAX) /* restore: whose backup… */          \
+    X(T, str, source_backup_id, "sb", OPT, 0, WIRE_ID_MAX) /* …and which */                      \
+    X(T, txt, storage, "st", OPT, 0, WIRE_URL_MAX)                                                 \
+    X(T, i64, started_us, "ts", OPT, 0, 0)                                                         \
+    X(T, i64, completed_us, "tc", OPT, 0, 0)                                                       \
+    X(T, u32, ranges_total, "rt", OPT, 0, UINT32_MAX)                                              \
+    X(T, u64, bytes_total, "bt", OPT, 0, UINT64_MAX)                                               \
+    X(T, msg, error, "e", OPT, 0, msg_error)                                                       \
+    X(T, str, error_node, "en", OPT, 0, WIRE_NAME_MAX)                                             \
+    X(T, msg, totals, "to", OPT, 0, msg_totals)                                                    \
+    X(T, flag, deleting, "d", OPT, 0, 0)                                                           \
+    X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */
+CODEC_DECLARE(record, RECORD_FIELDS);
+
+/* A record with what it points to. */
+struct stored {
+    struct record rec;
+    struct codec_arena arena;
+};
+
+/* What is known of a job only in this life of the coordinator. */
+struct live {
+    bool loaded;            /* from the store: its lead is awaited */
+    bool lead_seen;         /* it reported this job */
+    uint64_t since_us;      /* mono: this step was reached, or this life began */
+    uint64_t progress_us;   /* mono: something last moved */
+    uint64_t progress_mark; /* what moved, condensed */
+    uint64_t not_before_us; /* mono: a retry waits */
+    uint64_t lease_from_us; /* mono: no lease is granted before (others may still hold them) */
+    char waiting[256];      /* what is missing to go on; "" = nothing */
+    uint64_t reported_us;   /* mono: the lead last listed this job */
+    char sweeper[WIRE_NAME_MAX + 1]; /* deletion: the node that does it, "" = none yet */
+    enum job_stage lead_stage;
+    uint64_t bytes_done; /* as the lead reports: restores */
+    uint64_t bytes_total;
+    uint64_t log_bytes;
+    struct table table;
+    bool has_failure; /* the job must end; told by failure, stage, node */
+    struct tm_err failure;
+    char failure_stage[32];
+    char failure_node[WIRE_NAME_MAX + 1];
+    int64_t failure_since_us;
+    bool has_totals; /* COMMITTED or RESTORED was reported */
+    struct msg_totals totals;
+    struct codec_arena totals_arena;
+    bool swept;
+    char problem[WIRE_TEXT_MAX + 1];                /* the first corrupt page, named */
+    char excluded[EXCLUDED_MAX][WIRE_NAME_MAX + 1]; /* workers that failed */
+    size_t excluded_count;
+};
+
+struct res {
+    bool exists; /* a record of it is durable */
+    struct stored now;
+    struct stored next;
+    bool staged;
+    bool removing; /* what is staged is its removal */
+    uint64_t txn;  /* of the persist under way; 0 = to be sent (again) at retry_us */
+    uint64_t retry_us;
+    uint64_t cmd; /* to answer when it is durable, 0 = none */
+    enum brain_outcome outcome;
+    bool answered; /* plant only */
+
+    struct resource *spec;
+    struct resource *next_spec; /* staged with a new document */
+    struct codec_arena view_arena;
+    struct view view;  /* of spec */
+    struct live *live; /* NULL: nothing to do for it */
+
+    struct resource_status *status;
+    uint64_t version;
+};
+
+struct node {
+    char cluster[WIRE_NAME_MAX + 1];
+    char name[WIRE_NAME_MAX + 1];
+    char boot[WIRE_UID_MAX + 1];
+    uint32_t id;      /* small number for tables; never reused */
+    uint64_t conn;    /* 0 = none */
+    uint64_t seen_us; /* mono, last word */
+    bool heard;       /* a heartbeat came since it connected */
+    bool fresh;       /* not silent */
+    uint64_t heartbeat_serial;
+    char version[32];
+    struct codec_arena arena;
+    struct msg_instance *instances;
+    size_t instance_count;
+    size_t job_count;
+    uint64_t revision; /* of its desired set */
+    bool parked;
+    uint64_t parked_ctx;
+    uint64_t parked_serial;
+    uint64_t parked_revision;
+    uint64_t parked_until_us;
+};
+
+struct brain {
+    struct brain_config config;
+    struct brain_rng rng;
+    uint64_t term;
+    uint64_t start;
+    uint32_t epoch; /* counter part of the newest lease */
+    uint64_t started_us;
+    bool loaded;
+    uint64_t raising_to; /* RAISE_TERM is out, 0 = no */
+
+    struct brain_now now;
+    bool failed;
+    struct tm_err *err;
+    struct codec_arena step;
+    struct brain_action *actions;
+    size_t action_count;
+    size_t action_cap;
+
+    struct res **resources; /* sorted by kind, namespace, name */
+    size_t resource_count;
+    size_t resource_cap;
+    struct node **nodes; /* sorted by cluster, name */
+    size_t node_count;
+    size_t node_cap;
+    uint32_t next_node_id;
+    uint64_t next_txn;
+    uint64_t revision;
+    uint64_t version;
+
+    struct waiting_up { /* hellos that wait for a higher term */
+        uint64_t conn;
+        uint64_t ctx;
+        uint64_t seen_term;
+        uint64_t seen_start;
+        char cluster[WIRE_NAME_MAX + 1];
+        char node[WIRE_NAME_MAX + 1];
+        char boot[WIRE_UID_MAX + 1];
+    } * waiting;
+    size_t waiting_count;
+};
+
+/* ---- brain.c ------------------------------------------------------------------------------------ */
+
+void *brain_step_alloc(struct brain *b, size_t size);
+const char *brain_step_text(struct brain *b, const char *text);
+struct brain_action *brain_emit(struct brain *b, enum brain_action_kind kind);
+void brain_check(struct brain *b, int result);
+void brain_log(struct brain *b, const struct res *res, const char *node, int priority,
+               enum brain_log_event event, const char *fmt, ...) TM_PRINTF(6, 7);
+const struct tm_err *brain_step_err(struct brain *b, const struct tm_err *err);
+/* A reply with serial and term set; NULL when memory is out. */
+struct message *brain_reply(struct brain *b, uint64_t conn, uint64_t ctx, uint64_t serial,
+                            enum message_type type);
+void brain_reply_error(struct brain *b, uint64_t conn, uint64_t ctx, uint64_t serial,
+                       const struct tm_err *err);
+void brain_answer(struct brain *b, uint64_t cmd, enum brain_outcome outcome,
+                  const struct tm_err *err);
+uint64_t brain_ms(uint32_t ms);
+bool brain_plant(const struct brain *b, enum brain_plant plant);
+
+/* ---- store.c ------------------------------------------------------------------------------------- */
+
+struct res *store_find(const struct brain *b, const char *kind, const char *namespace_,
+                       const char *name);
+struct res *store_find_job(const struct brain *b, const char *uid, uint32_t attempt);
+/* A new, empty one in its place; NULL when memory is out. */
+struct res *store_add(struct brain *b, const char *kind, const char *namespace_, const char *name);
+void store_remove(struct brain *b, struct res *res);
+void store_res_free(struct res *res);
+int store_load(struct brain *b, struct slice key, struct slice value, struct tm_err *err);
+void store_loaded(struct brain *b);
+/* Takes the spec over and reads the view; on failure the spec is freed. */
+int store_set_spec(struct res *res, struct resource *spec, struct tm_err *err);
+bool store_terminal(const struct res *res);
+
+/* ---- persist.c ------------------------------------------------------------------------------------- */
+
+/* Begins a change: a deep copy of the record to be edited, or NULL when one is under way already or
+ * memory is out. Follow with persist_submit. */
+struct record *persist_stage(struct brain *b, struct res *res);
+void persist_submit(struct brain *b, struct res *res);
+void persist_remove(struct brain *b, struct res *res);
+void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err);
+void persist_tick(struct brain *b);
+void persist_text(struct brain *b, struct res *res, const char **member, const char *text);
+
+/* ---- commands.c -------------------------------------------------------------------------------------- */
+
+void command_run(struct brain *b, const struct brain_event *event);
+
+/* ---- nodes.c ------------------------------------------------------------------------------------------- */
+
+void node_up(struct brain *b, const struct brain_event *event);
+void node_term(struct brain *b, uint64_t term);
+void node_gone(struct brain *b, uint64_t conn);
+void node_tick(struct brain *b);
+struct node *node_of_conn(const struct brain *b, uint64_t conn);
+struct node *node_find(const struct brain *b, const char *cluster, const char *name);
+void node_heartbeat(struct brain *b, struct node *node, uint64_t serial,
+                    const struct msg_heartbeat *heartbeat);
+const struct msg_instance *node_instance(const struct node *node, const char *tenant);
+void node_free(struct node *node);
+/* Every word of an agent says that it lives. */
+void node_spoke(struct brain *b, struct node *node);
+
+/* ---- desired.c ------------------------------------------------------------------------------------------- */
+
+/* Something that this job's agents should have is different now. */
+void desired_changed(struct brain *b, const struct res *res);
+void desired_node_changed(struct brain *b, struct node *node);
+void desired_reply(struct brain *b, struct node *node, uint64_t ctx, uint64_t serial);
+void desired_poll(struct brain *b, struct node *node, uint64_t ctx, uint64_t serial,
+                  const struct msg_poll *poll);
+void desired_tick(struct brain *b); /* answers the polls that are due */
+/* Roles of a node in a job now; 0 = none. */
+uint32_t desired_roles(const struct brain *b, const struct res *res, const struct node *node);
+
+/* ---- leads.c --------------------------------------------------------------------------------------------- */
+
+/* NULL: nobody now, and live->waiting says what is missing. *ret_instance: the tenant's there; NULL
+ * for a restore on a node without one. */
+struct node *lead_pick(struct brain *b, struct res *res, const char *cluster,
+                       const struct msg_instance **ret_instance);
+/* Who sweeps a deleted backup. */
+struct node *lead_for_delete(struct brain *b, struct res *res);
+void lead_waiting(struct brain *b, struct res *res, const char *fmt, ...) TM_PRINTF(3, 4);
+struct node *lead_of(const struct brain *b, const struct res *res);
+
+/* ---- jobs.c ------------------------------------------------------------------------------------------------ */
+
+int job_live(struct brain *b, struct res *res, bool loaded); /* makes res->live */
+void job_live_free(struct live *live);
+void job_tick(struct brain *b); /* brings every job as far as it can go */
+void job_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report);
+void job_fail(struct brain *b, struct res *res, const struct tm_err *err, const char *stage,
+              const char *node, int64_t since_us);
+void job_durable(struct brain *b, struct res *res); /* a staged change has become true */
+bool job_excluded(const struct live *live, const struct node *node);
+/* Something of it lies in storage that its policy wants removed. */
+bool job_must_sweep(const struct res *res);
+bool job_deleting(const struct res *res); /* at its end, and to be deleted */
+bool job_is_lead(const struct res *res, const struct node *node);
+void job_progress(struct brain *b, struct res *res);
+
+/* ---- requests.c ---------------------------------------------------------------------------------------------- */
+
+void request_run(struct brain *b, uint64_t conn, uint64_t ctx, const struct message *m);
+/* Leases as reported in a heartbeat: renew, adopt, free. */
+void request_leases(struct brain *b, struct res *res, struct node *node,
+                    const struct msg_job *report);
+
+/* ---- status.c -------------------------------------------------------------------------------------------------- */
+
+/* What anybody could see of it has changed. */
+void status_changed(struct brain *b, struct res *res);
+void status_free(struct res *res);
+int status_new(struct res *res, struct tm_err *err);
+
+#endif

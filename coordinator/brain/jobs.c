@@ -1,0 +1,541 @@
+/*
+ * A job from phase to phase.
+ *
+ *   Scheduled   nobody is chosen yet; live->waiting says why
+ *   Prepare     lead: session, plan                           step PREPARE
+ *   Running     workers: ranges; then the lead commits        step RUN, FINISH
+ *               something failed: the lead sweeps             step ABORT
+ *   Complete    the lead reported the manifest stored
+ *   Failed      swept, or nobody could (leftovers)
+ *
+ * job_tick looks at every job after every event and stages the next change when its reason is there;
+ * PERSISTED makes it true (job_durable). A job whose manifest turns out to be stored is Complete
+ * whatever was thought before: storage has the last word.
+ */
+#include "coordinator/brain/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define ABORT_PATIENCE 10 /* times abort_ms, for a lead that is there but cannot finish its sweep */
+
+bool job_is_lead(const struct res *res, const struct node *node)
+{
+    return strcmp(node->cluster, res->now.rec.cluster) == 0 &&
+           strcmp(node->name, res->now.rec.node) == 0;
+}
+
+bool job_must_sweep(const struct res *res)
+{
+    const struct record *rec = &res->now.rec;
+    if (res->view.kind != JOB_KIND_BACKUP || rec->backup_id[0] == '\0')
+        return false;
+    if (rec->phase == PHASE_COMPLETE)
+        return res->view.policy == VIEW_DELETE;
+    return rec->leftovers && res->view.policy != VIEW_RETAIN;
+}
+
+bool job_deleting(const struct res *res)
+{
+    return res->now.rec.deleting && store_terminal(res);
+}
+
+bool job_excluded(const struct live *live, const struct node *node)
+{
+    for (size_t at = 0; at < live->excluded_count; at++) {
+        if (strcmp(live->excluded[at], node->name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* ---- life --------------------------------------------------------------------------------------- */
+
+/* Doubled with each attempt. */
+static uint64_t retry_pause_us(const struct res *res)
+{
+    uint64_t pause_us = brain_ms(res->view.retry_pause_ms);
+    for (uint32_t at = 2; at < res->now.rec.attempt && at < 16; at++)
+        pause_us *= 2;
+    return pause_us;
+}
+
+int job_live(struct brain *b, struct res *res, bool loaded)
+{
+    struct live *live = calloc(1, sizeof(*live));
+    if (live == NULL)
+        return tm_err_oom(b->err);
+    live->loaded = loaded;
+    live->since_us = b->now.mono_us;
+    live->progress_us = b->now.mono_us;
+    live->reported_us = b->now.mono_us;
+    if (res->now.rec.phase == PHASE_SCHEDULED && res->now.rec.error != NULL)
+        live->not_before_us = b->now.mono_us + retry_pause_us(res);
+    bool underway = res->now.rec.phase == PHASE_PREPARE || res->now.rec.phase == PHASE_RUNNING;
+    if (loaded && underway && !brain_plant(b, BRAIN_PLANT_ADOPT_NOTHING))
+        live->lease_from_us = b->now.mono_us + brain_ms(b->config.lease_ms);
+    if (loaded && underway && res->now.rec.error != NULL) {
+        live->has_failure = true; /* it was to be aborted: the reason is in the record */
+        msg_error_to(res->now.rec.error, &live->failure);
+        memcpy(live->failure_stage, res->now.rec.error->stage, sizeof(live->failure_stage));
+        memcpy(live->failure_node, res->now.rec.error_node, sizeof(live->failure_node));
+        live->failure_since_us = res->now.rec.error->since_us;
+    }
+    job_live_free(res->live);
+    res->live = live;
+    return 0;
+}
+
+void job_live_free(struct live *live)
+{
+    if (live == NULL)
+        return;
+    table_release(&live->table);
+    codec_arena_release(&live->totals_arena);
+    free(live);
+}
+
+void job_fail(struct brain *b, struct res *res, const struct tm_err *err, const char *stage,
+              const char *node, int64_t since_us)
+{
+    struct live *live = res->live;
+    if (live == NULL || live->has_failure)
+        return; /* the first reason is the one to tell */
+    live->has_failure = true;
+    live->failure = *err;
+    (void)snprintf(live->failure_stage, sizeof(live->failure_stage), "%s", stage);
+    (void)snprintf(live->failure_node, sizeof(live->failure_node), "%s", node != NULL ? node : "");
+    live->failure_since_us = since_us != 0 ? since_us : b->now.real_us;
+    status_changed(b, res);
+}
+
+void job_progress(struct brain *b, struct res *res)
+{
+    struct live *live = res->live;
+    const uint64_t marks[] = {live->bytes_done,  live->log_bytes,  live->table.done_count,
+                              live->table.count, live->lead_stage, live->table.complete};
+    uint64_t mark = 0;
+    for (size_t at = 0; at < TM_ARRAY_LEN(marks); at++)
+        mark = mark * UINT64_C(1099511628211) + marks[at];
+    if (mark == live->progress_mark)
+        return;
+    live->progress_mark = mark;
+    live->progress_us = b->now.mono_us;
+    status_changed(b, res);
+}
+
+/* ---- Scheduled → Prepare ---------------------------------------------------------------------------- */
+
+static void make_backup_id(struct brain *b, char *id, size_t size)
+{
+    time_t seconds = (time_t)(b->now.real_us / 1000000);
+    struct tm parts;
+    (void)gmtime_r(&seconds, &parts);
+    (void)snprintf(id, size, "%04u%02u%02uT%02u%02u%02uZ-%08x",
+                   (unsigned)(parts.tm_year + 1900) % 10000, (unsigned)parts.tm_mon % 12 + 1,
+                   (unsigned)parts.tm_mday % 32, (unsigned)parts.tm_hour % 24,
+                   (unsigned)parts.tm_min % 60, (unsigned)parts.tm_sec % 61,
+                   (unsigned)(b->rng.next(b->rng.arg) & UINT32_MAX));
+}
+
+#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
+
+struct source {
+    const char *cluster;
+    const char *storage;
+    const char *id;
+};
+
+/* Restore: where the backup lies. False: it must wait. */
+static bool resolve_source(struct brain *b, struct res *res, struct source *ret)
+{
+    const struct view *v = &res->view;
+    *ret = (struct source){.cluster = v->cluster, .storage = v->storage, .id = v->backup_name};
+    if (v->backup_name[0] == '\0')
+        return true;
+    const struct res *from = store_find(b, "Backup", v->namespace_, v->backup_name);
+    if (from == NULL && v->storage[0] != '\0')
+        return true; /* the id of a backup in that storage */
+    if (from == NULL || !from->exists) {
+        lead_waiting(b, res, "waiting for backup '%s', which does not exist", v->backup_name);
+        return false;
+    }
+    if (from->now.rec.phase != PHASE_COMPLETE || from->now.rec.deleting) {
+        lead_waiting(b, res, "waiting for backup '%s' to be Complete", v->backup_name);
+        return false;
+    }
+    ret->id = from->now.rec.backup_id;
+    if (v->cluster[0] == '\0')
+        ret->cluster = from->now.rec.cluster;
+    if (v->storage[0] == '\0')
+        ret->storage = from->now.rec.storage != NULL ? from->now.rec.storage : "";
+    return true;
+}
+
+static void start(struct brain *b, struct res *res)
+{
+    struct source source;
+    const struct msg_instance *instance;
+    if (b->now.mono_us < res->live->not_before_us)
+        return;
+    if (!resolve_source(b, res, &source))
+        return;
+    const struct node *node = lead_pick(b, res, source.cluster, &instance);
+    if (node == NULL)
+        return;
+    struct record *next = persist_stage(b, res);
+    if (next == NULL)
+        return;
+    bool backup = res->view.kind == JOB_KIND_BACKUP;
+    next->phase = backup ? PHASE_PREPARE : PHASE_RUNNING;
+    next->step = backup ? JOB_STEP_PREPARE : JOB_STEP_RUN;
+    COPY_TEXT(next->cluster, node->cluster);
+    COPY_TEXT(next->node, node->name);
+    COPY_TEXT(next->boot, node->boot);
+    COPY_TEXT(next->tenant, backup ? instance->tenant : res->view.tenant);
+    COPY_TEXT(next->identity, backup ? instance->identity : "");
+    if (backup)
+        make_backup_id(b, next->backup_id, sizeof(next->backup_id));
+    else
+        COPY_TEXT(next->source_backup_id, source.id);
+    COPY_TEXT(next->source_cluster, source.cluster);
+    next->started_us = b->now.real_us;
+    next->completed_us = 0;
+    next->error = NULL;
+    next->error_node[0] = '\0';
+    next->totals = NULL;
+    next->leftovers = false;
+    next->ranges_total = 0;
+    next->bytes_total = 0;
+    persist_text(b, res, &next->storage, source.storage);
+    persist_submit(b, res);
+}
+
+/* ---- steps -------------------------------------------------------------------------------------------- */
+
+static void stage_error(struct brain *b, struct res *res, struct record *next)
+{
+    const struct live *live = res->live;
+    struct msg_error error = msg_error_of(&live->failure, live->failure_stage);
+    error.since_us = live->failure_since_us;
+    next->error = codec_arena_alloc(&res->next.arena, sizeof(*next->error), b->err);
+    if (next->error == NULL) {
+        b->failed = true;
+        return;
+    }
+    *next->error = error;
+    persist_text(b, res, &next->error->text, live->failure.msg);
+    memcpy(next->error_node, live->failure_node, sizeof(next->error_node));
+}
+
+static void to_step(struct brain *b, struct res *res, enum job_step step)
+{
+    struct record *next = persist_stage(b, res);
+    if (next == NULL)
+        return;
+    next->step = step;
+    next->phase = PHASE_RUNNING;
+    if (res->live->table.complete) {
+        next->ranges_total = (uint32_t)res->live->table.count;
+        next->bytes_total = res->live->table.bytes_total;
+    }
+    if (step == JOB_STEP_ABORT)
+        stage_error(b, res, next);
+    persist_submit(b, res);
+}
+
+static void complete(struct brain *b, struct res *res)
+{
+    struct record *next = persist_stage(b, res);
+    if (next == NULL)
+        return;
+    next->phase = PHASE_COMPLETE;
+    next->step = 0;
+    next->completed_us = b->now.real_us;
+    next->error = NULL;
+    next->error_node[0] = '\0';
+    next->leftovers = false;
+    next->totals = codec_arena_alloc(&res->next.arena, sizeof(*next->totals), b->err);
+    if (next->totals == NULL || codec_copy(&msg_totals_codec, &res->live->totals, &res->next.arena,
+                                           next->totals, b->err) < 0) {
+        b->failed = true;
+        return;
+    }
+    persist_submit(b, res);
+}
+
+static void fail_finally(struct brain *b, struct res *res, bool leftovers)
+{
+    struct record *next = persist_stage(b, res);
+    if (next == NULL)
+        return;
+    bool again =
+        res->live->failure.retryable && !next->deleting && next->attempt <= res->view.retries_max;
+    next->phase = again ? PHASE_SCHEDULED : PHASE_FAILED;
+    next->attempt += again;
+    next->step = 0;
+    next->completed_us = again ? 0 : b->now.real_us;
+    next->leftovers = leftovers;
+    stage_error(b, res, next);
+    persist_submit(b, res);
+}
+
+/* Reasons to give a job up that come from what is not heard. */
+static void watch_lead(struct brain *b, struct res *res)
+{
+    struct live *live = res->live;
+    const struct record *rec = &res->now.rec;
+    const struct node *lead = lead_of(b, res);
+    struct tm_err err;
+    const char *held = res->view.kind == JOB_KIND_BACKUP
+                           ? "the database session that held the backup is lost"
+                           : "the restore was interrupted";
+    if (lead != NULL && strcmp(lead->boot, rec->boot) != 0) {
+        (void)tm_err_retry(&err, TM_E_CANCELED, "agent on node '%s' was restarted: %s", rec->node,
+                           held);
+        job_fail(b, res, &err, "agent", rec->node, 0);
+        return;
+    }
+    uint64_t from_us = TM_MAX(live->reported_us, lead != NULL ? lead->seen_us : 0);
+    uint32_t grace_ms = live->lead_seen ? b->config.lead_grace_ms : b->config.restart_grace_ms;
+    if (!live->loaded && lead != NULL && !lead->fresh)
+        grace_ms = b->config.lead_grace_ms;
+    if (b->now.mono_us - from_us > brain_ms(grace_ms)) {
+        (void)tm_err_retry(&err, TM_E_UNAVAILABLE, "agent on node '%s' is not heard for %u s",
+                           rec->node, grace_ms / 1000);
+        job_fail(b, res, &err, "agent", rec->node, 0);
+        return;
+    }
+    if (b->now.mono_us - live->reported_us > 2 * brain_ms(b->config.restart_grace_ms)) {
+        (void)tm_err_retry(&err, TM_E_UNAVAILABLE, "agent on node '%s' does not take the job up",
+                           rec->node);
+        job_fail(b, res, &err, "agent", rec->node, 0);
+    }
+}
+
+static void watch_progress(struct brain *b, struct res *res)
+{
+    struct live *live = res->live;
+    struct tm_err err;
+    if (b->now.mono_us - live->progress_us > brain_ms(b->config.stall_ms)) {
+        (void)tm_err_retry(&err, TM_E_TIMEOUT, "no progress for %u s", b->config.stall_ms / 1000);
+        job_fail(b, res, &err, "stall", res->now.rec.node, 0);
+    }
+    /* the commit is on its way, and ranges are missing: their results went with agent and coordinator */
+    const struct table *t = &live->table;
+    if (res->now.rec.step == JOB_STEP_FINISH && t->complete && t->done_count < t->count &&
+        live->lead_seen && b->now.mono_us > live->lease_from_us + brain_ms(b->config.lease_ms)) {
+        (void)tm_err_retry(&err, TM_E_CANCELED,
+                           "the results of %zu ranges were lost with the coordinator and a node",
+                           t->count - t->done_count);
+        job_fail(b, res, &err, "commit", "", 0);
+    }
+}
+
+static void abort_step(struct brain *b, struct res *res)
+{
+    struct live *live = res->live;
+    if (live->swept) {
+        fail_finally(b, res, false);
+        return;
+    }
+    const struct node *lead = lead_of(b, res);
+    uint64_t silent_from_us = TM_MAX(live->since_us, lead != NULL ? lead->seen_us : 0);
+    uint64_t limit_us = brain_ms(b->config.abort_ms);
+    if (b->now.mono_us - silent_from_us > limit_us ||
+        b->now.mono_us - live->since_us > ABORT_PATIENCE * limit_us)
+        fail_finally(b, res, true);
+}
+
+static void next_step(struct brain *b, struct res *res)
+{
+    const struct table *t = &res->live->table;
+    if (res->view.kind != JOB_KIND_BACKUP || !t->complete)
+        return;
+    if (res->now.rec.step == JOB_STEP_PREPARE)
+        to_step(b, res, JOB_STEP_RUN);
+    else if (res->now.rec.step == JOB_STEP_RUN && t->done_count >= t->count)
+        to_step(b, res, JOB_STEP_FINISH);
+}
+
+static void underway(struct brain *b, struct res *res)
+{
+    struct live *live = res->live;
+    struct tm_err err;
+    if (live->has_totals) {
+        complete(b, res);
+        return;
+    }
+    if (res->now.rec.step == JOB_STEP_ABORT) {
+        abort_step(b, res);
+        return;
+    }
+    if (res->now.rec.deleting) {
+        (void)tm_err_set(&err, TM_E_CANCELED, "it was deleted while it ran");
+        job_fail(b, res, &err, "delete", "", 0);
+    }
+    watch_lead(b, res);
+    watch_progress(b, res);
+    if (!live->has_failure)
+        next_step(b, res);
+    else if (res->view.kind == JOB_KIND_BACKUP)
+        to_step(b, res, JOB_STEP_ABORT);
+    else
+        fail_finally(b, res,
+                     false); /* a restore has nothing in storage; its target tells by itself */
+}
+
+static void deletion(struct brain *b, struct res *res)
+{
+    struct live *live = res->live;
+    if (!job_must_sweep(res) || live->swept) {
+        persist_remove(b, res);
+        return;
+    }
+    const struct node *sweeper = lead_for_delete(b, res);
+    const char *name = sweeper != NULL ? sweeper->name : "";
+    if (strcmp(name, live->sweeper) == 0)
+        return;
+    COPY_TEXT(live->sweeper, name);
+    if (sweeper != NULL)
+        lead_waiting(b, res, "%s", "");
+    desired_changed(b, res);
+}
+
+void job_tick(struct brain *b)
+{
+    for (size_t at = 0; at < b->resource_count && !b->failed; at++) {
+        struct res *res = b->resources[at];
+        if (res->live == NULL || res->staged)
+            continue;
+        if (job_deleting(res))
+            deletion(b, res);
+        else if (res->now.rec.phase != PHASE_SCHEDULED)
+            underway(b, res);
+        else if (res->now.rec.deleting)
+            persist_remove(b, res);
+        else
+            start(b, res);
+    }
+}
+
+/* ---- durable ------------------------------------------------------------------------------------------ */
+
+static void log_end(struct brain *b, const struct res *res)
+{
+    const struct record *rec = &res->now.rec;
+    if (rec->phase == PHASE_COMPLETE)
+        brain_log(b, res, rec->node, 5, BRAIN_LOG_JOB_COMPLETE, "%s/%s is Complete", rec->kind,
+                  rec->name);
+    else
+        brain_log(b, res, rec->error_node, 3, BRAIN_LOG_JOB_FAILED, "%s/%s Failed%s: %s", rec->kind,
+                  rec->name, rec->leftovers ? " (leftovers in storage were not swept)" : "",
+                  rec->error != NULL ? rec->error->text : "unknown");
+}
+
+void job_durable(struct brain *b, struct res *res)
+{
+    const struct record *rec = &res->now.rec;
+    struct live *live = res->live;
+    bool was_underway = live != NULL && !store_terminal(res);
+    if (store_terminal(res) && live != NULL && !rec->deleting) {
+        log_end(b, res);
+        job_live_free(live);
+        res->live = NULL;
+    } else if ((store_terminal(res) && rec->deleting) || rec->phase == PHASE_SCHEDULED ||
+               live == NULL) {
+        if (!store_terminal(res) || rec->deleting)
+            brain_check(b, job_live(b, res, false));
+    } else if (was_underway) {
+        live->since_us = b->now.mono_us;
+        live->progress_us = b->now.mono_us;
+        live->waiting[0] = '\0';
+        if (rec->phase == PHASE_PREPARE || res->view.kind == JOB_KIND_RESTORE) {
+            live->reported_us = b->now.mono_us;
+            brain_log(b, res, rec->node, 5, BRAIN_LOG_JOB_START, "%s/%s begins on node '%s'",
+                      rec->kind, rec->name, rec->node);
+        }
+    }
+    desired_changed(b, res);
+    status_changed(b, res);
+}
+
+/* ---- reports -------------------------------------------------------------------------------------------- */
+
+static void keep_totals(struct brain *b, struct live *live, const struct msg_totals *totals)
+{
+    if (live->has_totals)
+        return;
+    static const struct msg_totals none = {0};
+    if (codec_copy(&msg_totals_codec, totals != NULL ? totals : &none, &live->totals_arena,
+                   &live->totals, b->err) < 0)
+        b->failed = true;
+    else
+        live->has_totals = true;
+}
+
+static void report_failed(struct brain *b, struct res *res, struct node *node,
+                          const struct msg_job *report)
+{
+    struct tm_err err;
+    if (report->error != NULL)
+        msg_error_to(report->error, &err);
+    else
+        (void)tm_err_set(&err, TM_E_INTERNAL, "the agent gives no reason");
+    const char *stage = report->error != NULL ? report->error->stage : "";
+    int64_t since_us = report->error != NULL ? report->error->since_us : 0;
+    struct live *live = res->live;
+    if (job_is_lead(res, node) || job_deleting(res)) {
+        job_fail(b, res, &err, stage, node->name, since_us);
+        return;
+    }
+    if (job_excluded(live, node))
+        return;
+    brain_log(b, res, node->name, 4, BRAIN_LOG_PLAIN, "worker '%s' fails: %s", node->name, err.msg);
+    table_drop_node(&live->table, node->id);
+    if (live->excluded_count == EXCLUDED_MAX) {
+        job_fail(b, res, &err, stage, node->name, since_us);
+        return;
+    }
+    COPY_TEXT(live->excluded[live->excluded_count], node->name);
+    live->excluded_count++;
+    desired_changed(b, res);
+}
+
+static void report_lead(struct brain *b, struct res *res, const struct msg_job *report)
+{
+    struct live *live = res->live;
+    live->lead_seen = true;
+    live->reported_us = b->now.mono_us;
+    live->lead_stage = (enum job_stage)report->stage;
+    live->bytes_done = report->bytes_done;
+    live->bytes_total = report->bytes_total;
+    live->log_bytes = report->log_bytes;
+    bool early = report->stage == JOB_STAGE_FINISHING && brain_plant(b, BRAIN_PLANT_COMPLETE_EARLY);
+    if (report->stage == JOB_STAGE_COMMITTED || report->stage == JOB_STAGE_RESTORED || early)
+        keep_totals(b, live, report->totals);
+    if (report->stage == JOB_STAGE_SWEPT && res->now.rec.step == JOB_STEP_ABORT)
+        live->swept = true;
+}
+
+void job_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report)
+{
+    const struct record *rec = &res->now.rec;
+    struct live *live = res->live;
+    if (job_deleting(res)) {
+        if (strcmp(node->name, live->sweeper) == 0 && report->stage == JOB_STAGE_SWEPT)
+            live->swept = true;
+        else if (report->stage == JOB_STAGE_FAILED && report->error != NULL)
+            report_failed(b, res, node, report);
+        return;
+    }
+    if (rec->phase != PHASE_PREPARE && rec->phase != PHASE_RUNNING)
+        return;
+    bool bound = strcmp(node->boot, rec->boot) == 0 || rec->step == JOB_STEP_ABORT;
+    if (job_is_lead(res, node) && bound)
+        report_lead(b, res, report);
+    if (report->stage == JOB_STAGE_FAILED)
+        report_failed(b, res, node, report);
+    request_leases(b, res, node, report);
+    job_progress(b, res);
+}

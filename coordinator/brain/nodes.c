@@ -1,0 +1,313 @@
+/*
+ * Agents: who is connected, when each last spoke, what instances it sees.
+ *
+ * An agent that has seen a newer term than ours, or the same term from another start, tells that
+ * this coordinator's state was lost or rolled back: nobody is welcomed until a higher term is
+ * durable, so that epochs never repeat.
+ */
+#include "coordinator/brain/internal.h"
+
+#include <stdio.h>
+
+#define WAITING_MAX 1024
+
+void node_free(struct node *node)
+{
+    if (node == NULL)
+        return;
+    codec_arena_release(&node->arena);
+    free(node);
+}
+
+static int compare(const struct node *node, const char *cluster, const char *name)
+{
+    int order = strcmp(node->cluster, cluster);
+    return order != 0 ? order : strcmp(node->name, name);
+}
+
+struct node *node_find(const struct brain *b, const char *cluster, const char *name)
+{
+    for (size_t at = 0; at < b->node_count; at++) {
+        if (compare(b->nodes[at], cluster, name) == 0)
+            return b->nodes[at];
+    }
+    return NULL;
+}
+
+struct node *node_of_conn(const struct brain *b, uint64_t conn)
+{
+    for (size_t at = 0; at < b->node_count; at++) {
+        if (conn != 0 && b->nodes[at]->conn == conn)
+            return b->nodes[at];
+    }
+    return NULL;
+}
+
+const struct msg_instance *node_instance(const struct node *node, const char *tenant)
+{
+    for (size_t at = 0; at < node->instance_count; at++) {
+        if (strcmp(node->instances[at].tenant, tenant) == 0)
+            return &node->instances[at];
+    }
+    return NULL;
+}
+
+static struct node *node_add(struct brain *b, const char *cluster, const char *name)
+{
+    if (b->node_count == b->node_cap) {
+        size_t cap = b->node_cap == 0 ? 16 : b->node_cap * 2;
+        struct node **grown = realloc(b->nodes, cap * sizeof(*grown));
+        if (grown == NULL) {
+            brain_check(b, tm_err_oom(b->err));
+            return NULL;
+        }
+        b->nodes = grown;
+        b->node_cap = cap;
+    }
+    struct node *node = calloc(1, sizeof(*node));
+    if (node == NULL) {
+        brain_check(b, tm_err_oom(b->err));
+        return NULL;
+    }
+    (void)snprintf(node->cluster, sizeof(node->cluster), "%s", cluster);
+    (void)snprintf(node->name, sizeof(node->name), "%s", name);
+    node->id = ++b->next_node_id;
+    size_t at = 0;
+    while (at < b->node_count && compare(b->nodes[at], cluster, name) < 0)
+        at++;
+    memmove(&b->nodes[at + 1], &b->nodes[at], (b->node_count - at) * sizeof(struct node *));
+    b->nodes[at] = node;
+    b->node_count++;
+    return node;
+}
+
+/* A new life of the agent: what the old one held is free at once. */
+static void new_life(struct brain *b, struct node *node, const char *boot)
+{
+    if (strcmp(node->boot, boot) == 0)
+        return;
+    (void)snprintf(node->boot, sizeof(node->boot), "%s", boot);
+    node->heartbeat_serial = 0;
+    node->job_count = 0;
+    for (size_t at = 0; at < b->resource_count; at++) {
+        if (b->resources[at]->live != NULL)
+            table_drop_node(&b->resources[at]->live->table, node->id);
+    }
+}
+
+static void welcome(struct brain *b, const struct waiting_up *up)
+{
+    struct node *node = node_find(b, up->cluster, up->node);
+    if (node == NULL && b->node_count >= BRAIN_NODES_MAX) {
+        struct tm_err err;
+        (void)tm_err_set(&err, TM_E_LIMIT, "there are %d nodes already", BRAIN_NODES_MAX);
+        struct brain_action *action = brain_emit(b, BRAIN_ACT_REFUSE);
+        action->refuse.conn = up->conn;
+        action->refuse.ctx = up->ctx;
+        action->refuse.err = brain_step_err(b, &err);
+        return;
+    }
+    if (node == NULL)
+        node = node_add(b, up->cluster, up->node);
+    if (node == NULL)
+        return;
+    if (node->conn != 0 && node->conn != up->conn) {
+        brain_log(b, NULL, node->name, 5, BRAIN_LOG_PLAIN,
+                  "node '%s' connected again: its older connection is closed", node->name);
+        brain_emit(b, BRAIN_ACT_CLOSE)->close.conn = node->conn;
+    }
+    new_life(b, node, up->boot);
+    node->conn = up->conn;
+    node->parked = false;
+    node->heard = false;
+    node->seen_us = b->now.mono_us;
+    node->fresh = true;
+    struct brain_action *action = brain_emit(b, BRAIN_ACT_WELCOME);
+    action->welcome.conn = up->conn;
+    action->welcome.ctx = up->ctx;
+    action->welcome.term = b->term;
+    action->welcome.start = b->start;
+    brain_log(b, NULL, node->name, 6, BRAIN_LOG_NODE_UP, "node '%s' of cluster '%s' is connected",
+              node->name, node->cluster);
+    desired_node_changed(b, node);
+    b->version++;
+}
+
+static bool newer_than_ours(const struct brain *b, const struct waiting_up *up)
+{
+    return up->seen_term > b->term || (up->seen_term == b->term && up->seen_start != b->start);
+}
+
+/* Welcomes all that wait, when no higher term is needed. */
+static void welcome_waiting(struct brain *b)
+{
+    uint64_t highest = 0;
+    for (size_t at = 0; at < b->waiting_count; at++) {
+        if (newer_than_ours(b, &b->waiting[at]))
+            highest = TM_MAX(highest, b->waiting[at].seen_term);
+    }
+    if (highest != 0) {
+        if (b->raising_to > highest)
+            return; /* under way */
+        b->raising_to = highest + 1;
+        brain_log(b, NULL, NULL, 4, BRAIN_LOG_TERM,
+                  "an agent has seen term %llu, newer than this coordinator's %llu: state was lost "
+                  "or rolled back; taking a higher term",
+                  (unsigned long long)highest, (unsigned long long)b->term);
+        brain_emit(b, BRAIN_ACT_RAISE_TERM)->raise_term.at_least = highest + 1;
+        return;
+    }
+    for (size_t at = 0; at < b->waiting_count; at++)
+        welcome(b, &b->waiting[at]);
+    b->waiting_count = 0;
+}
+
+void node_up(struct brain *b, const struct brain_event *event)
+{
+    if (b->waiting == NULL)
+        b->waiting = calloc(WAITING_MAX, sizeof(*b->waiting));
+    if (b->waiting == NULL) {
+        brain_check(b, tm_err_oom(b->err));
+        return;
+    }
+    if (b->waiting_count == WAITING_MAX) {
+        struct tm_err err;
+        (void)tm_err_retry(&err, TM_E_UNAVAILABLE, "too many agents wait to be welcomed");
+        struct brain_action *action = brain_emit(b, BRAIN_ACT_REFUSE);
+        action->refuse.conn = event->up.conn;
+        action->refuse.ctx = event->up.ctx;
+        action->refuse.err = brain_step_err(b, &err);
+        return;
+    }
+    struct waiting_up *up = &b->waiting[b->waiting_count++];
+    *up = (struct waiting_up){.conn = event->up.conn,
+                              .ctx = event->up.ctx,
+                              .seen_term = event->up.seen_term,
+                              .seen_start = event->up.seen_start};
+    (void)snprintf(up->cluster, sizeof(up->cluster), "%s", event->up.cluster);
+    (void)snprintf(up->node, sizeof(up->node), "%s", event->up.node);
+    (void)snprintf(up->boot, sizeof(up->boot), "%s", event->up.boot);
+    welcome_waiting(b);
+}
+
+void node_term(struct brain *b, uint64_t term)
+{
+    if (term <= b->term)
+        return;
+    b->term = term;
+    b->epoch = 0;
+    b->raising_to = 0;
+    for (size_t at = 0; at < b->node_count; at++)
+        desired_node_changed(b, b->nodes[at]);
+    welcome_waiting(b);
+}
+
+void node_spoke(struct brain *b, struct node *node)
+{
+    node->seen_us = b->now.mono_us;
+    if (node->fresh)
+        return;
+    node->fresh = true;
+    brain_log(b, NULL, node->name, 6, BRAIN_LOG_NODE_UP, "node '%s' of cluster '%s' speaks again",
+              node->name, node->cluster);
+    desired_node_changed(b, node);
+}
+
+void node_gone(struct brain *b, uint64_t conn)
+{
+    for (size_t at = 0; at < b->waiting_count; at++) {
+        if (b->waiting[at].conn != conn)
+            continue;
+        memmove(&b->waiting[at], &b->waiting[at + 1],
+                (b->waiting_count - at - 1) * sizeof(*b->waiting));
+        b->waiting_count--;
+        break;
+    }
+    struct node *node = node_of_conn(b, conn);
+    if (node == NULL)
+        return;
+    node->conn = 0;
+    node->parked = false;
+    b->version++;
+}
+
+void node_heartbeat(struct brain *b, struct node *node, uint64_t serial,
+                    const struct msg_heartbeat *heartbeat)
+{
+    node->heard = true;
+    if (serial <= node->heartbeat_serial)
+        return; /* overtaken by a newer one */
+    node->heartbeat_serial = serial;
+    struct codec_arena arena = {0};
+    struct msg_heartbeat copy;
+    if (codec_copy(&msg_heartbeat_codec, heartbeat, &arena, &copy, b->err) < 0) {
+        codec_arena_release(&arena);
+        b->failed = true;
+        return;
+    }
+    codec_arena_release(&node->arena);
+    node->arena = arena;
+    node->instances = copy.instances;
+    node->instance_count = copy.instances_count;
+    node->job_count = copy.jobs_count;
+    memcpy(node->version, copy.version, sizeof(node->version));
+    for (size_t at = 0; at < copy.jobs_count && !b->failed; at++) {
+        const struct msg_job *report = &copy.jobs[at];
+        struct res *res = store_find_job(b, report->uid, report->attempt);
+        if (res != NULL && res->live != NULL)
+            job_report(b, res, node, report);
+    }
+    b->version++;
+}
+
+static void node_silent(struct brain *b, struct node *node)
+{
+    node->fresh = false;
+    b->version++;
+    brain_log(b, NULL, node->name, 4, BRAIN_LOG_NODE_LOST,
+              "node '%s' of cluster '%s' is silent for %u s: its leases lapse", node->name,
+              node->cluster, b->config.lease_ms / 1000);
+    if (brain_plant(b, BRAIN_PLANT_NO_RELEASE))
+        return;
+    for (size_t at = 0; at < b->resource_count; at++) {
+        if (b->resources[at]->live != NULL)
+            table_drop_node(&b->resources[at]->live->table, node->id);
+    }
+}
+
+void node_tick(struct brain *b)
+{
+    size_t kept = 0;
+    for (size_t at = 0; at < b->node_count; at++) {
+        struct node *node = b->nodes[at];
+        uint64_t silent_us = b->now.mono_us - node->seen_us;
+        if (node->fresh && silent_us > brain_ms(b->config.lease_ms))
+            node_silent(b, node);
+        if (node->conn == 0 && silent_us > brain_ms(b->config.node_forget_ms)) {
+            node_free(node);
+            b->version++;
+            continue;
+        }
+        b->nodes[kept++] = node;
+    }
+    b->node_count = kept;
+}
+
+bool brain_node_next(const struct brain *b, size_t *cursor, struct brain_node *ret)
+{
+    if (*cursor >= b->node_count)
+        return false;
+    const struct node *node = b->nodes[(*cursor)++];
+    *ret = (struct brain_node){
+        .cluster = node->cluster,
+        .node = node->name,
+        .boot = node->boot,
+        .version = node->version,
+        .connected = node->conn != 0,
+        .silent_us = b->now.mono_us - node->seen_us,
+        .instances = node->instances,
+        .instance_count = node->instance_count,
+        .job_count = node->job_count,
+    };
+    return true;
+}

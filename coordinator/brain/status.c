@@ -1,0 +1,197 @@
+/* What people see of a resource, made from its record and what is live of it when somebody looks. */
+#include "coordinator/brain/internal.h"
+
+#include "proto/spec/status.h"
+
+#include <stdio.h>
+
+int status_new(struct res *res, struct tm_err *err)
+{
+    res->status = resource_status_new();
+    return res->status == NULL ? tm_err_oom(err) : 0;
+}
+
+void status_free(struct res *res)
+{
+    resource_status_free(res->status);
+    res->status = NULL;
+}
+
+void status_changed(struct brain *b, struct res *res)
+{
+    res->version = ++b->version;
+}
+
+#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
+
+/* The phases it went through, each with the time it is known by. */
+static void fill_phases(struct resource_status *s, const struct res *res)
+{
+    const struct record *rec = &res->now.rec;
+    const char *message = rec->phase == PHASE_FAILED && rec->error != NULL ? rec->error->text : "";
+    resource_status_set_phase(s, RESOURCE_SCHEDULED, rec->created_us, "", "");
+    if (rec->phase >= PHASE_PREPARE && res->view.kind == JOB_KIND_BACKUP)
+        resource_status_set_phase(s, RESOURCE_PREPARE, rec->started_us, "", "");
+    if (rec->phase >= PHASE_RUNNING)
+        resource_status_set_phase(s, RESOURCE_RUNNING, rec->started_us,
+                                  rec->step == JOB_STEP_ABORT ? "Aborting" : "", "");
+    if (rec->phase == PHASE_COMPLETE)
+        resource_status_set_phase(s, RESOURCE_COMPLETE, rec->completed_us, "", "");
+    if (rec->phase == PHASE_FAILED)
+        resource_status_set_phase(s, RESOURCE_FAILED, rec->completed_us,
+                                  rec->leftovers ? "Leftovers" : "", message);
+    if (rec->deleting)
+        resource_status_set_phase(s, RESOURCE_DELETING, rec->completed_us, "", "");
+}
+
+static void fill_counters(struct resource_status *s, const struct msg_counters *c)
+{
+    s->backup_bytes = c->stored_bytes;
+    s->data_bytes = c->bytes;
+    s->file_count = c->files;
+    s->pages_checked = c->pages_checked;
+    s->pages_unverified = c->pages_unverified;
+    s->pages_corrupt = c->pages_corrupt;
+}
+
+static void fill_live(struct resource_status *s, const struct res *res)
+{
+    const struct live *live = res->live;
+    const struct table *t = &live->table;
+    s->log_bytes = live->log_bytes;
+    if (res->view.kind == JOB_KIND_BACKUP) {
+        fill_counters(s, &t->done);
+        if (t->complete) {
+            s->ranges_total = t->count;
+            s->bytes_total = t->bytes_total;
+        }
+        s->ranges_done = t->done_count;
+        s->bytes_done = TM_MAX(t->done.bytes, live->bytes_done);
+    } else {
+        s->bytes_total = live->bytes_total;
+        s->bytes_done = live->bytes_done;
+    }
+    if (s->bytes_total > 0)
+        s->bytes_done = TM_MIN(s->bytes_done, s->bytes_total);
+    COPY_TEXT(s->waiting, live->waiting);
+    if (live->problem[0] != '\0')
+        resource_status_add_problem(s, res->now.rec.node, "", -1, live->problem);
+}
+
+static void fill_totals(struct resource_status *s, const struct record *rec)
+{
+    const struct msg_totals *totals = rec->totals;
+    s->log_bytes = totals->log_bytes;
+    s->commit_us = totals->commit_us;
+    COPY_TEXT(s->position, totals->position);
+    COPY_TEXT(s->lineage, totals->lineage);
+    if (totals->path != NULL)
+        COPY_TEXT(s->backup_path, totals->path);
+    if (totals->counters == NULL)
+        return;
+    fill_counters(s, totals->counters);
+    if (totals->counters->problem != NULL)
+        resource_status_add_problem(s, rec->node, "", -1, totals->counters->problem);
+}
+
+static void fill_error(struct resource_status *s, const struct res *res)
+{
+    const struct record *rec = &res->now.rec;
+    const struct live *live = res->live;
+    struct status_error *to = &s->error;
+    if (live != NULL && live->has_failure) {
+        COPY_TEXT(to->node, live->failure_node);
+        COPY_TEXT(to->stage, live->failure_stage);
+        to->since_us = live->failure_since_us;
+        to->code = live->failure.code;
+        COPY_TEXT(to->message, live->failure.msg);
+        s->has_error = true;
+    } else if (rec->error != NULL) {
+        COPY_TEXT(to->node, rec->error_node);
+        COPY_TEXT(to->stage, rec->error->stage);
+        to->since_us = rec->error->since_us;
+        to->code = tm_err_code_from_wire(rec->error->code);
+        COPY_TEXT(to->message, rec->error->text);
+        s->has_error = true;
+    }
+}
+
+static void fill_path(struct resource_status *s, const struct record *rec)
+{
+    if (s->backup_path[0] != '\0' || rec->storage == NULL)
+        return;
+    if (rec->backup_id[0] == '\0' || rec->identity[0] == '\0')
+        return;
+    const char *query = strchr(rec->storage, '?');
+    int len = query != NULL ? (int)(query - rec->storage) : (int)strlen(rec->storage);
+    (void)snprintf(s->backup_path, sizeof(s->backup_path), "%.*s/%s/%s/%s/backup/%s", len,
+                   rec->storage, rec->cluster, rec->tenant, rec->identity, rec->backup_id);
+}
+
+static void fill(const struct res *res)
+{
+    struct resource_status *s = res->status;
+    const struct record *rec = &res->now.rec;
+    resource_status_clear(s);
+    fill_phases(s, res);
+    COPY_TEXT(s->backup_id, rec->backup_id[0] != '\0' ? rec->backup_id : rec->source_backup_id);
+    COPY_TEXT(s->tenant, rec->tenant[0] != '\0' ? rec->tenant : res->view.tenant);
+    COPY_TEXT(s->node, rec->node);
+    s->started_us = rec->started_us;
+    s->completed_us = rec->completed_us;
+    s->attempt = rec->attempt;
+    s->ranges_total = rec->ranges_total;
+    s->bytes_total = rec->bytes_total;
+    if (res->live != NULL && !store_terminal(res))
+        fill_live(s, res);
+    if (rec->phase == PHASE_COMPLETE) {
+        s->ranges_done = rec->ranges_total;
+        if (rec->totals != NULL)
+            fill_totals(s, rec);
+        if (s->bytes_total == 0)
+            s->bytes_total = s->data_bytes;
+        s->bytes_done = s->bytes_total;
+    }
+    fill_path(s, rec);
+    fill_error(s, res);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------ */
+
+static void look(const struct res *res, struct brain_resource *ret)
+{
+    fill(res);
+    *ret = (struct brain_resource){
+        .spec = res->spec,
+        .status = res->status,
+        .yaml = res->now.rec.document,
+        .uid = res->now.rec.uid,
+        .created_us = res->now.rec.created_us,
+        .generation = res->now.rec.generation,
+        .version = res->version,
+        .deleting = res->now.rec.deleting,
+    };
+}
+
+bool brain_resource_next(const struct brain *b, size_t *cursor, struct brain_resource *ret)
+{
+    while (*cursor < b->resource_count) {
+        const struct res *res = b->resources[(*cursor)++];
+        if (!res->exists)
+            continue;
+        look(res, ret);
+        return true;
+    }
+    return false;
+}
+
+bool brain_resource_find(const struct brain *b, const char *kind, const char *namespace_,
+                         const char *name, struct brain_resource *ret)
+{
+    const char *where = namespace_ == NULL || namespace_[0] == '\0' ? "default" : namespace_;
+    const struct res *res = store_find(b, kind, where, name);
+    if (res == NULL || !res->exists)
+        return false;
+    look(res, ret);
+    return true;
+}

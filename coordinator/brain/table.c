@@ -1,0 +1,221 @@
+/* Ranges, leases, results of one job: see table.h. Leases are few, ranges may be many. */
+#include "coordinator/brain/table.h"
+
+#include "coordinator/brain/brain.h"
+
+void table_release(struct table *t)
+{
+    for (size_t at = 0; at < t->count; at++)
+        free(t->ranges[at].result);
+    free(t->ranges);
+    free(t->leases);
+    buf_release(&t->keys);
+    buf_release(&t->begin);
+    *t = (struct table){0};
+}
+
+void table_reset(struct table *t, uint32_t gen)
+{
+    table_release(t);
+    t->gen = gen;
+    t->gen_known = true;
+}
+
+struct slice table_start(const struct table *t, size_t range)
+{
+    return slice_of(t->keys.data + t->ranges[range].key_offset, t->ranges[range].key_len);
+}
+
+struct slice table_end(const struct table *t, size_t range)
+{
+    if (range + 1 < t->count)
+        return table_start(t, range + 1);
+    return slice_of(t->end, t->end_len);
+}
+
+static int grow(void **items, size_t *cap, size_t count, size_t size, struct tm_err *err)
+{
+    if (count < *cap)
+        return 0;
+    size_t more = *cap == 0 ? 64 : *cap * 2;
+    void *grown = realloc(*items, more * size);
+    if (grown == NULL)
+        return tm_err_oom(err);
+    *items = grown;
+    *cap = more;
+    return 0;
+}
+
+static int plan_one(struct table *t, const struct msg_plan_range *range, struct tm_err *err)
+{
+    if (t->count > 0 && !slice_eq(range->start, slice_of(t->end, t->end_len)))
+        return tm_err_set(err, TM_E_INVALID, "range %zu does not adjoin the one before", t->count);
+    if (t->count == 0 && range->start.len != 0)
+        return tm_err_set(err, TM_E_INVALID, "range 0 does not start at the lowest key");
+    if (t->count == BRAIN_RANGES_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "more than %u ranges", BRAIN_RANGES_MAX);
+    if (t->keys.len + range->start.len > BRAIN_PLAN_BYTES_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "the plan's keys take more than %zu bytes",
+                          BRAIN_PLAN_BYTES_MAX);
+    void *ranges = t->ranges;
+    int r = grow(&ranges, &t->cap, t->count, sizeof(*t->ranges), err);
+    t->ranges = ranges;
+    size_t key_offset = t->keys.len;
+    if (r == 0)
+        r = buf_append_slice(&t->keys, range->start, err);
+    if (r < 0)
+        return r;
+    t->ranges[t->count++] = (struct table_range){.key_offset = (uint32_t)key_offset,
+                                                 .key_len = (uint16_t)range->start.len,
+                                                 .bytes = range->bytes};
+    t->bytes_total += range->bytes;
+    if (range->end.len > 0)
+        memcpy(t->end, range->end.data, range->end.len);
+    t->end_len = range->end.len;
+    return 0;
+}
+
+int table_plan(struct table *t, uint32_t first, const struct msg_plan_range *ranges, size_t count,
+               struct tm_err *err)
+{
+    for (size_t at = 0; at < count; at++) {
+        if (first + at < t->count)
+            continue;
+        if (first + at > t->count)
+            return 0; /* a gap: the acknowledgement says what is wanted */
+        int r = plan_one(t, &ranges[at], err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+struct table_lease *table_lease_find(struct table *t, uint32_t range, struct epoch epoch)
+{
+    for (size_t at = 0; at < t->lease_count; at++) {
+        struct table_lease *lease = &t->leases[at];
+        if (lease->range == range && epoch_cmp(lease->epoch, epoch) == 0)
+            return lease;
+    }
+    return NULL;
+}
+
+int table_grant(struct table *t, uint32_t range, uint32_t node, struct epoch epoch,
+                uint64_t want_serial, uint64_t now_us, struct table_lease **ret, struct tm_err *err)
+{
+    if (t->lease_count == TABLE_LEASES_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "more than %d leases", TABLE_LEASES_MAX);
+    void *leases = t->leases;
+    int r = grow(&leases, &t->lease_cap, t->lease_count, sizeof(*t->leases), err);
+    t->leases = leases;
+    if (r < 0)
+        return r;
+    struct table_lease *lease = &t->leases[t->lease_count++];
+    *lease = (struct table_lease){.range = range,
+                                  .node = node,
+                                  .epoch = epoch,
+                                  .want_serial = want_serial,
+                                  .granted_us = now_us};
+    t->ranges[range].state = RANGE_LEASED;
+    t->ranges[range].newest = epoch;
+    *ret = lease;
+    return 0;
+}
+
+static bool leased(const struct table *t, uint32_t range)
+{
+    for (size_t at = 0; at < t->lease_count; at++) {
+        if (t->leases[at].range == range)
+            return true;
+    }
+    return false;
+}
+
+void table_drop_lease(struct table *t, struct table_lease *lease)
+{
+    uint32_t range = lease->range;
+    size_t at = (size_t)(lease - t->leases);
+    memmove(lease, lease + 1, (t->lease_count - at - 1) * sizeof(*lease));
+    t->lease_count--;
+    if (t->ranges[range].state == RANGE_LEASED && !leased(t, range)) {
+        t->ranges[range].state = RANGE_FREE;
+        t->free_hint = TM_MIN(t->free_hint, (size_t)range);
+    }
+}
+
+void table_drop_node(struct table *t, uint32_t node)
+{
+    for (size_t at = t->lease_count; at > 0; at--) {
+        if (t->leases[at - 1].node == node)
+            table_drop_lease(t, &t->leases[at - 1]);
+    }
+}
+
+size_t table_next_free(struct table *t)
+{
+    while (t->free_hint < t->count && t->ranges[t->free_hint].state != RANGE_FREE)
+        t->free_hint++;
+    return t->free_hint < t->count ? t->free_hint : SIZE_MAX;
+}
+
+size_t table_next_steal(const struct table *t, uint32_t node, uint64_t before_us)
+{
+    const struct table_lease *oldest = NULL;
+    for (size_t at = 0; at < t->lease_count; at++) {
+        const struct table_lease *lease = &t->leases[at];
+        if (lease->node == node || lease->granted_us > before_us)
+            continue;
+        size_t holders = 0;
+        for (size_t other = 0; other < t->lease_count; other++)
+            holders += t->leases[other].range == lease->range;
+        if (holders == 1 && (oldest == NULL || lease->granted_us < oldest->granted_us))
+            oldest = lease;
+    }
+    return oldest != NULL ? oldest->range : SIZE_MAX;
+}
+
+size_t table_leases_of(const struct table *t, uint32_t node)
+{
+    size_t count = 0;
+    for (size_t at = 0; at < t->lease_count; at++)
+        count += t->leases[at].node == node;
+    return count;
+}
+
+int table_done(struct table *t, const struct msg_result *result, struct tm_err *err)
+{
+    struct table_range *range = &t->ranges[result->range];
+    size_t size = sizeof(struct table_result) + result->blob.len;
+    if (t->result_bytes + size > BRAIN_RESULTS_BYTES_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "results take more than %zu bytes",
+                          BRAIN_RESULTS_BYTES_MAX);
+    struct table_result *kept = malloc(size);
+    if (kept == NULL)
+        return tm_err_oom(err);
+    *kept = (struct table_result){.blob_len = (uint32_t)result->blob.len};
+    if (result->blob.len > 0)
+        memcpy(kept->blob, result->blob.data, result->blob.len);
+    const struct msg_counters *c = result->counters;
+    if (c != NULL) {
+        kept->bytes = c->bytes;
+        kept->stored_bytes = c->stored_bytes;
+        kept->files = c->files;
+        t->done.bytes += c->bytes;
+        t->done.stored_bytes += c->stored_bytes;
+        t->done.files += c->files;
+        t->done.pages_checked += c->pages_checked;
+        t->done.pages_unverified += c->pages_unverified;
+        t->done.pages_corrupt += c->pages_corrupt;
+    }
+    for (size_t at = t->lease_count; at > 0; at--) {
+        if (t->leases[at - 1].range == result->range)
+            table_drop_lease(t, &t->leases[at - 1]);
+    }
+    t->result_bytes += size;
+    t->done_count++;
+    free(range->result);
+    range->result = kept;
+    range->state = RANGE_DONE;
+    range->newest = (struct epoch){result->term, (uint32_t)result->counter};
+    return 0;
+}

@@ -1,0 +1,95 @@
+#ifndef TM_COORDINATOR_BRAIN_TABLE_H
+#define TM_COORDINATOR_BRAIN_TABLE_H
+/*
+ * The ranges of one job: plan, leases, results. A plain data structure; who may do what and when is
+ * the callers' business.
+ *
+ * A struct epoch (term, counter) orders all leases of a range. A range is free, leased (to at most two
+ * nodes: the second one is a thief), or done. Leases lapse when their node falls silent; a lapsed
+ * one may still be honoured until the range is granted again, since nobody else can have it.
+ */
+#include "proto/format/names.h"
+#include "proto/wire/messages.h"
+
+enum range_state { RANGE_FREE, RANGE_LEASED, RANGE_DONE };
+
+struct table_range {
+    uint32_t key_offset;
+    uint16_t key_len;
+    uint8_t state; /* enum range_state */
+    uint8_t failures;
+    uint64_t bytes;
+    struct epoch newest; /* newest lease known; of a done range, the winner */
+    struct table_result *result;
+};
+
+struct table_result {
+    uint64_t bytes;
+    uint64_t stored_bytes;
+    uint64_t files;
+    uint32_t blob_len;
+    uint8_t blob[];
+};
+
+struct table_lease {
+    uint32_t range;
+    uint32_t node; /* node.id */
+    struct epoch epoch;
+    uint64_t want_serial; /* request it was granted by; 0 = adopted */
+    uint64_t granted_us;
+};
+
+#define TABLE_LEASES_MAX 65536
+
+struct table {
+    struct table_range *ranges;
+    size_t count;
+    size_t cap;
+    struct buf keys;
+    uint8_t end[WIRE_KEY_MAX];
+    size_t end_len;
+    struct buf begin; /* what readers need, from the lead */
+    uint32_t gen;
+    bool gen_known;
+    bool complete;
+    uint64_t bytes_total;
+
+    struct table_lease *leases;
+    size_t lease_count;
+    size_t lease_cap;
+    size_t free_hint; /* no range before this one is free */
+
+    size_t done_count;
+    size_t result_bytes;      /* memory */
+    struct msg_counters done; /* summed up; problem unused */
+};
+
+void table_release(struct table *t);
+void table_reset(struct table *t, uint32_t gen); /* the plan starts over */
+
+/* Adds ranges [first, …); what is known already is skipped. TM_E_INVALID when they do not adjoin,
+ * TM_E_LIMIT when there are too many. */
+int table_plan(struct table *t, uint32_t first, const struct msg_plan_range *ranges, size_t count,
+               struct tm_err *err) TM_WUR;
+struct slice table_start(const struct table *t, size_t range);
+struct slice table_end(const struct table *t, size_t range);
+
+/* The lease of this range and epoch, or NULL. */
+struct table_lease *table_lease_find(struct table *t, uint32_t range, struct epoch epoch);
+/* Grants: *ret is valid until the next call. The range becomes leased, `epoch` its newest. */
+int table_grant(struct table *t, uint32_t range, uint32_t node, struct epoch epoch,
+                uint64_t want_serial, uint64_t now_us, struct table_lease **ret,
+                struct tm_err *err) TM_WUR;
+/* Ends one lease; a range without any is free again. */
+void table_drop_lease(struct table *t, struct table_lease *lease);
+void table_drop_node(struct table *t, uint32_t node);
+/* Lowest free range, or SIZE_MAX. */
+size_t table_next_free(struct table *t);
+/* A range leased once, to somebody else, since before `before_us`: the oldest; or SIZE_MAX. */
+size_t table_next_steal(const struct table *t, uint32_t node, uint64_t before_us);
+size_t table_leases_of(const struct table *t, uint32_t node);
+
+/* Marks done and keeps the result; all its leases end. */
+int table_done(struct table *t, const struct msg_result *result, struct tm_err *err) TM_WUR;
+
+#endif

@@ -1,0 +1,40 @@
+#ifndef TM_COORDINATOR_BRAIN_VIEW_H
+#define TM_COORDINATOR_BRAIN_VIEW_H
+/*
+ * What the brain needs to know of a resource: the one place where its words meet those of proto/spec.
+ * Strings and sub-messages live in the arena given, or in the resource; both must outlive the view.
+ */
+#include "common/buf.h"
+#include "proto/wire/messages.h"
+
+struct resource;
+
+enum view_policy { VIEW_RETAIN, VIEW_DELETE, VIEW_ON_FAILURE };
+
+struct view {
+    enum job_kind kind; /* BACKUP or RESTORE */
+    const char *kind_text;
+    const char *namespace_;
+    const char *name;
+    struct slice document;   /* canonical form: what is stored */
+    const char *cluster;     /* restore: "" = that of the Backup it names */
+    const char *tenant;      /* "" = the only one of the cluster */
+    const char *node;        /* restore: "" = the only one of the cluster */
+    const char *storage;     /* URL; "" for a restore from a named Backup */
+    const char *backup_name; /* restore: of a Backup resource, "" = storage or backup id given */
+    enum view_policy policy;
+    uint32_t retries_max;
+    uint32_t retry_pause_ms;
+    struct msg_backup_params *backup;
+    struct msg_restore_params *restore;
+};
+
+int view_of(const struct resource *spec, struct codec_arena *arena, struct view *ret,
+            struct tm_err *err) TM_WUR;
+
+/* The stored document read again; it was accepted once, so a failure means a damaged store. */
+int view_parse(struct slice document, struct resource **ret, struct tm_err *err) TM_WUR;
+void view_free(struct resource *spec);
+TM_DEFINE_FREEP(struct resource, view_free)
+
+#endif

@@ -1,0 +1,314 @@
+/*
+ * tidemark get | describe: resources as table, JSON or YAML.
+ * Failure modes: a name that is not there (status 3), an unknown kind or output form (status 2).
+ */
+#include "common/clock.h"
+#include "common/size.h"
+#include "coordinator/ctl/command.h"
+#include "coordinator/ctl/table.h"
+#include "proto/spec/status.h"
+
+/* "full/snapshot": what operators know as TYPE and MODE */
+static const char *type_of(const json_t *resource)
+{
+    const char *type = json_text_at(resource, "spec.backupType");
+    return type[0] != '\0' ? type : "full";
+}
+
+static const char *mode_of(const json_t *resource)
+{
+    const char *mode = json_text_at(resource, "spec.backupMode");
+    return mode[0] != '\0' ? mode : "snapshot";
+}
+
+static int backup_rows(const json_t *items, bool wide, struct table *t, struct tm_err *err)
+{
+    size_t at;
+    const json_t *one;
+    int result = 0;
+    json_array_foreach(items, at, one)
+    {
+        char size[SIZE_TEXT_MAX] = "";
+        uint64_t bytes = json_u64_at(one, "status.backupSize");
+        if (bytes > 0)
+            (void)size_format(bytes, size);
+        if ((result = table_cell(t, err, "%s", json_text_at(one, "metadata.name"))) < 0 ||
+            (result = table_cell(t, err, "%s", type_of(one))) < 0 ||
+            (result = table_cell(t, err, "%s", mode_of(one))) < 0 ||
+            (result = table_cell(t, err, "%s", json_text_at(one, "status.phase"))) < 0 ||
+            (result = table_cell(t, err, "%s", json_text_at(one, "status.backupPath"))) < 0 ||
+            (result = table_cell(t, err, "%s", json_text_at(one, "status.commitTs"))) < 0 ||
+            (result =
+                 table_cell(t, err, "%s", json_text_at(one, "status.logSuccessTruncateUntil"))) < 0)
+            return result;
+        if (!wide)
+            continue;
+        if ((result = table_cell(t, err, "%s", size)) < 0 ||
+            (result = table_cell(t, err, "%s", json_text_at(one, "status.position"))) < 0 ||
+            (result = table_cell(t, err, "%s", json_text_at(one, "status.timeStarted"))) < 0 ||
+            (result = table_cell(t, err, "%s", json_text_at(one, "status.timeCompleted"))) < 0 ||
+            (result = table_cell(t, err, "%s", json_text_at(one, "status.lastError.message"))) < 0)
+            return result;
+    }
+    return 0;
+}
+
+static int restore_rows(const json_t *items, bool wide, struct table *t, struct tm_err *err)
+{
+    size_t at;
+    const json_t *one;
+    int result = 0;
+    json_array_foreach(items, at, one)
+    {
+        if ((result = table_cell(t, err, "%s", json_text_at(one, "metadata.name"))) < 0 ||
+            (result = table_cell(t, err, "%s", json_text_at(one, "status.phase"))) < 0 ||
+            (result = table_cell(t, err, "%s", json_text_at(one, "spec.backup"))) < 0 ||
+            (result = table_cell(t, err, "%s", json_text_at(one, "spec.dataDir"))) < 0 ||
+            (result = table_cell(t, err, "%s", json_text_at(one, "status.commitTs"))) < 0)
+            return result;
+        if (!wide)
+            continue;
+        if ((result = table_cell(t, err, "%s", json_text_at(one, "status.timeStarted"))) < 0 ||
+            (result = table_cell(t, err, "%s", json_text_at(one, "status.timeCompleted"))) < 0 ||
+            (result = table_cell(t, err, "%s", json_text_at(one, "status.lastError.message"))) < 0)
+            return result;
+    }
+    return 0;
+}
+
+static int print_table(struct ctl *c, const char *kind, const json_t *items, bool wide,
+                       struct tm_err *err)
+{
+    static const char *const backup_heads[] = {
+        "NAME", "TYPE",     "MODE",    "STATUS",    "BACKUPPATH", "COMMITTS", "LOGTRUNCATEUNTIL",
+        "SIZE", "POSITION", "STARTED", "COMPLETED", "LASTERROR"};
+    static const char *const restore_heads[] = {"NAME",     "STATUS",  "BACKUP",    "DATADIR",
+                                                "COMMITTS", "STARTED", "COMPLETED", "LASTERROR"};
+    if (json_array_size(items) == 0) {
+        (void)fprintf(c->err, "no resources of kind %s\n", kind);
+        return 0;
+    }
+    bool restores = strcmp(kind, "Restore") == 0;
+    struct table t;
+    table_init(&t, restores ? restore_heads : backup_heads,
+               restores ? (wide ? 8 : 5) : (wide ? 12 : 7));
+    int result = restores ? restore_rows(items, wide, &t, err) : backup_rows(items, wide, &t, err);
+    if (result == 0)
+        table_print(&t, c->out);
+    table_release(&t);
+    return result;
+}
+
+static int print_value(struct ctl *c, const json_t *value, bool yaml, struct tm_err *err)
+{
+    char *text = json_dumps(value, yaml ? JSON_COMPACT : JSON_INDENT(2));
+    if (text == NULL)
+        return tm_err_oom(err);
+    int result = 0;
+    if (yaml) {
+        TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
+        result = json_to_yaml(slice_str(text), &out, err);
+        if (result == 0)
+            (void)fwrite(out.data, 1, out.len, c->out);
+    } else {
+        (void)fprintf(c->out, "%s\n", text);
+    }
+    free(text);
+    return result;
+}
+
+/* Keeps what has all labels "key=value". */
+static int select_labels(json_t *items, const struct option_value *labels, struct tm_err *err)
+{
+    for (size_t n = 0; n < labels->count; n++) {
+        const char *equals = strchr(labels->all[n], '=');
+        if (equals == NULL)
+            return tm_err_set(err, TM_E_INVALID, "label '%s' is not KEY=VALUE", labels->all[n]);
+        char key[256];
+        (void)snprintf(key, sizeof(key), "%.*s", (int)(equals - labels->all[n]), labels->all[n]);
+        for (size_t at = json_array_size(items); at-- > 0;) {
+            const json_t *all = json_at(json_array_get(items, at), "metadata.labels");
+            const char *value = json_string_value(json_object_get(all, key));
+            if (value == NULL || strcmp(value, equals + 1) != 0)
+                (void)json_array_remove(items, at);
+        }
+    }
+    return 0;
+}
+
+static int fetch(struct ctl *c, const char *kind, const char *namespace_, const char *name,
+                 json_t **ret_items, struct tm_err *err)
+{
+    int result = ctl_connect(c, err);
+    if (result < 0)
+        return result;
+    if (name == NULL)
+        return client_list(c->client, CONTROL_LIST, kind, ret_items, err);
+    json_t *one;
+    if ((result = client_get(c->client, CONTROL_GET, kind, namespace_, name, &one, err)) < 0)
+        return result;
+    json_t *items = json_array();
+    if (items == NULL || json_array_append_new(items, one) < 0) {
+        json_decref(items);
+        return tm_err_oom(err);
+    }
+    *ret_items = items;
+    return 0;
+}
+
+static int show(struct ctl *c, const char *kind, bool single, json_t *items, const char *form,
+                struct tm_err *err)
+{
+    bool yaml = strcmp(form, "yaml") == 0;
+    if (!yaml && strcmp(form, "json") != 0)
+        return print_table(c, kind, items, strcmp(form, "wide") == 0, err);
+    if (single)
+        return print_value(c, json_array_get(items, 0), yaml, err);
+    json_t *list = json_pack("{s:O}", "items", items);
+    int result = list == NULL ? tm_err_oom(err) : print_value(c, list, yaml, err);
+    json_decref(list);
+    return result;
+}
+
+static int run_get(struct ctl *c, const struct command *self, const struct option_value *values,
+                   const struct option_words *words)
+{
+    struct tm_err err;
+    const char *kind;
+    const char *word;
+    const char *form = values[0].given ? values[0].text : "";
+    if (words->count < 1 || words->count > 2)
+        return ctl_usage(c, self->name, "a KIND is wanted: backup, restore");
+    if (kind_of(words->words[0], &kind, &word, &err) < 0)
+        return ctl_usage(c, self->name, "%s", err.msg);
+    if (form[0] != '\0' && strcmp(form, "wide") != 0 && strcmp(form, "json") != 0 &&
+        strcmp(form, "yaml") != 0)
+        return ctl_usage(c, self->name, "output '%s' is not known; there are wide, json and yaml",
+                         form);
+    const char *name = words->count == 2 ? words->words[1] : NULL;
+    json_t *items;
+    if (fetch(c, kind, values[2].given ? values[2].text : NULL, name, &items, &err) < 0)
+        return ctl_fail(c, &err);
+    int result = select_labels(items, &values[1], &err);
+    if (result == 0)
+        result = show(c, kind, name != NULL, items, form, &err);
+    json_decref(items);
+    return result < 0 ? ctl_fail(c, &err) : 0;
+}
+
+const struct command command_get = {
+    .name = "get",
+    .words = "KIND [NAME]",
+    .summary = "list resources, or show one",
+    .detail = "KIND is backup (bk), restore (rt), backupschedule (bks) or compactbackup (cpbk).\n"
+              "One resource is an object, several are {\"items\": […]}.\n\n"
+              "  tidemark get backup -o wide\n"
+              "  tidemark get bk nightly-3 -o json",
+    .options =
+        (const struct option_row[]){
+            {.name = "output", .letter = 'o', .value = "FORM", .help = "wide, json or yaml"},
+            {.name = "selector",
+             .letter = 'l',
+             .value = "KEY=VALUE",
+             .help = "only those with this label",
+             .repeat = true},
+            {.name = "namespace", .letter = 'n', .value = "NS", .help = "default: default"}},
+    .option_count = 3,
+    .run = run_get,
+};
+
+/* ---- describe */
+
+static void line(struct ctl *c, const char *label, const char *text)
+{
+    if (text[0] != '\0')
+        (void)fprintf(c->out, "%-18s %s\n", label, text);
+}
+
+static void size_line(struct ctl *c, const char *label, uint64_t bytes)
+{
+    char text[SIZE_TEXT_MAX];
+    if (bytes > 0)
+        line(c, label, size_format(bytes, text));
+}
+
+static void describe_error(struct ctl *c, const json_t *status)
+{
+    if (json_at(status, "lastError") == NULL)
+        return;
+    (void)fprintf(c->out, "Last error:        %s\n", json_text_at(status, "lastError.message"));
+    (void)fprintf(c->out, "                   node %s, stage %s, since %s\n",
+                  json_text_at(status, "lastError.node"), json_text_at(status, "lastError.stage"),
+                  json_text_at(status, "lastError.since"));
+}
+
+static void describe_lists(struct ctl *c, const json_t *status)
+{
+    size_t at;
+    const json_t *one;
+    if (json_array_size(json_at(status, "conditions")) > 0)
+        (void)fprintf(c->out, "Conditions:\n");
+    json_array_foreach(json_at(status, "conditions"), at, one)
+    {
+        (void)fprintf(c->out, "  %-16s %-6s %s %s %s\n", json_text_at(one, "type"),
+                      json_text_at(one, "status"), json_text_at(one, "lastTransitionTime"),
+                      json_text_at(one, "reason"), json_text_at(one, "message"));
+    }
+    if (json_array_size(json_at(status, "problems")) > 0)
+        (void)fprintf(c->out, "Problems:\n");
+    json_array_foreach(json_at(status, "problems"), at, one)
+    {
+        char *text = json_dumps(one, JSON_COMPACT | JSON_ENCODE_ANY);
+        (void)fprintf(c->out, "  %s\n", text != NULL ? text : "");
+        free(text);
+    }
+}
+
+static int run_describe(struct ctl *c, const struct command *self,
+                        const struct option_value *values, const struct option_words *words)
+{
+    struct tm_err err;
+    const char *kind;
+    const char *word;
+    if (words->count != 2)
+        return ctl_usage(c, self->name, "KIND and NAME are wanted");
+    if (kind_of(words->words[0], &kind, &word, &err) < 0)
+        return ctl_usage(c, self->name, "%s", err.msg);
+    json_t *items;
+    if (fetch(c, kind, values[0].given ? values[0].text : NULL, words->words[1], &items, &err) < 0)
+        return ctl_fail(c, &err);
+    const json_t *one = json_array_get(items, 0);
+    const json_t *status = json_at(one, "status");
+    line(c, "Name:", json_text_at(one, "metadata.name"));
+    line(c, "Kind:", json_text_at(one, "kind"));
+    line(c, "Cluster:", json_text_at(one, "spec.br.cluster"));
+    line(c, "Phase:", json_text_at(status, "phase"));
+    line(c, "Waiting for:", json_text_at(status, "waiting"));
+    line(c, "Node:", json_text_at(status, "node"));
+    line(c, "Path:", json_text_at(status, "backupPath"));
+    size_line(c, "Stored:", json_u64_at(status, "backupSize"));
+    size_line(c, "Read:", json_u64_at(status, "dataSize"));
+    line(c, "Consistent at:", json_text_at(status, "commitTs"));
+    line(c, "Position:", json_text_at(status, "position"));
+    line(c, "Started:", json_text_at(status, "timeStarted"));
+    line(c, "Completed:", json_text_at(status, "timeCompleted"));
+    (void)fprintf(c->out, "%-18s %llu of %llu\n",
+                  "Ranges:", (unsigned long long)json_u64_at(status, "progress.rangesDone"),
+                  (unsigned long long)json_u64_at(status, "progress.rangesTotal"));
+    describe_error(c, status);
+    describe_lists(c, status);
+    json_decref(items);
+    return 0;
+}
+
+const struct command command_describe = {
+    .name = "describe",
+    .words = "KIND NAME",
+    .summary = "one resource in words: phase, progress, conditions, problems",
+    .detail = "Tells all that is known of one resource.\n\n  tidemark describe backup nightly-3",
+    .options =
+        (const struct option_row[]){
+            {.name = "namespace", .letter = 'n', .value = "NS", .help = "default: default"}},
+    .option_count = 1,
+    .run = run_describe,
+};

@@ -1,0 +1,183 @@
+/*
+ * tidemark wait, and following a job: the coordinator is asked a few times a second until the phase
+ * is there. A coordinator that restarts meanwhile is waited for; the deadline stays.
+ * Failure modes: time out, a terminal phase that makes the wanted one impossible (with lastError), a
+ * resource that is deleted.
+ */
+#include "common/clock.h"
+#include "coordinator/ctl/command.h"
+#include "coordinator/ctl/progress.h"
+#include "proto/spec/status.h"
+
+#define POLL_FAST_US  (50 * USEC_PER_MSEC) /* while the wait is young */
+#define POLL_SLOW_US  (250 * USEC_PER_MSEC)
+#define LINE_EVERY_US (2 * USEC_PER_SEC)
+
+struct follower {
+    struct ctl *c;
+    const char *kind, *word, *name, *phase;
+    bool show;
+    struct progress progress;
+    char shown[PROGRESS_LINE_MAX];
+    char last_phase[32];
+    int64_t shown_us;
+    bool bar_open; /* the terminal's line holds a bar */
+};
+
+static void close_bar(struct follower *f)
+{
+    if (f->bar_open)
+        (void)fputc('\n', f->c->out);
+    f->bar_open = false;
+}
+
+static void show_progress(struct follower *f, const json_t *resource, int64_t now_us)
+{
+    const json_t *status = json_at(resource, "status");
+    const char *phase = json_text_at(status, "phase");
+    progress_feed(&f->progress, json_u64_at(status, "progress.rangesDone"),
+                  json_u64_at(status, "progress.rangesTotal"),
+                  json_u64_at(status, "progress.bytesDone"),
+                  json_u64_at(status, "progress.bytesTotal"), now_us);
+    if (strcmp(phase, f->last_phase) != 0) {
+        close_bar(f);
+        (void)snprintf(f->last_phase, sizeof(f->last_phase), "%s", phase);
+        const char *waiting = json_text_at(status, "waiting");
+        (void)fprintf(f->c->out, "%s/%s %s%s%s\n", f->word, f->name, phase,
+                      waiting[0] != '\0' ? ": " : "", waiting);
+        (void)fflush(f->c->out);
+    }
+    char text[PROGRESS_LINE_MAX];
+    if (f->progress.bytes_total == 0)
+        return;
+    if (f->c->terminal) {
+        (void)fprintf(f->c->out, "\r\033[K%s", progress_bar(&f->progress, text));
+        (void)fflush(f->c->out);
+        f->bar_open = true;
+    } else if (now_us - f->shown_us >= LINE_EVERY_US &&
+               strcmp(progress_line(&f->progress, text), f->shown) != 0) {
+        (void)fprintf(f->c->out, "  %s\n", text);
+        (void)fflush(f->c->out);
+        memcpy(f->shown, text, sizeof(f->shown));
+        f->shown_us = now_us;
+    }
+}
+
+/* 1 = reached, 0 = not yet, negative = never */
+static int judge(const struct follower *f, const json_t *resource, struct tm_err *err)
+{
+    const char *now = json_text_at(resource, "status.phase");
+    if (strcasecmp(now, f->phase) == 0)
+        return 1;
+    enum resource_phase is;
+    enum resource_phase wanted;
+    struct tm_err ignored;
+    if (resource_phase_parse(now, &is, &ignored) < 0 ||
+        resource_phase_parse(f->phase, &wanted, &ignored) < 0 ||
+        !resource_phase_is_past(is, wanted))
+        return 0;
+    const char *why = json_text_at(resource, "status.lastError.message");
+    const char *node = json_text_at(resource, "status.lastError.node");
+    return tm_err_set(err, TM_E_REFUSED, "%s/%s is %s and cannot become %s%s%s%s%s", f->word,
+                      f->name, now, f->phase, why[0] != '\0' ? ": " : "",
+                      why[0] != '\0' && node[0] != '\0' ? node : "",
+                      why[0] != '\0' && node[0] != '\0' ? ": " : "", why);
+}
+
+static int ask(struct follower *f, json_t **ret, struct tm_err *err)
+{
+    int result = ctl_connect(f->c, err);
+    if (result == 0)
+        result = client_get(f->c->client, CONTROL_GET, f->kind, NULL, f->name, ret, err);
+    if (result == -TM_E_UNAVAILABLE) {
+        client_free(f->c->client);
+        f->c->client = NULL;
+    }
+    return result;
+}
+
+static int timed_out(const struct follower *f, const char *last, struct tm_err *err)
+{
+    return tm_err_set(err, TM_E_TIMEOUT, "%s/%s: timed out waiting for %s; it is %s", f->word,
+                      f->name, f->phase, last[0] != '\0' ? last : "not reachable");
+}
+
+int follow(struct ctl *c, const char *kind, const char *word, const char *name, const char *phase,
+           int64_t timeout_us, bool show, struct tm_err *err)
+{
+    struct follower f = {
+        .c = c, .kind = kind, .word = word, .name = name, .phase = phase, .show = show};
+    progress_init(&f.progress);
+    int64_t start_us = clock_mono_us();
+    bool seen = false;
+    char last[32] = "";
+    for (;;) {
+        json_t *resource;
+        int result = ask(&f, &resource, err);
+        int64_t now_us = clock_mono_us();
+        /* a daemon that was there may be restarting; one that never was is an error at once */
+        if (result < 0 && !(seen && result == -TM_E_UNAVAILABLE)) {
+            close_bar(&f);
+            return result;
+        }
+        if (result == 0) {
+            seen = true;
+            if (show)
+                show_progress(&f, resource, now_us);
+            (void)snprintf(last, sizeof(last), "%s", json_text_at(resource, "status.phase"));
+            result = judge(&f, resource, err);
+            json_decref(resource);
+            if (result != 0) {
+                close_bar(&f);
+                return result < 0 ? result : 0;
+            }
+        }
+        if (timeout_us > 0 && now_us - start_us >= timeout_us) {
+            close_bar(&f);
+            return timed_out(&f, last, err);
+        }
+        int64_t pause_us = now_us - start_us < 5 * USEC_PER_SEC ? POLL_FAST_US : POLL_SLOW_US;
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = pause_us * 1000},
+                              NULL);
+    }
+}
+
+static int run_wait(struct ctl *c, const struct command *self, const struct option_value *values,
+                    const struct option_words *words)
+{
+    struct tm_err err;
+    const char *kind;
+    const char *word;
+    enum resource_phase phase;
+    int64_t timeout_us = 60 * USEC_PER_SEC;
+    if (words->count != 2)
+        return ctl_usage(c, self->name, "KIND and NAME are wanted");
+    if (!values[0].given)
+        return ctl_usage(c, self->name, "--for=PHASE is missing");
+    if (kind_of(words->words[0], &kind, &word, &err) < 0 ||
+        resource_phase_parse(values[0].text, &phase, &err) < 0 ||
+        (values[1].given && duration_parse(values[1].text, &timeout_us, &err) < 0))
+        return ctl_usage(c, self->name, "%s", err.msg);
+    if (follow(c, kind, word, words->words[1], resource_phase_text(phase), timeout_us, false,
+               &err) < 0) {
+        int status = ctl_fail(c, &err);
+        /* the contract: time out and "impossible" are both 1 */
+        return err.code == TM_E_TIMEOUT || err.code == TM_E_REFUSED ? 1 : status;
+    }
+    return 0;
+}
+
+const struct command command_wait = {
+    .name = "wait",
+    .words = "KIND NAME --for=PHASE",
+    .summary = "wait until a resource reaches a phase",
+    .detail = "Ends with 0 when the phase is reached, with 1 on time out or when a terminal phase\n"
+              "makes it impossible, saying why.\n\n"
+              "  tidemark wait backup nightly-3 --for=Complete --timeout=2h",
+    .options =
+        (const struct option_row[]){
+            {.name = "for", .value = "PHASE", .help = "Prepare, Running, Complete, Failed, …"},
+            {.name = "timeout", .value = "TIME", .help = "30s, 10m, 2h; default 60s"}},
+    .option_count = 2,
+    .run = run_wait,
+};

@@ -32,7 +32,7 @@ CODEC_DECLARE(position, POSITION_FIELDS);
 
 /* Something the operator must hear of, such as a corrupt page. Longer paths are cut. */
 #define PROBLEM_FIELDS(X, T)                                                                       \
-    X(T, str, path, "p", REQ, 0, 511)                                                              \
+    X(T, str, path, "p", REQ, 0, 399)                                                              \
     X(T, u64, block, "b", OPT, 0, UINT64_MAX)                                                      \
     X(T, str, what, "w", REQ, 0, 159)
 CODEC_DECLARE(problem, PROBLEM_FIELDS);

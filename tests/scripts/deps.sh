@@ -101,8 +101,11 @@ if [ -n "$list" ]; then
 fi
 [ -n "$missing" ] || exit 0
 echo "installing:" $missing
-# shellcheck disable=SC2086 # names are words
-as_root "${install[@]}" $missing >/dev/null || {
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# shellcheck disable=SC2086
+as_root "${install[@]}" $missing >"$log" 2>&1 || {
+    tail -n 20 "$log" >&2
     echo "deps.sh: cannot install:" $missing >&2
     exit 1
 }

@@ -72,6 +72,8 @@ port = $port
 unix_socket_directories = '$work'
 listen_addresses = ''
 fsync = off
+wal_keep_size = 2GB
+wal_level = logical
 max_prepared_transactions = 7
 archive_mode = on
 archive_command = 'true'
@@ -134,6 +136,24 @@ verify() {
 }
 
 backup one
+
+# ---- the log reader counts what pg_waldump counts --------------------------------------------------
+if [ "$tools_major" = "$major" ]; then
+    run "$tools/pgbench" -q -i -s 2 -h "$work" -p "$port" -U postgres postgres >/dev/null 2>&1
+    run "$tools/pgbench" -c 2 -t 300 -h "$work" -p "$port" -U postgres postgres >/dev/null 2>&1
+    sql -c "select pg_logical_emit_message(false, 'x', repeat('y', 3000000))" -c "create sequence s" >/dev/null
+    last=$(sql -c "select pg_walfile_name(pg_switch_wal())")
+    wal=$(cd "$work/source/pg_wal" && ls | grep -E '^[0-9A-F]{24}$' | awk -v last="$last" '$0 <= last')
+    first=${wal%%$'\n'*}
+    from=$(printf '%X/%X' "0x${first:8:8}" "$((0x${first:16:8} * 16777216))")
+    # waldump prints a line per resource manager, in order of their numbers
+    "$tools/pg_waldump" --stats -p "$work/source/pg_wal" "$first" "$last" 2>/dev/null |
+        awk '$2 ~ /^[0-9]+$/ && $1 != "Total" {if ($2 > 0) print n, $2; n++}' | sed 's/^ /0 /' | run tee "$work/waldump" >/dev/null
+    # shellcheck disable=SC2046 # one word a file
+    "${driver%/*}/wal_count_test" "$major" 16777216 "$from" $(printf "$work/source/pg_wal/%s " $wal) | run tee "$work/counted" >/dev/null
+    awk '$1 == "rmgr" {print $2, $3}' "$work/counted" | diff - "$work/waldump" || fail "counts differ from pg_waldump's"
+    ok "as many records as pg_waldump finds: $(awk '{n += $2} END {print n}' "$work/waldump")"
+fi
 
 # ---- refusals -----------------------------------------------------------------------------------
 must_say "is running on" restore one "$work/source" --map "$work/space=$work/new-space"

@@ -15,8 +15,8 @@ cp "$dir/tidemark-agent@.service" "$dir/tidemark-agent@root.service" # a user th
 
 check() { # UNIT, greatest exposure allowed (0 to 100)
     local said
-    # verify looks for the manual pages, too, and for the user
-    said=$(SYSTEMD_UNIT_PATH="$dir:" systemd-analyze verify --man=no --recursive-errors=no "$dir/$1" 2>&1) ||
+    # verify looks for the executable and the user, too
+    said=$(SYSTEMD_UNIT_PATH="$dir:" systemd-analyze verify --recursive-errors=no "$dir/$1" 2>&1) ||
         { echo "$1: $said"; exit 1; }
     [ -z "$said" ] || { echo "$1: $said"; exit 1; }
     systemd-analyze security --offline=true --threshold="$2" --no-pager "$dir/$1" >"$dir/out" 2>&1 ||

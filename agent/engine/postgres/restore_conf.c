@@ -20,6 +20,7 @@
 #include "agent/engine/postgres/control_file.h"
 #include "agent/engine/postgres/recovery_conf.h"
 #include "agent/engine/postgres/restore_internal.h"
+#include "agent/engine/postgres/wal.h"
 #include "common/fd.h"
 
 #define COPIES_DIR "restored_conf" /* for files that were not beside postgresql.conf */
@@ -313,21 +314,28 @@ static int append_recovery(struct engine_restore *r, struct buf *out, struct tm_
 {
     static const char *const emptied[] = {
         /* a second target, or a command of the source, must not join in */
-        "recovery_target_name", "recovery_target_time",    "recovery_target_xid",
-        "recovery_target_lsn",  "archive_cleanup_command", "primary_conninfo",
-        "primary_slot_name",
+        "recovery_target",         "recovery_target_name", "recovery_target_time",
+        "recovery_target_xid",     "recovery_target_lsn",  "archive_cleanup_command",
+        "primary_conninfo",        "primary_slot_name",
     };
     TM_CLEANUP(buf_release) struct buf command = BUF_INIT;
     const char *text = NULL;
-    char timeline[16];
+    char timeline[16], lsn[PG_LSN_TEXT_MAX];
     int rc = 0;
     for (size_t k = 0; rc >= 0 && k < TM_ARRAY_LEN(emptied); k++)
         rc = conf_append(out, emptied[k], "", err);
     (void)snprintf(timeline, sizeof(timeline), "%" PRIu32, r->end.timeline);
     if (rc >= 0)
         rc = conf_append(out, "restore_command", r->wal_get != NULL ? r->wal_get : "false", err);
-    if (rc >= 0)
+    /* 'immediate' is noticed only when a record beyond the end is read, and the stored log may end
+     * there: the last wanted record is named instead */
+    if (rc >= 0 && r->last_record > 0) {
+        rc = conf_append(out, "recovery_target_lsn", pg_lsn_format(r->last_record, lsn), err);
+        if (rc >= 0)
+            rc = conf_append(out, "recovery_target_inclusive", "on", err);
+    } else if (rc >= 0) {
         rc = conf_append(out, "recovery_target", "immediate", err);
+    }
     if (rc >= 0)
         rc = conf_append(out, "recovery_target_timeline", timeline, err);
     if (rc >= 0)

@@ -117,6 +117,7 @@ struct engine_restore {
     char log_name[40];
     char **late_dirs; /* of tablespaces that replay will create */
     size_t late_dir_count;
+    uint64_t last_record; /* start of the last record that ends at or before stop_lsn; 0 = none */
 
     /* manifest */
     struct pg_manifest *manifest;

@@ -85,6 +85,8 @@ static int log_record(void *arg, const struct wal_record *record, struct tm_err 
     struct engine_restore *r = arg;
     struct wal_tablespace_create create;
     char at[PG_LSN_TEXT_MAX];
+    if (record->end_lsn <= r->end.stop_lsn)
+        r->last_record = record->lsn;
     if (wal_record_kind(record, r->version->major) != WAL_TABLESPACE_CREATE)
         return 0;
     if (!wal_tablespace_create_of(record, &create))

@@ -1,0 +1,628 @@
+/*
+ * Plan and read on a made-up data directory: everything exactly once whatever the size of ranges,
+ * and what happens when files grow, shrink, vanish and appear between plan and read.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "agent/engine/postgres/control_file.h"
+#include "agent/engine/postgres/pg.h"
+#include "agent/engine/postgres/reader.h"
+#include "common/hash.h"
+
+#define BLOCK      1024u /* small blocks and segments, so that small files are large */
+#define SEGMENT    4u    /* blocks */
+#define PATH_BYTES 4200
+#define RANGES_MAX 4000
+#define FILES_MAX  400
+#define OTHER_OID  "16500"
+#define VERSION    "PG_15_202209061"
+
+/* ---- a data directory ---------------------------------------------------------------------------- */
+
+struct room {
+    char top[64]; /* holds data/ and space/ */
+    char data[80];
+    struct engine_instance instance;
+    struct buf begin;
+};
+
+static void write_at(const struct room *room, const char *path, size_t bytes)
+{
+    char full[PATH_BYTES];
+    snprintf(full, sizeof(full), "%s/%s", room->data, path);
+    int fd = open(full, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    for (size_t at = 0; at < bytes; at++) {
+        /* the content says which block it is */
+        uint8_t c = (uint8_t)(at / BLOCK + 'a');
+        assert_int_equal(write(fd, &c, 1), 1);
+    }
+    close(fd);
+}
+
+static void make_dir(const struct room *room, const char *path)
+{
+    char full[PATH_BYTES];
+    snprintf(full, sizeof(full), "%s/%s", room->data, path);
+    assert_int_equal(mkdir(full, 0700), 0);
+}
+
+static void make_link(const struct room *room, const char *target, const char *path)
+{
+    char full[PATH_BYTES], to[PATH_BYTES];
+    snprintf(full, sizeof(full), "%s/%s", room->data, path);
+    snprintf(to, sizeof(to), "%s/%s", room->top, target);
+    assert_int_equal(symlink(to, full), 0);
+}
+
+static void write_control(const struct room *room)
+{
+    uint8_t bytes[CONTROL_FILE_BYTES] = {0};
+    const uint32_t words[][2] = {{8, 1300},    {12, 202209061}, {16, 6},         {48, 1},
+                                 {216, BLOCK}, {220, SEGMENT},  {228, 16u << 20}};
+    const uint64_t system_id = 4711;
+    char full[PATH_BYTES];
+    memcpy(bytes, &system_id, sizeof(system_id));
+    for (size_t n = 0; n < TM_ARRAY_LEN(words); n++)
+        memcpy(bytes + words[n][0], &words[n][1], sizeof(uint32_t));
+    uint32_t crc = crc32c(CRC32C_INIT, bytes, 288);
+    memcpy(bytes + 288, &crc, sizeof(crc));
+    snprintf(full, sizeof(full), "%s/%s", room->data, CONTROL_FILE_PATH);
+    int fd = open(full, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_int_equal(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
+    close(fd);
+}
+
+static void make_begin(struct room *room)
+{
+    char inside[PATH_BYTES], config[PATH_BYTES], gone[PATH_BYTES], role[] = "config_file",
+                                                                   label[] = "test";
+    snprintf(inside, sizeof(inside), "%s/inside", room->data);
+    snprintf(config, sizeof(config), "%s/etc.conf", room->top);
+    snprintf(gone, sizeof(gone), "%s/gone.conf", room->top);
+    struct pg_tablespace tablespaces[] = {{16600, inside}};
+    struct pg_config_file files[] = {{config, role}, {gone, role}};
+    struct pg_begin begin = {
+        .system_id = 4711,
+        .start_lsn = 16u << 20,
+        .replay_from = 16u << 20,
+        .timeline = 1,
+        .version_num = 150000,
+        .catalog_version = 202209061,
+        .control_version = 1300,
+        .block_bytes = BLOCK,
+        .relation_segment_blocks = SEGMENT,
+        .wal_segment_bytes = 16u << 20,
+        .data_dir = room->data,
+        .label = label,
+        .tablespaces = tablespaces,
+        .tablespace_count = 1,
+        .config_files = files,
+        .config_file_count = 2,
+    };
+    struct tm_err err = {0};
+    assert_int_equal(pg_begin_encode(&begin, &room->begin, &err), 0);
+}
+
+static int room_make(void **state)
+{
+    static const char *const dirs[] = {"global",
+                                       "base",
+                                       "base/1",
+                                       "base/5",
+                                       "base/pgsql_tmp",
+                                       "pg_tblspc",
+                                       "pg_wal",
+                                       "pg_wal/archive_status",
+                                       "pg_xact",
+                                       "pg_replslot",
+                                       "pg_replslot/old",
+                                       "empty",
+                                       "inside",
+                                       "inside/" VERSION,
+                                       "inside/" VERSION "/5",
+                                       "../space",
+                                       "../space/" VERSION,
+                                       "../space/" VERSION "/5",
+                                       "../space/PG_14_202107181",
+                                       "../elsewhere"};
+    static const struct {
+        const char *path;
+        size_t bytes;
+    } files[] = {
+        {"PG_VERSION", 3},
+        {"postmaster.pid", 5},
+        {"big.log", (3u << 20) + 77},
+        {"global/pg_filenode.map", 512},
+        {"global/1262", BLOCK},
+        {"global/1262_vm", 0},
+        {"base/1/PG_VERSION", 3},
+        {"base/1/100", 3 * BLOCK},
+        {"base/1/100_fsm", BLOCK},
+        {"base/1/101", SEGMENT * BLOCK},
+        {"base/1/101.1", SEGMENT * BLOCK},
+        {"base/1/101.2", BLOCK + 100}, /* just being extended */
+        {"base/1/102", 0},
+        {"base/1/200", BLOCK}, /* unlogged */
+        {"base/1/200_fsm", BLOCK},
+        {"base/1/200_init", 0},
+        {"base/1/t3_300", BLOCK},
+        {"base/1/0400", BLOCK}, /* no relation: leading zero */
+        {"base/5/100", 2 * BLOCK},
+        {"base/5/pg_internal.init", 100},
+        {"base/pgsql_tmp/pgsql_tmp1.0", 100},
+        {"pg_wal/000000010000000000000001", 100},
+        {"pg_wal/archive_status/x.ready", 0},
+        {"pg_xact/0000", 8192},
+        {"pg_replslot/old/state", 10},
+        {"inside/" VERSION "/5/700", BLOCK},
+        {"../space/" VERSION "/5/600", 2 * BLOCK},
+        {"../space/PG_14_202107181/other", 10},
+        {"../etc.conf", 20},
+        {"../elsewhere/file", 5},
+        {"../linked.conf", 9},
+    };
+    struct room *room = calloc(1, sizeof(*room));
+    assert_non_null(room);
+    snprintf(room->top, sizeof(room->top), "/tmp/reader_test.XXXXXX");
+    assert_non_null(mkdtemp(room->top));
+    snprintf(room->data, sizeof(room->data), "%s/data", room->top);
+    assert_int_equal(mkdir(room->data, 0700), 0);
+    for (size_t n = 0; n < TM_ARRAY_LEN(dirs); n++)
+        make_dir(room, dirs[n]);
+    for (size_t n = 0; n < TM_ARRAY_LEN(files); n++)
+        write_at(room, files[n].path, files[n].bytes);
+    make_link(room, "space", "pg_tblspc/" OTHER_OID);
+    make_link(room, "data/inside", "pg_tblspc/16600");
+    make_link(room, "elsewhere", "log");
+    make_link(room, "linked.conf", "linked.conf");
+    write_control(room);
+    make_begin(room);
+    room->instance = (struct engine_instance){"main", room->data, "host=/nowhere"};
+    *state = room;
+    return 0;
+}
+
+static int room_remove(void **state)
+{
+    struct room *room = *state;
+    char command[100];
+    snprintf(command, sizeof(command), "rm -r %s", room->top);
+    assert_int_equal(system(command), 0);
+    buf_release(&room->begin);
+    free(room);
+    return 0;
+}
+
+/* ---- a plan and what is read ----------------------------------------------------------------------- */
+
+struct seen {
+    char path[ENGINE_PATH_MAX];
+    enum file_kind kind;
+    uint64_t at; /* how far parts have come */
+    bool last;
+    uint32_t crc;
+    unsigned parts;
+};
+
+struct run {
+    struct range_sink base;
+    size_t count;
+    struct {
+        size_t len;
+        uint8_t bytes[ENGINE_KEY_MAX];
+    } keys[RANGES_MAX];
+    size_t seen_count;
+    struct seen seen[FILES_MAX];
+    struct seen *open;
+    struct buf order; /* paths in the order they came */
+    struct buf problems;
+    uint8_t room[3 * BLOCK]; /* a sink whose buffers are small */
+};
+
+static int take_range(void *arg, struct engine_key_range range, uint64_t bytes, struct tm_err *err)
+{
+    struct run *run = arg;
+    (void)bytes;
+    (void)err;
+    assert_true(run->count + 1 < RANGES_MAX);
+    assert_true(
+        slice_eq(range.start, slice_of(run->keys[run->count].bytes, run->keys[run->count].len)));
+    run->count++;
+    memcpy(run->keys[run->count].bytes, range.end.data, range.end.len);
+    run->keys[run->count].len = range.end.len;
+    return 0;
+}
+
+static int on_begin(struct range_sink *base, const struct file_entry *entry, struct tm_err *err)
+{
+    struct run *run = (struct run *)(void *)base;
+    struct seen *seen = run->seen;
+    assert_null(run->open);
+    while (seen < run->seen + run->seen_count && strcmp(seen->path, entry->path) != 0)
+        seen++;
+    if (seen == run->seen + run->seen_count) {
+        assert_true(run->seen_count < FILES_MAX);
+        run->seen_count++;
+        memcpy(seen->path, entry->path, sizeof(seen->path));
+        seen->kind = entry->kind;
+        assert_int_equal(buf_printf(&run->order, err, "%s ", entry->path), 0);
+    }
+    /* parts are adjacent, and nothing comes after the last */
+    assert_int_equal(entry->offset_bytes, seen->at);
+    assert_false(seen->last);
+    seen->last = entry->last_part;
+    seen->parts++;
+    if (entry->kind == FILE_LINK)
+        assert_true(entry->link[0] == '/');
+    run->open = seen;
+    return 0;
+}
+
+static int on_room(struct range_sink *base, size_t want, uint8_t **ret, size_t *ret_bytes,
+                   struct tm_err *err)
+{
+    struct run *run = (struct run *)(void *)base;
+    (void)err;
+    (void)want;
+    *ret = run->room;
+    *ret_bytes = sizeof(run->room); /* may be more than wanted */
+    return 0;
+}
+
+static int on_advance(struct range_sink *base, size_t bytes, struct tm_err *err)
+{
+    struct run *run = (struct run *)(void *)base;
+    (void)err;
+    assert_true(bytes <= sizeof(run->room));
+    run->open->crc = crc32c(run->open->crc, run->room, bytes);
+    run->open->at += bytes;
+    return 0;
+}
+
+static int on_end(struct range_sink *base, uint32_t crc, struct tm_err *err)
+{
+    struct run *run = (struct run *)(void *)base;
+    (void)err;
+    if (run->open->parts == 1)
+        assert_int_equal(crc, run->open->crc);
+    run->open = NULL;
+    return 0;
+}
+
+static int on_problem(struct range_sink *base, const char *path, uint64_t block, const char *what,
+                      struct tm_err *err)
+{
+    struct run *run = (struct run *)(void *)base;
+    return buf_printf(&run->problems, err, "%s %llu %s\n",
+                      strrchr(path, '/') ? strrchr(path, '/') : path, (unsigned long long)block,
+                      what);
+}
+
+static const struct range_sink_ops sink_ops = {on_begin, on_room, on_advance, on_end, on_problem};
+
+static struct run *run_new(void)
+{
+    struct run *run = calloc(1, sizeof(*run));
+    assert_non_null(run);
+    run->base.ops = &sink_ops;
+    return run;
+}
+
+static void run_free(struct run *run)
+{
+    buf_release(&run->order);
+    buf_release(&run->problems);
+    free(run);
+}
+
+static void plan(struct engine_reader *reader, struct run *run, uint64_t bytes, uint32_t files)
+{
+    struct tm_err err = {0};
+    struct engine_plan_options options = {bytes, files};
+    if (pg_plan(reader, &options, take_range, run, &err) < 0)
+        fail_msg("%s", err.msg);
+    assert_int_equal(run->keys[run->count].len, 1);
+    assert_int_equal(run->keys[run->count].bytes[0], FILES_CLASS_FINAL);
+}
+
+static void read_all(struct engine_reader *reader, struct run *run)
+{
+    struct tm_err err = {0};
+    struct engine_range_stats stats;
+    for (size_t n = 0; n < run->count; n++) {
+        struct engine_key_range range = {slice_of(run->keys[n].bytes, run->keys[n].len),
+                                         slice_of(run->keys[n + 1].bytes, run->keys[n + 1].len)};
+        if (pg_read_range(reader, range, &run->base, &stats, &err) < 0)
+            fail_msg("range %zu: %s", n, err.msg);
+    }
+}
+
+static struct engine_reader *open_reader(const struct room *room)
+{
+    struct engine_reader *reader = NULL;
+    struct tm_err err = {0};
+    if (pg_reader_open(&room->instance, buf_slice(&room->begin), &reader, &err) < 0)
+        fail_msg("%s", err.msg);
+    return reader;
+}
+
+static const struct seen *find(const struct run *run, const char *path)
+{
+    for (size_t n = 0; n < run->seen_count; n++)
+        if (strcmp(run->seen[n].path, path) == 0)
+            return &run->seen[n];
+    return NULL;
+}
+
+/* find, for what must be there */
+static struct seen seen_of(const struct run *run, const char *path)
+{
+    const struct seen *seen = find(run, path);
+    if (seen)
+        return *seen;
+    fail_msg("'%s' was not read", path);
+    return (struct seen){0};
+}
+
+static void expect_file(const struct run *run, const char *path, uint64_t bytes)
+{
+    const struct seen *seen = find(run, path);
+    if (!seen)
+        fail_msg("'%s' was not read", path);
+    else if (seen->at != bytes)
+        fail_msg("'%s' has %llu bytes", path, (unsigned long long)seen->at);
+    else if (!seen->last)
+        fail_msg("'%s' has no last part", path);
+}
+
+/* ---- tests ------------------------------------------------------------------------------------------ */
+
+/* a tablespace inside the data directory is walked by its link alone */
+#define ORDER                                                                                      \
+    "PG_VERSION base base/1 base/1/0400 base/1/PG_VERSION base/5 big.log empty global "            \
+    "global/pg_filenode.map linked.conf pg_replslot pg_tblspc pg_tblspc/16500 "                    \
+    "pg_tblspc/16500/" VERSION " pg_tblspc/16500/" VERSION "/5 pg_tblspc/16600 "                   \
+    "pg_tblspc/16600/" VERSION " pg_tblspc/16600/" VERSION "/5 pg_wal pg_wal/archive_status "      \
+    "pg_xact pg_xact/0000 base/1/100 base/1/100_fsm base/1/101 base/1/101.1 base/1/101.2 "         \
+    "base/1/102 base/1/200_init base/5/100 global/1262 global/1262_vm "                            \
+    "pg_tblspc/16500/" VERSION "/5/600 pg_tblspc/16600/" VERSION "/5/700 "
+
+static void expect_all(const struct room *room, struct run *run)
+{
+    char want[PATH_BYTES];
+    const char *order = NULL, *problems = NULL;
+    struct tm_err err = {0};
+    assert_int_equal(buf_cstr(&run->order, &order, &err), 0);
+    assert_int_equal(buf_cstr(&run->problems, &problems, &err), 0);
+    snprintf(want, sizeof(want), "%s%s/etc.conf ", ORDER, room->top);
+    assert_string_equal(order, want);
+    assert_string_equal(problems,
+                        "log 0 symbolic link to a directory is not followed: what is behind it is "
+                        "not in the backup\n"
+                        "/gone.conf 0 configuration file cannot be read: No such file or "
+                        "directory\n");
+    expect_file(run, "PG_VERSION", 3);
+    expect_file(run, "big.log", (3u << 20) + 77);
+    expect_file(run, "linked.conf", 9);
+    expect_file(run, "base/1/100", 3 * BLOCK);
+    expect_file(run, "base/1/101", SEGMENT * BLOCK);
+    expect_file(run, "base/1/101.1", SEGMENT * BLOCK);
+    expect_file(run, "base/1/101.2", BLOCK + 100);
+    expect_file(run, "base/1/102", 0);
+    expect_file(run, "base/1/200_init", 0);
+    assert_int_equal(seen_of(run, "pg_tblspc/" OTHER_OID).kind, FILE_LINK);
+    assert_int_equal(seen_of(run, "pg_replslot").kind, FILE_DIRECTORY);
+}
+
+static void test_exactly_once(void **state)
+{
+    const struct room *room = *state;
+    static const struct {
+        uint64_t bytes;
+        uint32_t files;
+    } sizes[] = {{0, 0},         {0, 1},
+                 {0, 2},         {0, 3},
+                 {1, 0},         {BLOCK, 0},
+                 {1500, 0},      {2048, 3},
+                 {3 * BLOCK, 5}, {1u << 20, 0},
+                 {700000, 4},    {5000, 7},
+                 {4096, 1},      {SEGMENT * BLOCK, 0}};
+    uint32_t crc = 0;
+    for (size_t n = 0; n < TM_ARRAY_LEN(sizes); n++) {
+        struct engine_reader *reader = open_reader(room);
+        struct run *run = run_new();
+        plan(reader, run, sizes[n].bytes, sizes[n].files);
+        read_all(reader, run);
+        expect_all(room, run);
+        if (n == 0) {
+            assert_int_equal(run->count, 1);
+            crc = seen_of(run, "base/1/101").crc;
+        } else {
+            assert_true(run->count > 1);
+        }
+        assert_int_equal(seen_of(run, "base/1/101").crc, crc);
+        run_free(run);
+        pg_reader_close(reader);
+    }
+}
+
+/* Ranges of one block each, read by a reader that has not seen the plan. */
+static void test_changes_between(void **state)
+{
+    const struct room *room = *state;
+    char full[PATH_BYTES];
+    struct engine_reader *planner = open_reader(room);
+    struct run *run = run_new();
+    plan(planner, run, BLOCK, 0);
+    pg_reader_close(planner);
+
+    write_at(room, "base/1/100", 2 * BLOCK);       /* shrank in the middle of a segment */
+    write_at(room, "base/1/101", BLOCK);           /* shrank, its other segments stay */
+    write_at(room, "base/1/100_fsm", 3 * BLOCK);   /* grew */
+    write_at(room, "base/5/100", SEGMENT * BLOCK); /* grew to a full segment */
+    write_at(room, "base/5/100.1", 2 * BLOCK);     /* and one more */
+    write_at(room, "base/5/99", BLOCK);            /* is new */
+    write_at(room, "base/5/4000000000", BLOCK);    /* is new */
+    write_at(room, "pg_xact/0001", 100);           /* is new */
+    write_at(room, "big.log", (1u << 20) + 5);     /* shrank: parts of a MiB */
+    snprintf(full, sizeof(full), "%s/base/1/102", room->data);
+    assert_int_equal(unlink(full), 0);
+
+    struct engine_reader *reader = open_reader(room);
+    read_all(reader, run);
+    /* middle parts keep their length: the rest is zeros */
+    expect_file(run, "base/1/100", 2 * BLOCK);
+    expect_file(run, "base/1/101", (SEGMENT - 1) * BLOCK);
+    expect_file(run, "base/1/101.1", SEGMENT * BLOCK);
+    expect_file(run, "base/1/100_fsm", 3 * BLOCK);
+    expect_file(run, "base/5/100", SEGMENT * BLOCK);
+    expect_file(run, "base/5/100.1", 2 * BLOCK);
+    expect_file(run, "base/5/99", BLOCK);
+    expect_file(run, "base/5/4000000000", BLOCK);
+    expect_file(run, "pg_xact/0001", 100);
+    expect_file(run, "big.log", 3u << 20);
+    assert_null(find(run, "base/1/102"));
+    run_free(run);
+    pg_reader_close(reader);
+}
+
+/* Any byte string may cut a range, as long as the ends meet. */
+static void test_odd_keys(void **state)
+{
+    const struct room *room = *state;
+    struct engine_reader *reader = open_reader(room);
+    struct run *run = run_new();
+    static const char *const cuts[] = {"\x0F",
+                                       "\x10",
+                                       "\x10z",
+                                       "\x10"
+                                       "base",
+                                       "\x10"
+                                       "base\x01",
+                                       "\x10"
+                                       "base\x01"
+                                       "1\x01PG",
+                                       "\x10"
+                                       "big.log",
+                                       "\x10zzz",
+                                       "\x11",
+                                       "\x20",
+                                       "\x20\x01",
+                                       "\x21",
+                                       "\x30",
+                                       "\x31"};
+    static const size_t order[] = {0, 1, 3, 4, 5, 6, 2, 7, 8, 9, 10, 11, 12, 13};
+    for (size_t n = 0; n < TM_ARRAY_LEN(order); n++) {
+        const char *cut = cuts[order[n]];
+        run->count++;
+        run->keys[run->count].len = strlen(cut);
+        memcpy(run->keys[run->count].bytes, cut, strlen(cut));
+    }
+    run->count++;
+    run->keys[run->count].len = 1;
+    run->keys[run->count].bytes[0] = FILES_CLASS_FINAL;
+    read_all(reader, run);
+    expect_all(room, run);
+
+    /* an end that is open reaches everything but the final range */
+    struct engine_range_stats stats;
+    struct tm_err err = {0};
+    struct run *open = run_new();
+    assert_int_equal(pg_read_range(reader, (struct engine_key_range){SLICE_EMPTY, SLICE_EMPTY},
+                                   &open->base, &stats, &err),
+                     0);
+    expect_all(room, open);
+    assert_int_equal(stats.pages_checked, 0);
+    run_free(open);
+    run_free(run);
+    pg_reader_close(reader);
+}
+
+static void test_final(void **state)
+{
+    const struct room *room = *state;
+    struct engine_reader *reader = open_reader(room);
+    struct run *run = run_new();
+    TM_CLEANUP(buf_release) struct buf blob = BUF_INIT;
+    TM_CLEANUP(pg_end_release) struct pg_end end = {.stop_lsn = 17u << 20, .timeline = 1};
+    struct engine_range_stats stats;
+    struct tm_err err = {0};
+    const char *order = NULL;
+    assert_int_equal(buf_append(&end.backup_label, "LABEL\n", 6, &err), 0);
+    assert_int_equal(buf_append(&end.tablespace_map, "16500 /x\n", 9, &err), 0);
+    assert_int_equal(pg_end_encode(&end, &blob, &err), 0);
+    assert_int_equal(pg_read_final(reader, buf_slice(&blob), &run->base, &stats, &err), 0);
+    assert_int_equal(buf_cstr(&run->order, &order, &err), 0);
+    assert_string_equal(order, "backup_label tablespace_map global/pg_control ");
+    expect_file(run, "backup_label", 6);
+    expect_file(run, "global/pg_control", 8192);
+    assert_int_equal(stats.files, 3);
+    assert_int_equal(stats.bytes, 8192 + 6 + 9);
+    run_free(run);
+    pg_reader_close(reader);
+}
+
+static void test_refusals(void **state)
+{
+    const struct room *room = *state;
+    struct engine_reader *reader = NULL;
+    struct tm_err err = {0};
+    char want[200];
+    struct engine_instance elsewhere = {"main", "/nowhere", ""};
+    assert_true(pg_reader_open(&elsewhere, buf_slice(&room->begin), &reader, &err) < 0);
+    assert_string_equal(err.msg,
+                        "data directory '/nowhere': cannot open: No such file or directory");
+    assert_true(pg_reader_open(&room->instance, SLICE_EMPTY, &reader, &err) < 0);
+    struct pg_begin begin = {0};
+    TM_CLEANUP(buf_release) struct buf other = BUF_INIT;
+    assert_int_equal(pg_begin_decode(buf_slice(&room->begin), &begin, &err), 0);
+    begin.system_id = 4712;
+    assert_int_equal(pg_begin_encode(&begin, &other, &err), 0);
+    pg_begin_release(&begin);
+    assert_int_equal(pg_reader_open(&room->instance, buf_slice(&other), &reader, &err),
+                     -TM_E_CONFLICT);
+    snprintf(want, sizeof(want),
+             "data directory '%s': holds system identifier 4711, the snapshot was begun on 4712",
+             room->data);
+    assert_string_equal(err.msg, want);
+    assert_null(reader);
+}
+
+static void test_sort(void **state)
+{
+    (void)state;
+    enum { COUNT = 5000 };
+    static uint64_t values[COUNT];
+    uint64_t seed = 1;
+    for (size_t count = 0; count < COUNT; count = count * 2 + 1) {
+        for (size_t n = 0; n < count; n++) {
+            seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            values[n] = seed >> (n % 3 ? 20 : 60);
+        }
+        listing_sort_u64(values, count);
+        for (size_t n = 0; n + 1 < count; n++)
+            assert_true(values[n] <= values[n + 1]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_exactly_once, room_make, room_remove),
+        cmocka_unit_test_setup_teardown(test_changes_between, room_make, room_remove),
+        cmocka_unit_test_setup_teardown(test_odd_keys, room_make, room_remove),
+        cmocka_unit_test_setup_teardown(test_final, room_make, room_remove),
+        cmocka_unit_test_setup_teardown(test_refusals, room_make, room_remove),
+        cmocka_unit_test(test_sort),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,273 @@
+/*
+ * tidemark backup | restore: a spec made from options, applied, and followed to its end.
+ * The spec is written as JSON, which is YAML: nothing needs quoting rules of our own.
+ * Failure modes: those of apply; a job that ends Failed is status 1 and says why.
+ */
+#include "common/parse.h"
+#include "coordinator/ctl/command.h"
+
+/* file:///path → the spec's local block; the coordinator judges the rest. */
+static int storage_block(const char *url, json_t *spec, struct tm_err *err)
+{
+    static const char scheme[] = "file://";
+    if (strncmp(url, scheme, sizeof(scheme) - 1) != 0 || url[sizeof(scheme) - 1] != '/')
+        return tm_err_set(err, TM_E_INVALID,
+                          "storage '%s' is not file:///PATH, the only storage of this version",
+                          url);
+    json_t *block = json_pack("{s:s}", "path", url + sizeof(scheme) - 1);
+    return json_object_set_new(spec, "local", block) < 0 ? tm_err_oom(err) : 0;
+}
+
+static int put_text(json_t *object, const char *key, const struct option_value *value,
+                    struct tm_err *err)
+{
+    if (!value->given)
+        return 0;
+    if (json_object_set_new(object, key, json_string(value->text)) < 0)
+        return tm_err_set(err, TM_E_INVALID, "%s '%s' is not UTF-8 text", key, value->text);
+    return 0;
+}
+
+static int put_number(json_t *object, const char *key, const struct option_value *value,
+                      struct tm_err *err)
+{
+    if (!value->given)
+        return 0;
+    int64_t number;
+    int result = parse_i64(value->text, &number, err);
+    if (result < 0)
+        return tm_err_prefix(err, "%s", key);
+    return json_object_set_new(object, key, json_integer(number)) < 0 ? tm_err_oom(err) : 0;
+}
+
+static int put_flag(json_t *object, const char *key, const struct option_value *value,
+                    struct tm_err *err)
+{
+    if (value->given && json_object_set_new(object, key, json_true()) < 0)
+        return tm_err_oom(err);
+    return 0;
+}
+
+/* KEY=VALUE words → a map */
+static int put_pairs(json_t *object, const char *key, const struct option_value *value,
+                     struct tm_err *err)
+{
+    if (!value->given)
+        return 0;
+    json_t *map = json_object();
+    for (size_t n = 0; n < value->count; n++) {
+        const char *equals = strchr(value->all[n], '=');
+        char name[1024];
+        if (equals == NULL || (size_t)(equals - value->all[n]) >= sizeof(name)) {
+            json_decref(map);
+            return tm_err_set(err, TM_E_INVALID, "'%s' is not NAME=VALUE", value->all[n]);
+        }
+        (void)snprintf(name, sizeof(name), "%.*s", (int)(equals - value->all[n]), value->all[n]);
+        if (json_object_set_new(map, name, json_string(equals + 1)) < 0) {
+            json_decref(map);
+            return tm_err_set(err, TM_E_INVALID, "'%s' is not UTF-8 text", value->all[n]);
+        }
+    }
+    return json_object_set_new(object, key, map) < 0 ? tm_err_oom(err) : 0;
+}
+
+/* Applies and, unless told not to, follows. Takes the spec over. */
+static int apply_and_follow(struct ctl *c, const char *kind, const char *word, const char *name,
+                            json_t *spec, bool wait)
+{
+    struct tm_err err;
+    json_t *resource = json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "tidemark/v1", "kind",
+                                 kind, "metadata", "name", name, "spec", spec);
+    char *text = resource != NULL ? json_dumps(resource, JSON_INDENT(1)) : NULL;
+    json_decref(resource);
+    if (text == NULL) {
+        (void)tm_err_set(&err, TM_E_INVALID, "%s '%s' is not UTF-8 text", word, name);
+        return ctl_fail(c, &err);
+    }
+    int result = apply_yaml(c, word, slice_str(text), false, &err);
+    free(text);
+    if (result == 0 && wait)
+        result = follow(c, kind, word, name, "Complete", 0, true, &err);
+    if (result < 0) {
+        int status = ctl_fail(c, &err);
+        return err.code == TM_E_REFUSED ? 1 : status;
+    }
+    return 0;
+}
+
+enum backup_option {
+    BACKUP_CLUSTER,
+    BACKUP_TENANT,
+    BACKUP_STORAGE,
+    BACKUP_COMPRESSION,
+    BACKUP_CONCURRENCY,
+    BACKUP_RATE,
+    BACKUP_CHECKSUM,
+    BACKUP_CLEAN,
+    BACKUP_NO_WAIT,
+};
+
+static const struct option_row backup_rows[] = {
+    [BACKUP_CLUSTER] = {.name = "cluster", .value = "NAME", .help = "what to back up"},
+    [BACKUP_TENANT] = {.name = "tenant", .value = "NAME", .help = "one database of the cluster"},
+    [BACKUP_STORAGE] = {.name = "storage", .value = "URL", .help = "where to: file:///PATH"},
+    [BACKUP_COMPRESSION] = {.name = "compression",
+                            .value = "HOW",
+                            .help = "zstd, zstd:LEVEL or none; default zstd:3"},
+    [BACKUP_CONCURRENCY] = {.name = "concurrency", .value = "N", .help = "threads on a node"},
+    [BACKUP_RATE] = {.name = "rate-limit", .value = "MIB", .help = "MiB/s read on a node"},
+    [BACKUP_CHECKSUM] = {.name = "checksum", .help = "read back all that was stored"},
+    [BACKUP_CLEAN] = {.name = "clean-policy",
+                      .value = "POLICY",
+                      .help = "Retain, OnFailure or Delete"},
+    [BACKUP_NO_WAIT] = {.name = "no-wait", .help = "do not follow it to its end"},
+};
+
+static int run_backup(struct ctl *c, const struct command *self, const struct option_value *values,
+                      const struct option_words *words)
+{
+    struct tm_err err;
+    if (words->count != 1)
+        return ctl_usage(c, self->name, "one NAME is wanted");
+    if (!values[BACKUP_CLUSTER].given || !values[BACKUP_STORAGE].given)
+        return ctl_usage(c, self->name, "--cluster and --storage are wanted");
+    json_t *spec = json_object();
+    json_t *br = json_object();
+    if (spec == NULL || br == NULL || json_object_set_new(spec, "br", br) < 0) {
+        json_decref(spec);
+        (void)tm_err_oom(&err);
+        return ctl_fail(c, &err);
+    }
+    if (put_text(br, "cluster", &values[BACKUP_CLUSTER], &err) < 0 ||
+        put_text(br, "tenant", &values[BACKUP_TENANT], &err) < 0 ||
+        put_number(br, "concurrency", &values[BACKUP_CONCURRENCY], &err) < 0 ||
+        put_number(br, "rateLimit", &values[BACKUP_RATE], &err) < 0 ||
+        put_flag(br, "checksum", &values[BACKUP_CHECKSUM], &err) < 0 ||
+        put_text(spec, "compression", &values[BACKUP_COMPRESSION], &err) < 0 ||
+        put_text(spec, "cleanPolicy", &values[BACKUP_CLEAN], &err) < 0 ||
+        storage_block(values[BACKUP_STORAGE].text, spec, &err) < 0) {
+        json_decref(spec);
+        return ctl_usage(c, self->name, "%s", err.msg);
+    }
+    return apply_and_follow(c, "Backup", "backup", words->words[0], spec,
+                            !values[BACKUP_NO_WAIT].given);
+}
+
+const struct command command_backup = {
+    .name = "backup",
+    .words = "NAME --cluster C --storage URL",
+    .summary = "take a full backup and show its progress",
+    .detail = "Makes a Backup resource and follows it until it is Complete or Failed.\n\n"
+              "  tidemark backup first --cluster demo1 --storage file:///srv/backup",
+    .options = backup_rows,
+    .option_count = TM_ARRAY_LEN(backup_rows),
+    .run = run_backup,
+};
+
+enum restore_option {
+    RESTORE_BACKUP,
+    RESTORE_CLUSTER,
+    RESTORE_TENANT,
+    RESTORE_STORAGE,
+    RESTORE_DATA_DIR,
+    RESTORE_WAL_DIR,
+    RESTORE_NODE,
+    RESTORE_MAP,
+    RESTORE_SERVER,
+    RESTORE_CONCURRENCY,
+    RESTORE_RATE,
+    RESTORE_DELTA,
+    RESTORE_START,
+    RESTORE_PORT,
+    RESTORE_NO_WAIT,
+};
+
+static const struct option_row restore_rows[] = {
+    [RESTORE_BACKUP] = {.name = "backup",
+                        .value = "NAME|ID",
+                        .help = "default: the newest in storage"},
+    [RESTORE_CLUSTER] = {.name = "cluster", .value = "NAME", .help = "that was backed up"},
+    [RESTORE_TENANT] = {.name = "tenant", .value = "NAME", .help = "default: main"},
+    [RESTORE_STORAGE] = {.name = "storage", .value = "URL", .help = "default: the backup's"},
+    [RESTORE_DATA_DIR] = {.name = "data-dir", .value = "DIR", .help = "where to, on the node"},
+    [RESTORE_WAL_DIR] = {.name = "wal-dir", .value = "DIR", .help = "a place of its own for WAL"},
+    [RESTORE_NODE] = {.name = "node",
+                      .value = "NAME",
+                      .help = "whose agent restores; default: the cluster's only one"},
+    [RESTORE_MAP] = {.name = "tablespace-map",
+                     .value = "OLD=NEW",
+                     .help = "where a tablespace goes",
+                     .repeat = true},
+    [RESTORE_SERVER] = {.name = "server-option",
+                        .value = "NAME=VALUE",
+                        .help = "a setting of the restored server",
+                        .repeat = true},
+    [RESTORE_CONCURRENCY] = {.name = "concurrency", .value = "N", .help = "threads"},
+    [RESTORE_RATE] = {.name = "rate-limit", .value = "MIB", .help = "MiB/s written"},
+    [RESTORE_DELTA] = {.name = "delta", .help = "rewrite only what differs"},
+    [RESTORE_START] = {.name = "start", .help = "start the server and wait until it answers"},
+    [RESTORE_PORT] = {.name = "port", .value = "N", .help = "of the started server"},
+    [RESTORE_NO_WAIT] = {.name = "no-wait", .help = "do not follow it to its end"},
+};
+
+static int restore_spec_of(const struct option_value *values, json_t *spec, struct tm_err *err)
+{
+    json_t *br = json_object();
+    if (br == NULL || json_object_set_new(spec, "br", br) < 0)
+        return tm_err_oom(err);
+    int result;
+    if ((result = put_text(br, "cluster", &values[RESTORE_CLUSTER], err)) < 0 ||
+        (result = put_text(br, "tenant", &values[RESTORE_TENANT], err)) < 0 ||
+        (result = put_number(br, "concurrency", &values[RESTORE_CONCURRENCY], err)) < 0 ||
+        (result = put_number(br, "rateLimit", &values[RESTORE_RATE], err)) < 0 ||
+        (result = put_text(spec, "backup", &values[RESTORE_BACKUP], err)) < 0 ||
+        (result = put_text(spec, "dataDir", &values[RESTORE_DATA_DIR], err)) < 0 ||
+        (result = put_text(spec, "walDir", &values[RESTORE_WAL_DIR], err)) < 0 ||
+        (result = put_text(spec, "node", &values[RESTORE_NODE], err)) < 0 ||
+        (result = put_pairs(spec, "tablespaceMap", &values[RESTORE_MAP], err)) < 0 ||
+        (result = put_pairs(spec, "serverOptions", &values[RESTORE_SERVER], err)) < 0 ||
+        (result = put_flag(spec, "delta", &values[RESTORE_DELTA], err)) < 0 ||
+        (result = put_flag(spec, "start", &values[RESTORE_START], err)) < 0 ||
+        (result = put_number(spec, "port", &values[RESTORE_PORT], err)) < 0)
+        return result;
+    if (json_object_size(br) == 0)
+        (void)json_object_del(spec, "br");
+    return values[RESTORE_STORAGE].given ? storage_block(values[RESTORE_STORAGE].text, spec, err)
+                                         : 0;
+}
+
+static int run_restore(struct ctl *c, const struct command *self, const struct option_value *values,
+                       const struct option_words *words)
+{
+    struct tm_err err;
+    if (words->count != 1)
+        return ctl_usage(c, self->name, "one NAME is wanted");
+    if (!values[RESTORE_DATA_DIR].given)
+        return ctl_usage(c, self->name, "--data-dir is wanted");
+    if (!values[RESTORE_BACKUP].given && !values[RESTORE_STORAGE].given)
+        return ctl_usage(c, self->name, "--backup or --storage is wanted");
+    json_t *spec = json_object();
+    if (spec == NULL) {
+        (void)tm_err_oom(&err);
+        return ctl_fail(c, &err);
+    }
+    if (restore_spec_of(values, spec, &err) < 0) {
+        json_decref(spec);
+        return ctl_usage(c, self->name, "%s", err.msg);
+    }
+    return apply_and_follow(c, "Restore", "restore", words->words[0], spec,
+                            !values[RESTORE_NO_WAIT].given);
+}
+
+const struct command command_restore = {
+    .name = "restore",
+    .words = "NAME --backup B --data-dir DIR",
+    .summary = "restore a backup on a node and show its progress",
+    .detail =
+        "Makes a Restore resource and follows it until it is Complete or Failed. The agent\n"
+        "writes only below its restore_roots and never over a live database.\n\n"
+        "  tidemark restore try --backup first --data-dir /srv/restore/try --start --port 5433",
+    .options = restore_rows,
+    .option_count = TM_ARRAY_LEN(restore_rows),
+    .run = run_restore,
+};

@@ -166,7 +166,7 @@ sim: $(BUILD)/tests/sim/sim
 	$(Q)$(BUILD)/tests/sim/sim --seeds $(SEEDS)
 
 fault:
-	$(Q)tests/scripts/fault.sh
+	$(Q)tests/scripts/check.sh --fault
 
 bench:
 	$(Q)tests/bench/run.sh
@@ -182,7 +182,9 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR)/system $(DESTDIR)$(PREFIX)/lib/sysusers.d \
 	  $(DESTDIR)$(PREFIX)/lib/tmpfiles.d $(DESTDIR)$(SYSCONFDIR)/tidemark $(DESTDIR)$(PREFIX)/share/tidemark/examples
 	install -m 0755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin/
-	for u in systemd/*.service.in; do sed 's|@BINDIR@|$(PREFIX)/bin|g' $$u > $(DESTDIR)$(UNITDIR)/system/$$(basename $$u .in); done
+	for u in systemd/*.service.in; do \
+	  sed 's|@BINDIR@|$(PREFIX)/bin|g' $$u > $(DESTDIR)$(UNITDIR)/system/$$(basename $$u .in) || exit 1; \
+	  chmod 0644 $(DESTDIR)$(UNITDIR)/system/$$(basename $$u .in) || exit 1; done
 	install -m 0644 systemd/tidemark.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/tidemark.conf
 	install -m 0644 systemd/tidemark.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/tidemark.conf
 	install -m 0644 packaging/examples/*.yaml $(DESTDIR)$(PREFIX)/share/tidemark/examples/

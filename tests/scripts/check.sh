@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
 # All tests. The last line says "N passed, N failed" (", N skipped"); exit status 1 when one failed.
 #
-#   check.sh [--sanitize address,undefined|thread] [PATTERN…]
+#   check.sh [--sanitize address,undefined|thread] [--fault] [PATTERN…]
 #
 # Builds into build/ (or build/asan, build/tsan), then runs: layer law, headers, unit tests, fuzz corpora, the simulation with
 # SIM_SEEDS (2,000) seeds, and every executable tests/integration/*_test.sh; two at a time, each with a deadline, each
 # with a line of its own. With sanitizers: the same without the first two. PATTERN (a shell pattern on the name,
 # such as 'unit/common/*') runs only what matches. Output of each test: <build>/log/<name>.log; shown when it fails.
+# --fault runs tests/fault/*_test.sh instead: longer, with faults injected into real processes.
 # A test that exits 77 is skipped, and its last line says why.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export LC_ALL=C.UTF-8
 
-sanitize='' patterns=()
+sanitize='' fault='' patterns=()
 while [ $# -gt 0 ]; do
     case $1 in
     --sanitize) sanitize=$2; shift 2 ;;
+    --fault) fault=1; shift ;;
     -*) echo "check.sh: unknown option '$1'" >&2; exit 2 ;;
     *) patterns+=("$1"); shift ;;
     esac
@@ -30,7 +32,7 @@ case $build in /*) ;; *) build=$PWD/$build ;; esac
 logs=$build/log
 seeds=${SIM_SEEDS:-2000}
 jobs=${CHECK_JOBS:-2}
-unit_deadline=300 sim_deadline=900 integration_deadline=1200
+unit_deadline=300 sim_deadline=900 integration_deadline=1200 fault_deadline=3600
 
 export TIDEMARK_BUILD=$build
 export LSAN_OPTIONS=suppressions=$PWD/tests/lib/lsan.supp:print_suppressions=0
@@ -62,24 +64,35 @@ add() { # NAME DEADLINE COMMAND
     fi
     names+=("$1") deadlines+=("$2") commands+=("$3")
 }
-if [ -z "$sanitize" ]; then
-    add layers 60 "tests/scripts/check-layers.sh"
-    add units 60 "tests/scripts/check-units.sh"
-    add headers 300 "make -s BUILD='$build' check-headers"
+scripts_of() { find "$1" -name '*_test.sh' -perm -u+x 2>/dev/null | sort; }
+all_tests() {
+    if [ -z "$sanitize" ]; then
+        add layers 60 "tests/scripts/check-layers.sh"
+        add units 60 "tests/scripts/check-units.sh"
+        add headers 300 "make -s BUILD='$build' check-headers"
+    fi
+    while IFS= read -r source; do
+        name=${source#tests/} name=${name%_test.c}
+        add "$name" $unit_deadline "'$build/${source%.c}'"
+    done < <(find tests/unit -name '*_test.c' | sort)
+    while IFS= read -r source; do
+        name=${source#tests/} name=${name%_fuzz.c}
+        add "$name" $unit_deadline "'$build/${source%.c}'"
+    done < <(find tests/fuzz -name '*_fuzz.c' | sort)
+    [ ! -x "$build/tests/sim/sim" ] || add sim $sim_deadline "'$build/tests/sim/sim' --seeds $seeds"
+    while IFS= read -r script; do
+        name=${script#tests/} name=${name%_test.sh}
+        add "$name" $integration_deadline "$script"
+    done < <(scripts_of tests/integration)
+}
+if [ -z "$fault" ]; then
+    all_tests
+else
+    while IFS= read -r script; do
+        name=${script#tests/} name=${name%_test.sh}
+        add "$name" $fault_deadline "$script"
+    done < <(scripts_of tests/fault)
 fi
-while IFS= read -r source; do
-    name=${source#tests/} name=${name%_test.c}
-    add "$name" $unit_deadline "'$build/${source%.c}'"
-done < <(find tests/unit -name '*_test.c' | sort)
-while IFS= read -r source; do
-    name=${source#tests/} name=${name%_fuzz.c}
-    add "$name" $unit_deadline "'$build/${source%.c}'"
-done < <(find tests/fuzz -name '*_fuzz.c' | sort)
-[ ! -x "$build/tests/sim/sim" ] || add sim $sim_deadline "'$build/tests/sim/sim' --seeds $seeds"
-while IFS= read -r script; do
-    name=${script#tests/} name=${name%_test.sh}
-    add "$name" $integration_deadline "$script"
-done < <(find tests/integration -name '*_test.sh' -perm -u+x 2>/dev/null | sort)
 
 # ---- one test, in a process of its own; its verdict is left in $logs
 seconds_since() { awk -v a="$1" -v b="$(date +%s.%N)" 'BEGIN {printf "%.1f", b - a}'; }

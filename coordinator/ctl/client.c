@@ -115,7 +115,7 @@ static int receive_frame(struct ctl_client *c, struct buf *frame, struct tm_err 
 int client_call(struct ctl_client *c, struct control_request *request, struct client_reply *ret,
                 struct tm_err *err)
 {
-    request->version = CONTROL_VERSION;
+    request->version = CONTROL_PROTOCOL;
     TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
     int result = control_request_encode(request, &bytes, err);
     if (result < 0 || (result = send_all(c, buf_slice(&bytes), err)) < 0)

@@ -46,7 +46,8 @@ skip() {
 }
 
 harness_finish() {
-    local status=$?
+    local status=$1
+    set +e
     trap - EXIT INT TERM
     local data
     for data in "$T"/.postgres-*; do
@@ -60,7 +61,7 @@ harness_finish() {
     [ -n "${TIDEMARK_TEST_KEEP:-}" ] && printf 'kept: %s\n' "$T" || rm -rf "$T"
     exit "$status"
 }
-trap 'set +e; harness_finish' EXIT
+trap 'harness_finish $?' EXIT
 trap 'exit 130' INT TERM
 
 as_postgres() { runuser -u postgres -- "$@"; }

@@ -98,6 +98,8 @@ struct br_spec {
     int64_t concurrency;        /* threads a node, 1 to 256; 0 = the agent's default */
     int64_t rate_limit_mib;     /* MiB/s a node, of bytes read from the database; 0 = none */
     char *time_ago;             /* refused at apply */
+    char *database;             /* br.db, refused at apply */
+    char *table;                /* br.table or --filter, refused at apply */
     bool checksum;              /* verify every stored object before Complete; default false */
     int64_t gcttl_us;           /* how long a log hold may live unattended; 0 = default */
     struct schema_list options; /* char *; BR flags: the known ones were taken over above */
@@ -106,13 +108,14 @@ struct br_spec {
 /* ---- the kinds
  * ----------------------------------------------------------------------------------- */
 
-enum backup_mode { BACKUP_MODE_SNAPSHOT, BACKUP_MODE_LOG };
+enum backup_type { BACKUP_TYPE_FULL, BACKUP_TYPE_PART, BACKUP_TYPE_OTHER };
+enum backup_mode { BACKUP_MODE_SNAPSHOT, BACKUP_MODE_LOG, BACKUP_MODE_VOLUME };
 enum clean_policy { CLEAN_RETAIN, CLEAN_ON_FAILURE, CLEAN_DELETE };
 enum log_subcommand { LOG_SUBCOMMAND_NONE, LOG_START, LOG_STOP, LOG_PAUSE };
 
 struct retry_policy {
     int64_t min_retry_us;     /* default 300 s; doubled each time */
-    int64_t max_retry_times;  /* default 0: a failed backup stays failed */
+    int64_t max_retry_times;  /* default 2 */
     int64_t retry_timeout_us; /* default 30 min, from the first failure */
 };
 
@@ -123,8 +126,8 @@ struct alerts_spec {
 };
 
 struct backup_spec {
-    int type; /* only 0 = full */
-    enum backup_mode mode;
+    int type; /* enum backup_type; only FULL is carried out */
+    int mode; /* enum backup_mode */
     struct br_spec br;
     struct storage_spec storage;
     enum clean_policy clean_policy;  /* default Retain */
@@ -133,15 +136,17 @@ struct backup_spec {
     uint64_t range_bytes;            /* aimed size of a range; 0 = the agent's default */
     char *log_backup;                /* name of a log backup to lean on; NULL = own log only */
     struct schema_list table_filter; /* char *; refused at apply */
-    struct retry_policy retry;
-    struct alerts_spec *alerts; /* NULL = none */
-    enum log_subcommand log_subcommand;
+    struct retry_policy *retry;      /* NULL: a failed backup stays failed */
+    struct alerts_spec *alerts;      /* NULL = none */
+    int log_subcommand;              /* enum log_subcommand */
     bool log_stop;
     char *log_truncate_until;
     char *commit_ts;
 };
 
-enum restore_mode { RESTORE_MODE_SNAPSHOT, RESTORE_MODE_PITR };
+enum restore_mode { RESTORE_MODE_SNAPSHOT, RESTORE_MODE_PITR, RESTORE_MODE_VOLUME };
+
+#define RESTORE_MAP_MAX 32 /* tablespaces mapped, server options set */
 
 /* At most one of time, position, xid, name, immediate; none: immediate, the end of the backup. */
 struct restore_target {
@@ -155,7 +160,8 @@ struct restore_target {
 };
 
 struct restore_spec {
-    enum restore_mode mode;
+    int type;          /* enum backup_type */
+    int mode;          /* enum restore_mode */
     struct br_spec br; /* cluster may be missing when `backup` names a Backup */
     struct storage_spec storage;
     struct storage_spec full_storage; /* pitrFullBackupStorageProvider */
@@ -176,11 +182,14 @@ struct restore_spec {
 
 struct schedule_spec {
     char *schedule;
+    char *time_zone; /* NULL = UTC */
     struct cron cron;
     bool pause;
     int64_t max_backups;          /* 0 = no limit */
     int64_t max_reserved_time_us; /* 0 = no limit */
     int64_t compact_interval_us;
+    struct br_spec br; /* for templates that have none of their own */
+    struct storage_spec storage;
     struct backup_spec backup_template;
     struct backup_spec *log_backup_template;      /* NULL = none */
     struct compact_spec *compact_backup_template; /* NULL = none */
@@ -202,7 +211,7 @@ struct resource {
     char *namespace_; /* "default" when not given */
     struct schema_map labels;
     struct tm_err refusal; /* code not OK: this version does not carry it out, and why */
-    char *document; /* canonical form, NUL-terminated */
+    char *document;        /* canonical form, NUL-terminated */
     size_t document_len;
     union {
         struct backup_spec backup;

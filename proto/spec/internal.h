@@ -1,0 +1,93 @@
+#ifndef TM_PROTO_SPEC_INTERNAL_H
+#define TM_PROTO_SPEC_INTERNAL_H
+/* Between the files of proto/spec. Nobody else includes this. */
+#include <jansson.h>
+
+#include "common/yaml.h"
+#include "proto/spec/spec.h"
+
+/* why a field is accepted and does nothing */
+#define SPEC_POD     "configures a pod; there are none here, it is ignored"
+#define SPEC_TIDB    "is about TiDB's own components and is ignored"
+#define SPEC_NOWHERE "has no meaning outside Kubernetes and is ignored"
+
+/* Fields of every TiDB Operator spec that configure its pods. */
+#define SPEC_POD_FIELDS                                                                            \
+    SCHEMA_SKIP("env", SPEC_POD), SCHEMA_SKIP("resources", SPEC_POD),                              \
+        SCHEMA_SKIP("tolerations", SPEC_POD), SCHEMA_SKIP("affinity", SPEC_POD),                   \
+        SCHEMA_SKIP("serviceAccount", SPEC_POD), SCHEMA_SKIP("toolImage", SPEC_POD),               \
+        SCHEMA_SKIP("imagePullSecrets", SPEC_POD), SCHEMA_SKIP("podSecurityContext", SPEC_POD),    \
+        SCHEMA_SKIP("priorityClassName", SPEC_POD), SCHEMA_SKIP("additionalVolumes", SPEC_POD),    \
+        SCHEMA_SKIP("additionalVolumeMounts", SPEC_POD),                                           \
+        SCHEMA_SKIP("storageClassName", SPEC_POD), SCHEMA_SKIP("storageSize", SPEC_POD),           \
+        SCHEMA_SKIP("useKMS", SPEC_NOWHERE), SCHEMA_SKIP("tikvGCLifeTime", SPEC_TIDB)
+
+/* The storage blocks, side by side with a spec's other fields; all fill one struct storage_spec.
+ * Two of them at once are an error. */
+#define SPEC_STORAGE_FIELD(type_, member_, name_)                                                  \
+    {                                                                                              \
+        .name = (name_), .type = SCHEMA_CUSTOM, .offset = offsetof(type_, member_),                \
+        .parse = spec_storage_block, .clear = spec_storage_clear                                   \
+    }
+#define SPEC_STORAGE_FIELDS(type_, member_)                                                        \
+    SPEC_STORAGE_FIELD(type_, member_, "local"), SPEC_STORAGE_FIELD(type_, member_, "nfs"),        \
+        SPEC_STORAGE_FIELD(type_, member_, "s3"), SPEC_STORAGE_FIELD(type_, member_, "azblob"),    \
+        SPEC_STORAGE_FIELD(type_, member_, "oss"), SPEC_STORAGE_FIELD(type_, member_, "cos"),      \
+        SPEC_STORAGE_FIELD(type_, member_, "gcs")
+
+int spec_storage_block(const struct schema_field *field, const struct yaml_node *node, void *member,
+                       struct schema_warnings *warnings, struct tm_err *err);
+void spec_storage_clear(void *member);
+/* A map that holds nothing but one storage block. */
+extern const struct schema spec_storage_only_schema;
+
+extern const struct schema spec_br_schema;
+extern const struct schema spec_backup_schema;
+extern const struct schema spec_restore_schema;
+extern const struct schema spec_schedule_schema;
+extern const struct schema spec_compact_schema;
+
+/* Element of a list of strings. */
+extern const struct schema_field spec_text_item;
+
+/* br.options: takes over the flags that are known, warns of the others. compression may be NULL. */
+int spec_br_options(struct br_spec *br, char **compression, const struct yaml_node *options,
+                    struct schema_warnings *warnings, struct tm_err *err) TM_WUR;
+
+/* After the tables: names, defaults that depend on each other, and what is not carried out, which
+ * goes into *refusal (the first one stays). `spec` is the node of the spec. */
+int spec_backup_finish(struct backup_spec *b, const struct yaml_node *spec,
+                       struct schema_warnings *warnings, struct tm_err *refusal,
+                       struct tm_err *err) TM_WUR;
+int spec_restore_finish(struct restore_spec *r, const struct yaml_node *spec,
+                        struct schema_warnings *warnings, struct tm_err *refusal,
+                        struct tm_err *err) TM_WUR;
+int spec_schedule_finish(struct schedule_spec *s, const struct yaml_node *spec,
+                         struct schema_warnings *warnings, struct tm_err *refusal,
+                         struct tm_err *err) TM_WUR;
+int spec_compact_finish(struct compact_spec *c, const struct yaml_node *spec,
+                        struct schema_warnings *warnings, struct tm_err *refusal,
+                        struct tm_err *err) TM_WUR;
+
+/* Notes why this version does not do it, at the node; the first note stays. */
+void spec_refuse(struct tm_err *refusal, enum tm_err_code code, const struct yaml_node *node,
+                 const char *fmt, ...) TM_PRINTF(4, 5);
+/* Storage this version has no driver for. */
+void spec_refuse_storage(const struct storage_spec *storage, const struct yaml_node *spec,
+                         struct tm_err *refusal);
+/* The name rule, at the node of `path` below `spec`. NULL text is fine. */
+int spec_check_name(const struct yaml_node *spec, const char *path, const char *text,
+                    struct tm_err *err) TM_WUR;
+/* Absolute, no "." or ".." component, no control character. */
+int spec_check_path(const struct yaml_node *spec, const char *path, const char *text,
+                    struct tm_err *err) TM_WUR;
+/* A point in time: RFC 3339, "YYYY-MM-DD hh:mm:ss" as TiDB writes it, a TSO, or an engine position
+ * when `position_too`. */
+int spec_check_moment(const struct yaml_node *spec, const char *path, const char *text,
+                      bool position_too, struct tm_err *err) TM_WUR;
+
+/* document.c: the canonical form, checked to read back as the same. */
+int spec_document(const struct resource *r, const struct yaml_node *spec, char **ret,
+                  size_t *ret_len, struct tm_err *err) TM_WUR;
+
+#endif

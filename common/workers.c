@@ -69,15 +69,15 @@ static void *worker_main(void *arg)
     struct work *w;
     while ((w = next_work(pool)) != NULL) {
         w->run(w);
+        if (pool->box == NULL)
+            finish(w, pool->done_ctx);
+        (void)pthread_mutex_lock(&pool->lock);
+        pool->running--; /* before the mail: who handles the last one sees an idle pool */
+        (void)pthread_mutex_unlock(&pool->lock);
         if (pool->box != NULL) {
             w->mail = (struct mail){.discard = discard_mail};
             mailbox_post(pool->box, &w->mail);
-        } else {
-            finish(w, pool->done_ctx);
         }
-        (void)pthread_mutex_lock(&pool->lock);
-        pool->running--;
-        (void)pthread_mutex_unlock(&pool->lock);
     }
     return NULL;
 }

@@ -183,7 +183,7 @@ void agent_brain_free(struct agent_brain *b)
     if (b == NULL)
         return;
     for (size_t at = 0; at < b->job_count; at++)
-        desired_free_job(b->jobs[at]);
+        agent_desired_free_job(b->jobs[at]);
     for (size_t at = 0; at < WIRE_INSTANCES_MAX; at++)
         codec_arena_release(&b->instances[at].arena);
     codec_arena_release(&b->step);
@@ -226,7 +226,7 @@ static void stop(struct agent_brain *b)
     (void)tm_err_set(&err, TM_E_CANCELED, "the agent was stopped");
     for (size_t at = 0; at < b->job_count; at++) {
         if (b->jobs[at]->stage < JOB_STAGE_COMMITTED)
-            job_fail(b, b->jobs[at], &err, "agent");
+            agent_job_fail(b, b->jobs[at], &err, "agent");
         b->jobs[at]->dropping = true;
     }
     b->heartbeat_urgent = true;
@@ -237,16 +237,16 @@ static void dispatch(struct agent_brain *b, const struct agent_event *event)
     struct job *job;
     switch (event->kind) {
     case AGENT_EV_CONNECTED:
-        link_connected(b, event->connected.term, event->connected.start);
+        agent_link_connected(b, event->connected.term, event->connected.start);
         break;
     case AGENT_EV_DISCONNECTED:
-        link_disconnected(b, event->disconnected.err);
+        agent_link_disconnected(b, event->disconnected.err);
         break;
     case AGENT_EV_REPLY:
-        link_reply(b, event->reply.message);
+        agent_link_reply(b, event->reply.message);
         break;
     case AGENT_EV_REQUEST_FAILED:
-        link_request_failed(b, event->request_failed.serial, event->request_failed.err);
+        agent_link_request_failed(b, event->request_failed.serial, event->request_failed.err);
         break;
     case AGENT_EV_INSTANCE:
         instance_seen(b, event);
@@ -255,17 +255,17 @@ static void dispatch(struct agent_brain *b, const struct agent_event *event)
     case AGENT_EV_SESSION_ENDED:
     case AGENT_EV_SESSION_FAILED:
     case AGENT_EV_SESSION_CLOSED:
-        job_session_event(b, event);
+        agent_job_session_event(b, event);
         break;
     case AGENT_EV_RUNNER_FRAME:
         job = agent_job_find(b, event->frame.job);
         if (job != NULL && job->generation == event->frame.generation)
-            runner_frame(b, job, event->frame.frame);
+            agent_runner_frame(b, job, event->frame.frame);
         break;
     case AGENT_EV_RUNNER_EXITED:
         job = agent_job_find(b, event->exited.job);
         if (job != NULL && job->generation == event->exited.generation)
-            runner_exited(b, job, event->exited.signal, event->exited.status);
+            agent_runner_exited(b, job, event->exited.signal, event->exited.status);
         break;
     case AGENT_EV_TICK:
         break;
@@ -281,14 +281,14 @@ static void reap_jobs(struct agent_brain *b)
     size_t kept = 0;
     for (size_t at = 0; at < b->job_count; at++) {
         struct job *job = b->jobs[at];
-        bool quiet =
-            runner_gone(job) && (job->session == SESSION_NONE || job->session == SESSION_CLOSED);
+        bool quiet = agent_runner_gone(job) &&
+                     (job->session == SESSION_NONE || job->session == SESSION_CLOSED);
         if (!job->dropping || !quiet) {
             b->jobs[kept++] = job;
             continue;
         }
         b->heartbeat_urgent = true;
-        desired_free_job(job);
+        agent_desired_free_job(job);
     }
     b->job_count = kept;
 }
@@ -296,16 +296,16 @@ static void reap_jobs(struct agent_brain *b)
 static void settle(struct agent_brain *b)
 {
     for (size_t at = 0; at < b->job_count; at++)
-        job_advance(b, b->jobs[at]);
+        agent_job_advance(b, b->jobs[at]);
     reap_jobs(b);
-    link_tick(b);
+    agent_link_tick(b);
     if (b->stopping && b->job_count == 0 && !b->done) {
         b->done = true;
         (void)agent_emit(b, AGENT_ACT_DONE);
     }
-    uint64_t wake = link_next_us(b);
+    uint64_t wake = agent_link_next_us(b);
     for (size_t at = 0; at < b->job_count; at++)
-        wake = TM_MIN(wake, job_next_us(b, b->jobs[at]));
+        wake = TM_MIN(wake, agent_job_next_us(b, b->jobs[at]));
     agent_emit(b, AGENT_ACT_WAKE)->wake.at_us = TM_MAX(wake, b->now.mono_us);
 }
 

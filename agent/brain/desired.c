@@ -10,7 +10,7 @@
 
 #include <stdio.h>
 
-void desired_free_job(struct job *job)
+void agent_desired_free_job(struct job *job)
 {
     codec_arena_release(&job->want_arena);
     codec_arena_release(&job->totals_arena);
@@ -94,7 +94,7 @@ static bool cannot_start(const struct agent_brain *b, const struct job *job, str
                          b->config.node, want->tenant);
         return true;
     }
-    if (!bound || b->config.plant == AGENT_PLANT_RESTART_JOB)
+    if (!bound)
         return false;
     if (strcmp(want->boot, b->config.boot) != 0) {
         (void)tm_err_set(ret, TM_E_CANCELED, "agent on node '%s' was restarted: %s", b->config.node,
@@ -124,7 +124,7 @@ static void take_job(struct agent_brain *b, const struct msg_assignment *want)
     }
     set_want(b, job, want);
     if (b->failed) {
-        desired_free_job(job);
+        agent_desired_free_job(job);
         return;
     }
     job->handle = ++b->next_handle;
@@ -136,7 +136,7 @@ static void take_job(struct agent_brain *b, const struct msg_assignment *want)
     agent_log(b, job, 5, "job '%s' begins", want->name);
     struct tm_err err;
     if (cannot_start(b, job, &err))
-        job_fail(b, job, &err, "begin");
+        agent_job_fail(b, job, &err, "begin");
 }
 
 static void drop_job(struct agent_brain *b, struct job *job)
@@ -144,7 +144,7 @@ static void drop_job(struct agent_brain *b, struct job *job)
     if (job->dropping)
         return;
     job->dropping = true;
-    if (job->want.kind != JOB_KIND_BACKUP || job_is_lead(job))
+    if (job->want.kind != JOB_KIND_BACKUP || agent_job_is_lead(job))
         remember_dropped(b, job);
     agent_log(b, job, 6, "job '%s' is not wanted any more", job->want.name);
 }
@@ -163,7 +163,7 @@ static bool makes_sense(const struct msg_assignment *want)
     }
 }
 
-void desired_apply(struct agent_brain *b, const struct message *m)
+void agent_desired_apply(struct agent_brain *b, const struct message *m)
 {
     const struct msg_desired *desired = &m->desired;
     if (b->desired_known && desired->revision < b->revision)

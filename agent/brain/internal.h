@@ -212,67 +212,71 @@ struct job *agent_job_find(struct agent_brain *b, uint32_t handle);
 /* ---- link.c ------------------------------------------------------------------------------------
  */
 
-void link_tick(struct agent_brain *b);
-void link_connected(struct agent_brain *b, uint64_t term, uint64_t start);
-void link_disconnected(struct agent_brain *b, const struct tm_err *err);
-void link_reply(struct agent_brain *b, const struct message *m);
-void link_request_failed(struct agent_brain *b, uint64_t serial, const struct tm_err *err);
+void agent_link_tick(struct agent_brain *b);
+void agent_link_connected(struct agent_brain *b, uint64_t term, uint64_t start);
+void agent_link_disconnected(struct agent_brain *b, const struct tm_err *err);
+void agent_link_reply(struct agent_brain *b, const struct message *m);
+void agent_link_request_failed(struct agent_brain *b, uint64_t serial, const struct tm_err *err);
 /* Sends; the body is shallow and points into the step's memory. The serial, 0 when there is no
  * room. */
-uint64_t link_send(struct agent_brain *b, struct message *m, enum request_kind kind, uint32_t job,
-                   uint32_t timeout_ms);
+uint64_t agent_link_send(struct agent_brain *b, struct message *m, enum request_kind kind,
+                         uint32_t job, uint32_t timeout_ms);
 /* When something is due by itself. */
-uint64_t link_next_us(const struct agent_brain *b);
+uint64_t agent_link_next_us(const struct agent_brain *b);
 
 /* ---- desired.c ----------------------------------------------------------------------------------
  */
 
-void desired_apply(struct agent_brain *b, const struct message *m);
-void desired_free_job(struct job *job);
+void agent_desired_apply(struct agent_brain *b, const struct message *m);
+void agent_desired_free_job(struct job *job);
 
 /* ---- job.c
  * ---------------------------------------------------------------------------------------- */
 
 /* Brings a job as far as it can go now; to be called after anything about it changed. */
-void job_advance(struct agent_brain *b, struct job *job);
-void job_fail(struct agent_brain *b, struct job *job, const struct tm_err *err, const char *stage);
-void job_session_event(struct agent_brain *b, const struct agent_event *event);
-bool job_is_lead(const struct job *job);
-bool job_is_worker(const struct job *job);
-uint64_t job_next_us(const struct agent_brain *b, const struct job *job);
+void agent_job_advance(struct agent_brain *b, struct job *job);
+void agent_job_fail(struct agent_brain *b, struct job *job, const struct tm_err *err,
+                    const char *stage);
+void agent_job_session_event(struct agent_brain *b, const struct agent_event *event);
+bool agent_job_is_lead(const struct job *job);
+bool agent_job_is_worker(const struct job *job);
+uint64_t agent_job_next_us(const struct agent_brain *b, const struct job *job);
 
 /* ---- runner.c
  * --------------------------------------------------------------------------------------- */
 
-void runner_want(struct agent_brain *b, struct job *job); /* have one, now or after the pause */
-void runner_kill(struct agent_brain *b, struct job *job);
-bool runner_gone(const struct job *job);
-void runner_frame(struct agent_brain *b, struct job *job, const struct frame *f);
-void runner_exited(struct agent_brain *b, struct job *job, int signal, int status);
-void runner_send_begin(struct agent_brain *b, struct job *job);
-void runner_send_finish(struct agent_brain *b, struct job *job);
-void runner_send_sweep(struct agent_brain *b, struct job *job);
-struct frame *runner_send(struct agent_brain *b, struct job *job, enum frame_type type);
+void agent_runner_want(struct agent_brain *b,
+                       struct job *job); /* have one, now or after the pause */
+void agent_runner_kill(struct agent_brain *b, struct job *job);
+bool agent_runner_gone(const struct job *job);
+void agent_runner_frame(struct agent_brain *b, struct job *job, const struct frame *f);
+void agent_runner_exited(struct agent_brain *b, struct job *job, int signal, int status);
+void agent_runner_send_begin(struct agent_brain *b, struct job *job);
+void agent_runner_send_finish(struct agent_brain *b, struct job *job);
+void agent_runner_send_sweep(struct agent_brain *b, struct job *job);
+struct frame *agent_runner_send(struct agent_brain *b, struct job *job, enum frame_type type);
 
 /* ---- work.c
  * ------------------------------------------------------------------------------------------- */
 
-void work_plan_batch(struct agent_brain *b, struct job *job, const struct frame_plan_batch *batch);
-void work_plan_reset(struct job *job);
-void work_range_done(struct agent_brain *b, struct job *job, const struct frame_range_done *done);
-void work_range_failed(struct agent_brain *b, struct job *job,
-                       const struct frame_range_failed *failed);
+void agent_work_plan_batch(struct agent_brain *b, struct job *job,
+                           const struct frame_plan_batch *batch);
+void agent_work_plan_reset(struct job *job);
+void agent_work_range_done(struct agent_brain *b, struct job *job,
+                           const struct frame_range_done *done);
+void agent_work_range_failed(struct agent_brain *b, struct job *job,
+                             const struct frame_range_failed *failed);
 /* Sends what is due: plan, results, requests for leases and pages. */
-void work_send(struct agent_brain *b, struct job *job);
-void work_reply(struct agent_brain *b, struct job *job, enum request_kind kind, uint64_t serial,
-                const struct message *m); /* m NULL: failed */
-void work_new_term(struct agent_brain *b, struct job *job);
-void work_lost_runner(struct job *job);
-void work_void_requests(struct job *job);
+void agent_work_send(struct agent_brain *b, struct job *job);
+void agent_work_reply(struct agent_brain *b, struct job *job, enum request_kind kind,
+                      uint64_t serial, const struct message *m); /* m NULL: failed */
+void agent_work_new_term(struct agent_brain *b, struct job *job);
+void agent_work_lost_runner(struct job *job);
+void agent_work_void_requests(struct job *job);
 
 /* ---- report.c
  * ------------------------------------------------------------------------------------------ */
 
-void report_heartbeat(struct agent_brain *b, struct msg_heartbeat *ret);
+void agent_report_heartbeat(struct agent_brain *b, struct msg_heartbeat *ret);
 
 #endif

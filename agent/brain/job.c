@@ -10,17 +10,18 @@
 
 #include <stdio.h>
 
-bool job_is_lead(const struct job *job)
+bool agent_job_is_lead(const struct job *job)
 {
     return (job->want.roles & JOB_ROLE_LEAD) != 0;
 }
 
-bool job_is_worker(const struct job *job)
+bool agent_job_is_worker(const struct job *job)
 {
     return (job->want.roles & JOB_ROLE_WORKER) != 0;
 }
 
-void job_fail(struct agent_brain *b, struct job *job, const struct tm_err *err, const char *stage)
+void agent_job_fail(struct agent_brain *b, struct job *job, const struct tm_err *err,
+                    const char *stage)
 {
     if (job->stage >= JOB_STAGE_COMMITTED)
         return;
@@ -93,7 +94,7 @@ static void session_begun(struct agent_brain *b, struct job *job, const struct a
         (void)tm_err_set(&err, TM_E_CONFLICT,
                          "the instance of tenant '%s' is another one now: identity '%s', was '%s'",
                          job->want.tenant, job->identity, job->want.identity);
-        job_fail(b, job, &err, "begin");
+        agent_job_fail(b, job, &err, "begin");
     }
 }
 
@@ -107,7 +108,7 @@ static void session_ended(struct agent_brain *b, struct job *job, const struct a
     job->session = SESSION_ENDED;
 }
 
-void job_session_event(struct agent_brain *b, const struct agent_event *event)
+void agent_job_session_event(struct agent_brain *b, const struct agent_event *event)
 {
     struct job *job = agent_job_find(b, event->session_closed.job); /* the first member of each */
     if (job == NULL)
@@ -123,7 +124,7 @@ void job_session_event(struct agent_brain *b, const struct agent_event *event)
         break;
     case AGENT_EV_SESSION_FAILED:
         if (job->session >= SESSION_BEGINNING && job->session < SESSION_ENDED)
-            job_fail(b, job, event->session_failed.err, event->session_failed.stage);
+            agent_job_fail(b, job, event->session_failed.err, event->session_failed.stage);
         break;
     case AGENT_EV_SESSION_CLOSED:
         if (job->session == SESSION_CLOSING)
@@ -148,56 +149,56 @@ static void stage_reached(struct agent_brain *b, struct job *job, enum job_stage
 /* Stage FAILED, or a deletion: make things quiet, then sweep when that is wanted of us. */
 static void advance_sweep(struct agent_brain *b, struct job *job)
 {
-    bool wanted =
-        job_is_lead(job) && job->want.step == JOB_STEP_ABORT && job->want.kind == JOB_KIND_BACKUP;
+    bool wanted = agent_job_is_lead(job) && job->want.step == JOB_STEP_ABORT &&
+                  job->want.kind == JOB_KIND_BACKUP;
     wanted = wanted || job->want.kind == JOB_KIND_DELETE;
     if (!wanted) {
-        runner_kill(b, job);
+        agent_runner_kill(b, job);
         session_close(b, job);
-        bool nothing_to_sweep = job->want.step == JOB_STEP_ABORT && runner_gone(job) &&
-                                session_quiet(job) && job_is_lead(job);
+        bool nothing_to_sweep = job->want.step == JOB_STEP_ABORT && agent_runner_gone(job) &&
+                                session_quiet(job) && agent_job_is_lead(job);
         if (nothing_to_sweep)
             stage_reached(b, job, JOB_STAGE_SWEPT);
         return;
     }
     session_close(b, job);
     if (!job->sweep_sent && job->runner != RUNNER_NONE && job->begin_sent) {
-        runner_kill(b, job); /* one that may still be storing */
+        agent_runner_kill(b, job); /* one that may still be storing */
         return;
     }
     if (!session_quiet(job))
         return;
-    runner_want(b, job);
+    agent_runner_want(b, job);
     if (job->runner == RUNNER_READY && !job->sweep_sent)
-        runner_send_sweep(b, job);
+        agent_runner_send_sweep(b, job);
 }
 
 static void advance_restore(struct agent_brain *b, struct job *job)
 {
     if (job->generation == 0) /* one that died leaves a half restored directory: no second try */
-        runner_want(b, job);
+        agent_runner_want(b, job);
     if (job->runner == RUNNER_READY)
         stage_reached(b, job, JOB_STAGE_WORKING);
 }
 
 static bool can_begin(const struct job *job)
 {
-    return job_is_lead(job) ? job->session >= SESSION_HELD && job->session <= SESSION_ENDED
-                            : job->begin_known;
+    return agent_job_is_lead(job) ? job->session >= SESSION_HELD && job->session <= SESSION_ENDED
+                                  : job->begin_known;
 }
 
 static void advance_backup(struct agent_brain *b, struct job *job)
 {
-    if (job_is_lead(job) && job->session == SESSION_NONE)
+    if (agent_job_is_lead(job) && job->session == SESSION_NONE)
         session_begin(b, job);
-    runner_want(b, job);
+    agent_runner_want(b, job);
     if (job->runner == RUNNER_READY && !job->begin_sent && can_begin(job)) {
-        runner_send_begin(b, job);
+        agent_runner_send_begin(b, job);
         stage_reached(b, job, JOB_STAGE_PLANNING);
     }
-    if (job->begin_sent && (!job_is_lead(job) || job->plan.complete))
+    if (job->begin_sent && (!agent_job_is_lead(job) || job->plan.complete))
         stage_reached(b, job, JOB_STAGE_WORKING);
-    if (job->want.step != JOB_STEP_FINISH || !job_is_lead(job) || !job->plan.complete)
+    if (job->want.step != JOB_STEP_FINISH || !agent_job_is_lead(job) || !job->plan.complete)
         return;
     stage_reached(b, job, JOB_STAGE_FINISHING);
     if (job->session == SESSION_HELD) {
@@ -205,24 +206,24 @@ static void advance_backup(struct agent_brain *b, struct job *job)
         job->session = SESSION_ENDING;
     }
     if (job->session == SESSION_ENDED && job->begin_sent && !job->finish_sent)
-        runner_send_finish(b, job);
+        agent_runner_send_finish(b, job);
 }
 
 /* The job's end is known and reported; what still runs may go. */
 static void advance_done(struct agent_brain *b, struct job *job)
 {
-    runner_kill(b, job);
+    agent_runner_kill(b, job);
     session_close(b, job);
 }
 
-void job_advance(struct agent_brain *b, struct job *job)
+void agent_job_advance(struct agent_brain *b, struct job *job)
 {
     if (b->failed)
         return;
     if (!job->dropping && job->want.step == JOB_STEP_ABORT && job->stage < JOB_STAGE_COMMITTED) {
         struct tm_err err;
         (void)tm_err_set(&err, TM_E_CANCELED, "stopped by the coordinator");
-        job_fail(b, job, &err, "abort");
+        agent_job_fail(b, job, &err, "abort");
     }
     bool done = job->stage == JOB_STAGE_COMMITTED || job->stage == JOB_STAGE_RESTORED ||
                 job->stage == JOB_STAGE_SWEPT;
@@ -235,10 +236,10 @@ void job_advance(struct agent_brain *b, struct job *job)
     else
         advance_backup(b, job);
     if (!job->dropping)
-        work_send(b, job);
+        agent_work_send(b, job);
 }
 
-uint64_t job_next_us(const struct agent_brain *b, const struct job *job)
+uint64_t agent_job_next_us(const struct agent_brain *b, const struct job *job)
 {
     uint64_t next = UINT64_MAX;
     if (job->runner == RUNNER_WAITING)

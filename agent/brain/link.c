@@ -26,7 +26,7 @@ static void forget_requests(struct agent_brain *b)
     b->heartbeat_failures = 0;
     b->poll_out = false;
     for (size_t at = 0; at < b->job_count; at++)
-        work_void_requests(b->jobs[at]);
+        agent_work_void_requests(b->jobs[at]);
 }
 
 static void reconnect_later(struct agent_brain *b)
@@ -63,10 +63,10 @@ static void new_term(struct agent_brain *b, uint64_t term, uint64_t start)
     action->store_term.term = term;
     action->store_term.start = start;
     for (size_t at = 0; at < b->job_count; at++)
-        work_new_term(b, b->jobs[at]);
+        agent_work_new_term(b, b->jobs[at]);
 }
 
-void link_connected(struct agent_brain *b, uint64_t term, uint64_t start)
+void agent_link_connected(struct agent_brain *b, uint64_t term, uint64_t start)
 {
     b->connecting = false;
     b->connected = true;
@@ -83,7 +83,7 @@ void link_connected(struct agent_brain *b, uint64_t term, uint64_t start)
     b->poll_at_us = b->now.mono_us;
 }
 
-void link_disconnected(struct agent_brain *b, const struct tm_err *err)
+void agent_link_disconnected(struct agent_brain *b, const struct tm_err *err)
 {
     if (!b->connected && !b->connecting)
         return;
@@ -97,8 +97,8 @@ void link_disconnected(struct agent_brain *b, const struct tm_err *err)
 /* ---- requests
  * ------------------------------------------------------------------------------------- */
 
-uint64_t link_send(struct agent_brain *b, struct message *m, enum request_kind kind, uint32_t job,
-                   uint32_t timeout_ms)
+uint64_t agent_link_send(struct agent_brain *b, struct message *m, enum request_kind kind,
+                         uint32_t job, uint32_t timeout_ms)
 {
     struct in_flight *slot = NULL;
     for (size_t at = 0; at < AGENT_BRAIN_IN_FLIGHT && slot == NULL; at++) {
@@ -138,7 +138,7 @@ static void settle_request(struct agent_brain *b, const struct in_flight *reques
         b->heartbeat_out = false;
         b->heartbeat_failures = m != NULL ? 0 : b->heartbeat_failures + 1;
         if (m != NULL)
-            desired_apply(b, m);
+            agent_desired_apply(b, m);
         break;
     case REQ_POLL:
         b->poll_out = false;
@@ -146,7 +146,7 @@ static void settle_request(struct agent_brain *b, const struct in_flight *reques
         if (m == NULL || b->now.mono_us - b->poll_sent_us < POLL_PAUSE_US)
             b->poll_at_us += POLL_PAUSE_US;
         if (m != NULL)
-            desired_apply(b, m);
+            agent_desired_apply(b, m);
         break;
     case REQ_PLAN:
     case REQ_WANT:
@@ -154,7 +154,7 @@ static void settle_request(struct agent_brain *b, const struct in_flight *reques
     case REQ_RESULTS:
         job = agent_job_find(b, request->job);
         if (job != NULL)
-            work_reply(b, job, request->kind, request->serial, m);
+            agent_work_reply(b, job, request->kind, request->serial, m);
         break;
     }
 }
@@ -177,7 +177,7 @@ static enum message_type reply_type(enum request_kind kind)
     return MESSAGE_error;
 }
 
-void link_reply(struct agent_brain *b, const struct message *m)
+void agent_link_reply(struct agent_brain *b, const struct message *m)
 {
     struct in_flight request;
     if (!take_in_flight(b, m->serial, &request))
@@ -203,7 +203,7 @@ void link_reply(struct agent_brain *b, const struct message *m)
         disconnect(b, "it does not know this connection");
 }
 
-void link_request_failed(struct agent_brain *b, uint64_t serial, const struct tm_err *err)
+void agent_link_request_failed(struct agent_brain *b, uint64_t serial, const struct tm_err *err)
 {
     struct in_flight request;
     (void)err; /* each request is repeated by the level it serves; only silence counts */
@@ -222,9 +222,9 @@ static void send_heartbeat(struct agent_brain *b)
     if (m == NULL)
         return;
     m->type = MESSAGE_heartbeat;
-    report_heartbeat(b, &m->heartbeat);
+    agent_report_heartbeat(b, &m->heartbeat);
     uint32_t timeout_ms = TM_MIN(b->config.request_ms, 3 * b->config.heartbeat_ms);
-    b->heartbeat_out = link_send(b, m, REQ_HEARTBEAT, 0, timeout_ms) != 0;
+    b->heartbeat_out = agent_link_send(b, m, REQ_HEARTBEAT, 0, timeout_ms) != 0;
     b->heartbeat_urgent = false;
     b->heartbeat_at_us = after_ms(b, b->config.heartbeat_ms);
 }
@@ -237,13 +237,13 @@ static void send_poll(struct agent_brain *b)
     m->type = MESSAGE_poll;
     m->poll.term = b->desired_known ? b->term : 0;
     m->poll.revision = b->revision;
-    b->poll_out = link_send(b, m, REQ_POLL, 0, b->config.poll_ms) != 0;
+    b->poll_out = agent_link_send(b, m, REQ_POLL, 0, b->config.poll_ms) != 0;
     b->poll_sent_us = b->now.mono_us;
     if (!b->poll_out)
         b->poll_at_us = after_ms(b, b->config.heartbeat_ms);
 }
 
-void link_tick(struct agent_brain *b)
+void agent_link_tick(struct agent_brain *b)
 {
     if (!b->connected) {
         if (!b->connecting && !b->done && b->now.mono_us >= b->connect_at_us) {
@@ -260,7 +260,7 @@ void link_tick(struct agent_brain *b)
         send_poll(b);
 }
 
-uint64_t link_next_us(const struct agent_brain *b)
+uint64_t agent_link_next_us(const struct agent_brain *b)
 {
     if (!b->connected)
         return b->connecting ? UINT64_MAX : b->connect_at_us;

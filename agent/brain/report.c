@@ -55,7 +55,7 @@ static void report_job(struct agent_brain *b, struct job *job, struct msg_job *t
         report_error(b, job, to);
 }
 
-void report_heartbeat(struct agent_brain *b, struct msg_heartbeat *ret)
+void agent_report_heartbeat(struct agent_brain *b, struct msg_heartbeat *ret)
 {
     ret->revision = b->revision;
     (void)snprintf(ret->version, sizeof(ret->version), "%s", b->config.version);

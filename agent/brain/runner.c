@@ -13,7 +13,7 @@
 /* ---- to the runner
  * ------------------------------------------------------------------------------- */
 
-struct frame *runner_send(struct agent_brain *b, struct job *job, enum frame_type type)
+struct frame *agent_runner_send(struct agent_brain *b, struct job *job, enum frame_type type)
 {
     struct frame *f = agent_step_alloc(b, sizeof(*f));
     if (f == NULL)
@@ -30,7 +30,7 @@ struct frame *runner_send(struct agent_brain *b, struct job *job, enum frame_typ
 
 static void send_job(struct agent_brain *b, struct job *job)
 {
-    struct frame *f = runner_send(b, job, FRAME_job);
+    struct frame *f = agent_runner_send(b, job, FRAME_job);
     if (f == NULL)
         return;
     struct frame_job *to = &f->job;
@@ -66,9 +66,9 @@ static void send_job(struct agent_brain *b, struct job *job)
     }
 }
 
-void runner_send_begin(struct agent_brain *b, struct job *job)
+void agent_runner_send_begin(struct agent_brain *b, struct job *job)
 {
-    struct frame *f = runner_send(b, job, FRAME_begin);
+    struct frame *f = agent_runner_send(b, job, FRAME_begin);
     if (f == NULL)
         return;
     struct frame_begin *to = &f->begin;
@@ -76,7 +76,7 @@ void runner_send_begin(struct agent_brain *b, struct job *job)
     to->replay_from = slice_of(job->replay_from, job->replay_from_len);
     COPY_TEXT(to->replay_from_text, job->replay_from_text);
     COPY_TEXT(to->lineage_label, job->lineage_label);
-    to->plan_known = !job_is_lead(job) || job->plan.complete;
+    to->plan_known = !agent_job_is_lead(job) || job->plan.complete;
     to->plan_gen = job->plan.gen;
     to->plan_ranges = (uint32_t)job->plan.count;
     to->plan_root = buf_slice(&job->plan.root);
@@ -84,9 +84,9 @@ void runner_send_begin(struct agent_brain *b, struct job *job)
     job->begin_sent = true;
 }
 
-void runner_send_finish(struct agent_brain *b, struct job *job)
+void agent_runner_send_finish(struct agent_brain *b, struct job *job)
 {
-    struct frame *f = runner_send(b, job, FRAME_finish);
+    struct frame *f = agent_runner_send(b, job, FRAME_finish);
     if (f == NULL)
         return;
     f->finish.end = buf_slice(&job->end);
@@ -98,9 +98,9 @@ void runner_send_finish(struct agent_brain *b, struct job *job)
     job->finish_sent = true;
 }
 
-void runner_send_sweep(struct agent_brain *b, struct job *job)
+void agent_runner_send_sweep(struct agent_brain *b, struct job *job)
 {
-    struct frame *f = runner_send(b, job, FRAME_sweep);
+    struct frame *f = agent_runner_send(b, job, FRAME_sweep);
     if (f == NULL)
         return;
     f->sweep.remove = job->want.kind == JOB_KIND_DELETE;
@@ -122,7 +122,7 @@ static void spawn(struct agent_brain *b, struct job *job)
     send_job(b, job);
 }
 
-void runner_want(struct agent_brain *b, struct job *job)
+void agent_runner_want(struct agent_brain *b, struct job *job)
 {
     if (job->runner == RUNNER_NONE && job->crashes > 0) {
         uint64_t pause_ms = b->config.respawn_min_ms;
@@ -137,7 +137,7 @@ void runner_want(struct agent_brain *b, struct job *job)
         spawn(b, job);
 }
 
-void runner_kill(struct agent_brain *b, struct job *job)
+void agent_runner_kill(struct agent_brain *b, struct job *job)
 {
     if (job->runner == RUNNER_WAITING)
         job->runner = RUNNER_NONE;
@@ -149,7 +149,7 @@ void runner_kill(struct agent_brain *b, struct job *job)
     job->runner = RUNNER_KILLED;
 }
 
-bool runner_gone(const struct job *job)
+bool agent_runner_gone(const struct job *job)
 {
     return job->runner == RUNNER_NONE || job->runner == RUNNER_WAITING;
 }
@@ -179,15 +179,15 @@ static void died(struct agent_brain *b, struct job *job, int signal, int status)
     struct tm_err err;
     if (job->want.kind == JOB_KIND_RESTORE) {
         (void)tm_err_set(&err, TM_E_INTERNAL, "the runner %s", how);
-        job_fail(b, job, &err, "restore");
+        agent_job_fail(b, job, &err, "restore");
     } else if (job->crashes > b->config.runner_crashes_max) {
         (void)tm_err_set(&err, TM_E_INTERNAL, "%u runners died; the last one %s", job->crashes,
                          how);
-        job_fail(b, job, &err, "runner");
+        agent_job_fail(b, job, &err, "runner");
     }
 }
 
-void runner_exited(struct agent_brain *b, struct job *job, int signal, int status)
+void agent_runner_exited(struct agent_brain *b, struct job *job, int signal, int status)
 {
     bool expected = job->runner == RUNNER_KILLED;
     job->runner = RUNNER_NONE;
@@ -196,7 +196,7 @@ void runner_exited(struct agent_brain *b, struct job *job, int signal, int statu
     job->sweep_sent = false;
     job->need = 0;
     job->bytes_before = job->bytes_done;
-    work_lost_runner(job);
+    agent_work_lost_runner(job);
     b->heartbeat_urgent = true;
     bool over =
         job->dropping || (job->stage >= JOB_STAGE_COMMITTED && job->stage != JOB_STAGE_FAILED);
@@ -228,13 +228,13 @@ static void frame_failed(struct agent_brain *b, struct job *job, const struct ms
     msg_error_to(error, &err);
     const char *stage = error->stage[0] != '\0' ? error->stage : "runner";
     if (job->stage != JOB_STAGE_FAILED) {
-        job_fail(b, job, &err, stage);
+        agent_job_fail(b, job, &err, stage);
     } else { /* the first error is the one to tell; what keeps the sweep from working is logged */
         agent_log(b, job, 4, "job '%s': %s: %s", job->want.name, stage, err.msg);
     }
     if (sweeping(job) && job->sweep_sent)
         job->crashes++;
-    runner_kill(b, job);
+    agent_runner_kill(b, job);
 }
 
 static void frame_swept(struct agent_brain *b, struct job *job, const struct frame_swept *swept)
@@ -258,7 +258,7 @@ static void log_durable(struct agent_brain *b, struct job *job, uint64_t byte)
     action->session.durable = byte;
 }
 
-void runner_frame(struct agent_brain *b, struct job *job, const struct frame *f)
+void agent_runner_frame(struct agent_brain *b, struct job *job, const struct frame *f)
 {
     if (job->runner != RUNNER_STARTING && job->runner != RUNNER_READY)
         return; /* killed: what it still says does not count */
@@ -267,13 +267,13 @@ void runner_frame(struct agent_brain *b, struct job *job, const struct frame *f)
         job->runner = RUNNER_READY;
         break;
     case FRAME_plan_batch:
-        work_plan_batch(b, job, &f->plan_batch);
+        agent_work_plan_batch(b, job, &f->plan_batch);
         break;
     case FRAME_range_done:
-        work_range_done(b, job, &f->range_done);
+        agent_work_range_done(b, job, &f->range_done);
         break;
     case FRAME_range_failed:
-        work_range_failed(b, job, &f->range_failed);
+        agent_work_range_failed(b, job, &f->range_failed);
         break;
     case FRAME_need:
         job->need = f->need.count;

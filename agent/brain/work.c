@@ -15,7 +15,7 @@
 /* ---- plan
  * ------------------------------------------------------------------------------------------ */
 
-void work_plan_reset(struct job *job)
+void agent_work_plan_reset(struct job *job)
 {
     struct plan *plan = &job->plan;
     plan->count = 0;
@@ -59,7 +59,8 @@ static bool adjoins(const struct plan *plan, const struct msg_plan_range *range)
     return plan->count == 0 || slice_eq(range->start, slice_of(plan->end, plan->end_len));
 }
 
-void work_plan_batch(struct agent_brain *b, struct job *job, const struct frame_plan_batch *batch)
+void agent_work_plan_batch(struct agent_brain *b, struct job *job,
+                           const struct frame_plan_batch *batch)
 {
     struct plan *plan = &job->plan;
     if (plan->complete || batch->first != plan->count || job->stage != JOB_STAGE_PLANNING)
@@ -77,7 +78,7 @@ void work_plan_batch(struct agent_brain *b, struct job *job, const struct frame_
         else
             r = plan_add(plan, range, &err);
         if (r < 0) {
-            job_fail(b, job, &err, "plan");
+            agent_job_fail(b, job, &err, "plan");
             return;
         }
     }
@@ -128,7 +129,7 @@ static void send_plan(struct agent_brain *b, struct job *job)
     m->plan_ranges.last = last;
     if (job->plan_next == 0)
         m->plan_ranges.begin = buf_slice(&job->begin);
-    job->plan_serial = link_send(b, m, REQ_PLAN, job->handle, b->config.request_ms);
+    job->plan_serial = agent_link_send(b, m, REQ_PLAN, job->handle, b->config.request_ms);
 }
 
 static void plan_reply(struct agent_brain *b, struct job *job, const struct message *m)
@@ -155,7 +156,7 @@ static void plan_reply(struct agent_brain *b, struct job *job, const struct mess
 static void send_want(struct agent_brain *b, struct job *job)
 {
     const struct msg_assignment *want = &job->want;
-    bool need_begin = !job_is_lead(job) && !job->begin_known;
+    bool need_begin = !agent_job_is_lead(job) && !job->begin_known;
     size_t room = WIRE_LEASES_MAX - job->held_count;
     size_t count = TM_MIN(TM_MIN((size_t)job->need, room), (size_t)AGENT_BRAIN_WINDOW);
     if (job->want_serial != 0 || b->now.mono_us < job->want_again_us ||
@@ -169,7 +170,7 @@ static void send_want(struct agent_brain *b, struct job *job)
     m->want_ranges.attempt = want->attempt;
     m->want_ranges.count = need_begin ? 0 : (uint32_t)count;
     m->want_ranges.want_begin = need_begin;
-    job->want_serial = link_send(b, m, REQ_WANT, job->handle, b->config.request_ms);
+    job->want_serial = agent_link_send(b, m, REQ_WANT, job->handle, b->config.request_ms);
 }
 
 static void want_reply(struct agent_brain *b, struct job *job, uint64_t serial,
@@ -181,7 +182,7 @@ static void want_reply(struct agent_brain *b, struct job *job, uint64_t serial,
         return;
     }
     const struct msg_ranges *ranges = &m->ranges;
-    if (!job_is_lead(job) && !job->begin_known && ranges->begin.len > 0) {
+    if (!agent_job_is_lead(job) && !job->begin_known && ranges->begin.len > 0) {
         buf_reset(&job->begin);
         agent_check(b, buf_append_slice(&job->begin, ranges->begin, b->err));
         job->begin_known = true;
@@ -195,7 +196,7 @@ static void want_reply(struct agent_brain *b, struct job *job, uint64_t serial,
         b->heartbeat_urgent = true; /* not taken: the next report does not list them */
         return;
     }
-    struct frame *f = runner_send(b, job, FRAME_ranges);
+    struct frame *f = agent_runner_send(b, job, FRAME_ranges);
     struct msg_lease *leases = agent_step_alloc(b, ranges->leases_count * sizeof(*leases));
     if (f == NULL || leases == NULL)
         return;
@@ -226,12 +227,12 @@ static bool release_lease(struct job *job, uint32_t range, uint64_t term, uint64
     return false;
 }
 
-void work_lost_runner(struct job *job)
+void agent_work_lost_runner(struct job *job)
 {
     job->held_count = 0;
     job->results_from = UINT32_MAX;
-    if (!job->plan.complete && job_is_lead(job))
-        work_plan_reset(job);
+    if (!job->plan.complete && agent_job_is_lead(job))
+        agent_work_plan_reset(job);
 }
 
 /* ---- results
@@ -253,7 +254,7 @@ static void keep_result(struct agent_brain *b, struct job *job, const struct msg
     if (job->result_count == AGENT_BRAIN_OUTBOX_MAX ||
         job->result_bytes + result->blob.len > AGENT_BRAIN_RESULTS_BYTES) {
         (void)tm_err_set(&err, TM_E_LIMIT, "more results than this agent can keep");
-        job_fail(b, job, &err, "range");
+        agent_job_fail(b, job, &err, "range");
         return;
     }
     struct result *kept = &job->results[job->result_count];
@@ -267,7 +268,8 @@ static void keep_result(struct agent_brain *b, struct job *job, const struct msg
     job->result_count++;
 }
 
-void work_range_done(struct agent_brain *b, struct job *job, const struct frame_range_done *done)
+void agent_work_range_done(struct agent_brain *b, struct job *job,
+                           const struct frame_range_done *done)
 {
     if (!release_lease(job, done->range, done->term, done->counter))
         return;
@@ -279,8 +281,8 @@ void work_range_done(struct agent_brain *b, struct job *job, const struct frame_
     keep_result(b, job, &result);
 }
 
-void work_range_failed(struct agent_brain *b, struct job *job,
-                       const struct frame_range_failed *failed)
+void agent_work_range_failed(struct agent_brain *b, struct job *job,
+                             const struct frame_range_failed *failed)
 {
     if (!release_lease(job, failed->range, failed->term, failed->counter))
         return;
@@ -323,9 +325,9 @@ static void send_done(struct agent_brain *b, struct job *job)
     m->ranges_done.attempt = job->want.attempt;
     m->ranges_done.results = results;
     m->ranges_done.results_count = count;
-    job->done_serial = link_send(b, m, REQ_DONE, job->handle, b->config.request_ms);
+    job->done_serial = agent_link_send(b, m, REQ_DONE, job->handle, b->config.request_ms);
     if (job->done_serial == 0)
-        work_reply(b, job, REQ_DONE, 0, NULL);
+        agent_work_reply(b, job, REQ_DONE, 0, NULL);
 }
 
 static struct result *result_find(struct job *job, const struct msg_verdict *verdict)
@@ -387,7 +389,7 @@ static void send_want_results(struct agent_brain *b, struct job *job)
     memcpy(m->want_results.uid, job->want.uid, sizeof(m->want_results.uid));
     m->want_results.attempt = job->want.attempt;
     m->want_results.from = job->results_from;
-    job->results_serial = link_send(b, m, REQ_RESULTS, job->handle, b->config.request_ms);
+    job->results_serial = agent_link_send(b, m, REQ_RESULTS, job->handle, b->config.request_ms);
 }
 
 static void results_reply(struct agent_brain *b, struct job *job, const struct message *m)
@@ -398,7 +400,7 @@ static void results_reply(struct agent_brain *b, struct job *job, const struct m
     }
     if (job->runner != RUNNER_READY || m->results.from != job->results_from)
         return;
-    struct frame *f = runner_send(b, job, FRAME_results);
+    struct frame *f = agent_runner_send(b, job, FRAME_results);
     if (f == NULL)
         return;
     /* the message is borrowed for this step's input only: the frame gets its own copy */
@@ -414,22 +416,22 @@ static void results_reply(struct agent_brain *b, struct job *job, const struct m
  * -----------------------------------------------------------------------------------------------
  */
 
-void work_send(struct agent_brain *b, struct job *job)
+void agent_work_send(struct agent_brain *b, struct job *job)
 {
     if (!b->connected || b->stopping || job->want.kind != JOB_KIND_BACKUP ||
         job->stage >= JOB_STAGE_COMMITTED)
         return;
-    if (job_is_lead(job))
+    if (agent_job_is_lead(job))
         send_plan(b, job);
-    if (job_is_worker(job))
+    if (agent_job_is_worker(job))
         send_want(b, job);
     send_done(b, job);
-    if (job_is_lead(job))
+    if (agent_job_is_lead(job))
         send_want_results(b, job);
 }
 
-void work_reply(struct agent_brain *b, struct job *job, enum request_kind kind, uint64_t serial,
-                const struct message *m)
+void agent_work_reply(struct agent_brain *b, struct job *job, enum request_kind kind,
+                      uint64_t serial, const struct message *m)
 {
     switch (kind) {
     case REQ_PLAN:
@@ -454,7 +456,7 @@ void work_reply(struct agent_brain *b, struct job *job, enum request_kind kind, 
     }
 }
 
-void work_void_requests(struct job *job)
+void agent_work_void_requests(struct job *job)
 {
     job->want_settled = TM_MAX(job->want_settled, job->want_serial);
     job->want_serial = 0;
@@ -467,7 +469,7 @@ void work_void_requests(struct job *job)
     }
 }
 
-void work_new_term(struct agent_brain *b, struct job *job)
+void agent_work_new_term(struct agent_brain *b, struct job *job)
 {
     job->plan_next = 0;
     job->plan_told = false;

@@ -166,6 +166,7 @@ static bool grant(struct brain *b, struct res *res, const struct asker *who, siz
     if (range == SIZE_MAX || b->epoch == UINT32_MAX)
         return false;
     struct epoch epoch = {b->term, ++b->epoch};
+    to->shared = t->ranges[range].state == RANGE_LEASED;
     struct table_lease *lease;
     struct tm_err err;
     if (table_grant(t, (uint32_t)range, who->node->id, epoch, who->serial, b->now.mono_us, &lease,

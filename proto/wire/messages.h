@@ -92,7 +92,9 @@ CODEC_DECLARE(msg_instance, MSG_INSTANCE_FIELDS);
     X(T, u64, counter, "c", REQ, 0, UINT32_MAX)                                                    \
     X(T, bin, start, "s", OPT, 0, WIRE_KEY_MAX) /* absent in reports */                            \
     X(T, bin, end, "n", OPT, 0, WIRE_KEY_MAX)   /* empty = top */                                  \
-    X(T, u64, bytes, "b", OPT, 0, UINT64_MAX)   /* as estimated by the plan */
+    X(T, u64, bytes, "b", OPT, 0, UINT64_MAX)   /* as estimated by the plan */                     \
+    X(T, flag, shared, "h", OPT, 0,                                                                \
+      0) /* an older lease of it is still good: the first one done wins */
 CODEC_DECLARE(msg_lease, MSG_LEASE_FIELDS);
 
 /* Counters that travel beside the opaque result of a range, or sum up a job. */

@@ -131,6 +131,7 @@ static const struct schema_field metadata_fields[] = {
     SILENT("generation"),
     SILENT("resourceVersion"),
     SILENT("selfLink"),
+    SILENT("deleting"),
     SILENT("managedFields"),
     SCHEMA_SKIP("annotations", SPEC_NOWHERE),
     SCHEMA_SKIP("finalizers", SPEC_NOWHERE),

@@ -1,0 +1,170 @@
+/*
+ * A resource as scripts see it. The names of the fields are a contract: fields are added, never
+ * renamed. What is not known is left out, but for phase, conditions and progress, which are always
+ * there.
+ *
+ * Memory failures inside jansson leave NULLs that its setters refuse; one check at the end is
+ * enough, because a value that could not be set makes the dump differ only by its absence, and a
+ * failed object makes the whole NULL.
+ */
+#include <jansson.h>
+
+#include "common/clock.h"
+#include "proto/spec/status.h"
+
+static void set_text(json_t *object, const char *key, const char *text)
+{
+    if (text != NULL && text[0] != '\0')
+        (void)json_object_set_new(object, key, json_string_nocheck(text));
+}
+
+static void set_number(json_t *object, const char *key, uint64_t value)
+{
+    json_int_t bounded = value > INT64_MAX ? INT64_MAX : (json_int_t)value;
+    (void)json_object_set_new(object, key, json_integer(bounded));
+}
+
+static void set_time(json_t *object, const char *key, int64_t us)
+{
+    char text[CLOCK_TEXT_MAX];
+    if (us != 0)
+        set_text(object, key, clock_format(us, text));
+}
+
+static json_t *conditions_json(const struct resource_status *st)
+{
+    json_t *list = json_array();
+    for (size_t n = 0; n < st->condition_count; n++) {
+        const struct status_condition *c = &st->conditions[n];
+        json_t *item = json_object();
+        set_text(item, "type", resource_phase_text(c->type));
+        set_text(item, "status", c->status ? "True" : "False");
+        set_time(item, "lastTransitionTime", c->last_transition_us);
+        set_text(item, "reason", c->reason);
+        set_text(item, "message", c->message);
+        (void)json_array_append_new(list, item);
+    }
+    return list;
+}
+
+static json_t *problems_json(const struct resource_status *st)
+{
+    json_t *list = json_array();
+    for (size_t n = 0; n < st->problem_count; n++) {
+        const struct status_problem *p = &st->problems[n];
+        json_t *item = json_object();
+        set_text(item, "node", p->node);
+        set_text(item, "file", p->file);
+        if (p->has_block)
+            set_number(item, "block", p->block);
+        set_text(item, "message", p->message);
+        (void)json_array_append_new(list, item);
+    }
+    return list;
+}
+
+static void set_progress(json_t *object, const struct resource_status *st)
+{
+    json_t *progress = json_object();
+    set_number(progress, "rangesTotal", st->ranges_total);
+    set_number(progress, "rangesDone", st->ranges_done);
+    set_number(progress, "bytesTotal", st->bytes_total);
+    set_number(progress, "bytesDone", st->bytes_done);
+    (void)json_object_set_new(object, "progress", progress);
+}
+
+static void set_error(json_t *object, const struct resource_status *st)
+{
+    if (!st->has_error)
+        return;
+    json_t *error = json_object();
+    set_text(error, "node", st->error.node);
+    set_text(error, "stage", st->error.stage);
+    set_time(error, "since", st->error.since_us);
+    (void)json_object_set_new(error, "message", json_string_nocheck(st->error.message));
+    set_text(error, "code", tm_err_code_text(st->error.code));
+    (void)json_object_set_new(object, "lastError", error);
+}
+
+static void set_result(json_t *object, const struct resource_status *st)
+{
+    set_text(object, "tenant", st->tenant);
+    set_text(object, "node", st->node);
+    set_text(object, "backupId", st->backup_id);
+    set_text(object, "backupPath", st->backup_path);
+    if (st->backup_bytes > 0 || st->phase == RESOURCE_COMPLETE)
+        set_number(object, "backupSize", st->backup_bytes);
+    if (st->data_bytes > 0)
+        set_number(object, "dataSize", st->data_bytes);
+    if (st->log_bytes > 0)
+        set_number(object, "logSize", st->log_bytes);
+    if (st->file_count > 0)
+        set_number(object, "files", st->file_count);
+    set_time(object, "commitTs", st->commit_us);
+    set_text(object, "position", st->position);
+    set_text(object, "lineage", st->lineage);
+    set_time(object, "timeStarted", st->started_us);
+    set_time(object, "timeCompleted", st->completed_us);
+    if (st->started_us != 0 && st->completed_us > st->started_us) {
+        char text[CLOCK_TEXT_MAX];
+        set_text(object, "timeTaken", duration_format(st->completed_us - st->started_us, text));
+    }
+    if (st->attempt > 0)
+        set_number(object, "attempt", st->attempt);
+}
+
+static json_t *status_json(const struct resource_status *st)
+{
+    json_t *object = json_object();
+    (void)json_object_set_new(object, "phase", json_string_nocheck(resource_phase_text(st->phase)));
+    (void)json_object_set_new(object, "conditions", conditions_json(st));
+    set_text(object, "waiting", st->waiting);
+    set_result(object, st);
+    set_progress(object, st);
+    if (st->pages_checked > 0 || st->pages_corrupt > 0 || st->pages_unverified > 0) {
+        json_t *pages = json_object();
+        set_number(pages, "checked", st->pages_checked);
+        set_number(pages, "unverified", st->pages_unverified);
+        set_number(pages, "corrupt", st->pages_corrupt);
+        (void)json_object_set_new(object, "pages", pages);
+    }
+    set_error(object, st);
+    if (st->problem_count > 0)
+        (void)json_object_set_new(object, "problems", problems_json(st));
+    if (st->problems_dropped > 0)
+        set_number(object, "problemsNotListed", st->problems_dropped);
+    if (st->warning_count > 0) {
+        json_t *warnings = json_array();
+        for (size_t n = 0; n < st->warning_count; n++)
+            (void)json_array_append_new(warnings, json_string_nocheck(st->warnings[n]));
+        (void)json_object_set_new(object, "warnings", warnings);
+    }
+    return object;
+}
+
+int resource_json(const struct resource *r, const struct resource_status *status,
+                  const struct resource_meta *meta, struct buf *out, struct tm_err *err)
+{
+    json_t *object = json_loadb(r->document, r->document_len, 0, NULL);
+    if (object == NULL)
+        return tm_err_set(err, TM_E_INTERNAL, "%s/%s has no readable document",
+                          resource_kind_word(r->kind), r->name);
+    json_t *metadata = json_object_get(object, "metadata");
+    if (meta != NULL) {
+        set_text(metadata, "uid", meta->uid);
+        set_time(metadata, "creationTimestamp", meta->created_us);
+        if (meta->generation > 0)
+            set_number(metadata, "generation", meta->generation);
+        if (meta->deleting)
+            (void)json_object_set_new(metadata, "deleting", json_true());
+    }
+    if (status != NULL)
+        (void)json_object_set_new(object, "status", status_json(status));
+    char *text = json_dumps(object, JSON_REAL_PRECISION(15));
+    json_decref(object);
+    if (text == NULL)
+        return tm_err_oom(err);
+    int result = buf_append(out, text, strlen(text), err);
+    free(text);
+    return result;
+}

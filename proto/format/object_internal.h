@@ -109,11 +109,11 @@ void object_hasher_final(struct object_scratch *s, uint8_t ret[OBJECT_HASH_BYTES
 int object_scratch_cctx(struct object_scratch *s, int level, struct tm_err *err) TM_WUR;
 int object_scratch_dctx(struct object_scratch *s, struct tm_err *err) TM_WUR;
 
-static inline uint64_t object_entry_raw(const uint8_t *entry)
+static inline TM_UNUSED uint64_t object_entry_raw(const uint8_t *entry)
 {
     return be32_get(entry);
 }
-static inline uint64_t object_entry_stored(const uint8_t *entry)
+static inline TM_UNUSED uint64_t object_entry_stored(const uint8_t *entry)
 {
     return be32_get(entry + 4);
 }

@@ -359,7 +359,7 @@ int object_put_root(struct object_scratch *scratch, struct storage *st, const ch
                     enum object_kind kind, const uint8_t nonce[OBJECT_NONCE_BYTES],
                     struct slice root, struct object_info *ret, struct tm_err *err)
 {
-    struct object_options options = {.kind = kind, .zstd_level = 3, .frame_bytes = 4096};
+    struct object_options options = {.kind = kind, .frame_bytes = 4096};
     memcpy(options.nonce, nonce, OBJECT_NONCE_BYTES);
     TM_CLEANUP(object_writer_closep) struct object_writer *w = NULL;
     int r = object_writer_open(scratch, st, name, &options, &w, err);

@@ -204,7 +204,7 @@ CODEC_DECLARE(lineage, LINEAGE_FIELDS);
     X(T, i64, created_us, "created", REQ, 0, 0)
 CODEC_DECLARE(log_writer, LOG_WRITER_FIELDS);
 
-/* Any of these records as the root section of an object of `kind`, compressed when it pays. */
+/* Any of these records as the root section of an object of `kind`. */
 int record_put(struct object_scratch *scratch, struct storage *st, const char *name,
                enum object_kind kind, const uint8_t nonce[OBJECT_NONCE_BYTES],
                const struct codec_table *table, const void *record, struct object_info *ret,

@@ -105,7 +105,6 @@ void coordinator_feed(struct coordinator *c, const struct brain_event *event)
             break;
         }
     }
-    coordinator_control_changed(c);
 }
 
 /* ---- what happens

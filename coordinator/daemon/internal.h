@@ -54,7 +54,6 @@ void coordinator_act(struct coordinator *c, const struct brain_action *action);
 /* people.c */
 int coordinator_control_start(struct coordinator *c, struct tm_err *err) TM_WUR;
 void coordinator_control_answer(struct coordinator *c, const struct brain_action *action);
-void coordinator_control_changed(struct coordinator *c);
 void coordinator_control_stop(struct coordinator *c);
 
 #endif

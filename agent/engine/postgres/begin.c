@@ -117,19 +117,24 @@ static bool is_outside(const char *path, const char *root)
 static int add_config_file(struct pg_begin *begin, const char *path, const char *role,
                            struct tm_err *err)
 {
-    for (size_t n = 0; n < begin->config_file_count; n++)
-        if (strcmp(begin->config_files[n].path, path) == 0)
+    for (size_t n = 0; n < begin->config_file_count; n++) {
+        const char *known = begin->config_files[n].path;
+        if (known && strcmp(known, path) == 0)
             return 0;
+    }
     if (strlen(path) >= ENGINE_PATH_MAX)
         return tm_err_set(err, TM_E_LIMIT, "the path of configuration file '%.200s' is too long",
                           path);
     if (begin->config_file_count == PG_CONFIG_FILES_MAX)
         return tm_err_set(err, TM_E_LIMIT, "more than %d configuration files outside '%s'",
                           PG_CONFIG_FILES_MAX, begin->data_dir);
-    struct pg_config_file *file = &begin->config_files[begin->config_file_count++];
-    file->path = strdup(path);
-    file->role = strdup(role);
-    return file->path && file->role ? 0 : tm_err_oom(err);
+    TM_CLEANUP(freep) char *path_copy = strdup(path);
+    TM_CLEANUP(freep) char *role_copy = strdup(role);
+    if (!path_copy || !role_copy)
+        return tm_err_oom(err);
+    begin->config_files[begin->config_file_count++] =
+        (struct pg_config_file){TM_TAKE(path_copy), TM_TAKE(role_copy)};
+    return 0;
 }
 
 static int add_config_rows(struct pg_begin *begin, const PGresult *result, const char *root,

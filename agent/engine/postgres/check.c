@@ -128,7 +128,7 @@ static int describe(struct pg_conn *conn, struct engine_description *ret, struct
 {
     TM_CLEANUP(pg_result_freep) PGresult *result = NULL;
     struct engine_description made = {0};
-    uint64_t lsn, timeline;
+    uint64_t lsn = 0, timeline;
     int r = pg_conn_query(conn, PG_QUERY_TIMEOUT_MS, DESCRIBE_SQL, NULL, 0, &result, err);
     if (r == 0)
         r = pg_lsn_parse(PQgetvalue(result, 0, 2), &lsn, err);

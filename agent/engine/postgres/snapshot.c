@@ -10,9 +10,10 @@
 
 #include <stdlib.h>
 
-#define BLOB_VERSION 1
-#define BLOB_HEADER  6
-#define FIELD_HEADER 6
+#define BLOB_VERSION   1
+#define BLOB_HEADER    6
+#define FIELD_HEADER   6
+#define BLOB_FIELD_MAX ((size_t)ENGINE_BLOB_MAX)
 
 enum begin_tag {
     B_SYSTEM_ID = 1,
@@ -155,7 +156,7 @@ int pg_begin_encode(const struct pg_begin *begin, struct buf *out, struct tm_err
         r = put_begin_lists(begin, &blob, err);
     if (r < 0)
         return r;
-    if (blob.len > ENGINE_BLOB_MAX)
+    if (blob.len > BLOB_FIELD_MAX)
         return tm_err_set(err, TM_E_LIMIT,
                           "what must be known of the snapshot does not fit: %zu bytes of %d",
                           blob.len, ENGINE_BLOB_MAX);
@@ -179,7 +180,7 @@ int pg_end_encode(const struct pg_end *end, struct buf *out, struct tm_err *err)
                       err);
     if (r < 0)
         return r;
-    if (blob.len > ENGINE_BLOB_MAX)
+    if (blob.len > BLOB_FIELD_MAX)
         return tm_err_set(err, TM_E_LIMIT, "the end of the snapshot does not fit: %zu bytes of %d",
                           blob.len, ENGINE_BLOB_MAX);
     return buf_append_slice(out, buf_slice(&blob), err);
@@ -413,9 +414,9 @@ static int take_end_field(struct field field, struct pg_end *end, struct tm_err 
             end->commit_us = (int64_t)value;
         return r;
     case E_BACKUP_LABEL:
-        return get_bytes("end", field, ENGINE_BLOB_MAX, &end->backup_label, err);
+        return get_bytes("end", field, BLOB_FIELD_MAX, &end->backup_label, err);
     case E_TABLESPACE_MAP:
-        return get_bytes("end", field, ENGINE_BLOB_MAX, &end->tablespace_map, err);
+        return get_bytes("end", field, BLOB_FIELD_MAX, &end->tablespace_map, err);
     default:
         return 0;
     }

@@ -20,7 +20,7 @@
 #define PG_TABLESPACES_MAX  1024
 #define PG_CONFIG_FILES_MAX 256
 #define PG_LABEL_MAX        1024
-#define PG_HISTORY_MAX      (128 * 1024)
+#define PG_HISTORY_MAX      131072
 
 struct pg_tablespace {
     uint32_t oid;

@@ -1,0 +1,66 @@
+#ifndef TM_COORDINATOR_CONTROL_INTERNAL_H
+#define TM_COORDINATOR_CONTROL_INTERNAL_H
+/* Between the files of coordinator/control: connections (control.c) and requests (request.c). */
+#include "common/buf.h"
+#include "common/list.h"
+#include "common/loop.h"
+#include "coordinator/control/control.h"
+#include "proto/spec/spec.h"
+#include "proto/wire/control.h"
+
+/* The request being answered. Reads are answered at once; changes wait for the brain, one resource
+ * at a time, in the order of the document. */
+struct request {
+    struct control_request message;
+    struct codec_arena arena;  /* of message and of what the reply points to */
+    struct resource_list list; /* apply: what is still to be fed */
+    size_t next;               /* apply: index into list */
+    uint64_t cmd;              /* waited for; 0 = none */
+    const char *word;          /* "backup", of the resource waited for */
+    char name[WIRE_NAME_MAX + 1];
+    struct control_result *results;
+    size_t result_count;
+};
+
+struct connection {
+    struct list_link link;
+    struct control *control;
+    int fd;
+    struct loop_io *io;
+    struct loop_timer *timer; /* idle or stalled */
+    gid_t *groups;
+    struct control_peer peer;
+    struct buf in;
+    struct buf out;
+    size_t sent;
+    bool busy;    /* a request is being worked on: no more is read */
+    bool closing; /* as soon as out is sent */
+    struct request request;
+};
+
+struct control {
+    struct loop *loop;
+    struct control_config config;
+    int listen_fd;
+    struct loop_io *io;
+    struct list connections;
+    uid_t own_uid;
+    gid_t socket_gid;
+    uint64_t last_cmd;
+};
+
+/* A whole frame came in: answers now (connection_reply) or when the brain has. */
+void request_begin(struct connection *c, struct slice frame);
+/* The brain's answer to c->request.cmd. */
+void request_answer(struct connection *c, enum brain_outcome outcome, const struct tm_err *err);
+void request_release(struct request *r);
+
+/* Queues the reply; the request is over. */
+void connection_reply(struct connection *c, const struct control_reply *reply);
+/* An error as the reply; `hang_up` closes the connection behind it. */
+void connection_error(struct connection *c, const struct tm_err *err, bool hang_up);
+
+/* One node as JSON; appended. */
+int render_node(const struct brain_node *node, struct buf *out, struct tm_err *err) TM_WUR;
+
+#endif

@@ -1,0 +1,341 @@
+/*
+ * What is asked, and how it is answered.
+ *
+ * Happy path of apply: all documents are parsed and checked before the first is fed to the brain;
+ * then one after the other is fed, each when the one before was answered. The first refusal ends it;
+ * what was done before stays done and is in the reply.
+ * Failure modes: a document that does not parse (nothing was changed), a kind or name that does not
+ * exist, a peer without the right, a client that has gone (the answer is dropped, the change stays).
+ */
+#include <inttypes.h>
+
+#include "coordinator/control/internal.h"
+#include "proto/spec/status.h"
+
+/* Between the parts of a page's cursor: below every character of a name, so that the order of
+ * cursors is the order of (kind, namespace, name). */
+#define CURSOR_SEPARATOR "\x1f"
+
+void request_release(struct request *r)
+{
+    resource_list_release(&r->list);
+    codec_arena_release(&r->arena);
+    *r = (struct request){0};
+}
+
+static const char *outcome_text(enum brain_outcome outcome)
+{
+    switch (outcome) {
+    case BRAIN_CREATED:
+        return "created";
+    case BRAIN_CONFIGURED:
+        return "configured";
+    case BRAIN_UNCHANGED:
+        return "unchanged";
+    case BRAIN_DELETED:
+        return "deleted";
+    case BRAIN_DELETING:
+        return "deleting";
+    case BRAIN_DONE:
+        return "retried";
+    }
+    return "done";
+}
+
+/* ---- changes ------------------------------------------------------------------------------------ */
+
+static void reply_results(struct connection *c)
+{
+    struct request *r = &c->request;
+    const char *warnings[CONTROL_WARNINGS_MAX];
+    size_t count = TM_MIN(r->list.warnings.count, (size_t)CONTROL_WARNINGS_MAX);
+    for (size_t n = 0; n < count; n++)
+        warnings[n] = r->list.warnings.items[n];
+    struct control_reply reply = {
+        .version = CONTROL_PROTOCOL,
+        .warnings = warnings,
+        .warnings_count = count,
+        .results = r->results,
+        .results_count = r->result_count,
+    };
+    connection_reply(c, &reply);
+}
+
+/* Feeding may answer before it returns: the command's number is set first. */
+static void feed(struct connection *c, struct brain_event *event, const char *word,
+                 const char *name)
+{
+    struct request *r = &c->request;
+    r->cmd = ++c->control->last_cmd;
+    r->word = word;
+    (void)snprintf(r->name, sizeof(r->name), "%s", name);
+    event->kind = BRAIN_EV_COMMAND;
+    event->command.cmd = r->cmd;
+    c->control->config.feed(c->control->config.arg, event);
+}
+
+static void feed_next(struct connection *c)
+{
+    struct request *r = &c->request;
+    struct resource *one = TM_TAKE(r->list.items[r->next]);
+    r->next++;
+    char name[WIRE_NAME_MAX + 1];
+    (void)snprintf(name, sizeof(name), "%s", one->name);
+    struct brain_event event = {.command = {.what = BRAIN_CMD_APPLY,
+                                            .resource = one,
+                                            .yaml = slice_of(one->document, one->document_len)}};
+    feed(c, &event, resource_kind_word(one->kind), name);
+}
+
+void request_answer(struct connection *c, enum brain_outcome outcome, const struct tm_err *err)
+{
+    struct request *r = &c->request;
+    struct control_result *one = &r->results[r->result_count++];
+    struct tm_err oom;
+    r->cmd = 0;
+    (void)snprintf(one->kind, sizeof(one->kind), "%s", r->word);
+    (void)snprintf(one->name, sizeof(one->name), "%s", r->name);
+    if (err == NULL) {
+        (void)snprintf(one->outcome, sizeof(one->outcome), "%s", outcome_text(outcome));
+    } else if ((one->error = codec_arena_alloc(&r->arena, sizeof(*one->error), &oom)) != NULL) {
+        *one->error = msg_error_of(err, NULL);
+        one->error->text = codec_arena_text(&r->arena, err->msg, &oom);
+    }
+    if (err == NULL && r->next < r->list.count)
+        feed_next(c);
+    else
+        reply_results(c);
+}
+
+static int begin_apply(struct connection *c, struct tm_err *err)
+{
+    struct request *r = &c->request;
+    const char *source = r->message.source != NULL ? r->message.source : "<input>";
+    int result = resource_parse(source, r->message.yaml, &r->list, err);
+    if (result < 0)
+        return result;
+    if (r->list.count > CONTROL_RESULTS_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "%s: more than %d resources", source,
+                          CONTROL_RESULTS_MAX);
+    for (size_t n = 0; n < r->list.count; n++)
+        if ((result = resource_check_apply(r->list.items[n], err)) < 0)
+            return result;
+    r->results = codec_arena_array(&r->arena, r->list.count, sizeof(*r->results), err);
+    if (r->results == NULL)
+        return -(int)err->code;
+    if (r->message.dry_run)
+        reply_results(c);
+    else
+        feed_next(c);
+    return 0;
+}
+
+static int begin_change(struct connection *c, enum brain_command what, struct tm_err *err)
+{
+    struct request *r = &c->request;
+    enum resource_kind kind;
+    int result = resource_kind_parse(r->message.kind, &kind, err);
+    if (result < 0)
+        return result;
+    if (r->message.name[0] == '\0')
+        return tm_err_set(err, TM_E_INVALID, "%s: a name is missing", r->message.kind);
+    r->results = codec_arena_array(&r->arena, 1, sizeof(*r->results), err);
+    if (r->results == NULL)
+        return -(int)err->code;
+    struct brain_event event = {.command = {.what = what,
+                                            .kind = resource_kind_text(kind),
+                                            .namespace_ = r->message.namespace_,
+                                            .name = r->message.name}};
+    feed(c, &event, resource_kind_word(kind), r->message.name);
+    return 0;
+}
+
+/* ---- reads --------------------------------------------------------------------------------------- */
+
+struct page {
+    struct codec_arena *arena;
+    struct control_item items[CONTROL_PAGE_ITEMS];
+    size_t count;
+    size_t bytes;
+    char after[CONTROL_AFTER_MAX + 1]; /* cursor of the last item, when there is more */
+};
+
+static int page_add(struct page *p, const struct buf *json, struct tm_err *err)
+{
+    char *text = codec_arena_alloc(p->arena, json->len + 1, err);
+    if (text == NULL)
+        return -(int)err->code;
+    memcpy(text, json->data, json->len);
+    p->items[p->count++].json = text;
+    p->bytes += json->len;
+    return 0;
+}
+
+static bool page_full(const struct page *p)
+{
+    return p->count == CONTROL_PAGE_ITEMS || p->bytes >= CONTROL_PAGE_BYTES;
+}
+
+static void page_reply(struct connection *c, struct page *p)
+{
+    struct control_reply reply = {
+        .version = CONTROL_PROTOCOL, .items = p->items, .items_count = p->count};
+    memcpy(reply.after, p->after, sizeof(reply.after));
+    connection_reply(c, &reply);
+}
+
+static int add_resource(struct page *p, const struct brain_resource *one, struct tm_err *err)
+{
+    TM_CLEANUP(buf_release) struct buf json = BUF_INIT;
+    struct resource_meta meta = {.uid = one->uid,
+                                 .created_us = one->created_us,
+                                 .generation = one->generation,
+                                 .deleting = one->deleting};
+    int result = resource_json(one->spec, one->status, &meta, &json, err);
+    return result < 0 ? result : page_add(p, &json, err);
+}
+
+static void cursor_of(const struct brain_resource *one, char text[CONTROL_AFTER_MAX + 1])
+{
+    (void)snprintf(text, CONTROL_AFTER_MAX + 1, "%s" CURSOR_SEPARATOR "%s" CURSOR_SEPARATOR "%s",
+                   resource_kind_text(one->spec->kind), one->spec->namespace_, one->spec->name);
+}
+
+static int begin_list(struct connection *c, struct tm_err *err)
+{
+    struct request *r = &c->request;
+    const struct brain *brain = c->control->config.brain(c->control->config.arg);
+    enum resource_kind kind = RESOURCE_NONE;
+    int result = 0;
+    if (r->message.kind[0] != '\0' &&
+        (result = resource_kind_parse(r->message.kind, &kind, err)) < 0)
+        return result;
+    struct page p = {.arena = &r->arena};
+    size_t cursor = 0;
+    struct brain_resource one;
+    char last[CONTROL_AFTER_MAX + 1] = "";
+    while (brain_resource_next(brain, &cursor, &one)) {
+        char here[CONTROL_AFTER_MAX + 1];
+        cursor_of(&one, here);
+        if ((kind != RESOURCE_NONE && one.spec->kind != kind) ||
+            strcmp(here, r->message.after) <= 0)
+            continue;
+        if (page_full(&p)) {
+            memcpy(p.after, last, sizeof(p.after));
+            break;
+        }
+        if ((result = add_resource(&p, &one, err)) < 0)
+            return result;
+        memcpy(last, here, sizeof(last));
+    }
+    page_reply(c, &p);
+    return 0;
+}
+
+static int begin_get(struct connection *c, struct tm_err *err)
+{
+    struct request *r = &c->request;
+    const struct brain *brain = c->control->config.brain(c->control->config.arg);
+    enum resource_kind kind;
+    int result = resource_kind_parse(r->message.kind, &kind, err);
+    if (result < 0)
+        return result;
+    const char *namespace_ =
+        r->message.namespace_[0] != '\0' ? r->message.namespace_ : RESOURCE_NAMESPACE;
+    struct brain_resource one;
+    if (!brain_resource_find(brain, resource_kind_text(kind), namespace_, r->message.name, &one))
+        return tm_err_set(err, TM_E_NOT_FOUND, "%s/%s: not found", resource_kind_word(kind),
+                          r->message.name);
+    struct page p = {.arena = &r->arena};
+    if ((result = add_resource(&p, &one, err)) < 0)
+        return result;
+    page_reply(c, &p);
+    return 0;
+}
+
+static int begin_nodes(struct connection *c, struct tm_err *err)
+{
+    struct request *r = &c->request;
+    const struct brain *brain = c->control->config.brain(c->control->config.arg);
+    struct page p = {.arena = &r->arena};
+    size_t cursor = 0;
+    struct brain_node one;
+    char last[CONTROL_AFTER_MAX + 1] = "";
+    while (brain_node_next(brain, &cursor, &one)) {
+        char here[CONTROL_AFTER_MAX + 1];
+        (void)snprintf(here, sizeof(here), "%s" CURSOR_SEPARATOR "%s", one.cluster, one.node);
+        if (strcmp(here, r->message.after) <= 0)
+            continue;
+        if (page_full(&p)) {
+            memcpy(p.after, last, sizeof(p.after));
+            break;
+        }
+        TM_CLEANUP(buf_release) struct buf json = BUF_INIT;
+        int result = render_node(&one, &json, err);
+        if (result < 0 || (result = page_add(&p, &json, err)) < 0)
+            return result;
+        memcpy(last, here, sizeof(last));
+    }
+    page_reply(c, &p);
+    return 0;
+}
+
+static int begin_version(struct connection *c, struct tm_err *err)
+{
+    const struct control *control = c->control;
+    struct page p = {.arena = &c->request.arena};
+    TM_CLEANUP(buf_release) struct buf json = BUF_INIT;
+    int result =
+        buf_printf(&json, err, "{\"version\":\"%s\",\"term\":%" PRIu64 "}", control->config.version,
+                   brain_term(control->config.brain(control->config.arg)));
+    if (result < 0 || (result = page_add(&p, &json, err)) < 0)
+        return result;
+    page_reply(c, &p);
+    return 0;
+}
+
+/* ---- all ------------------------------------------------------------------------------------------ */
+
+static int begin(struct connection *c, struct tm_err *err)
+{
+    switch ((enum control_command)c->request.message.command) {
+    case CONTROL_APPLY:
+        return begin_apply(c, err);
+    case CONTROL_LIST:
+        return begin_list(c, err);
+    case CONTROL_GET:
+        return begin_get(c, err);
+    case CONTROL_DELETE:
+        return begin_change(c, BRAIN_CMD_DELETE, err);
+    case CONTROL_RETRY:
+        return begin_change(c, BRAIN_CMD_RETRY, err);
+    case CONTROL_NODES:
+        return begin_nodes(c, err);
+    case CONTROL_VERSION:
+        return begin_version(c, err);
+    }
+    return tm_err_set(err, TM_E_UNSUPPORTED, "command %u is not known to this coordinator",
+                      c->request.message.command);
+}
+
+void request_begin(struct connection *c, struct slice frame)
+{
+    struct request *r = &c->request;
+    struct tm_err err;
+    if (codec_decode(&control_request_codec, frame, &r->arena, &r->message, &err) < 0) {
+        connection_error(c, &err, true);
+        return;
+    }
+    if (r->message.version != CONTROL_PROTOCOL) {
+        (void)tm_err_set(&err, TM_E_UNSUPPORTED,
+                         "this coordinator speaks version %d of the control protocol, not %u; use "
+                         "the tidemark command of its release",
+                         CONTROL_PROTOCOL, r->message.version);
+        connection_error(c, &err, true);
+        return;
+    }
+    if (control_authorise(&c->peer, r->message.command, c->control->own_uid, c->control->socket_gid,
+                          &err) < 0 ||
+        begin(c, &err) < 0)
+        connection_error(c, &err, false);
+}

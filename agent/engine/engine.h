@@ -154,7 +154,7 @@ struct engine_restore_spec {
     const char *wal_get;               /* command line for restore_command, or NULL: log is all local */
     uint16_t port;                     /* 0 = leave */
     const char *wal_dir;               /* log directory outside data_dir, or NULL */
-    const char *const *live_data_dirs; /* NULL-terminated or NULL: never restored over, whatever else */
+    const char *const *live_data_dirs; /* NULL-terminated or NULL: only the very place, stopped */
 };
 
 struct engine_session;

@@ -160,7 +160,7 @@ must_say "is running on" restore one "$work/source" --map "$work/space=$work/new
 must_say "is running on" restore one "$work/source" --delta --map "$work/space=$work/new-space"
 must_say "exists on this host" restore one "$work/t0"
 must_say "not below one of the agent's restore_roots" restore one "$work/t0" --root /srv/none
-must_say "a data directory this agent backs up" restore one "$work/t0" --live "$work/t0"
+must_say "a data directory this agent backs up" restore one "$work/t0" --live "$work/t0/inner"
 must_say "the backup has no tablespace there" restore one "$work/t0" --map "/no/where=$work/x"
 must_say "overlap" restore one "$work/t0" --map "$work/space=$work/t0/space"
 must_say "must be an absolute path" restore one "t0"

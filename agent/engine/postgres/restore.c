@@ -76,8 +76,15 @@ static int options_check(const struct engine_restore *r, struct tm_err *err)
 {
     TM_CLEANUP(buf_release) struct buf scratch = BUF_INIT;
     int rc = pairs_check(r->server_options, "serverOptions", err);
-    for (char **p = r->server_options; rc >= 0 && p != NULL && *p != NULL; p += 2)
+    for (char **p = r->server_options; rc >= 0 && p != NULL && *p != NULL; p += 2) {
         rc = conf_append(&scratch, p[0], p[1], err);
+        if (rc >= 0 && strncmp(p[0], "tidemark.", 9) == 0 && strcmp(p[0], OPTION_OWNER) != 0 &&
+            strcmp(p[0], OPTION_BINDIR) != 0)
+            rc = tm_err_set(err, TM_E_INVALID,
+                            "server option '%.64s' is not known: there are " OPTION_OWNER
+                            " and " OPTION_BINDIR,
+                            p[0]);
+    }
     return rc;
 }
 
@@ -210,7 +217,7 @@ static int data_dir_check(struct engine_restore *r, const struct engine_restore_
     if (rc >= 0)
         rc = place_check(r, r->data.path, "data directory", err);
     if (rc >= 0)
-        rc = place_owner(r, r->data.path, target_option(r, "tidemark.owner"), err);
+        rc = place_owner(r, r->data.path, target_option(r, OPTION_OWNER), err);
     if (rc >= 0)
         rc = place_look(r->data.path, "data directory", &state, &uid, err);
     if (rc < 0)

@@ -33,6 +33,12 @@
  * it); backup_manifest. pg_restore_start and a given port add a second marked block with what keeps
  * a clone from acting as its source: archive_mode off, no primary_conninfo, empty
  * synchronous_standby_names, its own port and socket. That one stays.
+ *
+ * A data directory of this agent's own instances (live_data_dirs) may be restored to when it is
+ * absent or empty, or with delta while its server is stopped; never a place inside or around one.
+ *
+ * A started server is a child of nobody, but it stays in the control group of the process that
+ * restored: under systemd it ends with that unit, unless it is started again by its own.
  */
 #include "agent/engine/engine.h"
 

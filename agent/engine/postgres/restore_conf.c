@@ -141,6 +141,16 @@ static int rewrite_include(struct rewrite *w, const struct conf_line *line, stru
     char copy[ENGINE_PATH_MAX * 2];
     char target[ENGINE_PATH_MAX * 4];
     source_path(w->base, line->value, path);
+    const char *inside = w->r->begin.data_dir;
+    if (inside != NULL && inside[0] == '/' && place_below(path, inside) &&
+        strcmp(path, inside) != 0) {
+        /* in the data directory, so in the backup like any other file */
+        if (line->value[0] != '/' && strcmp(w->base, inside) == 0)
+            return buf_append_slice(w->out, line->text, err);
+        w->changed = true;
+        (void)snprintf(target, sizeof(target), "%s%s", w->r->data.path, path + strlen(inside));
+        return conf_append(w->out, line->name, target, err);
+    }
     bool is_dir = strcmp(line->name, "include_dir") == 0;
     if (is_dir ? !any_stored_in(w->r, path) : stored_find(w->r, path) == NULL)
         return comment_out(w, line, "not in the backup", err);
@@ -314,9 +324,9 @@ static int append_recovery(struct engine_restore *r, struct buf *out, struct tm_
 {
     static const char *const emptied[] = {
         /* a second target, or a command of the source, must not join in */
-        "recovery_target",         "recovery_target_name", "recovery_target_time",
-        "recovery_target_xid",     "recovery_target_lsn",  "archive_cleanup_command",
-        "primary_conninfo",        "primary_slot_name",
+        "recovery_target",     "recovery_target_name", "recovery_target_time",
+        "recovery_target_xid", "recovery_target_lsn",  "archive_cleanup_command",
+        "primary_conninfo",    "primary_slot_name",
     };
     TM_CLEANUP(buf_release) struct buf command = BUF_INIT;
     const char *text = NULL;

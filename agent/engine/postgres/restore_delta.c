@@ -191,6 +191,13 @@ static int sweep_dir(struct sweep *s, int dir_fd, size_t len, unsigned depth, st
     return rc;
 }
 
+int target_remove_dir(int dir_fd, const char *name, struct tm_err *err)
+{
+    struct sweep s = {.keep = NULL};
+    (void)snprintf(s.path, sizeof(s.path), "%s", name);
+    return sweep_child_dir(&s, dir_fd, name, strlen(s.path), 0, err);
+}
+
 int target_empty_wal_dir(struct engine_restore *r, struct tm_err *err)
 {
     struct sweep s = {.keep = NULL};

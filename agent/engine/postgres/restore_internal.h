@@ -35,6 +35,10 @@
 #define PATH_AUTO_CONF       "postgresql.auto.conf"
 #define PATH_MANIFEST        "backup_manifest"
 
+/* server options that are for us */
+#define OPTION_OWNER  "tidemark.owner"
+#define OPTION_BINDIR "tidemark.bindir"
+
 #define CONF_TAG_RECOVERY "recovery"
 #define CONF_TAG_CLONE    "clone"
 #define CONF_TAG_OPTIONS  "options"
@@ -171,6 +175,8 @@ bool path_set_has(const struct path_set *set, const char *path);
 int target_remember(struct engine_restore *r, const char *path, struct tm_err *err) TM_WUR;
 /* The log directory's contents; it must be open. */
 int target_empty_wal_dir(struct engine_restore *r, struct tm_err *err) TM_WUR;
+/* A directory with all that is in it. */
+int target_remove_dir(int dir_fd, const char *name, struct tm_err *err) TM_WUR;
 int target_remove_foreign(struct engine_restore *r, struct tm_err *err) TM_WUR;
 
 /* restore_log.c */

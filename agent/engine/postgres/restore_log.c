@@ -267,6 +267,8 @@ static int make_late_dirs(struct engine_restore *r, struct tm_err *err)
         struct restore_root root = {.path = r->late_dirs[k], .fd = -1};
         int rc = place_open(r, &root, "tablespace", err);
         closep(&root.fd);
+        if (rc >= 0)
+            rc = fs_sync_parent(root.path, err);
         if (rc < 0)
             return rc;
     }

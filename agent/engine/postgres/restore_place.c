@@ -106,9 +106,11 @@ int place_check(const struct engine_restore *r, const char *path, const char *wh
         return tm_err_set(err, TM_E_REFUSED, "%s '%s' is a top-level directory: name one below it",
                           what, path);
     for (char **live = r->live_data_dirs; live != NULL && *live != NULL; live++) {
-        if (place_below(path, *live) || place_below(*live, path))
+        /* the very place may be restored to: when it is empty, or with delta and no server on it */
+        bool same = strcmp(path, *live) == 0 && path == r->data.path;
+        if (!same && (place_below(path, *live) || place_below(*live, path)))
             return tm_err_set(err, TM_E_REFUSED,
-                              "%s '%s' touches '%s', a data directory this agent backs up", what,
+                              "%s '%s' overlaps '%s', a data directory this agent backs up", what,
                               path, *live);
     }
     return roots_check(r, path, what, err);
@@ -202,7 +204,7 @@ int place_owner(struct engine_restore *r, const char *data_dir, const char *user
         return user != NULL ? rc
                             : tm_err_prefix(err,
                                             "running as root, and nothing says who shall own '%s' "
-                                            "(server option tidemark.owner)",
+                                            "(server option " OPTION_OWNER ")",
                                             data_dir);
     if (r->uid == 0)
         return tm_err_set(err, TM_E_INVALID, "PostgreSQL does not run as root: name another owner");

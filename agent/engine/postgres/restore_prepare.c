@@ -97,6 +97,11 @@ static int link_dir(struct engine_restore *r, const char *name, const char *targ
         return target_remember(r, name, err);
     if (n >= 0 && unlinkat(dir, base, 0) < 0)
         return tm_err_errno(err, errno, "cannot remove link '%s/%s'", r->data.path, name);
+    if (n < 0 && errno != ENOENT) {
+        int rc = target_remove_dir(dir, base, err); /* delta: it was a plain directory */
+        if (rc < 0)
+            return rc;
+    }
     if (symlinkat(target, dir, base) < 0)
         return tm_err_errno(err, errno, "cannot link '%s/%s' to '%s'", r->data.path, name, target);
     if (r->chown && fchownat(dir, base, r->uid, r->gid, AT_SYMLINK_NOFOLLOW) < 0)

@@ -15,8 +15,7 @@ int pg_restore_start(struct engine_restore *r, unsigned timeout_ms, struct tm_er
     char log_file[ENGINE_PATH_MAX + 32];
     if (!r->finished)
         return tm_err_set(err, TM_E_INTERNAL, "start before the restore was finished");
-    int rc =
-        server_find_bindir(r->version->major, target_option(r, "tidemark.bindir"), bindir, err);
+    int rc = server_find_bindir(r->version->major, target_option(r, OPTION_BINDIR), bindir, err);
     if (rc >= 0 && r->port == 0)
         rc = target_conf_clone(r, err);
     if (rc < 0)

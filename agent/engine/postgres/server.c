@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -333,6 +334,15 @@ int server_alive(int dir_fd, const char *data_dir, bool *ret_alive, pid_t *ret_p
 
 #define COMMAND_MAX 16
 
+/* Groups come from the user database, where the user is in it. */
+static bool has_name(uid_t uid)
+{
+    struct passwd pw;
+    struct passwd *found = NULL;
+    char text[16384];
+    return getpwuid_r(uid, &pw, text, sizeof(text), &found) == 0 && found != NULL;
+}
+
 /* argv with what changes the user in front, when we are root. Numbers live in `texts`. */
 static void command_build(const struct server_start *s, char *argv[COMMAND_MAX + 8],
                           char texts[2][32], char *const command[])
@@ -344,7 +354,7 @@ static void command_build(const struct server_start *s, char *argv[COMMAND_MAX +
         argv[n++] = (char *)(uintptr_t) "setpriv";
         argv[n++] = texts[0];
         argv[n++] = texts[1];
-        argv[n++] = (char *)(uintptr_t) "--init-groups";
+        argv[n++] = (char *)(uintptr_t)(has_name(s->uid) ? "--init-groups" : "--clear-groups");
         argv[n++] = (char *)(uintptr_t) "--";
     }
     for (size_t k = 0; command[k] != NULL && k < COMMAND_MAX; k++)
@@ -377,8 +387,9 @@ static int run_pg_ctl(const struct server_start *s, char *const tail[], unsigned
         return 0;
     const char *said = "";
     struct tm_err ignored = {0};
-    while (out->len > 0 && out->data[out->len - 1] == '\n')
-        out->len--;
+    const uint8_t *nl = out->len > 0 ? memchr(out->data, '\n', out->len) : NULL;
+    if (nl != NULL)
+        out->len = (size_t)(nl - out->data);
     (void)!buf_cstr(out, &said, &ignored);
     return tm_err_set(err, TM_E_UNAVAILABLE, "pg_ctl %s failed: %.120s", tail[0], said);
 }

@@ -327,6 +327,11 @@ static void agent_release(struct agent *a)
     agent_jobs_release(a);
     workers_free(a->lookers);
     free(a->watches);
+    bool nng_idle = !a->wire;
+    if (a->wire) {
+        line_disconnect(a->wire);
+        nng_idle = line_idle(a->wire);
+    }
     line_free(a->wire);
     agent_brain_free(a->brain);
     while ((link = list_pop_front(&a->deferred)))
@@ -337,7 +342,8 @@ static void agent_release(struct agent *a)
     loop_free(a->loop);
     closep(&a->lock_fd);
     agent_config_release(&a->config);
-    nng_fini(); /* last of all that touches nng */
+    if (nng_idle)
+        nng_fini(); /* last of all that touches nng */
 }
 
 int agent_daemon_run(struct agent_config *config, const char *config_path, struct tm_err *err)

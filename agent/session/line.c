@@ -1,40 +1,36 @@
 /*
- * A connection is a struct conn: its own REQ socket, its own mailbox, its own requests. Whatever
- * ends it closes the socket at once and leaves the rest to the reaper, which runs from a timer: so
- * a handler may disconnect while a mail of that very connection is being handled.
+ * A connection is a struct conn: its own socket (struct dial), its own mailbox, its own requests.
+ * Whatever ends it closes the socket at once and leaves the rest to the reaper, which runs from a
+ * timer: so a handler may disconnect while a mail of that very connection is being handled.
  *
- * Happy path: line_connect opens the socket and lets a worker thread dial (the only way to learn
- * why a dial failed) → dialed → hello ↔ challenge, proof ↔ welcome as ordinary requests →
- * connected.
+ * Happy path: line_connect opens and dials → dialed → hello ↔ challenge, proof ↔ welcome as ordinary
+ * requests → connected.
  *
- * Failure modes: dial refused, timed out or not trusted; hello refused; the pipe gone (REM_POST);
- * in each case `disconnected` is called once and the connection reaped. A request that cannot be
- * sent or is not answered in time fails alone. A reply that does not decode fails its request.
+ * Failure modes: dial refused, timed out or not trusted; hello refused; the connection lost; in each
+ * case `disconnected` is called once and the connection reaped. A request that cannot be sent or is
+ * not answered in time fails alone. A reply that does not decode fails its request.
  */
 #include "agent/session/line.h"
 
 #include <nng/nng.h>
-#include <nng/protocol/reqrep0/req.h>
-#include <nng/supplemental/tls/tls.h>
 #include <string.h>
 
+#include "agent/session/dial.h"
 #include "common/clock.h"
 #include "common/endpoint.h"
 #include "common/hash.h"
 #include "common/loop.h"
 #include "common/mailbox.h"
 #include "common/secret.h"
-#include "common/workers.h"
 #include "proto/wire/hello.h"
-
-#define LINE_FRAMING_BYTES 64
-#define LINE_DIAL_THREADS  2
 
 enum request_state { REQUEST_FREE, REQUEST_SENDING, REQUEST_WAITING, REQUEST_FAILED };
 
+enum line_news { NEWS_REQUEST, NEWS_DIALED, NEWS_GONE };
+
 struct line_mail {
     struct mail mail;
-    bool from_pipe; /* else from a request */
+    enum line_news what;
 };
 
 struct request {
@@ -52,15 +48,12 @@ struct conn {
     struct list_link link; /* among the reaper's */
     struct line *owner;
     struct mailbox *box;
-    nng_socket socket;
-    nng_dialer dialer;
-    bool socket_open;
-    bool closed;  /* ended; only the reaper touches it */
-    bool dialing; /* the worker has it */
+    struct dial *dial; /* NULL once closed */
+    bool closed;       /* ended; only the reaper touches it */
     bool welcomed;
-    struct work dial;
     int dial_result;
-    struct line_mail gone; /* posted when the pipe is removed */
+    struct line_mail dialed;
+    struct line_mail gone;
     struct hello hello;
     struct secret key;
     struct request *requests[LINE_REQUESTS_MAX];
@@ -73,7 +66,7 @@ struct line {
     struct line_handlers handlers;
     void *arg;
     struct loop *loop;
-    struct workers *dialers;
+    struct dial_count *dials;
     struct loop_timer *reaper;
     struct loop_timer *dial_timer;
     struct conn *conn; /* NULL = none */
@@ -104,8 +97,7 @@ static void request_free(struct request *q)
 
 static void conn_free(struct conn *c)
 {
-    if (c->socket_open)
-        (void)nng_close(c->socket);
+    dial_release(c->dial);
     for (size_t i = 0; i < c->request_count; i++)
         if (c->requests[i]->aio)
             nng_aio_stop(c->requests[i]->aio);
@@ -124,9 +116,7 @@ static void conn_end(struct line *line)
     if (!c)
         return;
     c->closed = true;
-    if (c->socket_open)
-        (void)nng_close(c->socket);
-    c->socket_open = false;
+    dial_release(TM_TAKE(c->dial));
     loop_timer_clear(line->dial_timer);
     list_push_back(&line->dead, &c->link);
     loop_timer_set(line->reaper, 0);
@@ -147,8 +137,6 @@ static void on_reaper(void *arg)
     struct conn *c, *next;
 
     LIST_FOREACH_SAFE (c, next, &line->dead, link) {
-        if (c->dialing)
-            continue; /* its worker comes back soon: the socket is closed */
         list_remove(&line->dead, &c->link);
         conn_free(c);
     }
@@ -169,17 +157,6 @@ static void on_request_done(void *arg)
     mailbox_post(q->conn->box, &q->mail.mail);
 }
 
-static void on_pipe_gone(nng_pipe pipe, nng_pipe_ev event, void *arg)
-{
-    struct conn *c = arg;
-
-    (void)pipe;
-    (void)event;
-    /* one pipe a connection: nng is told not to dial again, so this comes once */
-    if (!list_linked(&c->gone.mail.link))
-        mailbox_post(c->box, &c->gone.mail);
-}
-
 static struct request *request_get(struct conn *c, struct tm_err *err)
 {
     int rv;
@@ -198,7 +175,7 @@ static struct request *request_get(struct conn *c, struct tm_err *err)
     }
     q->conn = c;
     if ((rv = nng_aio_alloc(&q->aio, on_request_done, q)) != 0 ||
-        (rv = nng_ctx_open(&q->ctx, c->socket)) != 0) {
+        (rv = nng_ctx_open(&q->ctx, dial_socket(c->dial))) != 0) {
         if (q->aio)
             nng_aio_free(q->aio);
         free(q);
@@ -349,6 +326,41 @@ static void request_done(struct conn *c, struct request *q)
     }
 }
 
+/* ---- connecting ------------------------------------------------------------------------------- */
+
+static void on_dialed(void *arg, int nng_code)
+{
+    struct conn *c = arg;
+
+    c->dial_result = nng_code;
+    mailbox_post(c->box, &c->dialed.mail);
+}
+
+static void on_gone(void *arg)
+{
+    struct conn *c = arg;
+
+    /* one connection a socket: nng is told not to dial again, so this comes once */
+    mailbox_post(c->box, &c->gone.mail);
+}
+
+static void dialed(struct conn *c)
+{
+    struct msg_hello claim = c->hello.claim;
+    struct message m = {0};
+    struct tm_err err = {0};
+
+    loop_timer_clear(c->owner->dial_timer);
+    if (c->dial_result != 0) {
+        (void)endpoint_nng_error(&err, c->dial_result, "cannot connect to '%s'", c->url);
+        conn_failed(c, &err);
+        return;
+    }
+    hello_client_start(&c->hello, &claim, &m);
+    m.serial = 1;
+    say_hello(c, &m);
+}
+
 static void on_mail(struct mail *m, void *ctx)
 {
     struct line_mail *mail = LIST_ENTRY(m, struct line_mail, mail);
@@ -357,51 +369,18 @@ static void on_mail(struct mail *m, void *ctx)
 
     if (c->closed)
         return;
-    if (!mail->from_pipe) {
+    switch (mail->what) {
+    case NEWS_REQUEST:
         request_done(c, LIST_ENTRY(mail, struct request, mail));
-        return;
-    }
-    (void)tm_err_retry(&err, TM_E_UNAVAILABLE, "the connection to '%s' was closed", c->url);
-    conn_failed(c, &err);
-}
-
-/* ---- connecting
- * ---------------------------------------------------------------------------------------- */
-
-static void run_dial(struct work *w)
-{
-    struct conn *c = LIST_ENTRY(w, struct conn, dial);
-
-    c->dial_result = nng_dialer_start(c->dialer, 0);
-}
-
-static void dial_done(struct work *w, void *ctx)
-{
-    struct conn *c = LIST_ENTRY(w, struct conn, dial);
-    struct line *line = ctx;
-    struct message m = {0};
-    struct tm_err err = {0};
-
-    c->dialing = false;
-    if (c->closed) {
-        loop_timer_set(line->reaper, 0);
-        return;
-    }
-    loop_timer_clear(line->dial_timer);
-    if (c->dial_result != 0) {
-        (void)endpoint_nng_error(&err, c->dial_result, "cannot connect to '%s'", c->url);
+        break;
+    case NEWS_DIALED:
+        dialed(c);
+        break;
+    case NEWS_GONE:
+        (void)tm_err_retry(&err, TM_E_UNAVAILABLE, "the connection to '%s' was closed", c->url);
         conn_failed(c, &err);
-        return;
+        break;
     }
-    struct msg_hello claim = c->hello.claim;
-    hello_client_start(&c->hello, &claim, &m);
-    m.serial = 1;
-    say_hello(c, &m);
-}
-
-static void discard_dial(struct work *w)
-{
-    (void)w; /* the connection is on the dead list and freed with the line */
 }
 
 static void on_dial_timer(void *arg)
@@ -416,52 +395,21 @@ static void on_dial_timer(void *arg)
     conn_failed(line->conn, &err);
 }
 
-static int set_tls(struct conn *c, const struct endpoint *e, struct tm_err *err)
-{
-    const struct line_config *config = &c->owner->config;
-    nng_tls_config *tls = NULL;
-    int rv, r = 0;
-
-    if (!config->ca_file || !config->cert_key_file)
-        return tm_err_set(err, TM_E_INVALID, "'%s' needs tls.ca and tls.cert", c->url);
-    if ((rv = nng_tls_config_alloc(&tls, NNG_TLS_MODE_CLIENT)) != 0)
-        return endpoint_nng_error(err, rv, "cannot set up TLS");
-    if ((rv = nng_tls_config_ca_file(tls, config->ca_file)) != 0)
-        r = endpoint_nng_error(err, rv, "cannot use tls.ca '%s'", config->ca_file);
-    else if ((rv = nng_tls_config_cert_key_file(tls, config->cert_key_file, NULL)) != 0)
-        r = endpoint_nng_error(err, rv,
-                               "cannot use tls.cert '%s' (certificate and key, PEM, one file)",
-                               config->cert_key_file);
-    /* without a server name nng would not look at the certificate's names at all */
-    else if ((rv = nng_tls_config_server_name(tls, config->server_name ? config->server_name
-                                                                       : e->host)) != 0 ||
-             (rv = nng_tls_config_auth_mode(tls, NNG_TLS_AUTH_MODE_REQUIRED)) != 0 ||
-             (rv = nng_dialer_set_ptr(c->dialer, NNG_OPT_TLS_CONFIG, tls)) != 0)
-        r = endpoint_nng_error(err, rv, "cannot set up TLS");
-    nng_tls_config_free(tls);
-    return r;
-}
-
 static int conn_open(struct conn *c, struct tm_err *err)
 {
-    struct endpoint e;
-    int rv, r;
+    static const struct dial_events events = {.dialed = on_dialed, .gone = on_gone};
+    const struct line_config *config = &c->owner->config;
+    const struct dial_spec spec = {
+        .url = c->url,
+        .ca_file = config->ca_file,
+        .cert_key_file = config->cert_key_file,
+        .server_name = config->server_name,
+        .max_message_bytes = MESSAGE_MAX_BYTES,
+        .count = c->owner->dials,
+    };
+    int r = dial_open(&spec, &events, c, &c->dial, err);
 
-    if ((r = endpoint_parse(c->url, &e, err)) < 0)
-        return r;
-    if ((rv = nng_req0_open(&c->socket)) != 0)
-        return endpoint_nng_error(err, rv, "cannot open a socket");
-    c->socket_open = true;
-    if ((rv = nng_socket_set_size(c->socket, NNG_OPT_RECVMAXSZ,
-                                  MESSAGE_MAX_BYTES + LINE_FRAMING_BYTES)) != 0 ||
-        (rv = nng_socket_set_ms(c->socket, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE)) != 0 ||
-        (rv = nng_socket_set_ms(c->socket, NNG_OPT_RECONNMINT, 24 * 3600 * 1000)) != 0 ||
-        (rv = nng_socket_set_ms(c->socket, NNG_OPT_RECONNMAXT, 24 * 3600 * 1000)) != 0 ||
-        (rv = nng_pipe_notify(c->socket, NNG_PIPE_EV_REM_POST, on_pipe_gone, c)) != 0 ||
-        (rv = nng_dialer_create(&c->dialer, c->socket, c->url)) != 0)
-        return endpoint_nng_error(err, rv, "cannot connect to '%s'", c->url);
-    (void)nng_dialer_set_bool(c->dialer, NNG_OPT_TCP_KEEPALIVE, true);
-    return e.tls ? set_tls(c, &e, err) : 0;
+    return r < 0 ? r : dial_start(c->dial, err);
 }
 
 static int conn_prepare(struct conn *c, uint64_t seen_term, uint64_t seen_start, struct tm_err *err)
@@ -502,17 +450,13 @@ void line_connect(struct line *line, uint64_t seen_term, uint64_t seen_start)
         r = tm_err_oom(&err);
     } else {
         c->owner = line;
-        c->gone.from_pipe = true;
+        c->dialed.what = NEWS_DIALED;
+        c->gone.what = NEWS_GONE;
         (void)snprintf(c->url, sizeof c->url, "%s", line->url);
         line->conn = c;
         r = conn_prepare(c, seen_term, seen_start, &err);
     }
     if (r == 0) {
-        c->dial = (struct work){.run = run_dial, .done = dial_done, .discard = discard_dial};
-        r = workers_submit(line->dialers, &c->dial, &err);
-    }
-    if (r == 0) {
-        c->dialing = true;
         loop_timer_set(line->dial_timer, clock_mono_us() + LINE_DIAL_MS * USEC_PER_MSEC);
         return;
     }
@@ -539,6 +483,11 @@ void line_send(struct line *line, const struct message *message, uint32_t timeou
         fail_later(c, message->serial, &err);
 }
 
+bool line_idle(const struct line *line)
+{
+    return dial_count_pending(line->dials) == 0;
+}
+
 const char *line_url(const struct line *line)
 {
     return line->url;
@@ -561,8 +510,7 @@ int line_new(struct loop *loop, const struct line_config *config,
     line->arg = arg;
     line->loop = loop;
     list_init(&line->dead);
-    if ((r = workers_new(loop, "tidemark-dial", LINE_DIAL_THREADS, 16, line, &line->dialers, err)) <
-            0 ||
+    if ((r = dial_count_new(&line->dials, err)) < 0 ||
         (r = loop_timer_new(loop, on_reaper, line, &line->reaper, err)) < 0 ||
         (r = loop_timer_new(loop, on_dial_timer, line, &line->dial_timer, err)) < 0)
         return r;
@@ -578,7 +526,7 @@ void line_free(struct line *line)
         return;
     if (line->reaper && line->dial_timer)
         conn_end(line);
-    workers_free(line->dialers); /* every dial returns: all sockets are closed */
+    dial_count_free(line->dials);
     LIST_FOREACH_SAFE (c, next, &line->dead, link) {
         list_remove(&line->dead, &c->link);
         conn_free(c);

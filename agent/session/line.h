@@ -63,6 +63,9 @@ void line_disconnect(struct line *line);
 void line_send(struct line *line, const struct message *message, uint32_t timeout_ms);
 /* The address of this or the last connection. */
 const char *line_url(const struct line *line);
+/* False while a dial still hangs in its thread, maybe of a connection given up long ago: then the
+ * process must end without nng_fini. */
+bool line_idle(const struct line *line);
 void line_free(struct line *line);
 TM_DEFINE_FREEP(struct line, line_free)
 

@@ -10,7 +10,6 @@
 
 #define LANES          32
 #define LANES_VECTOR   8
-#define VECTORS        (LANES / LANES_VECTOR)
 #define ROW_BYTES      (LANES * sizeof(uint32_t))
 #define FNV_PRIME      16777619u
 #define FNV_SHIFT      17
@@ -23,9 +22,9 @@
 
 typedef uint32_t vector __attribute__((vector_size(LANES_VECTOR * sizeof(uint32_t))));
 
-struct lanes {
-    vector part[VECTORS];
-};
+/* The same, where it lies in a page: loaded as it is (a copy through memory would stall). */
+typedef uint32_t vector_unaligned
+    __attribute__((vector_size(LANES_VECTOR * sizeof(uint32_t)), aligned(1), may_alias));
 
 static const uint32_t lane_offsets[LANES] = {
     0x5B1F36E9, 0xB8525960, 0x02AB50AA, 0x1DE66D2A, 0x79FF467A, 0x9BB9F8A3, 0x217E7CD2, 0x83E13D2C,
@@ -34,63 +33,58 @@ static const uint32_t lane_offsets[LANES] = {
     0x783125BB, 0x6CA8EAA2, 0xE407EAC6, 0x4B5CFC3E, 0x9FBF8C76, 0x15CA20BE, 0xF2CA9FD3, 0x959BD756,
 };
 
-static inline __attribute__((always_inline)) void mix_row(struct lanes *sums, const void *row)
-{
-    struct lanes values;
-    memcpy(&values, row, sizeof(values));
-    for (unsigned n = 0; n < VECTORS; n++) {
-        vector mixed = sums->part[n] ^ values.part[n];
-        sums->part[n] = mixed * FNV_PRIME ^ mixed >> FNV_SHIFT;
+/* One row into four sums, written out so that compilers keep all of them in registers. A macro, as is
+ * the function below: compiled into a caller with other features, a function would be lowered for the
+ * wrong processor first. */
+#define MIX(sum, value)                                                                            \
+    do {                                                                                           \
+        vector mixed_ = (sum) ^ (value);                                                           \
+        (sum) = mixed_ * FNV_PRIME ^ mixed_ >> FNV_SHIFT;                                          \
+    } while (0)
+#define MIX_ROW(row)                                                                               \
+    do {                                                                                           \
+        const vector_unaligned *values_ = (const vector_unaligned *)(row);                         \
+        MIX(a, values_[0]);                                                                        \
+        MIX(b, values_[1]);                                                                        \
+        MIX(c, values_[2]);                                                                        \
+        MIX(d, values_[3]);                                                                        \
+    } while (0)
+
+/* The checksum does not cover itself: in the first row it counts as zero. */
+#define DEFINE_HASH_PAGE(name)                                                                     \
+    uint16_t name(const uint8_t *page, size_t block_bytes, uint32_t block)                         \
+    {                                                                                              \
+        uint8_t first[ROW_BYTES];                                                                  \
+        const vector_unaligned *offsets = (const vector_unaligned *)lane_offsets;                  \
+        vector a = offsets[0], b = offsets[1], c = offsets[2], d = offsets[3];                     \
+        memcpy(first, page, sizeof(first));                                                        \
+        memset(first + PAGE_CHECKSUM, 0, sizeof(uint16_t));                                        \
+        MIX_ROW(first);                                                                            \
+        for (size_t at = ROW_BYTES; at < block_bytes; at += ROW_BYTES)                             \
+            MIX_ROW(page + at);                                                                    \
+        memset(first, 0, sizeof(first));                                                           \
+        for (unsigned n = 0; n < ROUNDS_OF_ZERO; n++)                                              \
+            MIX_ROW(first);                                                                        \
+        a ^= b ^ c ^ d;                                                                            \
+        for (unsigned n = 0; n < LANES_VECTOR; n++)                                                \
+            block ^= a[n];                                                                         \
+        return (uint16_t)(block % 65535 + 1); /* never 0 */                                        \
     }
-}
 
-static inline __attribute__((always_inline)) uint16_t hash_page(const uint8_t *page,
-                                                                size_t block_bytes, uint32_t block)
-{
-    struct lanes sums;
-    uint8_t row[ROW_BYTES];
-    static const uint8_t zeros[ROW_BYTES];
-
-    memcpy(&sums, lane_offsets, sizeof(sums));
-    memcpy(row, page, sizeof(row));
-    memset(row + PAGE_CHECKSUM, 0, sizeof(uint16_t)); /* the checksum does not cover itself */
-    mix_row(&sums, row);
-    for (size_t at = ROW_BYTES; at < block_bytes; at += ROW_BYTES)
-        mix_row(&sums, page + at);
-    for (unsigned n = 0; n < ROUNDS_OF_ZERO; n++)
-        mix_row(&sums, zeros);
-
-    vector folded = sums.part[0] ^ sums.part[1] ^ sums.part[2] ^ sums.part[3];
-    uint32_t sum = block;
-    for (unsigned n = 0; n < LANES_VECTOR; n++)
-        sum ^= folded[n];
-    return (uint16_t)(sum % 65535 + 1); /* never 0 */
-}
-
-uint16_t page_checksum_portable(const uint8_t *page, size_t block_bytes, uint32_t block)
-{
-    return hash_page(page, block_bytes, block);
-}
+DEFINE_HASH_PAGE(page_checksum_portable)
 
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) static uint16_t hash_page_avx2(const uint8_t *page,
-                                                               size_t block_bytes, uint32_t block)
-{
-    return hash_page(page, block_bytes, block);
-}
+__attribute__((target("avx2"))) static DEFINE_HASH_PAGE(hash_page_avx2)
+#endif
 
-uint16_t page_checksum(const uint8_t *page, size_t block_bytes, uint32_t block)
+    uint16_t page_checksum(const uint8_t *page, size_t block_bytes, uint32_t block)
 {
+#if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2"))
         return hash_page_avx2(page, block_bytes, block);
-    return hash_page(page, block_bytes, block);
-}
-#else
-uint16_t page_checksum(const uint8_t *page, size_t block_bytes, uint32_t block)
-{
-    return hash_page(page, block_bytes, block);
-}
 #endif
+    return page_checksum_portable(page, block_bytes, block);
+}
 
 static bool all_zeros(const uint8_t *page, size_t block_bytes)
 {

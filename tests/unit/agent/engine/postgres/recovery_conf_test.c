@@ -81,7 +81,6 @@ static void removes_its_block_only(void **state)
 static void shell_command(void **state)
 {
     TM_CLEANUP(buf_release) struct buf command = BUF_INIT;
-    TM_CLEANUP(buf_release) struct buf all = BUF_INIT;
     TM_CLEANUP(buf_release) struct buf left = BUF_INIT;
     char dir[] = "/tmp/tm-conf-test.XXXXXX";
     char path[128];

@@ -184,6 +184,72 @@ int fs_exists(const char *path, bool *ret_exists, struct tm_err *err)
 
 /* ---- contained opening */
 
+static int refuse_escape(const char *path, struct tm_err *err)
+{
+    return tm_err_set(err, TM_E_REFUSED, "refused to open '%s': it leaves the directory", path);
+}
+
+static int refuse_link(const char *path, struct tm_err *err)
+{
+    return tm_err_set(err, TM_E_REFUSED, "refused to open '%s': a symbolic link is in the way",
+                      path);
+}
+
+/* One component: O_NOFOLLOW makes the kernel refuse a link, but with O_DIRECTORY it says ENOTDIR. */
+static int open_step(int at, const char *name, const char *path, int flags, mode_t mode,
+                     int *ret_fd, struct tm_err *err)
+{
+    TM_CLEANUP(closep) int fd = openat(at, name, flags | O_NOFOLLOW | O_CLOEXEC, mode);
+    int saved = errno;
+    struct stat st;
+    if (fd < 0 && (saved == ELOOP || saved == ENOTDIR) &&
+        fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode))
+        return refuse_link(path, err);
+    if (fd < 0)
+        return tm_err_errno(err, saved, "cannot open '%s'", path);
+    if ((flags & O_PATH) != 0 && (fstat(fd, &st) < 0 || S_ISLNK(st.st_mode)))
+        return refuse_link(path, err);
+    *ret_fd = TM_TAKE_FD(fd);
+    return 0;
+}
+
+int fs_open_by_steps(int dirfd, const char *path, int flags, mode_t mode, int *ret_fd,
+                     struct tm_err *err)
+{
+    if (path[0] == '\0')
+        return tm_err_errno(err, ENOENT, "cannot open ''");
+    if (path[0] == '/')
+        return refuse_escape(path, err);
+    TM_CLEANUP(closep) int owned = -1;
+    int at = dirfd;
+    const char *rest = path;
+    for (;;) {
+        char name[NAME_MAX + 1];
+        size_t len = strcspn(rest, "/");
+        if (len > NAME_MAX)
+            return tm_err_errno(err, ENAMETOOLONG, "cannot open '%.64s…'", path);
+        memcpy(name, rest, len);
+        name[len] = '\0';
+        rest += len;
+        rest += strspn(rest, "/");
+        bool last = *rest == '\0';
+        if (strcmp(name, "..") == 0)
+            return refuse_escape(path, err);
+        int next = -1;
+        int r = open_step(at, name, path, last ? flags : O_PATH | O_DIRECTORY, last ? mode : 0,
+                          &next, err);
+        if (r < 0)
+            return r;
+        if (last) {
+            *ret_fd = next;
+            return 0;
+        }
+        closep(&owned);
+        owned = next;
+        at = next;
+    }
+}
+
 static int open_resolved(int dirfd, const char *path, int flags, mode_t mode, uint64_t resolve,
                          int *ret_fd, struct tm_err *err)
 {
@@ -197,11 +263,12 @@ static int open_resolved(int dirfd, const char *path, int flags, mode_t mode, ui
     do /* EAGAIN: a rename somewhere on the path at that moment; the kernel asks to try again */
         fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
     while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+    if (fd < 0 && errno == ENOSYS)
+        return fs_open_by_steps(dirfd, path, flags, mode, ret_fd, err);
     if (fd < 0 && errno == EXDEV)
-        return tm_err_set(err, TM_E_REFUSED, "refused to open '%s': it leaves the directory", path);
+        return refuse_escape(path, err);
     if (fd < 0 && errno == ELOOP)
-        return tm_err_set(err, TM_E_REFUSED, "refused to open '%s': a symbolic link is in the way",
-                          path);
+        return refuse_link(path, err);
     if (fd < 0)
         return tm_err_errno(err, errno, "cannot open '%s'", path);
     *ret_fd = (int)fd;

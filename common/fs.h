@@ -36,7 +36,12 @@ int fs_read_file(const char *path, size_t max_bytes, struct buf *out, struct tm_
  * `flags`, `mode` as open(2). A path that would escape gives TM_E_REFUSED. */
 int fs_open_beneath(int dirfd, const char *path, int flags, mode_t mode, int *ret_fd,
                     struct tm_err *err) TM_WUR;
-/* As fs_open_beneath, with symbolic links followed as long as they stay below dirfd. */
+/* What fs_open_beneath falls back to where openat2 is missing or filtered away (old containers,
+ * systemd's RestrictSUIDSGID=): one component after the other, without following links. */
+int fs_open_by_steps(int dirfd, const char *path, int flags, mode_t mode, int *ret_fd,
+                     struct tm_err *err) TM_WUR;
+/* As fs_open_beneath, with symbolic links followed as long as they stay below dirfd. Without openat2
+ * links are refused here, too. */
 int fs_open_inside(int dirfd, const char *path, int flags, mode_t mode, int *ret_fd,
                    struct tm_err *err) TM_WUR;
 /* Opens a directory (O_PATH not set: it can be listed and synced). */

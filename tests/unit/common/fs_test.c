@@ -120,6 +120,40 @@ static void opening_beneath_does_not_escape(void **state)
     assert_int_equal(unlink(at("secret")), 0);
 }
 
+static void steps_do_not_escape_either(void **state)
+{
+    (void)state;
+    struct tm_err err;
+    int got = -1;
+    TM_CLEANUP(closep) int dir = -1;
+    assert_int_equal(fs_mkdir_p(at("in/sub"), 0700, &err), 0);
+    write_file("in/sub/file", "f");
+    assert_int_equal(symlink("sub", at("in/link")), 0);
+    assert_int_equal(symlink("file", at("in/sub/last")), 0);
+    assert_int_equal(fs_open_dir(at("in"), &dir, &err), 0);
+    assert_int_equal(fs_open_by_steps(dir, "sub//file", O_RDONLY, 0, &got, &err), 0);
+    closep(&got);
+    assert_int_equal(fs_open_by_steps(dir, ".", O_RDONLY | O_DIRECTORY, 0, &got, &err), 0);
+    closep(&got);
+    assert_int_equal(fs_open_by_steps(dir, "./sub/", O_RDONLY | O_DIRECTORY, 0, &got, &err), 0);
+    closep(&got);
+    assert_int_equal(
+        fs_open_by_steps(dir, "sub/new", O_WRONLY | O_CREAT | O_EXCL, 0600, &got, &err), 0);
+    closep(&got);
+    assert_int_equal(fs_open_by_steps(dir, "sub/../..", O_RDONLY, 0, &got, &err), -TM_E_REFUSED);
+    assert_string_equal(err.msg, "refused to open 'sub/../..': it leaves the directory");
+    assert_int_equal(fs_open_by_steps(dir, "/etc", O_RDONLY, 0, &got, &err), -TM_E_REFUSED);
+    assert_int_equal(fs_open_by_steps(dir, "", O_RDONLY, 0, &got, &err), -TM_E_NOT_FOUND);
+    assert_int_equal(fs_open_by_steps(dir, "link/file", O_RDONLY, 0, &got, &err), -TM_E_REFUSED);
+    assert_string_equal(err.msg, "refused to open 'link/file': a symbolic link is in the way");
+    assert_int_equal(fs_open_by_steps(dir, "sub/last", O_RDONLY, 0, &got, &err), -TM_E_REFUSED);
+    assert_int_equal(fs_open_by_steps(dir, "sub/last", O_PATH, 0, &got, &err), -TM_E_REFUSED);
+    assert_int_equal(fs_open_by_steps(dir, "sub/file/x", O_RDONLY, 0, &got, &err), -TM_E_NOT_FOUND);
+    assert_string_equal(err.msg, "cannot open 'sub/file/x': Not a directory");
+    assert_int_equal(got, -1);
+    assert_int_equal(fs_remove_tree(at("in"), true, &err), 0);
+}
+
 struct visit {
     char seen[256];
     const char *skip;
@@ -232,6 +266,7 @@ int main(void)
         cmocka_unit_test(atomic_write_and_read),
         cmocka_unit_test(directories),
         cmocka_unit_test(opening_beneath_does_not_escape),
+        cmocka_unit_test(steps_do_not_escape_either),
         cmocka_unit_test(walks_in_order),
         cmocka_unit_test(joins),
         cmocka_unit_test(short_reads_are_errors),

@@ -141,6 +141,11 @@ static int take_flag(struct br_spec *br, char **compression, struct flag *flag,
     bool is_known = false;
     for (size_t n = 0; n < TM_ARRAY_LEN(known); n++)
         is_known = is_known || strcmp(flag->name, known[n]) == 0;
+    if (strcmp(flag->name, "lastbackupts") == 0) {
+        schema_warn(warnings, flag->node,
+                    "flag '--lastbackupts' asks for an incremental backup; a full one is taken");
+        return 0;
+    }
     if (!is_known) {
         schema_warn(warnings, flag->node, "flag '--%s' of br has no meaning here and is ignored",
                     flag->name);

@@ -28,11 +28,18 @@ void spec_refuse(struct tm_err *refusal, enum tm_err_code code, const struct yam
     refusal->code = code;
 }
 
-/* The node of `path`, or the nearest one above it. */
+/* The node of `path`, or the nearest one above it that was written. */
 static const struct yaml_node *node_at(const struct yaml_node *spec, const char *path)
 {
-    const struct yaml_node *node = yaml_find(spec, path);
-    return node != NULL ? node : spec;
+    char nearer[128];
+    (void)snprintf(nearer, sizeof(nearer), "%s", path);
+    for (;;) {
+        const struct yaml_node *node = yaml_find(spec, nearer);
+        char *dot = strrchr(nearer, '.');
+        if (node != NULL || dot == NULL)
+            return node != NULL ? node : spec;
+        *dot = '\0';
+    }
 }
 
 int spec_check_name(const struct yaml_node *spec, const char *path, const char *text,
@@ -42,6 +49,21 @@ int spec_check_name(const struct yaml_node *spec, const char *path, const char *
     if (text == NULL || resource_name_check(path, text, &why) == 0)
         return 0;
     return yaml_error(node_at(spec, path), err, "%s", why.msg);
+}
+
+/* Clusters, tenants and nodes are named in configuration files, under a wider rule. */
+static int check_place(const struct yaml_node *spec, const char *path, const char *text,
+                       struct tm_err *err)
+{
+    if (text == NULL)
+        return 0;
+    size_t len = strlen(text);
+    if (len > 0 && len <= RESOURCE_NAME_MAX && text[0] != '.' &&
+        strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == len)
+        return 0;
+    return yaml_error(node_at(spec, path), err,
+                      "%s '%.64s' is no name: use up to %d letters, digits, '-', '_' and '.'", path,
+                      text, RESOURCE_NAME_MAX);
 }
 
 int spec_check_path(const struct yaml_node *spec, const char *path, const char *text,
@@ -106,8 +128,8 @@ static int finish_br(struct br_spec *br, char **compression, const struct yaml_n
                           "configuration");
     if (br->tenant == NULL && (br->tenant = strdup(RESOURCE_TENANT)) == NULL)
         return tm_err_oom(err);
-    r = spec_check_name(spec, "br.cluster", br->cluster, err);
-    return r < 0 ? r : spec_check_name(spec, "br.tenant", br->tenant, err);
+    r = check_place(spec, "br.cluster", br->cluster, err);
+    return r < 0 ? r : check_place(spec, "br.tenant", br->tenant, err);
 }
 
 static void refuse_parts(const struct br_spec *br, const struct schema_list *table_filter, int type,
@@ -250,7 +272,7 @@ static int check_tablespaces(const struct restore_spec *r, const struct yaml_nod
 
 static int check_restore(struct restore_spec *r, const struct yaml_node *spec, struct tm_err *err)
 {
-    int result = spec_check_name(spec, "node", r->node, err);
+    int result = check_place(spec, "node", r->node, err);
     if (result == 0)
         result = spec_check_path(spec, "dataDir", r->data_dir, err);
     if (result == 0)

@@ -1,0 +1,197 @@
+/* Status: phases and conditions, problems, and the JSON that scripts rely on, byte for byte. */
+#include "proto/spec/status.h"
+
+#include <stdarg.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#define T0 INT64_C(1795255200000000) /* 2026-11-21T10:00:00Z */
+
+static void phases(void **state)
+{
+    (void)state;
+    enum resource_phase phase = RESOURCE_PHASE_NONE;
+    struct tm_err err = {0};
+    assert_string_equal(resource_phase_text(RESOURCE_RUNNING), "Running");
+    assert_string_equal(resource_phase_text(RESOURCE_PHASE_NONE), "");
+    assert_int_equal(resource_phase_parse("complete", &phase, &err), 0);
+    assert_int_equal(phase, RESOURCE_COMPLETE);
+    assert_int_equal(resource_phase_parse("Compleet", &phase, &err), -TM_E_INVALID);
+    assert_string_equal(err.msg, "unknown phase 'Compleet', did you mean 'Complete'?");
+    assert_int_equal(resource_phase_parse("x", &phase, &err), -TM_E_INVALID);
+    assert_string_equal(err.msg, "unknown phase 'x' (known: Scheduled, Prepare, Running, Complete, "
+                                 "Failed, Pause, Stopped, Fail, Deleting)");
+
+    assert_true(resource_phase_is_past(RESOURCE_FAILED, RESOURCE_COMPLETE));
+    assert_true(resource_phase_is_past(RESOURCE_COMPLETE, RESOURCE_FAILED));
+    assert_true(resource_phase_is_past(RESOURCE_COMPLETE, RESOURCE_RUNNING));
+    assert_true(resource_phase_is_past(RESOURCE_DELETING, RESOURCE_COMPLETE));
+    assert_false(resource_phase_is_past(RESOURCE_COMPLETE, RESOURCE_COMPLETE));
+    assert_false(resource_phase_is_past(RESOURCE_RUNNING, RESOURCE_COMPLETE));
+    assert_false(resource_phase_is_past(RESOURCE_FAILED, RESOURCE_DELETING));
+}
+
+static void conditions(void **state)
+{
+    (void)state;
+    TM_CLEANUP(resource_status_freep) struct resource_status *st = resource_status_new();
+    resource_status_set_phase(st, RESOURCE_SCHEDULED, T0, "", "");
+    resource_status_set_phase(st, RESOURCE_RUNNING, T0 + 1, "Begin", "");
+    resource_status_set_phase(st, RESOURCE_RUNNING, T0 + 2, "Again", "more");
+    assert_int_equal(st->phase, RESOURCE_RUNNING);
+    assert_int_equal(st->condition_count, 2);
+    assert_int_equal(st->conditions[0].type, RESOURCE_SCHEDULED);
+    assert_false(st->conditions[0].status);
+    assert_int_equal(st->conditions[0].last_transition_us, T0 + 1);
+    assert_true(st->conditions[1].status);
+    assert_int_equal(st->conditions[1].last_transition_us, T0 + 1);
+    assert_string_equal(st->conditions[1].reason, "Again");
+    assert_string_equal(st->conditions[1].message, "more");
+}
+
+static void limits(void **state)
+{
+    (void)state;
+    TM_CLEANUP(resource_status_freep) struct resource_status *st = resource_status_new();
+    for (int n = 0; n < STATUS_PROBLEMS_MAX + 5; n++)
+        resource_status_add_problem(st, "db-a", "base/5/1", n, "checksum");
+    for (int n = 0; n < STATUS_WARNINGS_MAX + 5; n++)
+        resource_status_add_warning(st, "w");
+    assert_int_equal(st->problem_count, STATUS_PROBLEMS_MAX);
+    assert_int_equal(st->problems_dropped, 5);
+    assert_int_equal(st->warning_count, STATUS_WARNINGS_MAX);
+    resource_status_clear(st);
+    assert_int_equal(st->problem_count, 0);
+    assert_null(st->problems);
+}
+
+static struct resource *sample(void)
+{
+    struct resource *r = NULL;
+    struct tm_err err = {0};
+    if (resource_parse_document(
+            "s",
+            slice_str("{apiVersion: tidemark/v1, kind: Backup, metadata: {name: "
+                      "x, labels: {b: 2, a: one}}, spec: {br: {cluster: c}, "
+                      "local: {path: /x}}}"),
+            &r, &err) < 0)
+        fail_msg("%s", err.msg);
+    return r;
+}
+
+static void json_without_status(void **state)
+{
+    (void)state;
+    TM_CLEANUP(resource_freep) struct resource *r = sample();
+    TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
+    struct tm_err err = {0};
+    const char *text = NULL;
+    assert_int_equal(resource_json(r, NULL, NULL, &out, &err), 0);
+    assert_int_equal(buf_cstr(&out, &text, &err), 0);
+    assert_string_equal(text,
+                        "{\"apiVersion\": \"tidemark/v1\", \"kind\": \"Backup\", \"metadata\": "
+                        "{\"name\": \"x\", \"namespace\": \"default\", \"labels\": {\"a\": "
+                        "\"one\", \"b\": \"2\"}}, \"spec\": {\"br\": {\"cluster\": \"c\"}, "
+                        "\"local\": {\"path\": \"/x\"}}}");
+}
+
+static void fill(struct resource_status *st)
+{
+    resource_status_set_phase(st, RESOURCE_FAILED, T0 + 2, "Why", "because");
+    (void)snprintf(st->backup_path, sizeof(st->backup_path), "file:///x/c/main/1/backup/b1");
+    (void)snprintf(st->position, sizeof(st->position), "0/3000148");
+    st->backup_bytes = 1234;
+    st->commit_us = T0 + 123456;
+    st->started_us = T0;
+    st->completed_us = T0 + 90000000;
+    st->ranges_total = 3;
+    st->ranges_done = 2;
+    st->bytes_total = 300;
+    st->bytes_done = 200;
+    st->attempt = 1;
+    st->pages_checked = 7;
+    st->pages_corrupt = 1;
+    st->has_error = true;
+    st->error = (struct status_error){.since_us = T0 + 1, .code = TM_E_IO};
+    (void)snprintf(st->error.node, sizeof(st->error.node), "db-a");
+    (void)snprintf(st->error.stage, sizeof(st->error.stage), "range");
+    (void)snprintf(st->error.message, sizeof(st->error.message), "cannot read \"f\"");
+    resource_status_add_problem(st, "db-a", "base/5/16384", 7, "wrong checksum");
+    resource_status_add_warning(st, "careful");
+}
+
+static void json_with_everything(void **state)
+{
+    (void)state;
+    TM_CLEANUP(resource_freep) struct resource *r = sample();
+    TM_CLEANUP(resource_status_freep) struct resource_status *st = resource_status_new();
+    TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
+    struct tm_err err = {0};
+    const char *text = NULL;
+    const struct resource_meta meta = {.uid = "u1", .created_us = T0, .generation = 2};
+    fill(st);
+    assert_int_equal(resource_json(r, st, &meta, &out, &err), 0);
+    assert_int_equal(buf_cstr(&out, &text, &err), 0);
+    const char *status = strstr(text, "\"status\": ");
+    assert_non_null(status);
+    assert_string_equal(
+        status,
+        "\"status\": {\"phase\": \"Failed\", \"conditions\": [{\"type\": \"Failed\", \"status\": "
+        "\"True\", \"lastTransitionTime\": \"2026-11-21T10:00:00.000002Z\", \"reason\": \"Why\", "
+        "\"message\": \"because\"}], \"backupPath\": \"file:///x/c/main/1/backup/b1\", "
+        "\"backupSize\": 1234, \"commitTs\": \"2026-11-21T10:00:00.123456Z\", \"position\": "
+        "\"0/3000148\", \"timeStarted\": \"2026-11-21T10:00:00.000000Z\", \"timeCompleted\": "
+        "\"2026-11-21T10:01:30.000000Z\", \"timeTaken\": \"1m30s\", \"attempt\": 1, \"progress\": "
+        "{\"rangesTotal\": 3, \"rangesDone\": 2, \"bytesTotal\": 300, \"bytesDone\": 200}, "
+        "\"pages\": {\"checked\": 7, \"unverified\": 0, \"corrupt\": 1}, \"lastError\": {\"node\": "
+        "\"db-a\", \"stage\": \"range\", \"since\": \"2026-11-21T10:00:00.000001Z\", \"message\": "
+        "\"cannot read \\\"f\\\"\", \"code\": \"input/output error\"}, \"problems\": [{\"node\": "
+        "\"db-a\", \"file\": \"base/5/16384\", \"block\": 7, \"message\": \"wrong checksum\"}], "
+        "\"warnings\": [\"careful\"]}}");
+    assert_non_null(strstr(text, "\"uid\": \"u1\", \"creationTimestamp\": "
+                                 "\"2026-11-21T10:00:00.000000Z\", \"generation\": 2}"));
+}
+
+static void yaml_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json;
+        const char *yaml;
+    } cases[] = {
+        {"{}", "{}\n"},
+        {"[]", "[]\n"},
+        {"\"plain\"", "plain\n"},
+        {"\"yes\"", "\"yes\"\n"},
+        {"\"0/3000148\"", "\"0/3000148\"\n"},
+        {"\"file:///a b\"", "\"file:///a b\"\n"},
+        {"{\"a\": 1, \"b\": {\"c\": [], \"d\": null}}", "a: 1\nb:\n  c: []\n  d: null\n"},
+        {"{\"l\": [1, {\"x\": true, \"z\": [\"p\", \"q\"]}, [2, 3]]}",
+         "l:\n- 1\n- x: true\n  z:\n  - p\n  - q\n- - 2\n  - 3\n"},
+        {"{\"a b\": \"x:\", \"n\": \"7\"}", "\"a b\": \"x:\"\nn: \"7\"\n"},
+    };
+    for (size_t n = 0; n < TM_ARRAY_LEN(cases); n++) {
+        TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
+        struct tm_err err = {0};
+        const char *text = NULL;
+        assert_int_equal(json_to_yaml(slice_str(cases[n].json), &out, &err), 0);
+        assert_int_equal(buf_cstr(&out, &text, &err), 0);
+        assert_string_equal(text, cases[n].yaml);
+    }
+    TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
+    struct tm_err err = {0};
+    assert_int_equal(json_to_yaml(slice_str("{"), &out, &err), -TM_E_INVALID);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(phases),
+        cmocka_unit_test(conditions),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(json_without_status),
+        cmocka_unit_test(json_with_everything),
+        cmocka_unit_test(yaml_text),
+    };
+    return cmocka_run_group_tests_name("proto/spec/status", tests, NULL, NULL);
+}

@@ -1,0 +1,257 @@
+/* Agent processes with their database sessions. */
+#include "tests/sim/sim.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static bool arg_alive(const struct world *w, const struct sim_arg *arg)
+{
+    const struct sim_agent *a = &w->agents[arg->who];
+    return a->alive && a->life == arg->life;
+}
+
+static struct sim_arg *later(struct world *w, uint32_t which, uint64_t delay_us, sim_fn fn)
+{
+    struct sim_arg *arg = sim_at(w, delay_us, fn);
+    arg->who = which;
+    arg->life = w->agents[which].life;
+    return arg;
+}
+
+/* ---- sessions ------------------------------------------------------------------------------------- */
+
+static struct sim_session *session_of(struct sim_agent *a, uint32_t job, bool make)
+{
+    struct sim_session *empty = NULL;
+    for (size_t at = 0; at < TM_ARRAY_LEN(a->sessions); at++) {
+        if (a->sessions[at].open && a->sessions[at].job == job)
+            return &a->sessions[at];
+        if (!a->sessions[at].open)
+            empty = &a->sessions[at];
+    }
+    if (make && empty != NULL)
+        *empty = (struct sim_session){.open = true, .job = job};
+    return make ? empty : NULL;
+}
+
+/* a: job */
+static void on_begun(struct world *w, struct sim_arg *arg)
+{
+    if (!arg_alive(w, arg) || session_of(&w->agents[arg->who], (uint32_t)arg->a, false) == NULL)
+        return;
+    struct agent_event event = {.kind = AGENT_EV_SESSION_BEGUN};
+    event.begun.job = (uint32_t)arg->a;
+    event.begun.begin = slice_str("begin");
+    event.begun.replay_from = slice_str("1");
+    event.begun.replay_from_text = "0/1";
+    event.begun.lineage_label = "1";
+    event.begun.identity = "7000";
+    event.begun.version = "1";
+    agent_feed(w, arg->who, &event);
+}
+
+static void on_ended(struct world *w, struct sim_arg *arg)
+{
+    if (!arg_alive(w, arg) || session_of(&w->agents[arg->who], (uint32_t)arg->a, false) == NULL)
+        return;
+    struct agent_event event = {.kind = AGENT_EV_SESSION_ENDED};
+    event.ended.job = (uint32_t)arg->a;
+    event.ended.end = slice_str("end");
+    event.ended.consistent_at = slice_str("2");
+    event.ended.consistent_at_text = "0/2";
+    event.ended.commit_us = 1;
+    agent_feed(w, arg->who, &event);
+}
+
+static void on_session_closed(struct world *w, struct sim_arg *arg)
+{
+    if (!arg_alive(w, arg))
+        return;
+    struct sim_session *session = session_of(&w->agents[arg->who], (uint32_t)arg->a, false);
+    if (session != NULL)
+        session->open = false;
+    struct agent_event event = {.kind = AGENT_EV_SESSION_CLOSED};
+    event.session_closed.job = (uint32_t)arg->a;
+    agent_feed(w, arg->who, &event);
+}
+
+void agent_lose_session(struct world *w, uint32_t which)
+{
+    struct sim_agent *a = &w->agents[which];
+    for (size_t at = 0; at < TM_ARRAY_LEN(a->sessions) && a->alive; at++) {
+        if (!a->sessions[at].open)
+            continue;
+        struct tm_err err;
+        (void)tm_err_set(&err, TM_E_UNAVAILABLE, "the server closed the connection");
+        struct agent_event event = {.kind = AGENT_EV_SESSION_FAILED};
+        event.session_failed.job = a->sessions[at].job;
+        event.session_failed.err = &err;
+        event.session_failed.stage = "session";
+        agent_feed(w, which, &event);
+        return;
+    }
+}
+
+/* ---- actions ------------------------------------------------------------------------------------------ */
+
+static void on_wake(struct world *w, struct sim_arg *arg)
+{
+    if (!arg_alive(w, arg) || w->agents[arg->who].wake_seq != arg->a)
+        return;
+    struct agent_event event = {.kind = AGENT_EV_TICK};
+    agent_feed(w, arg->who, &event);
+}
+
+static void act_session(struct world *w, uint32_t which, const struct agent_action *action)
+{
+    uint32_t job = action->session.job;
+    switch (action->kind) {
+    case AGENT_ACT_SESSION_BEGIN:
+        (void)session_of(&w->agents[which], job, true);
+        later(w, which, MS(30) + sim_below(w, MS(400)), on_begun)->a = job;
+        break;
+    case AGENT_ACT_SESSION_END:
+        later(w, which, MS(30) + sim_below(w, MS(400)), on_ended)->a = job;
+        break;
+    case AGENT_ACT_SESSION_CLOSE:
+        later(w, which, MS(1) + sim_below(w, MS(200)), on_session_closed)->a = job;
+        break;
+    default:
+        break;
+    }
+}
+
+static void act(struct world *w, uint32_t which, const struct agent_action *action)
+{
+    struct sim_agent *a = &w->agents[which];
+    struct sim_runner *r;
+    switch (action->kind) {
+    case AGENT_ACT_CONNECT:
+        net_connect(w, which, action->connect.seen_term, action->connect.seen_start);
+        break;
+    case AGENT_ACT_DISCONNECT:
+        net_disconnect(w, which);
+        break;
+    case AGENT_ACT_SEND:
+        net_request(w, which, action->send.message, action->send.timeout_ms);
+        break;
+    case AGENT_ACT_STORE_TERM:
+        if (action->store_term.term < a->seen_term)
+            sim_violate(w, "agent %s goes back from term %" PRIu64 " to %" PRIu64, a->node,
+                        a->seen_term, action->store_term.term);
+        a->seen_term = action->store_term.term;
+        a->seen_start = action->store_term.start;
+        break;
+    case AGENT_ACT_RUNNER_SPAWN:
+        runner_spawn(w, which, action->runner.job, action->runner.generation);
+        break;
+    case AGENT_ACT_RUNNER_SEND:
+        runner_input(w, which, action->runner.job, action->runner.generation, action->runner.frame);
+        break;
+    case AGENT_ACT_RUNNER_KILL:
+        r = runner_find(w, which, action->runner.job, action->runner.generation);
+        if (r != NULL)
+            runner_end(w, r, 9);
+        break;
+    case AGENT_ACT_LOG:
+        sim_log(w, "agent %s <%d> %s", a->node, action->log.priority, action->log.text);
+        break;
+    case AGENT_ACT_WAKE: {
+        uint64_t at_us = TM_MAX(action->wake.at_us, w->now_us + 1);
+        if (action->wake.at_us == UINT64_MAX || a->wake_us == at_us)
+            break;
+        a->wake_us = at_us;
+        later(w, which, at_us - w->now_us, on_wake)->a = ++a->wake_seq;
+        break;
+    }
+    case AGENT_ACT_DONE:
+        break;
+    default:
+        act_session(w, which, action);
+        break;
+    }
+}
+
+void agent_feed(struct world *w, uint32_t which, const struct agent_event *event)
+{
+    struct sim_agent *a = &w->agents[which];
+    struct tm_err err = {0};
+    struct agent_actions actions;
+    struct agent_now now = {.mono_us = w->now_us,
+                            .real_us = (int64_t)(SEC(1790000000) + w->now_us)};
+    if (event->kind == AGENT_EV_TICK)
+        a->wake_us = 0;
+    if (agent_brain_step(a->brain, event, now, &actions, &err) < 0)
+        sim_die("agent", &err);
+    for (size_t at = 0; at < actions.count; at++)
+        act(w, which, &actions.items[at]);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------- */
+
+static void look_at_instance(struct world *w, uint32_t which)
+{
+    const struct sim_agent *a = &w->agents[which];
+    struct msg_instance seen = {.role = w->profile.members ? INSTANCE_MEMBER
+                                        : a->primary       ? INSTANCE_PRIMARY
+                                                           : INSTANCE_STANDBY};
+    (void)snprintf(seen.identity, sizeof(seen.identity), "7000");
+    (void)snprintf(seen.position, sizeof(seen.position), "0/1");
+    struct agent_event event = {.kind = AGENT_EV_INSTANCE};
+    event.instance.index = 0;
+    event.instance.instance = &seen;
+    agent_feed(w, which, &event);
+}
+
+void agent_start(struct world *w, uint32_t which)
+{
+    struct sim_agent *a = &w->agents[which];
+    struct tm_err err = {0};
+    a->alive = true;
+    a->life = ++w->next_life;
+    (void)snprintf(a->boot, sizeof(a->boot), "boot%" PRIu64, a->life);
+    memset(a->sessions, 0, sizeof(a->sessions));
+    struct agent_instance instance = {.tenant = "main",
+                                      .engine = "mock",
+                                      .caps =
+                                          w->profile.members ? INSTANCE_CAP_RANGE_OWN_POSITION : 0,
+                                      .data_dir = "/data",
+                                      .conninfo = ""};
+    struct agent_brain_config config = {.cluster = "c1",
+                                        .node = a->node,
+                                        .boot = a->boot,
+                                        .version = "1",
+                                        .instances = &instance,
+                                        .instance_count = 1,
+                                        .seen_term = a->seen_term,
+                                        .seen_start = a->seen_start,
+                                        .request_ms = 4000,
+                                        .poll_ms = 14000,
+                                        .reconnect_max_ms = 2000,
+                                        .respawn_max_ms = 4000,
+                                        .plant = w->agent_plant};
+    struct agent_rng rng = {.next = sim_rng_next, .arg = w};
+    if (agent_brain_new(&config, rng, &a->brain, &err) < 0)
+        sim_die("agent", &err);
+    sim_log(w, "agent %s starts as %s", a->node, a->boot);
+    struct agent_event event = {.kind = AGENT_EV_TICK};
+    agent_feed(w, which, &event);
+    look_at_instance(w, which);
+}
+
+void agent_crash(struct world *w, uint32_t which)
+{
+    struct sim_agent *a = &w->agents[which];
+    if (!a->alive)
+        return;
+    sim_log(w, "agent %s dies", a->node);
+    a->alive = false;
+    for (size_t at = 0; at < SIM_RUNNERS_MAX; at++) {
+        struct sim_runner *r = &w->runners[at];
+        if (r->alive && r->agent == which && r->agent_life == a->life)
+            runner_end(w, r, 9); /* runners die with their agent */
+    }
+    net_disconnect(w, which);
+    agent_brain_free(a->brain);
+    a->brain = NULL;
+}

@@ -1,0 +1,212 @@
+/*
+ * What goes wrong, and when. A benign profile has only what no job may fail from: losses, delays,
+ * doubles, short partitions, a few dead runners, coordinator restarts with their state kept.
+ */
+#include "tests/sim/sim.h"
+
+#include <stdio.h>
+
+static void on_coord_back(struct world *w, struct sim_arg *arg)
+{
+    uint32_t which;
+    if (coord_newest(w, &which) == NULL)
+        coord_start(w, (uint32_t)arg->a);
+}
+
+static void on_zombie_end(struct world *w, struct sim_arg *arg)
+{
+    struct sim_coord *c = &w->coords[arg->a];
+    if (c->alive && c->zombie && c->life == arg->life)
+        coord_crash(w, (uint32_t)arg->a);
+}
+
+static void on_coord_crash(struct world *w, struct sim_arg *arg)
+{
+    (void)arg;
+    uint32_t which;
+    struct sim_coord *c = coord_newest(w, &which);
+    if (c == NULL)
+        return;
+    uint64_t away_us = MS(200) + sim_below(w, SEC(6));
+    uint32_t other = (which + 1) % SIM_COORDS_MAX;
+    if (!w->profile.benign && sim_chance(w, 250) && !w->coords[other].alive) {
+        sim_log(w, "coordinator%u is replaced and does not know", which);
+        c->zombie = true;
+        struct sim_arg *end = sim_at(w, SEC(2) + sim_below(w, SEC(15)), on_zombie_end);
+        end->a = which;
+        end->life = c->life;
+        which = other;
+        away_us = MS(100);
+    } else {
+        coord_crash(w, which);
+    }
+    if (!w->profile.benign && sim_chance(w, 100)) {
+        bool all = sim_chance(w, 500);
+        sim_log(w, all ? "its state is lost" : "its state is rolled back");
+        if (all)
+            w->store.term = 0;
+        if (all)
+            store_release(&w->store);
+        else
+            store_copy(&w->store, &w->old_store);
+    }
+    if (w->coords[which].alive)
+        return;
+    sim_at(w, away_us, on_coord_back)->a = which;
+}
+
+static void on_store_saved(struct world *w, struct sim_arg *arg)
+{
+    (void)arg;
+    store_copy(&w->old_store, &w->store);
+}
+
+static void on_agent_back(struct world *w, struct sim_arg *arg)
+{
+    if (!w->agents[arg->a].alive)
+        agent_start(w, (uint32_t)arg->a);
+}
+
+static void on_agent_crash(struct world *w, struct sim_arg *arg)
+{
+    if (!w->agents[arg->a].alive)
+        return;
+    agent_crash(w, (uint32_t)arg->a);
+    uint32_t which = (uint32_t)arg->a;
+    sim_at(w, MS(300) + sim_below(w, SEC(20)), on_agent_back)->a = which;
+}
+
+static void on_runner_crash(struct world *w, struct sim_arg *arg)
+{
+    size_t first = (size_t)sim_below(w, SIM_RUNNERS_MAX);
+    for (size_t at = 0; at < SIM_RUNNERS_MAX; at++) {
+        struct sim_runner *r = &w->runners[(first + at) % SIM_RUNNERS_MAX];
+        if (!r->alive || (w->profile.benign && r->kind == JOB_KIND_RESTORE))
+            continue;
+        sim_log(w, "a runner of agent %s dies", w->agents[r->agent].node);
+        runner_end(w, r, 9);
+        return;
+    }
+    if (arg->a < 5) { /* nobody there yet: once more */
+        uint64_t tries = arg->a + 1;
+        sim_at(w, SEC(2), on_runner_crash)->a = tries;
+    }
+}
+
+static void on_partition(struct world *w, struct sim_arg *arg)
+{
+    struct sim_agent *a = &w->agents[arg->a];
+    uint64_t length_us = w->profile.benign ? sim_below(w, SEC(4)) : sim_below(w, SEC(30));
+    a->partition_until_us = w->now_us + length_us;
+    sim_log(w, "agent %s is cut off for %.1f s", a->node, (double)length_us / 1e6);
+}
+
+static void on_session_lost(struct world *w, struct sim_arg *arg)
+{
+    sim_log(w, "agent %s loses a session", w->agents[arg->a].node);
+    agent_lose_session(w, (uint32_t)arg->a);
+}
+
+static void on_storage_down(struct world *w, struct sim_arg *arg)
+{
+    (void)arg;
+    w->storage_down_until_us = w->now_us + sim_below(w, SEC(5));
+    sim_log(w, "storage is away for a while");
+}
+
+static void on_store_fails(struct world *w, struct sim_arg *arg)
+{
+    w->store_fails = arg->a != 0;
+    sim_log(w, arg->a != 0 ? "the state store is full" : "the state store is well again");
+}
+
+static void on_slow(struct world *w, struct sim_arg *arg)
+{
+    w->agents[arg->a].slow = 4 + (unsigned)sim_below(w, 20);
+    sim_log(w, "agent %s becomes slow", w->agents[arg->a].node);
+}
+
+static void on_quick(struct world *w, struct sim_arg *arg)
+{
+    (void)arg;
+    for (uint32_t at = 0; at < w->profile.agents; at++) {
+        w->agents[at].slow = 1;
+        w->agents[at].partition_until_us = 0;
+    }
+    w->storage_down_until_us = 0;
+    w->store_fails = false;
+    sim_log(w, "faults stop");
+}
+
+static void on_want(struct world *w, struct sim_arg *arg)
+{
+    coord_want(w, arg->a != 0, arg->b != 0);
+}
+
+static void on_unwant(struct world *w, struct sim_arg *arg)
+{
+    if (arg->a < w->want_count)
+        coord_delete(w, arg->a);
+}
+
+struct fault {
+    sim_fn fn;
+    bool benign; /* may happen in a benign run */
+    bool per_agent;
+};
+
+static const struct fault faults[] = {
+    {on_coord_crash, true, false},  {on_coord_crash, true, false},  {on_runner_crash, true, false},
+    {on_partition, true, true},     {on_slow, true, true},          {on_storage_down, true, false},
+    {on_agent_crash, false, true},  {on_agent_crash, false, true},  {on_partition, false, true},
+    {on_session_lost, false, true}, {on_store_fails, false, false}, {on_runner_crash, false, false},
+};
+
+static void plan_one(struct world *w, uint64_t at_us)
+{
+    const struct fault *fault;
+    do
+        fault = &faults[sim_below(w, TM_ARRAY_LEN(faults))];
+    while (w->profile.benign && !fault->benign);
+    uint32_t agent = fault->per_agent ? (uint32_t)sim_below(w, w->profile.agents) : 0;
+    w->counts.faults++;
+    if (fault->fn == on_store_fails) {
+        sim_at(w, at_us, on_store_fails)->a = 1;
+        sim_at(w, at_us + sim_below(w, SEC(5)), on_store_fails)->a = 0;
+        return;
+    }
+    sim_at(w, at_us, fault->fn)->a = agent;
+}
+
+static void plan_wants(struct world *w)
+{
+    uint64_t count = 1 + sim_below(w, 3);
+    for (uint64_t at = 0; at < count; at++) {
+        struct sim_arg *arg = sim_at(w, sim_below(w, SEC(15)), on_want);
+        arg->a = sim_chance(w, 150);
+        arg->b = sim_chance(w, 400);
+    }
+    if (sim_chance(w, 250)) {
+        uint64_t which = sim_below(w, count);
+        sim_at(w, SEC(5) + sim_below(w, SEC(40)), on_unwant)->a = which;
+    }
+}
+
+void faults_plan(struct world *w)
+{
+    struct sim_profile *p = &w->profile;
+    p->benign = sim_chance(w, 350);
+    p->agents = 1 + (unsigned)sim_below(w, SIM_AGENTS_MAX);
+    p->members = sim_chance(w, 600);
+    p->loss = sim_chance(w, 500) ? (uint32_t)sim_below(w, p->benign ? 30 : 150) : 0;
+    p->dup = sim_chance(w, 500) ? (uint32_t)sim_below(w, 100) : 0;
+    p->delay_max_us = sim_chance(w, 500) ? MS(5) : MS(120);
+    p->faults_until_us = SEC(20) + sim_below(w, SEC(20));
+
+    uint64_t count = sim_below(w, p->benign ? 5 : 9);
+    for (uint64_t at = 0; at < count; at++)
+        plan_one(w, SEC(1) + sim_below(w, p->faults_until_us - SEC(1)));
+    sim_at(w, p->faults_until_us, on_quick);
+    sim_at(w, SEC(2) + sim_below(w, SEC(15)), on_store_saved);
+    plan_wants(w);
+}

@@ -1,0 +1,192 @@
+/*
+ * build/tests/sim/sim --seeds N [--from S]     runs seeds S … S+N-1, prints counts; 1 on a violation
+ *                     --seed S --verbose       replays one, telling everything
+ *                     --plant NAME             with a bug planted on purpose
+ *                     --plants N               every plant must be found within N seeds
+ */
+#include "tests/sim/sim.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#define SETTLE_US SEC(200) /* after the faults stop, all jobs must have come to their end */
+
+struct plant {
+    const char *name;
+    enum brain_plant coord;
+    enum agent_plant agent;
+};
+
+static const struct plant plants[] = {
+    {"accept-stale", BRAIN_PLANT_ACCEPT_STALE, AGENT_PLANT_NONE},
+    {"no-fence", BRAIN_PLANT_NO_FENCE, AGENT_PLANT_NONE},
+    {"answer-early", BRAIN_PLANT_ANSWER_EARLY, AGENT_PLANT_NONE},
+    {"double-count", BRAIN_PLANT_DOUBLE_COUNT, AGENT_PLANT_NONE},
+    {"no-release", BRAIN_PLANT_NO_RELEASE, AGENT_PLANT_NONE},
+    {"forget-restart", BRAIN_PLANT_FORGET_RESTART, AGENT_PLANT_NONE},
+    {"adopt-nothing", BRAIN_PLANT_ADOPT_NOTHING, AGENT_PLANT_NONE},
+    {"complete-early", BRAIN_PLANT_COMPLETE_EARLY, AGENT_PLANT_NONE},
+    {"old-term", BRAIN_PLANT_NONE, AGENT_PLANT_OLD_TERM},
+    {"drop-results", BRAIN_PLANT_NONE, AGENT_PLANT_DROP_RESULTS},
+};
+
+static void on_start(struct world *w, struct sim_arg *arg)
+{
+    (void)arg;
+    coord_start(w, 0);
+    for (uint32_t at = 0; at < w->profile.agents; at++)
+        agent_start(w, at);
+}
+
+/* True: nothing was violated. */
+static bool run(uint64_t seed, bool verbose, const struct plant *plant, struct sim_counts *counts,
+                char *violation, size_t size)
+{
+    static struct world world;
+    struct world *w = &world;
+    memset(w, 0, sizeof(*w));
+    w->seed = seed;
+    w->verbose = verbose;
+    w->coord_plant = plant != NULL ? plant->coord : BRAIN_PLANT_NONE;
+    w->agent_plant = plant != NULL ? plant->agent : AGENT_PLANT_NONE;
+    w->rng[0] = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    w->rng[1] = ~seed * UINT64_C(0xbf58476d1ce4e5b9) + 7;
+    for (int warm = 0; warm < 8; warm++)
+        (void)sim_random(w);
+    faults_plan(w);
+    for (uint32_t at = 0; at < w->profile.agents; at++) {
+        struct sim_agent *a = &w->agents[at];
+        (void)snprintf(a->node, sizeof(a->node), "n%u", at);
+        a->slow = 1;
+        a->primary = at == 0;
+    }
+    sim_at(w, 0, on_start);
+    uint64_t until_us = w->profile.faults_until_us + SETTLE_US;
+    uint64_t checked_us = 0;
+    while (w->now_us < until_us && !w->violated && sim_step(w)) {
+        if (w->now_us < w->profile.faults_until_us + SEC(1) || w->now_us < checked_us + SEC(1))
+            continue;
+        checked_us = w->now_us;
+        if (oracle_settled(w))
+            break;
+    }
+    oracle_end(w);
+    counts->steps += w->counts.steps;
+    counts->messages += w->counts.messages;
+    counts->completed += w->counts.completed;
+    counts->failed += w->counts.failed;
+    counts->faults += w->counts.faults;
+    memcpy(violation, w->violation, TM_MIN(size, sizeof(w->violation)));
+    bool good = !w->violated;
+    world_release(w);
+    return good;
+}
+
+static int run_many(uint64_t from, uint64_t seeds, bool verbose, const struct plant *plant)
+{
+    struct sim_counts counts = {0};
+    char violation[512];
+    for (uint64_t seed = from; seed < from + seeds; seed++) {
+        if (run(seed, verbose, plant, &counts, violation, sizeof(violation)))
+            continue;
+        (void)printf("seed %" PRIu64 ": %s\n", seed, violation);
+        (void)printf("replay with: sim --seed %" PRIu64 "%s%s --verbose\n", seed,
+                     plant != NULL ? " --plant " : "", plant != NULL ? plant->name : "");
+        return 1;
+    }
+    (void)printf("%" PRIu64 " seeds: %" PRIu64 " jobs Complete, %" PRIu64 " Failed, %" PRIu64
+                 " faults, %" PRIu64 " messages, %" PRIu64 " events, nothing violated\n",
+                 seeds, counts.completed, counts.failed, counts.faults, counts.messages,
+                 counts.steps);
+    return 0;
+}
+
+static int run_plants(uint64_t seeds)
+{
+    int missed = 0;
+    for (size_t at = 0; at < TM_ARRAY_LEN(plants); at++) {
+        struct sim_counts counts = {0};
+        char violation[512];
+        uint64_t seed = 0;
+        while (seed < seeds && run(seed, false, &plants[at], &counts, violation, sizeof(violation)))
+            seed++;
+        if (seed < seeds) {
+            (void)printf("plant %-15s found at seed %" PRIu64 ": %s\n", plants[at].name, seed,
+                         violation);
+        } else {
+            (void)printf("plant %-15s NOT FOUND in %" PRIu64 " seeds\n", plants[at].name, seeds);
+            missed++;
+        }
+    }
+    return missed > 0 ? 1 : 0;
+}
+
+static const struct plant *plant_find(const char *name)
+{
+    for (size_t at = 0; at < TM_ARRAY_LEN(plants); at++) {
+        if (strcmp(plants[at].name, name) == 0)
+            return &plants[at];
+    }
+    (void)fprintf(stderr, "sim: no plant '%s'; there are:", name);
+    for (size_t at = 0; at < TM_ARRAY_LEN(plants); at++)
+        (void)fprintf(stderr, " %s", plants[at].name);
+    (void)fprintf(stderr, "\n");
+    exit(2);
+}
+
+static int usage(void)
+{
+    (void)fprintf(stderr, "usage: sim --seeds N [--from S] | --seed S [--verbose] | --plants N   "
+                          "[--plant NAME]\n");
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"seeds", required_argument, NULL, 'n'},
+        {"from", required_argument, NULL, 'f'},
+        {"seed", required_argument, NULL, 's'},
+        {"verbose", no_argument, NULL, 'v'},
+        {"plant", required_argument, NULL, 'p'},
+        {"plants", required_argument, NULL, 'a'},
+        {NULL, 0, NULL, 0},
+    };
+    uint64_t from = 0;
+    uint64_t seeds = 0;
+    uint64_t plant_seeds = 0;
+    bool verbose = false;
+    const struct plant *plant = NULL;
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        uint64_t number = optarg != NULL ? strtoull(optarg, NULL, 10) : 0;
+        switch (option) {
+        case 'n':
+            seeds = number;
+            break;
+        case 'f':
+            from = number;
+            break;
+        case 's':
+            from = number;
+            seeds = 1;
+            break;
+        case 'v':
+            verbose = true;
+            break;
+        case 'p':
+            plant = plant_find(optarg);
+            break;
+        case 'a':
+            plant_seeds = number;
+            break;
+        default:
+            return usage();
+        }
+    }
+    if (plant_seeds > 0)
+        return run_plants(plant_seeds);
+    if (seeds == 0)
+        return usage();
+    return run_many(from, seeds, verbose, plant);
+}

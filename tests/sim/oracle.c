@@ -1,0 +1,286 @@
+/*
+ * What must always be true, judged from outside: from messages, from what became durable, from what
+ * lies in storage.
+ */
+#include "tests/sim/sim.h"
+
+#include "coordinator/brain/internal.h"
+#include "proto/spec/status.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define LEASE_US SEC(5)
+
+static struct oracle_job *job_find(struct world *w, const char *uid, uint32_t attempt)
+{
+    for (size_t at = 0; at < w->job_count; at++) {
+        if (w->jobs[at].attempt == attempt && strcmp(w->jobs[at].uid, uid) == 0)
+            return &w->jobs[at];
+    }
+    if (w->job_count == TM_ARRAY_LEN(w->jobs))
+        sim_die("too many jobs", NULL);
+    struct oracle_job *job = &w->jobs[w->job_count++];
+    (void)snprintf(job->uid, sizeof(job->uid), "%s", uid);
+    job->attempt = attempt;
+    return job;
+}
+
+static bool older(uint64_t term, uint64_t counter, uint64_t than_term, uint64_t than_counter)
+{
+    return term < than_term || (term == than_term && counter < than_counter);
+}
+
+/* ---- leases and verdicts ----------------------------------------------------------------------------- */
+
+static void saw_leases(struct world *w, uint32_t coord, const struct msg_ranges *ranges)
+{
+    const struct sim_coord *c = &w->coords[coord];
+    struct oracle_job *job = job_find(w, ranges->uid, ranges->attempt);
+    for (size_t at = 0; at < ranges->leases_count; at++) {
+        const struct msg_lease *lease = &ranges->leases[at];
+        if (lease->range >= SIM_RANGES_MAX) {
+            sim_violate(w, "lease of range %u, which does not exist", lease->range);
+            return;
+        }
+        struct oracle_range *range = &job->ranges[lease->range];
+        sim_log(w, "lease %s range %u epoch %" PRIu64 ".%" PRIu64 "%s", job->uid, lease->range,
+                lease->term, lease->counter, lease->shared ? " shared" : "");
+        bool worked_before = range->fresh_term != 0 && range->fresh_term < lease->term;
+        if (worked_before && w->now_us < c->started_us + LEASE_US)
+            sim_violate(w, "range %u leased anew %" PRIu64 " ms after the coordinator's start",
+                        lease->range, (w->now_us - c->started_us) / 1000);
+        if (!lease->shared) {
+            range->fresh_term = lease->term;
+            range->fresh_counter = lease->counter;
+        }
+    }
+}
+
+static void saw_verdicts(struct world *w, const struct msg_verdicts *verdicts)
+{
+    struct oracle_job *job = job_find(w, verdicts->uid, verdicts->attempt);
+    for (size_t at = 0; at < verdicts->verdicts_count; at++) {
+        const struct msg_verdict *v = &verdicts->verdicts[at];
+        if (v->range >= SIM_RANGES_MAX)
+            continue;
+        struct oracle_range *range = &job->ranges[v->range];
+        sim_log(w, "verdict %s range %u epoch %" PRIu64 ".%" PRIu64 ": %s", job->uid, v->range,
+                v->term, v->counter,
+                v->verdict == VERDICT_ACCEPTED ? "accepted"
+                : v->verdict == VERDICT_STALE  ? "stale"
+                                               : "later");
+        if (v->verdict != VERDICT_ACCEPTED)
+            continue;
+        bool again = range->accepted_term == v->term && range->accepted_counter == v->counter;
+        if (!again && older(v->term, v->counter, range->fresh_term, range->fresh_counter))
+            sim_violate(w,
+                        "stale epoch %" PRIu64 ".%" PRIu64 " of range %u accepted; %" PRIu64
+                        ".%" PRIu64 " was granted",
+                        v->term, v->counter, v->range, range->fresh_term, range->fresh_counter);
+        range->accepted_term = v->term;
+        range->accepted_counter = v->counter;
+    }
+}
+
+/* ---- durability ------------------------------------------------------------------------------------------ */
+
+static bool stored_record(struct world *w, const char *key, struct record *ret,
+                          struct codec_arena *arena)
+{
+    struct tm_err err;
+    for (size_t at = 0; at < w->store.count; at++) {
+        if (strcmp(w->store.entries[at].key, key) == 0)
+            return codec_decode(&record_codec, buf_slice(&w->store.entries[at].value), arena, ret,
+                                &err) == 0;
+    }
+    return false;
+}
+
+/* What agents are told to do must be durable: the next coordinator must know it. */
+static void saw_desired(struct world *w, uint32_t coord, const struct msg_desired *desired)
+{
+    if (w->coords[coord].zombie)
+        return; /* its record may be gone; the agents find out by its term */
+    for (size_t at = 0; at < desired->jobs_count; at++) {
+        const struct msg_assignment *job = &desired->jobs[at];
+        TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
+        struct record rec;
+        char key[160];
+        const char *kind = job->kind == JOB_KIND_RESTORE ? "Restore" : "Backup";
+        (void)snprintf(key, sizeof(key), BRAIN_KEY_PREFIX "%s/default/%s", kind, job->name);
+        if (!stored_record(w, key, &rec, &arena))
+            sim_violate(w, "job '%s' is desired and not durable", job->name);
+        else if (rec.attempt != job->attempt ||
+                 (job->kind != JOB_KIND_DELETE && rec.step != job->step))
+            sim_violate(w, "job '%s': step %u is desired, %u is durable", job->name, job->step,
+                        rec.step);
+    }
+}
+
+void oracle_reply(struct world *w, uint32_t coord, const struct message *m)
+{
+    if (m->term != w->coords[coord].term)
+        sim_violate(w, "a reply carries term %" PRIu64 ", its coordinator has %" PRIu64, m->term,
+                    w->coords[coord].term);
+    if (m->type == MESSAGE_ranges)
+        saw_leases(w, coord, &m->ranges);
+    else if (m->type == MESSAGE_verdicts)
+        saw_verdicts(w, &m->verdicts);
+    else if (m->type == MESSAGE_desired)
+        saw_desired(w, coord, &m->desired);
+}
+
+void oracle_answer(struct world *w, uint64_t cmd, enum brain_outcome outcome,
+                   const struct tm_err *err)
+{
+    for (size_t at = 0; at < w->want_count; at++) {
+        struct sim_want *want = &w->wants[at];
+        TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
+        struct record rec;
+        char key[160];
+        (void)snprintf(key, sizeof(key), BRAIN_KEY_PREFIX "%s/default/%s",
+                       want->restore ? "Restore" : "Backup", want->name);
+        bool durable = stored_record(w, key, &rec, &arena);
+        if (want->cmd == cmd) {
+            sim_log(w, "apply %s: %s", want->name, err != NULL ? err->msg : "done");
+            if (err == NULL && !durable && !want->delete_answered)
+                sim_violate(w, "'%s created' was answered and is not durable", want->name);
+            want->answered = want->answered || err == NULL;
+        }
+        if (want->delete_cmd == cmd) {
+            sim_log(w, "delete %s: %s", want->name, err != NULL ? err->msg : "done");
+            bool gone = err != NULL && err->code == TM_E_NOT_FOUND;
+            if (err == NULL && durable && !(outcome == BRAIN_DELETING && rec.deleting))
+                sim_violate(w, "'%s deleted' was answered and is not durable", want->name);
+            want->delete_answered = want->delete_answered || err == NULL || gone;
+        }
+    }
+}
+
+/* ---- storage ------------------------------------------------------------------------------------------------ */
+
+static void check_end(struct world *w, const struct record *rec)
+{
+    struct sim_backup *backup = depot_find(w, rec->backup_id, false);
+    bool manifest = backup != NULL && backup->manifest;
+    if (rec->backup_id[0] == '\0')
+        return;
+    if (rec->phase == PHASE_COMPLETE && !manifest && !rec->deleting)
+        sim_violate(w, "'%s' is Complete and has no manifest", rec->name);
+    if (rec->phase == PHASE_FAILED && manifest && !rec->leftovers)
+        sim_violate(w, "'%s' Failed and its manifest is stored", rec->name);
+}
+
+void oracle_stored(struct world *w, const char *key, struct slice value)
+{
+    TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
+    struct record rec;
+    struct tm_err err;
+    if (value.len == 0) {
+        sim_log(w, "durable: %s removed", key);
+        return;
+    }
+    if (codec_decode(&record_codec, value, &arena, &rec, &err) < 0)
+        sim_die("a stored record does not decode", &err);
+    sim_log(w, "durable: %s phase %u step %u attempt %u%s%s%s", key, rec.phase, rec.step,
+            rec.attempt, rec.deleting ? " deleting" : "", rec.error != NULL ? ": " : "",
+            rec.error != NULL ? rec.error->text : "");
+    check_end(w, &rec);
+    w->counts.completed += rec.phase == PHASE_COMPLETE && !rec.deleting;
+    w->counts.failed += rec.phase == PHASE_FAILED && !rec.deleting;
+    if (rec.phase == PHASE_FAILED && w->profile.benign && !rec.deleting)
+        sim_violate(w, "'%s' Failed though nothing happened that may fail it: %s", rec.name,
+                    rec.error != NULL ? rec.error->text : "");
+}
+
+/* Every key exactly once, by an object that exists, under an epoch that was accepted. */
+void oracle_manifest(struct world *w, const char *uid, const struct sim_backup *backup)
+{
+    int key = 0;
+    const struct oracle_job *job = NULL;
+    for (size_t at = 0; at < w->job_count; at++) {
+        if (strcmp(w->jobs[at].uid, uid) == 0)
+            job = &w->jobs[at];
+    }
+    for (size_t at = 0; at < backup->entry_count; at++) {
+        const struct sim_object *entry = &backup->entries[at];
+        const struct sim_object *object =
+            depot_object(backup, entry->range, entry->term, entry->counter);
+        if (object == NULL) {
+            sim_violate(
+                w, "manifest names range %u, epoch %" PRIu64 ".%" PRIu64 ", which is not stored",
+                entry->range, entry->term, entry->counter);
+            return;
+        }
+        if (object->start != key) {
+            sim_violate(w, "manifest: key %d is covered %s", key,
+                        object->start > key ? "by nothing" : "twice");
+            return;
+        }
+        key = object->end;
+        const struct oracle_range *range = job != NULL ? &job->ranges[entry->range] : NULL;
+        if (range == NULL || range->accepted_term == 0)
+            sim_violate(w, "manifest: range %u was never accepted", entry->range);
+        else if (older(entry->term, entry->counter, range->accepted_term,
+                       range->accepted_counter) &&
+                 older(entry->term, entry->counter, range->fresh_term, range->fresh_counter) &&
+                 entry->term == range->accepted_term)
+            sim_violate(w, "manifest: range %u has the stale epoch %" PRIu64 ".%" PRIu64,
+                        entry->range, entry->term, entry->counter);
+    }
+    if (key != SIM_KEYS)
+        sim_violate(w, "manifest: keys from %d on are covered by nothing", key);
+}
+
+/* ---- the end --------------------------------------------------------------------------------------------------- */
+
+bool oracle_settled(struct world *w)
+{
+    uint32_t which;
+    const struct sim_coord *c = coord_newest(w, &which);
+    if (c == NULL)
+        return false;
+    for (size_t at = 0; at < w->want_count; at++) {
+        if (!w->wants[at].answered || (w->wants[at].deleted && !w->wants[at].delete_answered))
+            return false;
+    }
+    size_t cursor = 0;
+    struct brain_resource resource;
+    while (brain_resource_next(c->brain, &cursor, &resource)) {
+        if (resource.deleting || (resource.status->phase != RESOURCE_COMPLETE &&
+                                  resource.status->phase != RESOURCE_FAILED))
+            return false;
+    }
+    return true;
+}
+
+void oracle_end(struct world *w)
+{
+    uint32_t which;
+    const struct sim_coord *c = coord_newest(w, &which);
+    if (w->violated)
+        return;
+    if (!oracle_settled(w)) {
+        size_t cursor = 0;
+        struct brain_resource resource;
+        while (c != NULL && brain_resource_next(c->brain, &cursor, &resource)) {
+            if (resource.status->phase != RESOURCE_COMPLETE &&
+                resource.status->phase != RESOURCE_FAILED)
+                sim_violate(w, "job %s is %s for ever%s%s", resource.uid,
+                            resource_phase_text(resource.status->phase),
+                            resource.status->waiting[0] != '\0' ? ": " : "",
+                            resource.status->waiting);
+        }
+        sim_violate(w, "the cluster does not settle");
+        return;
+    }
+    for (size_t at = 0; at < w->store.count; at++) {
+        TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
+        struct record rec;
+        struct tm_err err;
+        if (codec_decode(&record_codec, buf_slice(&w->store.entries[at].value), &arena, &rec,
+                         &err) == 0)
+            check_end(w, &rec);
+    }
+}

@@ -1,0 +1,309 @@
+#ifndef TM_TESTS_SIM_SIM_H
+#define TM_TESTS_SIM_SIM_H
+/*
+ * A whole cluster in one deterministic process: real brains of coordinator and agents, real
+ * messages and frames (encoded and decoded at every hop), and models of what is around them:
+ * network, state store, database sessions, runners, storage. Everything happens at simulated times
+ * from one queue; all choices come from one seed. The same seed gives the same run.
+ *
+ *   world.c    time, queue, randomness
+ *   coord.c    coordinator processes, their state store, the person at the CLI
+ *   agents.c   agent processes, their sessions
+ *   net.c      connections, requests, replies: lost, delayed, doubled, cut
+ *   runners.c  the runner: plan, ranges, commit, sweep against modelled storage
+ *   depot.c    what lies in storage
+ *   oracle.c   what must always be true
+ *   faults.c   what goes wrong, and when
+ *   main.c     seeds, planted bugs
+ */
+#include "agent/brain/brain.h"
+#include "coordinator/brain/brain.h"
+
+#define SIM_AGENTS_MAX  4
+#define SIM_COORDS_MAX  2 /* the second is one that does not know it was replaced */
+#define SIM_BACKUPS_MAX 32
+#define SIM_RANGES_MAX  40
+#define SIM_RUNNERS_MAX 48
+#define SIM_KEYS        256 /* the mock engine's key space: one byte */
+#define SIM_STORE_MAX   64
+#define SIM_WORKERS     2
+#define SIM_QUEUE_MAX   64
+
+#define MS(n)  ((uint64_t)(n)*1000)
+#define SEC(n) ((uint64_t)(n)*1000000)
+
+struct world;
+
+/* Everything a queued event may need; bytes are owned. */
+struct sim_arg {
+    uint32_t who;  /* agent or coordinator */
+    uint64_t life; /* of that process: a later life does not get it */
+    uint64_t a;
+    uint64_t b;
+    uint64_t c;
+    uint64_t d;
+    struct buf bytes;
+};
+typedef void (*sim_fn)(struct world *w, struct sim_arg *arg);
+
+struct sim_event {
+    uint64_t at_us;
+    uint64_t seq;
+    sim_fn fn;
+    struct sim_arg arg;
+};
+
+/* ---- storage -------------------------------------------------------------------------------------- */
+
+struct sim_object {
+    uint32_t range;
+    uint64_t term;
+    uint64_t counter;
+    int start; /* keys [start, end) */
+    int end;
+};
+
+struct sim_backup {
+    char id[WIRE_ID_MAX + 1];
+    struct sim_object *objects;
+    size_t object_count;
+    size_t object_cap;
+    bool manifest;
+    struct sim_object *entries; /* of the manifest */
+    size_t entry_count;
+    bool tombstone;
+};
+
+/* ---- processes -------------------------------------------------------------------------------------- */
+
+struct sim_store_entry {
+    char key[160];
+    struct buf value;
+};
+
+struct sim_store {
+    struct sim_store_entry entries[SIM_STORE_MAX];
+    size_t count;
+    uint64_t term;
+};
+
+struct sim_coord {
+    bool alive;
+    bool zombie; /* replaced, and does not know */
+    uint64_t life;
+    uint64_t started_us;
+    uint64_t term;
+    uint64_t wake_us;
+    uint64_t wake_seq;
+    struct brain *brain;
+};
+
+struct sim_session {
+    bool open;
+    uint32_t job;
+};
+
+struct sim_agent {
+    bool alive;
+    uint64_t life;
+    struct agent_brain *brain;
+    char node[16];
+    char boot[32];
+    uint64_t seen_term; /* its disk */
+    uint64_t seen_start;
+    uint64_t wake_us;
+    uint64_t wake_seq;
+    uint64_t conn; /* 0 = none */
+    uint32_t conn_coord;
+    uint64_t conn_coord_life;
+    bool welcomed;
+    uint64_t partition_until_us;
+    unsigned slow; /* factor */
+    bool primary;
+    struct sim_session sessions[16];
+};
+
+enum runner_task { TASK_NONE, TASK_READY, TASK_PLAN, TASK_COMMIT, TASK_SWEEP, TASK_RESTORE };
+
+struct sim_runner {
+    bool alive;
+    uint64_t life;
+    uint32_t agent;
+    uint64_t agent_life;
+    uint32_t job;
+    uint32_t generation;
+    uint32_t kind;
+    uint32_t roles;
+    char uid[WIRE_UID_MAX + 1];
+    char backup_id[WIRE_ID_MAX + 1];
+    struct buf to_agent; /* frames are cut from streams on both sides */
+    struct buf from_agent;
+    bool begun;
+    bool finishing;
+    struct msg_lease queue[SIM_QUEUE_MAX];
+    uint8_t starts[SIM_QUEUE_MAX]; /* keys of queued leases */
+    int ends[SIM_QUEUE_MAX];
+    size_t queue_count;
+    unsigned busy;
+    uint32_t plan_next;
+    int plan_cuts[SIM_RANGES_MAX + 1];
+    uint32_t plan_count;
+    uint32_t results_next;
+    struct sim_object entries[2 * SIM_RANGES_MAX];
+    size_t entry_count;
+    uint64_t bytes;
+};
+
+/* ---- what is watched ---------------------------------------------------------------------------------- */
+
+struct oracle_range {
+    uint64_t fresh_term; /* newest lease that voids all older ones */
+    uint64_t fresh_counter;
+    uint64_t accepted_term; /* newest accepted */
+    uint64_t accepted_counter;
+};
+
+struct oracle_job {
+    char uid[WIRE_UID_MAX + 1];
+    uint32_t attempt;
+    struct oracle_range ranges[SIM_RANGES_MAX];
+};
+
+struct sim_want { /* a resource the person at the CLI wants */
+    char name[16];
+    bool restore;
+    bool deleted;
+    bool sent;
+    bool answered;
+    uint64_t cmd;
+    bool delete_sent;
+    bool delete_answered;
+    uint64_t delete_cmd;
+    bool lost; /* with the state */
+    bool policy_delete;
+};
+
+struct sim_profile {
+    bool benign; /* nothing happens that may fail a job */
+    unsigned agents;
+    bool members;  /* every agent may read any range */
+    uint32_t loss; /* of a thousand messages */
+    uint32_t dup;
+    uint64_t delay_max_us;
+    uint64_t faults_until_us;
+};
+
+struct sim_counts {
+    uint64_t steps;
+    uint64_t messages;
+    uint64_t completed;
+    uint64_t failed;
+    uint64_t faults;
+};
+
+struct world {
+    uint64_t seed;
+    bool verbose;
+    enum brain_plant coord_plant;
+    enum agent_plant agent_plant;
+    uint64_t rng[2];
+    uint64_t now_us;
+    uint64_t seq;
+    struct sim_event *queue;
+    size_t queue_count;
+    size_t queue_cap;
+    struct sim_profile profile;
+    struct sim_coord coords[SIM_COORDS_MAX];
+    struct sim_store store;
+    struct sim_store old_store; /* what a rollback goes back to */
+    bool store_fails;
+    struct sim_agent agents[SIM_AGENTS_MAX];
+    struct sim_runner runners[SIM_RUNNERS_MAX];
+    struct sim_backup backups[SIM_BACKUPS_MAX];
+    size_t backup_count;
+    uint64_t storage_down_until_us;
+    struct sim_want wants[8];
+    size_t want_count;
+    uint64_t next_cmd;
+    uint64_t next_conn;
+    uint64_t next_life;
+    struct oracle_job jobs[64];
+    size_t job_count;
+    struct sim_counts counts;
+    bool violated;
+    char violation[512];
+};
+
+/* ---- world.c -------------------------------------------------------------------------------------------- */
+
+uint64_t sim_random(struct world *w);
+uint64_t sim_below(struct world *w, uint64_t bound);
+bool sim_chance(struct world *w, uint32_t of_thousand);
+uint64_t sim_rng_next(void *world);
+/* A zeroed argument to fill before the event is due; valid until the next sim_at. */
+struct sim_arg *sim_at(struct world *w, uint64_t delay_us, sim_fn fn);
+bool sim_step(struct world *w); /* false: nothing is left to happen */
+void sim_log(struct world *w, const char *fmt, ...) TM_PRINTF(2, 3);
+void sim_violate(struct world *w, const char *fmt, ...) TM_PRINTF(2, 3);
+void sim_die(const char *what, const struct tm_err *err) __attribute__((noreturn));
+void world_release(struct world *w);
+
+/* ---- coord.c --------------------------------------------------------------------------------------------- */
+
+void coord_start(struct world *w, uint32_t which);
+void coord_crash(struct world *w, uint32_t which);
+void coord_feed(struct world *w, uint32_t which, const struct brain_event *event);
+void coord_want(struct world *w, bool restore, bool policy_delete);
+void coord_delete(struct world *w, size_t want);
+void store_copy(struct sim_store *to, const struct sim_store *from);
+void store_release(struct sim_store *s);
+struct sim_coord *coord_newest(struct world *w, uint32_t *ret_which);
+
+/* ---- agents.c ---------------------------------------------------------------------------------------------- */
+
+void agent_start(struct world *w, uint32_t which);
+void agent_crash(struct world *w, uint32_t which);
+void agent_feed(struct world *w, uint32_t which, const struct agent_event *event);
+void agent_lose_session(struct world *w, uint32_t which);
+
+/* ---- net.c --------------------------------------------------------------------------------------------------- */
+
+void net_connect(struct world *w, uint32_t agent, uint64_t seen_term, uint64_t seen_start);
+void net_disconnect(struct world *w, uint32_t agent);
+void net_request(struct world *w, uint32_t agent, const struct message *m, uint32_t timeout_ms);
+void net_reply(struct world *w, uint32_t coord, uint64_t conn, const struct message *m);
+void net_welcome(struct world *w, uint32_t coord, uint64_t conn, uint64_t term, uint64_t start);
+void net_close(struct world *w, uint32_t coord, uint64_t conn);
+void net_coord_died(struct world *w, uint32_t coord);
+
+/* ---- runners.c ------------------------------------------------------------------------------------------------ */
+
+void runner_spawn(struct world *w, uint32_t agent, uint32_t job, uint32_t generation);
+void runner_input(struct world *w, uint32_t agent, uint32_t job, uint32_t generation,
+                  const struct frame *f);
+void runner_end(struct world *w, struct sim_runner *r, int signal);
+struct sim_runner *runner_find(struct world *w, uint32_t agent, uint32_t job, uint32_t generation);
+
+/* ---- depot.c --------------------------------------------------------------------------------------------------- */
+
+struct sim_backup *depot_find(struct world *w, const char *id, bool make);
+void depot_put(struct world *w, struct sim_backup *backup, const struct sim_object *object);
+const struct sim_object *depot_object(const struct sim_backup *backup, uint32_t range,
+                                      uint64_t term, uint64_t counter);
+void depot_sweep(struct sim_backup *backup);
+
+/* ---- oracle.c --------------------------------------------------------------------------------------------------- */
+
+void oracle_reply(struct world *w, uint32_t coord, const struct message *m);
+void oracle_answer(struct world *w, uint64_t cmd, enum brain_outcome outcome,
+                   const struct tm_err *err);
+void oracle_stored(struct world *w, const char *key, struct slice value);
+void oracle_manifest(struct world *w, const char *uid, const struct sim_backup *backup);
+bool oracle_settled(struct world *w); /* all jobs are at their end */
+void oracle_end(struct world *w);
+
+/* ---- faults.c ------------------------------------------------------------------------------------------------------ */
+
+void faults_plan(struct world *w);
+
+#endif

@@ -168,7 +168,7 @@ static void yaml_text(void **state)
         {"{\"a\": 1, \"b\": {\"c\": [], \"d\": null}}", "a: 1\nb:\n  c: []\n  d: null\n"},
         {"{\"l\": [1, {\"x\": true, \"z\": [\"p\", \"q\"]}, [2, 3]]}",
          "l:\n- 1\n- x: true\n  z:\n  - p\n  - q\n- - 2\n  - 3\n"},
-        {"{\"a b\": \"x:\", \"n\": \"7\"}", "\"a b\": \"x:\"\nn: \"7\"\n"},
+        {"{\"a b\": \"x:\", \"m\": \"7\"}", "\"a b\": \"x:\"\nm: \"7\"\n"},
     };
     for (size_t n = 0; n < TM_ARRAY_LEN(cases); n++) {
         TM_CLEANUP(buf_release) struct buf out = BUF_INIT;

@@ -24,6 +24,7 @@
 #include "common/fd.h"
 
 #define COPIES_DIR "restored_conf" /* for files that were not beside postgresql.conf */
+#define PATH_ROOM  ((size_t)ENGINE_PATH_MAX * 2)
 
 const char *target_option(const struct engine_restore *r, const char *name)
 {
@@ -90,12 +91,12 @@ struct rewrite {
 };
 
 /* Absolute path at the source of a name in a file in `base`. */
-static void source_path(const char *base, const char *name, char path[ENGINE_PATH_MAX * 2])
+static void source_path(const char *base, const char *name, char path[PATH_ROOM])
 {
     if (name[0] == '/')
-        (void)snprintf(path, ENGINE_PATH_MAX * 2, "%.1000s", name);
+        (void)snprintf(path, PATH_ROOM, "%.1000s", name);
     else
-        (void)snprintf(path, ENGINE_PATH_MAX * 2, "%.1000s/%.1000s", base, name);
+        (void)snprintf(path, PATH_ROOM, "%.1000s/%.1000s", base, name);
     size_t len = strlen(path);
     while (len > 1 && path[len - 1] == '/')
         path[--len] = '\0';
@@ -103,13 +104,13 @@ static void source_path(const char *base, const char *name, char path[ENGINE_PAT
 
 /* Where the copy of a stored file goes: beside postgresql.conf as it was, else in a directory of
  * its own under its whole name. */
-static void copy_path(const char *home, const char *path, char out[ENGINE_PATH_MAX * 2])
+static void copy_path(const char *home, const char *path, char out[PATH_ROOM])
 {
     size_t len = strlen(home);
     if (strncmp(path, home, len) == 0 && path[len] == '/')
-        (void)snprintf(out, ENGINE_PATH_MAX * 2, "%s", path + len + 1);
+        (void)snprintf(out, PATH_ROOM, "%s", path + len + 1);
     else
-        (void)snprintf(out, ENGINE_PATH_MAX * 2, COPIES_DIR "%s", path);
+        (void)snprintf(out, PATH_ROOM, COPIES_DIR "%s", path);
 }
 
 static bool any_stored_in(const struct engine_restore *r, const char *dir)
@@ -137,9 +138,9 @@ static int comment_out(struct rewrite *w, const struct conf_line *line, const ch
 
 static int rewrite_include(struct rewrite *w, const struct conf_line *line, struct tm_err *err)
 {
-    char path[ENGINE_PATH_MAX * 2];
-    char copy[ENGINE_PATH_MAX * 2];
-    char target[ENGINE_PATH_MAX * 4];
+    char path[PATH_ROOM];
+    char copy[PATH_ROOM];
+    char target[2 * PATH_ROOM];
     source_path(w->base, line->value, path);
     const char *inside = w->r->begin.data_dir;
     if (inside != NULL && inside[0] == '/' && place_below(path, inside) &&
@@ -207,7 +208,7 @@ static int copy_includes(struct engine_restore *r, const char *home, struct tm_e
     for (size_t k = 0; rc >= 0 && k < r->begin.config_file_count; k++) {
         const struct pg_config_file *file = &r->begin.config_files[k];
         const struct restore_config_file *stored = stored_find(r, file->path);
-        char copy[ENGINE_PATH_MAX * 2];
+        char copy[PATH_ROOM];
         TM_CLEANUP(buf_release) struct buf text = BUF_INIT;
         if (stored == NULL || strcmp(file->role, "include") != 0)
             continue;
@@ -224,7 +225,7 @@ static int install_main_conf(struct engine_restore *r, struct tm_err *err)
     static const char nothing[] = "# tidemark restore: the backup holds no postgresql.conf\n";
     TM_CLEANUP(buf_release) struct buf text = BUF_INIT;
     const struct restore_config_file *stored = stored_role(r, "config_file");
-    char source[ENGINE_PATH_MAX * 2];
+    char source[PATH_ROOM];
     char home[ENGINE_PATH_MAX];
     bool exists = false;
     int rc = target_read(r, "postgresql.conf", &text, &exists, err);

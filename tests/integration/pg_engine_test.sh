@@ -8,6 +8,7 @@
 DRIVE=$BUILD/tests/unit/agent/engine/postgres/engine_drive_test
 [ -x "$DRIVE" ] || skip "$DRIVE is not built"
 install -m 755 "$DRIVE" "$T/drive"
+install -m 755 "${DRIVE%engine_drive_test}session_drive_test" "$T/session-drive"
 CONNINFO="host=$T/run port=$PGPORT user=postgres dbname=postgres"
 drive() { as_postgres "$T/drive" "$@"; }
 # expect_error TEXT CMD…: exit 1 and this text in the error
@@ -163,6 +164,49 @@ test_not_synchronous() {
     rm -rf "$target" "$target"-[0-9]*
 }
 
+# the hold, canceling, a lost connection; for the end of a timeline a standby is promoted
+test_session() {
+    local major=$1 data=$2 standby=$T/run/standby-$1
+    expect_fail 0 ok as_postgres "$T/session-drive" "$data" "$CONNINFO"
+    [ "$major" -eq 15 ] || return 0
+    as_postgres "$PG15/pg_basebackup" -D "$standby" -R -X stream -c fast -C -S standby
+    local other_port=$((PGPORT + 1)) other
+    echo "port = $other_port" >>"$standby/postgresql.conf"
+    postgres_start "$major" "$standby"
+    other="host=$T/run port=$other_port user=postgres dbname=postgres"
+    expect_error "instance 'main': the server is a standby; a backup is taken from the primary (refused)" \
+        drive check "$standby" "$other"
+    # the same paths and the same system identifier on both sides do not make it the same server
+    expect_error "runs on '$data'" drive check "$standby" "$CONNINFO"
+    drive describe "$standby" "$other" | grep -q '^standby 15\.[0-9]* [0-9]* 1 ' || fail "$(drive describe "$standby" "$other")"
+    expect_fail 0 ok as_postgres "$T/session-drive" "$data" "$CONNINFO" "$other" "$PG15/pg_ctl promote -w -D $standby >/dev/null"
+    # on its new timeline it is backed up like any other
+    drive describe "$standby" "$other" | grep -q '^primary 15\.[0-9]* [0-9]* 2 ' || fail "$(drive describe "$standby" "$other")"
+    drive backup "$standby" "$other" "$T/run/promoted" 100000000 10000 >"$T/promoted.out" || fail "$(cat "$T/promoted.out")"
+    postgres_stop "$major" "$standby"
+    rm -rf "$standby" "$T/run/promoted"
+    sql postgres -c "SELECT pg_drop_replication_slot('standby')" >/dev/null
+}
+
+# settings that need a restart
+test_settings() {
+    local major=$1 data=$2
+    set_and_expect() { # SETTINGS TEXT
+        postgres_stop "$major" "$data"
+        cp -p "$data/postgresql.auto.conf" "$T/auto.conf"
+        printf '%s\n' "$1" >>"$data/postgresql.auto.conf"
+        postgres_start "$major" "$data"
+        expect_error "$2" drive check "$data" "$CONNINFO"
+        postgres_stop "$major" "$data"
+        cp -p "$T/auto.conf" "$data/postgresql.auto.conf"
+        postgres_start "$major" "$data"
+    }
+    set_and_expect "wal_level = minimal
+max_wal_senders = 0" "wal_level is minimal, a backup needs replica or logical"
+    set_and_expect "max_wal_senders = 0" "max_wal_senders is 0, a backup streams the log and needs one"
+    set_and_expect "max_replication_slots = 0" "max_replication_slots is 0, a backup needs one to hold the log"
+}
+
 for major in "${@:-13 14 15 16 17 18}"; do
     for major in $major; do
         step "PostgreSQL $major"
@@ -177,6 +221,8 @@ for major in "${@:-13 14 15 16 17 18}"; do
         test_backup "$major" "$DATA"
         test_corruption "$major" "$DATA"
         test_not_synchronous "$major" "$DATA"
+        test_session "$major" "$DATA"
+        [ "$major" -ne 15 ] || test_settings "$major" "$DATA"
         postgres_stop "$major" "$DATA"
         rm -rf "$DATA"
     done

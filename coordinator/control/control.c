@@ -63,7 +63,8 @@ static void arm(struct connection *c, int64_t ms)
 static int watch(struct connection *c)
 {
     struct tm_err ignored;
-    uint32_t events = c->sent < c->out.len ? EPOLLOUT : c->busy ? 0 : EPOLLIN;
+    bool wake = c->sent < c->out.len || c->request.feed_due;
+    uint32_t events = wake ? EPOLLOUT : c->busy ? 0 : EPOLLIN;
     return loop_io_set_events(c->io, events, &ignored);
 }
 
@@ -153,6 +154,7 @@ static bool read_some(struct connection *c)
 /* Sends what there is, takes what came meanwhile; frees the connection when it is over. */
 static void settle(struct connection *c)
 {
+    request_go_on(c);
     bool alive = send_some(c);
     if (alive && c->out.len == 0 && !c->busy) {
         take_frames(c);

@@ -16,6 +16,7 @@ struct request {
     struct resource_list list; /* apply: what is still to be fed */
     size_t next;               /* apply: index into list */
     uint64_t cmd;              /* waited for; 0 = none */
+    bool feed_due;             /* apply: answered, and the next one is to be fed from the loop */
     const char *word;          /* "backup", of the resource waited for */
     char name[WIRE_NAME_MAX + 1];
     struct control_result *results;
@@ -53,6 +54,8 @@ struct control {
 void request_begin(struct connection *c, struct slice frame);
 /* The brain's answer to c->request.cmd. */
 void request_answer(struct connection *c, enum brain_outcome outcome, const struct tm_err *err);
+/* Feeds what is due. Called from the loop, where feeding is allowed. */
+void request_go_on(struct connection *c);
 void request_release(struct request *r);
 
 /* Queues the reply; the request is over. */

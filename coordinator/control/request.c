@@ -2,8 +2,8 @@
  * What is asked, and how it is answered.
  *
  * Happy path of apply: all documents are parsed and checked before the first is fed to the brain;
- * then one after the other is fed, each when the one before was answered. The first refusal ends it;
- * what was done before stays done and is in the reply.
+ * then one after the other is fed, each when the one before was answered. One that is refused does
+ * not keep the others back: every document has its own result in the reply.
  * Failure modes: a document that does not parse (nothing was changed), a kind or name that does not
  * exist, a peer without the right, a client that has gone (the answer is dropped, the change stays).
  */
@@ -101,10 +101,19 @@ void request_answer(struct connection *c, enum brain_outcome outcome, const stru
         *one->error = msg_error_of(err, NULL);
         one->error->text = codec_arena_text(&r->arena, err->msg, &oom);
     }
-    if (err == NULL && r->next < r->list.count)
-        feed_next(c);
+    /* Never fed from here: the brain is in the middle of a step when it answers. */
+    if (r->next < r->list.count)
+        r->feed_due = true;
     else
         reply_results(c);
+}
+
+void request_go_on(struct connection *c)
+{
+    while (c->request.feed_due) { /* each may be answered before feeding returns */
+        c->request.feed_due = false;
+        feed_next(c);
+    }
 }
 
 static int begin_apply(struct connection *c, struct tm_err *err)
@@ -126,7 +135,8 @@ static int begin_apply(struct connection *c, struct tm_err *err)
     if (r->message.dry_run)
         reply_results(c);
     else
-        feed_next(c);
+        r->feed_due = true;
+    request_go_on(c);
     return 0;
 }
 

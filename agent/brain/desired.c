@@ -2,6 +2,9 @@
  * The desired set: jobs that are new are taken, jobs that are gone are dropped, the others learn
  * their new step. Older revisions are ignored, so replies may arrive in any order.
  *
+ * The deletion of a backup has its uid and attempt: it is taken only when the backup's own job is
+ * gone with its runner, so that nothing sweeps beside something that stores.
+ *
  * A job binds its lead to one life of the agent: the database session lives in this process. One
  * that names another life, or that this life has dropped before, is not begun but reported failed,
  * unless it is only to be swept.
@@ -175,7 +178,8 @@ void agent_desired_apply(struct agent_brain *b, const struct message *m)
         struct job *job = b->jobs[at];
         bool listed = false;
         for (size_t want = 0; want < desired->jobs_count && !listed; want++)
-            listed = same_job(&job->want, &desired->jobs[want]);
+            listed = same_job(&job->want, &desired->jobs[want]) &&
+                     job->want.kind == desired->jobs[want].kind;
         if (!listed)
             drop_job(b, job);
     }

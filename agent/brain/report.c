@@ -40,6 +40,7 @@ static void report_job(struct agent_brain *b, struct job *job, struct msg_job *t
 {
     memcpy(to->uid, job->want.uid, sizeof(to->uid));
     to->attempt = job->want.attempt;
+    to->kind = job->want.kind;
     to->stage = job->stage;
     to->plan_complete = job->plan.complete;
     to->plan_ranges = (uint32_t)job->plan.count;

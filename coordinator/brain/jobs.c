@@ -522,6 +522,8 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
 {
     const struct record *rec = &res->now.rec;
     struct live *live = res->live;
+    if (job_deleting(res) != (report->kind == JOB_KIND_DELETE))
+        return; /* of the backup that is to be deleted, or of a deletion before a restart */
     if (job_deleting(res)) {
         if (strcmp(node->name, live->sweeper) == 0 && report->stage == JOB_STAGE_SWEPT)
             live->swept = true;

@@ -146,6 +146,7 @@ enum job_stage {
 #define MSG_JOB_FIELDS(X, T)                                                                         \
     X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                        \
     X(T, u32, attempt, "a", REQ, 0, UINT32_MAX)                                                      \
+    X(T, u32, kind, "n", OPT, 0, 31) /* enum job_kind */                                             \
     X(T, u32, stage, "s", REQ, 0, 31)                                                                \
     X(T, flag, plan_complete, "p", OPT, 0, 0) /* lead: the whole plan is in this agent's memory */   \
     X(T, u32, plan_ranges, "q", OPT, 0, UINT32_MAX)                                                  \

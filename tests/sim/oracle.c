@@ -57,7 +57,33 @@ static void saw_leases(struct world *w, uint32_t coord, const struct msg_ranges 
     }
 }
 
-static void saw_verdicts(struct world *w, const struct msg_verdicts *verdicts)
+static bool was_accepted(const struct oracle_range *range, uint64_t term, uint64_t counter)
+{
+    for (size_t at = 0; at < range->accepted_count; at++) {
+        if (range->accepted_term[at] == term && range->accepted_counter[at] == counter)
+            return true;
+    }
+    return false;
+}
+
+static void accept(struct world *w, uint64_t coord_term, struct oracle_range *range,
+                   const struct msg_verdict *v)
+{
+    if (was_accepted(range, v->term, v->counter))
+        return;
+    if (range->fresh_term == coord_term &&
+        older(v->term, v->counter, range->fresh_term, range->fresh_counter))
+        sim_violate(w,
+                    "stale epoch %" PRIu64 ".%" PRIu64 " of range %u accepted; %" PRIu64 ".%" PRIu64
+                    " was granted",
+                    v->term, v->counter, v->range, range->fresh_term, range->fresh_counter);
+    if (range->accepted_count == ORACLE_ACCEPTED_MAX)
+        return;
+    range->accepted_term[range->accepted_count] = v->term;
+    range->accepted_counter[range->accepted_count++] = v->counter;
+}
+
+static void saw_verdicts(struct world *w, uint64_t coord_term, const struct msg_verdicts *verdicts)
 {
     struct oracle_job *job = job_find(w, verdicts->uid, verdicts->attempt);
     for (size_t at = 0; at < verdicts->verdicts_count; at++) {
@@ -70,16 +96,8 @@ static void saw_verdicts(struct world *w, const struct msg_verdicts *verdicts)
                 v->verdict == VERDICT_ACCEPTED ? "accepted"
                 : v->verdict == VERDICT_STALE  ? "stale"
                                                : "later");
-        if (v->verdict != VERDICT_ACCEPTED)
-            continue;
-        bool again = range->accepted_term == v->term && range->accepted_counter == v->counter;
-        if (!again && older(v->term, v->counter, range->fresh_term, range->fresh_counter))
-            sim_violate(w,
-                        "stale epoch %" PRIu64 ".%" PRIu64 " of range %u accepted; %" PRIu64
-                        ".%" PRIu64 " was granted",
-                        v->term, v->counter, v->range, range->fresh_term, range->fresh_counter);
-        range->accepted_term = v->term;
-        range->accepted_counter = v->counter;
+        if (v->verdict == VERDICT_ACCEPTED)
+            accept(w, coord_term, range, v);
     }
 }
 
@@ -126,7 +144,7 @@ void oracle_reply(struct world *w, uint32_t coord, const struct message *m)
     if (m->type == MESSAGE_ranges)
         saw_leases(w, coord, &m->ranges);
     else if (m->type == MESSAGE_verdicts)
-        saw_verdicts(w, &m->verdicts);
+        saw_verdicts(w, m->term, &m->verdicts);
     else if (m->type == MESSAGE_desired)
         saw_desired(w, coord, &m->desired);
 }
@@ -220,14 +238,11 @@ void oracle_manifest(struct world *w, const char *uid, const struct sim_backup *
         }
         key = object->end;
         const struct oracle_range *range = job != NULL ? &job->ranges[entry->range] : NULL;
-        if (range == NULL || range->accepted_term == 0)
-            sim_violate(w, "manifest: range %u was never accepted", entry->range);
-        else if (older(entry->term, entry->counter, range->accepted_term,
-                       range->accepted_counter) &&
-                 older(entry->term, entry->counter, range->fresh_term, range->fresh_counter) &&
-                 entry->term == range->accepted_term)
-            sim_violate(w, "manifest: range %u has the stale epoch %" PRIu64 ".%" PRIu64,
-                        entry->range, entry->term, entry->counter);
+        if (range == NULL || !was_accepted(range, entry->term, entry->counter)) {
+            sim_violate(w, "manifest: epoch %" PRIu64 ".%" PRIu64 " of range %u was never accepted",
+                        entry->term, entry->counter, entry->range);
+            return;
+        }
     }
     if (key != SIM_KEYS)
         sim_violate(w, "manifest: keys from %d on are covered by nothing", key);

@@ -156,11 +156,19 @@ struct sim_runner {
 
 /* ---- what is watched ---------------------------------------------------------------------------------- */
 
+#define ORACLE_ACCEPTED_MAX 8
+
+/*
+ * A lease that is not shared voids all older ones of its range, as long as the coordinator that
+ * granted it lives. The next one knows only what agents report: to it all leases of earlier terms
+ * are equal, and the first result to arrive wins.
+ */
 struct oracle_range {
-    uint64_t fresh_term; /* newest lease that voids all older ones */
+    uint64_t fresh_term;
     uint64_t fresh_counter;
-    uint64_t accepted_term; /* newest accepted */
-    uint64_t accepted_counter;
+    uint64_t accepted_term[ORACLE_ACCEPTED_MAX];
+    uint64_t accepted_counter[ORACLE_ACCEPTED_MAX];
+    size_t accepted_count;
 };
 
 struct oracle_job {

@@ -25,11 +25,13 @@ void desired_changed(struct brain *b, const struct res *res)
 static bool may_work(const struct res *res, const struct node *node)
 {
     const struct record *rec = &res->now.rec;
-    if (res->view.kind != JOB_KIND_BACKUP || !node->fresh ||
-        strcmp(node->cluster, rec->cluster) != 0 || job_excluded(res->live, node))
+    if (res->view.kind != JOB_KIND_BACKUP || strcmp(node->cluster, rec->cluster) != 0 ||
+        job_excluded(res->live, node))
         return false;
     if (rec->step != JOB_STEP_RUN && rec->step != JOB_STEP_FINISH)
         return false;
+    if (job_has_worker(res->live, node))
+        return true; /* it may keep results that nobody else has */
     const struct msg_instance *instance = node_instance(node, rec->tenant);
     return instance != NULL && instance->error == NULL &&
            (instance->caps & INSTANCE_CAP_RANGE_OWN_POSITION) != 0;
@@ -133,7 +135,9 @@ void desired_poll(struct brain *b, struct node *node, uint64_t ctx, uint64_t ser
 {
     if (node->parked)
         answer_parked(b, node); /* one at most: the newer takes its place */
-    if (poll->term != b->term || poll->revision < node->revision) {
+    /* before its first heartbeat it is not known what the agent has and could work on: an answer
+     * would make it drop jobs that are its own */
+    if (node->heard && (poll->term != b->term || poll->revision < node->revision)) {
         desired_reply(b, node, ctx, serial);
         return;
     }
@@ -141,16 +145,16 @@ void desired_poll(struct brain *b, struct node *node, uint64_t ctx, uint64_t ser
     node->parked_ctx = ctx;
     node->parked_serial = serial;
     node->parked_until_us = b->now.mono_us + brain_ms(b->config.poll_ms);
-    node->parked_revision = node->revision;
+    node->parked_revision = poll->term == b->term ? poll->revision : 0;
 }
 
-/* A poll is parked only on the newest revision, so a newer one since then is seen by comparison. */
 void desired_tick(struct brain *b)
 {
     for (size_t at = 0; at < b->node_count; at++) {
         struct node *node = b->nodes[at];
-        if (node->parked &&
-            (node->revision > node->parked_revision || b->now.mono_us >= node->parked_until_us))
+        bool due =
+            node->revision > node->parked_revision || b->now.mono_us >= node->parked_until_us;
+        if (node->parked && node->heard && due)
             answer_parked(b, node);
     }
 }

@@ -27,6 +27,7 @@
 #include "coordinator/brain/view.h"
 
 #define RECORD_DOCUMENT_MAX (256 * 1024)
+#define WORKERS_MAX         64
 #define EXCLUDED_MAX        16
 #define RANGE_FAILURES_MAX  4 /* retryable failures of one range before the job fails */
 #define PERSIST_RETRY_US    1000000
@@ -105,6 +106,8 @@ struct live {
     char problem[WIRE_TEXT_MAX + 1];                /* the first corrupt page, named */
     char excluded[EXCLUDED_MAX][WIRE_NAME_MAX + 1]; /* workers that failed */
     size_t excluded_count;
+    char workers[WORKERS_MAX][WIRE_NAME_MAX + 1]; /* that have the job: they keep it to its end */
+    size_t worker_count;
 };
 
 struct res {
@@ -290,6 +293,7 @@ void job_fail(struct brain *b, struct res *res, const struct tm_err *err, const 
               const char *node, int64_t since_us);
 void job_durable(struct brain *b, struct res *res); /* a staged change has become true */
 bool job_excluded(const struct live *live, const struct node *node);
+bool job_has_worker(const struct live *live, const struct node *node);
 /* Something of it lies in storage that its policy wants removed. */
 bool job_must_sweep(const struct res *res);
 bool job_deleting(const struct res *res); /* at its end, and to be deleted */

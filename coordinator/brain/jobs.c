@@ -49,6 +49,15 @@ bool job_excluded(const struct live *live, const struct node *node)
     return false;
 }
 
+bool job_has_worker(const struct live *live, const struct node *node)
+{
+    for (size_t at = 0; at < live->worker_count; at++) {
+        if (strcmp(live->workers[at], node->name) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* ---- life --------------------------------------------------------------------------------------- */
 
 /* Doubled with each attempt. */
@@ -536,6 +545,9 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
     bool bound = strcmp(node->boot, rec->boot) == 0 || rec->step == JOB_STEP_ABORT;
     if (job_is_lead(res, node) && bound)
         report_lead(b, res, report);
+    else if (!job_is_lead(res, node) && !job_has_worker(live, node) &&
+             live->worker_count < WORKERS_MAX)
+        COPY_TEXT(live->workers[live->worker_count++], node->name);
     if (report->stage == JOB_STAGE_FAILED)
         report_failed(b, res, node, report);
     request_leases(b, res, node, report);

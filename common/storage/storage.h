@@ -13,7 +13,7 @@
  *
  * commit makes the object durable and visible; only after it returned 0 may metadata name the
  * object. A writer freed without commit leaves nothing visible (a leftover part is found by
- * storage_list_leftovers and swept). Commit never replaces: an existing object of that name gives
+ * storage_sweep_leftovers). Commit never replaces: an existing object of that name gives
  * TM_E_EXISTS where the driver has STORAGE_CONDITIONAL_CREATE; elsewhere it is a best effort, and
  * correctness rests on names that carry epochs.
  *

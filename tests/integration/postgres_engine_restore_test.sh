@@ -215,6 +215,16 @@ must_say "replay could destroy it" restore two "$work/t3" "${map[@]}"
 
 # ---- configuration outside the data directory ---------------------------------------------------
 sql -c "drop table later" -c "drop tablespace late" -c "checkpoint" >/dev/null
+# where that path is free, the log may make its tablespace, inside the roots only
+run rmdir "$work/late"
+must_say "is not below one of the agent's restore_roots" restore two "$work/t3" "${map[@]}" \
+    --root "$work/t3" --root "$work/new-space"
+restore two "$work/t3" "${map[@]}" --root "$work" --port "$clone_port" --option "tidemark.bindir=$bindir" --start >/dev/null
+[ "$(clone_sql "$work/t3" "select spcname from pg_class c join pg_tablespace t on t.oid = reltablespace where relname = 'later'")" = late ] ||
+    fail "the tablespace that the log creates"
+clone_sql "$work/t3" 'insert into later values (1)'
+ctl -D "$work/t3" -m fast -w stop
+ok "log that creates a tablespace, on another host"
 run mkdir -p "$work/etc/conf.d"
 run cp "$work/source/pg_hba.conf" "$work/etc/pg_hba.conf"
 run sed -e "s|^#*data_directory.*|data_directory = '$work/source'|" \

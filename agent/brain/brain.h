@@ -58,7 +58,6 @@ struct agent_rng {
 /* Wrong on purpose, for the simulation's own test. Never set outside tests. */
 enum agent_plant {
     AGENT_PLANT_NONE,
-    AGENT_PLANT_OLD_TERM,     /* takes replies and leases of an older term */
     AGENT_PLANT_DROP_RESULTS, /* forgets done results when the term changes */
     AGENT_PLANT_RESTART_JOB,  /* starts a job that belongs to an earlier life of the agent */
 };

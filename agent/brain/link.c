@@ -71,7 +71,7 @@ void agent_link_connected(struct agent_brain *b, uint64_t term, uint64_t start)
     b->connecting = false;
     b->connected = true;
     forget_requests(b);
-    if (term < b->term && b->config.plant != AGENT_PLANT_OLD_TERM) {
+    if (term < b->term) {
         disconnect(b, "its term is older than one seen before");
         return;
     }
@@ -182,7 +182,7 @@ void agent_link_reply(struct agent_brain *b, const struct message *m)
     struct in_flight request;
     if (!take_in_flight(b, m->serial, &request))
         return;
-    if (m->term < b->term && b->config.plant != AGENT_PLANT_OLD_TERM) {
+    if (m->term < b->term) {
         settle_request(b, &request, NULL);
         disconnect(b, "it answers with a term older than one seen before");
         return;

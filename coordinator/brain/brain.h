@@ -74,6 +74,7 @@ enum brain_plant {
     BRAIN_PLANT_NO_RELEASE,     /* leases of a lost agent are never given to another */
     BRAIN_PLANT_FORGET_RESTART, /* loaded jobs are not taken up again */
     BRAIN_PLANT_ADOPT_NOTHING,  /* a started coordinator leases at once, ignoring reported leases */
+    BRAIN_PLANT_IGNORE_SEEN,    /* a newer term that an agent has seen is not heeded */
     BRAIN_PLANT_COMPLETE_EARLY, /* Complete when the lead starts committing */
 };
 

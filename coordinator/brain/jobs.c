@@ -548,7 +548,8 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
     else if (!job_is_lead(res, node) && !job_has_worker(live, node) &&
              live->worker_count < WORKERS_MAX)
         COPY_TEXT(live->workers[live->worker_count++], node->name);
-    if (report->stage == JOB_STAGE_FAILED)
+    /* swept before it was asked to: the record is older than the truth, it was rolled back */
+    if (report->stage == JOB_STAGE_FAILED || report->stage == JOB_STAGE_SWEPT)
         report_failed(b, res, node, report);
     request_leases(b, res, node, report);
     job_progress(b, res);

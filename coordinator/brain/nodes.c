@@ -135,6 +135,8 @@ static void welcome(struct brain *b, const struct waiting_up *up)
 
 static bool newer_than_ours(const struct brain *b, const struct waiting_up *up)
 {
+    if (brain_plant(b, BRAIN_PLANT_IGNORE_SEEN))
+        return false;
     return up->seen_term > b->term || (up->seen_term == b->term && up->seen_start != b->start);
 }
 

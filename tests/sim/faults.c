@@ -29,10 +29,11 @@ static void on_coord_crash(struct world *w, struct sim_arg *arg)
         return;
     uint64_t away_us = MS(200) + sim_below(w, SEC(6));
     uint32_t other = (which + 1) % SIM_COORDS_MAX;
-    if (!w->profile.benign && sim_chance(w, 250) && !w->coords[other].alive) {
+    if (sim_chance(w, 250) && !w->coords[other].alive) {
         sim_log(w, "coordinator%u is replaced and does not know", which);
         c->zombie = true;
-        struct sim_arg *end = sim_at(w, SEC(2) + sim_below(w, SEC(15)), on_zombie_end);
+        uint64_t life_us = SEC(1) + sim_below(w, w->profile.benign ? SEC(3) : SEC(15));
+        struct sim_arg *end = sim_at(w, life_us, on_zombie_end);
         end->a = which;
         end->life = c->life;
         which = other;

@@ -27,7 +27,7 @@ static const struct plant plants[] = {
     {"forget-restart", BRAIN_PLANT_FORGET_RESTART, AGENT_PLANT_NONE},
     {"adopt-nothing", BRAIN_PLANT_ADOPT_NOTHING, AGENT_PLANT_NONE},
     {"complete-early", BRAIN_PLANT_COMPLETE_EARLY, AGENT_PLANT_NONE},
-    {"old-term", BRAIN_PLANT_NONE, AGENT_PLANT_OLD_TERM},
+    {"ignore-seen", BRAIN_PLANT_IGNORE_SEEN, AGENT_PLANT_NONE},
     {"drop-results", BRAIN_PLANT_NONE, AGENT_PLANT_DROP_RESULTS},
 };
 

@@ -60,7 +60,7 @@ static void build_and_read(unsigned major, const uint8_t *data, size_t size, siz
 {
     struct wal_build b;
     wal_build_init(&b, major, 0);
-    while (size >= 4 && b.at < WAL_BUILD_MAX - 2 * 65536) {
+    while (size >= 4 && b.at < WAL_BUILD_MAX - 131072) {
         size_t len = TM_MIN((size_t)(data[0] | data[1] << 8), size - 4);
         (void)wal_body(&b, data[2], data[3], 1, data + 4, (uint32_t)len);
         if (data[2] == WAL_RM_XLOG && (data[3] & 0xF0) == 0x40)

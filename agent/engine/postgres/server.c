@@ -357,7 +357,7 @@ static void command_build(const struct server_start *s, char *argv[COMMAND_MAX +
         argv[n++] = (char *)(uintptr_t)(has_name(s->uid) ? "--init-groups" : "--clear-groups");
         argv[n++] = (char *)(uintptr_t) "--";
     }
-    for (size_t k = 0; command[k] != NULL && k < COMMAND_MAX; k++)
+    for (size_t k = 0; k < COMMAND_MAX && command[k] != NULL; k++)
         argv[n++] = command[k];
     argv[n] = NULL;
 }

@@ -26,8 +26,8 @@
 #include "common/buf.h"
 #include "common/err.h"
 
-#define WAL_RECORD_KEEP  (1024 * 1024)
-#define WAL_RECORD_MAX   (1024u * 1024 * 1024) /* PostgreSQL writes at most 1020 MiB */
+#define WAL_RECORD_KEEP (1024 * 1024)
+#define WAL_RECORD_MAX  (1024u * 1024 * 1024) /* PostgreSQL writes at most 1020 MiB */
 
 /* resource managers and infos that Tidemark looks at */
 enum { WAL_RM_XLOG = 0, WAL_RM_XACT = 1, WAL_RM_DBASE = 4, WAL_RM_TBLSPC = 5 };

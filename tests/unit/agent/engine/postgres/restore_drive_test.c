@@ -312,7 +312,7 @@ static int drive(struct drive *d, struct tm_err *err)
 {
     TM_CLEANUP(buf_release) struct buf begin = BUF_INIT;
     TM_CLEANUP(buf_release) struct buf end = BUF_INIT;
-    d->items = calloc(FILES_MAX, sizeof(*d->items));
+    d->items = calloc(FILES_MAX, sizeof(struct item *));
     int rc = describe(d, err);
     if (rc < 0)
         return rc;

@@ -9,9 +9,9 @@
 #include "agent/engine/postgres/version.h"
 #include "common/hash.h"
 
-#define WAL_BUILD_SEGMENT (1024u * 1024)
+#define WAL_BUILD_SEGMENT 1048576u
 #define WAL_BUILD_PAGE    8192u
-#define WAL_BUILD_MAX     (4 * WAL_BUILD_SEGMENT)
+#define WAL_BUILD_MAX     ((size_t)4 * WAL_BUILD_SEGMENT)
 
 struct wal_build {
     uint8_t *bytes; /* WAL_BUILD_MAX, zeros */

@@ -151,10 +151,10 @@ static void padding_and_switch(void **state)
     b.bytes[b.at - FROM - 100] = 0x55;
     uint64_t last = wal_data(&b, 10, 0, 2, "ijklmnop", 8);
     struct wal_reader *r = reader_on(&b, FROM, &s);
-    assert_int_equal(push_all(r, &b, FROM, FROM + 2 * WAL_BUILD_SEGMENT, 60000, &err), 0);
+    assert_int_equal(push_all(r, &b, FROM, FROM + UINT64_C(2) * WAL_BUILD_SEGMENT, 60000, &err), 0);
     assert_int_equal(s.count, 3);
     assert_int_equal(s.lsns[2], last);
-    assert_int_equal(wal_reader_position(r), FROM + 2 * WAL_BUILD_SEGMENT);
+    assert_int_equal(wal_reader_position(r), FROM + UINT64_C(2) * WAL_BUILD_SEGMENT);
     /* zeros may follow, nothing else */
     assert_int_equal(wal_reader_push(r, slice_of("\0\0\0\0\0\1", 6), &err), -TM_E_CORRUPT);
     assert_string_equal(err.msg, "log at 0/1200005: bytes follow the end of the log");
@@ -376,7 +376,7 @@ static void database_create(void **state)
     struct wal_database_create c;
     (void)state;
     for (unsigned k = 0; k < 4; k++)
-        wal_put32(data + 4 * k, 100 + k);
+        wal_put32(data + (size_t)4 * k, 100 + k);
     struct wal_record r = {.rmid = WAL_RM_DBASE, .info = 0, .data = slice_of(data, 16)};
     assert_true(wal_database_create_of(&r, 13, &c));
     assert_true(c.by_file_copy && c.database == 100 && c.tablespace == 101 &&

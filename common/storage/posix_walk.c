@@ -153,13 +153,12 @@ static bool file_wanted(const struct walk *w)
 {
     if (w->what == POSIX_WALK_OBJECTS && strcmp(w->path, w->start_after) <= 0)
         return false;
-    const char *prefix = w->prefix;
-    size_t len = strlen(prefix);
+    size_t len = strlen(w->prefix);
     if (w->what == POSIX_WALK_TEMPORARY) { /* a temporary name says nothing: its directory counts */
-        const char *slash = strrchr(prefix, '/');
-        len = slash != NULL ? (size_t)(slash - prefix) + 1 : 0;
+        const char *slash = strrchr(w->prefix, '/');
+        len = slash != NULL ? (size_t)(slash - w->prefix) + 1 : 0;
     }
-    return strncmp(w->path, prefix, len) == 0;
+    return strlen(w->path) >= len && memcmp(w->path, w->prefix, len) == 0;
 }
 
 static int walk_next(struct storage_iter *base, struct storage_object *ret, struct tm_err *err)

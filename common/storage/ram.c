@@ -163,8 +163,9 @@ static int insert(struct ram_store *s, const char *name, struct buf *data, struc
         return tm_err_oom(err);
     size_t at = lower_bound(s, name);
     memmove(&s->objects[at + 1], &s->objects[at], (s->count - at) * sizeof(s->objects[0]));
-    s->objects[at] = (struct ram_object){
-        .name = copy, .data = TM_TAKE(data->data), .len = data->len, .modified_us = s->now_us};
+    struct ram_object object = {.name = copy, .len = data->len, .modified_us = s->now_us};
+    object.data = data->data;
+    s->objects[at] = object;
     if (chance(s, s->faults.late_per_mille, 2))
         s->objects[at].listed_from = s->calls + s->faults.late_ops;
     s->used_bytes += data->len;

@@ -249,7 +249,7 @@ int chunk_reader_next(struct chunk_reader *cr, uint64_t *ret_at, struct slice *r
 {
     if (cr->next == cr->root.to)
         return 0;
-    struct slice piece;
+    struct slice piece = SLICE_EMPTY;
     int r = object_reader_piece(cr->object, cr->next - cr->root.from, UINT64_MAX, &piece, err);
     if (r < 0)
         return r;

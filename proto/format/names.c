@@ -269,11 +269,12 @@ struct name_parts names_parse_rel(const char *rel)
     } else if (log && names_lineage_parse(part, p.lineage)) {
         p.kind = parse_log(rel + len + 1, &p);
     }
-    return p.kind == NAME_OTHER ? (struct name_parts){.kind = NAME_OTHER} : p;
+    if (p.kind == NAME_OTHER)
+        return (struct name_parts){.kind = NAME_OTHER};
+    return p;
 }
 
-/* ---- backup ids, lineages
- * ------------------------------------------------------------------------ */
+/* ---- backup ids and lineages --------------------------------------------------------------- */
 
 void names_backup_id(int64_t start_us, uint32_t random, char ret[NAMES_BACKUP_ID_LEN + 1])
 {
@@ -297,7 +298,12 @@ bool names_backup_id_valid(const char *text)
     for (size_t i = 0; i < NAMES_BACKUP_ID_LEN; i++) {
         bool digit = text[i] >= '0' && text[i] <= '9';
         bool hex = digit || (text[i] >= 'a' && text[i] <= 'f');
-        if (form[i] == 'd' ? !digit : form[i] == 'x' ? !hex : text[i] != form[i])
+        bool good = text[i] == form[i];
+        if (form[i] == 'd')
+            good = digit;
+        else if (form[i] == 'x')
+            good = hex;
+        if (!good)
             return false;
     }
     return true;

@@ -83,7 +83,7 @@ int object_digest(const uint8_t header[OBJECT_HEADER_BYTES], struct slice footer
 void object_header_encode(const struct object_header *h, uint8_t out[OBJECT_HEADER_BYTES])
 {
     memset(out, 0, OBJECT_HEADER_BYTES);
-    memcpy(out, OBJECT_MAGIC, 8);
+    be64_put(out, OBJECT_MAGIC);
     be16_put(out + 8, OBJECT_VERSION);
     be16_put(out + 10, (uint16_t)h->kind);
     be16_put(out + 22, h->compressed ? 1 : 0);
@@ -128,7 +128,7 @@ int object_header_decode(const uint8_t in[OBJECT_HEADER_BYTES], struct object_he
                          struct tm_err *err)
 {
     uint8_t hash[OBJECT_HASH_BYTES];
-    if (memcmp(in, OBJECT_MAGIC, 8) != 0)
+    if (be64_get(in) != OBJECT_MAGIC)
         return tm_err_set(err, TM_E_CORRUPT, "not a Tidemark object");
     object_hash(in, 112, hash);
     if (memcmp(hash, in + 112, OBJECT_HASH_BYTES) != 0)
@@ -160,13 +160,13 @@ void object_trailer_encode(const struct object_trailer *t, uint8_t out[OBJECT_TR
     be32_put(out + 8, t->footer_bytes);
     memcpy(out + 16, t->digest, OBJECT_DIGEST_BYTES);
     be64_put(out + 48, XXH3_64bits(out, 48));
-    memcpy(out + 56, OBJECT_MAGIC_END, 8);
+    be64_put(out + 56, OBJECT_MAGIC_END);
 }
 
 int object_trailer_decode(const uint8_t in[OBJECT_TRAILER_BYTES], struct object_trailer *ret,
                           struct tm_err *err)
 {
-    if (memcmp(in + 56, OBJECT_MAGIC_END, 8) != 0)
+    if (be64_get(in + 56) != OBJECT_MAGIC_END)
         return tm_err_set(err, TM_E_CORRUPT, "no trailer at its end: it is cut off, or no object");
     if (be64_get(in + 48) != XXH3_64bits(in, 48) || be32_get(in + 12) != 0)
         return tm_err_set(err, TM_E_CORRUPT, "trailer does not match its hash");

@@ -8,8 +8,8 @@
 
 #include "proto/format/object.h"
 
-#define OBJECT_MAGIC     "\x89TDMK\r\n\x1a"
-#define OBJECT_MAGIC_END "\x1aKMDT\r\n\x89"
+#define OBJECT_MAGIC     UINT64_C(0x8954444d4b0d0a1a) /* "\x89TDMK\r\n\x1a" */
+#define OBJECT_MAGIC_END UINT64_C(0x1a4b4d44540d0a89) /* "\x1aKMDT\r\n\x89" */
 
 #define OBJECT_FRAME_ZSTD   1u /* frame flag */
 #define OBJECT_SECTION_ZSTD 2u /* section flag, beside OBJECT_SECTION_REQUIRED */

@@ -342,7 +342,7 @@ int object_reader_piece(struct object_reader *r, uint64_t raw_offset, uint64_t m
         return tm_err_set(err, TM_E_INVALID, "object '%s' has no raw byte %llu", r->name,
                           (unsigned long long)raw_offset);
     raw_seek(r, raw_offset);
-    struct slice frame;
+    struct slice frame = SLICE_EMPTY;
     int code = object_reader_frame(r, r->frame, &frame, err);
     if (code < 0)
         return code;
@@ -355,7 +355,7 @@ int object_reader_record(struct object_reader *r, struct slice *ret, struct tm_e
 {
     if (r->info.frame_count == 0)
         return 0;
-    struct slice frame;
+    struct slice frame = SLICE_EMPTY;
     int code = object_reader_frame(r, r->frame_offset == 0 ? 0 : r->frame, &frame, err);
     if (code < 0)
         return code;
@@ -367,6 +367,7 @@ int object_reader_record(struct object_reader *r, struct slice *ret, struct tm_e
         if (code < 0)
             return code;
     }
+    assert(frame.data != NULL);
     size_t left = frame.len - r->record_at;
     uint32_t len = left >= 4 ? be32_get(frame.data + r->record_at) : 0;
     if (left < 4 || len > left - 4)
@@ -430,7 +431,7 @@ int object_reader_require_known(struct object_reader *r, const uint16_t *known, 
 
 int object_reader_verify(struct object_reader *r, struct tm_err *err)
 {
-    struct slice bytes;
+    struct slice bytes = SLICE_EMPTY;
     for (uint32_t i = 0; i < r->info.frame_count; i++) {
         int code = object_reader_frame(r, i, &bytes, err);
         if (code < 0)
@@ -452,7 +453,7 @@ int object_get_root(struct object_scratch *scratch, struct storage *st, const ch
     int code = object_reader_open(scratch, st, name, kind, NULL, &r, err);
     if (code == 0)
         code = object_reader_require_known(r, known, TM_ARRAY_LEN(known), err);
-    struct slice root;
+    struct slice root = SLICE_EMPTY;
     if (code == 0)
         code = object_reader_section(r, OBJECT_SECTION_ROOT, &root, err);
     if (code == 0)

@@ -136,7 +136,7 @@ int unpack_int(struct slice *in, const char *what, int64_t *ret, struct tm_err *
     uint64_t value = 0;
     uint8_t type = in->len > 0 ? in->data[0] : 0;
     if (in->len > 0 && type >= 0xe0) {
-        *ret = (int8_t)type;
+        *ret = (int64_t)type - 256;
         *in = slice_of(in->data + 1, in->len - 1);
         return 0;
     }

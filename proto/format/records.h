@@ -14,7 +14,7 @@
 
 #define FORMAT_KEY_MAX      1100
 #define FORMAT_PATH_MAX     1024
-#define FORMAT_BLOB_MAX     (256 * 1024)
+#define FORMAT_BLOB_MAX     262144
 #define FORMAT_POSITION_MAX 64
 #define FORMAT_LABEL_MAX    64
 #define FORMAT_VERSION      1 /* of the repository as a whole */

@@ -39,7 +39,7 @@ int stream_open(struct stream_reader *sr, struct object_scratch *scratch, struct
 int stream_next(struct stream_reader *sr, const struct codec_table *table, void *record,
                 struct tm_err *err)
 {
-    struct slice bytes;
+    struct slice bytes = SLICE_EMPTY;
     int r = object_reader_record(sr->object, &bytes, err);
     if (r <= 0)
         return r;
@@ -214,7 +214,7 @@ static int item_decode(struct manifest_reader *mr, enum manifest_item_kind kind,
 
 int manifest_reader_next(struct manifest_reader *mr, struct manifest_item *ret, struct tm_err *err)
 {
-    struct slice bytes;
+    struct slice bytes = SLICE_EMPTY;
     int r = object_reader_record(mr->object, &bytes, err);
     if (r < 0)
         return r;

@@ -196,6 +196,19 @@ static int take_keepalive(struct engine_log *log, const uint8_t *message, size_t
     return message[17] != 0 ? send_status(log, false, err) : 0;
 }
 
+/* Errors of START_REPLICATION itself come this late, too: it answers first and looks then. */
+static int refused(struct engine_log *log, const PGresult *result, struct tm_err *err)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    char lsn[PG_LSN_TEXT_MAX];
+    if (state && strcmp(state, "58P01") == 0) /* no such file: trying again cannot help */
+        return tm_err_set(err, TM_E_NOT_FOUND, "the log at %s is gone from the server: %s",
+                          pg_lsn_format(log->at, lsn), message ? message : "removed");
+    return message ? tm_err_retry(err, TM_E_UNAVAILABLE, "lost the log stream: %s", message)
+                   : lost(log, err);
+}
+
 /* The server ended the copy: the timeline is over, or the server is going down. */
 static int take_end(struct engine_log *log, struct engine_log_event *ret, struct tm_err *err)
 {
@@ -207,6 +220,8 @@ static int take_end(struct engine_log *log, struct engine_log_event *ret, struct
         PQclear(result);
         result = PQgetResult(pq);
     }
+    if (result && PQresultStatus(result) == PGRES_FATAL_ERROR)
+        return refused(log, result, err);
     /* next timeline and where it begins; without that row the server just stopped sending */
     if (!result || PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1)
         return lost(log, err);

@@ -172,6 +172,32 @@ static void test_lost(const struct engine_instance *instance, struct pg_conn *co
     buf_release(&begin);
 }
 
+/* What lies in the future may come; what was removed will not. */
+static void test_log_refusals(const struct engine_instance *instance)
+{
+    struct engine_session *session = NULL;
+    struct engine_position from;
+    struct engine_log *log = NULL;
+    struct engine_log_event event;
+    struct buf begin = BUF_INIT;
+    struct tm_err err = {0};
+    if (pg_session_open(instance, "log", &session, &err) < 0 ||
+        pg_snapshot_begin(session, true, &begin, &from, &err) < 0 ||
+        pg_log_open(instance, buf_slice(&begin), UINT64_C(0x7000000000), &log, &err) < 0)
+        die("log", &err);
+    CHECK(pg_log_next(log, 1000, &event, &err) == -TM_E_UNAVAILABLE && err.retryable);
+    CHECK(strstr(err.msg, "lost the log stream: requested starting point 70/0 is ahead of"));
+    pg_log_close(log);
+    if (pg_log_open(instance, buf_slice(&begin), 0x1000000, &log, &err) < 0)
+        die("log", &err);
+    CHECK(pg_log_next(log, 1000, &event, &err) == -TM_E_NOT_FOUND && !err.retryable);
+    CHECK(strcmp(err.msg, "the log at 0/1000000 is gone from the server: requested WAL segment "
+                          "000000010000000000000001 has already been removed") == 0);
+    pg_log_close(log);
+    pg_session_close(session);
+    buf_release(&begin);
+}
+
 /* A stream from a standby that is promoted ends with its timeline, and with every byte of it. */
 static void test_timeline_end(const struct engine_instance *instance, const char *standby,
                               const char *promote)
@@ -190,15 +216,20 @@ static void test_timeline_end(const struct engine_instance *instance, const char
         die("begin", &err);
     CHECK(pg_log_position(&from, &at) == 0);
     int64_t deadline = clock_mono_us() + 60 * USEC_PER_SEC;
-    /* the standby may not have that much log yet */
-    while (pg_log_open(&other, buf_slice(&begin), at, &log, &err) < 0) {
-        if (clock_mono_us() > deadline)
-            die("log", &err);
-        (void)nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
-    }
+    const uint64_t start = at;
+    if (pg_log_open(&other, buf_slice(&begin), at, &log, &err) < 0)
+        die("log", &err);
     while (event.kind != ENGINE_LOG_END && clock_mono_us() < deadline) {
-        if (pg_log_next(log, 1000, &event, &err) < 0)
-            die("log", &err);
+        if (pg_log_next(log, 1000, &event, &err) < 0) {
+            /* the standby may not have that much log yet */
+            if (at != start || !err.retryable)
+                die("log", &err);
+            pg_log_close(log);
+            (void)nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+            if (pg_log_open(&other, buf_slice(&begin), at, &log, &err) < 0)
+                die("log", &err);
+            continue;
+        }
         if (event.kind == ENGINE_LOG_DATA) {
             CHECK(event.from == at);
             at += event.data.len;
@@ -227,6 +258,7 @@ int main(int argc, char **argv)
     test_hold(&instance, conn);
     test_cancel(&instance, conn);
     test_lost(&instance, conn);
+    test_log_refusals(&instance);
     if (argc >= 5)
         test_timeline_end(&instance, argv[3], argv[4]);
     pg_conn_close(conn);

@@ -56,6 +56,7 @@ harness_finish() {
     done
     while read -r pid; do kill -9 "$pid" 2>/dev/null; done <"$T/pids"
     wait 2>/dev/null
+    awk -v top="$T/" 'index($2, top) == 1 {print $2}' /proc/mounts | xargs -r umount
     if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
         printf 'failed with status %s at line %s\n' "$status" "${BASH_LINENO[0]:-?}" >&2
     fi

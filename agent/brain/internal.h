@@ -97,6 +97,8 @@ struct job {
     uint32_t crashes;
     uint64_t respawn_at_us;
     bool begin_sent;
+    bool ever_begun; /* some runner got begin: something may lie in storage */
+    bool unstored;   /* failed before that: there is nothing to sweep */
     bool finish_sent;
     bool sweep_sent;
     uint32_t need; /* leases the runner would take */

@@ -25,6 +25,9 @@ void agent_job_fail(struct agent_brain *b, struct job *job, const struct tm_err 
 {
     if (job->stage >= JOB_STAGE_COMMITTED)
         return;
+    /* what this life started and never let store has left nothing; of another life nobody knows */
+    job->unstored = !job->ever_begun && job->want.step != JOB_STEP_ABORT &&
+                    (job->generation > 0 || job->session != SESSION_NONE);
     job->stage = JOB_STAGE_FAILED;
     job->error = *err;
     job->error_since_us = b->now.real_us;
@@ -150,7 +153,7 @@ static void stage_reached(struct agent_brain *b, struct job *job, enum job_stage
 static void advance_sweep(struct agent_brain *b, struct job *job)
 {
     bool wanted = agent_job_is_lead(job) && job->want.step == JOB_STEP_ABORT &&
-                  job->want.kind == JOB_KIND_BACKUP;
+                  job->want.kind == JOB_KIND_BACKUP && !job->unstored;
     wanted = wanted || job->want.kind == JOB_KIND_DELETE;
     if (!wanted) {
         agent_runner_kill(b, job);

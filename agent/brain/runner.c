@@ -28,6 +28,11 @@ struct frame *agent_runner_send(struct agent_brain *b, struct job *job, enum fra
 
 #define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
 
+static bool sweeping(const struct job *job)
+{
+    return job->stage == JOB_STAGE_FAILED || job->want.kind == JOB_KIND_DELETE;
+}
+
 static void send_job(struct agent_brain *b, struct job *job)
 {
     struct frame *f = agent_runner_send(b, job, FRAME_job);
@@ -57,6 +62,7 @@ static void send_job(struct agent_brain *b, struct job *job)
     to->storage = want->storage;
     to->backup = want->backup;
     to->restore = want->restore;
+    to->sweep = sweeping(job);
     if (b->config.restore_root_count > 0) {
         to->restore_roots_count = b->config.restore_root_count;
         to->restore_roots =
@@ -82,6 +88,7 @@ void agent_runner_send_begin(struct agent_brain *b, struct job *job)
     to->plan_root = buf_slice(&job->plan.root);
     to->log_from = job->log_durable;
     job->begin_sent = true;
+    job->ever_begun = true;
 }
 
 void agent_runner_send_finish(struct agent_brain *b, struct job *job)
@@ -163,11 +170,6 @@ static void describe_death(int signal, int status, char *text, size_t size)
         (void)snprintf(text, size, "ended by itself with status %d", status);
 }
 
-static bool sweeping(const struct job *job)
-{
-    return job->stage == JOB_STAGE_FAILED || job->want.kind == JOB_KIND_DELETE;
-}
-
 static void died(struct agent_brain *b, struct job *job, int signal, int status)
 {
     char how[80];
@@ -231,9 +233,8 @@ static void frame_failed(struct agent_brain *b, struct job *job, const struct ms
         agent_job_fail(b, job, &err, stage);
     } else { /* the first error is the one to tell; what keeps the sweep from working is logged */
         agent_log(b, job, 4, "job '%s': %s: %s", job->want.name, stage, err.msg);
+        job->crashes++; /* the next try waits longer */
     }
-    if (sweeping(job) && job->sweep_sent)
-        job->crashes++;
     agent_runner_kill(b, job);
 }
 

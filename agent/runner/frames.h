@@ -54,7 +54,8 @@
     X(T, txt, storage, "s", REQ, 0, WIRE_URL_MAX)                                                   \
     X(T, strs, restore_roots, "r", OPT, 0, WIRE_PATH_MAX, WIRE_OPTIONS_MAX)                         \
     X(T, msg, backup, "b", OPT, 0, msg_backup_params)                                               \
-    X(T, msg, restore, "x", OPT, 0, msg_restore_params)
+    X(T, msg, restore, "x", OPT, 0, msg_restore_params)                                            \
+    X(T, flag, sweep, "w", OPT, 0, 0) /* nothing but `sweep` follows: a full place is no reason */
 CODEC_DECLARE(frame_job, FRAME_JOB_FIELDS);
 
 #define FRAME_BEGIN_FIELDS(X, T)                                                                   \

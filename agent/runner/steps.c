@@ -67,7 +67,7 @@ static int open_backup(struct runner *r, struct tm_err *err)
         .engine = r->job->engine,
         .epoch = r->epoch,
         .lead = (r->job->roles & JOB_ROLE_LEAD) != 0,
-        .sweep = r->job->kind == JOB_KIND_DELETE,
+        .sweep = r->job->kind == JOB_KIND_DELETE || r->job->sweep,
         .rate_limit_bytes_s = params->rate_limit,
         .checksum = params->checksum,
         .cancel = &r->cancel,

@@ -83,7 +83,8 @@ void brain_log(struct brain *b, const struct res *res, const char *node, int pri
     const char *tenant = NULL;
     const char *job = NULL;
     if (res != NULL) {
-        job = brain_step_text(b, res->now.rec.uid);
+        const struct record *rec = &res->now.rec;
+        job = brain_step_text(b, rec->job[0] != '\0' ? rec->job : rec->uid);
         cluster = brain_step_text(b, res->spec != NULL ? res->view.cluster : "");
         tenant = brain_step_text(b, res->now.rec.tenant);
     }

@@ -81,7 +81,7 @@ static void assign(struct brain *b, const struct res *res, const struct node *no
 {
     const struct record *rec = &res->now.rec;
     bool deleting = job_deleting(res);
-    COPY_TEXT(to->uid, rec->uid);
+    COPY_TEXT(to->uid, rec->job);
     to->attempt = rec->attempt;
     to->kind = deleting ? JOB_KIND_DELETE : res->view.kind;
     to->roles = roles;

@@ -40,34 +40,37 @@ enum phase {
     PHASE_FAILED,
 };
 
-#define RECORD_FIELDS(X, T)                                                                        \
-    X(T, str, kind, "k", REQ, 0, 31)                                                               \
-    X(T, str, namespace_, "s", REQ, 0, WIRE_NAME_MAX)                                              \
-    X(T, str, name, "n", REQ, 0, WIRE_NAME_MAX)                                                    \
-    X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                      \
-    X(T, u64, generation, "g", REQ, 0, UINT64_MAX)                                                 \
-    X(T, i64, created_us, "c", REQ, 0, 0)                                                          \
-    X(T, bin, document, "y", REQ, 0, RECORD_DOCUMENT_MAX)                                          \
-    X(T, u32, phase, "p", REQ, 0, 31)                                                              \
-    X(T, u32, step, "q", OPT, 0, 31)                                                               \
-    X(T, u32, attempt, "a", OPT, 0, UINT32_MAX)                                                    \
-    X(T, str, backup_id, "b", OPT, 0, WIRE_ID_MAX)                                                 \
-    X(T, str, cluster, "cl", OPT, 0, WIRE_NAME_MAX) /* of the lead */                              \
-    X(T, str, node, "no", OPT, 0, WIRE_NAME_MAX)                                                   \
-    X(T, str, boot, "bo", OPT, 0, WIRE_UID_MAX)                                                    \
-    X(T, str, tenant, "te", OPT, 0, WIRE_NAME_MAX)                                                 \
-    X(T, str, identity, "id", OPT, 0, 63)                                                          \
-    X(T, str, source_cluster, "sc", OPT, 0, WIRE_NAME_MAX) /* restore: whose backup… */          \
-    X(T, str, source_backup_id, "sb", OPT, 0, WIRE_ID_MAX) /* …and which */                      \
-    X(T, txt, storage, "st", OPT, 0, WIRE_URL_MAX)                                                 \
-    X(T, i64, started_us, "ts", OPT, 0, 0)                                                         \
-    X(T, i64, completed_us, "tc", OPT, 0, 0)                                                       \
-    X(T, u32, ranges_total, "rt", OPT, 0, UINT32_MAX)                                              \
-    X(T, u64, bytes_total, "bt", OPT, 0, UINT64_MAX)                                               \
-    X(T, msg, error, "e", OPT, 0, msg_error)                                                       \
-    X(T, str, error_node, "en", OPT, 0, WIRE_NAME_MAX)                                             \
-    X(T, msg, totals, "to", OPT, 0, msg_totals)                                                    \
-    X(T, flag, deleting, "d", OPT, 0, 0)                                                           \
+#define RECORD_FIELDS(X, T)                                                                           \
+    X(T, str, kind, "k", REQ, 0, 31)                                                                  \
+    X(T, str, namespace_, "s", REQ, 0, WIRE_NAME_MAX)                                                 \
+    X(T, str, name, "n", REQ, 0, WIRE_NAME_MAX)                                                       \
+    X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                         \
+    X(T, u64, generation, "g", REQ, 0, UINT64_MAX)                                                    \
+    X(T, i64, created_us, "c", REQ, 0, 0)                                                             \
+    X(T, bin, document, "y", REQ, 0, RECORD_DOCUMENT_MAX)                                             \
+    X(T, u32, phase, "p", REQ, 0, 31)                                                                 \
+    X(T, u32, step, "q", OPT, 0, 31)                                                                  \
+    X(T, u32, attempt, "a", OPT, 0, UINT32_MAX)                                                       \
+    /* what agents call it: new with each start, so that work of a start which a lost or rolled     \
+     * back state has forgotten is never taken for this one's */ \
+    X(T, str, job, "j", OPT, 0, WIRE_UID_MAX)                                                         \
+    X(T, str, backup_id, "b", OPT, 0, WIRE_ID_MAX)                                                    \
+    X(T, str, cluster, "cl", OPT, 0, WIRE_NAME_MAX) /* of the lead */                                 \
+    X(T, str, node, "no", OPT, 0, WIRE_NAME_MAX)                                                      \
+    X(T, str, boot, "bo", OPT, 0, WIRE_UID_MAX)                                                       \
+    X(T, str, tenant, "te", OPT, 0, WIRE_NAME_MAX)                                                    \
+    X(T, str, identity, "id", OPT, 0, 63)                                                             \
+    X(T, str, source_cluster, "sc", OPT, 0, WIRE_NAME_MAX) /* restore: whose backup… */             \
+    X(T, str, source_backup_id, "sb", OPT, 0, WIRE_ID_MAX) /* …and which */                         \
+    X(T, txt, storage, "st", OPT, 0, WIRE_URL_MAX)                                                    \
+    X(T, i64, started_us, "ts", OPT, 0, 0)                                                            \
+    X(T, i64, completed_us, "tc", OPT, 0, 0)                                                          \
+    X(T, u32, ranges_total, "rt", OPT, 0, UINT32_MAX)                                                 \
+    X(T, u64, bytes_total, "bt", OPT, 0, UINT64_MAX)                                                  \
+    X(T, msg, error, "e", OPT, 0, msg_error)                                                          \
+    X(T, str, error_node, "en", OPT, 0, WIRE_NAME_MAX)                                                \
+    X(T, msg, totals, "to", OPT, 0, msg_totals)                                                       \
+    X(T, flag, deleting, "d", OPT, 0, 0)                                                              \
     X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */
 CODEC_DECLARE(record, RECORD_FIELDS);
 

@@ -203,6 +203,7 @@ static void start(struct brain *b, struct res *res)
     COPY_TEXT(next->boot, node->boot);
     COPY_TEXT(next->tenant, backup ? instance->tenant : res->view.tenant);
     COPY_TEXT(next->identity, backup ? instance->identity : "");
+    (void)snprintf(next->job, sizeof(next->job), "%016" PRIx64, b->rng.next(b->rng.arg));
     if (backup)
         make_backup_id(b, next->backup_id, sizeof(next->backup_id));
     else

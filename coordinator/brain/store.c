@@ -40,7 +40,7 @@ struct res *store_find_job(const struct brain *b, const char *uid, uint32_t atte
 {
     for (size_t at = 0; at < b->resource_count; at++) {
         struct res *res = b->resources[at];
-        if (res->exists && res->now.rec.attempt == attempt && strcmp(res->now.rec.uid, uid) == 0)
+        if (res->exists && res->now.rec.attempt == attempt && strcmp(res->now.rec.job, uid) == 0)
             return res;
     }
     return NULL;

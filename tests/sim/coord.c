@@ -290,7 +290,7 @@ static void on_apply(struct world *w, struct sim_arg *arg)
         apply(w, which, want);
 }
 
-void coord_want(struct world *w, bool restore, bool policy_delete)
+void coord_want(struct world *w, bool restore, bool policy_delete, bool last)
 {
     if (w->want_count == TM_ARRAY_LEN(w->wants))
         return;
@@ -298,6 +298,7 @@ void coord_want(struct world *w, bool restore, bool policy_delete)
     (void)snprintf(want->name, sizeof(want->name), "b%zu", w->want_count);
     want->restore = restore;
     want->policy_delete = policy_delete;
+    want->last = last;
     sim_at(w, 0, on_apply)->a = w->want_count++;
 }
 

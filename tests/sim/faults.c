@@ -141,7 +141,14 @@ static void on_quick(struct world *w, struct sim_arg *arg)
 
 static void on_want(struct world *w, struct sim_arg *arg)
 {
-    coord_want(w, arg->a != 0, arg->b != 0);
+    coord_want(w, arg->a != 0, arg->b != 0, false);
+}
+
+/* When everything is up again, every cluster must be able to make a backup. */
+static void on_last_want(struct world *w, struct sim_arg *arg)
+{
+    (void)arg;
+    coord_want(w, false, false, true);
 }
 
 static void on_unwant(struct world *w, struct sim_arg *arg)
@@ -208,6 +215,7 @@ void faults_plan(struct world *w)
     for (uint64_t at = 0; at < count; at++)
         plan_one(w, SEC(1) + sim_below(w, p->faults_until_us - SEC(1)));
     sim_at(w, p->faults_until_us, on_quick);
+    sim_at(w, p->faults_until_us + FAULTS_CALM_US, on_last_want);
     sim_at(w, SEC(2) + sim_below(w, SEC(15)), on_store_saved);
     plan_wants(w);
 }

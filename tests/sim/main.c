@@ -65,7 +65,8 @@ static bool run(uint64_t seed, bool verbose, const struct plant *plant, struct s
     uint64_t until_us = w->profile.faults_until_us + SETTLE_US;
     uint64_t checked_us = 0;
     while (w->now_us < until_us && !w->violated && sim_step(w)) {
-        if (w->now_us < w->profile.faults_until_us + SEC(1) || w->now_us < checked_us + SEC(1))
+        if (w->now_us < w->profile.faults_until_us + FAULTS_CALM_US + SEC(1) ||
+            w->now_us < checked_us + SEC(1))
             continue;
         checked_us = w->now_us;
         if (oracle_settled(w))

@@ -206,6 +206,12 @@ void oracle_stored(struct world *w, const char *key, struct slice value)
             rec.error != NULL ? rec.error->text : "");
     check_end(w, &rec);
     w->counts.completed += rec.phase == PHASE_COMPLETE && !rec.deleting;
+    bool last = false;
+    for (size_t at = 0; at < w->want_count; at++)
+        last = last || (w->wants[at].last && strcmp(w->wants[at].name, rec.name) == 0);
+    if (last && rec.phase == PHASE_FAILED)
+        sim_violate(w, "'%s' Failed though the faults were over: %s", rec.name,
+                    rec.error != NULL ? rec.error->text : "");
     w->counts.failed += rec.phase == PHASE_FAILED && !rec.deleting;
     if (rec.phase == PHASE_FAILED && w->profile.benign && !rec.deleting)
         sim_violate(w, "'%s' Failed though nothing happened that may fail it: %s", rec.name,

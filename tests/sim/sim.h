@@ -29,6 +29,8 @@
 #define SIM_WORKERS     2
 #define SIM_QUEUE_MAX   64
 
+#define FAULTS_CALM_US SEC(26) /* after the faults: the last dead process is up again */
+
 #define MS(n)  ((uint64_t)(n)*1000)
 #define SEC(n) ((uint64_t)(n)*1000000)
 
@@ -187,7 +189,7 @@ struct sim_want { /* a resource the person at the CLI wants */
     bool delete_sent;
     bool delete_answered;
     uint64_t delete_cmd;
-    bool lost; /* with the state */
+    bool last; /* wanted after the faults: must be Complete */
     bool policy_delete;
 };
 
@@ -261,7 +263,7 @@ void world_release(struct world *w);
 void coord_start(struct world *w, uint32_t which);
 void coord_crash(struct world *w, uint32_t which);
 void coord_feed(struct world *w, uint32_t which, const struct brain_event *event);
-void coord_want(struct world *w, bool restore, bool policy_delete);
+void coord_want(struct world *w, bool restore, bool policy_delete, bool last);
 void coord_delete(struct world *w, size_t want);
 void store_copy(struct sim_store *to, const struct sim_store *from);
 void store_release(struct sim_store *s);

@@ -15,8 +15,7 @@
 #include "common/hash.h"
 #include "proto/format/pack.h"
 
-/* ---- running digest
- * ------------------------------------------------------------------------------ */
+/* ---- running digest -------------------------------------------------------------------------- */
 
 static int digest_restart(struct log_digest *d, struct tm_err *err)
 {

@@ -90,10 +90,10 @@ CODEC_DECLARE(plan_range, PLAN_RANGE_FIELDS);
  */
 #define SEGMENT_RANGE_FIELDS(X, T)                                                                 \
     X(T, u32, index, "i", REQ, 0, UINT32_MAX)                                                      \
+    X(T, u32, counter, "c", REQ, 0, UINT32_MAX)                                                    \
     X(T, bin, start, "s", REQ, 0, FORMAT_KEY_MAX)                                                  \
     X(T, bin, end, "e", REQ, 0, FORMAT_KEY_MAX)                                                    \
     X(T, u64, term, "t", REQ, 0, UINT64_MAX)                                                       \
-    X(T, u32, counter, "c", REQ, 0, UINT32_MAX)                                                    \
     X(T, str, object, "o", REQ, 0, OBJECT_REF_NAME_MAX)                                            \
     X(T, u64, stored_bytes, "z", REQ, 0, UINT64_MAX)                                               \
     X(T, u64, raw_bytes, "r", REQ, 0, UINT64_MAX)                                                  \

@@ -39,7 +39,7 @@ static int file_verify(struct data_reader *dr, const struct data_file *file, str
     int r;
     while ((r = data_reader_extent(dr, &extent, err)) > 0) {
         while (extent.length > 0) {
-            struct slice piece;
+            struct slice piece = SLICE_EMPTY;
             r = object_reader_piece(dr->object, extent.raw_offset, extent.length, &piece, err);
             if (r < 0)
                 return r;
@@ -95,7 +95,7 @@ int verify_log(struct object_scratch *scratch, struct storage *st, const struct 
                const struct log_ref *ref, struct tm_err *err)
 {
     struct chunk_reader cr = CHUNK_READER_INIT;
-    struct slice piece;
+    struct slice piece = SLICE_EMPTY;
     uint64_t at;
     int r = chunk_reader_open(&cr, scratch, st, names_full(scope, ref->object).s, ref, err);
     while (r >= 0 && (r = chunk_reader_next(&cr, &at, &piece, err)) > 0) {

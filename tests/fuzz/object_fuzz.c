@@ -38,7 +38,7 @@ static void read_data_index(struct target *t, struct object_reader *r)
     struct slice piece;
     int code = data_reader_init(&dr, r, &arena, &root, &t->err);
     while (code >= 0 && (code = data_reader_file(&dr, &file, &t->err)) > 0) {
-        while ((code = data_reader_extent(&dr, &extent, &t->err)) > 0) {
+        while (data_reader_extent(&dr, &extent, &t->err) > 0) {
             if (object_reader_piece(r, extent.raw_offset, extent.length, &piece, &t->err) < 0)
                 break;
         }

@@ -268,7 +268,7 @@ static void test_manifest_counts(void **state)
 
 /* ---- chunks -------------------------------------------------------------------------------------- */
 
-enum { SEGMENT = 4096 };
+#define SEGMENT UINT64_C(4096)
 
 static uint8_t log_byte(uint64_t at)
 {

@@ -52,7 +52,8 @@ static int teardown(void **state)
 
 /* ---- a small backup ----------------------------------------------------------------------------- */
 
-enum { RANGES = 10, PER_SEGMENT = 4, LOG_SEGMENT = 1024 };
+enum { RANGES = 10, PER_SEGMENT = 4 };
+#define LOG_SEGMENT UINT64_C(1024)
 
 /* What a test wants to be wrong with the backup it writes. */
 struct wrong {
@@ -385,7 +386,7 @@ static int walk(struct fixture *f, const char *id)
     while (r >= 0 && (r = backup_ranges_next(&br, &range, &f->err)) > 0)
         assert_int_equal(range.index, count++);
     while (r >= 0 && (r = backup_ranges_log(&br, &log, &f->err)) > 0)
-        assert_int_equal(log.from, LOG_SEGMENT * logs++);
+        assert_int_equal(log.from, LOG_SEGMENT * (uint64_t)logs++);
     while (r >= 0 && (r = backup_ranges_problem(&br, &problem, &f->err)) > 0)
         problems++;
     if (r == 0) {
@@ -634,9 +635,9 @@ static void test_delete_killed_anywhere(void **state)
         write_backup(f, ID_A, &nothing);
         struct ram_faults faults = {.seed = n, .fail_per_mille = 120};
         ram_set_faults(f->st, &faults);
-        int r = backup_delete_mark(f->scratch[0], f->st, &f->scope, &t, nonce, &f->err);
-        if (r == 0)
-            r = backup_delete_sweep(f->st, &f->scope, ID_A, &totals, &f->err);
+        /* either may fail: that is the point */
+        if (backup_delete_mark(f->scratch[0], f->st, &f->scope, &t, nonce, &f->err) == 0)
+            (void)!backup_delete_sweep(f->st, &f->scope, ID_A, &totals, &f->err);
         ram_set_faults(f->st, &(struct ram_faults){0});
         int walked = walk(f, ID_A);
         assert_true(walked == RANGES || walked == -TM_E_NOT_FOUND);

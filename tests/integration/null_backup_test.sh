@@ -1,0 +1,172 @@
+#!/usr/bin/env bash
+# The running line with the null engine, no database needed: coordinator, agent, runners, storage, and what a
+# hard end of any of them leaves behind. Some of it needs root (mounts a small file system); runs in seconds.
+. "$(dirname "$0")/../lib/harness.sh"
+
+daemons_config() { # CONNINFO
+    agent_config "$T/data"
+    sed -i "s/engine: postgres/engine: \"null\"/; s|conninfo:.*|conninfo: \"$1\"|" "$T/agent.yaml"
+    echo "log_level: debug" >>"$T/agent.yaml"
+}
+spec() { # NAME PATH [LINE…]
+    local name=$1 path=$2
+    shift 2
+    printf 'apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: %s}\nspec:\n  br: {cluster: test, concurrency: 2}\n  local: {path: %s}\n' "$name" "$path"
+    [ $# = 0 ] || printf '  %s\n' "$@"
+}
+apply() {
+    spec "$@" >"$T/$1.yaml"
+    expect_out "backup/$1 created" tidemark apply -f "$T/$1.yaml"
+}
+status() { tidemark get backup "$1" -o json | jq -r "$2"; }
+running() { [ "$(status "$1" .status.progress.rangesDone)" -ge 1 ]; }
+node_up() { tidemark nodes | grep -q "db-a *up"; }
+node_down() { ! node_up; }
+manifests() { find "$T/repo" -name manifest.mpk | wc -l; }
+
+install -d -o postgres -g postgres "$T/repo" "$T/restore"
+coordinator_start
+daemons_config "files=200 bytes=20000 log=300000"
+agent_start
+wait_for 20 node_is primary
+
+step "apply, Complete, list, verify, restore through the coordinator and without it"
+apply first "$T/repo"
+expect_out "backup/first unchanged" tidemark apply -f "$T/first.yaml"
+tidemark wait backup first --for=Complete --timeout=20s
+id=$(basename "$(status first .status.backupPath)")
+expect_out 1 manifests
+as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/repo" | grep -q "$id" || fail "list does not know $id"
+as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/repo" --cluster test >/dev/null
+cat >"$T/restore.yaml" <<X
+apiVersion: tidemark/v1
+kind: Restore
+metadata: {name: back}
+spec: {br: {cluster: test}, backup: first, dataDir: $T/restore/one}
+X
+expect_out "restore/back created" tidemark apply -f "$T/restore.yaml"
+tidemark wait restore back --for=Complete --timeout=20s
+as_postgres "$BUILD/tidemark-agent" restore --storage "file://$T/repo" --cluster test --data-dir "$T/restore/two" >/dev/null
+diff -r "$T/restore/one" "$T/restore/two" >/dev/null || fail "the two restores differ"
+[ -e "$T/restore/two/STARTABLE" ] || fail "the restored directory cannot start"
+
+step "a restore outside restore_roots is refused, saying so"
+sed -e "s/name: back/name: outside/" -e "s|dataDir: .*}|dataDir: $T/elsewhere}|" "$T/restore.yaml" >"$T/outside.yaml"
+tidemark apply -f "$T/outside.yaml" >/dev/null
+tidemark wait restore outside --for=Failed --timeout=20s
+tidemark get restore outside -o json | grep -q "restore_roots" || fail "$(tidemark get restore outside -o json)"
+[ ! -e "$T/elsewhere" ] || fail "something was written outside"
+
+step "cleanPolicy Delete: storage is swept, then the resource goes"
+apply gone "$T/repo" "cleanPolicy: Delete"
+tidemark wait backup gone --for=Complete --timeout=20s
+path=$(status gone .status.backupPath)
+path=${path#file://}
+tidemark delete backup gone >/dev/null
+no_gone() { ! tidemark get backup gone; }
+wait_for 20 no_gone
+[ "$(find "$path" -type f ! -name deleted.mpk 2>/dev/null | wc -l)" = 0 ] || fail "left: $(find "$path" -type f)"
+expect_out 1 manifests
+
+step "a second instance of either daemon is refused and disturbs nobody"
+expect_fail 1 "in use by another instance (process $COORDINATOR_PID)" as_postgres "$BUILD/tidemark-coordinator" -c "$T/coordinator.yaml"
+expect_fail 1 "in use by another instance (process $AGENT_PID)" as_postgres "$BUILD/tidemark-agent" -c "$T/agent.yaml"
+node_up || fail "the node is gone"
+
+step "random bytes to the agents' port and the control socket"
+python3 - "$AGENT_PORT" "$TIDEMARK_CONTROL_SOCKET" <<'X'
+import os, random, socket, struct, sys
+random.seed(1)
+def throw(family, address, first):
+    s = socket.socket(family, socket.SOCK_STREAM)
+    s.settimeout(0.2)
+    try:
+        s.connect(address)
+        s.sendall(first + random.randbytes(random.randrange(2000)))
+        s.recv(100)
+    except OSError:
+        pass
+    s.close()
+greeting = b"\0SP\0\0\x30\0\0"  # REQ, as nng says it
+for n in range(60):
+    throw(socket.AF_INET, ("127.0.0.1", int(sys.argv[1])), b"")
+    throw(socket.AF_INET, ("127.0.0.1", int(sys.argv[1])), greeting)
+    size = random.randrange(1, 3000)
+    throw(socket.AF_INET, ("127.0.0.1", int(sys.argv[1])), greeting + struct.pack(">Q", size))
+    throw(socket.AF_INET, ("127.0.0.1", int(sys.argv[1])), greeting + struct.pack(">Q", 1 << 40))
+    throw(socket.AF_UNIX, sys.argv[2], b"")
+X
+kill -0 "$COORDINATOR_PID" || fail "the coordinator is gone"
+node_up || fail "the node is gone"
+apply after-junk "$T/repo"
+tidemark wait backup after-junk --for=Complete --timeout=20s
+
+step "the coordinator is ended and started: the state is true, the term is higher"
+coordinator_kill TERM
+coordinator_start
+grep -q "term 2, listening" "$T/coordinator.log" || fail "no higher term"
+expect_out Complete status first .status.phase
+wait_for 20 node_is primary
+
+agent_kill TERM
+daemons_config "files=3000 bytes=100000 log=300000"
+agent_start
+wait_for 20 node_up
+slow=("compression: none")
+
+step "kill -9 of the coordinator while a backup runs: it completes all the same"
+spec mid "$T/repo" "${slow[@]}" | sed 's/concurrency: 2/concurrency: 2, rateLimit: 60/' >"$T/mid.yaml"
+tidemark apply -f "$T/mid.yaml" >/dev/null
+wait_for 20 running mid
+coordinator_kill KILL
+coordinator_start
+tidemark wait backup mid --for=Complete --timeout=60s
+
+step "kill -9 of the runner: its ranges are leased anew"
+spec torn "$T/repo" "${slow[@]}" | sed 's/concurrency: 2/concurrency: 2, rateLimit: 60/' >"$T/torn.yaml"
+tidemark apply -f "$T/torn.yaml" >/dev/null
+wait_for 20 running torn
+kill -9 $(runner_pids)
+tidemark wait backup torn --for=Complete --timeout=60s
+as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/repo" --cluster test >/dev/null
+
+step "kill -9 of the agent: Failed, saying so; nothing committed; the next one works"
+before=$(manifests)
+spec lost "$T/repo" "${slow[@]}" | sed 's/concurrency: 2/concurrency: 2, rateLimit: 60/' >"$T/lost.yaml"
+tidemark apply -f "$T/lost.yaml" >/dev/null
+wait_for 20 running lost
+runner=$(runner_pids)
+agent_kill KILL
+gone() { ! kill -0 "$runner"; }
+wait_for 5 gone # dies with its agent
+wait_for 30 node_down
+agent_start
+wait_for 20 node_up
+tidemark wait backup lost --for=Failed --timeout=60s
+expect_out db-a status lost .status.lastError.node
+expect_out "$before" manifests
+
+step "the storage fills up: Failed with node and path, leftovers swept"
+mkdir "$T/small"
+if mount -t tmpfs -o size=90m,mode=777 tmpfs "$T/small" 2>/dev/null; then
+    trap 'umount "$T/small"; harness_finish $?' EXIT
+    apply full "$T/small" "${slow[@]}"
+    tidemark wait backup full --for=Failed --timeout=60s
+    status full .status.lastError.message | grep -q "No space left on device" || fail "$(status full .status.lastError)"
+    expect_out db-a status full .status.lastError.node
+    [ "$(find "$T/small" -path '*/backup/*' -type f ! -name deleted.mpk | wc -l)" = 0 ] ||
+        fail "left: $(find "$T/small" -path '*/backup/*' -type f | head)"
+else
+    echo "cannot mount here: left out"
+fi
+
+step "SIGTERM ends both at once"
+started=$SECONDS
+daemons_stop
+[ $((SECONDS - started)) -lt 8 ] || fail "it took $((SECONDS - started)) s"
+grep -q stopping "$T/agent.log" || fail "no word of stopping"
+
+step "a damaged state: refused, saying what to do"
+printf 'this is no database at all, whatever its name says' | dd of="$T/coordinator/state.db" conv=notrunc status=none
+rm -f "$T/coordinator/state.db-wal" "$T/coordinator/state.db-shm"
+expect_fail 1 "move it away and start with an empty state" as_postgres "$BUILD/tidemark-coordinator" -c "$T/coordinator.yaml"

@@ -140,6 +140,37 @@ static int begin_apply(struct connection *c, struct tm_err *err)
     return 0;
 }
 
+/*
+ * The namespace meant: the one given; else "default" when the name is there; else the only one where
+ * it is. Specs of the TiDB Operator bring namespaces along that nobody here wants to type.
+ */
+static int resolve_namespace(struct connection *c, enum resource_kind kind, struct tm_err *err)
+{
+    struct control_request *message = &c->request.message;
+    const struct brain *brain = c->control->config.brain(c->control->config.arg);
+    const char *text = resource_kind_text(kind);
+    struct brain_resource one;
+    if (message->namespace_[0] != '\0')
+        return 0;
+    const char *found = RESOURCE_NAMESPACE;
+    if (!brain_resource_find(brain, text, RESOURCE_NAMESPACE, message->name, &one)) {
+        size_t count = 0;
+        size_t cursor = 0;
+        while (brain_resource_next(brain, &cursor, &one)) {
+            if (one.spec->kind != kind || strcmp(one.spec->name, message->name) != 0)
+                continue;
+            found = one.spec->namespace_;
+            count++;
+        }
+        if (count > 1)
+            return tm_err_set(err, TM_E_INVALID,
+                              "%s/%s is there in %zu namespaces; choose one with --namespace",
+                              resource_kind_word(kind), message->name, count);
+    }
+    (void)snprintf(message->namespace_, sizeof(message->namespace_), "%s", found);
+    return 0;
+}
+
 static int begin_change(struct connection *c, enum brain_command what, struct tm_err *err)
 {
     struct request *r = &c->request;
@@ -149,6 +180,8 @@ static int begin_change(struct connection *c, enum brain_command what, struct tm
         return result;
     if (r->message.name[0] == '\0')
         return tm_err_set(err, TM_E_INVALID, "%s: a name is missing", r->message.kind);
+    if ((result = resolve_namespace(c, kind, err)) < 0)
+        return result;
     r->results = codec_arena_array(&r->arena, 1, sizeof(*r->results), err);
     if (r->results == NULL)
         return -(int)err->code;
@@ -250,10 +283,11 @@ static int begin_get(struct connection *c, struct tm_err *err)
     int result = resource_kind_parse(r->message.kind, &kind, err);
     if (result < 0)
         return result;
-    const char *namespace_ =
-        r->message.namespace_[0] != '\0' ? r->message.namespace_ : RESOURCE_NAMESPACE;
+    if ((result = resolve_namespace(c, kind, err)) < 0)
+        return result;
     struct brain_resource one;
-    if (!brain_resource_find(brain, resource_kind_text(kind), namespace_, r->message.name, &one))
+    if (!brain_resource_find(brain, resource_kind_text(kind), r->message.namespace_,
+                             r->message.name, &one))
         return tm_err_set(err, TM_E_NOT_FOUND, "%s/%s: not found", resource_kind_word(kind),
                           r->message.name);
     struct page p = {.arena = &r->arena};

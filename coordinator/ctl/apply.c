@@ -41,6 +41,25 @@ static int read_source(const char *file, struct buf *ret, struct tm_err *err)
     }
 }
 
+#define CONFLICT_TRIES 50
+#define CONFLICT_NS    100000000 /* between tries: 5 seconds in all */
+
+/* Another change of the same resource is just being written down: asking again helps. */
+static bool in_conflict(const struct control_reply *reply)
+{
+    for (size_t n = 0; n < reply->results_count; n++) {
+        const struct msg_error *error = reply->results[n].error;
+        if (error != NULL && error->code == TM_E_CONFLICT && error->retryable)
+            return true;
+    }
+    return false;
+}
+
+static void pause_conflict(void)
+{
+    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = CONFLICT_NS}, NULL);
+}
+
 static int print_results(struct ctl *c, const struct control_reply *reply, bool quiet,
                          struct tm_err *err)
 {
@@ -66,17 +85,35 @@ static int print_results(struct ctl *c, const struct control_reply *reply, bool 
     return result;
 }
 
+/* Outcomes of documents that are done are kept over a repetition: what was created stays "created". */
+static void keep_outcomes(struct control_reply *reply, char (*kept)[32])
+{
+    for (size_t n = 0; n < reply->results_count; n++) {
+        struct control_result *one = &reply->results[n];
+        if (one->error == NULL && kept[n][0] == '\0')
+            (void)snprintf(kept[n], sizeof(kept[n]), "%s", one->outcome);
+        memcpy(one->outcome, kept[n], sizeof(one->outcome));
+    }
+}
+
 int apply_yaml(struct ctl *c, const char *source, struct slice yaml, bool quiet, struct tm_err *err)
 {
-    int result = ctl_connect(c, err);
-    if (result < 0)
-        return result;
     struct control_request request = {.command = CONTROL_APPLY, .source = source, .yaml = yaml};
-    struct client_reply r;
-    if ((result = client_call(c->client, &request, &r, err)) < 0)
-        return result;
-    result = print_results(c, &r.reply, quiet, err);
-    client_reply_release(&r);
+    char kept[CONTROL_RESULTS_MAX][32] = {0};
+    int result = ctl_connect(c, err);
+    for (int tries = CONFLICT_TRIES; result == 0; tries--) {
+        struct client_reply r;
+        if ((result = client_call(c->client, &request, &r, err)) < 0)
+            break;
+        keep_outcomes(&r.reply, kept);
+        bool again = tries > 0 && in_conflict(&r.reply);
+        if (!again)
+            result = print_results(c, &r.reply, quiet, err);
+        client_reply_release(&r);
+        if (!again)
+            break;
+        pause_conflict();
+    }
     return result;
 }
 
@@ -110,47 +147,63 @@ const struct command command_apply = {
     .run = run_apply,
 };
 
-/* KIND NAME, or KIND/NAME as it is printed */
-static int kind_and_name(const struct option_words *words, char ret_kind[64], const char **ret_name)
+int named_of(struct ctl *c, const char *command, const struct option_words *words,
+             struct named *ret)
 {
-    if (words->count == 2) {
-        (void)snprintf(ret_kind, 64, "%s", words->words[0]);
-        *ret_name = words->words[1];
-        return 0;
-    }
+    char typed[64] = "";
+    struct tm_err err;
     const char *slash = words->count == 1 ? strchr(words->words[0], '/') : NULL;
-    if (slash == NULL)
+    if (words->count == 2) {
+        (void)snprintf(typed, sizeof(typed), "%s", words->words[0]);
+        ret->name = words->words[1];
+    } else if (slash != NULL) {
+        (void)snprintf(typed, sizeof(typed), "%.*s", (int)(slash - words->words[0]),
+                       words->words[0]);
+        ret->name = slash + 1;
+    } else {
+        (void)ctl_usage(c, command, "KIND and NAME are wanted");
         return -1;
-    (void)snprintf(ret_kind, 64, "%.*s", (int)(slash - words->words[0]), words->words[0]);
-    *ret_name = slash + 1;
+    }
+    if (kind_of(typed, &ret->kind, &ret->word, &err) < 0) {
+        (void)ctl_usage(c, command, "%s", err.msg);
+        return -1;
+    }
     return 0;
+}
+
+/* One change of one resource, asked again for a while when another change is just under way. */
+static int change(struct ctl *c, enum control_command command, const struct named *named,
+                  const char *namespace_)
+{
+    struct tm_err err;
+    struct control_request request = {.command = command};
+    (void)snprintf(request.kind, sizeof(request.kind), "%s", named->kind);
+    (void)snprintf(request.name, sizeof(request.name), "%s", named->name);
+    (void)snprintf(request.namespace_, sizeof(request.namespace_), "%s",
+                   namespace_ != NULL ? namespace_ : "");
+    int result = ctl_connect(c, &err);
+    for (int tries = CONFLICT_TRIES; result == 0; tries--) {
+        struct client_reply r;
+        if ((result = client_call(c->client, &request, &r, &err)) < 0)
+            break;
+        bool again = tries > 0 && in_conflict(&r.reply);
+        if (!again)
+            result = print_results(c, &r.reply, false, &err);
+        client_reply_release(&r);
+        if (!again)
+            break;
+        pause_conflict();
+    }
+    return result < 0 ? ctl_fail(c, &err) : 0;
 }
 
 static int run_delete(struct ctl *c, const struct command *self, const struct option_value *values,
                       const struct option_words *words)
 {
-    char typed[64];
-    const char *name;
-    const char *kind;
-    const char *word;
-    struct tm_err err;
-    if (kind_and_name(words, typed, &name) < 0)
-        return ctl_usage(c, self->name, "KIND and NAME are wanted");
-    if (kind_of(typed, &kind, &word, &err) < 0)
-        return ctl_usage(c, self->name, "%s", err.msg);
-    if (ctl_connect(c, &err) < 0)
-        return ctl_fail(c, &err);
-    struct control_request request = {.command = CONTROL_DELETE};
-    (void)snprintf(request.kind, sizeof(request.kind), "%s", kind);
-    (void)snprintf(request.name, sizeof(request.name), "%s", name);
-    (void)snprintf(request.namespace_, sizeof(request.namespace_), "%s",
-                   values[0].given ? values[0].text : "");
-    struct client_reply r;
-    if (client_call(c->client, &request, &r, &err) < 0)
-        return ctl_fail(c, &err);
-    int result = print_results(c, &r.reply, false, &err);
-    client_reply_release(&r);
-    return result < 0 ? ctl_fail(c, &err) : 0;
+    struct named named;
+    if (named_of(c, self->name, words, &named) < 0)
+        return CTL_STATUS_USAGE;
+    return change(c, CONTROL_DELETE, &named, values[0].text);
 }
 
 const struct command command_delete = {
@@ -160,11 +213,30 @@ const struct command command_delete = {
     .detail = "Removes a resource. cleanPolicy Retain (the default) keeps what lies in storage,\n"
               "Delete removes it, OnFailure removes it when the backup failed.\n\n"
               "  tidemark delete backup nightly-3",
-    .options =
-        (const struct option_row[]){
-            {.name = "namespace", .letter = 'n', .value = "NS", .help = "default: default"}},
+    .options = (const struct option_row[]){NAMESPACE_OPTION},
     .option_count = 1,
     .run = run_delete,
+};
+
+static int run_retry(struct ctl *c, const struct command *self, const struct option_value *values,
+                     const struct option_words *words)
+{
+    struct named named;
+    if (named_of(c, self->name, words, &named) < 0)
+        return CTL_STATUS_USAGE;
+    return change(c, CONTROL_RETRY, &named, values[0].text);
+}
+
+const struct command command_retry = {
+    .name = "retry",
+    .words = "KIND NAME",
+    .summary = "let a Failed resource start over",
+    .detail =
+        "Starts a Failed backup or restore over, from the beginning, with the spec it has.\n\n"
+        "  tidemark retry backup nightly-3",
+    .options = (const struct option_row[]){NAMESPACE_OPTION},
+    .option_count = 1,
+    .run = run_retry,
 };
 
 /* ---- edit */
@@ -193,11 +265,12 @@ static int run_editor(const char *path, struct tm_err *err)
 }
 
 /* What an operator may change, without what the coordinator adds. */
-static int editable_yaml(struct ctl *c, const char *kind, const char *name, struct buf *ret,
-                         struct tm_err *err)
+static int editable_yaml(struct ctl *c, const struct named *named, const char *namespace_,
+                         struct buf *ret, struct tm_err *err)
 {
     json_t *resource;
-    int result = client_get(c->client, CONTROL_GET, kind, NULL, name, &resource, err);
+    int result =
+        client_get(c->client, CONTROL_GET, named->kind, namespace_, named->name, &resource, err);
     if (result < 0)
         return result;
     (void)json_object_del(resource, "status");
@@ -231,18 +304,12 @@ static int edit_file(struct ctl *c, const char *path, int fd, struct slice befor
 static int run_edit(struct ctl *c, const struct command *self, const struct option_value *values,
                     const struct option_words *words)
 {
-    (void)values;
-    char typed[64];
-    const char *name;
-    const char *kind;
-    const char *word;
+    struct named named;
     struct tm_err err;
-    if (kind_and_name(words, typed, &name) < 0)
-        return ctl_usage(c, self->name, "KIND and NAME are wanted");
-    if (kind_of(typed, &kind, &word, &err) < 0)
-        return ctl_usage(c, self->name, "%s", err.msg);
+    if (named_of(c, self->name, words, &named) < 0)
+        return CTL_STATUS_USAGE;
     TM_CLEANUP(buf_release) struct buf yaml = BUF_INIT;
-    if (ctl_connect(c, &err) < 0 || editable_yaml(c, kind, name, &yaml, &err) < 0)
+    if (ctl_connect(c, &err) < 0 || editable_yaml(c, &named, values[0].text, &yaml, &err) < 0)
         return ctl_fail(c, &err);
     char path[] = "/tmp/tidemark-edit-XXXXXX.yaml";
     TM_CLEANUP(closep) int fd = mkostemps(path, 5, O_CLOEXEC);
@@ -265,5 +332,7 @@ const struct command command_edit = {
     .summary = "change a resource in $EDITOR",
     .detail = "Opens the resource in $VISUAL, $EDITOR or vi, and applies what was saved.\n\n"
               "  tidemark edit backup nightly-3",
+    .options = (const struct option_row[]){NAMESPACE_OPTION},
+    .option_count = 1,
     .run = run_edit,
 };

@@ -24,8 +24,8 @@ struct command {
 };
 
 extern const struct command command_apply, command_get, command_describe, command_delete,
-    command_edit, command_wait, command_backup, command_restore, command_nodes, command_top,
-    command_version;
+    command_edit, command_wait, command_retry, command_backup, command_restore, command_nodes,
+    command_top, command_version;
 
 /* Connects on first use. */
 int ctl_connect(struct ctl *c, struct tm_err *err) TM_WUR;
@@ -44,10 +44,30 @@ int apply_yaml(struct ctl *c, const char *source, struct slice yaml, bool quiet,
                struct tm_err *err) TM_WUR;
 
 /*
- * Follows a resource until its phase is `phase` (0), cannot become it any more or `timeout_us` is over
- * (negative, with the reason). With `show` progress is told on c->out: a bar on a terminal, lines else.
+ * Follows a resource until it reaches `phase` (0), cannot reach it any more or `timeout_us` is over
+ * (negative, with the reason; -1 = no limit). With `show` progress is told on c->out: a bar on a terminal, lines else.
  */
-int follow(struct ctl *c, const char *kind, const char *word, const char *name, const char *phase,
-           int64_t timeout_us, bool show, struct tm_err *err) TM_WUR;
+struct follow_what {
+    const char *kind, *word, *name;
+    const char *namespace_; /* NULL = default, or the only one */
+    const char *phase;
+};
+int follow(struct ctl *c, const struct follow_what *what, int64_t timeout_us, bool show,
+           struct tm_err *err) TM_WUR;
+
+/* "KIND NAME" or "KIND/NAME", as it is printed; usage errors are said, and -1 returned. */
+struct named {
+    const char *kind; /* "Backup" */
+    const char *word; /* "backup" */
+    const char *name;
+};
+int named_of(struct ctl *c, const char *command, const struct option_words *words,
+             struct named *ret) TM_WUR;
+
+#define NAMESPACE_OPTION                                                                           \
+    {                                                                                              \
+        .name = "namespace", .letter = 'n', .value = "NS",                                         \
+        .help = "default: 'default', or the only one with this name"                               \
+    }
 
 #endif

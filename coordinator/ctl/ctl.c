@@ -13,7 +13,7 @@
 static const struct command *const commands[] = {
     &command_apply,    &command_backup, &command_restore, &command_get,
     &command_describe, &command_edit,   &command_delete,  &command_wait,
-    &command_nodes,    &command_top,    &command_version,
+    &command_retry,    &command_nodes,  &command_top,     &command_version,
 };
 
 static const struct option_row global_rows[] = {
@@ -34,11 +34,13 @@ int ctl_usage(struct ctl *c, const char *command, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
+    size_t len = strlen(text);
+    const char *joint = len > 0 && text[len - 1] == '?' ? "" : ";";
     if (command != NULL)
-        (void)fprintf(c->err, "tidemark: %s: %s; see 'tidemark %s --help'\n", command, text,
+        (void)fprintf(c->err, "tidemark: %s: %s%s see 'tidemark %s --help'\n", command, text, joint,
                       command);
     else
-        (void)fprintf(c->err, "tidemark: %s; see 'tidemark --help'\n", text);
+        (void)fprintf(c->err, "tidemark: %s%s see 'tidemark --help'\n", text, joint);
     return CTL_STATUS_USAGE;
 }
 
@@ -145,7 +147,7 @@ static int unknown_command(struct ctl *c, const char *name)
         suggest_offer(&s, commands[n]->name);
     const char *best = suggest_best(&s);
     if (best != NULL)
-        return ctl_usage(c, NULL, "unknown command '%s'; did you mean '%s'?", name, best);
+        return ctl_usage(c, NULL, "unknown command '%s', did you mean '%s'?", name, best);
     return ctl_usage(c, NULL, "unknown command '%s'", name);
 }
 
@@ -168,6 +170,61 @@ static int run_command(struct ctl *c, const struct command *command, int argc, c
     return command->run(c, command, values, &words);
 }
 
+/* Options before the command. 0 = go on with argv[*at]; else the status to end with, plus one. */
+static int global_options(struct ctl *c, int argc, char **argv, int *at)
+{
+    for (; *at < argc && argv[*at][0] == '-'; (*at)++) {
+        const char *word = argv[*at];
+        if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+            return help_all(c) + 1;
+        if (strcmp(word, "--version") == 0) {
+            (void)fprintf(c->out, "tidemark %s\n", TM_VERSION);
+            return 1;
+        }
+        if (strcmp(word, "--socket") == 0 && *at + 1 < argc)
+            c->socket_path = argv[++*at];
+        else if (strncmp(word, "--socket=", 9) == 0)
+            c->socket_path = word + 9;
+        else
+            return ctl_usage(c, NULL, "unknown option '%s'", word) + 1;
+    }
+    return 0;
+}
+
+static int dispatch(struct ctl *c, int argc, char **argv)
+{
+    int at = 1;
+    int ended = global_options(c, argc, argv, &at);
+    if (ended > 0)
+        return ended - 1;
+    if (at == argc)
+        return ctl_usage(c, NULL, "a command is missing");
+    const char *name = argv[at];
+    if (strcmp(name, "help") == 0) {
+        const struct command *about = at + 1 < argc ? find_command(argv[at + 1]) : NULL;
+        if (at + 1 < argc && about == NULL)
+            return unknown_command(c, argv[at + 1]);
+        return about != NULL ? help_one(c, about) : help_all(c);
+    }
+    const struct command *command = find_command(name);
+    if (command == NULL)
+        return unknown_command(c, name);
+    return run_command(c, command, argc - at - 1, argv + at + 1);
+}
+
+int ctl_run(struct ctl *c, int argc, char **argv)
+{
+    int status = dispatch(c, argc, argv);
+    client_free(c->client);
+    c->client = NULL;
+    /* what could not be written was not shown: a full disk must not look like success */
+    if (fflush(c->out) != 0 && status == 0) {
+        (void)fprintf(c->err, "tidemark: cannot write the output: %s\n", strerror(errno));
+        status = 1;
+    }
+    return status;
+}
+
 int ctl_main(int argc, char **argv)
 {
     const char *from_environment = getenv("TIDEMARK_CONTROL_SOCKET");
@@ -178,35 +235,5 @@ int ctl_main(int argc, char **argv)
                                                                                : CTL_SOCKET_DEFAULT,
         .terminal = isatty(STDOUT_FILENO) == 1,
     };
-    int at = 1;
-    for (; at < argc && argv[at][0] == '-'; at++) {
-        if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0)
-            return help_all(&c);
-        if (strcmp(argv[at], "--version") == 0) {
-            (void)fprintf(c.out, "tidemark %s\n", TM_VERSION);
-            return 0;
-        }
-        if (strcmp(argv[at], "--socket") == 0 && at + 1 < argc)
-            c.socket_path = argv[++at];
-        else if (strncmp(argv[at], "--socket=", 9) == 0)
-            c.socket_path = argv[at] + 9;
-        else
-            return ctl_usage(&c, NULL, "unknown option '%s'", argv[at]);
-    }
-    if (at == argc)
-        return ctl_usage(&c, NULL, "a command is missing");
-    if (strcmp(argv[at], "help") == 0)
-        return at + 1 < argc && find_command(argv[at + 1]) != NULL
-                   ? help_one(&c, find_command(argv[at + 1]))
-                   : help_all(&c);
-    const struct command *command = find_command(argv[at]);
-    int status = command == NULL ? unknown_command(&c, argv[at])
-                                 : run_command(&c, command, argc - at - 1, argv + at + 1);
-    client_free(c.client);
-    /* what could not be written was not shown: a full disk must not look like success */
-    if (fflush(c.out) != 0 && status == 0) {
-        (void)fprintf(c.err, "tidemark: cannot write the output: %s\n", strerror(errno));
-        status = 1;
-    }
-    return status;
+    return ctl_run(&c, argc, argv);
 }

@@ -29,6 +29,8 @@ struct ctl {
 #define CTL_STATUS_USAGE   2
 
 int ctl_main(int argc, char **argv);
+/* The same with everything in *c set, socket_path included; argv[0] is skipped. */
+int ctl_run(struct ctl *c, int argc, char **argv);
 
 /* "tidemark: <message>" on stderr; returns the exit status that belongs to the error. */
 int ctl_fail(struct ctl *c, const struct tm_err *err);

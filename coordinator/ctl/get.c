@@ -21,7 +21,7 @@ static const char *mode_of(const json_t *resource)
     return mode[0] != '\0' ? mode : "snapshot";
 }
 
-static int backup_rows(const json_t *items, bool wide, struct table *t, struct tm_err *err)
+static int backup_rows(const json_t *items, bool wide, struct text_table *t, struct tm_err *err)
 {
     size_t at;
     const json_t *one;
@@ -32,45 +32,49 @@ static int backup_rows(const json_t *items, bool wide, struct table *t, struct t
         uint64_t bytes = json_u64_at(one, "status.backupSize");
         if (bytes > 0)
             (void)size_format(bytes, size);
-        if ((result = table_cell(t, err, "%s", json_text_at(one, "metadata.name"))) < 0 ||
-            (result = table_cell(t, err, "%s", type_of(one))) < 0 ||
-            (result = table_cell(t, err, "%s", mode_of(one))) < 0 ||
-            (result = table_cell(t, err, "%s", json_text_at(one, "status.phase"))) < 0 ||
-            (result = table_cell(t, err, "%s", json_text_at(one, "status.backupPath"))) < 0 ||
-            (result = table_cell(t, err, "%s", json_text_at(one, "status.commitTs"))) < 0 ||
-            (result =
-                 table_cell(t, err, "%s", json_text_at(one, "status.logSuccessTruncateUntil"))) < 0)
+        if ((result = text_table_cell(t, err, "%s", json_text_at(one, "metadata.name"))) < 0 ||
+            (result = text_table_cell(t, err, "%s", type_of(one))) < 0 ||
+            (result = text_table_cell(t, err, "%s", mode_of(one))) < 0 ||
+            (result = text_table_cell(t, err, "%s", json_text_at(one, "status.phase"))) < 0 ||
+            (result = text_table_cell(t, err, "%s", json_text_at(one, "status.backupPath"))) < 0 ||
+            (result = text_table_cell(t, err, "%s", json_text_at(one, "status.commitTs"))) < 0 ||
+            (result = text_table_cell(t, err, "%s",
+                                      json_text_at(one, "status.logSuccessTruncateUntil"))) < 0)
             return result;
         if (!wide)
             continue;
-        if ((result = table_cell(t, err, "%s", size)) < 0 ||
-            (result = table_cell(t, err, "%s", json_text_at(one, "status.position"))) < 0 ||
-            (result = table_cell(t, err, "%s", json_text_at(one, "status.timeStarted"))) < 0 ||
-            (result = table_cell(t, err, "%s", json_text_at(one, "status.timeCompleted"))) < 0 ||
-            (result = table_cell(t, err, "%s", json_text_at(one, "status.lastError.message"))) < 0)
+        if ((result = text_table_cell(t, err, "%s", size)) < 0 ||
+            (result = text_table_cell(t, err, "%s", json_text_at(one, "status.position"))) < 0 ||
+            (result = text_table_cell(t, err, "%s", json_text_at(one, "status.timeStarted"))) < 0 ||
+            (result = text_table_cell(t, err, "%s", json_text_at(one, "status.timeCompleted"))) <
+                0 ||
+            (result =
+                 text_table_cell(t, err, "%s", json_text_at(one, "status.lastError.message"))) < 0)
             return result;
     }
     return 0;
 }
 
-static int restore_rows(const json_t *items, bool wide, struct table *t, struct tm_err *err)
+static int restore_rows(const json_t *items, bool wide, struct text_table *t, struct tm_err *err)
 {
     size_t at;
     const json_t *one;
     int result = 0;
     json_array_foreach(items, at, one)
     {
-        if ((result = table_cell(t, err, "%s", json_text_at(one, "metadata.name"))) < 0 ||
-            (result = table_cell(t, err, "%s", json_text_at(one, "status.phase"))) < 0 ||
-            (result = table_cell(t, err, "%s", json_text_at(one, "spec.backup"))) < 0 ||
-            (result = table_cell(t, err, "%s", json_text_at(one, "spec.dataDir"))) < 0 ||
-            (result = table_cell(t, err, "%s", json_text_at(one, "status.commitTs"))) < 0)
+        if ((result = text_table_cell(t, err, "%s", json_text_at(one, "metadata.name"))) < 0 ||
+            (result = text_table_cell(t, err, "%s", json_text_at(one, "status.phase"))) < 0 ||
+            (result = text_table_cell(t, err, "%s", json_text_at(one, "spec.backup"))) < 0 ||
+            (result = text_table_cell(t, err, "%s", json_text_at(one, "spec.dataDir"))) < 0 ||
+            (result = text_table_cell(t, err, "%s", json_text_at(one, "status.commitTs"))) < 0)
             return result;
         if (!wide)
             continue;
-        if ((result = table_cell(t, err, "%s", json_text_at(one, "status.timeStarted"))) < 0 ||
-            (result = table_cell(t, err, "%s", json_text_at(one, "status.timeCompleted"))) < 0 ||
-            (result = table_cell(t, err, "%s", json_text_at(one, "status.lastError.message"))) < 0)
+        if ((result = text_table_cell(t, err, "%s", json_text_at(one, "status.timeStarted"))) < 0 ||
+            (result = text_table_cell(t, err, "%s", json_text_at(one, "status.timeCompleted"))) <
+                0 ||
+            (result =
+                 text_table_cell(t, err, "%s", json_text_at(one, "status.lastError.message"))) < 0)
             return result;
     }
     return 0;
@@ -89,13 +93,13 @@ static int print_table(struct ctl *c, const char *kind, const json_t *items, boo
         return 0;
     }
     bool restores = strcmp(kind, "Restore") == 0;
-    struct table t;
-    table_init(&t, restores ? restore_heads : backup_heads,
-               restores ? (wide ? 8 : 5) : (wide ? 12 : 7));
+    struct text_table t;
+    text_table_init(&t, restores ? restore_heads : backup_heads,
+                    restores ? (wide ? 8 : 5) : (wide ? 12 : 7));
     int result = restores ? restore_rows(items, wide, &t, err) : backup_rows(items, wide, &t, err);
     if (result == 0)
-        table_print(&t, c->out);
-    table_release(&t);
+        text_table_print(&t, c->out);
+    text_table_release(&t);
     return result;
 }
 
@@ -142,8 +146,16 @@ static int fetch(struct ctl *c, const char *kind, const char *namespace_, const 
     int result = ctl_connect(c, err);
     if (result < 0)
         return result;
-    if (name == NULL)
-        return client_list(c->client, CONTROL_LIST, kind, ret_items, err);
+    if (name == NULL) {
+        result = client_list(c->client, CONTROL_LIST, kind, ret_items, err);
+        for (size_t at = result < 0 ? 0 : json_array_size(*ret_items); at-- > 0;) {
+            const json_t *one = json_array_get(*ret_items, at);
+            if (namespace_ != NULL &&
+                strcmp(json_text_at(one, "metadata.namespace"), namespace_) != 0)
+                (void)json_array_remove(*ret_items, at);
+        }
+        return result;
+    }
     json_t *one;
     if ((result = client_get(c->client, CONTROL_GET, kind, namespace_, name, &one, err)) < 0)
         return result;
@@ -212,7 +224,10 @@ const struct command command_get = {
              .value = "KEY=VALUE",
              .help = "only those with this label",
              .repeat = true},
-            {.name = "namespace", .letter = 'n', .value = "NS", .help = "default: default"}},
+            {.name = "namespace",
+             .letter = 'n',
+             .value = "NS",
+             .help = "only this namespace; default: all"}},
     .option_count = 3,
     .run = run_get,
 };
@@ -242,6 +257,17 @@ static void describe_error(struct ctl *c, const json_t *status)
                   json_text_at(status, "lastError.since"));
 }
 
+/* "db-a: base/5/16384 block 7: wrong checksum" */
+static void describe_problem(struct ctl *c, const json_t *problem)
+{
+    const char *node = json_text_at(problem, "node");
+    const char *file = json_text_at(problem, "file");
+    (void)fprintf(c->out, "  %s%s%s", node, node[0] != '\0' ? ": " : "", file);
+    if (json_at(problem, "block") != NULL)
+        (void)fprintf(c->out, " block %llu", (unsigned long long)json_u64_at(problem, "block"));
+    (void)fprintf(c->out, "%s%s\n", file[0] != '\0' ? ": " : "", json_text_at(problem, "message"));
+}
+
 static void describe_lists(struct ctl *c, const json_t *status)
 {
     size_t at;
@@ -250,53 +276,79 @@ static void describe_lists(struct ctl *c, const json_t *status)
         (void)fprintf(c->out, "Conditions:\n");
     json_array_foreach(json_at(status, "conditions"), at, one)
     {
-        (void)fprintf(c->out, "  %-16s %-6s %s %s %s\n", json_text_at(one, "type"),
+        const char *reason = json_text_at(one, "reason");
+        const char *message = json_text_at(one, "message");
+        (void)fprintf(c->out, "  %-10s %-5s  %s%s%s%s%s\n", json_text_at(one, "type"),
                       json_text_at(one, "status"), json_text_at(one, "lastTransitionTime"),
-                      json_text_at(one, "reason"), json_text_at(one, "message"));
+                      reason[0] != '\0' ? "  " : "", reason, message[0] != '\0' ? "  " : "",
+                      message);
     }
     if (json_array_size(json_at(status, "problems")) > 0)
         (void)fprintf(c->out, "Problems:\n");
     json_array_foreach(json_at(status, "problems"), at, one)
     {
-        char *text = json_dumps(one, JSON_COMPACT | JSON_ENCODE_ANY);
-        (void)fprintf(c->out, "  %s\n", text != NULL ? text : "");
-        free(text);
+        describe_problem(c, one);
     }
+    if (json_array_size(json_at(status, "warnings")) > 0)
+        (void)fprintf(c->out, "Warnings:\n");
+    json_array_foreach(json_at(status, "warnings"), at, one)
+    {
+        (void)fprintf(c->out, "  %s\n", json_string_value(one));
+    }
+}
+
+static void describe_waiting(struct ctl *c, const char *text)
+{
+    static const char word[] = "waiting ";
+    bool repeats = strncmp(text, word, sizeof(word) - 1) == 0;
+    line(c, "Waiting:", text + (repeats ? sizeof(word) - 1 : 0));
+}
+
+static void describe_body(struct ctl *c, const json_t *one)
+{
+    const json_t *status = json_at(one, "status");
+    line(c, "Name:", json_text_at(one, "metadata.name"));
+    line(c, "Namespace:", json_text_at(one, "metadata.namespace"));
+    line(c, "Kind:", json_text_at(one, "kind"));
+    line(c, "Cluster:", json_text_at(one, "spec.br.cluster"));
+    line(c, "Tenant:", json_text_at(status, "tenant"));
+    line(c, "Phase:", json_text_at(status, "phase"));
+    describe_waiting(c, json_text_at(status, "waiting"));
+    line(c, "Node:", json_text_at(status, "node"));
+    line(c, "Data directory:", json_text_at(one, "spec.dataDir"));
+    line(c, "Path:", json_text_at(status, "backupPath"));
+    size_line(c, "Stored:", json_u64_at(status, "backupSize"));
+    size_line(c, "Read:", json_u64_at(status, "dataSize"));
+    size_line(c, "Own log:", json_u64_at(status, "logSize"));
+    line(c, "Consistent at:", json_text_at(status, "commitTs"));
+    line(c, "Position:", json_text_at(status, "position"));
+    line(c, "Created:", json_text_at(one, "metadata.creationTimestamp"));
+    line(c, "Started:", json_text_at(status, "timeStarted"));
+    line(c, "Completed:", json_text_at(status, "timeCompleted"));
+    line(c, "Time taken:", json_text_at(status, "timeTaken"));
+    (void)fprintf(c->out, "%-18s %llu of %llu\n",
+                  "Ranges:", (unsigned long long)json_u64_at(status, "progress.rangesDone"),
+                  (unsigned long long)json_u64_at(status, "progress.rangesTotal"));
+    if (json_at(status, "pages") != NULL)
+        (void)fprintf(c->out, "%-18s %llu checked, %llu unverified, %llu corrupt\n",
+                      "Pages:", (unsigned long long)json_u64_at(status, "pages.checked"),
+                      (unsigned long long)json_u64_at(status, "pages.unverified"),
+                      (unsigned long long)json_u64_at(status, "pages.corrupt"));
+    describe_error(c, status);
+    describe_lists(c, status);
 }
 
 static int run_describe(struct ctl *c, const struct command *self,
                         const struct option_value *values, const struct option_words *words)
 {
     struct tm_err err;
-    const char *kind;
-    const char *word;
-    if (words->count != 2)
-        return ctl_usage(c, self->name, "KIND and NAME are wanted");
-    if (kind_of(words->words[0], &kind, &word, &err) < 0)
-        return ctl_usage(c, self->name, "%s", err.msg);
+    struct named named;
     json_t *items;
-    if (fetch(c, kind, values[0].given ? values[0].text : NULL, words->words[1], &items, &err) < 0)
+    if (named_of(c, self->name, words, &named) < 0)
+        return CTL_STATUS_USAGE;
+    if (fetch(c, named.kind, values[0].text, named.name, &items, &err) < 0)
         return ctl_fail(c, &err);
-    const json_t *one = json_array_get(items, 0);
-    const json_t *status = json_at(one, "status");
-    line(c, "Name:", json_text_at(one, "metadata.name"));
-    line(c, "Kind:", json_text_at(one, "kind"));
-    line(c, "Cluster:", json_text_at(one, "spec.br.cluster"));
-    line(c, "Phase:", json_text_at(status, "phase"));
-    line(c, "Waiting for:", json_text_at(status, "waiting"));
-    line(c, "Node:", json_text_at(status, "node"));
-    line(c, "Path:", json_text_at(status, "backupPath"));
-    size_line(c, "Stored:", json_u64_at(status, "backupSize"));
-    size_line(c, "Read:", json_u64_at(status, "dataSize"));
-    line(c, "Consistent at:", json_text_at(status, "commitTs"));
-    line(c, "Position:", json_text_at(status, "position"));
-    line(c, "Started:", json_text_at(status, "timeStarted"));
-    line(c, "Completed:", json_text_at(status, "timeCompleted"));
-    (void)fprintf(c->out, "%-18s %llu of %llu\n",
-                  "Ranges:", (unsigned long long)json_u64_at(status, "progress.rangesDone"),
-                  (unsigned long long)json_u64_at(status, "progress.rangesTotal"));
-    describe_error(c, status);
-    describe_lists(c, status);
+    describe_body(c, json_array_get(items, 0));
     json_decref(items);
     return 0;
 }
@@ -306,9 +358,7 @@ const struct command command_describe = {
     .words = "KIND NAME",
     .summary = "one resource in words: phase, progress, conditions, problems",
     .detail = "Tells all that is known of one resource.\n\n  tidemark describe backup nightly-3",
-    .options =
-        (const struct option_row[]){
-            {.name = "namespace", .letter = 'n', .value = "NS", .help = "default: default"}},
+    .options = (const struct option_row[]){NAMESPACE_OPTION},
     .option_count = 1,
     .run = run_describe,
 };

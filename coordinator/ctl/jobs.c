@@ -4,17 +4,21 @@
  * Failure modes: those of apply; a job that ends Failed is status 1 and says why.
  */
 #include "common/parse.h"
+#include "common/storage/url.h"
 #include "coordinator/ctl/command.h"
 
 /* file:///path → the spec's local block; the coordinator judges the rest. */
 static int storage_block(const char *url, json_t *spec, struct tm_err *err)
 {
-    static const char scheme[] = "file://";
-    if (strncmp(url, scheme, sizeof(scheme) - 1) != 0 || url[sizeof(scheme) - 1] != '/')
+    struct storage_url parsed;
+    int result = storage_url_parse(url, &parsed, err);
+    if (result < 0)
+        return result;
+    if (strcmp(parsed.scheme, "file") != 0 || parsed.path[0] != '/')
         return tm_err_set(err, TM_E_INVALID,
                           "storage '%s' is not file:///PATH, the only storage of this version",
                           url);
-    json_t *block = json_pack("{s:s}", "path", url + sizeof(scheme) - 1);
+    json_t *block = json_pack("{s:s}", "path", parsed.path);
     return json_object_set_new(spec, "local", block) < 0 ? tm_err_oom(err) : 0;
 }
 
@@ -87,7 +91,9 @@ static int apply_and_follow(struct ctl *c, const char *kind, const char *word, c
     int result = apply_yaml(c, word, slice_str(text), false, &err);
     free(text);
     if (result == 0 && wait)
-        result = follow(c, kind, word, name, "Complete", 0, true, &err);
+        result = follow(
+            c, &(struct follow_what){.kind = kind, .word = word, .name = name, .phase = "Complete"},
+            -1, true, &err);
     if (result < 0) {
         int status = ctl_fail(c, &err);
         return err.code == TM_E_REFUSED ? 1 : status;

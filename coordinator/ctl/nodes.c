@@ -10,22 +10,23 @@
 
 #define TOP_EVERY_US USEC_PER_SEC
 
-static int node_row(struct table *t, const json_t *node, const json_t *instance, struct tm_err *err)
+static int node_row(struct text_table *t, const json_t *node, const json_t *instance,
+                    struct tm_err *err)
 {
     bool connected = json_is_true(json_at(node, "connected"));
     const char *trouble = json_text_at(instance, "error");
     int result;
-    if ((result = table_cell(t, err, "%s", json_text_at(node, "cluster"))) < 0 ||
-        (result = table_cell(t, err, "%s", json_text_at(node, "node"))) < 0 ||
-        (result = table_cell(t, err, "%s", connected ? "up" : "lost")) < 0 ||
-        (result = table_cell(t, err, "%s", json_text_at(node, "version"))) < 0 ||
-        (result = table_cell(t, err, "%s", json_text_at(instance, "tenant"))) < 0 ||
-        (result = table_cell(t, err, "%s", json_text_at(instance, "engine"))) < 0 ||
-        (result = table_cell(t, err, "%s", json_text_at(instance, "role"))) < 0 ||
-        (result = table_cell(t, err, "%s", json_text_at(instance, "version"))) < 0 ||
-        (result = table_cell(t, err, "%s", json_text_at(instance, "position"))) < 0)
+    if ((result = text_table_cell(t, err, "%s", json_text_at(node, "cluster"))) < 0 ||
+        (result = text_table_cell(t, err, "%s", json_text_at(node, "node"))) < 0 ||
+        (result = text_table_cell(t, err, "%s", connected ? "up" : "lost")) < 0 ||
+        (result = text_table_cell(t, err, "%s", json_text_at(node, "version"))) < 0 ||
+        (result = text_table_cell(t, err, "%s", json_text_at(instance, "tenant"))) < 0 ||
+        (result = text_table_cell(t, err, "%s", json_text_at(instance, "engine"))) < 0 ||
+        (result = text_table_cell(t, err, "%s", json_text_at(instance, "role"))) < 0 ||
+        (result = text_table_cell(t, err, "%s", json_text_at(instance, "version"))) < 0 ||
+        (result = text_table_cell(t, err, "%s", json_text_at(instance, "position"))) < 0)
         return result;
-    return table_cell(t, err, "%s", trouble);
+    return text_table_cell(t, err, "%s", trouble);
 }
 
 static int print_nodes(struct ctl *c, const json_t *nodes, struct tm_err *err)
@@ -36,8 +37,8 @@ static int print_nodes(struct ctl *c, const json_t *nodes, struct tm_err *err)
         (void)fprintf(c->out, "no agent has been here yet\n");
         return 0;
     }
-    struct table t;
-    table_init(&t, heads, TM_ARRAY_LEN(heads));
+    struct text_table t;
+    text_table_init(&t, heads, TM_ARRAY_LEN(heads));
     int result = 0;
     size_t at;
     const json_t *node;
@@ -55,8 +56,8 @@ static int print_nodes(struct ctl *c, const json_t *nodes, struct tm_err *err)
             result = node_row(&t, node, NULL, err);
     }
     if (result == 0)
-        table_print(&t, c->out);
-    table_release(&t);
+        text_table_print(&t, c->out);
+    text_table_release(&t);
     return result;
 }
 
@@ -107,8 +108,8 @@ static bool is_live(const json_t *resource)
 static int print_jobs(struct ctl *c, const json_t *resources, struct tm_err *err)
 {
     static const char *const heads[] = {"JOB", "STATUS", "NODE", "PROGRESS", "LASTERROR"};
-    struct table t;
-    table_init(&t, heads, TM_ARRAY_LEN(heads));
+    struct text_table t;
+    text_table_init(&t, heads, TM_ARRAY_LEN(heads));
     int result = 0;
     size_t at;
     const json_t *one;
@@ -123,19 +124,19 @@ static int print_jobs(struct ctl *c, const json_t *resources, struct tm_err *err
                       json_u64_at(one, "status.progress.rangesTotal"),
                       json_u64_at(one, "status.progress.bytesDone"),
                       json_u64_at(one, "status.progress.bytesTotal"), 1);
-        if ((result = table_cell(&t, err, "%s/%s", json_text_at(one, "kind"),
-                                 json_text_at(one, "metadata.name"))) < 0 ||
-            (result = table_cell(&t, err, "%s", json_text_at(one, "status.phase"))) < 0 ||
-            (result = table_cell(&t, err, "%s", json_text_at(one, "status.node"))) < 0 ||
-            (result = table_cell(&t, err, "%s", progress_line(&p, line))) < 0)
+        if ((result = text_table_cell(&t, err, "%s/%s", json_text_at(one, "kind"),
+                                      json_text_at(one, "metadata.name"))) < 0 ||
+            (result = text_table_cell(&t, err, "%s", json_text_at(one, "status.phase"))) < 0 ||
+            (result = text_table_cell(&t, err, "%s", json_text_at(one, "status.node"))) < 0 ||
+            (result = text_table_cell(&t, err, "%s", progress_line(&p, line))) < 0)
             continue;
-        result = table_cell(&t, err, "%s", json_text_at(one, "status.lastError.message"));
+        result = text_table_cell(&t, err, "%s", json_text_at(one, "status.lastError.message"));
     }
     if (result == 0 && t.cell_count > 0)
-        table_print(&t, c->out);
+        text_table_print(&t, c->out);
     else if (result == 0)
         (void)fprintf(c->out, "no job is running\n");
-    table_release(&t);
+    text_table_release(&t);
     return result;
 }
 
@@ -210,6 +211,7 @@ const struct command command_version = {
     .name = "version",
     .words = "",
     .summary = "this program's version and the coordinator's",
-    .detail = "'tidemark --version' tells this program's alone, without asking the coordinator.",
+    .detail = "'tidemark --version' tells this program's alone, without asking the coordinator.\n\n"
+              "  tidemark version",
     .run = run_version,
 };

@@ -17,7 +17,7 @@ static int unknown(const struct option_row *rows, size_t count, const char *name
         suggest_offer(&s, rows[n].name);
     const char *best = suggest_best(&s);
     if (best != NULL)
-        return tm_err_set(err, TM_E_INVALID, "unknown option '--%s'; did you mean '--%s'?", word,
+        return tm_err_set(err, TM_E_INVALID, "unknown option '--%s', did you mean '--%s'?", word,
                           best);
     return tm_err_set(err, TM_E_INVALID, "unknown option '--%s'", word);
 }

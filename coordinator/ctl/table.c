@@ -4,13 +4,13 @@
 #include <assert.h>
 #include <stdarg.h>
 
-void table_init(struct table *t, const char *const *headings, size_t columns)
+void text_table_init(struct text_table *t, const char *const *headings, size_t columns)
 {
     assert(columns > 0 && columns <= TABLE_COLUMNS_MAX);
-    *t = (struct table){.headings = headings, .columns = columns, .cells = BUF_INIT};
+    *t = (struct text_table){.headings = headings, .columns = columns, .cells = BUF_INIT};
 }
 
-int table_cell(struct table *t, struct tm_err *err, const char *fmt, ...)
+int text_table_cell(struct text_table *t, struct tm_err *err, const char *fmt, ...)
 {
     char text[1200];
     va_list ap;
@@ -40,7 +40,7 @@ static void print_cell(const char *text, int width, bool last, FILE *out)
         (void)fputc('\n', out);
 }
 
-void table_print(const struct table *t, FILE *out)
+void text_table_print(const struct text_table *t, FILE *out)
 {
     assert(t->cell_count % t->columns == 0);
     int widths[TABLE_COLUMNS_MAX] = {0};
@@ -56,7 +56,7 @@ void table_print(const struct table *t, FILE *out)
         print_cell(cell, widths[n % t->columns], (n + 1) % t->columns == 0, out);
 }
 
-void table_release(struct table *t)
+void text_table_release(struct text_table *t)
 {
     buf_release(&t->cells);
 }

@@ -5,6 +5,7 @@
  * resource that is deleted.
  */
 #include "common/clock.h"
+#include "common/size.h"
 #include "coordinator/ctl/command.h"
 #include "coordinator/ctl/progress.h"
 #include "proto/spec/status.h"
@@ -15,7 +16,7 @@
 
 struct follower {
     struct ctl *c;
-    const char *kind, *word, *name, *phase;
+    const char *kind, *word, *name, *namespace_, *phase;
     bool show;
     struct progress progress;
     char shown[PROGRESS_LINE_MAX];
@@ -88,7 +89,7 @@ static int ask(struct follower *f, json_t **ret, struct tm_err *err)
 {
     int result = ctl_connect(f->c, err);
     if (result == 0)
-        result = client_get(f->c->client, CONTROL_GET, f->kind, NULL, f->name, ret, err);
+        result = client_get(f->c->client, CONTROL_GET, f->kind, f->namespace_, f->name, ret, err);
     if (result == -TM_E_UNAVAILABLE) {
         client_free(f->c->client);
         f->c->client = NULL;
@@ -96,21 +97,50 @@ static int ask(struct follower *f, json_t **ret, struct tm_err *err)
     return result;
 }
 
-static int timed_out(const struct follower *f, const char *last, struct tm_err *err)
+static int timed_out(const struct follower *f, const char *last, const char *waiting,
+                     struct tm_err *err)
 {
-    return tm_err_set(err, TM_E_TIMEOUT, "%s/%s: timed out waiting for %s; it is %s", f->word,
-                      f->name, f->phase, last[0] != '\0' ? last : "not reachable");
+    return tm_err_set(err, TM_E_TIMEOUT, "%s/%s: timed out waiting for %s; it is %s%s%s", f->word,
+                      f->name, f->phase, last[0] != '\0' ? last : "not reachable",
+                      waiting[0] != '\0' ? ", " : "", waiting);
 }
 
-int follow(struct ctl *c, const char *kind, const char *word, const char *name, const char *phase,
-           int64_t timeout_us, bool show, struct tm_err *err)
+/* What a finished job came to, behind its phase. */
+static void show_result(const struct follower *f, const json_t *resource)
 {
-    struct follower f = {
-        .c = c, .kind = kind, .word = word, .name = name, .phase = phase, .show = show};
+    char size[SIZE_TEXT_MAX] = "";
+    uint64_t bytes = json_u64_at(resource, "status.backupSize");
+    const char *path = json_text_at(resource, "status.backupPath");
+    const char *taken = json_text_at(resource, "status.timeTaken");
+    if (strcasecmp(json_text_at(resource, "status.phase"), "Complete") != 0 || path[0] == '\0')
+        return;
+    if (bytes > 0)
+        (void)size_format(bytes, size);
+    (void)fprintf(f->c->out, "  %s%s%s%s%s%s\n", size, size[0] != '\0' ? " " : "",
+                  taken[0] != '\0' ? "in " : "", taken, taken[0] != '\0' ? ", " : "", path);
+    size_t corrupt = json_u64_at(resource, "status.pages.corrupt");
+    if (corrupt > 0)
+        (void)fprintf(f->c->err,
+                      "tidemark: warning: %s/%s: %zu corrupt pages in the source; "
+                      "'tidemark describe %s %s' names them\n",
+                      f->word, f->name, corrupt, f->word, f->name);
+}
+
+int follow(struct ctl *c, const struct follow_what *what, int64_t timeout_us, bool show,
+           struct tm_err *err)
+{
+    struct follower f = {.c = c,
+                         .kind = what->kind,
+                         .word = what->word,
+                         .name = what->name,
+                         .namespace_ = what->namespace_,
+                         .phase = what->phase,
+                         .show = show};
     progress_init(&f.progress);
     int64_t start_us = clock_mono_us();
     bool seen = false;
     char last[32] = "";
+    char waiting[256] = "";
     for (;;) {
         json_t *resource;
         int result = ask(&f, &resource, err);
@@ -125,16 +155,21 @@ int follow(struct ctl *c, const char *kind, const char *word, const char *name, 
             if (show)
                 show_progress(&f, resource, now_us);
             (void)snprintf(last, sizeof(last), "%s", json_text_at(resource, "status.phase"));
-            result = judge(&f, resource, err);
+            (void)snprintf(waiting, sizeof(waiting), "%s",
+                           json_text_at(resource, "status.waiting"));
+            if ((result = judge(&f, resource, err)) == 1 && show) {
+                close_bar(&f);
+                show_result(&f, resource);
+            }
             json_decref(resource);
             if (result != 0) {
                 close_bar(&f);
                 return result < 0 ? result : 0;
             }
         }
-        if (timeout_us > 0 && now_us - start_us >= timeout_us) {
+        if (timeout_us >= 0 && now_us - start_us >= timeout_us) {
             close_bar(&f);
-            return timed_out(&f, last, err);
+            return timed_out(&f, last, waiting, err);
         }
         int64_t pause_us = now_us - start_us < 5 * USEC_PER_SEC ? POLL_FAST_US : POLL_SLOW_US;
         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = pause_us * 1000},
@@ -146,20 +181,22 @@ static int run_wait(struct ctl *c, const struct command *self, const struct opti
                     const struct option_words *words)
 {
     struct tm_err err;
-    const char *kind;
-    const char *word;
+    struct named named;
     enum resource_phase phase;
     int64_t timeout_us = 60 * USEC_PER_SEC;
-    if (words->count != 2)
-        return ctl_usage(c, self->name, "KIND and NAME are wanted");
+    if (named_of(c, self->name, words, &named) < 0)
+        return CTL_STATUS_USAGE;
     if (!values[0].given)
         return ctl_usage(c, self->name, "--for=PHASE is missing");
-    if (kind_of(words->words[0], &kind, &word, &err) < 0 ||
-        resource_phase_parse(values[0].text, &phase, &err) < 0 ||
+    if (resource_phase_parse(values[0].text, &phase, &err) < 0 ||
         (values[1].given && duration_parse(values[1].text, &timeout_us, &err) < 0))
         return ctl_usage(c, self->name, "%s", err.msg);
-    if (follow(c, kind, word, words->words[1], resource_phase_text(phase), timeout_us, false,
-               &err) < 0) {
+    const struct follow_what what = {.kind = named.kind,
+                                     .word = named.word,
+                                     .name = named.name,
+                                     .namespace_ = values[2].text,
+                                     .phase = resource_phase_text(phase)};
+    if (follow(c, &what, timeout_us, false, &err) < 0) {
         int status = ctl_fail(c, &err);
         /* the contract: time out and "impossible" are both 1 */
         return err.code == TM_E_TIMEOUT || err.code == TM_E_REFUSED ? 1 : status;
@@ -177,7 +214,8 @@ const struct command command_wait = {
     .options =
         (const struct option_row[]){
             {.name = "for", .value = "PHASE", .help = "Prepare, Running, Complete, Failed, …"},
-            {.name = "timeout", .value = "TIME", .help = "30s, 10m, 2h; default 60s"}},
-    .option_count = 2,
+            {.name = "timeout", .value = "TIME", .help = "30s, 10m, 2h; default 60s"},
+            NAMESPACE_OPTION},
+    .option_count = 3,
     .run = run_wait,
 };

@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "common/storage/driver.h"
+#include "common/storage/ram_fault.h"
 
 #define RAM_STORES_MAX  1024u
 #define RAM_OBJECTS_MAX (1u << 22)
@@ -73,34 +74,9 @@ static struct ram_store *store_of(const struct storage *st)
 /* ---- faults ------------------------------------------------------------------------------------
  */
 
-/* splitmix64: the same number for the same seed, call and purpose. */
-static uint64_t mix(uint64_t x)
-{
-    x += 0x9e3779b97f4a7c15u;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
-
 static bool chance(const struct ram_store *s, uint32_t per_mille, uint64_t purpose)
 {
-    if (per_mille == 0)
-        return false;
-    return mix(s->faults.seed ^ mix(s->calls * 8 + purpose)) % 1000 < per_mille;
-}
-
-static int injected(enum tm_err_code code, const char *format, const char *name, struct tm_err *err)
-{
-    char text[STORAGE_NAME_MAX + 64];
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    (void)snprintf(text, sizeof(text), format, name); /* one of the STORAGE_ERROR_… words */
-#pragma GCC diagnostic pop
-    if (code == TM_E_NO_SPACE)
-        return tm_err_errno(err, ENOSPC, "%s", text);
-    if (code == TM_E_UNAVAILABLE || code == TM_E_TIMEOUT)
-        return tm_err_retry(err, code, "%s: the store does not answer", text);
-    return tm_err_set(err, code, "%s: injected fault", text);
+    return ram_chance(s->faults.seed, s->calls, purpose, per_mille);
 }
 
 /* Counts the call; negative when it must fail before its effect. Holds the lock. */
@@ -112,10 +88,10 @@ static int enter(struct ram_store *s, enum ram_op op, const char *format, const 
     if (!s->clock_set)
         s->now_us += op == RAM_CREATE || op == RAM_COMMIT ? 1000000 : 0;
     if (s->faults.fail_op[op] != 0 && s->faults.fail_op[op] == s->op_calls[op])
-        return injected(s->faults.fail_code != 0 ? s->faults.fail_code : TM_E_IO, format, name,
-                        err);
+        return ram_injected(s->faults.fail_code != 0 ? s->faults.fail_code : TM_E_IO, format, name,
+                            err);
     if (chance(s, s->faults.fail_per_mille, 1))
-        return injected(TM_E_UNAVAILABLE, format, name, err);
+        return ram_injected(TM_E_UNAVAILABLE, format, name, err);
     return 0;
 }
 
@@ -460,14 +436,21 @@ static void store_free(struct ram_store *s)
     free(s);
 }
 
-void ram_registry_free(struct ram_registry *registry)
+static void stores_free(struct ram_registry *registry)
 {
-    if (registry == NULL)
-        return;
     for (struct ram_store *next, *s = registry->stores; s != NULL; s = next) {
         next = s->next;
         store_free(s);
     }
+    registry->stores = NULL;
+    registry->count = 0;
+}
+
+void ram_registry_free(struct ram_registry *registry)
+{
+    if (registry == NULL)
+        return;
+    stores_free(registry);
     (void)pthread_mutex_destroy(&registry->lock);
     free(registry);
 }
@@ -529,12 +512,7 @@ int ram_open_url(const struct storage_url *url, struct storage **ret, struct tm_
 void ram_process_registry_free(void)
 {
     (void)pthread_mutex_lock(&process_registry.lock);
-    for (struct ram_store *next, *s = process_registry.stores; s != NULL; s = next) {
-        next = s->next;
-        store_free(s);
-    }
-    process_registry.stores = NULL;
-    process_registry.count = 0;
+    stores_free(&process_registry);
     (void)pthread_mutex_unlock(&process_registry.lock);
 }
 

@@ -50,6 +50,7 @@ static void on_coord_crash(struct world *w, struct sim_arg *arg)
             store_release(&w->store);
         else
             store_copy(&w->store, &w->old_store);
+        w->rolled_back = true;
     }
     if (w->coords[which].alive)
         return;

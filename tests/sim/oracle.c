@@ -184,7 +184,7 @@ static void check_end(struct world *w, const struct record *rec)
     bool manifest = backup != NULL && backup->manifest;
     if (rec->backup_id[0] == '\0')
         return;
-    if (rec->phase == PHASE_COMPLETE && !manifest && !rec->deleting)
+    if (rec->phase == PHASE_COMPLETE && !manifest && !rec->deleting && !w->rolled_back)
         sim_violate(w, "'%s' is Complete and has no manifest", rec->name);
     if (rec->phase == PHASE_FAILED && manifest && !rec->leftovers)
         sim_violate(w, "'%s' Failed and its manifest is stored", rec->name);

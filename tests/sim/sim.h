@@ -227,6 +227,7 @@ struct world {
     struct sim_store store;
     struct sim_store old_store; /* what a rollback goes back to */
     bool store_fails;
+    bool rolled_back; /* what records say of finished backups may be older than storage */
     struct sim_agent agents[SIM_AGENTS_MAX];
     struct sim_runner runners[SIM_RUNNERS_MAX];
     struct sim_backup backups[SIM_BACKUPS_MAX];

@@ -54,8 +54,10 @@ before=$(committed)
 RATE=20 apply killed-agent
 wait_for 60 running killed-agent
 id=$(basename "$(status killed-agent .status.backupPath)")
+orphan=$(runner_pids)
 agent_kill
-sleep 1
+orphan_gone() { ! kill -0 $orphan; }
+wait_for 5 orphan_gone
 agent_start
 tidemark wait backup killed-agent --for=Failed --timeout=120s
 case $(status killed-agent .status.lastError.message) in
@@ -65,7 +67,6 @@ esac
 [ "$(committed)" = "$before" ] || fail "a manifest of a failed backup"
 no_leftovers() { [ "$(find "$T/repo" -path "*$id*" -type f ! -name deleted.mpk | wc -l)" = 0 ]; }
 wait_for 30 no_leftovers
-[ "$(pgrep -u postgres -fc 'tidemark-agent.*--runner' || true)" = 0 ] || fail "a runner outlived its agent"
 
 step "the database session is lost: Failed, saying so"
 RATE=20 apply lost-session
@@ -74,14 +75,23 @@ sql postgres -c "select pg_terminate_backend(pid) from pg_stat_activity where ap
 tidemark wait backup lost-session --for=Failed --timeout=60s
 expect_out db-a status lost-session .status.lastError.node
 
-step "storage: full"
+step "storage: full from the start, and full in the middle"
 mkdir "$T/small"
 mount -t tmpfs -o size=16m,mode=777 tmpfs "$T/small"
-REPO=$T/small apply full-disk
+REPO=$T/small apply full-start
+tidemark wait backup full-start --for=Failed --timeout=60s
+case $(status full-start .status.lastError.message) in
+*"$T/small' is full: only 16 MiB are free"*) ;;
+*) fail "lastError is '$(status full-start .status.lastError.message)'" ;;
+esac
+mount -o remount,size=100m "$T/small"
+REPO=$T/small RATE=60 apply full-disk
+wait_for 60 running full-disk
+dd if=/dev/zero of="$T/small/filler" bs=1M status=none 2>/dev/null || true
 tidemark wait backup full-disk --for=Failed --timeout=120s
 case $(status full-disk .status.lastError.message) in
-*"No space left on device"* | *"no space"*) ;;
-*) umount "$T/small"; fail "lastError is '$(status full-disk .status.lastError.message)'" ;;
+*"$T/small"*"No space left on device"* | *"No space left on device"*) ;;
+*) fail "lastError is '$(status full-disk .status.lastError.message)'" ;;
 esac
 expect_out db-a status full-disk .status.lastError.node
 swept_small() { [ "$(find "$T/small" -path '*backup/*' -type f ! -name deleted.mpk | wc -l)" = 0 ]; }
@@ -94,10 +104,10 @@ REPO=$T/nowhere/deep apply no-path
 tidemark wait backup no-path --for=Failed --timeout=60s
 case $(status no-path .status.lastError.message) in *"$T/nowhere"*) ;; *) fail "$(status no-path .status.lastError.message)" ;; esac
 mkdir "$T/readonly"
-mount -t tmpfs -o size=16m,ro tmpfs "$T/readonly"
+mount -t tmpfs -o size=200m,ro tmpfs "$T/readonly"
 REPO=$T/readonly apply read-only
 tidemark wait backup read-only --for=Failed --timeout=60s
-case $(status read-only .status.lastError.message) in *"$T/readonly"*"Read-only file system"*) ;; *) m=$(status read-only .status.lastError.message); umount "$T/readonly"; fail "$m" ;; esac
+case $(status read-only .status.lastError.message) in *"$T/readonly"*"Read-only file system"*) ;; *) fail "$(status read-only .status.lastError.message)" ;; esac
 umount "$T/readonly"
 
 step "the database server is down: Failed, saying so; up again: works"

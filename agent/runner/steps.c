@@ -86,7 +86,8 @@ static int open_backup(struct runner *r, struct tm_err *err)
 static int step_job(struct runner *r, struct tm_err *err)
 {
     bool lead = (r->job->roles & JOB_ROLE_LEAD) != 0;
-    struct storage_options options = {.create_root = lead && r->job->kind == JOB_KIND_BACKUP};
+    struct storage_options options = {.create_root = lead && r->job->kind == JOB_KIND_BACKUP &&
+                                                     !r->job->sweep};
     int rc = storage_open(r->job->storage, &options, &r->storage, err);
     if (rc < 0)
         return rc;

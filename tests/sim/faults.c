@@ -43,6 +43,8 @@ static void on_coord_crash(struct world *w, struct sim_arg *arg)
     }
     if (!w->profile.benign && sim_chance(w, 100)) {
         bool all = sim_chance(w, 500);
+        for (uint32_t at = 0; at < SIM_COORDS_MAX; at++)
+            coord_crash(w, at); /* the lock on the state directory keeps it from two at once */
         sim_log(w, all ? "its state is lost" : "its state is rolled back");
         if (all)
             w->store.term = 0;

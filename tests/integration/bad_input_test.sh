@@ -131,7 +131,11 @@ spec '  br: {cluster: test}
   local: {path: '"$T/repo"'}'
 sed -i "s/name: x/name: new-life/" "$T/spec.yaml"
 tidemark apply -f "$T/spec.yaml" >/dev/null
-# a new system identifier is a new incarnation beside the old one, never mixed with it
-tidemark wait backup new-life --for=Complete --timeout=90s
-[ "$(find "$T/repo/test/main" -name identity.mpk | wc -l)" = 2 ] || fail "two incarnations were expected"
+# another system identifier under the same cluster and tenant: never mixed with what is there
+tidemark wait backup new-life --for=Failed --timeout=90s
+case $(tidemark get backup new-life -o json | jq -r .status.lastError.message) in
+*"holds backups of another database"*) ;;
+*) fail "$(tidemark get backup new-life -o json | jq -c .status)" ;;
+esac
+[ "$(find "$T/repo/test/main" -name identity.mpk | wc -l)" = 1 ] || fail "one incarnation was expected"
 daemons_stop

@@ -2,9 +2,10 @@
  * What agents ask: plan in, leases out, verdicts, results to the lead.
  *
  * A verdict is given by epoch. A lease that is in the table wins. One that is not may still win when
- * the range is free and no newer lease of it was ever granted: it lapsed (the work is good all the
- * same), or it comes from an earlier life of the coordinator. Everything else is stale: somebody
- * else has the range, or has done it.
+ * it lapsed and the range was not granted again (the work is good all the same), or when it comes
+ * from an earlier life of the coordinator and this one has not granted the range yet: what the
+ * earlier one knew of shared and lapsed leases is lost, so to this one they are all equal.
+ * Everything else is stale: somebody else has the range, or has done it.
  */
 #include "coordinator/brain/internal.h"
 
@@ -109,10 +110,9 @@ static void plan_ranges(struct brain *b, const struct asker *who,
 /* Whether work under an epoch that is in no lease of ours counts: nobody else can have the range. */
 static bool acceptable(const struct brain *b, const struct table_range *range, struct epoch epoch)
 {
-    if (range->state != RANGE_FREE)
-        return false;
-    int order = epoch_cmp(epoch, range->newest);
-    return order == 0 ? epoch.term != 0 : order > 0 && epoch.term < b->term;
+    if (range->newest.term < b->term) /* never granted in this life: the first result wins */
+        return epoch.term < b->term;
+    return range->state == RANGE_FREE && epoch_cmp(epoch, range->newest) == 0;
 }
 
 static void adopt(struct brain *b, struct res *res, const struct node *node,
@@ -121,6 +121,7 @@ static void adopt(struct brain *b, struct res *res, const struct node *node,
     struct table *t = &res->live->table;
     struct epoch epoch = {lease->term, (uint32_t)lease->counter};
     if (lease->range >= t->count || table_lease_find(t, lease->range, epoch) != NULL ||
+        t->ranges[lease->range].state != RANGE_FREE ||
         !acceptable(b, &t->ranges[lease->range], epoch) ||
         brain_plant(b, BRAIN_PLANT_ADOPT_NOTHING))
         return;

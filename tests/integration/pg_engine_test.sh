@@ -61,10 +61,10 @@ test_refusals() {
     sql postgres -c "SELECT count(pg_create_physical_replication_slot('s' || n)) FROM generate_series(1, $slots) n" >/dev/null
     expect_error "all replication slots are in use ($slots of max_replication_slots $slots)" drive check "$data" "$CONNINFO"
     sql postgres -c "SELECT count(pg_drop_replication_slot('s' || n)) FROM generate_series(1, $slots) n" >/dev/null
-    as_postgres sed -i 's/^local *replication/#&/' "$data/pg_hba.conf"
+    as_postgres sed -i 's/^local *replication/#&/' "$T/run/etc-$major/pg_hba.conf"
     sql postgres -c "SELECT pg_reload_conf()" >/dev/null
     wait_for 10 sh -c "runuser -u postgres -- '$T/drive' check '$data' '$CONNINFO' | grep -q \"pg_hba.conf needs a line for database 'replication'\""
-    as_postgres sed -i 's/^#\(local *replication\)/\1/' "$data/pg_hba.conf"
+    as_postgres sed -i 's/^#\(local *replication\)/\1/' "$T/run/etc-$major/pg_hba.conf"
     sql postgres -c "SELECT pg_reload_conf()" >/dev/null
     wait_for 10 sh -c "runuser -u postgres -- '$T/drive' check '$data' '$CONNINFO' | grep -qx ok"
     expect_out ok drive check "$data" "$CONNINFO"
@@ -80,7 +80,7 @@ test_backup() {
         -c "CREATE UNLOGGED TABLE light AS SELECT n FROM generate_series(1, 1000) n"
     pgbench -i -q -s 3 postgres >/dev/null 2>&1
     touch "$data/base/pgsql_tmp_never" "$data/global/pg_internal.init.99"
-    pgbench -n -c 3 -T 8 postgres >"$T/pgbench.log" 2>&1 &
+    pgbench -n -c 3 -T 5 postgres >"$T/pgbench.log" 2>&1 &
     local load=$!
     sql second -c "CREATE TABLE brief AS SELECT n FROM generate_series(1, 50000) n"
     drive backup "$data" "$CONNINFO" "$target" 1000000 100 2 >"$T/backup.out" &
@@ -96,6 +96,8 @@ test_backup() {
     *) fail "backup: $out" ;;
     esac
     printf '   %s\n' "$out"
+    expect_out "config: include $T/run/etc-$major/more.conf
+config: hba_file $T/run/etc-$major/pg_hba.conf" grep '^config: ' "$T/backup.out"
     [ ! -e "$target/base/pgsql_tmp_never" ] && [ ! -e "$target/postmaster.pid" ] && [ ! -e "$target/global/pg_internal.init.99" ] ||
         fail "excluded files were copied"
     [ "$(find "$target/pg_replslot" "$target/pg_notify" "$target/pg_subtrans" -type f | wc -l)" -eq 0 ] || fail "contents of emptied directories"
@@ -212,6 +214,11 @@ for major in "${@:-13 14 15 16 17 18}"; do
         step "PostgreSQL $major"
         DATA=$T/data-$major
         postgres_init "$major" "$DATA" -k
+        # configuration outside the data directory, as Debian keeps it
+        install -d -o postgres -g postgres "$T/run/etc-$major"
+        mv "$DATA/pg_hba.conf" "$T/run/etc-$major/"
+        as_postgres sh -c "echo work_mem = 5MB >'$T/run/etc-$major/more.conf'"
+        printf '%s\n' "hba_file = '$T/run/etc-$major/pg_hba.conf'" "include '$T/run/etc-$major/more.conf'" >>"$DATA/postgresql.conf"
         postgres_start "$major" "$DATA"
         test_control "$major" "$DATA"
         expect_out ok drive check "$DATA" "$CONNINFO"

@@ -40,11 +40,13 @@ struct frame_head {
 #define HEAD_OF(which, number)                                                                     \
     static const struct codec_field head_##which##_fields[] = {                                    \
         {.key = "t",                                                                               \
+         .name = "type",                                                                           \
          .kind = CODEC_u32,                                                                        \
          .required = true,                                                                         \
          .max = 255,                                                                               \
          .offset = offsetof(struct frame_head, type)},                                             \
         {.key = "m",                                                                               \
+         .name = "",                                                                               \
          .kind = CODEC_msg,                                                                        \
          .required = true,                                                                         \
          .sub = &frame_##which##_codec,                                                            \
@@ -60,6 +62,7 @@ FRAME_MAP(HEAD_OF)
 
 static const struct codec_field type_fields[] = {
     {.key = "t",
+     .name = "type",
      .kind = CODEC_u32,
      .required = true,
      .max = 255,

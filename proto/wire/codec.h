@@ -100,6 +100,7 @@ struct codec_table;
 
 struct codec_field {
     const char *key;
+    const char *name; /* of the member, for messages; "" = not told, NULL = the key */
     enum codec_kind kind;
     bool required;
     uint8_t since;
@@ -167,7 +168,7 @@ bool codec_equal(const struct codec_table *table, const void *a, const void *b);
 #define CODEC_NEED_REQ true
 #define CODEC_NEED_OPT false
 #define CODEC_ROW_(T, kind_, member, key_, need, since_, ...)                                      \
-    {.key = key_, .kind = CODEC_##kind_, .required = CODEC_NEED_##need, .since = since_,           \
+    {.key = key_, .name = #member, .kind = CODEC_##kind_, .required = CODEC_NEED_##need, .since = since_,           \
      .offset = offsetof(struct T, member), CODEC_ROW_##kind_(T, member, __VA_ARGS__)},
 #define CODEC_ROW_u64(T, member, max_)              .max = (max_)
 #define CODEC_ROW_u32(T, member, max_)              .max = (max_)

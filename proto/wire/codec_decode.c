@@ -24,13 +24,19 @@ static void path_append(struct codec_path *path, const char *text, size_t len)
     path->text[path->len] = '\0';
 }
 
-size_t codec_path_key(struct codec_path *path, const char *key, size_t len)
+size_t codec_path_key(struct codec_path *path, const char *key)
 {
     size_t before = path->len;
     if (before > 0)
         path_append(path, ".", 1);
-    path_append(path, key, len);
+    path_append(path, key, strlen(key));
     return before;
+}
+
+size_t codec_path_field(struct codec_path *path, const struct codec_field *field)
+{
+    const char *name = field->name != NULL ? field->name : field->key;
+    return name[0] != '\0' ? codec_path_key(path, name) : path->len;
 }
 
 size_t codec_path_index(struct codec_path *path, size_t index)
@@ -470,7 +476,7 @@ static int decode_record(struct decoder *d, const struct codec_table *table, voi
             (void)scan(&d->cursor, 0);
             continue;
         }
-        size_t back = codec_path_key(&d->path, (const char *)key.bytes.data, key.bytes.len);
+        size_t back = codec_path_field(&d->path, &table->fields[field]);
         if (seen & (uint64_t)1 << field)
             return FAIL(d, "twice");
         seen |= (uint64_t)1 << field;
@@ -482,7 +488,7 @@ static int decode_record(struct decoder *d, const struct codec_table *table, voi
     for (size_t field = 0; field < table->field_count; field++) {
         const struct codec_field *f = &table->fields[field];
         if (f->required && !(seen & (uint64_t)1 << field)) {
-            (void)codec_path_key(&d->path, f->key, strlen(f->key));
+            (void)codec_path_field(&d->path, f);
             return FAIL(d, "missing");
         }
     }
@@ -493,7 +499,7 @@ int codec_decode(const struct codec_table *table, struct slice in, struct codec_
                  void *record, struct tm_err *err)
 {
     struct decoder d = {.cursor = {in.data, in.data + in.len}, .arena = arena, .err = err};
-    (void)codec_path_key(&d.path, table->name, strlen(table->name));
+    (void)codec_path_key(&d.path, table->name);
 
     struct cursor walk = d.cursor;
     const char *problem = scan(&walk, 0);

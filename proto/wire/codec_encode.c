@@ -168,7 +168,7 @@ static int encode_record(struct encoder *e, const struct codec_table *table, con
         if (!goes_out(e, f, record))
             continue;
         size_t key_len = strlen(f->key);
-        size_t back = codec_path_key(&e->path, f->key, key_len);
+        size_t back = codec_path_field(&e->path, f);
         (void)msgpack_pack_str_with_body(&e->packer, f->key, key_len);
         int r = encode_field(e, f, record);
         if (r < 0)
@@ -184,7 +184,7 @@ int codec_encode(const struct codec_table *table, const void *record, uint8_t mi
     struct encoder e = {.out = out, .minor = minor, .err = err};
     size_t before = out->len;
     msgpack_packer_init(&e.packer, &e, append);
-    (void)codec_path_key(&e.path, table->name, strlen(table->name));
+    (void)codec_path_key(&e.path, table->name);
     int r = encode_record(&e, table, record);
     if (r == 0)
         r = e.result;

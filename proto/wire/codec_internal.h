@@ -11,7 +11,8 @@ struct codec_path {
 };
 
 /* Appends ".key", or "key" at the root, or "[index]"; the value to go back to is returned. */
-size_t codec_path_key(struct codec_path *path, const char *key, size_t len);
+size_t codec_path_key(struct codec_path *path, const char *key);
+size_t codec_path_field(struct codec_path *path, const struct codec_field *field);
 size_t codec_path_index(struct codec_path *path, size_t index);
 void codec_path_back(struct codec_path *path, size_t to);
 

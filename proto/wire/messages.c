@@ -48,11 +48,13 @@ CODEC_DEFINE(envelope, "message", ENVELOPE_FIELDS);
     };                                                                                             \
     static const struct codec_field envelope_##which##_fields[] = {                                \
         {.key = "v",                                                                               \
+         .name = "minor",                                                                          \
          .kind = CODEC_u32,                                                                        \
          .required = true,                                                                         \
          .max = 255,                                                                               \
          .offset = offsetof(struct envelope, minor)},                                              \
         {.key = "t",                                                                               \
+         .name = "type",                                                                           \
          .kind = CODEC_u32,                                                                        \
          .required = true,                                                                         \
          .max = 255,                                                                               \
@@ -68,6 +70,7 @@ CODEC_DEFINE(envelope, "message", ENVELOPE_FIELDS);
          .max = UINT64_MAX,                                                                        \
          .offset = offsetof(struct envelope, term)},                                               \
         {.key = "m",                                                                               \
+         .name = "",                                                                               \
          .kind = CODEC_msg,                                                                        \
          .required = true,                                                                         \
          .sub = &msg_##which##_codec,                                                              \

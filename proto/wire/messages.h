@@ -46,6 +46,7 @@
 #define WIRE_LEASES_MAX    64  /* in one message, and held by one agent for one job */
 #define WIRE_PLAN_MAX      256 /* ranges in one plan_ranges */
 #define WIRE_RESULTS_MAX   64  /* in one results page, in one ranges_done */
+#define WIRE_PROBLEMS_MAX  16
 #define WIRE_OPTIONS_MAX   64  /* strings in a list of pairs */
 
 /* ---- parts --------------------------------------------------------------------------------------
@@ -118,6 +119,13 @@ CODEC_DECLARE(msg_counters, MSG_COUNTERS_FIELDS);
     X(T, msg, error, "x", OPT, 0, msg_error) /* set: the range failed, nothing is stored */
 CODEC_DECLARE(msg_result, MSG_RESULT_FIELDS);
 
+/* Something wrong in the source that a good backup carries along: a corrupt page. */
+#define MSG_PROBLEM_FIELDS(X, T)                                                                   \
+    X(T, txt, path, "p", REQ, 0, WIRE_PATH_MAX)                                                    \
+    X(T, u64, block, "b", OPT, 0, UINT64_MAX)                                                      \
+    X(T, txt, what, "w", REQ, 0, WIRE_TEXT_MAX)
+CODEC_DECLARE(msg_problem, MSG_PROBLEM_FIELDS);
+
 /* What a finished backup is. */
 #define MSG_TOTALS_FIELDS(X, T)                                                                    \
     X(T, msg, counters, "n", OPT, 0, msg_counters)                                                 \
@@ -125,7 +133,8 @@ CODEC_DECLARE(msg_result, MSG_RESULT_FIELDS);
     X(T, i64, commit_us, "t", OPT, 0, 0) /* commit ts of consistent_at */                          \
     X(T, str, position, "p", OPT, 0, WIRE_POSITION_MAX)                                            \
     X(T, str, lineage, "g", OPT, 0, 63)                                                            \
-    X(T, txt, path, "u", OPT, 0, WIRE_URL_MAX) /* where it lies, without secrets */
+    X(T, txt, path, "u", OPT, 0, WIRE_URL_MAX) /* where it lies, without secrets */                \
+    X(T, list, problems, "q", OPT, 0, msg_problem, WIRE_PROBLEMS_MAX) /* the first ones */
 CODEC_DECLARE(msg_totals, MSG_TOTALS_FIELDS);
 
 /* ---- heartbeat, poll -> desired

@@ -54,7 +54,7 @@ static void refused(void **state)
     static const char missing[] = "\x82\xa1t\x14\xa1m\x80";
     assert_int_equal(frame_decode(slice_of(missing, sizeof(missing) - 1), &out, &err),
                      -TM_E_INVALID);
-    assert_string_equal(err.msg, "frame need.m.n: missing");
+    assert_string_equal(err.msg, "frame need.count: missing");
 }
 
 static void over_a_socket(void **state)

@@ -122,39 +122,39 @@ static void refusals(void **state)
     static const struct refusal cases[] = {
         R("", "thing: truncated"),
         R("\x01", "thing: not a map"),
-        R("\x80", "thing.b: missing"),
+        R("\x80", "thing.big: missing"),
         R("\x81\xa1\x62\x01\x00", "thing: bytes behind the end"),
         R("\x81\xa1\x62", "thing: truncated"),
-        R("\x82\xa1\x62\x01\xa1\x62\x01", "thing.b: twice"),
-        R("\x81\xa1\x62\xff", "thing.b: not an unsigned integer"),
-        R("\x81\xa1\x62\xa1\x61", "thing.b: not an unsigned integer"),
-        R("\x82\xa1\x62\x01\xa1\x73\xcd\x03\xe9", "thing.s: above 1000"),
+        R("\x82\xa1\x62\x01\xa1\x62\x01", "thing.big: twice"),
+        R("\x81\xa1\x62\xff", "thing.big: not an unsigned integer"),
+        R("\x81\xa1\x62\xa1\x61", "thing.big: not an unsigned integer"),
+        R("\x82\xa1\x62\x01\xa1\x73\xcd\x03\xe9", "thing.small: above 1000"),
         R("\x82\xa1\x62\x01\xa1\x77\xcf\x80\x00\x00\x00\x00\x00\x00\x00",
-          "thing.w: not a 64 bit integer"),
-        R("\x82\xa1\x62\x01\xa1\x6f\x01", "thing.o: not a boolean"),
+          "thing.when: not a 64 bit integer"),
+        R("\x82\xa1\x62\x01\xa1\x6f\x01", "thing.on: not a boolean"),
         R("\x82\xa1\x62\x01\xa1\x6e\xa9"
           "123456789",
-          "thing.n: longer than 8 bytes"),
-        R("\x82\xa1\x62\x01\xa1\x6e\xa2\x61\x00", "thing.n: contains a NUL"),
-        R("\x82\xa1\x62\x01\xa1\x6e\xa2\xc0\xaf", "thing.n: not UTF-8"),
-        R("\x82\xa1\x62\x01\xa1\x6e\xa3\xed\xa0\x80", "thing.n: not UTF-8"),
-        R("\x82\xa1\x62\x01\xa1\x6e\x05", "thing.n: not a string"),
-        R("\x82\xa1\x62\x01\xa1\x64\xa1\x61", "thing.d: not binary"),
+          "thing.name: longer than 8 bytes"),
+        R("\x82\xa1\x62\x01\xa1\x6e\xa2\x61\x00", "thing.name: contains a NUL"),
+        R("\x82\xa1\x62\x01\xa1\x6e\xa2\xc0\xaf", "thing.name: not UTF-8"),
+        R("\x82\xa1\x62\x01\xa1\x6e\xa3\xed\xa0\x80", "thing.name: not UTF-8"),
+        R("\x82\xa1\x62\x01\xa1\x6e\x05", "thing.name: not a string"),
+        R("\x82\xa1\x62\x01\xa1\x64\xa1\x61", "thing.blob: not binary"),
         R("\x82\xa1\x62\x01\xa1\x64\xc4\x05"
           "12345",
-          "thing.d: longer than 4 bytes"),
+          "thing.blob: longer than 4 bytes"),
         R("\x82\xa1\x62\x01\xa1\x72\xc4\x03"
           "123",
-          "thing.r: not exactly 4 bytes"),
-        R("\x82\xa1\x62\x01\xa1\x70\x80", "thing.p.i: missing"),
-        R("\x82\xa1\x62\x01\xa1\x70\x90", "thing.p: not a map"),
-        R("\x82\xa1\x62\x01\xa1\x6c\x80", "thing.l: not an array"),
-        R("\x82\xa1\x62\x01\xa1\x6c\x94\xc0\xc0\xc0\xc0", "thing.l: more than 3 items"),
+          "thing.id: not exactly 4 bytes"),
+        R("\x82\xa1\x62\x01\xa1\x70\x80", "thing.one.index: missing"),
+        R("\x82\xa1\x62\x01\xa1\x70\x90", "thing.one: not a map"),
+        R("\x82\xa1\x62\x01\xa1\x6c\x80", "thing.parts: not an array"),
+        R("\x82\xa1\x62\x01\xa1\x6c\x94\xc0\xc0\xc0\xc0", "thing.parts: more than 3 items"),
         R("\x82\xa1\x62\x01\xa1\x6c\x92\x81\xa1\x69\x01\x81\xa1\x69\x65",
-          "thing.l[1].i: above 100"),
+          "thing.parts[1].index: above 100"),
         R("\x82\xa1\x62\x01\xa1\x78\x91\xa5"
           "12345",
-          "thing.x[0]: longer than 4 bytes"),
+          "thing.words[0]: longer than 4 bytes"),
         R("\x81\xc4\x01\x62\x01", "thing: a key is not a string"),
         R("\x81\xa1\x62\xd4\x01\x00", "thing: holds a type that is not used here"),
         R("\x81\xa1\x62\xc1", "thing: holds a type that is not used here"),
@@ -199,12 +199,12 @@ static void encoder_has_the_same_bounds(void **state)
     TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
     struct tm_err err;
     assert_int_equal(codec_encode(&thing_codec, &in, CODEC_MINOR_ALL, &bytes, &err), -TM_E_INVALID);
-    assert_string_equal(err.msg, "thing.l[1].i: above 100");
+    assert_string_equal(err.msg, "thing.parts[1].index: above 100");
     assert_int_equal(bytes.len, 0);
 
     in = (struct thing){.text = "seventeen letters"};
     assert_int_equal(codec_encode(&thing_codec, &in, CODEC_MINOR_ALL, &bytes, &err), -TM_E_INVALID);
-    assert_string_equal(err.msg, "thing.t: longer than 16 bytes");
+    assert_string_equal(err.msg, "thing.text: longer than 16 bytes");
 }
 
 static void arena_has_a_bound(void **state)

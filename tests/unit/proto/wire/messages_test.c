@@ -56,14 +56,14 @@ static void refused(void **state)
                               "a\x01";
     assert_int_equal(message_decode(slice_of(bad, sizeof(bad) - 1), &out, &serial, &err),
                      -TM_E_INVALID);
-    assert_string_equal(err.msg, "heartbeat.m.j[0].u: missing");
+    assert_string_equal(err.msg, "heartbeat.jobs[0].uid: missing");
     assert_int_equal(serial, 6);
 
     static const char no_body[] = "\x84\xa1v\x00\xa1t\x05\xa1r\x06\xa1"
                                   "e\x00";
     assert_int_equal(message_decode(slice_of(no_body, sizeof(no_body) - 1), &out, &serial, &err),
                      -TM_E_INVALID);
-    assert_string_equal(err.msg, "heartbeat.m: missing");
+    assert_string_equal(err.msg, "heartbeat: missing");
 
     TM_CLEANUP(freep) uint8_t *huge = calloc(1, MESSAGE_MAX_BYTES + 1);
     assert_int_equal(message_decode(slice_of(huge, MESSAGE_MAX_BYTES + 1), &out, NULL, &err),

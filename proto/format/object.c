@@ -31,10 +31,15 @@ const char *object_kind_text(enum object_kind kind)
 /* ---- hashes ------------------------------------------------------------------------------------
  */
 
+/* The library's variant for the widest registers this processor has; absent in some builds of it. */
+extern XXH128_hash_t XXH3_128bits_dispatch(const void *data, size_t len) __attribute__((weak));
+
 void object_hash(const void *data, size_t len, uint8_t ret[OBJECT_HASH_BYTES])
 {
     XXH128_canonical_t canonical;
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits(data, len));
+    bool wide = XXH3_128bits_dispatch != NULL && len > 4096;
+    XXH128_canonicalFromHash(&canonical,
+                             wide ? XXH3_128bits_dispatch(data, len) : XXH3_128bits(data, len));
     memcpy(ret, canonical.digest, OBJECT_HASH_BYTES);
 }
 

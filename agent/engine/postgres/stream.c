@@ -97,7 +97,7 @@ int pg_log_open(const struct engine_instance *instance, struct slice begin_blob,
 {
     TM_CLEANUP(pg_begin_release) struct pg_begin begin = {0};
     TM_CLEANUP(pg_log_closep) struct engine_log *log = calloc(1, sizeof(*log));
-    struct pg_identity identity;
+    struct pg_identity identity = {0};
     if (!log)
         return tm_err_oom(err);
     int r = pg_begin_decode(begin_blob, &begin, err);

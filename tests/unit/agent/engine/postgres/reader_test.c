@@ -17,13 +17,17 @@
 #include "agent/engine/postgres/reader.h"
 #include "common/hash.h"
 
-#define BLOCK      1024u /* small blocks and segments, so that small files are large */
-#define SEGMENT    4u    /* blocks */
+#define BLOCK      ((size_t)1024) /* small blocks and segments, so that small files are large */
+#define SEGMENT    4              /* blocks */
 #define PATH_BYTES 4200
 #define RANGES_MAX 4000
 #define FILES_MAX  400
 #define OTHER_OID  "16500"
 #define VERSION    "PG_15_202209061"
+#define INSIDE     "inside/" VERSION
+#define SPACE      "../space/" VERSION
+#define INSIDE_DB  INSIDE "/5"
+#define SPACE_DB   SPACE "/5"
 
 /* ---- a data directory ---------------------------------------------------------------------------- */
 
@@ -66,8 +70,9 @@ static void make_link(const struct room *room, const char *target, const char *p
 static void write_control(const struct room *room)
 {
     uint8_t bytes[CONTROL_FILE_BYTES] = {0};
-    const uint32_t words[][2] = {{8, 1300},    {12, 202209061}, {16, 6},         {48, 1},
-                                 {216, BLOCK}, {220, SEGMENT},  {228, 16u << 20}};
+    const uint32_t words[][2] = {{8, 1300},       {12, 202209061},        {16, 6},
+                                 {48, 1},         {216, (uint32_t)BLOCK}, {220, SEGMENT},
+                                 {228, 16u << 20}};
     const uint64_t system_id = 4711;
     char full[PATH_BYTES];
     memcpy(bytes, &system_id, sizeof(system_id));
@@ -127,11 +132,11 @@ static int room_make(void **state)
                                        "pg_replslot/old",
                                        "empty",
                                        "inside",
-                                       "inside/" VERSION,
-                                       "inside/" VERSION "/5",
+                                       INSIDE,
+                                       INSIDE_DB,
                                        "../space",
-                                       "../space/" VERSION,
-                                       "../space/" VERSION "/5",
+                                       SPACE,
+                                       SPACE_DB,
                                        "../space/PG_14_202107181",
                                        "../elsewhere"};
     static const struct {
@@ -163,8 +168,8 @@ static int room_make(void **state)
         {"pg_wal/archive_status/x.ready", 0},
         {"pg_xact/0000", 8192},
         {"pg_replslot/old/state", 10},
-        {"inside/" VERSION "/5/700", BLOCK},
-        {"../space/" VERSION "/5/600", 2 * BLOCK},
+        {INSIDE "/5/700", BLOCK},
+        {SPACE "/5/600", 2 * BLOCK},
         {"../space/PG_14_202107181/other", 10},
         {"../etc.conf", 20},
         {"../elsewhere/file", 5},

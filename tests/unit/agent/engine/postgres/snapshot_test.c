@@ -158,9 +158,10 @@ static void test_limits(void **state)
     TM_CLEANUP(buf_release) struct buf blob = BUF_INIT;
     TM_CLEANUP(pg_end_release) struct pg_end end = {0};
     struct tm_err err = {0};
-    assert_int_equal(buf_reserve(&end.backup_label, ENGINE_BLOB_MAX, &err), 0);
-    memset(end.backup_label.data, 'x', ENGINE_BLOB_MAX);
-    end.backup_label.len = ENGINE_BLOB_MAX;
+    const size_t full = (size_t)ENGINE_BLOB_MAX;
+    assert_int_equal(buf_reserve(&end.backup_label, full, &err), 0);
+    memset(end.backup_label.data, 'x', full);
+    end.backup_label.len = full;
     assert_int_equal(pg_end_encode(&end, &blob, &err), -TM_E_LIMIT);
     assert_string_equal(err.msg, "the end of the snapshot does not fit: 262194 bytes of 262144");
     assert_int_equal(blob.len, 0);

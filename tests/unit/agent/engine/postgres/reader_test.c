@@ -24,10 +24,10 @@
 #define FILES_MAX  400
 #define OTHER_OID  "16500"
 #define VERSION    "PG_15_202209061"
-#define INSIDE     "inside/" VERSION
-#define SPACE      "../space/" VERSION
-#define INSIDE_DB  INSIDE "/5"
-#define SPACE_DB   SPACE "/5"
+#define INSIDE     "inside/PG_15_202209061"
+#define SPACE      "../space/PG_15_202209061"
+#define INSIDE_DB  "inside/PG_15_202209061/5"
+#define SPACE_DB   "../space/PG_15_202209061/5"
 
 /* ---- a data directory ---------------------------------------------------------------------------- */
 

@@ -100,8 +100,11 @@ run_one() { # NUMBER NAME DEADLINE COMMAND
     local begin status=0 log verdict note=''
     begin=$(date +%s.%N)
     log=$logs/${2//\//-}.log
-    # its own process group, so that the deadline ends everything the test has started
-    timeout --kill-after=20 "$3" bash -c "exec $4" >"$log" 2>&1 </dev/null || status=$?
+    # timeout makes a process group of its own, so that a deadline or Ctrl-C ends everything the test has started
+    timeout --kill-after=20 "$3" bash -c "exec $4" >"$log" 2>&1 </dev/null &
+    # shellcheck disable=SC2064 # this very process
+    trap "kill $! 2>/dev/null; wait; exit 143" TERM
+    wait $! || status=$?
     case $status in
     0) verdict=passed ;;
     77) verdict=skipped note=" ($(tail -n 1 "$log" | sed 's/^skipped: //'))" ;;
@@ -117,6 +120,16 @@ run_one() { # NUMBER NAME DEADLINE COMMAND
         printf '%-4s  %6ss  %s%s\n' "$word" "$(seconds_since "$begin")" "$2" "$note"
     fi
 }
+
+give_up() {
+    trap - INT TERM
+    # shellcheck disable=SC2046 # pids are words
+    kill $(jobs -p) 2>/dev/null
+    wait
+    echo "stopped"
+    exit 130
+}
+trap give_up INT TERM
 
 running=0
 for n in "${!names[@]}"; do

@@ -27,6 +27,7 @@ struct conn {
     int64_t opened_us;
     int64_t close_at_us; /* 0 = not to be closed */
     struct hello hello;
+    char who[2 * WIRE_NAME_MAX + 2]; /* "cluster/node" as last claimed, for the log only */
     struct secret key;
     bool announced;     /* `up` was called */
     uint64_t proof_ctx; /* to be answered by welcome or refuse; 0 = none */
@@ -83,9 +84,8 @@ static void note(struct gate *gate, enum gate_event event, const struct conn *c,
         return;
     }
     gate->notes_left--;
-    if (c && c->hello.claim.node[0])
-        (void)snprintf(line, sizeof line, "%s (%s/%s): %s", c->peer.address, c->hello.claim.cluster,
-                       c->hello.claim.node, text);
+    if (c && c->who[0])
+        (void)snprintf(line, sizeof line, "%s (%s): %s", c->peer.address, c->who, text);
     else
         (void)snprintf(line, sizeof line, "%s: %s", c ? c->peer.address : "?", text);
     gate->handlers.note(gate->arg, event, line);
@@ -256,6 +256,7 @@ static int handle_hello(struct gate *gate, struct conn *c, uint64_t ctx, const s
     if ((r = random_bytes(nonce, sizeof nonce, err)) < 0 ||
         (r = hello_server_hello(&c->hello, in, nonce, &out, err)) < 0)
         return r;
+    (void)snprintf(c->who, sizeof c->who, "%s/%s", c->hello.claim.cluster, c->hello.claim.node);
     if ((r = load_key(gate, c, err)) < 0) {
         note(gate, GATE_REFUSED, c, err->msg);
         hello_clear(&c->hello);

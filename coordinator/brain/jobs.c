@@ -307,9 +307,8 @@ static void watch_lead(struct brain *b, struct res *res)
         return;
     }
     uint64_t from_us = TM_MAX(live->reported_us, lead != NULL ? lead->seen_us : 0);
-    uint32_t grace_ms = live->lead_seen ? b->config.lead_grace_ms : b->config.restart_grace_ms;
-    if (!live->loaded && lead != NULL && !lead->fresh)
-        grace_ms = b->config.lead_grace_ms;
+    bool awaited = live->loaded && !live->lead_seen;
+    uint32_t grace_ms = awaited ? b->config.restart_grace_ms : b->config.lead_grace_ms;
     if (b->now.mono_us - from_us > brain_ms(grace_ms)) {
         (void)tm_err_retry(&err, TM_E_UNAVAILABLE, "agent on node '%s' is not heard for %u s",
                            rec->node, grace_ms / 1000);
@@ -467,7 +466,8 @@ void job_durable(struct brain *b, struct res *res)
                       rec->kind, rec->name, rec->node);
         }
     }
-    desired_changed(b, res);
+    if (rec->phase != PHASE_SCHEDULED || rec->attempt > 1) /* nobody has a job that only waits */
+        desired_changed(b, res);
     status_changed(b, res);
 }
 

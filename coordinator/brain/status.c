@@ -90,8 +90,10 @@ static void fill_totals(struct resource_status *s, const struct record *rec)
     if (totals->counters == NULL)
         return;
     fill_counters(s, totals->counters);
-    if (totals->counters->problem != NULL)
-        resource_status_add_problem(s, rec->node, "", -1, totals->counters->problem);
+    for (size_t n = 0; n < totals->problems_count; n++) {
+        const struct msg_problem *one = &totals->problems[n];
+        resource_status_add_problem(s, rec->node, one->path, (int64_t)one->block, one->what);
+    }
 }
 
 static void fill_error(struct resource_status *s, const struct res *res)

@@ -26,10 +26,12 @@
 #include "common/storage/storage.h"
 #include "proto/format/names.h"
 #include "proto/format/object.h"
+#include "proto/format/records.h"
 
 #define BACKUP_RESULT_MAX      4096u /* encoded result of one range */
 #define BACKUP_RANGES_MAX      (1u << 20)
 #define BACKUP_LOG_CHUNK_BYTES (16u << 20)
+#define BACKUP_TOTALS_PROBLEMS 16          /* told with the totals */
 #define BACKUP_FREE_MIN_BYTES  (64u << 20) /* a path with less room than this is called full */
 
 struct backup_options {
@@ -207,6 +209,8 @@ struct backup_totals {
     uint64_t pages_checked;
     uint64_t pages_unverified;
     uint64_t pages_corrupt;
+    struct problem problems[BACKUP_TOTALS_PROBLEMS]; /* the first ones; the manifest has more */
+    uint32_t problem_count;
 };
 
 /*

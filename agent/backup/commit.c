@@ -149,9 +149,16 @@ static int segment_close(struct committer *c, struct tm_err *err)
     return 0;
 }
 
+static void tell_problem(struct backup_totals *t, const struct problem *problem)
+{
+    if (t->problem_count < BACKUP_TOTALS_PROBLEMS)
+        t->problems[t->problem_count++] = *problem;
+}
+
 static int keep_problems(struct committer *c, const struct segment_range *range, struct tm_err *err)
 {
     for (size_t i = 0; i < range->problems_count; i++) {
+        tell_problem(&c->totals, &range->problems[i]);
         if (c->problem_count >= MANIFEST_PROBLEMS_MAX)
             return 0;
         if (c->problem_count % 64 == 0) {
@@ -370,6 +377,12 @@ static int find_commit(struct backup_worker *w, const struct backup_commit *comm
                                           .pages_checked = m->pages_checked,
                                           .pages_unverified = m->pages_unverified,
                                           .pages_corrupt = m->pages_corrupt};
+    }
+    struct manifest_item item;
+    while (r == 0 && (r = manifest_reader_next(&mr, &item, err)) == 1) {
+        if (item.kind == MANIFEST_PROBLEM)
+            tell_problem(ret, &item.problem);
+        r = 0;
     }
     manifest_reader_release(&mr);
     return r < 0 ? r : 1;

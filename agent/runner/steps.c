@@ -325,10 +325,17 @@ static void send_committed(struct runner *r, const struct backup_totals *totals,
                                     .pages_checked = totals->pages_checked,
                                     .pages_unverified = totals->pages_unverified,
                                     .pages_corrupt = totals->pages_corrupt};
+    struct msg_problem problems[BACKUP_TOTALS_PROBLEMS];
+    for (uint32_t i = 0; i < totals->problem_count; i++)
+        problems[i] = (struct msg_problem){.path = totals->problems[i].path,
+                                           .block = totals->problems[i].block,
+                                           .what = totals->problems[i].what};
     struct msg_totals out = {.counters = &counters,
                              .log_bytes = totals->log_bytes,
                              .commit_us = commit->commit_us,
-                             .path = path};
+                             .path = path,
+                             .problems = problems,
+                             .problems_count = totals->problem_count};
     (void)snprintf(out.position, sizeof(out.position), "%s", commit->consistent_at.text);
     (void)snprintf(out.lineage, sizeof(out.lineage), "%s", commit->lineage_label);
     struct frame f = {.type = FRAME_committed, .committed = {.totals = &out}};

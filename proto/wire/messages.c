@@ -7,6 +7,7 @@ CODEC_DEFINE(msg_error, "error", MSG_ERROR_FIELDS);
 CODEC_DEFINE(msg_instance, "instance", MSG_INSTANCE_FIELDS);
 CODEC_DEFINE(msg_lease, "lease", MSG_LEASE_FIELDS);
 CODEC_DEFINE(msg_counters, "counters", MSG_COUNTERS_FIELDS);
+CODEC_DEFINE(msg_problem, "problem", MSG_PROBLEM_FIELDS);
 CODEC_DEFINE(msg_result, "result", MSG_RESULT_FIELDS);
 CODEC_DEFINE(msg_totals, "totals", MSG_TOTALS_FIELDS);
 CODEC_DEFINE(msg_job, "job", MSG_JOB_FIELDS);

@@ -47,7 +47,7 @@
 #define WIRE_PLAN_MAX      256 /* ranges in one plan_ranges */
 #define WIRE_RESULTS_MAX   64  /* in one results page, in one ranges_done */
 #define WIRE_PROBLEMS_MAX  16
-#define WIRE_OPTIONS_MAX   64  /* strings in a list of pairs */
+#define WIRE_OPTIONS_MAX   64 /* strings in a list of pairs */
 
 /* ---- parts --------------------------------------------------------------------------------------
  */

@@ -332,9 +332,10 @@ static void watch_progress(struct brain *b, struct res *res)
     }
     /* the commit is on its way, and ranges are missing: their results went with agent and coordinator */
     const struct table *t = &live->table;
+    uint64_t back_us = TM_MAX(b->started_us + brain_ms(b->config.restart_grace_ms),
+                              live->lease_from_us + brain_ms(b->config.lease_ms));
     if (res->now.rec.step == JOB_STEP_FINISH && t->complete && t->done_count < t->count &&
-        t->lease_count == 0 && live->lead_seen &&
-        b->now.mono_us > live->lease_from_us + brain_ms(b->config.lease_ms)) {
+        t->lease_count == 0 && live->lead_seen && b->now.mono_us > back_us) {
         (void)tm_err_retry(&err, TM_E_CANCELED,
                            "the results of %zu ranges were lost with the coordinator and a node",
                            t->count - t->done_count);

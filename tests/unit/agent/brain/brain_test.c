@@ -1,0 +1,476 @@
+/* The agent's brain, scene by scene: what it asks for, keeps, gives up. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "agent/brain/brain.h"
+
+#define SEC(n) ((uint64_t)(n)*1000000)
+
+/* A brain, what it did in the last step by kind, and the newest request and frame of each type. */
+struct stage {
+    struct agent_brain *brain;
+    uint64_t mono_us;
+    uint64_t random;
+    unsigned did[32];
+    struct message asked[MESSAGE_error + 1]; /* copies, type 0 = none */
+    struct frame told[FRAME_failed + 1];
+    struct agent_action last[32];
+    char log[512];
+};
+
+static uint64_t next_number(void *arg)
+{
+    return ++((struct stage *)arg)->random;
+}
+
+static void copy_frame(const struct frame *f, struct frame *ret)
+{
+    struct tm_err err;
+    TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
+    frame_release(ret);
+    assert_int_equal(frame_encode(f, &bytes, &err), 0);
+    assert_int_equal(frame_next(&bytes, ret, &err), 1);
+}
+
+static void feed(struct stage *s, const struct agent_event *event)
+{
+    struct tm_err err = {0};
+    struct agent_actions actions;
+    struct agent_now now = {.mono_us = s->mono_us, .real_us = (int64_t)s->mono_us};
+    memset(s->did, 0, sizeof(s->did));
+    assert_int_equal(agent_brain_step(s->brain, event, now, &actions, &err), 0);
+    for (size_t at = 0; at < actions.count; at++) {
+        const struct agent_action *a = &actions.items[at];
+        s->did[a->kind]++;
+        s->last[a->kind] = *a;
+        if (a->kind == AGENT_ACT_SEND) {
+            struct message *to = &s->asked[a->send.message->type];
+            message_release(to);
+            assert_int_equal(message_copy(a->send.message, to, &err), 0);
+        } else if (a->kind == AGENT_ACT_RUNNER_SEND) {
+            copy_frame(a->runner.frame, &s->told[a->runner.frame->type]);
+        } else if (a->kind == AGENT_ACT_LOG) {
+            (void)snprintf(s->log, sizeof(s->log), "%s", a->log.text);
+        }
+    }
+}
+
+static void tick(struct stage *s, uint64_t after_us)
+{
+    struct agent_event event = {.kind = AGENT_EV_TICK};
+    s->mono_us += after_us;
+    feed(s, &event);
+}
+
+static void connect_to(struct stage *s, uint64_t term)
+{
+    struct agent_event event = {.kind = AGENT_EV_CONNECTED};
+    event.connected.term = term;
+    event.connected.start = term * 10;
+    feed(s, &event);
+}
+
+static int setup(void **state)
+{
+    struct stage *s = calloc(1, sizeof(*s));
+    struct tm_err err;
+    struct agent_instance instance = {
+        .tenant = "main", .engine = "mock", .data_dir = "/data", .conninfo = "host=/run"};
+    struct agent_brain_config config = {.cluster = "demo1",
+                                        .node = "db-a",
+                                        .boot = "boot1",
+                                        .version = "1.0",
+                                        .instances = &instance,
+                                        .instance_count = 1,
+                                        .seen_term = 3,
+                                        .seen_start = 30};
+    struct agent_rng rng = {.next = next_number, .arg = s};
+    s->mono_us = SEC(50);
+    assert_int_equal(agent_brain_new(&config, rng, &s->brain, &err), 0);
+    tick(s, 0);
+    *state = s;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct stage *s = *state;
+    agent_brain_free(s->brain);
+    for (size_t at = 0; at < TM_ARRAY_LEN(s->asked); at++)
+        message_release(&s->asked[at]);
+    for (size_t at = 0; at < TM_ARRAY_LEN(s->told); at++)
+        frame_release(&s->told[at]);
+    free(s);
+    return 0;
+}
+
+/* Answers the newest request of `to`. */
+static void answer(struct stage *s, enum message_type to, struct message *m, uint64_t term)
+{
+    struct agent_event event = {.kind = AGENT_EV_REPLY};
+    m->serial = s->asked[to].serial;
+    m->term = term;
+    event.reply.message = m;
+    feed(s, &event);
+}
+
+static struct msg_backup_params params = {.backup_id = "20261121T000000Z-00000001"};
+
+static struct msg_assignment assignment(enum job_step step)
+{
+    struct msg_assignment a = {.uid = "00aa",
+                               .attempt = 1,
+                               .kind = JOB_KIND_BACKUP,
+                               .roles = JOB_ROLE_LEAD | JOB_ROLE_WORKER,
+                               .step = step,
+                               .boot = "boot1",
+                               .cluster = "demo1",
+                               .tenant = "main",
+                               .name = "b",
+                               .storage = "file:///backup",
+                               .backup = &params};
+    return a;
+}
+
+static void desire(struct stage *s, uint64_t revision, struct msg_assignment *a)
+{
+    struct message m = {.type = MESSAGE_desired};
+    m.desired.revision = revision;
+    m.desired.lease_ms = 10000;
+    m.desired.jobs = a;
+    m.desired.jobs_count = a != NULL;
+    s->mono_us += SEC(1);
+    answer(s, MESSAGE_poll, &m, 4);
+    if (s->did[AGENT_ACT_SEND] == 0)
+        tick(s, 0);
+}
+
+static void frame(struct stage *s, uint32_t generation, struct frame f)
+{
+    struct agent_event event = {.kind = AGENT_EV_RUNNER_FRAME};
+    event.frame.job = 1;
+    event.frame.generation = generation;
+    event.frame.frame = &f;
+    feed(s, &event);
+}
+
+static void begun(struct stage *s)
+{
+    struct agent_event event = {.kind = AGENT_EV_SESSION_BEGUN};
+    event.begun.job = 1;
+    event.begun.begin = slice_str("blob");
+    event.begun.identity = "7000";
+    feed(s, &event);
+}
+
+static void exited(struct stage *s, uint32_t generation)
+{
+    struct agent_event event = {.kind = AGENT_EV_RUNNER_EXITED};
+    event.exited.job = 1;
+    event.exited.generation = generation;
+    event.exited.signal = 9;
+    feed(s, &event);
+}
+
+/* The one job of the newest heartbeat, made now. */
+static const struct msg_job *reported(struct stage *s)
+{
+    struct agent_event event = {.kind = AGENT_EV_REQUEST_FAILED};
+    event.request_failed.serial = s->asked[MESSAGE_heartbeat].serial;
+    feed(s, &event);
+    tick(s, SEC(2));
+    assert_int_equal(s->asked[MESSAGE_heartbeat].heartbeat.jobs_count, 1);
+    return &s->asked[MESSAGE_heartbeat].heartbeat.jobs[0];
+}
+
+/* Connected, with a job whose runner is ready, planned and at work. */
+static void working(struct stage *s)
+{
+    connect_to(s, 4);
+    struct msg_assignment a = assignment(JOB_STEP_PREPARE);
+    desire(s, 1, &a);
+    begun(s);
+    frame(s, 1, (struct frame){.type = FRAME_ready});
+    struct msg_plan_range range = {.bytes = 100};
+    struct frame plan = {.type = FRAME_plan_batch};
+    plan.plan_batch.ranges = &range;
+    plan.plan_batch.ranges_count = 1;
+    plan.plan_batch.last = true;
+    frame(s, 1, plan);
+    a = assignment(JOB_STEP_RUN);
+    desire(s, 2, &a);
+    struct frame need = {.type = FRAME_need};
+    need.need.count = 4;
+    frame(s, 1, need);
+}
+
+static void lease(struct stage *s, uint64_t term, uint64_t counter)
+{
+    struct msg_lease granted = {.range = 0, .term = term, .counter = counter};
+    struct message m = {.type = MESSAGE_ranges};
+    memcpy(m.ranges.uid, "00aa", 5);
+    m.ranges.attempt = 1;
+    m.ranges.leases = &granted;
+    m.ranges.leases_count = 1;
+    answer(s, MESSAGE_want_ranges, &m, 4);
+}
+
+static void stored(struct stage *s, uint64_t term, uint64_t counter)
+{
+    struct frame f = {.type = FRAME_range_done};
+    f.range_done.term = term;
+    f.range_done.counter = counter;
+    f.range_done.blob = slice_str("entry");
+    frame(s, 1, f);
+}
+
+/* ---- scenes ------------------------------------------------------------------------------------------ */
+
+static void connects_with_growing_pauses(void **state)
+{
+    struct stage *s = *state;
+    assert_int_equal(s->did[AGENT_ACT_CONNECT], 1);
+    assert_int_equal(s->last[AGENT_ACT_CONNECT].connect.seen_term, 3);
+    uint64_t pause_us = 200000;
+    for (int tries = 0; tries < 8; tries++) {
+        struct agent_event event = {.kind = AGENT_EV_DISCONNECTED};
+        feed(s, &event);
+        uint64_t at_us = s->last[AGENT_ACT_WAKE].wake.at_us - s->mono_us;
+        assert_in_range(at_us, pause_us / 2, pause_us);
+        tick(s, at_us - 1);
+        assert_int_equal(s->did[AGENT_ACT_CONNECT], 0);
+        tick(s, 1);
+        assert_int_equal(s->did[AGENT_ACT_CONNECT], 1);
+        pause_us = TM_MIN(pause_us * 2, (uint64_t)10000000);
+    }
+}
+
+static void refuses_older_terms(void **state)
+{
+    struct stage *s = *state;
+    connect_to(s, 2);
+    assert_int_equal(s->did[AGENT_ACT_DISCONNECT], 1);
+    assert_int_equal(s->did[AGENT_ACT_SEND], 0);
+    assert_string_equal(s->log, "connection to the coordinator given up: its term is older than "
+                                "one seen before");
+    tick(s, SEC(20));
+    connect_to(s, 4);
+    assert_int_equal(s->did[AGENT_ACT_STORE_TERM], 1);
+    assert_int_equal(s->did[AGENT_ACT_SEND], 2); /* a heartbeat and a poll */
+    struct msg_assignment a = assignment(JOB_STEP_PREPARE);
+    struct message m = {.type = MESSAGE_desired};
+    m.desired.revision = 1;
+    m.desired.lease_ms = 1;
+    m.desired.jobs = &a;
+    m.desired.jobs_count = 1;
+    answer(s, MESSAGE_poll, &m, 3);
+    assert_int_equal(s->did[AGENT_ACT_DISCONNECT], 1);
+    assert_int_equal(agent_brain_job_count(s->brain), 0);
+}
+
+static void a_lead_begins(void **state)
+{
+    struct stage *s = *state;
+    connect_to(s, 4);
+    struct msg_assignment a = assignment(JOB_STEP_PREPARE);
+    desire(s, 1, &a);
+    assert_int_equal(s->did[AGENT_ACT_SESSION_BEGIN], 1);
+    assert_string_equal(s->last[AGENT_ACT_SESSION_BEGIN].session.label,
+                        "tidemark 20261121T000000Z-00000001");
+    assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 1);
+    assert_string_equal(s->told[FRAME_job].job.storage, "file:///backup");
+    assert_string_equal(s->told[FRAME_job].job.conninfo, "host=/run");
+    assert_int_equal(s->told[FRAME_job].job.generation, 1);
+    begun(s);
+    assert_int_equal(s->told[FRAME_begin].type, 0); /* the runner is not ready */
+    frame(s, 1, (struct frame){.type = FRAME_ready});
+    assert_memory_equal(s->told[FRAME_begin].begin.begin.data, "blob", 4);
+    assert_false(s->told[FRAME_begin].begin.plan_known);
+}
+
+static void works_and_finishes(void **state)
+{
+    struct stage *s = *state;
+    working(s);
+    assert_int_equal(s->asked[MESSAGE_plan_ranges].plan_ranges.ranges_count, 1);
+    assert_true(s->asked[MESSAGE_plan_ranges].plan_ranges.last);
+    assert_int_equal(s->asked[MESSAGE_want_ranges].want_ranges.count, 4);
+    lease(s, 4, 1);
+    assert_int_equal(s->told[FRAME_ranges].ranges.leases_count, 1);
+    const struct msg_job *job = reported(s);
+    assert_int_equal(job->stage, JOB_STAGE_WORKING);
+    assert_int_equal(job->leases_count, 1);
+    stored(s, 4, 1);
+    assert_int_equal(s->asked[MESSAGE_ranges_done].ranges_done.results_count, 1);
+    struct msg_assignment a = assignment(JOB_STEP_FINISH);
+    desire(s, 3, &a);
+    struct agent_event event = {.kind = AGENT_EV_SESSION_ENDED};
+    event.ended.job = 1;
+    event.ended.end = slice_str("end");
+    feed(s, &event);
+    assert_int_equal(s->told[FRAME_finish].finish.plan_ranges, 1);
+    struct frame f = {.type = FRAME_want_results};
+    frame(s, 1, f);
+    assert_int_equal(s->asked[MESSAGE_want_results].want_results.from, 0);
+    struct msg_totals totals = {.position = "0/2"};
+    f = (struct frame){.type = FRAME_committed};
+    f.committed.totals = &totals;
+    frame(s, 1, f);
+    job = reported(s);
+    assert_int_equal(job->stage, JOB_STAGE_COMMITTED);
+    assert_string_equal(job->totals->position, "0/2");
+    assert_int_equal(agent_brain_job_count(s->brain), 1);
+}
+
+static void a_dead_runner(void **state)
+{
+    struct stage *s = *state;
+    working(s);
+    lease(s, 4, 1);
+    exited(s, 1);
+    assert_int_equal(reported(s)->leases_count, 0);
+    assert_int_equal(s->told[FRAME_job].job.generation, 2);
+    frame(s, 1, (struct frame){.type = FRAME_failed}); /* an echo of the dead: nobody hears */
+    frame(s, 2, (struct frame){.type = FRAME_ready});
+    assert_true(s->told[FRAME_begin].begin.plan_known);
+}
+
+static void too_many_dead_runners(void **state)
+{
+    struct stage *s = *state;
+    working(s);
+    for (uint32_t generation = 1; generation <= 6; generation++) {
+        exited(s, generation);
+        if (generation < 6)
+            tick(s, SEC(31));
+    }
+    assert_string_equal(s->log, "job 'b' failed (runner): 6 runners died; the last one was killed "
+                                "by signal 9 (out of memory?)");
+    assert_int_equal(s->did[AGENT_ACT_SESSION_CLOSE], 1);
+}
+
+static void another_life(void **state)
+{
+    struct stage *s = *state;
+    connect_to(s, 4);
+    struct msg_assignment a = assignment(JOB_STEP_RUN);
+    memcpy(a.boot, "boot0", 6);
+    desire(s, 1, &a);
+    assert_int_equal(s->did[AGENT_ACT_SESSION_BEGIN], 0);
+    assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 0);
+    const struct msg_job *job = reported(s);
+    assert_int_equal(job->stage, JOB_STAGE_FAILED);
+    assert_string_equal(job->error->text, "agent on node 'db-a' was restarted: the database "
+                                          "session that held the backup is lost");
+    a.step = JOB_STEP_ABORT; /* sweeping is open to every life */
+    desire(s, 2, &a);
+    assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 1);
+    frame(s, 1, (struct frame){.type = FRAME_ready});
+    assert_int_equal(s->told[FRAME_sweep].type, FRAME_sweep);
+    frame(s, 1, (struct frame){.type = FRAME_swept});
+    assert_int_equal(reported(s)->stage, JOB_STAGE_SWEPT);
+}
+
+static void dropped_jobs_stay_dropped(void **state)
+{
+    struct stage *s = *state;
+    working(s);
+    desire(s, 5, NULL);
+    assert_int_equal(agent_brain_job_count(s->brain), 1); /* until all of it is closed */
+    exited(s, 1);
+    struct agent_event event = {.kind = AGENT_EV_SESSION_CLOSED};
+    event.session_closed.job = 1;
+    feed(s, &event);
+    assert_int_equal(agent_brain_job_count(s->brain), 0);
+    struct msg_assignment a = assignment(JOB_STEP_RUN);
+    desire(s, 4, &a); /* older than what was applied */
+    assert_int_equal(agent_brain_job_count(s->brain), 0);
+    desire(s, 6, &a);
+    assert_string_equal(reported(s)->error->text, "node 'db-a' was told to drop this job and "
+                                                  "cannot take it up again");
+}
+
+static void results_outlive_coordinators(void **state)
+{
+    struct stage *s = *state;
+    working(s);
+    lease(s, 4, 1);
+    stored(s, 4, 1);
+    struct msg_verdict verdict = {.range = 0, .term = 4, .counter = 1, .verdict = VERDICT_ACCEPTED};
+    struct message m = {.type = MESSAGE_verdicts};
+    memcpy(m.verdicts.uid, "00aa", 5);
+    m.verdicts.attempt = 1;
+    m.verdicts.verdicts = &verdict;
+    m.verdicts.verdicts_count = 1;
+    uint64_t first = s->asked[MESSAGE_ranges_done].serial;
+    answer(s, MESSAGE_ranges_done, &m, 4);
+    tick(s, SEC(1));
+    assert_int_equal(s->asked[MESSAGE_ranges_done].serial, first);
+    struct agent_event event = {.kind = AGENT_EV_DISCONNECTED};
+    feed(s, &event);
+    tick(s, SEC(20));
+    connect_to(s, 5);
+    assert_true(s->asked[MESSAGE_ranges_done].serial > first); /* told to the new one, … */
+    assert_int_equal(s->asked[MESSAGE_ranges_done].ranges_done.results[0].counter, 1);
+    assert_int_equal(s->asked[MESSAGE_plan_ranges].plan_ranges.first, 0); /* …like the plan */
+    assert_true(s->asked[MESSAGE_plan_ranges].serial > first);
+}
+
+static void a_lost_session(void **state)
+{
+    struct stage *s = *state;
+    working(s);
+    struct tm_err err;
+    (void)tm_err_set(&err, TM_E_UNAVAILABLE, "server closed the connection");
+    struct agent_event event = {.kind = AGENT_EV_SESSION_FAILED};
+    event.session_failed.job = 1;
+    event.session_failed.err = &err;
+    event.session_failed.stage = "session";
+    feed(s, &event);
+    assert_int_equal(s->did[AGENT_ACT_RUNNER_KILL], 1);
+    assert_int_equal(s->did[AGENT_ACT_SESSION_CLOSE], 1);
+    const struct msg_job *job = reported(s);
+    assert_int_equal(job->stage, JOB_STAGE_FAILED);
+    assert_string_equal(job->error->text, "server closed the connection");
+    assert_string_equal(job->error->stage, "session");
+}
+
+static void stops(void **state)
+{
+    struct stage *s = *state;
+    working(s);
+    struct agent_event event = {.kind = AGENT_EV_STOP};
+    feed(s, &event);
+    assert_int_equal(s->did[AGENT_ACT_RUNNER_KILL], 1);
+    assert_int_equal(s->did[AGENT_ACT_SESSION_CLOSE], 1);
+    assert_int_equal(s->did[AGENT_ACT_DONE], 0);
+    exited(s, 1);
+    event = (struct agent_event){.kind = AGENT_EV_SESSION_CLOSED};
+    event.session_closed.job = 1;
+    feed(s, &event);
+    assert_int_equal(s->did[AGENT_ACT_DONE], 1);
+}
+
+#define SCENE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCENE(connects_with_growing_pauses),
+        SCENE(refuses_older_terms),
+        SCENE(a_lead_begins),
+        SCENE(works_and_finishes),
+        SCENE(a_dead_runner),
+        SCENE(too_many_dead_runners),
+        SCENE(another_life),
+        SCENE(dropped_jobs_stay_dropped),
+        SCENE(results_outlive_coordinators),
+        SCENE(a_lost_session),
+        SCENE(stops),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -57,6 +57,10 @@ harness_finish() {
     while read -r pid; do kill -9 "$pid" 2>/dev/null; done <"$T/pids"
     wait 2>/dev/null
     awk -v top="$T/" 'index($2, top) == 1 {print $2}' /proc/mounts | xargs -r umount
+    if grep -l "Sanitizer: \|runtime error: " "$T"/*.log 2>/dev/null; then
+        grep -h -A 25 "Sanitizer: \|runtime error: " "$T"/*.log >&2
+        status=1
+    fi
     if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
         printf 'failed with status %s at line %s\n' "$status" "${BASH_LINENO[0]:-?}" >&2
     fi

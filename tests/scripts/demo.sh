@@ -44,7 +44,7 @@ echo "  the source goes on: $(cat "$T/after") sales by now"
 
 say "Disaster: somebody drops the shop"
 daemons_stop
-sql postgres -c "drop database shop"
+sql postgres -c "drop database shop with (force)"
 postgres_stop 15 "$T/source"
 
 say "Restoring from storage alone (the daemons are down, too)"

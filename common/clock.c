@@ -172,7 +172,7 @@ int clock_parse(const char *text, int64_t *ret_real_us, struct tm_err *err)
     return 0;
 }
 
-/* ---- durations */
+/* ---- durations ---- */
 
 struct duration_unit {
     const char *name;

@@ -238,7 +238,7 @@ static int parse_word(const char *text, const char *word, struct cron *cron, str
     return tm_err_set(err, TM_E_INVALID, "cron '%s': unknown word", text);
 }
 
-/* ---- zones */
+/* ---- zones ---- */
 
 static bool zone_name_ok(const char *zone)
 {
@@ -305,7 +305,7 @@ int cron_parse(const char *text, const char *zone, struct cron *ret_cron, struct
     return 0;
 }
 
-/* ---- search. A local calendar date counts in days since 1970-01-01, as if it were UTC. */
+/* ---- search. A local calendar date counts in days since 1970-01-01, as if it were UTC. ---- */
 
 static bool day_matches(const struct cron *cron, const struct tm *date)
 {

@@ -115,7 +115,7 @@ int fs_mkdir_p(const char *path, mode_t mode, struct tm_err *err)
     return 0;
 }
 
-/* ---- whole files */
+/* ---- whole files ---- */
 
 static int write_and_rename(const char *tmp, const char *path, struct slice data, mode_t mode,
                             struct tm_err *err)
@@ -182,7 +182,7 @@ int fs_exists(const char *path, bool *ret_exists, struct tm_err *err)
     return 0;
 }
 
-/* ---- contained opening */
+/* ---- contained opening ---- */
 
 static int refuse_escape(const char *path, struct tm_err *err)
 {
@@ -317,7 +317,7 @@ int fs_mkdir_p_beneath(int dirfd, const char *path, mode_t mode, struct tm_err *
     return r;
 }
 
-/* ---- directories */
+/* ---- directories ---- */
 
 struct names {
     char **items;
@@ -409,7 +409,7 @@ int fs_dir_empty(const char *path, bool *ret_empty, struct tm_err *err)
     return 0;
 }
 
-/* ---- walk */
+/* ---- walk ---- */
 
 struct walk {
     fs_walk_fn *visit;
@@ -492,7 +492,7 @@ int fs_walk(const char *root, fs_walk_fn *visit, void *arg, struct tm_err *err)
     return r < 0 ? r : 0;
 }
 
-/* ---- removal */
+/* ---- removal ---- */
 
 static int remove_below(int fd, const char *shown, unsigned depth, struct tm_err *err);
 

@@ -68,7 +68,7 @@ struct xxh3_128 hash_xxh3_digest(const struct hash_xxh3 *h)
     return canonical(XXH3_128bits_digest(h->state));
 }
 
-/* ---- SHA-256 */
+/* ---- SHA-256 ---- */
 
 static int crypto_failed(struct tm_err *err, const char *what)
 {
@@ -132,7 +132,7 @@ int hash_sha256_final(struct hash_sha256 *h, struct sha256 *ret_digest, struct t
     return 0;
 }
 
-/* ---- HMAC */
+/* ---- HMAC ---- */
 
 static int hmac_run(EVP_MAC_CTX *ctx, struct slice key, const struct slice *parts,
                     size_t part_count, struct sha256 *ret_mac)
@@ -173,7 +173,7 @@ bool hash_equal_const_time(const void *a, const void *b, size_t len)
     return len == 0 || CRYPTO_memcmp(a, b, len) == 0;
 }
 
-/* ---- hex, random */
+/* ---- hex, random ---- */
 
 char *hex_encode(const void *data, size_t len, char *text)
 {

@@ -16,7 +16,7 @@
 #include "common/buf.h"
 #include "common/err.h"
 
-/* ---- CRC32C: start with CRC32C_INIT, feed in order, any split; the value is final at each step.
+/* CRC32C: start with CRC32C_INIT, feed in order, any split; the value is final at each step.
  * (crc32c(0, "123456789") is 0xE3069283.) */
 #define CRC32C_INIT UINT32_C(0)
 uint32_t crc32c(uint32_t crc, const void *data, size_t len);
@@ -25,7 +25,7 @@ uint32_t crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t len_b);
 /* As crc32c without hardware: for tests. */
 uint32_t crc32c_portable(uint32_t crc, const void *data, size_t len);
 
-/* ---- XXH3-128, canonical (big-endian) bytes */
+/* ---- XXH3-128, canonical (big-endian) bytes ---- */
 #define XXH3_128_LEN 16
 struct xxh3_128 {
     uint8_t bytes[XXH3_128_LEN];
@@ -45,7 +45,7 @@ void hash_xxh3_reset(struct hash_xxh3 *h);
 void hash_xxh3_update(struct hash_xxh3 *h, const void *data, size_t len);
 struct xxh3_128 hash_xxh3_digest(const struct hash_xxh3 *h);
 
-/* ---- SHA-256 */
+/* ---- SHA-256 ---- */
 #define SHA256_LEN 32
 struct sha256 {
     uint8_t bytes[SHA256_LEN];
@@ -66,14 +66,14 @@ int hash_sha256_update(struct hash_sha256 *h, const void *data, size_t len,
                        struct tm_err *err) TM_WUR;
 int hash_sha256_final(struct hash_sha256 *h, struct sha256 *ret_digest, struct tm_err *err) TM_WUR;
 
-/* ---- HMAC-SHA-256 over the concatenation of `parts` (put lengths or separators in yourself) */
+/* ---- HMAC-SHA-256 over the concatenation of `parts` (put lengths or separators in yourself) ---- */
 int hmac_sha256(struct slice key, const struct slice *parts, size_t part_count,
                 struct sha256 *ret_mac, struct tm_err *err) TM_WUR;
 
 /* Same time whatever the contents; for MACs and secrets. */
 bool hash_equal_const_time(const void *a, const void *b, size_t len);
 
-/* ---- hex: lower case out, either case in */
+/* ---- hex: lower case out, either case in ---- */
 /* Writes 2*len digits and a NUL into `text`; returns it. */
 char *hex_encode(const void *data, size_t len, char *text);
 /* `text` must be exactly 2*len hex digits. */

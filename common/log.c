@@ -57,7 +57,7 @@ static void clean(char *text)
             *p = '?';
 }
 
-/* ---- journal */
+/* ---- journal ---- */
 
 struct fields {
     struct iovec iov[FIELDS_MAX];
@@ -99,7 +99,7 @@ static void to_journal(const struct log *lg, const struct log_ctx *ctx, enum log
     (void)sd_journal_sendv(f.iov, f.count);
 }
 
-/* ---- stderr */
+/* ---- stderr ---- */
 
 /* "[demo1/main db-a job 01J…] " or "" */
 static void format_ctx(const struct log_ctx *ctx, char *text, size_t size)

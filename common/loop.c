@@ -131,7 +131,7 @@ void loop_exit(struct loop *loop, int code)
     (void)sd_event_exit(loop->event, code); /* fails only in a finished loop */
 }
 
-/* ---- signals */
+/* ---- signals ---- */
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
 {
@@ -158,7 +158,7 @@ int loop_on_signals(struct loop *loop, const int *signals, loop_signal_fn *fn, v
     return 0;
 }
 
-/* ---- timers */
+/* ---- timers ---- */
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *ctx)
 {
@@ -209,7 +209,7 @@ void loop_timer_free(struct loop_timer *timer)
     free(timer);
 }
 
-/* ---- descriptors */
+/* ---- descriptors ---- */
 
 static int on_io(sd_event_source *source, int fd, uint32_t revents, void *ctx)
 {
@@ -252,7 +252,7 @@ void loop_io_free(struct loop_io *io)
     free(io);
 }
 
-/* ---- children: a pidfd becomes readable when its process ends */
+/* ---- children: a pidfd becomes readable when its process ends ---- */
 
 static int on_child(sd_event_source *source, int fd, uint32_t revents, void *ctx)
 {
@@ -302,7 +302,7 @@ void loop_child_free(struct loop_child *child)
     free(child);
 }
 
-/* ---- service manager. Failures are ignored: nobody but the manager cares, and it has timeouts. */
+/* ---- service manager. Failures are ignored: nobody but the manager cares, and it has timeouts. ---- */
 
 int loop_watchdog(struct loop *loop, struct tm_err *err)
 {

@@ -49,7 +49,7 @@ typedef void loop_signal_fn(int signo, void *ctx);
 int loop_on_signals(struct loop *loop, const int *signals, loop_signal_fn *fn, void *ctx,
                     struct tm_err *err) TM_WUR;
 
-/* ---- timers: mono_us as clock_mono_us; one shot, set again as often as wanted */
+/* ---- timers: mono_us as clock_mono_us; one shot, set again as often as wanted ---- */
 typedef void loop_timer_fn(void *ctx);
 int loop_timer_new(struct loop *loop, loop_timer_fn *fn, void *ctx, struct loop_timer **ret_timer,
                    struct tm_err *err) TM_WUR;
@@ -59,7 +59,7 @@ void loop_timer_clear(struct loop_timer *timer);
 void loop_timer_free(struct loop_timer *timer);
 TM_DEFINE_FREEP(struct loop_timer, loop_timer_free)
 
-/* ---- descriptors: level-triggered; `events` are EPOLLIN | EPOLLOUT; the fd stays the caller's */
+/* ---- descriptors: level-triggered; `events` are EPOLLIN | EPOLLOUT; the fd stays the caller's ---- */
 typedef void loop_io_fn(int fd, uint32_t revents, void *ctx);
 int loop_io_new(struct loop *loop, int fd, uint32_t events, loop_io_fn *fn, void *ctx,
                 struct loop_io **ret_io, struct tm_err *err) TM_WUR;
@@ -67,7 +67,7 @@ int loop_io_set_events(struct loop_io *io, uint32_t events, struct tm_err *err) 
 void loop_io_free(struct loop_io *io);
 TM_DEFINE_FREEP(struct loop_io, loop_io_free)
 
-/* ---- children: calls fn once when the process behind pidfd has ended, and reaps it */
+/* ---- children: calls fn once when the process behind pidfd has ended, and reaps it ---- */
 struct loop_child_end {
     pid_t pid;
     bool exited; /* else killed by a signal */
@@ -81,7 +81,7 @@ int loop_child_new(struct loop *loop, pid_t pid, int pidfd, loop_child_fn *fn, v
 void loop_child_free(struct loop_child *child);
 TM_DEFINE_FREEP(struct loop_child, loop_child_free)
 
-/* ---- service manager: without $NOTIFY_SOCKET these do nothing and succeed */
+/* ---- service manager: without $NOTIFY_SOCKET these do nothing and succeed ---- */
 /* Sends the keep-alive by itself when WatchdogSec= is set for this process. */
 int loop_watchdog(struct loop *loop, struct tm_err *err) TM_WUR;
 void loop_notify_ready(const char *fmt, ...) TM_PRINTF(1, 2); /* READY=1 and a STATUS= line */

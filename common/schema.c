@@ -21,7 +21,7 @@ static int load_value(const struct schema_field *field, const char *label,
                       struct tm_err *err);
 static void release_value(const struct schema_field *field, void *member);
 
-/* ---- warnings */
+/* ---- warnings ---- */
 
 void schema_warnings_release(struct schema_warnings *w)
 {
@@ -52,7 +52,7 @@ void schema_warn(struct schema_warnings *w, const struct yaml_node *node, const 
         w->dropped++;
 }
 
-/* ---- scalars */
+/* ---- scalars ---- */
 
 /* Puts "label: " before the reason of a scalar parser, at the node. */
 static int bad_value(const struct yaml_node *node, const char *label, struct tm_err *err)
@@ -177,7 +177,7 @@ static int load_scalar(const struct schema_field *field, const char *label,
     }
 }
 
-/* ---- lists and maps */
+/* ---- lists and maps ---- */
 
 static int load_list(const struct schema_field *field, const char *label,
                      const struct yaml_node *node, struct schema_list *list,
@@ -254,7 +254,7 @@ static int load_pointer(const struct schema_field *field, const struct yaml_node
     return 0;
 }
 
-/* ---- one value, one map */
+/* ---- one value, one map ---- */
 
 static enum yaml_kind kind_wanted(enum schema_type type)
 {
@@ -393,7 +393,7 @@ int schema_load(const struct schema *schema, const struct yaml_node *node, void 
     return r;
 }
 
-/* ---- release */
+/* ---- release ---- */
 
 static void release_list(const struct schema_field *field, struct schema_list *list)
 {

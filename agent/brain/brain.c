@@ -9,8 +9,7 @@
 
 #define LOG_TEXT_MAX 700
 
-/* ---- emitting
- * ------------------------------------------------------------------------------------ */
+/* ---- emitting ---- */
 
 void agent_check(struct agent_brain *b, int result)
 {
@@ -85,8 +84,7 @@ struct job *agent_job_find(struct agent_brain *b, uint32_t handle)
     return NULL;
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------ */
+/* ---- life ---- */
 
 static void config_defaults(struct agent_brain_config *c)
 {
@@ -192,8 +190,7 @@ void agent_brain_free(struct agent_brain *b)
     free(b);
 }
 
-/* ---- stepping
- * ----------------------------------------------------------------------------------------- */
+/* ---- stepping ---- */
 
 static void instance_seen(struct agent_brain *b, const struct agent_event *event)
 {

@@ -94,8 +94,7 @@ struct agent_brain_config {
     enum agent_plant plant;
 };
 
-/* ---- events
- * ---------------------------------------------------------------------------------------- */
+/* ---- events ---- */
 
 enum agent_event_kind {
     AGENT_EV_CONNECTED,      /* welcome was checked */
@@ -172,8 +171,7 @@ struct agent_event {
     };
 };
 
-/* ---- actions
- * ---------------------------------------------------------------------------------------- */
+/* ---- actions ---- */
 
 enum agent_action_kind {
     AGENT_ACT_CONNECT,       /* dial and go through hello with this seen term */

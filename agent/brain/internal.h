@@ -198,8 +198,7 @@ struct agent_brain {
     bool done;
 };
 
-/* ---- brain.c: emitting ------------------------------------------------------------------------
- */
+/* ---- brain.c: emitting ---- */
 
 void *agent_step_alloc(struct agent_brain *b, size_t size); /* zeroed; NULL sets failed */
 const char *agent_step_text(struct agent_brain *b, const char *text);
@@ -211,8 +210,7 @@ void agent_log(struct agent_brain *b, const struct job *job, int priority, const
 void agent_check(struct agent_brain *b, int result); /* a negative result fails the step */
 struct job *agent_job_find(struct agent_brain *b, uint32_t handle);
 
-/* ---- link.c ------------------------------------------------------------------------------------
- */
+/* ---- link.c ---- */
 
 void agent_link_tick(struct agent_brain *b);
 void agent_link_connected(struct agent_brain *b, uint64_t term, uint64_t start);
@@ -226,14 +224,12 @@ uint64_t agent_link_send(struct agent_brain *b, struct message *m, enum request_
 /* When something is due by itself. */
 uint64_t agent_link_next_us(const struct agent_brain *b);
 
-/* ---- desired.c ----------------------------------------------------------------------------------
- */
+/* ---- desired.c ---- */
 
 void agent_desired_apply(struct agent_brain *b, const struct message *m);
 void agent_desired_free_job(struct job *job);
 
-/* ---- job.c
- * ---------------------------------------------------------------------------------------- */
+/* ---- job.c ---- */
 
 /* Brings a job as far as it can go now; to be called after anything about it changed. */
 void agent_job_advance(struct agent_brain *b, struct job *job);
@@ -244,8 +240,7 @@ bool agent_job_is_lead(const struct job *job);
 bool agent_job_is_worker(const struct job *job);
 uint64_t agent_job_next_us(const struct agent_brain *b, const struct job *job);
 
-/* ---- runner.c
- * --------------------------------------------------------------------------------------- */
+/* ---- runner.c ---- */
 
 void agent_runner_want(struct agent_brain *b,
                        struct job *job); /* have one, now or after the pause */
@@ -258,8 +253,7 @@ void agent_runner_send_finish(struct agent_brain *b, struct job *job);
 void agent_runner_send_sweep(struct agent_brain *b, struct job *job);
 struct frame *agent_runner_send(struct agent_brain *b, struct job *job, enum frame_type type);
 
-/* ---- work.c
- * ------------------------------------------------------------------------------------------- */
+/* ---- work.c ---- */
 
 void agent_work_plan_batch(struct agent_brain *b, struct job *job,
                            const struct frame_plan_batch *batch);
@@ -276,8 +270,7 @@ void agent_work_new_term(struct agent_brain *b, struct job *job);
 void agent_work_lost_runner(struct job *job);
 void agent_work_void_requests(struct job *job);
 
-/* ---- report.c
- * ------------------------------------------------------------------------------------------ */
+/* ---- report.c ---- */
 
 void agent_report_heartbeat(struct agent_brain *b, struct msg_heartbeat *ret);
 

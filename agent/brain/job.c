@@ -37,8 +37,7 @@ void agent_job_fail(struct agent_brain *b, struct job *job, const struct tm_err 
     agent_log(b, job, 3, "job '%s' failed (%s): %s", job->want.name, stage, err->msg);
 }
 
-/* ---- session
- * -------------------------------------------------------------------------------------- */
+/* ---- session ---- */
 
 static void session_action(struct agent_brain *b, struct job *job, enum agent_action_kind kind)
 {
@@ -138,8 +137,7 @@ void agent_job_session_event(struct agent_brain *b, const struct agent_event *ev
     }
 }
 
-/* ---- advancing
- * --------------------------------------------------------------------------------------- */
+/* ---- advancing ---- */
 
 static void stage_reached(struct agent_brain *b, struct job *job, enum job_stage stage)
 {

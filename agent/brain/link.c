@@ -15,8 +15,7 @@ static uint64_t after_ms(const struct agent_brain *b, uint64_t ms)
     return b->now.mono_us + ms * 1000;
 }
 
-/* ---- connecting
- * ---------------------------------------------------------------------------------- */
+/* ---- connecting ---- */
 
 /* Nothing that was asked will be answered any more. */
 static void forget_requests(struct agent_brain *b)
@@ -94,8 +93,7 @@ void agent_link_disconnected(struct agent_brain *b, const struct tm_err *err)
     reconnect_later(b);
 }
 
-/* ---- requests
- * ------------------------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 uint64_t agent_link_send(struct agent_brain *b, struct message *m, enum request_kind kind,
                          uint32_t job, uint32_t timeout_ms)
@@ -213,8 +211,7 @@ void agent_link_request_failed(struct agent_brain *b, uint64_t serial, const str
         disconnect(b, "it does not answer");
 }
 
-/* ---- what is due by itself
- * -------------------------------------------------------------------------- */
+/* ---- what is due by itself ---- */
 
 static void send_heartbeat(struct agent_brain *b)
 {

@@ -10,8 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-/* ---- to the runner
- * ------------------------------------------------------------------------------- */
+/* ---- to the runner ---- */
 
 struct frame *agent_runner_send(struct agent_brain *b, struct job *job, enum frame_type type)
 {
@@ -114,8 +113,7 @@ void agent_runner_send_sweep(struct agent_brain *b, struct job *job)
     job->sweep_sent = true;
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static void spawn(struct agent_brain *b, struct job *job)
 {
@@ -206,8 +204,7 @@ void agent_runner_exited(struct agent_brain *b, struct job *job, int signal, int
         died(b, job, signal, status);
 }
 
-/* ---- from the runner
- * ----------------------------------------------------------------------------------- */
+/* ---- from the runner ---- */
 
 static void keep_totals(struct agent_brain *b, struct job *job, const struct msg_totals *totals)
 {

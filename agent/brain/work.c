@@ -12,8 +12,7 @@
 #define FAILED_PAUSE_US 500000
 #define DONE_BYTES_MAX  ((size_t)512 * 1024) /* of blobs in one ranges_done */
 
-/* ---- plan
- * ------------------------------------------------------------------------------------------ */
+/* ---- plan ---- */
 
 void agent_work_plan_reset(struct job *job)
 {
@@ -150,8 +149,7 @@ static void plan_reply(struct agent_brain *b, struct job *job, const struct mess
     job->plan_told = ack->done && job->plan.complete;
 }
 
-/* ---- leases
- * ------------------------------------------------------------------------------------------ */
+/* ---- leases ---- */
 
 static void send_want(struct agent_brain *b, struct job *job)
 {
@@ -235,8 +233,7 @@ void agent_work_lost_runner(struct job *job)
         agent_work_plan_reset(job);
 }
 
-/* ---- results
- * ------------------------------------------------------------------------------------------- */
+/* ---- results ---- */
 
 static void keep_result(struct agent_brain *b, struct job *job, const struct msg_result *result)
 {
@@ -374,8 +371,7 @@ static void done_reply(struct agent_brain *b, struct job *job, const struct mess
         job->done_again_us = b->now.mono_us + LATER_PAUSE_US;
 }
 
-/* ---- pages of results for the lead's runner
- * ----------------------------------------------------------------- */
+/* ---- pages of results for the lead's runner ---- */
 
 static void send_want_results(struct agent_brain *b, struct job *job)
 {
@@ -412,9 +408,7 @@ static void results_reply(struct agent_brain *b, struct job *job, const struct m
     job->results_from = UINT32_MAX;
 }
 
-/* ---- together
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- together ---- */
 
 void agent_work_send(struct agent_brain *b, struct job *job)
 {

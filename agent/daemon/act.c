@@ -5,8 +5,7 @@
  */
 #include "agent/daemon/internal.h"
 
-/* ---- sessions
- * ------------------------------------------------------------------------------------------ */
+/* ---- sessions ---- */
 
 static struct agent_db *find_session(struct agent *a, uint32_t job)
 {
@@ -142,8 +141,7 @@ static void act_session(struct agent *a, const struct agent_action *action)
     }
 }
 
-/* ---- runners
- * -------------------------------------------------------------------------------------------- */
+/* ---- runners ---- */
 
 static struct agent_runner *find_runner(struct agent *a, uint32_t job, uint32_t generation)
 {
@@ -247,8 +245,7 @@ void agent_jobs_release(struct agent *a)
     }
 }
 
-/* ---- all of them
- * ------------------------------------------------------------------------------------------ */
+/* ---- all of them ---- */
 
 static void act_log(struct agent *a, const struct agent_action *action)
 {

@@ -21,8 +21,7 @@
 #include "common/secret.h"
 #include "proto/wire/hello.h"
 
-/* ---- the brain
- * ------------------------------------------------------------------------------------------ */
+/* ---- the brain ---- */
 
 static struct agent_now now(void)
 {
@@ -93,8 +92,7 @@ void agent_defer(struct agent *a, const struct agent_event *event, const struct 
     list_push_back(&a->deferred, &d->link);
 }
 
-/* ---- what happens
- * ------------------------------------------------------------------------------------------ */
+/* ---- what happens ---- */
 
 static void on_connected(void *arg, uint64_t term, uint64_t start)
 {
@@ -204,9 +202,7 @@ static void on_signal(int signo, void *arg)
     agent_feed(a, &event);
 }
 
-/* ---- start
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- start ---- */
 
 static int check_owner(const struct agent_config_instance *instance,
                        struct schema_warnings *warnings, struct tm_err *err)

@@ -39,7 +39,12 @@ enum engine_cap {
     ENGINE_CAP_RANGE_OWN_POSITION = 1u << 2, /* each range is consistent at its own position */
 };
 
-enum engine_role { ENGINE_ROLE_UNKNOWN, ENGINE_ROLE_PRIMARY, ENGINE_ROLE_STANDBY, ENGINE_ROLE_MEMBER };
+enum engine_role {
+    ENGINE_ROLE_UNKNOWN,
+    ENGINE_ROLE_PRIMARY,
+    ENGINE_ROLE_STANDBY,
+    ENGINE_ROLE_MEMBER
+};
 
 /* A place in a tenant's log. bytes compare with memcmp inside one lineage; text is what people read. */
 struct engine_position {
@@ -57,15 +62,15 @@ struct engine_instance {
 
 struct engine_description {
     enum engine_role role;
-    char identity[ENGINE_IDENTITY_MAX]; /* incarnation: PostgreSQL's system identifier */
-    char version[32];                   /* "15.18" */
+    char identity[ENGINE_IDENTITY_MAX];   /* incarnation: PostgreSQL's system identifier */
+    char version[32];                     /* "15.18" */
     char lineage_label[ENGINE_LABEL_MAX]; /* the engine's own branch name: timeline "1" */
     struct engine_position position;
-    int64_t now_us;                     /* the source's clock */
+    int64_t now_us; /* the source's clock */
     uint64_t data_bytes_estimate;
 };
 
-/* ---- backup: what a reader sends, into a sink that owns the buffer ------------------------------ */
+/* ---- backup: what a reader sends, into a sink that owns the buffer ---- */
 
 enum file_kind { FILE_REGULAR = 1, FILE_DIRECTORY = 2, FILE_LINK = 3 /* tablespace */ };
 
@@ -76,8 +81,8 @@ struct file_entry {
     char link[ENGINE_PATH_MAX]; /* FILE_LINK: the source's absolute target */
     uint32_t mode;              /* permission bits */
     int64_t modified_us;
-    uint64_t offset_bytes;      /* where this part starts in the file */
-    bool last_part;             /* no later range carries more of this file */
+    uint64_t offset_bytes; /* where this part starts in the file */
+    bool last_part;        /* no later range carries more of this file */
 };
 
 /*
@@ -124,12 +129,12 @@ struct engine_range_stats {
     uint64_t pages_corrupt;
 };
 
-/* ---- log ---------------------------------------------------------------------------------------- */
+/* ---- log ---- */
 
 enum engine_log_kind {
-    ENGINE_LOG_DATA,    /* bytes of log at `position`, contiguous with what came before */
-    ENGINE_LOG_IDLE,    /* nothing new; flushed position and source time only */
-    ENGINE_LOG_END,     /* the lineage ends here */
+    ENGINE_LOG_DATA, /* bytes of log at `position`, contiguous with what came before */
+    ENGINE_LOG_IDLE, /* nothing new; flushed position and source time only */
+    ENGINE_LOG_END,  /* the lineage ends here */
 };
 
 struct engine_log_event {
@@ -140,7 +145,7 @@ struct engine_log_event {
     int64_t source_us;
 };
 
-/* ---- restore ------------------------------------------------------------------------------------ */
+/* ---- restore ---- */
 
 struct engine_restore_spec {
     const char *data_dir;
@@ -149,11 +154,11 @@ struct engine_restore_spec {
     const char *const *server_options; /* pairs "name", "value", NULL-terminated */
     struct slice begin;                /* blobs stored with the backup */
     struct slice end;
-    bool delta;                        /* keep what is identical */
-    const char *target;                /* "immediate" for a snapshot */
-    const char *wal_get;               /* command line for restore_command, or NULL: log is all local */
-    uint16_t port;                     /* 0 = leave */
-    const char *wal_dir;               /* log directory outside data_dir, or NULL */
+    bool delta;          /* keep what is identical */
+    const char *target;  /* "immediate" for a snapshot */
+    const char *wal_get; /* command line for restore_command, or NULL: log is all local */
+    uint16_t port;       /* 0 = leave */
+    const char *wal_dir; /* log directory outside data_dir, or NULL */
     const char *const *live_data_dirs; /* NULL-terminated or NULL: only the very place, stopped */
 };
 
@@ -169,7 +174,8 @@ struct engine_ops {
     /* -- session side -- */
 
     /* Connects, looks, disconnects. */
-    int (*describe)(const struct engine_instance *, struct engine_description *ret, struct tm_err *);
+    int (*describe)(const struct engine_instance *, struct engine_description *ret,
+                    struct tm_err *);
     /* All that can be known to stop a backup: rights, settings, versions, data_dir of another server. */
     int (*check)(const struct engine_instance *, struct tm_err *);
     int (*session_open)(const struct engine_instance *, const char *label,
@@ -193,8 +199,8 @@ struct engine_ops {
 
     int (*reader_open)(const struct engine_instance *, struct slice begin,
                        struct engine_reader **ret, struct tm_err *);
-    int (*plan)(struct engine_reader *, const struct engine_plan_options *, engine_plan_fn, void *arg,
-                struct tm_err *);
+    int (*plan)(struct engine_reader *, const struct engine_plan_options *, engine_plan_fn,
+                void *arg, struct tm_err *);
     /* Reads all of the range that exists now, also files newer than the plan. Thread safe. */
     int (*read_range)(struct engine_reader *, struct engine_key_range, struct range_sink *,
                       struct engine_range_stats *ret, struct tm_err *);

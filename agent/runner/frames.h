@@ -33,8 +33,7 @@
 #define FRAME_MAX_BYTES ((size_t)1 << 20) /* without the length */
 #define FRAME_PLAN_MAX  WIRE_PLAN_MAX
 
-/* ---- to the runner
- * ------------------------------------------------------------------------------- */
+/* ---- to the runner ---- */
 
 #define FRAME_JOB_FIELDS(X, T)                                                                      \
     X(T, u32, kind, "k", REQ, 0, 31) /* enum job_kind */                                            \
@@ -54,7 +53,7 @@
     X(T, txt, storage, "s", REQ, 0, WIRE_URL_MAX)                                                   \
     X(T, strs, restore_roots, "r", OPT, 0, WIRE_PATH_MAX, WIRE_OPTIONS_MAX)                         \
     X(T, msg, backup, "b", OPT, 0, msg_backup_params)                                               \
-    X(T, msg, restore, "x", OPT, 0, msg_restore_params)                                            \
+    X(T, msg, restore, "x", OPT, 0, msg_restore_params)                                             \
     X(T, flag, sweep, "w", OPT, 0, 0) /* nothing but `sweep` follows: a full place is no reason */
 CODEC_DECLARE(frame_job, FRAME_JOB_FIELDS);
 
@@ -103,8 +102,7 @@ CODEC_DECLARE(frame_sweep, FRAME_SWEEP_FIELDS);
 #define FRAME_STOP_FIELDS(X, T) X(T, flag, now, "n", OPT, 0, 0)
 CODEC_DECLARE(frame_stop, FRAME_STOP_FIELDS);
 
-/* ---- from the runner
- * ------------------------------------------------------------------------------ */
+/* ---- from the runner ---- */
 
 #define FRAME_READY_FIELDS(X, T) X(T, u32, pid, "p", OPT, 0, UINT32_MAX)
 CODEC_DECLARE(frame_ready, FRAME_READY_FIELDS);
@@ -166,8 +164,7 @@ CODEC_DECLARE(frame_restored, FRAME_RESTORED_FIELDS);
 #define FRAME_FAILED_FIELDS(X, T) X(T, msg, error, "x", REQ, 0, msg_error)
 CODEC_DECLARE(frame_failed, FRAME_FAILED_FIELDS);
 
-/* ---- the frame
- * ------------------------------------------------------------------------------------- */
+/* ---- the frame ---- */
 
 #define FRAME_MAP(X)                                                                               \
     X(job, 1)                                                                                      \

@@ -65,8 +65,7 @@ struct engine_session_thread {
     struct news_mail news[NEWS_COUNT];
 };
 
-/* ---- the thread
- * ----------------------------------------------------------------------------------------- */
+/* ---- the thread ---- */
 
 static void announce(struct engine_session_thread *s, enum news what)
 {
@@ -210,8 +209,7 @@ static void *session_main(void *arg)
     return NULL;
 }
 
-/* ---- the loop's side
- * --------------------------------------------------------------------------------------- */
+/* ---- the loop's side ---- */
 
 static void join(struct engine_session_thread *s)
 {

@@ -77,8 +77,7 @@ struct line {
     struct tm_err early;
 };
 
-/* ---- ending
- * ------------------------------------------------------------------------------------------ */
+/* ---- ending ---- */
 
 static void request_free(struct request *q)
 {
@@ -147,8 +146,7 @@ static void on_reaper(void *arg)
     }
 }
 
-/* ---- requests
- * ------------------------------------------------------------------------------------------ */
+/* ---- requests ---- */
 
 static void on_request_done(void *arg)
 {
@@ -326,7 +324,7 @@ static void request_done(struct conn *c, struct request *q)
     }
 }
 
-/* ---- connecting ------------------------------------------------------------------------------- */
+/* ---- connecting ---- */
 
 static void on_dialed(void *arg, int nng_code)
 {
@@ -493,9 +491,7 @@ const char *line_url(const struct line *line)
     return line->url;
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 int line_new(struct loop *loop, const struct line_config *config,
              const struct line_handlers *handlers, void *arg, struct line **ret, struct tm_err *err)

@@ -53,8 +53,7 @@ static void blame(struct runner_child *c, const char *why)
     kill_process(c);
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------ */
+/* ---- writing ---- */
 
 static void want_write(struct runner_child *c, bool want)
 {
@@ -114,8 +113,7 @@ void runner_child_send(struct runner_child *child, const struct frame *frame)
     flush(child);
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------ */
+/* ---- reading ---- */
 
 /* Reads what is there, up to `max`; false when the end was reached. */
 static bool read_some(struct runner_child *c, size_t max)
@@ -199,9 +197,7 @@ static void on_exit_(const struct loop_child_end *end, void *arg)
                        c->why[0] ? c->why : NULL);
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 int runner_child_spawn(struct loop *loop, const struct runner_child_handlers *handlers, void *arg,
                        struct runner_child **ret, struct tm_err *err)

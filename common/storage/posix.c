@@ -48,8 +48,7 @@ struct posix_writer {
     char temp[STORAGE_NAME_MAX + 32]; /* "" = nothing to unlink */
 };
 
-/* ---- small pieces -----------------------------------------------------------------------------
- */
+/* ---- small pieces ---- */
 
 /* "/root/name" for messages. */
 struct shown {
@@ -114,8 +113,7 @@ static int temp_name(const char *name, char *ret, size_t size, struct tm_err *er
     return 0;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 static int open_temp(struct posix_storage *st, const char *name, char *temp, size_t size,
                      int *ret_fd, struct tm_err *err)
@@ -245,8 +243,7 @@ static int posix_create(struct storage *base, const char *name, struct storage_w
     return 0;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 static int posix_read(struct storage *base, const char *name, uint64_t offset, void *dst,
                       size_t len, struct tm_err *err)
@@ -302,8 +299,7 @@ static int posix_list(struct storage *base, const char *prefix, const char *star
     return posix_walk_open(st->root, st->path, prefix, start_after, POSIX_WALK_OBJECTS, ret, err);
 }
 
-/* ---- removing ---------------------------------------------------------------------------------
- */
+/* ---- removing ---- */
 
 /* Removes directories that became empty, upwards; a directory in use stays. */
 static void prune(struct posix_storage *st, char *dir)
@@ -376,8 +372,7 @@ static int posix_sweep_leftovers(struct storage *base, const char *prefix, int64
     return r;
 }
 
-/* ---- the store itself --------------------------------------------------------------------------
- */
+/* ---- the store itself ---- */
 
 /* The clock that stamps files: on NFS the server's, so a file is asked. */
 static int posix_now(struct storage *base, int64_t *ret_us, struct tm_err *err)

@@ -71,8 +71,7 @@ static struct ram_store *store_of(const struct storage *st)
     return ((const struct ram_storage *)(const void *)st)->store;
 }
 
-/* ---- faults ------------------------------------------------------------------------------------
- */
+/* ---- faults ---- */
 
 static bool chance(const struct ram_store *s, uint32_t per_mille, uint64_t purpose)
 {
@@ -95,8 +94,7 @@ static int enter(struct ram_store *s, enum ram_op op, const char *format, const 
     return 0;
 }
 
-/* ---- objects -----------------------------------------------------------------------------------
- */
+/* ---- objects ---- */
 
 /* Index of the first object whose name is >= `name`. */
 static size_t lower_bound(const struct ram_store *s, const char *name)
@@ -163,8 +161,7 @@ static void erase(struct ram_store *s, const char *name)
     s->count--;
 }
 
-/* ---- operations --------------------------------------------------------------------------------
- */
+/* ---- operations ---- */
 
 static bool too_full(const struct ram_store *s, uint64_t more)
 {
@@ -414,8 +411,7 @@ static const struct storage_ops ram_ops = {
     .free = ram_free,
 };
 
-/* ---- registries --------------------------------------------------------------------------------
- */
+/* ---- registries ---- */
 
 struct ram_registry *ram_registry_new(void)
 {
@@ -516,8 +512,7 @@ void ram_process_registry_free(void)
     (void)pthread_mutex_unlock(&process_registry.lock);
 }
 
-/* ---- for tests ---------------------------------------------------------------------------------
- */
+/* ---- for tests ---- */
 
 bool storage_is_ram(const struct storage *st)
 {

@@ -109,7 +109,7 @@ struct storage_iter {
     const struct storage_iter_ops *ops;
 };
 
-/* ---- opening --------------------------------------------------------------------------------- */
+/* ---- opening ---- */
 
 struct storage_options {
     unsigned io_timeout_ms; /* deadline for one call; 0 = 60 s */
@@ -129,7 +129,7 @@ TM_DEFINE_FREEP(struct storage, storage_free)
 /* Whether `name` follows the rule at the top of this file. */
 bool storage_name_valid(const char *name);
 
-/* ---- using ----------------------------------------------------------------------------------- */
+/* ---- using ---- */
 
 int storage_create(struct storage *st, const char *name, struct storage_writer **ret,
                    struct tm_err *err) TM_WUR;

@@ -20,7 +20,7 @@ bool brain_plant(const struct brain *b, enum brain_plant plant)
     return b->config.plant == plant;
 }
 
-/* ---- emitting ------------------------------------------------------------------------------------- */
+/* ---- emitting ---- */
 
 void brain_check(struct brain *b, int result)
 {
@@ -134,7 +134,7 @@ void brain_answer(struct brain *b, uint64_t cmd, enum brain_outcome outcome,
     action->answer.err = kept;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static void config_defaults(struct brain_config *c)
 {
@@ -192,7 +192,7 @@ void brain_free(struct brain *b)
     free(b);
 }
 
-/* ---- stepping ------------------------------------------------------------------------------------------ */
+/* ---- stepping ---- */
 
 static void dispatch(struct brain *b, const struct brain_event *event)
 {

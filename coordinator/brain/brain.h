@@ -92,7 +92,7 @@ struct brain_config {
     enum brain_plant plant;
 };
 
-/* ---- events -------------------------------------------------------------------------------------- */
+/* ---- events ---- */
 
 enum brain_event_kind {
     BRAIN_EV_LOADED,     /* one record of the state store */
@@ -156,7 +156,7 @@ struct brain_event {
     };
 };
 
-/* ---- actions -------------------------------------------------------------------------------------- */
+/* ---- actions ---- */
 
 enum brain_action_kind {
     BRAIN_ACT_REPLY,      /* answer this ctx; message->serial and ->term are set */
@@ -250,7 +250,7 @@ struct brain_actions {
     size_t count;
 };
 
-/* ---- the brain ------------------------------------------------------------------------------------ */
+/* ---- the brain ---- */
 
 int brain_new(const struct brain_config *config, struct brain_rng rng, struct brain **ret,
               struct tm_err *err) TM_WUR;
@@ -266,7 +266,7 @@ int brain_step(struct brain *b, const struct brain_event *event, struct brain_no
 
 uint64_t brain_term(const struct brain *b);
 
-/* ---- looking, for the control socket --------------------------------------------------------------- */
+/* ---- looking, for the control socket ---- */
 
 struct brain_resource {
     const struct resource *spec;

@@ -199,7 +199,7 @@ struct brain {
     size_t waiting_count;
 };
 
-/* ---- brain.c ------------------------------------------------------------------------------------ */
+/* ---- brain.c ---- */
 
 void *brain_step_alloc(struct brain *b, size_t size);
 const char *brain_step_text(struct brain *b, const char *text);
@@ -218,7 +218,7 @@ void brain_answer(struct brain *b, uint64_t cmd, enum brain_outcome outcome,
 uint64_t brain_ms(uint32_t ms);
 bool brain_plant(const struct brain *b, enum brain_plant plant);
 
-/* ---- store.c ------------------------------------------------------------------------------------- */
+/* ---- store.c ---- */
 
 struct res *store_find(const struct brain *b, const char *kind, const char *namespace_,
                        const char *name);
@@ -233,7 +233,7 @@ void store_loaded(struct brain *b);
 int store_set_spec(struct res *res, struct resource *spec, struct tm_err *err);
 bool store_terminal(const struct res *res);
 
-/* ---- persist.c ------------------------------------------------------------------------------------- */
+/* ---- persist.c ---- */
 
 /* Begins a change: a deep copy of the record to be edited, or NULL when one is under way already or
  * memory is out. Follow with persist_submit. */
@@ -244,11 +244,11 @@ void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *e
 void persist_tick(struct brain *b);
 void persist_text(struct brain *b, struct res *res, const char **member, const char *text);
 
-/* ---- commands.c -------------------------------------------------------------------------------------- */
+/* ---- commands.c ---- */
 
 void command_run(struct brain *b, const struct brain_event *event);
 
-/* ---- nodes.c ------------------------------------------------------------------------------------------- */
+/* ---- nodes.c ---- */
 
 void node_up(struct brain *b, const struct brain_event *event);
 void node_term(struct brain *b, uint64_t term);
@@ -263,7 +263,7 @@ void node_free(struct node *node);
 /* Every word of an agent says that it lives. */
 void node_spoke(struct brain *b, struct node *node);
 
-/* ---- desired.c ------------------------------------------------------------------------------------------- */
+/* ---- desired.c ---- */
 
 /* Something that this job's agents should have is different now. */
 void desired_changed(struct brain *b, const struct res *res);
@@ -275,7 +275,7 @@ void desired_tick(struct brain *b); /* answers the polls that are due */
 /* Roles of a node in a job now; 0 = none. */
 uint32_t desired_roles(const struct brain *b, const struct res *res, const struct node *node);
 
-/* ---- leads.c --------------------------------------------------------------------------------------------- */
+/* ---- leads.c ---- */
 
 /* NULL: nobody now, and live->waiting says what is missing. *ret_instance: the tenant's there; NULL
  * for a restore on a node without one. */
@@ -286,7 +286,7 @@ struct node *lead_for_delete(struct brain *b, struct res *res);
 void lead_waiting(struct brain *b, struct res *res, const char *fmt, ...) TM_PRINTF(3, 4);
 struct node *lead_of(const struct brain *b, const struct res *res);
 
-/* ---- jobs.c ------------------------------------------------------------------------------------------------ */
+/* ---- jobs.c ---- */
 
 int job_live(struct brain *b, struct res *res, bool loaded); /* makes res->live */
 void job_live_free(struct live *live);
@@ -303,14 +303,14 @@ bool job_deleting(const struct res *res); /* at its end, and to be deleted */
 bool job_is_lead(const struct res *res, const struct node *node);
 void job_progress(struct brain *b, struct res *res);
 
-/* ---- requests.c ---------------------------------------------------------------------------------------------- */
+/* ---- requests.c ---- */
 
 void request_run(struct brain *b, uint64_t conn, uint64_t ctx, const struct message *m);
 /* Leases as reported in a heartbeat: renew, adopt, free. */
 void request_leases(struct brain *b, struct res *res, struct node *node,
                     const struct msg_job *report);
 
-/* ---- status.c -------------------------------------------------------------------------------------------------- */
+/* ---- status.c ---- */
 
 /* What anybody could see of it has changed. */
 void status_changed(struct brain *b, struct res *res);

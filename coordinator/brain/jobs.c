@@ -58,7 +58,7 @@ bool job_has_worker(const struct live *live, const struct node *node)
     return false;
 }
 
-/* ---- life --------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 /* Doubled with each attempt. */
 static uint64_t retry_pause_us(const struct res *res)
@@ -133,7 +133,7 @@ void job_progress(struct brain *b, struct res *res)
     status_changed(b, res);
 }
 
-/* ---- Scheduled → Prepare ---------------------------------------------------------------------------- */
+/* ---- Scheduled → Prepare ---- */
 
 static void make_backup_id(struct brain *b, char *id, size_t size)
 {
@@ -221,7 +221,7 @@ static void start(struct brain *b, struct res *res)
     persist_submit(b, res);
 }
 
-/* ---- steps -------------------------------------------------------------------------------------------- */
+/* ---- steps ---- */
 
 static void stage_error(struct brain *b, struct res *res, struct record *next)
 {
@@ -430,7 +430,7 @@ void job_tick(struct brain *b)
     }
 }
 
-/* ---- durable ------------------------------------------------------------------------------------------ */
+/* ---- durable ---- */
 
 static void log_end(struct brain *b, const struct res *res)
 {
@@ -472,7 +472,7 @@ void job_durable(struct brain *b, struct res *res)
     status_changed(b, res);
 }
 
-/* ---- reports -------------------------------------------------------------------------------------------- */
+/* ---- reports ---- */
 
 static void keep_totals(struct brain *b, struct live *live, const struct msg_totals *totals)
 {

@@ -110,7 +110,7 @@ static void plan_ranges(struct brain *b, const struct asker *who,
 /* Whether work under an epoch that is in no lease of ours counts: nobody else can have the range. */
 static bool acceptable(const struct brain *b, const struct table_range *range, struct epoch epoch)
 {
-    if (range->newest.term < b->term) /* never granted in this life: the first result wins */
+    if (!range->granted) /* in this life: the first result of earlier ones wins */
         return epoch.term < b->term;
     return range->state == RANGE_FREE && epoch_cmp(epoch, range->newest) == 0;
 }
@@ -173,6 +173,7 @@ static bool grant(struct brain *b, struct res *res, const struct asker *who, siz
     if (table_grant(t, (uint32_t)range, who->node->id, epoch, who->serial, b->now.mono_us, &lease,
                     &err) < 0)
         return false;
+    t->ranges[range].granted = true;
     to->range = lease->range;
     to->term = epoch.term;
     to->counter = epoch.counter;

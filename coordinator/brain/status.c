@@ -158,7 +158,7 @@ static void fill(const struct res *res)
     fill_error(s, res);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading ---- */
 
 static void look(const struct res *res, struct brain_resource *ret)
 {

@@ -126,7 +126,7 @@ bool store_terminal(const struct res *res)
     return res->now.rec.phase == PHASE_COMPLETE || res->now.rec.phase == PHASE_FAILED;
 }
 
-/* ---- at start --------------------------------------------------------------------------------------- */
+/* ---- at start ---- */
 
 int store_load(struct brain *b, struct slice key, struct slice value, struct tm_err *err)
 {

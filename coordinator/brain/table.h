@@ -18,6 +18,7 @@ struct table_range {
     uint16_t key_len;
     uint8_t state; /* enum range_state */
     uint8_t failures;
+    bool granted; /* by this coordinator; leases it only adopted do not fence each other */
     uint64_t bytes;
     struct epoch newest; /* newest lease known; of a done range, the winner */
     struct table_result *result;

@@ -39,7 +39,7 @@ int control_authorise(const struct control_peer *peer, uint32_t command, uid_t o
                       (unsigned)socket_gid);
 }
 
-/* ---- connections -------------------------------------------------------------------------------- */
+/* ---- connections ---- */
 
 static void connection_free(struct connection *c)
 {
@@ -257,7 +257,7 @@ void control_answer(struct control *control, uint64_t cmd, enum brain_outcome ou
     }
 }
 
-/* ---- the socket ----------------------------------------------------------------------------------- */
+/* ---- the socket ---- */
 
 static int remove_stale(const char *path, const struct sockaddr_un *address, struct tm_err *err)
 {

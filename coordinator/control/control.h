@@ -57,7 +57,7 @@ TM_DEFINE_FREEP(struct control, control_free)
 void control_answer(struct control *control, uint64_t cmd, enum brain_outcome outcome,
                     const struct tm_err *err);
 
-/* ---- who may: pure, for tests */
+/* ---- who may: pure, for tests ---- */
 
 struct control_peer {
     uid_t uid;

@@ -42,7 +42,7 @@ static const char *outcome_text(enum brain_outcome outcome)
     return "done";
 }
 
-/* ---- changes ------------------------------------------------------------------------------------ */
+/* ---- changes ---- */
 
 static void reply_results(struct connection *c)
 {
@@ -193,7 +193,7 @@ static int begin_change(struct connection *c, enum brain_command what, struct tm
     return 0;
 }
 
-/* ---- reads --------------------------------------------------------------------------------------- */
+/* ---- reads ---- */
 
 struct page {
     struct codec_arena *arena;
@@ -338,7 +338,7 @@ static int begin_version(struct connection *c, struct tm_err *err)
     return 0;
 }
 
-/* ---- all ------------------------------------------------------------------------------------------ */
+/* ---- all ---- */
 
 static int begin(struct connection *c, struct tm_err *err)
 {

@@ -239,7 +239,7 @@ const struct command command_retry = {
     .run = run_retry,
 };
 
-/* ---- edit */
+/* ---- edit ---- */
 
 static int run_editor(const char *path, struct tm_err *err)
 {

@@ -84,7 +84,7 @@ int kind_of(const char *word, const char **ret_kind, const char **ret_word, stru
     return 0;
 }
 
-/* ---- help */
+/* ---- help ---- */
 
 static void print_rows(FILE *out, const struct option_row *rows, size_t count)
 {
@@ -129,7 +129,7 @@ static int help_one(struct ctl *c, const struct command *command)
     return 0;
 }
 
-/* ---- dispatch */
+/* ---- dispatch ---- */
 
 static const struct command *find_command(const char *name)
 {

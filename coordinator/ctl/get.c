@@ -232,7 +232,7 @@ const struct command command_get = {
     .run = run_get,
 };
 
-/* ---- describe */
+/* ---- describe ---- */
 
 static void line(struct ctl *c, const char *label, const char *text)
 {

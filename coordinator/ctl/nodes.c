@@ -96,7 +96,7 @@ const struct command command_nodes = {
     .run = run_nodes,
 };
 
-/* ---- top */
+/* ---- top ---- */
 
 static bool is_live(const json_t *resource)
 {
@@ -190,7 +190,7 @@ const struct command command_top = {
     .run = run_top,
 };
 
-/* ---- version */
+/* ---- version ---- */
 
 static int run_version(struct ctl *c, const struct command *self, const struct option_value *values,
                        const struct option_words *words)

@@ -17,8 +17,7 @@
 #include "common/lockfile.h"
 #include "coordinator/daemon/internal.h"
 
-/* ---- the brain
- * ------------------------------------------------------------------------------------------- */
+/* ---- the brain ---- */
 
 static struct brain_now now(void)
 {
@@ -107,8 +106,7 @@ void coordinator_feed(struct coordinator *c, const struct brain_event *event)
     }
 }
 
-/* ---- what happens
- * ------------------------------------------------------------------------------------------ */
+/* ---- what happens ---- */
 
 static void on_up(void *arg, uint64_t conn, uint64_t ctx, const struct msg_hello *claim)
 {
@@ -243,9 +241,7 @@ static void on_signal(int signo, void *arg)
     loop_exit(c->loop, 0);
 }
 
-/* ---- start
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- start ---- */
 
 static struct gate_config gate_config_of(const struct config *config)
 {

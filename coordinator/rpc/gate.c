@@ -49,8 +49,7 @@ struct gate {
     uint64_t noise; /* notes left out since the last tick */
 };
 
-/* ---- connections
- * ----------------------------------------------------------------------------------- */
+/* ---- connections ---- */
 
 static void conn_free(struct conn *c)
 {
@@ -130,8 +129,7 @@ static void on_closed(void *arg, uint32_t pipe)
     conn_free(c);
 }
 
-/* ---- answers
- * --------------------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
 static void send_message(struct gate *gate, uint64_t ctx, uint8_t minor, const struct message *m)
 {
@@ -207,8 +205,7 @@ void gate_close(struct gate *gate, uint64_t conn)
         rpc_server_drop(gate->server, c->pipe);
 }
 
-/* ---- hello
- * ----------------------------------------------------------------------------------------- */
+/* ---- hello ---- */
 
 /* No key file is fine on loopback only; a key file that cannot be used is never fine. */
 static int load_key(const struct gate *gate, struct conn *c, struct tm_err *err)
@@ -289,8 +286,7 @@ static int handle_proof(struct gate *gate, struct conn *c, uint64_t ctx, const s
     return 0;
 }
 
-/* ---- requests
- * -------------------------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 static bool is_request(enum message_type type)
 {
@@ -344,8 +340,7 @@ static void on_request(void *arg, uint64_t ctx, uint32_t pipe, struct slice byte
     message_release(&in);
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static const struct rpc_handlers server_handlers = {
     .opened = on_opened,

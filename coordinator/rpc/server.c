@@ -67,8 +67,7 @@ struct rpc_server {
     size_t open;
 };
 
-/* ---- nng's threads
- * -------------------------------------------------------------------------------- */
+/* ---- nng's threads ---- */
 
 static void on_slot_done(void *arg)
 {
@@ -127,8 +126,7 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *arg)
     mailbox_post(server->box, &m->mail.mail);
 }
 
-/* ---- the loop's side
- * ------------------------------------------------------------------------------ */
+/* ---- the loop's side ---- */
 
 static void slot_receive(struct rpc_slot *slot)
 {
@@ -299,8 +297,7 @@ uint16_t rpc_server_port(const struct rpc_server *server)
     return server->port;
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------ */
+/* ---- life ---- */
 
 int rpc_server_check(const struct rpc_server_config *config, struct tm_err *err)
 {

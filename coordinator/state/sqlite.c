@@ -164,8 +164,7 @@ static int read_meta(struct state_sqlite *s, uint64_t *ret_term, uint64_t *ret_r
     return r;
 }
 
-/* ---- transactions
- * -------------------------------------------------------------------------------- */
+/* ---- transactions ---- */
 
 static int sqlite_batch_begin(struct state *st, struct tm_err *err)
 {
@@ -291,8 +290,7 @@ static int sqlite_take_term(struct state *st, uint64_t at_least, uint64_t *ret_t
     return 0;
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static struct slice column_slice(sqlite3_stmt *stmt, int column)
 {
@@ -347,8 +345,7 @@ static int sqlite_each(struct state *st, struct slice prefix, state_each_fn each
     return r;
 }
 
-/* ---- opening
- * ------------------------------------------------------------------------------------- */
+/* ---- opening ---- */
 
 static void sqlite_free(struct state *st)
 {

@@ -15,7 +15,7 @@
 #include "common/hash.h"
 #include "proto/format/pack.h"
 
-/* ---- running digest -------------------------------------------------------------------------- */
+/* ---- running digest ---- */
 
 static int digest_restart(struct log_digest *d, struct tm_err *err)
 {
@@ -82,8 +82,7 @@ int log_digest_update(struct log_digest *d, struct slice bytes, struct buf *boun
     return 0;
 }
 
-/* ---- writing -----------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 int chunk_writer_open(struct chunk_writer *cw, struct object_scratch *scratch, struct storage *st,
                       const char *name, const struct log_chunk *root, int zstd_level,
@@ -183,8 +182,7 @@ void chunk_writer_release(struct chunk_writer *cw)
     *cw = CHUNK_WRITER_INIT;
 }
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 static int root_check(const struct chunk_reader *cr, const struct log_ref *ref, struct tm_err *err)
 {

@@ -178,8 +178,7 @@ int data_index_store(const struct data_index *index, const struct data_root *roo
     return r;
 }
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 static int read_root(struct data_reader *dr, struct codec_arena *arena, struct data_root *ret_root,
                      struct tm_err *err)

@@ -49,8 +49,7 @@ int names_scope_set(struct repo_scope *scope, const char *cluster, const char *t
     return r;
 }
 
-/* ---- building ----------------------------------------------------------------------------------
- */
+/* ---- building ---- */
 
 struct full_name names_full(const struct repo_scope *scope, const char *rel)
 {
@@ -159,8 +158,7 @@ struct rel_name names_rel_chunk(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint
     return n;
 }
 
-/* ---- parsing -----------------------------------------------------------------------------------
- */
+/* ---- parsing ---- */
 
 /* `digits` lower-case hex digits, exactly; moves *text behind them. */
 static bool take_hex(const char **text, size_t digits, uint64_t *ret)
@@ -274,7 +272,7 @@ struct name_parts names_parse_rel(const char *rel)
     return p;
 }
 
-/* ---- backup ids and lineages --------------------------------------------------------------- */
+/* ---- backup ids and lineages ---- */
 
 void names_backup_id(int64_t start_us, uint32_t random, char ret[NAMES_BACKUP_ID_LEN + 1])
 {

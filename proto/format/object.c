@@ -28,8 +28,7 @@ const char *object_kind_text(enum object_kind kind)
     return "unknown";
 }
 
-/* ---- hashes ------------------------------------------------------------------------------------
- */
+/* ---- hashes ---- */
 
 /* The library's variant for the widest registers this processor has; absent in some builds of it. */
 extern XXH128_hash_t XXH3_128bits_dispatch(const void *data, size_t len) __attribute__((weak));
@@ -79,8 +78,7 @@ int object_digest(const uint8_t header[OBJECT_HEADER_BYTES], struct slice footer
     return 0;
 }
 
-/* ---- header and trailer -------------------------------------------------------------------------
- */
+/* ---- header and trailer ---- */
 
 /*  0 magic   8 version  10 kind  12 required  16 optional  20 cipher suite  22 compression
  * 24 frame bytes  28 block bytes  32 key id  48 salt  80 nonce  96 reserved  112 XXH3-128 of 0…111
@@ -181,8 +179,7 @@ int object_trailer_decode(const uint8_t in[OBJECT_TRAILER_BYTES], struct object_
     return 0;
 }
 
-/* ---- scratch -----------------------------------------------------------------------------------
- */
+/* ---- scratch ---- */
 
 int object_scratch_new(struct object_scratch **ret, struct tm_err *err)
 {

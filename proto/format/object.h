@@ -110,8 +110,7 @@ struct object_ref {
     uint8_t digest[OBJECT_DIGEST_BYTES];
 };
 
-/* ---- scratch -----------------------------------------------------------------------------------
- */
+/* ---- scratch ---- */
 
 struct object_scratch;
 /* About 2 × OBJECT_FRAME_BYTES and a zstd context once used. */
@@ -119,8 +118,7 @@ int object_scratch_new(struct object_scratch **ret, struct tm_err *err) TM_WUR;
 void object_scratch_free(struct object_scratch *scratch);
 TM_DEFINE_FREEP(struct object_scratch, object_scratch_free)
 
-/* ---- writing -----------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 struct object_options {
     enum object_kind kind;
@@ -165,8 +163,7 @@ int object_put_root(struct object_scratch *scratch, struct storage *st, const ch
                     enum object_kind kind, const uint8_t nonce[OBJECT_NONCE_BYTES],
                     struct slice root, struct object_info *ret, struct tm_err *err) TM_WUR;
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 struct object_reader;
 /* `name` is the full storage name; `expect` (NULL = nothing known) gives size and digest, its name

@@ -17,8 +17,7 @@ static int corrupt(const struct object_reader *r, struct tm_err *err, const char
     return tm_err_set(err, TM_E_CORRUPT, "object '%s': %s", r->name, what);
 }
 
-/* ---- opening -----------------------------------------------------------------------------------
- */
+/* ---- opening ---- */
 
 /* Reads the tail; afterwards scratch->footer holds exactly the footer. */
 static int footer_read(struct object_reader *r, struct object_trailer *ret, struct tm_err *err)
@@ -222,8 +221,7 @@ const uint8_t *object_reader_nonce(const struct object_reader *r)
     return r->header.nonce;
 }
 
-/* ---- frames ------------------------------------------------------------------------------------
- */
+/* ---- frames ---- */
 
 /* Decompresses exactly one zstd frame of exactly raw_len bytes. */
 static int unpack(struct object_scratch *s, struct slice stored, uint8_t *dst, size_t raw_len,
@@ -377,8 +375,7 @@ int object_reader_record(struct object_reader *r, struct slice *ret, struct tm_e
     return 1;
 }
 
-/* ---- sections ----------------------------------------------------------------------------------
- */
+/* ---- sections ---- */
 
 int object_reader_section(struct object_reader *r, uint16_t id, struct slice *ret,
                           struct tm_err *err)

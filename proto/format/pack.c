@@ -1,8 +1,7 @@
 /* msgpack in compact arrays. Every read checks what is left before it looks. */
 #include "proto/format/pack.h"
 
-/* ---- writing -----------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 /* A type byte and a big-endian number of 1, 2, 4 or 8 bytes. */
 static int put(struct buf *out, uint8_t type, uint64_t value, size_t width, struct tm_err *err)
@@ -64,8 +63,7 @@ int pack_bin(struct buf *out, struct slice bytes, struct tm_err *err)
     return r < 0 ? r : buf_append_slice(out, bytes, err);
 }
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 static int bad(const char *what, const char *why, struct tm_err *err)
 {

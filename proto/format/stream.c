@@ -55,8 +55,7 @@ void stream_release(struct stream_reader *sr)
     *sr = STREAM_READER_INIT;
 }
 
-/* ---- manifest: writing --------------------------------------------------------------------------
- */
+/* ---- manifest: writing ---- */
 
 int manifest_writer_open(struct manifest_writer *mw, struct object_scratch *scratch,
                          struct storage *st, const struct repo_scope *scope, const char *backup_id,
@@ -138,8 +137,7 @@ void manifest_writer_release(struct manifest_writer *mw)
     *mw = MANIFEST_WRITER_INIT;
 }
 
-/* ---- manifest: reading --------------------------------------------------------------------------
- */
+/* ---- manifest: reading ---- */
 
 static int root_read(struct manifest_reader *mr, const struct repo_scope *scope,
                      const char *backup_id, struct tm_err *err)

@@ -16,7 +16,7 @@
 #define SEGMENT_RANGES     4096u        /* ranges per segment object, and per plan shard */
 #define STREAM_FRAME_BYTES (256u << 10) /* frames of record streams: their records are small */
 
-/* ---- records of one kind --------------------------------------------------------------------- */
+/* ---- records of one kind ---- */
 
 /* Encodes and appends one record to an open writer. */
 int stream_put(struct object_writer *w, struct buf *scratch, const struct codec_table *table,
@@ -37,8 +37,7 @@ int stream_next(struct stream_reader *sr, const struct codec_table *table, void 
                 struct tm_err *err) TM_WUR;
 void stream_release(struct stream_reader *sr);
 
-/* ---- manifest ----------------------------------------------------------------------------------
- */
+/* ---- manifest ---- */
 
 enum manifest_item_kind { MANIFEST_SEGMENT = 1, MANIFEST_LOG = 2, MANIFEST_PROBLEM = 3 };
 

@@ -5,8 +5,7 @@
  */
 #include "proto/repo/catalog.h"
 
-/* ---- repository and identity --------------------------------------------------------------------
- */
+/* ---- repository and identity ---- */
 
 static int repository_get(struct object_scratch *scratch, struct storage *st,
                           struct repository *ret, struct tm_err *err)
@@ -102,8 +101,7 @@ int identity_ensure(struct object_scratch *scratch, struct storage *st, const st
     return r < 0 ? r : identity_compare(st, mine, &theirs, err);
 }
 
-/* ---- listing ------------------------------------------------------------------------------------
- */
+/* ---- listing ---- */
 
 void name_list_release(struct name_list *list)
 {

@@ -15,8 +15,7 @@
 #define CATALOG_PARTS_MAX   10000u /* clusters, tenants or incarnations in one list */
 #define CATALOG_BACKUPS_MAX 100000u
 
-/* ---- repository and identity objects ------------------------------------------------------------
- */
+/* ---- repository and identity objects ---- */
 
 /* Makes tidemark.mpk when it is missing, else reads it. `id` and `now_us` are used for a new one.
  * A repository of a newer format version is TM_E_UNSUPPORTED. */
@@ -32,8 +31,7 @@ int identity_ensure(struct object_scratch *scratch, struct storage *st, const st
 int identity_read(struct object_scratch *scratch, struct storage *st,
                   const struct repo_scope *scope, struct identity *ret, struct tm_err *err) TM_WUR;
 
-/* ---- listing ------------------------------------------------------------------------------------
- */
+/* ---- listing ---- */
 
 struct name_list {
     char (*items)[NAMES_INCARNATION_MAX + 1];
@@ -71,8 +69,7 @@ int catalog_resolve(struct object_scratch *scratch, struct storage *st, const ch
                     const char *tenant, const char *incarnation, struct repo_scope *ret,
                     struct tm_err *err) TM_WUR;
 
-/* ---- recoverable intervals ----------------------------------------------------------------------
- */
+/* ---- recoverable intervals ---- */
 
 /* From one place of a lineage to another, proven by unbroken chains in storage. A backup without
  * further log is a point: both ends are its consistent_at. */

@@ -156,7 +156,7 @@ int backup_ranges_next(struct backup_ranges *br, struct segment_range *ret, stru
     return 0;
 }
 
-/* ---- log and problems ------------------------------------------------------------------------ */
+/* ---- log and problems ---- */
 
 /* 1 = br->item is the next item. */
 static int item_peek(struct backup_ranges *br, struct tm_err *err)

@@ -72,7 +72,7 @@ static const struct schema_field br_fields[] = {
 };
 const struct schema spec_br_schema = SCHEMA("br", struct br_spec, br_fields);
 
-/* ---- flags */
+/* ---- flags ---- */
 
 struct flag {
     char name[64];

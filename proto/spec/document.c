@@ -13,7 +13,7 @@
 
 #define DUMP_FLAGS (JSON_REAL_PRECISION(15) | JSON_ENCODE_ANY)
 
-/* ---- YAML → JSON */
+/* ---- YAML → JSON ---- */
 
 static bool all_digits(const char *text)
 {
@@ -136,7 +136,7 @@ int spec_document(const struct resource *r, const struct yaml_node *spec, char *
     return 0;
 }
 
-/* ---- JSON → YAML text */
+/* ---- JSON → YAML text ---- */
 
 static bool looks_plain(const char *text)
 {

@@ -37,7 +37,7 @@ static const struct schema_enum restore_modes[] = {
     {NULL, 0},
 };
 
-/* ---- Backup */
+/* ---- Backup ---- */
 
 static const struct schema_field retry_fields[] = {
     SCHEMA_FIELD(struct retry_policy, min_retry_us, "minRetryDuration", SCHEMA_DURATION,
@@ -95,7 +95,7 @@ static const struct schema_field backup_fields[] = {
 const struct schema spec_backup_schema =
     SCHEMA("spec of Backup", struct backup_spec, backup_fields);
 
-/* ---- Restore */
+/* ---- Restore ---- */
 
 static const struct schema_field target_fields[] = {
     SCHEMA_FIELD(struct restore_target, time, "time", SCHEMA_STRING),
@@ -150,7 +150,7 @@ static const struct schema_field restore_fields[] = {
 const struct schema spec_restore_schema =
     SCHEMA("spec of Restore", struct restore_spec, restore_fields);
 
-/* ---- CompactBackup */
+/* ---- CompactBackup ---- */
 
 static const struct schema_field compact_fields[] = {
     SCHEMA_FIELD(struct compact_spec, br, "br", SCHEMA_STRUCT, .sub = &spec_br_schema),
@@ -168,7 +168,7 @@ static const struct schema_field compact_fields[] = {
 const struct schema spec_compact_schema =
     SCHEMA("spec of CompactBackup", struct compact_spec, compact_fields);
 
-/* ---- BackupSchedule */
+/* ---- BackupSchedule ---- */
 
 static const struct schema_field schedule_fields[] = {
     SCHEMA_FIELD(struct schedule_spec, schedule, "schedule", SCHEMA_STRING,

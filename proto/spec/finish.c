@@ -114,7 +114,7 @@ int spec_check_moment(const struct yaml_node *spec, const char *path, const char
                       position_too ? ", position (0/3000148)" : "");
 }
 
-/* ---- br */
+/* ---- br ---- */
 
 static int finish_br(struct br_spec *br, char **compression, const struct yaml_node *spec,
                      bool cluster_required, struct schema_warnings *warnings, struct tm_err *err)
@@ -152,7 +152,7 @@ static void refuse_parts(const struct br_spec *br, const struct schema_list *tab
                     "backupType of a %s can only be full: the others exist for TiKV alone", what);
 }
 
-/* ---- Backup */
+/* ---- Backup ---- */
 
 static int check_compression(const struct yaml_node *spec, const char *text, struct tm_err *err)
 {
@@ -223,7 +223,7 @@ int spec_backup_finish(struct backup_spec *b, const struct yaml_node *spec,
     return r;
 }
 
-/* ---- Restore */
+/* ---- Restore ---- */
 
 static int check_target(const struct restore_target *t, const struct yaml_node *spec,
                         struct tm_err *err)
@@ -331,7 +331,7 @@ int spec_restore_finish(struct restore_spec *r, const struct yaml_node *spec,
     return result;
 }
 
-/* ---- CompactBackup, BackupSchedule */
+/* ---- CompactBackup, BackupSchedule ---- */
 
 static int finish_compact(struct compact_spec *c, const struct yaml_node *spec, bool is_template,
                           struct schema_warnings *warnings, struct tm_err *err)

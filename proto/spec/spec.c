@@ -10,7 +10,7 @@
 #include "common/suggest.h"
 #include "proto/spec/internal.h"
 
-/* ---- kinds and names */
+/* ---- kinds and names ---- */
 
 static const struct kind_row {
     const char *text;
@@ -93,7 +93,7 @@ int resource_name_check(const char *what, const char *name, struct tm_err *err)
     return 0;
 }
 
-/* ---- envelope */
+/* ---- envelope ---- */
 
 struct metadata {
     char *name;
@@ -186,7 +186,7 @@ static int check_kind(const struct yaml_node *doc, const char *text, enum resour
                       text);
 }
 
-/* ---- one document */
+/* ---- one document ---- */
 
 static const struct schema *schema_of(enum resource_kind kind)
 {
@@ -299,7 +299,7 @@ void resource_free(struct resource *r)
     free(r);
 }
 
-/* ---- files */
+/* ---- files ---- */
 
 void resource_list_release(struct resource_list *list)
 {

@@ -65,8 +65,7 @@ int resource_kind_parse(const char *word, enum resource_kind *ret_kind, struct t
  * starts the message: "name 'X' …". */
 int resource_name_check(const char *what, const char *name, struct tm_err *err) TM_WUR;
 
-/* ---- storage -----------------------------------------------------------------------------------
- */
+/* ---- storage ---- */
 
 enum storage_spec_kind {
     STORAGE_SPEC_NONE = 0,
@@ -88,8 +87,7 @@ struct storage_spec {
     char *access_tier;
 };
 
-/* ---- br ----------------------------------------------------------------------------------------
- */
+/* ---- br ---- */
 
 struct br_spec {
     char *cluster;              /* required */
@@ -105,8 +103,7 @@ struct br_spec {
     struct schema_list options; /* char *; BR flags: the known ones were taken over above */
 };
 
-/* ---- the kinds
- * ----------------------------------------------------------------------------------- */
+/* ---- the kinds ---- */
 
 enum backup_type { BACKUP_TYPE_FULL, BACKUP_TYPE_PART, BACKUP_TYPE_OTHER };
 enum backup_mode { BACKUP_MODE_SNAPSHOT, BACKUP_MODE_LOG, BACKUP_MODE_VOLUME };

@@ -162,7 +162,7 @@ static const struct kind *find_kind(const char *name)
     return NULL;
 }
 
-/* ---- joining a URL */
+/* ---- joining a URL ---- */
 
 /* Percent-encodes all but unreserved characters and '/'. */
 static int append_encoded(struct buf *url, const char *text, struct tm_err *err)

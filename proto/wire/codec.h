@@ -57,8 +57,7 @@
 #define CODEC_FIELDS_MAX 64        /* rows in one table */
 #define CODEC_MINOR_ALL  UINT8_MAX /* encode every field: stored records, local frames */
 
-/* ---- arena -------------------------------------------------------------------------------------
- */
+/* ---- arena ---- */
 
 #define CODEC_ARENA_MAX ((size_t)16 << 20) /* what one decoded record may take */
 
@@ -79,8 +78,7 @@ const char *codec_arena_text(struct codec_arena *arena, const char *text,
 int codec_arena_bytes(struct codec_arena *arena, struct slice in, struct slice *ret,
                       struct tm_err *err) TM_WUR;
 
-/* ---- tables ------------------------------------------------------------------------------------
- */
+/* ---- tables ---- */
 
 enum codec_kind {
     CODEC_u64,
@@ -132,8 +130,7 @@ int codec_copy(const struct codec_table *table, const void *record, struct codec
 /* Whether both would encode alike; out of memory counts as different. */
 bool codec_equal(const struct codec_table *table, const void *a, const void *b);
 
-/* ---- what the macros expand to ------------------------------------------------------------------
- */
+/* ---- what the macros expand to ---- */
 
 #define CODEC_DECLARE(name, FIELDS)                                                                \
     struct name {                                                                                  \

@@ -9,8 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* ---- path --------------------------------------------------------------------------------------
- */
+/* ---- path ---- */
 
 static void path_append(struct codec_path *path, const char *text, size_t len)
 {
@@ -97,8 +96,7 @@ const char *codec_text_problem(struct slice text)
     return NULL;
 }
 
-/* ---- the cursor
- * ----------------------------------------------------------------------------------- */
+/* ---- the cursor ---- */
 
 enum token_kind {
     TOKEN_NIL,
@@ -268,8 +266,7 @@ static const char *scan(struct cursor *c, unsigned depth)
     return NULL;
 }
 
-/* ---- filling the struct
- * ------------------------------------------------------------------------------ */
+/* ---- filling the struct ---- */
 
 struct decoder {
     struct cursor cursor;

@@ -96,8 +96,7 @@ static int out_of_order(struct hello *h, const struct message *m, const char *wa
                       wanted);
 }
 
-/* ---- agent
- * ----------------------------------------------------------------------------------------- */
+/* ---- agent ---- */
 
 void hello_client_start(struct hello *h, const struct msg_hello *claim, struct message *ret)
 {
@@ -154,8 +153,7 @@ int hello_client_welcome(struct hello *h, struct slice key, const struct message
     return r;
 }
 
-/* ---- coordinator
- * ------------------------------------------------------------------------------------ */
+/* ---- coordinator ---- */
 
 int hello_server_hello(struct hello *h, const struct message *hello,
                        const uint8_t nonce[HELLO_NONCE_LEN], struct message *ret,

@@ -39,8 +39,7 @@ struct hello {
     uint8_t challenge[HELLO_NONCE_LEN];
 };
 
-/* ---- agent: client_start → client_challenge → client_welcome
- * -------------------------------------- */
+/* ---- agent: client_start → client_challenge → client_welcome ---- */
 
 /* `claim` says everything but `major`. Fills the hello to send. */
 void hello_client_start(struct hello *h, const struct msg_hello *claim, struct message *ret);
@@ -53,8 +52,7 @@ int hello_client_challenge(struct hello *h, struct slice key, const struct messa
 int hello_client_welcome(struct hello *h, struct slice key, const struct message *welcome,
                          struct tm_err *err) TM_WUR;
 
-/* ---- coordinator: server_hello → server_proof → server_welcome
- * ------------------------------------ */
+/* ---- coordinator: server_hello → server_proof → server_welcome ---- */
 
 /* Checks the claim (version, names), remembers it, fills the challenge. The caller then looks up
  * the key of (claim.cluster, claim.node). */

@@ -49,8 +49,7 @@
 #define WIRE_PROBLEMS_MAX  16
 #define WIRE_OPTIONS_MAX   64 /* strings in a list of pairs */
 
-/* ---- parts --------------------------------------------------------------------------------------
- */
+/* ---- parts ---- */
 
 /* code: the number of enum tm_err_code */
 #define MSG_ERROR_FIELDS(X, T)                                                                     \
@@ -137,8 +136,7 @@ CODEC_DECLARE(msg_problem, MSG_PROBLEM_FIELDS);
     X(T, list, problems, "q", OPT, 0, msg_problem, WIRE_PROBLEMS_MAX) /* the first ones */
 CODEC_DECLARE(msg_totals, MSG_TOTALS_FIELDS);
 
-/* ---- heartbeat, poll -> desired
- * ------------------------------------------------------------------ */
+/* ---- heartbeat, poll -> desired ---- */
 
 /* How far an agent is with a job. Only ever grows inside one attempt, but for FAILED -> SWEPT. */
 enum job_stage {
@@ -265,8 +263,7 @@ CODEC_DECLARE(msg_assignment, MSG_ASSIGNMENT_FIELDS);
     X(T, list, jobs, "j", OPT, 0, msg_assignment, WIRE_JOBS_MAX)
 CODEC_DECLARE(msg_desired, MSG_DESIRED_FIELDS);
 
-/* ---- plan
- * ---------------------------------------------------------------------------------------- */
+/* ---- plan ---- */
 
 /* Adjacent ranges in key order; each ends where the next one starts. */
 #define MSG_PLAN_RANGE_FIELDS(X, T)                                                                \
@@ -295,8 +292,7 @@ CODEC_DECLARE(msg_plan_ranges, MSG_PLAN_RANGES_FIELDS);
     X(T, flag, done, "d", OPT, 0, 0)
 CODEC_DECLARE(msg_plan_ack, MSG_PLAN_ACK_FIELDS);
 
-/* ---- ranges
- * -------------------------------------------------------------------------------------- */
+/* ---- ranges ---- */
 
 #define MSG_WANT_RANGES_FIELDS(X, T)                                                               \
     X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                      \
@@ -339,8 +335,7 @@ CODEC_DECLARE(msg_verdict, MSG_VERDICT_FIELDS);
     X(T, list, verdicts, "v", REQ, 0, msg_verdict, WIRE_RESULTS_MAX)
 CODEC_DECLARE(msg_verdicts, MSG_VERDICTS_FIELDS);
 
-/* ---- results
- * ------------------------------------------------------------------------------------- */
+/* ---- results ---- */
 
 #define MSG_WANT_RESULTS_FIELDS(X, T)                                                              \
     X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                      \
@@ -358,8 +353,7 @@ CODEC_DECLARE(msg_want_results, MSG_WANT_RESULTS_FIELDS);
     X(T, list, results, "r", OPT, 0, msg_result, WIRE_RESULTS_MAX)
 CODEC_DECLARE(msg_results, MSG_RESULTS_FIELDS);
 
-/* ---- hello (wire/hello.h says what the fields mean)
- * ----------------------------------------------- */
+/* ---- hello (wire/hello.h says what the fields mean) ---- */
 
 #define HELLO_NONCE_LEN 32
 #define HELLO_MAC_LEN   32
@@ -386,8 +380,7 @@ CODEC_DECLARE(msg_proof, MSG_PROOF_FIELDS);
     X(T, bin, mac, "m", OPT, 0, HELLO_MAC_LEN)
 CODEC_DECLARE(msg_welcome, MSG_WELCOME_FIELDS);
 
-/* ---- the message
- * --------------------------------------------------------------------------------- */
+/* ---- the message ---- */
 
 /*    name          number on the wire */
 #define MESSAGE_MAP(X)                                                                             \

@@ -25,7 +25,7 @@ static void must(bool condition)
         abort();
 }
 
-/* ---- the coordinator, with one node and one backup under way ------------------------------------------ */
+/* ---- the coordinator, with one node and one backup under way ---- */
 
 struct coordinator {
     struct brain *brain;
@@ -112,7 +112,7 @@ static void to_coordinator(const struct message *m)
     brain_free(c.brain);
 }
 
-/* ---- the agent ----------------------------------------------------------------------------------------- */
+/* ---- the agent ---- */
 
 static void agent_give(struct agent_brain *b, uint64_t *mono_us, const struct agent_event *event)
 {
@@ -171,7 +171,7 @@ static void to_agent(const struct message *m, const struct frame *f)
     agent_brain_free(b);
 }
 
-/* ---- bytes ----------------------------------------------------------------------------------------------- */
+/* ---- bytes ---- */
 
 static void as_message(struct slice in)
 {

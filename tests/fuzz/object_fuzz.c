@@ -26,7 +26,7 @@ struct target {
     struct tm_err err;
 };
 
-/* ---- reading everything -------------------------------------------------------------------------- */
+/* ---- reading everything ---- */
 
 static void read_data_index(struct target *t, struct object_reader *r)
 {
@@ -110,7 +110,7 @@ static void read_as_everything(struct target *t)
     read_chunk(t);
 }
 
-/* ---- setting hashes right ------------------------------------------------------------------------- */
+/* ---- setting hashes right ---- */
 
 static void fix_frames(uint8_t *bytes, size_t len, uint64_t footer_offset, uint32_t footer_bytes)
 {
@@ -152,7 +152,7 @@ static void fix_hashes(uint8_t *bytes, size_t len)
         object_trailer_encode(&t, trailer);
 }
 
-/* ---- records and sections ------------------------------------------------------------------------- */
+/* ---- records and sections ---- */
 
 union any_record {
     struct position position;

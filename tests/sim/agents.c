@@ -18,7 +18,7 @@ static struct sim_arg *later(struct world *w, uint32_t which, uint64_t delay_us,
     return arg;
 }
 
-/* ---- sessions ------------------------------------------------------------------------------------- */
+/* ---- sessions ---- */
 
 static struct sim_session *session_of(struct sim_agent *a, uint32_t job, bool make)
 {
@@ -92,7 +92,7 @@ void agent_lose_session(struct world *w, uint32_t which)
     }
 }
 
-/* ---- actions ------------------------------------------------------------------------------------------ */
+/* ---- actions ---- */
 
 static void on_wake(struct world *w, struct sim_arg *arg)
 {
@@ -187,7 +187,7 @@ void agent_feed(struct world *w, uint32_t which, const struct agent_event *event
         act(w, which, &actions.items[at]);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static void look_at_instance(struct world *w, uint32_t which)
 {

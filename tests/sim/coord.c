@@ -8,7 +8,7 @@
 
 #define LEASE_MS 5000
 
-/* ---- state store --------------------------------------------------------------------------------- */
+/* ---- state store ---- */
 
 void store_release(struct sim_store *s)
 {
@@ -50,7 +50,7 @@ void store_copy(struct sim_store *to, const struct sim_store *from)
     to->term = from->term;
 }
 
-/* ---- actions ------------------------------------------------------------------------------------------ */
+/* ---- actions ---- */
 
 static bool arg_alive(const struct world *w, const struct sim_arg *arg)
 {
@@ -189,7 +189,7 @@ void coord_feed(struct world *w, uint32_t which, const struct brain_event *event
         act(w, which, &actions.items[at]);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 struct sim_coord *coord_newest(struct world *w, uint32_t *ret_which)
 {
@@ -247,7 +247,7 @@ void coord_start(struct world *w, uint32_t which)
     coord_feed(w, which, &event);
 }
 
-/* ---- the person at the CLI -------------------------------------------------------------------------------- */
+/* ---- the person at the CLI ---- */
 
 static void on_apply(struct world *w, struct sim_arg *arg);
 static void on_delete(struct world *w, struct sim_arg *arg);

@@ -52,7 +52,7 @@ static void disconnected(struct world *w, uint32_t agent)
     agent_feed(w, agent, &event);
 }
 
-/* ---- hello ------------------------------------------------------------------------------------------- */
+/* ---- hello ---- */
 
 static bool coord_is(const struct world *w, const struct sim_arg *arg)
 {
@@ -136,7 +136,7 @@ void net_welcome(struct world *w, uint32_t coord, uint64_t conn, uint64_t term, 
     arg->c = start;
 }
 
-/* ---- closing ------------------------------------------------------------------------------------------- */
+/* ---- closing ---- */
 
 /* a: conn */
 static void on_gone(struct world *w, struct sim_arg *arg)
@@ -196,7 +196,7 @@ void net_coord_died(struct world *w, uint32_t coord)
     }
 }
 
-/* ---- requests -------------------------------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 static void decode(const struct sim_arg *arg, struct message *ret)
 {

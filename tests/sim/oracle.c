@@ -46,13 +46,14 @@ static void saw_leases(struct world *w, uint32_t coord, const struct msg_ranges 
         struct oracle_range *range = &job->ranges[lease->range];
         sim_log(w, "lease %s range %u epoch %" PRIu64 ".%" PRIu64 "%s", job->uid, lease->range,
                 lease->term, lease->counter, lease->shared ? " shared" : "");
-        bool worked_before = range->fresh_term != 0 && range->fresh_term < lease->term;
+        bool worked_before = range->fresh_life != 0 && range->fresh_life != c->life;
         if (worked_before && w->now_us < c->started_us + LEASE_US)
             sim_violate(w, "range %u leased anew %" PRIu64 " ms after the coordinator's start",
                         lease->range, (w->now_us - c->started_us) / 1000);
         if (!lease->shared) {
             range->fresh_term = lease->term;
             range->fresh_counter = lease->counter;
+            range->fresh_life = c->life;
         }
     }
 }
@@ -66,12 +67,12 @@ static bool was_accepted(const struct oracle_range *range, uint64_t term, uint64
     return false;
 }
 
-static void accept(struct world *w, uint64_t coord_term, struct oracle_range *range,
+static void accept(struct world *w, uint64_t coord_life, struct oracle_range *range,
                    const struct msg_verdict *v)
 {
     if (was_accepted(range, v->term, v->counter))
         return;
-    if (range->fresh_term == coord_term &&
+    if (range->fresh_life == coord_life &&
         older(v->term, v->counter, range->fresh_term, range->fresh_counter))
         sim_violate(w,
                     "stale epoch %" PRIu64 ".%" PRIu64 " of range %u accepted; %" PRIu64 ".%" PRIu64
@@ -83,7 +84,7 @@ static void accept(struct world *w, uint64_t coord_term, struct oracle_range *ra
     range->accepted_counter[range->accepted_count++] = v->counter;
 }
 
-static void saw_verdicts(struct world *w, uint64_t coord_term, const struct msg_verdicts *verdicts)
+static void saw_verdicts(struct world *w, uint64_t coord_life, const struct msg_verdicts *verdicts)
 {
     struct oracle_job *job = job_find(w, verdicts->uid, verdicts->attempt);
     for (size_t at = 0; at < verdicts->verdicts_count; at++) {
@@ -97,7 +98,7 @@ static void saw_verdicts(struct world *w, uint64_t coord_term, const struct msg_
                 : v->verdict == VERDICT_STALE  ? "stale"
                                                : "later");
         if (v->verdict == VERDICT_ACCEPTED)
-            accept(w, coord_term, range, v);
+            accept(w, coord_life, range, v);
     }
 }
 
@@ -144,7 +145,7 @@ void oracle_reply(struct world *w, uint32_t coord, const struct message *m)
     if (m->type == MESSAGE_ranges)
         saw_leases(w, coord, &m->ranges);
     else if (m->type == MESSAGE_verdicts)
-        saw_verdicts(w, m->term, &m->verdicts);
+        saw_verdicts(w, w->coords[coord].life, &m->verdicts);
     else if (m->type == MESSAGE_desired)
         saw_desired(w, coord, &m->desired);
 }

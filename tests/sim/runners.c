@@ -40,7 +40,7 @@ static bool storage_down(const struct world *w)
     return w->now_us < w->storage_down_until_us;
 }
 
-/* ---- to the agent ---------------------------------------------------------------------------------- */
+/* ---- to the agent ---- */
 
 /* a: job, b: generation, c: agent, d: its life */
 static void on_frame(struct world *w, struct sim_arg *arg)
@@ -99,7 +99,7 @@ void runner_end(struct world *w, struct sim_runner *r, int signal)
     to_agent(w, r, on_exited)->life = (uint64_t)signal;
 }
 
-/* ---- ready, plan --------------------------------------------------------------------------------------- */
+/* ---- ready, plan ---- */
 
 static void on_ready(struct world *w, struct sim_arg *arg)
 {
@@ -162,7 +162,7 @@ static void on_plan(struct world *w, struct sim_arg *arg)
         later(w, r, MS(20) + sim_below(w, MS(100)), on_plan);
 }
 
-/* ---- ranges ---------------------------------------------------------------------------------------------- */
+/* ---- ranges ---- */
 
 static void work(struct world *w, struct sim_runner *r);
 
@@ -271,7 +271,7 @@ static void take_leases(struct world *w, struct sim_runner *r, const struct fram
     need(w, r);
 }
 
-/* ---- commit ------------------------------------------------------------------------------------------------ */
+/* ---- commit ---- */
 
 static void tell_committed(struct world *w, const struct sim_runner *r)
 {
@@ -331,7 +331,7 @@ static void take_results(struct world *w, struct sim_runner *r, const struct fra
         want_results(w, r);
 }
 
-/* ---- sweep, restore ------------------------------------------------------------------------------------------ */
+/* ---- sweep, restore ---- */
 
 /* a: remove also what is committed */
 static void on_sweep(struct world *w, struct sim_arg *arg)
@@ -367,7 +367,7 @@ static void on_restored(struct world *w, struct sim_arg *arg)
     tell(w, r, &f);
 }
 
-/* ---- from the agent --------------------------------------------------------------------------------------------- */
+/* ---- from the agent ---- */
 
 static void take_begin(struct world *w, struct sim_runner *r, const struct frame_begin *begin)
 {

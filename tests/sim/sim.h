@@ -168,6 +168,7 @@ struct sim_runner {
 struct oracle_range {
     uint64_t fresh_term;
     uint64_t fresh_counter;
+    uint64_t fresh_life; /* of the coordinator that granted it */
     uint64_t accepted_term[ORACLE_ACCEPTED_MAX];
     uint64_t accepted_counter[ORACLE_ACCEPTED_MAX];
     size_t accepted_count;

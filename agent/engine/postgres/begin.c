@@ -38,8 +38,7 @@ static int take_control(const struct engine_instance *instance, struct pg_begin 
     return 0;
 }
 
-/* ---- history -----------------------------------------------------------------------------------
- */
+/* ---- history ---- */
 
 static int take_history(const struct engine_instance *instance, struct pg_begin *begin,
                         struct tm_err *err)
@@ -71,8 +70,7 @@ static int take_history(const struct engine_instance *instance, struct pg_begin 
     }
 }
 
-/* ---- tablespaces -------------------------------------------------------------------------------
- */
+/* ---- tablespaces ---- */
 
 static int take_tablespaces(struct pg_conn *conn, struct pg_begin *begin, struct tm_err *err)
 {
@@ -101,8 +99,7 @@ static int take_tablespaces(struct pg_conn *conn, struct pg_begin *begin, struct
     return 0;
 }
 
-/* ---- configuration outside the data directory ---------------------------------------------------
- */
+/* ---- configuration outside the data directory ---- */
 
 /* Where `path` really is must not lie below `root`; a file that is gone is nobody's. */
 static bool is_outside(const char *path, const char *root)

@@ -19,8 +19,7 @@
 
 #define SIZE_TIMEOUT_SQL "SET statement_timeout = '100ms'"
 
-/* ---- check -------------------------------------------------------------------------------------
- */
+/* ---- check ---- */
 
 static int check_readable_dir(int root_fd, const char *path, const char *shown, struct tm_err *err)
 {
@@ -95,8 +94,7 @@ int pg_check(const struct engine_instance *instance, struct tm_err *err)
     return r < 0 ? tm_err_prefix(err, "instance '%s'", instance->tenant) : 0;
 }
 
-/* ---- describe ----------------------------------------------------------------------------------
- */
+/* ---- describe ---- */
 
 /* A primary's timeline comes from its log position: after a promotion pg_control still shows the
  * old one until the next checkpoint. */

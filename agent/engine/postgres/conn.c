@@ -81,8 +81,7 @@ static int canceled_error(struct tm_err *err)
     return tm_err_set(err, TM_E_CANCELED, "canceled while waiting for PostgreSQL");
 }
 
-/* ---- connecting --------------------------------------------------------------------------------
- */
+/* ---- connecting ---- */
 
 static int connect_error(struct pg_conn *conn, struct tm_err *err)
 {
@@ -222,8 +221,7 @@ void pg_conn_cancel(struct pg_conn *conn)
         ;
 }
 
-/* ---- statements --------------------------------------------------------------------------------
- */
+/* ---- statements ---- */
 
 static int broken_error(struct pg_conn *conn, struct tm_err *err)
 {

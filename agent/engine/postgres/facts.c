@@ -13,8 +13,7 @@
 
 #define START_TOLERANCE_S 2
 
-/* ---- asking ------------------------------------------------------------------------------------
- */
+/* ---- asking ---- */
 
 /* pg_settings leaves out rows that the role may not see, where current_setting would fail. */
 #define FACTS_SQL                                                                                  \
@@ -77,8 +76,7 @@ int pg_facts_read(struct pg_conn *conn, struct pg_facts *ret, struct tm_err *err
     return 0;
 }
 
-/* ---- judging -----------------------------------------------------------------------------------
- */
+/* ---- judging ---- */
 
 static int judge_rights(const struct pg_facts *facts, struct tm_err *err)
 {
@@ -138,8 +136,7 @@ int pg_facts_judge(const struct pg_facts *facts, struct tm_err *err)
     return r < 0 ? r : judge_settings(facts, err);
 }
 
-/* ---- proving -----------------------------------------------------------------------------------
- */
+/* ---- proving ---- */
 
 static int read_text(int dir_fd, const char *path, char *text, size_t size)
 {

@@ -103,8 +103,7 @@ bool files_is_temporary_relation(const char *name)
     return rest && parse_fork_segment(rest, &fork, &segment);
 }
 
-/* ---- what to copy ------------------------------------------------------------------------------
- */
+/* ---- what to copy ---- */
 
 static bool is_number(const char *name, size_t len)
 {
@@ -229,8 +228,7 @@ char *files_database_dir(uint32_t tablespace, uint32_t database, const char *ver
     return path;
 }
 
-/* ---- keys --------------------------------------------------------------------------------------
- */
+/* ---- keys ---- */
 
 int files_key_path(uint8_t class_byte, const char *path, uint32_t chunk, uint8_t *key,
                    size_t *ret_len, struct tm_err *err)

@@ -97,8 +97,7 @@ enum files_place files_place_of(const char *dir, const char *version_dir);
 enum files_what files_classify(enum files_place place, const char *name, bool is_dir,
                                const char *version_dir);
 
-/* ---- paths --------------------------------------------------------------------------------------
- */
+/* ---- paths ---- */
 
 /* "base/5", "global", "pg_tblspc/16400/PG_15_202209061/5" into `path`, which has
  * FILES_DATABASE_DIR_MAX bytes. */
@@ -106,8 +105,7 @@ enum files_what files_classify(enum files_place place, const char *name, bool is
 char *files_database_dir(uint32_t tablespace, uint32_t database, const char *version_dir,
                          char *path);
 
-/* ---- keys ---------------------------------------------------------------------------------------
- */
+/* ---- keys ---- */
 
 /* Both return the length; `key` has ENGINE_KEY_MAX bytes. A path that does not fit is TM_E_LIMIT.
  */

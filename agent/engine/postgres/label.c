@@ -41,8 +41,7 @@ static bool lsn_at(const char *text, uint64_t *ret_lsn, const char **ret_end)
     return true;
 }
 
-/* ---- backup_label ------------------------------------------------------------------------------
- */
+/* ---- backup_label ---- */
 
 struct line {
     char text[LABEL_TEXT_MAX + 64];
@@ -142,8 +141,7 @@ int label_parse(struct slice text, struct label *ret_label, struct tm_err *err)
     return 0;
 }
 
-/* ---- tablespace_map ----------------------------------------------------------------------------
- */
+/* ---- tablespace_map ---- */
 
 /* One entry: "16384 /path\n", where \\ and \n in the path are escaped with a backslash. */
 static bool map_entry(struct slice *rest, struct tablespace_link *out)

@@ -56,8 +56,7 @@ static size_t entry_bytes(const struct entry *entry)
            entry->name_cap * sizeof(*entry->names) + entry->text_cap;
 }
 
-/* ---- sorting -----------------------------------------------------------------------------------
- */
+/* ---- sorting ---- */
 
 static void sift_down(uint64_t *values, size_t root, size_t count)
 {
@@ -95,8 +94,7 @@ static int compare_names(const void *a, const void *b, void *text_arg)
     return strcmp(text + offset_a + 1, text + offset_b + 1);
 }
 
-/* ---- filling -----------------------------------------------------------------------------------
- */
+/* ---- filling ---- */
 
 static int grow(void *array_pointer, size_t *cap, size_t need, size_t item_bytes,
                 struct tm_err *err)
@@ -265,8 +263,7 @@ static int read_directory(const struct listing_cache *cache, struct entry *entry
     return r;
 }
 
-/* ---- the cache ---------------------------------------------------------------------------------
- */
+/* ---- the cache ---- */
 
 int listing_cache_new(int root_fd, const char *version_dir, uint32_t segment_blocks,
                       struct listing_cache **ret, struct tm_err *err)

@@ -78,8 +78,7 @@ static int read_at(const struct part *p, uint8_t *data, size_t len, uint64_t off
     return 0;
 }
 
-/* ---- pages -------------------------------------------------------------------------------------
- */
+/* ---- pages ---- */
 
 static int ask_flush_lsn(struct engine_reader *reader, uint64_t *ret)
 {
@@ -196,8 +195,7 @@ static int check_pages(struct part *p, uint8_t *data, size_t len, struct tm_err 
     return r;
 }
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 /* One buffer's worth. *ret_ended: the file ended before its target. */
 static int read_piece(struct part *p, bool *ret_ended, struct tm_err *err)
@@ -287,8 +285,7 @@ static int read_regular(struct part *p, struct tm_err *err)
     return read_file(p, &st, err);
 }
 
-/* ---- directories and links ---------------------------------------------------------------------
- */
+/* ---- directories and links ---- */
 
 static int read_other(struct part *p, struct tm_err *err)
 {

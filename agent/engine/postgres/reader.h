@@ -32,8 +32,7 @@ struct engine_reader {
     _Atomic uint64_t flush_lsn; /* last answer */
 };
 
-/* ---- walk.c ------------------------------------------------------------------------------------
- */
+/* ---- walk.c ---- */
 
 #define WALK_DEPTH_MAX 64
 
@@ -69,8 +68,7 @@ int walk(struct engine_reader *reader, const struct walk_span *span, walk_fn fn,
 int walk_item_key(const struct walk_item *item, uint64_t offset_bytes, uint8_t *key,
                   size_t *ret_len, struct tm_err *err) TM_WUR;
 
-/* ---- part.c ------------------------------------------------------------------------------------
- */
+/* ---- part.c ---- */
 
 /* Reads what `item` says into the sink. Gone is fine. Counts into *stats. */
 int part_read(struct engine_reader *reader, const struct walk_item *item, struct range_sink *sink,

@@ -172,8 +172,7 @@ int conf_append(struct buf *out, const char *name, const char *value, struct tm_
     return r;
 }
 
-/* ---- marked blocks -----------------------------------------------------------------------------
- */
+/* ---- marked blocks ---- */
 
 int conf_block_begin(struct buf *out, const char *tag, const char *why, struct tm_err *err)
 {

@@ -119,8 +119,7 @@ static int spec_copy(struct engine_restore *r, const struct engine_restore_spec 
     return 0;
 }
 
-/* ---- what the backup says ----------------------------------------------------------------------
- */
+/* ---- what the backup says ---- */
 
 static int backup_read(struct engine_restore *r, const struct engine_restore_spec *spec,
                        struct tm_err *err)
@@ -145,8 +144,7 @@ static int backup_read(struct engine_restore *r, const struct engine_restore_spe
     return 0;
 }
 
-/* ---- the data directory ------------------------------------------------------------------------
- */
+/* ---- the data directory ---- */
 
 static int owner_check(const struct engine_restore *r, const char *path, const char *what,
                        enum place_state state, uid_t uid, struct tm_err *err)
@@ -262,8 +260,7 @@ static int wal_dir_check(struct engine_restore *r, const struct engine_restore_s
     return 0;
 }
 
-/* ---- tablespaces -------------------------------------------------------------------------------
- */
+/* ---- tablespaces ---- */
 
 /* Where the map sends `source`, or NULL. */
 static const char *mapped_to(const struct engine_restore *r, const char *source)
@@ -375,8 +372,7 @@ static int tablespaces_check(struct engine_restore *r, struct tm_err *err)
     return 0;
 }
 
-/* ---- open and close ----------------------------------------------------------------------------
- */
+/* ---- open and close ---- */
 
 int pg_restore_open(const struct engine_restore_spec *spec, struct engine_restore **ret_restore,
                     struct tm_err *err)

@@ -79,8 +79,7 @@ static const struct restore_config_file *stored_role(const struct engine_restore
     return NULL;
 }
 
-/* ---- copying postgresql.conf and what it includes ----------------------------------------------
- */
+/* ---- copying postgresql.conf and what it includes ---- */
 
 struct rewrite {
     const struct engine_restore *r;
@@ -267,8 +266,7 @@ static int install_plain(struct engine_restore *r, const char *role, const char 
     return target_write(r, name, slice_str(otherwise), place_file_mode(r), err);
 }
 
-/* ---- postgresql.auto.conf ----------------------------------------------------------------------
- */
+/* ---- postgresql.auto.conf ---- */
 
 /* The value in force: the last one in postgresql.auto.conf, else in postgresql.conf. */
 static bool setting_of(const struct engine_restore *r, struct slice automatic, const char *name,

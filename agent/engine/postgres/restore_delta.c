@@ -111,8 +111,7 @@ int target_remember(struct engine_restore *r, const char *path, struct tm_err *e
     return rc;
 }
 
-/* ---- removing ----------------------------------------------------------------------------------
- */
+/* ---- removing ---- */
 
 struct sweep {
     const struct path_set *keep; /* NULL: nothing is kept */

@@ -92,8 +92,7 @@ bool target_is_ours(const char *path)
     return false;
 }
 
-/* ---- directories -------------------------------------------------------------------------------
- */
+/* ---- directories ---- */
 
 /* One directory whose parent exists. */
 static int make_dir(const struct engine_restore *r, int root_fd, const char *below, mode_t mode,
@@ -158,8 +157,7 @@ static int make_parent(struct engine_restore *r, const char *path, struct tm_err
     return target_make_dirs(r, parent, place_dir_mode(r), err);
 }
 
-/* ---- files -------------------------------------------------------------------------------------
- */
+/* ---- files ---- */
 
 /* delta: a file with a second name would change what that other name shows, so it is replaced. */
 static int replace_shared(const struct restore_root *root, const char *below, mode_t mode, int *fd,

@@ -28,8 +28,7 @@
 #define SYNC_DEPTH_MAX 32
 #define XFS_MAGIC      0x58465342
 
-/* ---- files of our own --------------------------------------------------------------------------
- */
+/* ---- files of our own ---- */
 
 struct restore_own_file *target_own_find(struct engine_restore *r, const char *path)
 {
@@ -92,8 +91,7 @@ int target_write(struct engine_restore *r, const char *path, struct slice text, 
     return own_note(r, &file, err);
 }
 
-/* ---- backup_manifest ---------------------------------------------------------------------------
- */
+/* ---- backup_manifest ---- */
 
 static int manifest_write(void *arg, struct slice bytes, struct tm_err *err)
 {
@@ -190,8 +188,7 @@ static int manifest_end(struct engine_restore *r, struct tm_err *err)
     return rc < 0 ? rc : fd_close(&r->manifest_fd, PATH_MANIFEST, err);
 }
 
-/* ---- syncing -----------------------------------------------------------------------------------
- */
+/* ---- syncing ---- */
 
 /* Since Linux 5.8 syncfs reports write errors that happened since the descriptor was opened. */
 static bool kernel_reports(void)
@@ -290,8 +287,7 @@ static int sync_everything(struct engine_restore *r, struct tm_err *err)
     return rc;
 }
 
-/* ---- finish ------------------------------------------------------------------------------------
- */
+/* ---- finish ---- */
 
 /* The files' own statement of what they are must be the backup's. */
 static int control_check(struct engine_restore *r, struct tm_err *err)

@@ -18,8 +18,7 @@
 #include "common/fd.h"
 #include "common/parse.h"
 
-/* ---- what replay would do ----------------------------------------------------------------------
- */
+/* ---- what replay would do ---- */
 
 static int late_dir_add(struct engine_restore *r, const char *path, struct tm_err *err)
 {
@@ -155,8 +154,7 @@ int pg_restore_check_log(struct engine_restore *r, const char *lineage_label, ui
     return rc < 0 ? tm_err_prefix(err, "checking the stored log") : 0;
 }
 
-/* ---- segments ----------------------------------------------------------------------------------
- */
+/* ---- segments ---- */
 
 static int write_done_mark(struct engine_restore *r, const char *name, struct tm_err *err)
 {

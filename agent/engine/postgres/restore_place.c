@@ -143,8 +143,7 @@ int place_look(const char *path, const char *what, enum place_state *ret_state, 
     return 0;
 }
 
-/* ---- owner -------------------------------------------------------------------------------------
- */
+/* ---- owner ---- */
 
 static int user_find(const char *name, uid_t *ret_uid, gid_t *ret_gid, struct tm_err *err)
 {
@@ -231,8 +230,7 @@ int place_give(const struct engine_restore *r, int fd, mode_t mode, const char *
     return 0;
 }
 
-/* ---- opening -----------------------------------------------------------------------------------
- */
+/* ---- opening ---- */
 
 static int prove_place(int fd, const char *path, const char *what, struct tm_err *err)
 {

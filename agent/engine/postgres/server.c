@@ -35,8 +35,7 @@
 #define PIDFILE_MAX        ((size_t)8192)
 #define PIDFILE_LINES      8
 
-/* ---- running programs --------------------------------------------------------------------------
- */
+/* ---- running programs ---- */
 
 static char *const clean_environment[] = {
     /* nothing of PGDATA, PGPORT and the like may reach the server */
@@ -124,8 +123,7 @@ static int run_program(char *const argv[], unsigned timeout_ms, struct buf *out,
     return 0;
 }
 
-/* ---- finding -----------------------------------------------------------------------------------
- */
+/* ---- finding ---- */
 
 /* Is `dir`/postgres a server of that major version? */
 static bool is_bindir(const char *dir, unsigned major)
@@ -240,8 +238,7 @@ int server_find_bindir(unsigned major, const char *hint, char ret_dir[SERVER_BIN
     return 0;
 }
 
-/* ---- postmaster.pid ----------------------------------------------------------------------------
- */
+/* ---- postmaster.pid ---- */
 
 struct pidfile {
     pid_t pid;
@@ -329,8 +326,7 @@ int server_alive(int dir_fd, const char *data_dir, bool *ret_alive, pid_t *ret_p
     return 0;
 }
 
-/* ---- starting ----------------------------------------------------------------------------------
- */
+/* ---- starting ---- */
 
 #define COMMAND_MAX 16
 

@@ -42,8 +42,7 @@ static int prefix_instance(const struct engine_instance *instance, struct tm_err
     return tm_err_prefix(err, "instance '%s'", instance->tenant);
 }
 
-/* ---- open, close -------------------------------------------------------------------------------
- */
+/* ---- open, close ---- */
 
 static int open_and_prove(struct engine_session *session, struct tm_err *err)
 {
@@ -86,8 +85,7 @@ void pg_session_cancel(struct engine_session *session)
     pg_conn_cancel(session->conn);
 }
 
-/* ---- begin -------------------------------------------------------------------------------------
- */
+/* ---- begin ---- */
 
 static int make_slot(struct engine_session *session, struct tm_err *err)
 {
@@ -166,8 +164,7 @@ int pg_snapshot_begin(struct engine_session *session, bool fast, struct buf *ret
     return 0;
 }
 
-/* ---- between -----------------------------------------------------------------------------------
- */
+/* ---- between ---- */
 
 int pg_hold_advance(struct engine_session *session, uint64_t durable, struct tm_err *err)
 {
@@ -210,8 +207,7 @@ int pg_session_ping(struct engine_session *session, struct tm_err *err)
     return prefix_instance(session->instance, err);
 }
 
-/* ---- end ---------------------------------------------------------------------------------------
- */
+/* ---- end ---- */
 
 static int stop_backup(struct engine_session *session, struct pg_end *end, struct tm_err *err)
 {

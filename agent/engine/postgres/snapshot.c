@@ -45,8 +45,7 @@ enum end_tag {
     E_TABLESPACE_MAP,
 };
 
-/* ---- writing -----------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 static int put_header(struct buf *out, char kind, struct tm_err *err)
 {
@@ -186,8 +185,7 @@ int pg_end_encode(const struct pg_end *end, struct buf *out, struct tm_err *err)
     return buf_append_slice(out, buf_slice(&blob), err);
 }
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 struct field {
     unsigned tag;
@@ -444,8 +442,7 @@ int pg_end_decode(struct slice blob, struct pg_end *ret, struct tm_err *err)
     return 0;
 }
 
-/* ---- release -----------------------------------------------------------------------------------
- */
+/* ---- release ---- */
 
 void pg_begin_release(struct pg_begin *begin)
 {

@@ -45,8 +45,7 @@ struct engine_log {
 
 TM_DEFINE_FREEP(struct engine_log, pg_log_close)
 
-/* ---- opening -----------------------------------------------------------------------------------
- */
+/* ---- opening ---- */
 
 int pg_replication_open(const char *conninfo, struct pg_conn **ret,
                         struct pg_identity *ret_identity, struct tm_err *err)
@@ -135,8 +134,7 @@ int pg_log_position(const struct engine_position *position, uint64_t *ret_byte)
     return pg_position_get(position, ret_byte);
 }
 
-/* ---- messages ----------------------------------------------------------------------------------
- */
+/* ---- messages ---- */
 
 static int lost(struct engine_log *log, struct tm_err *err)
 {
@@ -231,8 +229,7 @@ static int take_end(struct engine_log *log, struct engine_log_event *ret, struct
     return 0;
 }
 
-/* ---- waiting -----------------------------------------------------------------------------------
- */
+/* ---- waiting ---- */
 
 /* Says what is due by now: our status, and a question when the server has long been silent. */
 static int keep_alive(struct engine_log *log, struct tm_err *err)

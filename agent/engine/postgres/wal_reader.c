@@ -153,8 +153,7 @@ uint64_t wal_reader_record_count(const struct wal_reader *r)
     return r->count;
 }
 
-/* ---- pages -------------------------------------------------------------------------------------
- */
+/* ---- pages ---- */
 
 static bool at_segment_start(const struct wal_reader *r, uint64_t lsn)
 {
@@ -272,8 +271,7 @@ static int page_header_take(struct wal_reader *r, struct slice in, size_t *ret_u
     return page_header_done(r, err);
 }
 
-/* ---- records -----------------------------------------------------------------------------------
- */
+/* ---- records ---- */
 
 struct body_layout {
     uint32_t data_offset; /* within the body */

@@ -72,8 +72,7 @@ uint64_t wal_reader_position(const struct wal_reader *reader);
 uint64_t wal_reader_valid_end(const struct wal_reader *reader);
 uint64_t wal_reader_record_count(const struct wal_reader *reader);
 
-/* ---- what records say; each returns false when the record is not that, or is malformed ----------
- */
+/* ---- what records say; each returns false when the record is not that, or is malformed ---- */
 
 enum wal_kind {
     WAL_OTHER,

@@ -42,8 +42,7 @@ int walk_item_key(const struct walk_item *item, uint64_t offset_bytes, uint8_t *
     return 0;
 }
 
-/* ---- plain files -------------------------------------------------------------------------------
- */
+/* ---- plain files ---- */
 
 struct walker {
     struct engine_reader *reader;
@@ -183,8 +182,7 @@ static int walk_dir(struct walker *w, unsigned depth, struct tm_err *err)
     return r;
 }
 
-/* ---- relations ---------------------------------------------------------------------------------
- */
+/* ---- relations ---- */
 
 /* Tablespace and database of every directory that can hold relations, ascending. */
 struct databases {
@@ -365,8 +363,7 @@ static int walk_relations(struct walker *w, struct tm_err *err)
     return r;
 }
 
-/* ---- configuration outside the data directory, and all together ---------------------------------
- */
+/* ---- configuration outside the data directory, and all together ---- */
 
 static int walk_config(struct walker *w, struct tm_err *err)
 {

@@ -41,7 +41,7 @@ static int run(struct loop *loop)
     return code;
 }
 
-/* ---- timers */
+/* ---- timers ---- */
 
 struct ticker {
     struct loop *loop;
@@ -78,7 +78,7 @@ static void timers_fire_again_when_set_again(void **state)
     loop_timer_free(never);
 }
 
-/* ---- mailbox */
+/* ---- mailbox ---- */
 
 struct letter {
     struct mail mail;
@@ -160,7 +160,7 @@ static void unread_mail_is_discarded(void **state)
     mailbox_free(box);
 }
 
-/* ---- workers */
+/* ---- workers ---- */
 
 struct sum {
     struct work work;
@@ -239,7 +239,7 @@ static void a_full_queue_refuses(void **state)
     assert_string_equal(err.msg, "a pool of 0 threads and 1 waiting is not possible");
 }
 
-/* ---- children */
+/* ---- children ---- */
 
 struct ending {
     struct loop *loop;
@@ -360,7 +360,7 @@ static int child_main(const char *what)
         (void)pause();
 }
 
-/* ---- service manager */
+/* ---- service manager ---- */
 
 static void notifications_reach_the_manager(void **state)
 {
@@ -385,7 +385,7 @@ static void notifications_reach_the_manager(void **state)
     (void)rmdir(dir);
 }
 
-/* ---- signals */
+/* ---- signals ---- */
 
 static void on_signal(int signo, void *ctx)
 {

@@ -228,7 +228,7 @@ static void stored(struct stage *s, uint64_t term, uint64_t counter)
     frame(s, 1, f);
 }
 
-/* ---- scenes ------------------------------------------------------------------------------------------ */
+/* ---- scenes ---- */
 
 static void connects_with_growing_pauses(void **state)
 {

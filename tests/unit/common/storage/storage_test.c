@@ -85,7 +85,7 @@ static const char *listed(struct fixture *f, const char *prefix, const char *sta
     return text;
 }
 
-/* ---- the contract ------------------------------------------------------------------------------ */
+/* ---- the contract ---- */
 
 static void test_put_get(void **state)
 {
@@ -309,7 +309,7 @@ static void test_race_has_one_winner(void **state)
     assert_int_equal(won, 50);
 }
 
-/* ---- posix only --------------------------------------------------------------------------------- */
+/* ---- posix only ---- */
 
 static void test_posix_leftovers(void **state)
 {
@@ -408,7 +408,7 @@ static void test_posix_messages_name_the_path(void **state)
     assert_string_equal(f->err.msg, text);
 }
 
-/* ---- ram only ----------------------------------------------------------------------------------- */
+/* ---- ram only ---- */
 
 static void test_ram_faults(void **state)
 {

@@ -161,7 +161,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- acting ---------------------------------------------------------------------------------------- */
+/* ---- acting ---- */
 
 static void tick(struct stage *s, uint64_t after_us)
 {
@@ -320,7 +320,7 @@ static struct msg_assignment running(struct stage *s, uint32_t caps, uint32_t ra
     return a;
 }
 
-/* ---- scenes --------------------------------------------------------------------------------------------- */
+/* ---- scenes ---- */
 
 static void answers_only_what_is_durable(void **state)
 {

@@ -30,7 +30,7 @@ struct fixture {
     char path[96];
 };
 
-/* ---- a daemon in a few lines -------------------------------------------------------------------- */
+/* ---- a daemon in a few lines ---- */
 
 static uint64_t next_random(void *arg)
 {
@@ -126,7 +126,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- a client ------------------------------------------------------------------------------------ */
+/* ---- a client ---- */
 
 struct answer {
     struct control_reply reply;
@@ -237,7 +237,7 @@ static void expect_outcome(struct fixture *f, int fd, struct control_request *re
     assert_string_equal(a.reply.results[0].outcome, outcome);
 }
 
-/* ---- tests --------------------------------------------------------------------------------------- */
+/* ---- tests ---- */
 
 static void version(void **state)
 {

@@ -17,7 +17,7 @@
 #include "coordinator/ctl/progress.h"
 #include "coordinator/ctl/table.h"
 
-/* ---- a coordinator in a thread ----------------------------------------------------------------- */
+/* ---- a coordinator in a thread ---- */
 
 #define TXNS_MAX 64
 
@@ -118,7 +118,7 @@ static int stop_server(void **state)
     return 0;
 }
 
-/* ---- running a command ----------------------------------------------------------------------------- */
+/* ---- running a command ---- */
 
 struct ran {
     int status;
@@ -182,7 +182,7 @@ static const char *yaml_file(const char *text)
     "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: " name more "}\n"                     \
     "spec: {br: {cluster: c}, local: {path: /x}}\n"
 
-/* ---- words ------------------------------------------------------------------------------------------ */
+/* ---- words ---- */
 
 static void usage_errors(void **state)
 {
@@ -267,7 +267,7 @@ static void no_daemon(void **state)
            "--socket", "/other.sock", "nodes");
 }
 
-/* ---- with a coordinator ---------------------------------------------------------------------------- */
+/* ---- with a coordinator ---- */
 
 static void apply_get_delete(void **state)
 {
@@ -402,7 +402,7 @@ static void editing(void **state)
     assert_int_equal(unsetenv("VISUAL"), 0);
 }
 
-/* ---- pure parts ---------------------------------------------------------------------------------------- */
+/* ---- pure parts ---- */
 
 static void option_words(void **state)
 {

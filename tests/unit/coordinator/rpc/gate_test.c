@@ -124,8 +124,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- a client by hand
- * ----------------------------------------------------------------------------------- */
+/* ---- a client by hand ---- */
 
 static nng_socket dial(struct fixture *f)
 {
@@ -218,9 +217,7 @@ static void heartbeat(struct fixture *f, nng_socket s, struct message *ret)
     exchange(f, s, &m, ret);
 }
 
-/* ---- tests
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- tests ---- */
 
 static void test_good_key(void **state)
 {

@@ -326,8 +326,7 @@ static void test_submit_from_done(void **state)
     assert_value(f, "again", "1", 2);
 }
 
-/* ---- sqlite alone
- * ------------------------------------------------------------------------------------- */
+/* ---- sqlite alone ---- */
 
 static void test_survives(void **state)
 {

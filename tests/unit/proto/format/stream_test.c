@@ -44,7 +44,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- streams ------------------------------------------------------------------------------------ */
+/* ---- streams ---- */
 
 static void test_segment_stream(void **state)
 {
@@ -140,7 +140,7 @@ static void test_problem_is_cut_at_a_character(void **state)
     assert_int_equal(p.block, 3);
 }
 
-/* ---- manifest ----------------------------------------------------------------------------------- */
+/* ---- manifest ---- */
 
 static struct manifest test_manifest(void)
 {
@@ -266,7 +266,7 @@ static void test_manifest_counts(void **state)
     manifest_reader_release(&mr);
 }
 
-/* ---- chunks -------------------------------------------------------------------------------------- */
+/* ---- chunks ---- */
 
 #define SEGMENT UINT64_C(4096)
 
@@ -374,7 +374,7 @@ static void test_chunk_digest_start(void **state)
     assert_string_equal(f->err.msg, "log must start at a segment boundary, not at 100");
 }
 
-/* ---- pack ---------------------------------------------------------------------------------------- */
+/* ---- pack ---- */
 
 static void test_pack(void **state)
 {

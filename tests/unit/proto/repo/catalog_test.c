@@ -45,7 +45,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- repository, identity ------------------------------------------------------------------------ */
+/* ---- repository, identity ---- */
 
 static void test_repository(void **state)
 {
@@ -86,7 +86,7 @@ static void test_identity(void **state)
                     "the name of etcd cluster demo1/main with identity 42: use another prefix");
 }
 
-/* ---- catalog ------------------------------------------------------------------------------------- */
+/* ---- catalog ---- */
 
 static void put(struct fixture *f, const char *name)
 {

@@ -50,7 +50,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- a small backup ----------------------------------------------------------------------------- */
+/* ---- a small backup ---- */
 
 enum { RANGES = 10, PER_SEGMENT = 4 };
 #define LOG_SEGMENT UINT64_C(1024)
@@ -235,7 +235,7 @@ static void put(struct fixture *f, const char *name)
     assert_int_equal(storage_put(f->st, name, SLICE_EMPTY, &f->err), 0);
 }
 
-/* ---- chain --------------------------------------------------------------------------------------- */
+/* ---- chain ---- */
 
 /* Streams everything; the number of ranges, or the error. */
 static int walk(struct fixture *f, const char *id)
@@ -311,7 +311,7 @@ static void test_broken_chains(void **state)
     }
 }
 
-/* ---- verify -------------------------------------------------------------------------------------- */
+/* ---- verify ---- */
 
 static int count_bad(void *arg, const char *name, uint64_t stored_bytes, const struct tm_err *err)
 {
@@ -380,7 +380,7 @@ static void test_verify_crc(void **state)
     assert_non_null(strstr(f->err.msg, "file 'file0': bytes do not match the CRC of the source"));
 }
 
-/* ---- choice -------------------------------------------------------------------------------------- */
+/* ---- choice ---- */
 
 static int choose(struct fixture *f, struct restore_request request, struct restore_choice *ret)
 {
@@ -444,7 +444,7 @@ static void test_recoverable(void **state)
     assert_false(r.abandoned);
 }
 
-/* ---- sweeps --------------------------------------------------------------------------------------- */
+/* ---- sweeps ---- */
 
 static void test_sweeps(void **state)
 {

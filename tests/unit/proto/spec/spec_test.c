@@ -31,7 +31,7 @@ static struct resource *parse_one(const char *text)
     return TM_TAKE(list.items[0]);
 }
 
-/* ---- what is wrong, and how it is said */
+/* ---- what is wrong, and how it is said ---- */
 
 static const struct {
     const char *text;
@@ -189,7 +189,7 @@ static void mistakes(void **state)
     }
 }
 
-/* ---- what is understood and not carried out */
+/* ---- what is understood and not carried out ---- */
 
 static const struct {
     const char *text;
@@ -247,7 +247,7 @@ static void refusals(void **state)
     }
 }
 
-/* ---- what is right */
+/* ---- what is right ---- */
 
 static void backup_defaults(void **state)
 {
@@ -438,7 +438,7 @@ static void several_documents(void **state)
     assert_int_equal(list.items[1]->kind, RESOURCE_RESTORE);
 }
 
-/* ---- canonical form */
+/* ---- canonical form ---- */
 
 static struct resource *back_through_yaml(const struct resource *r)
 {

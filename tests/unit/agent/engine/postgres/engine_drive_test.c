@@ -70,8 +70,7 @@ static void die_errno(const char *what)
     exit(1);
 }
 
-/* ---- a sink that writes a data directory --------------------------------------------------------
- */
+/* ---- a sink that writes a data directory ---- */
 
 struct sink {
     struct range_sink base;
@@ -190,8 +189,7 @@ static void add_stats(struct drive *drive, const struct engine_range_stats *stat
     pthread_mutex_unlock(&drive->lock);
 }
 
-/* ---- plan, ranges -------------------------------------------------------------------------------
- */
+/* ---- plan, ranges ---- */
 
 static int take_range(void *arg, struct engine_key_range range, uint64_t bytes, struct tm_err *err)
 {
@@ -234,8 +232,7 @@ static void *read_ranges(void *arg)
     return NULL;
 }
 
-/* ---- log
- * ----------------------------------------------------------------------------------------- */
+/* ---- log ---- */
 
 static int write_log(const struct drive *drive, uint64_t from, struct slice data)
 {
@@ -281,8 +278,7 @@ static void *read_log(void *arg)
     return NULL;
 }
 
-/* ---- commands
- * ------------------------------------------------------------------------------------- */
+/* ---- commands ---- */
 
 static void plan(struct drive *drive, const char *bytes, const char *files)
 {

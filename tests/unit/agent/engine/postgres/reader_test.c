@@ -29,7 +29,7 @@
 #define INSIDE_DB  "inside/PG_15_202209061/5"
 #define SPACE_DB   "../space/PG_15_202209061/5"
 
-/* ---- a data directory ---------------------------------------------------------------------------- */
+/* ---- a data directory ---- */
 
 struct room {
     char top[64]; /* holds data/ and space/ */
@@ -207,7 +207,7 @@ static int room_remove(void **state)
     return 0;
 }
 
-/* ---- a plan and what is read ----------------------------------------------------------------------- */
+/* ---- a plan and what is read ---- */
 
 struct seen {
     char path[ENGINE_PATH_MAX];
@@ -389,7 +389,7 @@ static void expect_file(const struct run *run, const char *path, uint64_t bytes)
         fail_msg("'%s' has no last part", path);
 }
 
-/* ---- tests ------------------------------------------------------------------------------------------ */
+/* ---- tests ---- */
 
 /* a tablespace inside the data directory is walked by its link alone */
 #define ORDER                                                                                      \

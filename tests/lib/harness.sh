@@ -106,6 +106,13 @@ sql() {
     "$PG15/psql" -XAtq -v ON_ERROR_STOP=1 -d "$database" "$@"
 }
 pgbench() { "$PG15/pgbench" "$@"; }
+# pgbench in the background until writer_stop, or the end of the test
+writer_start() { # DATABASE
+    "$PG15/pgbench" -n -c 4 -T 3600 "$1" >"$T/pgbench.log" 2>&1 &
+    WRITER_PID=$!
+    echo "$WRITER_PID" >>"$T/pids"
+}
+writer_stop() { end_process "$WRITER_PID"; }
 
 # ---- Tidemark --------------------------------------------------------------------------------------------------
 tidemark() { "$BUILD/tidemark" "$@"; }

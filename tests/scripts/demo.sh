@@ -31,16 +31,14 @@ daemons_start "$T/source"
 run tidemark nodes
 
 say "Customers keep buying: pgbench writes for the whole backup"
-pgbench -n -c 4 -T 300 shop >"$T/pgbench.log" 2>&1 &
-writer=$!
+writer_start shop
 sleep 2
 
 say "Backing up to $T/repo"
 run tidemark backup demo --cluster test --storage "file://$T/repo"
 run tidemark get backup demo
-kill "$writer" && wait "$writer" 2>/dev/null || true
-sql shop -c "select count(*) from pgbench_history" >"$T/after"
-echo "  the source goes on: $(cat "$T/after") sales by now"
+writer_stop
+echo "  the source went on: $(sql shop -c "select count(*) from pgbench_history") sales by now"
 
 say "Disaster: somebody drops the shop"
 daemons_stop

@@ -285,3 +285,20 @@ char *duration_format(int64_t us, char *text)
     }
     return text;
 }
+
+char *duration_format_brief(int64_t us, char *text)
+{
+    long long ms = us <= 0 ? 0 : us / USEC_PER_MSEC;
+    long long s = ms / 1000;
+    if (ms < 1000)
+        (void)snprintf(text, CLOCK_TEXT_MAX, "%lldms", ms);
+    else if (s < 60)
+        (void)snprintf(text, CLOCK_TEXT_MAX, "%lld.%llds", s, ms % 1000 / 100);
+    else if (s < 3600)
+        (void)snprintf(text, CLOCK_TEXT_MAX, "%lldm%02llds", s / 60, s % 60);
+    else if (s < 86400)
+        (void)snprintf(text, CLOCK_TEXT_MAX, "%lldh%02lldm", s / 3600, s / 60 % 60);
+    else
+        (void)snprintf(text, CLOCK_TEXT_MAX, "%lldd%02lldh", s / 86400, s / 3600 % 24);
+    return text;
+}

@@ -44,4 +44,8 @@ int duration_parse(const char *text, int64_t *ret_us, struct tm_err *err) TM_WUR
  * Returns `text`, which has CLOCK_TEXT_MAX bytes. */
 char *duration_format(int64_t us, char *text);
 
+/* For people, two steps of precision at most: "850ms", "6.9s", "3m12s", "2h05m", "3d04h". Returns
+ * `text`, which has CLOCK_TEXT_MAX bytes. */
+char *duration_format_brief(int64_t us, char *text);
+
 #endif

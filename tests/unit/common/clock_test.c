@@ -120,6 +120,19 @@ static void durations(void **state)
     expect_duration("10000d", 10000 * USEC_PER_DAY, "10000d");
 }
 
+static void durations_for_people(void **state)
+{
+    (void)state;
+    char text[CLOCK_TEXT_MAX];
+    assert_string_equal(duration_format_brief(0, text), "0ms");
+    assert_string_equal(duration_format_brief(850999, text), "850ms");
+    assert_string_equal(duration_format_brief(6 * USEC_PER_SEC + 851720, text), "6.8s");
+    assert_string_equal(duration_format_brief(59999999, text), "59.9s");
+    assert_string_equal(duration_format_brief(192 * USEC_PER_SEC, text), "3m12s");
+    assert_string_equal(duration_format_brief(125 * USEC_PER_MIN, text), "2h05m");
+    assert_string_equal(duration_format_brief(76 * USEC_PER_HOUR, text), "3d04h");
+}
+
 static void durations_refused(void **state)
 {
     (void)state;

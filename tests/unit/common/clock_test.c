@@ -161,10 +161,10 @@ static void clocks_run(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(formats),    cmocka_unit_test(parses),
-        cmocka_unit_test(refuses),    cmocka_unit_test(round_trip_of_many_days),
-        cmocka_unit_test(durations),  cmocka_unit_test(durations_refused),
-        cmocka_unit_test(clocks_run),
+        cmocka_unit_test(formats),           cmocka_unit_test(parses),
+        cmocka_unit_test(refuses),           cmocka_unit_test(round_trip_of_many_days),
+        cmocka_unit_test(durations),         cmocka_unit_test(durations_for_people),
+        cmocka_unit_test(durations_refused), cmocka_unit_test(clocks_run),
     };
     return cmocka_run_group_tests_name("common/clock", tests, NULL, NULL);
 }

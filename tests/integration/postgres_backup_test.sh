@@ -78,8 +78,7 @@ one_version() {
     before=$(quiet_digests)
 
     daemons_start "$T/source"
-    pgbench -n -c 4 -T 600 second >"$T/pgbench.log" 2>&1 &
-    local writer=$!
+    writer_start second
     cat >"$T/backup.yaml" <<X
 apiVersion: tidemark/v1
 kind: Backup
@@ -90,8 +89,7 @@ spec:
 X
     expect_out "backup/full-$major created" tidemark apply -f "$T/backup.yaml"
     tidemark wait backup "full-$major" --for=Complete --timeout=180s
-    kill "$writer"
-    wait "$writer" 2>/dev/null || true
+    writer_stop
     tidemark get backup "full-$major" -o json >"$T/status.json"
     expect_json "$T/status.json" .status.phase Complete
     expect_json "$T/status.json" '.status.progress | (.rangesDone == .rangesTotal and .rangesTotal > 8)' true

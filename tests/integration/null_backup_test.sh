@@ -117,24 +117,24 @@ slow=("compression: none")
 step "kill -9 of the coordinator while a backup runs: it completes all the same"
 spec mid "$T/repo" "${slow[@]}" | sed 's/concurrency: 2/concurrency: 2, rateLimit: 60/' >"$T/mid.yaml"
 tidemark apply -f "$T/mid.yaml" >/dev/null
-wait_for 20 running mid
+wait_for 90 running mid
 coordinator_kill KILL
 coordinator_start
-tidemark wait backup mid --for=Complete --timeout=60s
+tidemark wait backup mid --for=Complete --timeout=120s
 
 step "kill -9 of the runner: its ranges are leased anew"
 spec torn "$T/repo" "${slow[@]}" | sed 's/concurrency: 2/concurrency: 2, rateLimit: 60/' >"$T/torn.yaml"
 tidemark apply -f "$T/torn.yaml" >/dev/null
-wait_for 20 running torn
+wait_for 90 running torn
 kill -9 $(runner_pids)
-tidemark wait backup torn --for=Complete --timeout=60s
+tidemark wait backup torn --for=Complete --timeout=120s
 as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/repo" --cluster test >/dev/null
 
 step "kill -9 of the agent: Failed, saying so; nothing committed; the next one works"
 before=$(manifests)
 spec lost "$T/repo" "${slow[@]}" | sed 's/concurrency: 2/concurrency: 2, rateLimit: 60/' >"$T/lost.yaml"
 tidemark apply -f "$T/lost.yaml" >/dev/null
-wait_for 20 running lost
+wait_for 90 running lost
 runner=$(runner_pids)
 agent_kill KILL
 gone() { ! kill -0 "$runner"; }

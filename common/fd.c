@@ -152,25 +152,15 @@ int fd_close(int *fd, const char *what, struct tm_err *err)
     return 0;
 }
 
-static int change_flag(int fd, int get, int set, int flag, bool on, struct tm_err *err)
-{
-    int flags = fcntl(fd, get);
-    if (flags < 0)
-        return tm_err_errno(err, errno, "cannot read flags of descriptor %d", fd);
-    int wanted = on ? flags | flag : flags & ~flag;
-    if (wanted != flags && fcntl(fd, set, wanted) < 0)
-        return tm_err_errno(err, errno, "cannot set flags of descriptor %d", fd);
-    return 0;
-}
-
 int fd_set_nonblock(int fd, bool nonblock, struct tm_err *err)
 {
-    return change_flag(fd, F_GETFL, F_SETFL, O_NONBLOCK, nonblock, err);
-}
-
-int fd_set_cloexec(int fd, bool cloexec, struct tm_err *err)
-{
-    return change_flag(fd, F_GETFD, F_SETFD, FD_CLOEXEC, cloexec, err);
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0)
+        return tm_err_errno(err, errno, "cannot read flags of descriptor %d", fd);
+    int wanted = nonblock ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+    if (wanted != flags && fcntl(fd, F_SETFL, wanted) < 0)
+        return tm_err_errno(err, errno, "cannot set flags of descriptor %d", fd);
+    return 0;
 }
 
 int fd_socketpair(bool nonblock, int ret_fds[2], struct tm_err *err)

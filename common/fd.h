@@ -39,8 +39,6 @@ int fd_sync(int fd, const char *what, struct tm_err *err) TM_WUR;
 int fd_close(int *fd, const char *what, struct tm_err *err) TM_WUR;
 
 int fd_set_nonblock(int fd, bool nonblock, struct tm_err *err) TM_WUR;
-/* For the rare descriptor that a child must inherit. */
-int fd_set_cloexec(int fd, bool cloexec, struct tm_err *err) TM_WUR;
 
 /* A connected pair of UNIX stream sockets; blocking unless `nonblock`. */
 int fd_socketpair(bool nonblock, int ret_fds[2], struct tm_err *err) TM_WUR;

@@ -283,13 +283,6 @@ int fs_open_beneath(int dirfd, const char *path, int flags, mode_t mode, int *re
                          err);
 }
 
-int fs_open_inside(int dirfd, const char *path, int flags, mode_t mode, int *ret_fd,
-                   struct tm_err *err)
-{
-    return open_resolved(dirfd, path, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS, ret_fd,
-                         err);
-}
-
 int fs_mkdir_p_beneath(int dirfd, const char *path, mode_t mode, struct tm_err *err)
 {
     TM_CLEANUP(closep) int at = -1;

@@ -40,10 +40,6 @@ int fs_open_beneath(int dirfd, const char *path, int flags, mode_t mode, int *re
  * systemd's RestrictSUIDSGID=): one component after the other, without following links. */
 int fs_open_by_steps(int dirfd, const char *path, int flags, mode_t mode, int *ret_fd,
                      struct tm_err *err) TM_WUR;
-/* As fs_open_beneath, with symbolic links followed as long as they stay below dirfd. Without openat2
- * links are refused here, too. */
-int fs_open_inside(int dirfd, const char *path, int flags, mode_t mode, int *ret_fd,
-                   struct tm_err *err) TM_WUR;
 /* Opens a directory (O_PATH not set: it can be listed and synced). */
 int fs_open_dir(const char *path, int *ret_fd, struct tm_err *err) TM_WUR;
 

@@ -12,60 +12,13 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
-static struct xxh3_128 canonical(XXH128_hash_t hash)
+struct xxh3_128 xxh3_128_of(const void *data, size_t len)
 {
+    XXH128_hash_t hash = XXH3_128bits(len > 0 ? data : "", len);
     struct xxh3_128 out;
     be64_put(out.bytes, hash.high64);
     be64_put(out.bytes + 8, hash.low64);
     return out;
-}
-
-struct xxh3_128 xxh3_128_of(const void *data, size_t len)
-{
-    return canonical(XXH3_128bits(len > 0 ? data : "", len));
-}
-
-struct hash_xxh3 {
-    XXH3_state_t *state;
-};
-
-int hash_xxh3_new(struct hash_xxh3 **ret_hash, struct tm_err *err)
-{
-    struct hash_xxh3 *h = malloc(sizeof(*h));
-    XXH3_state_t *state = XXH3_createState();
-    if (h == NULL || state == NULL) {
-        free(h);
-        (void)XXH3_freeState(state);
-        return tm_err_oom(err);
-    }
-    h->state = state;
-    hash_xxh3_reset(h);
-    *ret_hash = h;
-    return 0;
-}
-
-void hash_xxh3_free(struct hash_xxh3 *h)
-{
-    if (h == NULL)
-        return;
-    (void)XXH3_freeState(h->state);
-    free(h);
-}
-
-void hash_xxh3_reset(struct hash_xxh3 *h)
-{
-    (void)XXH3_128bits_reset(h->state);
-}
-
-void hash_xxh3_update(struct hash_xxh3 *h, const void *data, size_t len)
-{
-    if (len > 0)
-        (void)XXH3_128bits_update(h->state, data, len);
-}
-
-struct xxh3_128 hash_xxh3_digest(const struct hash_xxh3 *h)
-{
-    return canonical(XXH3_128bits_digest(h->state));
 }
 
 /* ---- SHA-256 ---- */
@@ -187,33 +140,15 @@ char *hex_encode(const void *data, size_t len, char *text)
     return text;
 }
 
-static int hex_value(char c)
+int hex_value(char digit)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
+    if (digit >= '0' && digit <= '9')
+        return digit - '0';
+    if (digit >= 'a' && digit <= 'f')
+        return digit - 'a' + 10;
+    if (digit >= 'A' && digit <= 'F')
+        return digit - 'A' + 10;
     return -1;
-}
-
-int hex_decode(const char *text, void *ret_data, size_t len, struct tm_err *err)
-{
-    size_t text_len = strlen(text);
-    if (text_len != 2 * len)
-        return tm_err_set(err, TM_E_INVALID, "expected %zu hexadecimal digits, got %zu characters",
-                          2 * len, text_len);
-    for (size_t n = 0; n < text_len; n++)
-        if (hex_value(text[n]) < 0)
-            return tm_err_set(err, TM_E_INVALID, "character %zu is not a hexadecimal digit", n + 1);
-    uint8_t *bytes = ret_data;
-    for (size_t n = 0; n < len; n++) {
-        unsigned high = (unsigned)hex_value(text[2 * n]);
-        unsigned low = (unsigned)hex_value(text[2 * n + 1]);
-        bytes[n] = (uint8_t)(high << 4 | low);
-    }
-    return 0;
 }
 
 int random_bytes(void *ret_data, size_t len, struct tm_err *err)

@@ -36,15 +36,6 @@ static inline bool xxh3_128_eq(const struct xxh3_128 *a, const struct xxh3_128 *
     return memcmp(a->bytes, b->bytes, XXH3_128_LEN) == 0;
 }
 
-/* Incremental: new → update … → digest (may go on afterwards) → free. */
-struct hash_xxh3;
-int hash_xxh3_new(struct hash_xxh3 **ret_hash, struct tm_err *err) TM_WUR;
-void hash_xxh3_free(struct hash_xxh3 *h);
-TM_DEFINE_FREEP(struct hash_xxh3, hash_xxh3_free)
-void hash_xxh3_reset(struct hash_xxh3 *h);
-void hash_xxh3_update(struct hash_xxh3 *h, const void *data, size_t len);
-struct xxh3_128 hash_xxh3_digest(const struct hash_xxh3 *h);
-
 /* ---- SHA-256 ---- */
 #define SHA256_LEN 32
 struct sha256 {
@@ -73,11 +64,11 @@ int hmac_sha256(struct slice key, const struct slice *parts, size_t part_count,
 /* Same time whatever the contents; for MACs and secrets. */
 bool hash_equal_const_time(const void *a, const void *b, size_t len);
 
-/* ---- hex: lower case out, either case in ---- */
-/* Writes 2*len digits and a NUL into `text`; returns it. */
+/* ---- hex ---- */
+/* Writes 2*len lower-case digits and a NUL into `text`; returns it. */
 char *hex_encode(const void *data, size_t len, char *text);
-/* `text` must be exactly 2*len hex digits. */
-int hex_decode(const char *text, void *ret_data, size_t len, struct tm_err *err) TM_WUR;
+/* Value of one digit of either case, or -1. */
+int hex_value(char digit);
 
 /* Random bytes from the kernel; blocks only before the kernel's pool is first filled. */
 int random_bytes(void *ret_data, size_t len, struct tm_err *err) TM_WUR;

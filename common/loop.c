@@ -69,16 +69,6 @@ int loop_block_signals(struct tm_err *err)
     return 0;
 }
 
-int loop_unblock_signals(struct tm_err *err)
-{
-    sigset_t set;
-    daemon_signal_set(&set);
-    int r = pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    if (r != 0)
-        return tm_err_errno(err, r, "cannot unblock signals");
-    return 0;
-}
-
 int loop_new(struct loop **ret_loop, struct tm_err *err)
 {
     struct loop *loop = calloc(1, sizeof(*loop));
@@ -101,11 +91,6 @@ void loop_free(struct loop *loop)
         sd_event_source_disable_unref(loop->signals[n]);
     sd_event_unref(loop->event);
     free(loop);
-}
-
-struct sd_event *loop_event(struct loop *loop)
-{
-    return loop->event;
 }
 
 int loop_run(struct loop *loop, int *ret_code, struct tm_err *err)

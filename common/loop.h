@@ -25,18 +25,13 @@ struct loop;
 struct loop_timer;
 struct loop_io;
 struct loop_child;
-struct sd_event;
 
 /* Blocks TERM, INT, HUP, CHLD, USR1 and USR2 in this thread, and ignores PIPE for the process. */
 int loop_block_signals(struct tm_err *err) TM_WUR;
-/* For a child just spawned: unblocks them again (an exec keeps the mask). */
-int loop_unblock_signals(struct tm_err *err) TM_WUR;
 
 int loop_new(struct loop **ret_loop, struct tm_err *err) TM_WUR;
 void loop_free(struct loop *loop);
 TM_DEFINE_FREEP(struct loop, loop_free)
-/* The sd-event beneath, for what is not wrapped here. */
-struct sd_event *loop_event(struct loop *loop);
 
 /* Runs until loop_exit; returns its code in *ret_code. */
 int loop_run(struct loop *loop, int *ret_code, struct tm_err *err) TM_WUR;

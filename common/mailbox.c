@@ -101,8 +101,3 @@ size_t mailbox_drain(struct mailbox *box)
     }
     return handled;
 }
-
-int mailbox_fd(const struct mailbox *box)
-{
-    return box->fd;
-}

@@ -43,7 +43,5 @@ TM_DEFINE_FREEP(struct mailbox, mailbox_free)
 void mailbox_post(struct mailbox *box, struct mail *m);
 /* Handles up to MAILBOX_BATCH mails now; returns how many. Loop thread. */
 size_t mailbox_drain(struct mailbox *box);
-/* Readable while mail waits. */
-int mailbox_fd(const struct mailbox *box);
 
 #endif

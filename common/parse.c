@@ -82,27 +82,3 @@ int parse_bool(const char *text, bool *ret_value, struct tm_err *err)
                               hints[n].value ? "true" : "false");
     return tm_err_set(err, TM_E_INVALID, "'%s' is not true or false", text);
 }
-
-int parse_hex_u64(const char *text, uint64_t *ret_value, struct tm_err *err)
-{
-    uint64_t value = 0;
-    size_t digits = 0;
-    for (const char *p = text; *p != '\0'; p++, digits++) {
-        unsigned digit;
-        if (*p >= '0' && *p <= '9')
-            digit = (unsigned)(*p - '0');
-        else if (*p >= 'a' && *p <= 'f')
-            digit = (unsigned)(*p - 'a') + 10;
-        else if (*p >= 'A' && *p <= 'F')
-            digit = (unsigned)(*p - 'A') + 10;
-        else
-            return tm_err_set(err, TM_E_INVALID, "'%s' is not a hexadecimal number", text);
-        if (value >> 60 != 0)
-            return tm_err_set(err, TM_E_INVALID, "'%s' is too large", text);
-        value = value << 4 | digit;
-    }
-    if (digits == 0)
-        return tm_err_set(err, TM_E_INVALID, "a hexadecimal number is missing");
-    *ret_value = value;
-    return 0;
-}

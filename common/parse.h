@@ -16,7 +16,5 @@ int parse_u64_in(const char *text, uint64_t min, uint64_t max, uint64_t *ret_val
                  struct tm_err *err) TM_WUR;
 /* "true" or "false" only; yes/no/on/off/1/0 are refused with a hint. */
 int parse_bool(const char *text, bool *ret_value, struct tm_err *err) TM_WUR;
-/* Hexadecimal without prefix. */
-int parse_hex_u64(const char *text, uint64_t *ret_value, struct tm_err *err) TM_WUR;
 
 #endif

@@ -144,7 +144,6 @@ struct backup_log_options {
     const char *lineage_label; /* the engine's branch name, stored with each chunk */
     uint64_t from;             /* stream byte where stored log must start */
     struct epoch epoch;        /* of this writer: higher than any earlier one of this backup */
-    uint64_t until;            /* where the log may end, when known: else 0 */
 };
 
 struct backup_log;

@@ -1,14 +1,15 @@
 /*
  * The backup's own log: chunks of 16 MiB below backup/<id>/log/, cut at multiples of that in the
- * stream, so that every chunk but the last ends at a digest step and another runner can go on
- * there.
+ * stream, so that a place has the same chunk whoever writes it.
  *
  * Happy path: open → append … (a full chunk is committed on the way) → finish commits the open one.
  * Taking over: what earlier runners committed is listed, the unbroken run from `from` is kept, and
  * writing goes on behind it under this writer's higher epoch. Where two epochs stored the same
- * place the higher one counts. A last chunk that ends inside a digest step is written anew, unless
- * it already reaches the end of the log.
+ * place the higher one counts. The running digest is found again by reading what is stored, so
+ * that writing can go on at any byte.
  */
+#include <assert.h>
+
 #include "agent/backup/internal.h"
 
 #include "common/hash.h"
@@ -31,15 +32,17 @@ static int keep_chunk(struct backup_log *log, const struct backup_chunk *chunk, 
         log->chunks = grown;
         log->cap = cap;
     }
+    assert(log->chunks);
     log->chunks[log->count++] = *chunk;
     return 0;
 }
 
-/* The footer of one stored chunk. */
+/* The footer of one stored chunk. 1 = it is of this log, 0 = of another lineage. */
 static int read_chunk(struct backup_log *log, const char *name, struct backup_chunk *chunk,
                       struct tm_err *err)
 {
     struct chunk_reader cr = CHUNK_READER_INIT;
+    bool ours = false;
     int r = chunk_reader_open(&cr, log->scratch, log->backup->options.storage, name, NULL, err);
     if (r == 0 && (cr.root.from != chunk->from || cr.root.to <= cr.root.from))
         r = tm_err_set(err, TM_E_CORRUPT, "'%s': the chunk is not what its name says", name);
@@ -49,11 +52,12 @@ static int read_chunk(struct backup_log *log, const char *name, struct backup_ch
         chunk->stored_bytes = info->stored_bytes;
         chunk->raw_bytes = info->raw_bytes;
         memcpy(chunk->digest, info->digest, sizeof(chunk->digest));
-        if (log->count == 0)
+        if (chunk->from == log->from)
             memcpy(log->lineage, cr.root.lineage, sizeof(log->lineage));
+        ours = memcmp(log->lineage, cr.root.lineage, sizeof(log->lineage)) == 0;
     }
     chunk_reader_release(&cr);
-    return r;
+    return r < 0 ? r : ours;
 }
 
 /* One listed object. Names ascend by place, then epoch: a later name of the same place wins. */
@@ -68,14 +72,14 @@ static int take_listed(struct backup_log *log, const char *name, size_t scope_le
     uint64_t end = last ? last->to : log->from;
     if (last && parts.from == last->from) {
         int r = read_chunk(log, name, &chunk, err);
-        if (r == 0)
+        if (r == 1)
             *last = chunk;
-        return r;
+        return r < 0 ? r : 0;
     }
     if (parts.from != end)
         return 0; /* behind a gap, or overtaken by a longer chunk */
     int r = read_chunk(log, name, &chunk, err);
-    return r < 0 ? r : keep_chunk(log, &chunk, err);
+    return r == 1 ? keep_chunk(log, &chunk, err) : r;
 }
 
 static int list_chunks(struct backup_log *log, struct tm_err *err)
@@ -120,14 +124,11 @@ static int redo_digest(struct backup_log *log, struct tm_err *err)
     return r;
 }
 
-static int take_over(struct backup_log *log, uint64_t until, struct tm_err *err)
+static int take_over(struct backup_log *log, struct tm_err *err)
 {
     int r = list_chunks(log, err);
     if (r < 0)
         return r;
-    struct backup_chunk *last = log->count ? &log->chunks[log->count - 1] : NULL;
-    if (last && last->to % DIGEST_STEP != 0 && (until == 0 || last->to < until))
-        log->count--;
     log->durable = log->count ? log->chunks[log->count - 1].to : log->from;
     log->next = log->durable;
     if (log->count == 0) {
@@ -154,7 +155,7 @@ int backup_log_open(struct backup *b, const struct backup_log_options *options,
                    options->lineage_label ? options->lineage_label : "");
     int r = object_scratch_new(&log->scratch, err);
     if (r == 0)
-        r = take_over(log, options->until, err);
+        r = take_over(log, err);
     if (r < 0)
         return tm_err_prefix(err, "log");
     *ret_next = log->next;

@@ -333,8 +333,3 @@ size_t agent_brain_job_count(const struct agent_brain *b)
 {
     return b->job_count;
 }
-
-uint64_t agent_brain_term(const struct agent_brain *b)
-{
-    return b->term;
-}

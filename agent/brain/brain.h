@@ -59,7 +59,6 @@ struct agent_rng {
 enum agent_plant {
     AGENT_PLANT_NONE,
     AGENT_PLANT_DROP_RESULTS, /* forgets done results when the term changes */
-    AGENT_PLANT_RESTART_JOB,  /* starts a job that belongs to an earlier life of the agent */
 };
 
 struct agent_instance {
@@ -247,6 +246,5 @@ int agent_brain_step(struct agent_brain *b, const struct agent_event *event, str
 /* For STATUS= and tests. */
 bool agent_brain_connected(const struct agent_brain *b);
 size_t agent_brain_job_count(const struct agent_brain *b);
-uint64_t agent_brain_term(const struct agent_brain *b);
 
 #endif

@@ -1,6 +1,7 @@
 /*
  * tidemark-agent restore: from storage alone to a data directory that starts.
  */
+#include <assert.h>
 #include <getopt.h>
 #include <limits.h>
 #include <pthread.h>
@@ -303,6 +304,7 @@ static int run(struct args *a, struct restore_outcome *ret, struct tm_err *err)
     TM_CLEANUP(storage_freep) struct storage *full = NULL;
     TM_CLEANUP(freep) char *data_dir = NULL;
     struct interruption interruption = {.started = false};
+    assert(a->url && a->job.data_dir);
     int r = cli_open(a->url, &st, err);
     if (r == 0 && a->full_url)
         r = cli_open(a->full_url, &full, err);

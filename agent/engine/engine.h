@@ -117,7 +117,7 @@ typedef int (*engine_plan_fn)(void *arg, struct engine_key_range range, uint64_t
                               struct tm_err *err);
 
 struct engine_plan_options {
-    uint64_t range_bytes; /* 0 = 128 MiB */
+    uint64_t range_bytes; /* 0 = the engine's choice, at most 128 MiB */
     uint32_t range_files; /* 0 = 16384: small files together, but bounded */
 };
 

@@ -49,7 +49,7 @@ static int choose(struct restore *r, struct tm_err *err)
 {
     const char *to = r->job->to ? r->job->to : "immediate";
     struct restore_request request = {.backup_id = r->job->backup_id};
-    struct restore_choice choice;
+    struct restore_choice choice = {.exact = false};
     struct tm_err ignored;
     if (strcmp(to, "immediate") == 0)
         request.immediate = true;

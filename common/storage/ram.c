@@ -35,7 +35,6 @@ struct ram_store {
     size_t cap;
     uint64_t used_bytes;
     int64_t now_us;
-    bool clock_set;
     struct ram_faults faults;
     uint64_t calls; /* of all kinds, since the faults were set */
     uint64_t op_calls[RAM_OPS];
@@ -84,8 +83,7 @@ static int enter(struct ram_store *s, enum ram_op op, const char *format, const 
 {
     s->calls++;
     s->op_calls[op]++;
-    if (!s->clock_set)
-        s->now_us += op == RAM_CREATE || op == RAM_COMMIT ? 1000000 : 0;
+    s->now_us += op == RAM_CREATE || op == RAM_COMMIT ? 1000000 : 0;
     if (s->faults.fail_op[op] != 0 && s->faults.fail_op[op] == s->op_calls[op])
         return ram_injected(s->faults.fail_code != 0 ? s->faults.fail_code : TM_E_IO, format, name,
                             err);
@@ -530,15 +528,6 @@ void ram_set_faults(struct storage *st, const struct ram_faults *faults)
         s->objects[i].listed_from = 0;
     (void)pthread_mutex_unlock(&s->lock);
     st->features = faults->no_conditional_create ? 0 : STORAGE_CONDITIONAL_CREATE;
-}
-
-void ram_set_now(struct storage *st, int64_t now_us)
-{
-    struct ram_store *s = store_of(st);
-    (void)pthread_mutex_lock(&s->lock);
-    s->now_us = now_us;
-    s->clock_set = true;
-    (void)pthread_mutex_unlock(&s->lock);
 }
 
 uint64_t ram_op_count(struct storage *st, enum ram_op op)

@@ -9,7 +9,7 @@
  * ram_process_registry_free (tests under ASan).
  *
  * Faults are decided by counters and a seed only: the same calls meet the same faults. The clock is
- * the store's own: it moves only by ram_set_now (default: 1 s a call of create or commit).
+ * the store's own: it moves by 1 s with each call of create or commit.
  * Thread safe; a simulation uses it from one thread.
  */
 #include "common/storage/storage.h"
@@ -49,7 +49,6 @@ int ram_open(struct ram_registry *registry, const char *name, struct storage **r
 /* The rest take a storage made by ram_open or storage_open("ram://…"). */
 bool storage_is_ram(const struct storage *st);
 void ram_set_faults(struct storage *st, const struct ram_faults *faults); /* counters start anew */
-void ram_set_now(struct storage *st, int64_t now_us);
 uint64_t ram_op_count(struct storage *st, enum ram_op op);
 /* Direct access for tests: the stored bytes, which may be changed in place; NULL when absent. */
 uint8_t *ram_bytes(struct storage *st, const char *name, size_t *ret_len);

@@ -8,16 +8,7 @@
 #include <ctype.h>
 #include <string.h>
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
+#include "common/hash.h"
 
 /* Decodes text[0 … len) into dst of `size` bytes, with the terminator. */
 static int decode(const char *what, const char *text, size_t len, char *dst, size_t size,
@@ -27,8 +18,8 @@ static int decode(const char *what, const char *text, size_t len, char *dst, siz
     for (size_t at = 0; at < len; at++) {
         unsigned char c = (unsigned char)text[at];
         if (c == '%') {
-            int high = len - at > 2 ? hex_digit(text[at + 1]) : -1;
-            int low = len - at > 2 ? hex_digit(text[at + 2]) : -1;
+            int high = len - at > 2 ? hex_value(text[at + 1]) : -1;
+            int low = len - at > 2 ? hex_value(text[at + 2]) : -1;
             if (high < 0 || low < 0)
                 return tm_err_set(err, TM_E_INVALID, "storage URL: bad %%-escape in the %s", what);
             c = (unsigned char)(high * 16 + low);

@@ -274,8 +274,3 @@ uint64_t brain_term(const struct brain *b)
 {
     return b->term;
 }
-
-uint64_t brain_version(const struct brain *b)
-{
-    return b->version;
-}

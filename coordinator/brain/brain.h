@@ -49,7 +49,6 @@ struct brain;
 #define BRAIN_RANGES_MAX        (1u << 20)          /* in one plan */
 #define BRAIN_PLAN_BYTES_MAX    ((size_t)256 << 20) /* keys of one plan */
 #define BRAIN_RESULTS_BYTES_MAX ((size_t)512 << 20) /* result blobs of one job */
-#define BRAIN_COMMANDS_MAX      256                 /* waiting for their persist */
 #define BRAIN_KEY_MAX           512
 #define BRAIN_KEY_PREFIX        "resource/"
 
@@ -283,8 +282,6 @@ struct brain_resource {
 bool brain_resource_next(const struct brain *b, size_t *cursor, struct brain_resource *ret);
 bool brain_resource_find(const struct brain *b, const char *kind, const char *namespace_,
                          const char *name, struct brain_resource *ret);
-/* Grows whenever anything visible changes; equal = nothing to look for. */
-uint64_t brain_version(const struct brain *b);
 
 struct brain_node {
     const char *cluster;

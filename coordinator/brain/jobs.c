@@ -17,6 +17,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "proto/format/names.h"
+
 #define ABORT_PATIENCE 10 /* times abort_ms, for a lead that is there but cannot finish its sweep */
 
 bool job_is_lead(const struct res *res, const struct node *node)
@@ -135,18 +137,6 @@ void job_progress(struct brain *b, struct res *res)
 
 /* ---- Scheduled → Prepare ---- */
 
-static void make_backup_id(struct brain *b, char *id, size_t size)
-{
-    time_t seconds = (time_t)(b->now.real_us / 1000000);
-    struct tm parts;
-    (void)gmtime_r(&seconds, &parts);
-    (void)snprintf(id, size, "%04u%02u%02uT%02u%02u%02uZ-%08x",
-                   (unsigned)(parts.tm_year + 1900) % 10000, (unsigned)parts.tm_mon % 12 + 1,
-                   (unsigned)parts.tm_mday % 32, (unsigned)parts.tm_hour % 24,
-                   (unsigned)parts.tm_min % 60, (unsigned)parts.tm_sec % 61,
-                   (unsigned)(b->rng.next(b->rng.arg) & UINT32_MAX));
-}
-
 #define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
 
 struct source {
@@ -205,7 +195,8 @@ static void start(struct brain *b, struct res *res)
     COPY_TEXT(next->identity, backup ? instance->identity : "");
     (void)snprintf(next->job, sizeof(next->job), "%016" PRIx64, b->rng.next(b->rng.arg));
     if (backup)
-        make_backup_id(b, next->backup_id, sizeof(next->backup_id));
+        names_backup_id(b->now.real_us, (uint32_t)(b->rng.next(b->rng.arg) & UINT32_MAX),
+                        next->backup_id);
     else
         COPY_TEXT(next->source_backup_id, source.id);
     COPY_TEXT(next->source_cluster, source.cluster);

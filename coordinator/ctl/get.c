@@ -316,6 +316,8 @@ static void describe_body(struct ctl *c, const json_t *one)
     describe_waiting(c, json_text_at(status, "waiting"));
     line(c, "Node:", json_text_at(status, "node"));
     line(c, "Data directory:", json_text_at(one, "spec.dataDir"));
+    line(c, "Backup:", json_text_at(one, "spec.backup"));
+    line(c, "Backup id:", json_text_at(status, "backupId"));
     line(c, "Path:", json_text_at(status, "backupPath"));
     size_line(c, "Stored:", json_u64_at(status, "backupSize"));
     size_line(c, "Read:", json_u64_at(status, "dataSize"));
@@ -326,9 +328,10 @@ static void describe_body(struct ctl *c, const json_t *one)
     line(c, "Started:", json_text_at(status, "timeStarted"));
     line(c, "Completed:", json_text_at(status, "timeCompleted"));
     line(c, "Time taken:", json_text_at(status, "timeTaken"));
-    (void)fprintf(c->out, "%-18s %llu of %llu\n",
-                  "Ranges:", (unsigned long long)json_u64_at(status, "progress.rangesDone"),
-                  (unsigned long long)json_u64_at(status, "progress.rangesTotal"));
+    if (json_u64_at(status, "progress.rangesTotal") > 0)
+        (void)fprintf(c->out, "%-18s %llu of %llu\n",
+                      "Ranges:", (unsigned long long)json_u64_at(status, "progress.rangesDone"),
+                      (unsigned long long)json_u64_at(status, "progress.rangesTotal"));
     if (json_at(status, "pages") != NULL)
         (void)fprintf(c->out, "%-18s %llu checked, %llu unverified, %llu corrupt\n",
                       "Pages:", (unsigned long long)json_u64_at(status, "pages.checked"),

@@ -44,10 +44,11 @@ char *progress_line(const struct progress *p, char text[PROGRESS_LINE_MAX])
     char rate[SIZE_TEXT_MAX];
     (void)size_format(p->bytes_done, done);
     (void)size_format(p->bytes_total, total);
-    int used = snprintf(text, PROGRESS_LINE_MAX, "%llu/%llu ranges, %s of %s",
-                        (unsigned long long)p->ranges_done, (unsigned long long)p->ranges_total,
-                        done, total);
-    if (p->bytes_per_second < 1.0 || used < 0)
+    int used = p->ranges_total > 0 ? snprintf(text, PROGRESS_LINE_MAX, "%llu/%llu ranges, %s of %s",
+                                              (unsigned long long)p->ranges_done,
+                                              (unsigned long long)p->ranges_total, done, total)
+                                   : snprintf(text, PROGRESS_LINE_MAX, "%s of %s", done, total);
+    if (p->bytes_per_second < 1.0 || used < 0 || p->bytes_done == p->bytes_total)
         return text;
     uint64_t left = (uint64_t)((double)(p->bytes_total - p->bytes_done) / p->bytes_per_second);
     (void)snprintf(text + used, PROGRESS_LINE_MAX - (size_t)used, ", %s/s, %llu:%02llu left",

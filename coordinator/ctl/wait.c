@@ -32,6 +32,26 @@ static void close_bar(struct follower *f)
     f->bar_open = false;
 }
 
+static void draw_bar(struct follower *f)
+{
+    char text[PROGRESS_LINE_MAX];
+    (void)fprintf(f->c->out, "\r\033[K%s", progress_bar(&f->progress, text));
+    (void)fflush(f->c->out);
+    f->bar_open = true;
+}
+
+static void show_phase(struct follower *f, const json_t *status, const char *phase)
+{
+    const char *waiting = json_text_at(status, "waiting");
+    if (f->bar_open) /* its last state stays above */
+        draw_bar(f);
+    close_bar(f);
+    (void)snprintf(f->last_phase, sizeof(f->last_phase), "%s", phase);
+    (void)fprintf(f->c->out, "%s/%s %s%s%s\n", f->word, f->name, phase,
+                  waiting[0] != '\0' ? ": " : "", waiting);
+    (void)fflush(f->c->out);
+}
+
 static void show_progress(struct follower *f, const json_t *resource, int64_t now_us)
 {
     const json_t *status = json_at(resource, "status");
@@ -40,21 +60,13 @@ static void show_progress(struct follower *f, const json_t *resource, int64_t no
                   json_u64_at(status, "progress.rangesTotal"),
                   json_u64_at(status, "progress.bytesDone"),
                   json_u64_at(status, "progress.bytesTotal"), now_us);
-    if (strcmp(phase, f->last_phase) != 0) {
-        close_bar(f);
-        (void)snprintf(f->last_phase, sizeof(f->last_phase), "%s", phase);
-        const char *waiting = json_text_at(status, "waiting");
-        (void)fprintf(f->c->out, "%s/%s %s%s%s\n", f->word, f->name, phase,
-                      waiting[0] != '\0' ? ": " : "", waiting);
-        (void)fflush(f->c->out);
-    }
-    char text[PROGRESS_LINE_MAX];
-    if (f->progress.bytes_total == 0)
+    if (strcmp(phase, f->last_phase) != 0)
+        show_phase(f, status, phase);
+    if (f->progress.bytes_total == 0 || strcmp(phase, "Running") != 0)
         return;
+    char text[PROGRESS_LINE_MAX];
     if (f->c->terminal) {
-        (void)fprintf(f->c->out, "\r\033[K%s", progress_bar(&f->progress, text));
-        (void)fflush(f->c->out);
-        f->bar_open = true;
+        draw_bar(f);
     } else if (now_us - f->shown_us >= LINE_EVERY_US &&
                strcmp(progress_line(&f->progress, text), f->shown) != 0) {
         (void)fprintf(f->c->out, "  %s\n", text);
@@ -111,6 +123,8 @@ static void show_result(const struct follower *f, const json_t *resource)
     char size[SIZE_TEXT_MAX] = "";
     uint64_t bytes = json_u64_at(resource, "status.backupSize");
     const char *path = json_text_at(resource, "status.backupPath");
+    if (path[0] == '\0')
+        path = json_text_at(resource, "spec.dataDir");
     const char *taken = json_text_at(resource, "status.timeTaken");
     if (strcasecmp(json_text_at(resource, "status.phase"), "Complete") != 0 || path[0] == '\0')
         return;

@@ -287,11 +287,6 @@ void rpc_server_drop(struct rpc_server *server, uint32_t pipe)
         (void)nng_pipe_close((nng_pipe){.id = pipe});
 }
 
-size_t rpc_server_open_requests(const struct rpc_server *server)
-{
-    return server->open;
-}
-
 uint16_t rpc_server_port(const struct rpc_server *server)
 {
     return server->port;

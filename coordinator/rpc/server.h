@@ -68,8 +68,6 @@ uint16_t rpc_server_port(const struct rpc_server *server);
 void rpc_server_reply(struct rpc_server *server, uint64_t id, struct slice message);
 /* Closes one connection: the peer broke the rules. */
 void rpc_server_drop(struct rpc_server *server, uint32_t pipe);
-/* Requests received and not replied to yet. */
-size_t rpc_server_open_requests(const struct rpc_server *server);
 void rpc_server_stop(struct rpc_server *server);
 void rpc_server_free(struct rpc_server *server);
 TM_DEFINE_FREEP(struct rpc_server, rpc_server_free)

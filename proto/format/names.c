@@ -4,6 +4,8 @@
 
 #include <inttypes.h>
 
+#include "common/hash.h"
+
 #define EPOCH_FORMAT "%016" PRIx64 ".%08" PRIx32
 
 static bool first_char(char c)
@@ -166,13 +168,10 @@ static bool take_hex(const char **text, size_t digits, uint64_t *ret)
     uint64_t value = 0;
     const char *p = *text;
     for (size_t i = 0; i < digits; i++) {
-        char c = p[i];
-        if (c >= '0' && c <= '9')
-            value = value << 4 | (uint64_t)(c - '0');
-        else if (c >= 'a' && c <= 'f')
-            value = value << 4 | (uint64_t)(c - 'a' + 10);
-        else
+        int digit = hex_value(p[i]);
+        if (digit < 0 || (p[i] >= 'A' && p[i] <= 'F'))
             return false;
+        value = value << 4 | (uint64_t)digit;
     }
     *text = p + digits;
     *ret = value;
@@ -309,12 +308,7 @@ bool names_backup_id_valid(const char *text)
 
 void names_lineage_text(const uint8_t lineage[NAMES_LINEAGE_BYTES], char ret[33])
 {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < NAMES_LINEAGE_BYTES; i++) {
-        ret[i * 2] = digits[lineage[i] >> 4];
-        ret[i * 2 + 1] = digits[lineage[i] & 15];
-    }
-    ret[32] = '\0';
+    (void)hex_encode(lineage, NAMES_LINEAGE_BYTES, ret);
 }
 
 bool names_lineage_parse(const char *text, uint8_t ret[NAMES_LINEAGE_BYTES])

@@ -86,13 +86,15 @@ static void set_error(json_t *object, const struct resource_status *st)
     (void)json_object_set_new(object, "lastError", error);
 }
 
-static void set_result(json_t *object, const struct resource_status *st)
+static void set_result(json_t *object, const struct resource *r, const struct resource_status *st)
 {
+    bool backup = r->kind == RESOURCE_BACKUP;
     set_text(object, "tenant", st->tenant);
     set_text(object, "node", st->node);
     set_text(object, "backupId", st->backup_id);
-    set_text(object, "backupPath", st->backup_path);
-    if (st->backup_bytes > 0 || st->phase == RESOURCE_COMPLETE)
+    if (backup) /* a restore's place is its spec's */
+        set_text(object, "backupPath", st->backup_path);
+    if (st->backup_bytes > 0 || (backup && st->phase == RESOURCE_COMPLETE))
         set_number(object, "backupSize", st->backup_bytes);
     if (st->data_bytes > 0)
         set_number(object, "dataSize", st->data_bytes);
@@ -107,19 +109,20 @@ static void set_result(json_t *object, const struct resource_status *st)
     set_time(object, "timeCompleted", st->completed_us);
     if (st->started_us != 0 && st->completed_us > st->started_us) {
         char text[CLOCK_TEXT_MAX];
-        set_text(object, "timeTaken", duration_format(st->completed_us - st->started_us, text));
+        set_text(object, "timeTaken",
+                 duration_format_brief(st->completed_us - st->started_us, text));
     }
     if (st->attempt > 0)
         set_number(object, "attempt", st->attempt);
 }
 
-static json_t *status_json(const struct resource_status *st)
+static json_t *status_json(const struct resource *r, const struct resource_status *st)
 {
     json_t *object = json_object();
     (void)json_object_set_new(object, "phase", json_string_nocheck(resource_phase_text(st->phase)));
     (void)json_object_set_new(object, "conditions", conditions_json(st));
     set_text(object, "waiting", st->waiting);
-    set_result(object, st);
+    set_result(object, r, st);
     set_progress(object, st);
     if (st->pages_checked > 0 || st->pages_corrupt > 0 || st->pages_unverified > 0) {
         json_t *pages = json_object();
@@ -159,7 +162,7 @@ int resource_json(const struct resource *r, const struct resource_status *status
             (void)json_object_set_new(metadata, "deleting", json_true());
     }
     if (status != NULL)
-        (void)json_object_set_new(object, "status", status_json(status));
+        (void)json_object_set_new(object, "status", status_json(r, status));
     char *text = json_dumps(object, JSON_REAL_PRECISION(15));
     json_decref(object);
     if (text == NULL)

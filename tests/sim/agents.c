@@ -1,5 +1,5 @@
 /* Agent processes with their database sessions. */
-#include "tests/sim/sim.h"
+#include "tests/sim/real.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -41,7 +41,9 @@ static void on_begun(struct world *w, struct sim_arg *arg)
         return;
     struct agent_event event = {.kind = AGENT_EV_SESSION_BEGUN};
     event.begun.job = (uint32_t)arg->a;
-    event.begun.begin = slice_str("begin");
+    TM_CLEANUP(buf_release) struct buf begin = BUF_INIT;
+    real_begin_blob(&begin);
+    event.begun.begin = buf_slice(&begin);
     event.begun.replay_from = slice_str("1");
     event.begun.replay_from_text = "0/1";
     event.begun.lineage_label = "1";
@@ -56,7 +58,9 @@ static void on_ended(struct world *w, struct sim_arg *arg)
         return;
     struct agent_event event = {.kind = AGENT_EV_SESSION_ENDED};
     event.ended.job = (uint32_t)arg->a;
-    event.ended.end = slice_str("end");
+    TM_CLEANUP(buf_release) struct buf end = BUF_INIT;
+    real_end_blob(&end);
+    event.ended.end = buf_slice(&end);
     event.ended.consistent_at = slice_str("2");
     event.ended.consistent_at_text = "0/2";
     event.ended.commit_us = 1;

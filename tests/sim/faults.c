@@ -2,7 +2,8 @@
  * What goes wrong, and when. A benign profile has only what no job may fail from: losses, delays,
  * doubles, short partitions, a few dead runners, coordinator restarts with their state kept.
  */
-#include "tests/sim/sim.h"
+#include "common/storage/ram.h"
+#include "tests/sim/real.h"
 
 #include <stdio.h>
 
@@ -209,6 +210,7 @@ void faults_plan(struct world *w)
     p->benign = sim_chance(w, 350);
     p->agents = 1 + (unsigned)sim_below(w, SIM_AGENTS_MAX);
     p->members = sim_chance(w, 600);
+    p->real = sim_chance(w, 40);
     p->loss = sim_chance(w, 500) ? (uint32_t)sim_below(w, p->benign ? 30 : 150) : 0;
     p->dup = sim_chance(w, 500) ? (uint32_t)sim_below(w, 100) : 0;
     p->delay_max_us = sim_chance(w, 500) ? MS(5) : MS(120);
@@ -221,4 +223,11 @@ void faults_plan(struct world *w)
     sim_at(w, p->faults_until_us + FAULTS_CALM_US, on_last_want);
     sim_at(w, SEC(2) + sim_below(w, SEC(15)), on_store_saved);
     plan_wants(w);
+    w->registry = ram_registry_new();
+    struct storage *st = NULL;
+    struct tm_err err;
+    if (w->registry == NULL || ram_open(w->registry, "depot", &st, &err) < 0)
+        sim_die("storage", NULL);
+    real_set_faults(w, st);
+    storage_free(st);
 }

@@ -6,7 +6,7 @@
  * Storage may be down (an operation is tried again until it is up), may drop replies (the operation
  * happened, the runner tries again and finds its own object), and a kill may come before or after.
  */
-#include "tests/sim/sim.h"
+#include "tests/sim/real.h"
 
 #include <stdio.h>
 
@@ -91,22 +91,70 @@ static void on_exited(struct world *w, struct sim_arg *arg)
     agent_feed(w, (uint32_t)arg->c, &event);
 }
 
+void runner_release(struct sim_runner *r)
+{
+    buf_release(&r->to_agent);
+    buf_release(&r->from_agent);
+    for (size_t at = 0; at < SIM_RANGES_MAX; at++)
+        buf_release(&r->blobs[at]);
+    real_free(r->real);
+    r->real = NULL;
+}
+
 void runner_end(struct world *w, struct sim_runner *r, int signal)
 {
     r->alive = false;
-    buf_release(&r->to_agent);
-    buf_release(&r->from_agent);
+    runner_release(r);
     to_agent(w, r, on_exited)->life = (uint64_t)signal;
 }
 
-/* ---- ready, plan ---- */
+/* ---- ready, plan -------------------------------------------------------------------------------- */
+
+void sim_key_set(uint8_t to[SIM_KEY_MAX], size_t *ret_len, struct slice key)
+{
+    if (key.len > SIM_KEY_MAX)
+        sim_die("a key is too long for the simulation", NULL);
+    if (key.len > 0)
+        memcpy(to, key.data, key.len);
+    *ret_len = key.len;
+}
+
+/* Told once; the agent then kills the runner. */
+static void tell_failed(struct world *w, const struct sim_runner *r, const struct tm_err *err,
+                        const char *stage)
+{
+    struct msg_error error = msg_error_of(err, stage);
+    struct frame f = {.type = FRAME_failed};
+    f.failed.error = &error;
+    tell(w, r, &f);
+}
+
+/* A real operation failed: true when it is to be tried again. */
+static bool again(struct world *w, const struct sim_runner *r, const struct tm_err *err,
+                  const char *stage)
+{
+    if (err->retryable)
+        return true;
+    if (w->profile.benign)
+        sim_violate(w, "%s fails in a benign run: %s", stage, err->msg);
+    tell_failed(w, r, err, stage);
+    return false;
+}
 
 static void on_ready(struct world *w, struct sim_arg *arg)
 {
     if (!arg_alive(w, arg))
         return;
     struct sim_runner *r = &w->runners[arg->who];
-    if (storage_down(w)) {
+    struct tm_err err;
+    bool down = storage_down(w);
+    bool opens = w->profile.real && r->kind != JOB_KIND_RESTORE;
+    if (!down && opens && real_open(w, r, r->sweeping, &err) < 0) {
+        if (!again(w, r, &err, "storage"))
+            return;
+        down = true;
+    }
+    if (down) {
         later(w, r, MS(300), on_ready);
         return;
     }
@@ -114,30 +162,27 @@ static void on_ready(struct world *w, struct sim_arg *arg)
     tell(w, r, &f);
 }
 
-static void make_cuts(struct world *w, struct sim_runner *r)
+/* Key 0 is the empty string, SIM_KEYS the top: also empty. */
+static void set_key(uint8_t to[SIM_KEY_MAX], size_t *ret_len, int key)
 {
-    r->plan_count = 4 + (uint32_t)sim_below(w, SIM_RANGES_MAX - 4);
-    r->plan_cuts[0] = 0;
-    for (uint32_t at = 1; at <= r->plan_count; at++)
-        r->plan_cuts[at] = (int)(at * SIM_KEYS / r->plan_count);
-    for (uint32_t at = 1; at < r->plan_count; at++) { /* never the same cuts twice */
-        int room = r->plan_cuts[at + 1] - r->plan_cuts[at];
-        r->plan_cuts[at] += room > 1 ? (int)sim_below(w, (uint64_t)room) : 0;
-    }
+    *ret_len = key != 0 && key != SIM_KEYS;
+    to[0] = (uint8_t)key;
 }
 
-static const uint8_t key_bytes[SIM_KEYS] = {
-#define ROW(n) n, n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7
-    ROW(0),   ROW(8),   ROW(16),  ROW(24),  ROW(32),  ROW(40),  ROW(48),  ROW(56),
-    ROW(64),  ROW(72),  ROW(80),  ROW(88),  ROW(96),  ROW(104), ROW(112), ROW(120),
-    ROW(128), ROW(136), ROW(144), ROW(152), ROW(160), ROW(168), ROW(176), ROW(184),
-    ROW(192), ROW(200), ROW(208), ROW(216), ROW(224), ROW(232), ROW(240), ROW(248),
-};
-
-/* Key 0 is the empty string, SIM_KEYS the top: also empty. */
-static struct slice key_of(int key)
+static void make_plan(struct world *w, struct sim_runner *r)
 {
-    return key == 0 || key == SIM_KEYS ? SLICE_EMPTY : slice_of(&key_bytes[key], 1);
+    int cuts[SIM_RANGES_MAX + 1] = {0};
+    r->plan_count = 4 + (uint32_t)sim_below(w, SIM_RANGES_MAX - 4);
+    for (uint32_t at = 1; at <= r->plan_count; at++)
+        cuts[at] = (int)(at * SIM_KEYS / r->plan_count);
+    for (uint32_t at = 1; at < r->plan_count; at++) { /* never the same cuts twice */
+        int room = cuts[at + 1] - cuts[at];
+        cuts[at] += room > 1 ? (int)sim_below(w, (uint64_t)room) : 0;
+    }
+    for (uint32_t at = 0; at < r->plan_count; at++) {
+        set_key(r->plan[at].start, &r->plan[at].start_len, cuts[at]);
+        set_key(r->plan[at].end, &r->plan[at].end_len, cuts[at + 1]);
+    }
 }
 
 static void on_plan(struct world *w, struct sim_arg *arg)
@@ -145,16 +190,26 @@ static void on_plan(struct world *w, struct sim_arg *arg)
     if (!arg_alive(w, arg))
         return;
     struct sim_runner *r = &w->runners[arg->who];
+    struct tm_err err;
+    if (r->plan_count == 0 && !w->profile.real)
+        make_plan(w, r);
+    if (r->plan_count == 0 && real_plan(w, r, &err) < 0) {
+        r->plan_count = 0;
+        if (again(w, r, &err, "plan"))
+            runner_end(w, r,
+                       9); /* a stored plan cannot be changed: the next runner makes another */
+        return;
+    }
     struct msg_plan_range ranges[8];
     struct frame f = {.type = FRAME_plan_batch};
     f.plan_batch.first = r->plan_next;
     f.plan_batch.ranges = ranges;
     while (r->plan_next < r->plan_count && f.plan_batch.ranges_count < TM_ARRAY_LEN(ranges)) {
+        const struct sim_lease *from = &r->plan[r->plan_next++];
         ranges[f.plan_batch.ranges_count++] =
-            (struct msg_plan_range){.start = key_of(r->plan_cuts[r->plan_next]),
-                                    .end = key_of(r->plan_cuts[r->plan_next + 1]),
+            (struct msg_plan_range){.start = slice_of(from->start, from->start_len),
+                                    .end = slice_of(from->end, from->end_len),
                                     .bytes = 100};
-        r->plan_next++;
     }
     f.plan_batch.last = r->plan_next == r->plan_count;
     tell(w, r, &f);
@@ -162,7 +217,7 @@ static void on_plan(struct world *w, struct sim_arg *arg)
         later(w, r, MS(20) + sim_below(w, MS(100)), on_plan);
 }
 
-/* ---- ranges ---- */
+/* ---- ranges -------------------------------------------------------------------------------------- */
 
 static void work(struct world *w, struct sim_runner *r);
 
@@ -173,87 +228,104 @@ static void need(struct world *w, const struct sim_runner *r)
     tell(w, r, &f);
 }
 
-static void range_ends(struct world *w, struct sim_runner *r, const struct sim_object *object,
-                       bool stored)
+static void range_stored(struct world *w, struct sim_runner *r, const struct sim_lease *lease,
+                         struct slice blob)
 {
-    r->busy--;
-    if (stored) {
-        struct msg_counters counters = {.bytes = 100, .stored_bytes = 50, .files = 1};
-        struct frame f = {.type = FRAME_range_done};
-        f.range_done.range = object->range;
-        f.range_done.term = object->term;
-        f.range_done.counter = object->counter;
-        f.range_done.blob = slice_of(&object->start, sizeof(object->start));
-        f.range_done.counters = &counters;
-        tell(w, r, &f);
-        r->bytes += 100;
-    } else {
-        struct msg_error error = {
-            .code = TM_E_UNAVAILABLE, .text = "storage is away", .retryable = true};
-        struct frame f = {.type = FRAME_range_failed};
-        f.range_failed.range = object->range;
-        f.range_failed.term = object->term;
-        f.range_failed.counter = object->counter;
-        f.range_failed.error = &error;
-        tell(w, r, &f);
-    }
-    work(w, r);
-    need(w, r);
+    struct msg_counters counters = {.bytes = 100, .stored_bytes = 50, .files = 1};
+    struct frame f = {.type = FRAME_range_done};
+    f.range_done.range = lease->range;
+    f.range_done.term = lease->term;
+    f.range_done.counter = lease->counter;
+    f.range_done.blob = blob;
+    f.range_done.counters = &counters;
+    tell(w, r, &f);
+    r->bytes += 100;
 }
 
-/* a: range, b: term, c: counter, d: start and end; life in bytes is not needed */
+static void range_failed(struct world *w, struct sim_runner *r, const struct sim_lease *lease)
+{
+    struct msg_error error = {
+        .code = TM_E_UNAVAILABLE, .text = "storage is away", .retryable = true};
+    struct frame f = {.type = FRAME_range_failed};
+    f.range_failed.range = lease->range;
+    f.range_failed.term = lease->term;
+    f.range_failed.counter = lease->counter;
+    f.range_failed.error = &error;
+    tell(w, r, &f);
+}
+
+static void on_range(struct world *w, struct sim_arg *arg);
+
+static void range_later(struct world *w, const struct sim_runner *r, const struct sim_lease *lease,
+                        uint64_t delay_us)
+{
+    struct tm_err err;
+    if (buf_append(&later(w, r, delay_us, on_range)->bytes, lease, sizeof(*lease), &err) < 0)
+        sim_die("memory", &err);
+}
+
+enum outcome { OUTCOME_STORED, OUTCOME_AGAIN, OUTCOME_FAILED };
+
+static enum outcome store_model(struct world *w, const struct sim_runner *r,
+                                const struct sim_lease *lease)
+{
+    struct sim_object object = {.range = lease->range,
+                                .term = lease->term,
+                                .counter = lease->counter,
+                                .start = lease->start_len > 0 ? lease->start[0] : 0,
+                                .end = lease->end_len > 0 ? lease->end[0] : SIM_KEYS};
+    depot_put(w, depot_find(w, r->backup_id, true), &object);
+    return sim_chance(w, 50) ? OUTCOME_AGAIN : OUTCOME_STORED; /* the reply is dropped */
+}
+
+static enum outcome store_real(struct world *w, struct sim_runner *r, const struct sim_lease *lease,
+                               struct buf *ret_blob)
+{
+    struct tm_err err;
+    if (real_range(r, lease, ret_blob, &err) == 0)
+        return OUTCOME_STORED;
+    sim_log(w, "range %u: %s", lease->range, err.msg);
+    /* stored, but not known to be: the name is taken, another epoch makes another one */
+    if (err.code == TM_E_EXISTS || err.retryable)
+        return err.code == TM_E_EXISTS ? OUTCOME_FAILED : OUTCOME_AGAIN;
+    sim_violate(w, "a range cannot be stored: %s", err.msg);
+    return OUTCOME_FAILED;
+}
+
 static void on_range(struct world *w, struct sim_arg *arg)
 {
     if (!arg_alive(w, arg))
         return;
     struct sim_runner *r = &w->runners[arg->who];
-    struct sim_object object = {.range = (uint32_t)arg->a,
-                                .term = arg->b,
-                                .counter = arg->c,
-                                .start = (int)(arg->d >> 16),
-                                .end = (int)(arg->d & 0xffff)};
-    if (storage_down(w)) {
-        if (sim_chance(w, 30) && !w->profile.benign) {
-            range_ends(w, r, &object, false);
-            return;
-        }
-        struct sim_arg again = *arg;
-        struct sim_arg *next = later(w, r, MS(500), on_range);
-        next->a = again.a;
-        next->b = again.b;
-        next->c = again.c;
-        next->d = again.d;
+    struct sim_lease lease;
+    memcpy(&lease, arg->bytes.data, sizeof(lease));
+    TM_CLEANUP(buf_release) struct buf blob = BUF_INIT;
+    enum outcome outcome = OUTCOME_AGAIN;
+    if (storage_down(w) && sim_chance(w, 30) && !w->profile.benign)
+        outcome = OUTCOME_FAILED;
+    else if (!storage_down(w))
+        outcome = w->profile.real ? store_real(w, r, &lease, &blob) : store_model(w, r, &lease);
+    if (outcome == OUTCOME_AGAIN) {
+        range_later(w, r, &lease, MS(400));
         return;
     }
-    depot_put(w, depot_find(w, r->backup_id, true), &object);
-    if (sim_chance(w, 50)) { /* the reply is dropped: once more, and it is there already */
-        struct sim_arg again = *arg;
-        struct sim_arg *next = later(w, r, MS(400), on_range);
-        next->a = again.a;
-        next->b = again.b;
-        next->c = again.c;
-        next->d = again.d;
-        return;
-    }
-    range_ends(w, r, &object, true);
+    r->busy--;
+    if (outcome == OUTCOME_STORED)
+        range_stored(w, r, &lease, buf_slice(&blob));
+    else
+        range_failed(w, r, &lease);
+    work(w, r);
+    need(w, r);
 }
 
 static void work(struct world *w, struct sim_runner *r)
 {
     while (r->busy < SIM_WORKERS && r->queue_count > 0) {
-        struct msg_lease lease = r->queue[0];
-        uint64_t keys = (uint64_t)r->starts[0] << 16 | (uint64_t)r->ends[0];
+        struct sim_lease lease = r->queue[0];
         r->queue_count--;
         memmove(&r->queue[0], &r->queue[1], r->queue_count * sizeof(r->queue[0]));
-        memmove(&r->starts[0], &r->starts[1], r->queue_count * sizeof(r->starts[0]));
-        memmove(&r->ends[0], &r->ends[1], r->queue_count * sizeof(r->ends[0]));
         r->busy++;
-        uint64_t took_us = (MS(100) + sim_below(w, MS(900))) * w->agents[r->agent].slow;
-        struct sim_arg *arg = later(w, r, took_us, on_range);
-        arg->a = lease.range;
-        arg->b = lease.term;
-        arg->c = lease.counter;
-        arg->d = keys;
+        range_later(w, r, &lease, (MS(100) + sim_below(w, MS(900))) * w->agents[r->agent].slow);
     }
 }
 
@@ -261,17 +333,17 @@ static void take_leases(struct world *w, struct sim_runner *r, const struct fram
 {
     for (size_t at = 0; at < ranges->leases_count && r->queue_count < SIM_QUEUE_MAX; at++) {
         const struct msg_lease *lease = &ranges->leases[at];
-        r->queue[r->queue_count] = (struct msg_lease){
+        struct sim_lease *to = &r->queue[r->queue_count++];
+        *to = (struct sim_lease){
             .range = lease->range, .term = lease->term, .counter = lease->counter};
-        r->starts[r->queue_count] = lease->start.len > 0 ? lease->start.data[0] : 0;
-        r->ends[r->queue_count] = lease->end.len > 0 ? lease->end.data[0] : SIM_KEYS;
-        r->queue_count++;
+        sim_key_set(to->start, &to->start_len, lease->start);
+        sim_key_set(to->end, &to->end_len, lease->end);
     }
     work(w, r);
     need(w, r);
 }
 
-/* ---- commit ---- */
+/* ---- commit -------------------------------------------------------------------------------------- */
 
 static void tell_committed(struct world *w, const struct sim_runner *r)
 {
@@ -281,32 +353,55 @@ static void tell_committed(struct world *w, const struct sim_runner *r)
     tell(w, r, &f);
 }
 
+static void commit_model(struct world *w, const struct sim_runner *r, struct sim_backup *backup)
+{
+    if (backup->manifest)
+        return;
+    backup->manifest = true;
+    free(backup->entries);
+    backup->entries = malloc(sizeof(r->entries));
+    if (backup->entries == NULL)
+        sim_die("manifest", NULL);
+    memcpy(backup->entries, r->entries, sizeof(r->entries));
+    backup->entry_count = r->entry_count;
+    sim_log(w, "manifest of %s committed, %zu ranges", backup->id, backup->entry_count);
+    oracle_manifest(w, r->uid, backup);
+}
+
+/* False: to be tried again, or given up and told. */
+static bool commit_real(struct world *w, struct sim_runner *r, struct sim_backup *backup,
+                        bool *ret_again)
+{
+    struct tm_err err;
+    bool before = backup->manifest;
+    int rc = real_commit(w, r, &err);
+    real_look(w, r->backup_id);
+    if (backup->manifest && !before) {
+        sim_log(w, "manifest of %s committed, %zu ranges", backup->id, backup->entry_count);
+        oracle_manifest(w, r->uid, backup);
+    }
+    *ret_again = rc < 0 && again(w, r, &err, "commit");
+    return rc == 0;
+}
+
 static void on_commit(struct world *w, struct sim_arg *arg)
 {
     if (!arg_alive(w, arg))
         return;
     struct sim_runner *r = &w->runners[arg->who];
-    if (storage_down(w)) {
-        later(w, r, MS(300), on_commit);
-        return;
-    }
+    bool once_more = storage_down(w);
     struct sim_backup *backup = depot_find(w, r->backup_id, true);
-    if (!backup->manifest) {
-        backup->manifest = true;
-        free(backup->entries);
-        backup->entries = malloc(sizeof(r->entries));
-        if (backup->entries == NULL)
-            sim_die("manifest", NULL);
-        memcpy(backup->entries, r->entries, sizeof(r->entries));
-        backup->entry_count = r->entry_count;
-        sim_log(w, "manifest of %s committed, %zu ranges", backup->id, backup->entry_count);
-        oracle_manifest(w, r->uid, backup);
+    if (!once_more && w->profile.real) {
+        if (!commit_real(w, r, backup, &once_more) && !once_more)
+            return;
+    } else if (!once_more) {
+        commit_model(w, r, backup);
+        once_more = sim_chance(w, 50); /* the reply is dropped */
     }
-    if (sim_chance(w, 50)) {
-        later(w, r, MS(400), on_commit); /* the reply is dropped */
-        return;
-    }
-    tell_committed(w, r);
+    if (once_more)
+        later(w, r, MS(400), on_commit);
+    else
+        tell_committed(w, r);
 }
 
 static void want_results(struct world *w, const struct sim_runner *r)
@@ -316,14 +411,27 @@ static void want_results(struct world *w, const struct sim_runner *r)
     tell(w, r, &f);
 }
 
+static void keep_blob(struct sim_runner *r, size_t at, struct slice blob)
+{
+    struct tm_err err;
+    if (at >= SIM_RANGES_MAX)
+        return;
+    buf_reset(&r->blobs[at]);
+    if (buf_append_slice(&r->blobs[at], blob, &err) < 0)
+        sim_die("memory", &err);
+}
+
 static void take_results(struct world *w, struct sim_runner *r, const struct frame_results *page)
 {
     if (!r->finishing || page->from != r->results_next)
         return;
-    for (size_t at = 0; at < page->results_count && r->entry_count < TM_ARRAY_LEN(r->entries); at++)
-        r->entries[r->entry_count++] = (struct sim_object){.range = page->results[at].range,
-                                                           .term = page->results[at].term,
-                                                           .counter = page->results[at].counter};
+    for (size_t at = 0; at < page->results_count && r->entry_count < TM_ARRAY_LEN(r->entries);
+         at++) {
+        const struct msg_result *result = &page->results[at];
+        keep_blob(r, r->entry_count, result->blob);
+        r->entries[r->entry_count++] = (struct sim_object){
+            .range = result->range, .term = result->term, .counter = result->counter};
+    }
     r->results_next += (uint32_t)page->results_count;
     if (page->last)
         later(w, r, MS(50) + sim_below(w, MS(300)), on_commit);
@@ -347,7 +455,18 @@ static void on_sweep(struct world *w, struct sim_arg *arg)
     struct sim_backup *backup = depot_find(w, r->backup_id, false);
     struct frame f = {.type = FRAME_swept};
     struct msg_totals totals = {.commit_us = 1};
-    if (backup != NULL && backup->manifest && arg->a == 0) {
+    struct tm_err err;
+    if (w->profile.real) {
+        bool committed = false;
+        bool remove = arg->a != 0;
+        if (real_sweep(r, remove, &committed, &err) < 0) {
+            if (again(w, r, &err, "sweep"))
+                later(w, r, MS(300), on_sweep)->a = remove;
+            return;
+        }
+        real_look(w, r->backup_id);
+        f.swept.committed = committed;
+    } else if (backup != NULL && backup->manifest && arg->a == 0) {
         f.swept.committed = true;
         f.swept.totals = &totals;
     } else if (backup != NULL) {
@@ -373,7 +492,6 @@ static void take_begin(struct world *w, struct sim_runner *r, const struct frame
 {
     r->begun = true;
     if (!begin->plan_known) {
-        make_cuts(w, r);
         later(w, r, MS(50) + sim_below(w, MS(300)), on_plan);
     }
     need(w, r);
@@ -382,6 +500,8 @@ static void take_begin(struct world *w, struct sim_runner *r, const struct frame
 static void take_job(struct world *w, struct sim_runner *r, const struct frame_job *job)
 {
     r->kind = job->kind;
+    r->term = job->term;
+    r->sweeping = job->sweep || job->kind == JOB_KIND_DELETE;
     r->roles = job->roles;
     memcpy(r->uid, job->uid, sizeof(r->uid));
     if (job->backup != NULL)
@@ -405,6 +525,8 @@ static void take(struct world *w, struct sim_runner *r, const struct frame *f)
         break;
     case FRAME_finish:
         r->finishing = true;
+        r->finish_term = f->finish.term;
+        r->finish_ranges = f->finish.plan_ranges;
         want_results(w, r);
         break;
     case FRAME_results:

@@ -11,7 +11,8 @@
  *   agents.c   agent processes, their sessions
  *   net.c      connections, requests, replies: lost, delayed, doubled, cut
  *   runners.c  the runner: plan, ranges, commit, sweep against modelled storage
- *   depot.c    what lies in storage
+ *   depot.c    what lies in storage, as a model
+ *   real.c     the same with the real formats, in some of the runs
  *   oracle.c   what must always be true
  *   faults.c   what goes wrong, and when
  *   main.c     seeds, planted bugs
@@ -28,6 +29,7 @@
 #define SIM_STORE_MAX   64
 #define SIM_WORKERS     2
 #define SIM_QUEUE_MAX   64
+#define SIM_KEY_MAX     16
 
 #define FAULTS_CALM_US SEC(26) /* after the faults: the last dead process is up again */
 
@@ -35,6 +37,8 @@
 #define SEC(n) ((uint64_t)(n)*1000000)
 
 struct world;
+struct sim_real;
+struct ram_registry;
 
 /* Everything a queued event may need; bytes are owned. */
 struct sim_arg {
@@ -125,7 +129,15 @@ struct sim_agent {
     struct sim_session sessions[16];
 };
 
-enum runner_task { TASK_NONE, TASK_READY, TASK_PLAN, TASK_COMMIT, TASK_SWEEP, TASK_RESTORE };
+struct sim_lease {
+    uint32_t range;
+    uint64_t term;
+    uint64_t counter;
+    uint8_t start[SIM_KEY_MAX];
+    uint8_t end[SIM_KEY_MAX];
+    size_t start_len;
+    size_t end_len;
+};
 
 struct sim_runner {
     bool alive;
@@ -142,18 +154,22 @@ struct sim_runner {
     struct buf from_agent;
     bool begun;
     bool finishing;
-    struct msg_lease queue[SIM_QUEUE_MAX];
-    uint8_t starts[SIM_QUEUE_MAX]; /* keys of queued leases */
-    int ends[SIM_QUEUE_MAX];
+    struct sim_lease queue[SIM_QUEUE_MAX];
     size_t queue_count;
     unsigned busy;
     uint32_t plan_next;
-    int plan_cuts[SIM_RANGES_MAX + 1];
+    struct sim_lease plan[SIM_RANGES_MAX];
     uint32_t plan_count;
     uint32_t results_next;
     struct sim_object entries[2 * SIM_RANGES_MAX];
     size_t entry_count;
+    struct buf blobs[SIM_RANGES_MAX];
     uint64_t bytes;
+    uint64_t term;
+    uint64_t finish_term;
+    uint32_t finish_ranges;
+    bool sweeping;
+    struct sim_real *real; /* NULL: the model */
 };
 
 /* ---- what is watched ---------------------------------------------------------------------------------- */
@@ -198,6 +214,7 @@ struct sim_profile {
     bool benign; /* nothing happens that may fail a job */
     unsigned agents;
     bool members;  /* every agent may read any range */
+    bool real;     /* storage and formats as they are, not as a model */
     uint32_t loss; /* of a thousand messages */
     uint32_t dup;
     uint64_t delay_max_us;
@@ -233,6 +250,7 @@ struct world {
     struct sim_runner runners[SIM_RUNNERS_MAX];
     struct sim_backup backups[SIM_BACKUPS_MAX];
     size_t backup_count;
+    struct ram_registry *registry;
     uint64_t storage_down_until_us;
     struct sim_want wants[8];
     size_t want_count;
@@ -295,6 +313,9 @@ void runner_input(struct world *w, uint32_t agent, uint32_t job, uint32_t genera
                   const struct frame *f);
 void runner_end(struct world *w, struct sim_runner *r, int signal);
 struct sim_runner *runner_find(struct world *w, uint32_t agent, uint32_t job, uint32_t generation);
+
+void runner_release(struct sim_runner *r);
+void sim_key_set(uint8_t to[SIM_KEY_MAX], size_t *ret_len, struct slice key);
 
 /* ---- depot.c --------------------------------------------------------------------------------------------------- */
 

@@ -1,6 +1,8 @@
 /* Time, the queue (a binary heap by time, then by order of arrival), randomness. */
 #include "tests/sim/sim.h"
 
+#include "common/storage/ram.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -124,13 +126,13 @@ void world_release(struct world *w)
     for (size_t at = 0; at < SIM_AGENTS_MAX; at++)
         agent_brain_free(w->agents[at].brain);
     for (size_t at = 0; at < SIM_RUNNERS_MAX; at++) {
-        buf_release(&w->runners[at].to_agent);
-        buf_release(&w->runners[at].from_agent);
+        runner_release(&w->runners[at]);
     }
     for (size_t at = 0; at < w->backup_count; at++) {
         free(w->backups[at].objects);
         free(w->backups[at].entries);
     }
+    ram_registry_free(w->registry);
     store_release(&w->store);
     store_release(&w->old_store);
 }

@@ -355,11 +355,6 @@ PGconn *pg_conn_raw(struct pg_conn *conn)
     return conn->pq;
 }
 
-int pg_conn_cancel_fd(const struct pg_conn *conn)
-{
-    return conn->cancel_fd;
-}
-
 uint32_t pg_conn_version(const struct pg_conn *conn)
 {
     int version = PQserverVersion(conn->pq);
@@ -369,9 +364,4 @@ uint32_t pg_conn_version(const struct pg_conn *conn)
 const char *pg_conn_where(const struct pg_conn *conn)
 {
     return conn->where;
-}
-
-const char *pg_conn_user(const struct pg_conn *conn)
-{
-    return or_default(PQuser(conn->pq), "?");
 }

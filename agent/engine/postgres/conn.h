@@ -48,10 +48,8 @@ const char *pg_conn_sqlstate(const struct pg_conn *conn); /* "" when there was n
 
 /* The bare connection, for COPY; and its number as in "150018". */
 PGconn *pg_conn_raw(struct pg_conn *conn);
-int pg_conn_cancel_fd(const struct pg_conn *conn); /* readable once canceled */
 uint32_t pg_conn_version(const struct pg_conn *conn);
 /* "user 'x' at '/run/postgresql:5432'": for messages. Valid until close. */
 const char *pg_conn_where(const struct pg_conn *conn);
-const char *pg_conn_user(const struct pg_conn *conn);
 
 #endif

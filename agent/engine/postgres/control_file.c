@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "agent/engine/postgres/version.h"
+#include "agent/engine/postgres/wal.h"
 #include "common/hash.h"
 
 #define CONTROL_PARSE_MIN 512
@@ -106,7 +107,7 @@ static int check_values(const struct control_file *control, struct tm_err *err)
     if (control->relation_segment_blocks == 0)
         return tm_err_set(err, TM_E_CORRUPT, "pg_control has an impossible segment size: 0 blocks");
     uint32_t segment = control->wal_segment_bytes;
-    if (segment < 1u << 20 || segment > 1u << 30 || (segment & (segment - 1)) != 0)
+    if (!pg_wal_segment_bytes_valid(segment))
         return tm_err_set(err, TM_E_CORRUPT, "pg_control has an impossible WAL segment size: %u",
                           segment);
     return 0;

@@ -7,39 +7,7 @@
 
 #include <stdio.h>
 
-static bool hex_digits(const char *text, size_t max, uint32_t *ret_value, const char **ret_end)
-{
-    uint32_t value = 0;
-    size_t n = 0;
-    for (; n < max; n++) {
-        char c = text[n];
-        uint32_t digit;
-        if (c >= '0' && c <= '9')
-            digit = (uint32_t)(c - '0');
-        else if (c >= 'A' && c <= 'F')
-            digit = (uint32_t)(c - 'A') + 10;
-        else if (c >= 'a' && c <= 'f')
-            digit = (uint32_t)(c - 'a') + 10;
-        else
-            break;
-        value = value * 16 + digit;
-    }
-    *ret_value = value;
-    *ret_end = text + n;
-    return n > 0;
-}
-
-/* An LSN at the start of text; *ret_end behind it. */
-static bool lsn_at(const char *text, uint64_t *ret_lsn, const char **ret_end)
-{
-    uint32_t high;
-    uint32_t low;
-    const char *p;
-    if (!hex_digits(text, 8, &high, &p) || *p != '/' || !hex_digits(p + 1, 8, &low, ret_end))
-        return false;
-    *ret_lsn = ((uint64_t)high << 32) | low;
-    return true;
-}
+#include "agent/engine/postgres/wal.h"
 
 /* ---- backup_label ---- */
 
@@ -72,10 +40,10 @@ static const char *value_of(const char *line, const char *key)
 /* "0/2000028 (file 000000010000000000000002)" */
 static bool start_location(const char *value, struct label *out)
 {
-    const char *end;
-    if (out->start_lsn != 0 || !lsn_at(value, &out->start_lsn, &end) || out->start_lsn == 0)
+    size_t len = out->start_lsn == 0 ? pg_lsn_prefix(value, &out->start_lsn) : 0;
+    if (len == 0 || out->start_lsn == 0)
         return false;
-    const char *file = value_of(end, " (file ");
+    const char *file = value_of(value + len, " (file ");
     if (file == NULL || strlen(file) != LABEL_SEGMENT_MAX || file[24] != ')' ||
         strspn(file, "0123456789ABCDEF") != 24)
         return false;
@@ -86,8 +54,8 @@ static bool start_location(const char *value, struct label *out)
 
 static bool checkpoint_location(const char *value, struct label *out)
 {
-    const char *end;
-    return out->checkpoint_lsn == 0 && lsn_at(value, &out->checkpoint_lsn, &end) && *end == '\0';
+    size_t len = out->checkpoint_lsn == 0 ? pg_lsn_prefix(value, &out->checkpoint_lsn) : 0;
+    return len > 0 && value[len] == '\0';
 }
 
 static bool start_timeline(const char *value, struct label *out)

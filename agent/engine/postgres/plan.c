@@ -3,6 +3,10 @@
  * before the next key is given out. A large file is cut where the range is full, at a block; a
  * small one goes into the next range as a whole. Memory: the listings of the walk and one key.
  *
+ * Unless a size is asked for, ranges grow with what is planned already, up to 128 MiB: then the last
+ * ones, which keep only some of the workers busy, are a small share of the whole also where a
+ * database is small, without knowing its size beforehand.
+ *
  * Failure modes: those of the walk, and what the callback returns. A file that vanished counts
  * nothing.
  */
@@ -13,12 +17,16 @@
 #include <sys/stat.h>
 
 #define PLAN_RANGE_BYTES (UINT64_C(128) << 20)
+#define PLAN_FIRST_BYTES (UINT64_C(16) << 20)
+#define PLAN_TAIL_SHARE  32 /* a range is at most this part of what lies before it */
 #define PLAN_RANGE_FILES 16384u
 #define PLAN_SPLIT_SHARE 4 /* a file of less than a quarter of a range is not cut */
 
 struct planner {
     struct engine_reader *reader;
-    uint64_t range_bytes;
+    uint64_t range_bytes; /* of the range being filled */
+    bool grow;
+    uint64_t planned; /* before start */
     uint32_t range_files;
     engine_plan_fn fn;
     void *arg;
@@ -39,8 +47,12 @@ static int cut(struct planner *p, const uint8_t *key, size_t len, struct tm_err 
         return r;
     memcpy(p->start, key, len);
     p->start_len = len;
+    p->planned += p->bytes;
     p->bytes = 0;
     p->files = 0;
+    if (p->grow)
+        p->range_bytes =
+            TM_MIN(TM_MAX(p->planned / PLAN_TAIL_SHARE, PLAN_FIRST_BYTES), PLAN_RANGE_BYTES);
     return 0;
 }
 
@@ -103,8 +115,9 @@ int pg_plan(struct engine_reader *reader, const struct engine_plan_options *opti
                         .arg = arg};
     struct walk_span span;
     const uint8_t final = FILES_CLASS_FINAL;
-    if (p.range_bytes == 0)
-        p.range_bytes = PLAN_RANGE_BYTES;
+    p.grow = p.range_bytes == 0;
+    if (p.grow)
+        p.range_bytes = PLAN_FIRST_BYTES;
     if (p.range_files == 0)
         p.range_files = PLAN_RANGE_FILES;
     int r = walk_span_init(&span, (struct engine_key_range){SLICE_EMPTY, slice_of(&final, 1)}, err);

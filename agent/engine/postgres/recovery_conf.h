@@ -18,7 +18,6 @@
 
 #define CONF_NAME_MAX  128
 #define CONF_VALUE_MAX 4096
-#define CONF_FILE_MAX  ((size_t)1 << 20)
 
 struct conf_line {
     struct slice text;          /* the whole line with its end, as in the file */

@@ -470,13 +470,3 @@ int server_start(const struct server_start *s, struct tm_err *err)
         rc = wait_ready(s, dir_fd, deadline, err);
     return rc < 0 ? fail(s, log_from, err) : 0;
 }
-
-int server_stop(const struct server_start *s, struct tm_err *err)
-{
-    char seconds[16];
-    (void)snprintf(seconds, sizeof(seconds), "%u", s->timeout_ms / 1000 + 1);
-    char *const stop[] = {word("stop"), word("-m"), word("fast"), word("-w"),
-                          word("-s"),   word("-t"), seconds,      NULL};
-    TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
-    return run_pg_ctl(s, stop, s->timeout_ms + 5000, &out, err);
-}

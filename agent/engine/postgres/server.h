@@ -18,7 +18,6 @@
 #include "common/err.h"
 
 #define SERVER_BINDIR_MAX 512
-#define SERVER_LOG_TAIL   2048 /* of the server's log in an error */
 
 /* `hint` may be NULL. TM_E_NOT_FOUND names every place that was looked at. */
 int server_find_bindir(unsigned major, const char *hint, char ret_dir[SERVER_BINDIR_MAX],
@@ -41,6 +40,5 @@ struct server_start {
 /* Starts and waits until it accepts connections and is out of recovery. On failure the server is
  * stopped again and the error carries the end of its log. */
 int server_start(const struct server_start *start, struct tm_err *err) TM_WUR;
-int server_stop(const struct server_start *start, struct tm_err *err) TM_WUR;
 
 #endif

@@ -10,6 +10,8 @@
 
 #include <stdlib.h>
 
+#include "agent/engine/postgres/wal.h"
+
 #define BLOB_VERSION   1
 #define BLOB_HEADER    6
 #define FIELD_HEADER   6
@@ -356,7 +358,7 @@ static int check_begin(const struct pg_begin *begin, struct tm_err *err)
     uint32_t block = begin->block_bytes, segment = begin->wal_segment_bytes;
     if (block < 1024 || block > 32768 || (block & (block - 1)) != 0)
         return bad_field("begin", B_BLOCK_BYTES, "impossible", err);
-    if (segment < 1u << 20 || segment > 1u << 30 || (segment & (segment - 1)) != 0)
+    if (!pg_wal_segment_bytes_valid(segment))
         return bad_field("begin", B_WAL_SEGMENT, "impossible", err);
     if (begin->relation_segment_blocks == 0)
         return bad_field("begin", B_RELATION_SEGMENT, "impossible", err);

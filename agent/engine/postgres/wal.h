@@ -20,7 +20,9 @@
 
 /* Returns `text`, which has PG_LSN_TEXT_MAX bytes. */
 char *pg_lsn_format(uint64_t lsn, char *text);
-/* Exactly "hex/hex", at most 8 digits each. */
+/* "hex/hex", at most 8 digits each, at the start of `text`: its length, or 0. */
+size_t pg_lsn_prefix(const char *text, uint64_t *ret_lsn);
+/* Exactly "hex/hex", nothing behind it. */
 int pg_lsn_parse(const char *text, uint64_t *ret_lsn, struct tm_err *err) TM_WUR;
 
 /* LSN <-> engine position. */
@@ -38,9 +40,6 @@ bool pg_wal_segment_bytes_valid(uint32_t segment_bytes);
 /* "000000010000000000000003": the segment that holds the byte at `lsn`. Returns `name`, which has
  * PG_WAL_NAME_MAX bytes. */
 char *pg_wal_segment_name(uint32_t timeline, uint64_t lsn, uint32_t segment_bytes, char *name);
-/* The other way: true for exactly 24 upper case hex digits that name a possible segment. */
-bool pg_wal_segment_parse(const char *name, uint32_t segment_bytes, uint32_t *ret_timeline,
-                          uint64_t *ret_start_lsn);
 /* "00000002.history" */
 char *pg_wal_history_name(uint32_t timeline, char *name);
 

@@ -23,8 +23,6 @@
 #define RECORD_CRC_OFFSET 20
 #define PAGE_BYTES_MIN    1024u
 #define PAGE_BYTES_MAX    65536u
-#define SEGMENT_BYTES_MIN (1024u * 1024)
-#define SEGMENT_BYTES_MAX (1024u * 1024 * 1024)
 #define RECORD_ALIGN      8u
 
 /* page header flags */
@@ -110,8 +108,7 @@ int wal_reader_new(const struct wal_reader_config *config, struct wal_reader **r
     if (page_magic(config->major) == 0)
         return tm_err_set(err, TM_E_UNSUPPORTED, "cannot read the log of PostgreSQL %u",
                           config->major);
-    if (!is_power_of_two(config->segment_bytes) || config->segment_bytes < SEGMENT_BYTES_MIN ||
-        config->segment_bytes > SEGMENT_BYTES_MAX)
+    if (!pg_wal_segment_bytes_valid(config->segment_bytes))
         return tm_err_set(err, TM_E_INVALID, "%u is not a log segment size", config->segment_bytes);
     if (config->from % config->segment_bytes != 0) {
         char text[PG_LSN_TEXT_MAX];

@@ -103,9 +103,6 @@ static void opening_beneath_does_not_escape(void **state)
     assert_int_equal(fs_open_beneath(dir, "up/secret", O_RDONLY, 0, &got, &err), -TM_E_REFUSED);
     assert_string_equal(err.msg, "refused to open 'up/secret': a symbolic link is in the way");
     assert_int_equal(fs_open_beneath(dir, "link/file", O_RDONLY, 0, &got, &err), -TM_E_REFUSED);
-    assert_int_equal(fs_open_inside(dir, "link/file", O_RDONLY, 0, &got, &err), 0);
-    closep(&got);
-    assert_int_equal(fs_open_inside(dir, "up/secret", O_RDONLY, 0, &got, &err), -TM_E_REFUSED);
     assert_int_equal(fs_mkdir_p_beneath(dir, "p/q/./r", 0700, &err), 0);
     assert_int_equal(fs_mkdir_p_beneath(dir, "../out", 0700, &err), -TM_E_REFUSED);
     assert_int_equal(fs_mkdir_p_beneath(dir, "up/out", 0700, &err), -TM_E_REFUSED);

@@ -240,6 +240,10 @@ static void test_log_taken_over(void **state)
     null_engine.log_close(elog);
     OK(backup_log_finish(w.log, &w_err));
     assert_int_equal(backup_log_durable(w.log), w.log_to);
+    backup_log_free(w.log); /* and this one before the commit: nothing is left to stream */
+    options.epoch.counter = 3;
+    OK(backup_log_open(w.backup, &options, &w.log, &next, &w_err));
+    assert_int_equal(next, w.log_to);
     whole_final(&w);
     OK(whole_try_commit(&w));
     OK(verify(st, &w.options.scope, &totals));

@@ -141,7 +141,7 @@ static void whole_log(struct whole *w)
     if (!(w->engine->caps & ENGINE_CAP_LOG))
         return;
     struct backup_log_options options = {
-        .lineage_label = "1", .from = w->log_from, .epoch = {1, 1}, .until = w->log_to};
+        .lineage_label = "1", .from = w->log_from, .epoch = {1, 1}};
     struct engine_log *elog = NULL;
     uint64_t next, flushed;
     int r;

@@ -51,23 +51,12 @@ static void test_segments(void **state)
     (void)state;
     char name[PG_WAL_NAME_MAX];
     const uint32_t mib16 = 16u << 20, gib = 1u << 30;
-    uint32_t timeline = 0;
-    uint64_t start = 0;
     assert_string_equal(pg_wal_segment_name(1, 0x3000148, mib16, name), "000000010000000000000003");
     /* a boundary belongs to the segment that begins there */
     assert_string_equal(pg_wal_segment_name(1, 0x3000000, mib16, name), "000000010000000000000003");
     assert_string_equal(pg_wal_segment_name(10, 0x1FF000000, mib16, name),
                         "0000000A00000001000000FF");
     assert_string_equal(pg_wal_segment_name(1, 0x1C0000000, gib, name), "000000010000000100000003");
-    assert_true(pg_wal_segment_parse("0000000A00000001000000FF", mib16, &timeline, &start));
-    assert_int_equal(timeline, 10);
-    assert_int_equal(start, 0x1FF000000);
-    assert_false(pg_wal_segment_parse("0000000A0000000100000100", mib16, &timeline, &start));
-    assert_false(pg_wal_segment_parse("0000000a00000001000000FF", mib16, &timeline, &start));
-    assert_false(pg_wal_segment_parse("0000000A00000001000000F", mib16, &timeline, &start));
-    assert_false(
-        pg_wal_segment_parse("0000000A00000001000000FF.partial", mib16, &timeline, &start));
-    assert_false(pg_wal_segment_parse("000000000000000100000001", mib16, &timeline, &start));
     assert_string_equal(pg_wal_history_name(2, name), "00000002.history");
     assert_int_equal(pg_wal_segment_start(0x3000148, mib16), 0x3000000);
     assert_true(pg_wal_segment_bytes_valid(mib16));

@@ -117,6 +117,10 @@ static int print_jobs(struct ctl *c, const json_t *resources, struct tm_err *err
     {
         if (result < 0 || !is_live(one))
             continue;
+        const char *kind = "";
+        const char *word = "";
+        if ((result = kind_of(json_text_at(one, "kind"), &kind, &word, err)) < 0)
+            continue;
         struct progress p;
         char line[PROGRESS_LINE_MAX];
         progress_init(&p);
@@ -124,8 +128,8 @@ static int print_jobs(struct ctl *c, const json_t *resources, struct tm_err *err
                       json_u64_at(one, "status.progress.rangesTotal"),
                       json_u64_at(one, "status.progress.bytesDone"),
                       json_u64_at(one, "status.progress.bytesTotal"), 1);
-        if ((result = text_table_cell(&t, err, "%s/%s", json_text_at(one, "kind"),
-                                      json_text_at(one, "metadata.name"))) < 0 ||
+        if ((result = text_table_cell(&t, err, "%s/%s", word, json_text_at(one, "metadata.name"))) <
+                0 ||
             (result = text_table_cell(&t, err, "%s", json_text_at(one, "status.phase"))) < 0 ||
             (result = text_table_cell(&t, err, "%s", json_text_at(one, "status.node"))) < 0 ||
             (result = text_table_cell(&t, err, "%s", progress_line(&p, line))) < 0)

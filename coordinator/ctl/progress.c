@@ -7,8 +7,9 @@
 #include "common/clock.h"
 #include "common/size.h"
 
-#define BAR_WIDTH     30
-#define SMOOTH_WEIGHT 0.3 /* of the newest measurement */
+#define BAR_WIDTH       30
+#define MEASURE_SECONDS 0.2
+#define SMOOTH_SECONDS  5.0
 
 void progress_init(struct progress *p)
 {
@@ -22,17 +23,25 @@ void progress_feed(struct progress *p, uint64_t ranges_done, uint64_t ranges_tot
     p->ranges_total = ranges_total;
     p->bytes_done = bytes_done;
     p->bytes_total = TM_MAX(bytes_total, bytes_done); /* a database may grow behind its plan */
-    if (p->fed_us != 0 && now_us - p->fed_us >= USEC_PER_SEC / 5) {
-        double seconds = (double)(now_us - p->fed_us) / 1e6;
-        double rate =
-            bytes_done > p->fed_bytes ? (double)(bytes_done - p->fed_bytes) / seconds : 0.0;
-        p->bytes_per_second =
-            p->bytes_per_second > 0.0
-                ? p->bytes_per_second * (1.0 - SMOOTH_WEIGHT) + rate * SMOOTH_WEIGHT
-                : rate;
-    } else if (p->fed_us != 0) {
-        return; /* too soon to measure */
+    if (p->first_us == 0) {
+        p->first_us = now_us;
+        p->first_bytes = bytes_done;
+        p->fed_us = now_us;
+        p->fed_bytes = bytes_done;
+        return;
     }
+    double age = (double)(now_us - p->first_us) / 1e6;
+    double seconds = (double)(now_us - p->fed_us) / 1e6;
+    if (seconds < MEASURE_SECONDS)
+        return;
+    double rate = bytes_done > p->fed_bytes ? (double)(bytes_done - p->fed_bytes) / seconds : 0.0;
+    double weight = seconds / (seconds + SMOOTH_SECONDS);
+    if (age <
+        SMOOTH_SECONDS) /* numbers come in steps: the whole time says more than the last one */
+        p->bytes_per_second =
+            bytes_done > p->first_bytes ? (double)(bytes_done - p->first_bytes) / age : 0.0;
+    else
+        p->bytes_per_second = p->bytes_per_second * (1.0 - weight) + rate * weight;
     p->fed_us = now_us;
     p->fed_bytes = bytes_done;
 }

@@ -15,6 +15,8 @@ struct progress {
     uint64_t ranges_done, ranges_total;
     uint64_t bytes_done, bytes_total;
     double bytes_per_second; /* smoothed; 0 = not known yet */
+    int64_t first_us;        /* 0 = not fed yet */
+    uint64_t first_bytes;
     int64_t fed_us;
     uint64_t fed_bytes;
 };

@@ -1,0 +1,57 @@
+# bash completion for tidemark(1): words come from the program itself, so they cannot grow stale.
+
+_tidemark() {
+    local cur prev command word
+    COMPREPLY=()
+    cur=${COMP_WORDS[COMP_CWORD]}
+    prev=${COMP_WORDS[COMP_CWORD - 1]}
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        case $word in -*) ;; *) command=$word && break ;; esac
+    done
+    if [ -z "${command:-}" ]; then
+        COMPREPLY=($(compgen -W "$(tidemark --help 2>/dev/null | sed -n 's/^  \([a-z]*\)  *[a-z].*/\1/p') --socket --help --version" -- "$cur"))
+        return
+    fi
+    case $prev in
+    -f | --filename | --socket | --data-dir | --wal-dir)
+        COMPREPLY=($(compgen -f -- "$cur"))
+        return
+        ;;
+    -o | --output)
+        COMPREPLY=($(compgen -W "wide json yaml" -- "$cur"))
+        return
+        ;;
+    --for)
+        COMPREPLY=($(compgen -W "Scheduled Prepare Running Complete Failed Deleting" -- "$cur"))
+        return
+        ;;
+    --clean-policy)
+        COMPREPLY=($(compgen -W "Retain OnFailure Delete" -- "$cur"))
+        return
+        ;;
+    --compression)
+        COMPREPLY=($(compgen -W "zstd none" -- "$cur"))
+        return
+        ;;
+    --backup)
+        COMPREPLY=($(compgen -W "$(tidemark get backup 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$cur"))
+        return
+        ;;
+    esac
+    case $cur in
+    -*)
+        COMPREPLY=($(compgen -W "$(tidemark "$command" --help 2>/dev/null | grep -o -- '--[a-z-]*' | sort -u)" -- "$cur"))
+        return
+        ;;
+    esac
+    case $command in
+    get | describe | delete | edit | wait | retry)
+        if [ "$prev" = "$command" ]; then
+            COMPREPLY=($(compgen -W "backup restore backupschedule compactbackup" -- "$cur"))
+        else
+            COMPREPLY=($(compgen -W "$(tidemark get "$prev" 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$cur"))
+        fi
+        ;;
+    esac
+}
+complete -F _tidemark tidemark

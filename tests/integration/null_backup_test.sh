@@ -19,7 +19,7 @@ apply() {
     expect_out "backup/$1 created" tidemark apply -f "$T/$1.yaml"
 }
 status() { tidemark get backup "$1" -o json | jq -r "$2"; }
-running() { [ "$(status "$1" .status.progress.rangesDone)" -ge 1 ]; }
+running() { [ "$(status "$1" .status.progress.bytesDone)" -gt 0 ]; }
 node_up() { tidemark nodes | grep -q "db-a *up"; }
 node_down() { ! node_up; }
 manifests() { find "$T/repo" -name manifest.mpk | wc -l; }

@@ -34,7 +34,7 @@ seeds=${SIM_SEEDS:-2000}
 jobs=${CHECK_JOBS:-2}
 unit_deadline=300 sim_deadline=900 integration_deadline=1200 fault_deadline=3600
 
-export TIDEMARK_BUILD=$build
+export TIDEMARK_BUILD=$build TIDEMARK_SANITIZED=$sanitize
 export LSAN_OPTIONS=suppressions=$PWD/tests/lib/lsan.supp:print_suppressions=0
 export ASAN_OPTIONS=detect_leaks=1 TSAN_OPTIONS=halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 

@@ -57,6 +57,8 @@ static const struct schema_field br_fields[] = {
     SCHEMA_FIELD(struct br_spec, checksum, "checksum", SCHEMA_BOOL),
     {.name = "gcttl",
      .type = SCHEMA_CUSTOM,
+     .flags = SCHEMA_WARN,
+     .warning = SPEC_NO_HOLD,
      .offset = offsetof(struct br_spec, gcttl_us),
      .parse = parse_gcttl},
     SCHEMA_FIELD(struct br_spec, options, "options", SCHEMA_LIST, .item = &spec_text_item,
@@ -153,6 +155,8 @@ static int take_flag(struct br_spec *br, char **compression, struct flag *flag,
     }
     if (flag->value == NULL)
         return yaml_error(flag->node, err, "flag '--%s' needs a value", flag->name);
+    if (strcmp(flag->name, "gcttl") == 0)
+        schema_warn(warnings, flag->node, "flag '--gcttl' " SPEC_NO_HOLD);
     if (strcmp(flag->name, "gcttl") == 0)
         return gcttl_from(flag->value, &br->gcttl_us, &why) < 0 ? flag_error(flag, &why, err) : 0;
     if (strcmp(flag->name, "concurrency") == 0)

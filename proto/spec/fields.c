@@ -45,7 +45,8 @@ static const struct schema_field retry_fields[] = {
     SCHEMA_FIELD(struct retry_policy, max_retry_times, "maxRetryTimes", SCHEMA_INT, .def = "2",
                  .min = 0, .max = 100),
     SCHEMA_FIELD(struct retry_policy, retry_timeout_us, "retryTimeout", SCHEMA_DURATION,
-                 .def = "30m"),
+                 .def = "30m", .flags = SCHEMA_WARN,
+                 .warning = "has no effect in this version: maxRetryTimes alone bounds retries"),
 };
 static const struct schema retry_schema =
     SCHEMA("backoffRetryPolicy", struct retry_policy, retry_fields);
@@ -75,7 +76,9 @@ static const struct schema_field backup_fields[] = {
                  .item = &spec_text_item, .item_size = sizeof(char *)),
     SCHEMA_FIELD(struct backup_spec, retry, "backoffRetryPolicy", SCHEMA_POINTER,
                  .sub = &retry_schema),
-    SCHEMA_FIELD(struct backup_spec, alerts, "alerts", SCHEMA_POINTER, .sub = &alerts_schema),
+    SCHEMA_FIELD(struct backup_spec, alerts, "alerts", SCHEMA_POINTER, .sub = &alerts_schema,
+                 .flags = SCHEMA_WARN,
+                 .warning = "has no effect in this version: there are no alerts; ignored"),
     SCHEMA_FIELD(struct backup_spec, log_subcommand, "logSubcommand", SCHEMA_ENUM,
                  .values = log_subcommands),
     SCHEMA_FIELD(struct backup_spec, log_stop, "logStop", SCHEMA_BOOL),

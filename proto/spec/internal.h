@@ -11,6 +11,9 @@
 #define SPEC_TIDB    "is about TiDB's own components and is ignored"
 #define SPEC_NOWHERE "has no meaning outside Kubernetes and is ignored"
 
+#define SPEC_NO_HOLD                                                                               \
+    "has no effect in this version: log is held as long as the backup runs, no longer; ignored"
+
 /* Fields of every TiDB Operator spec that configure its pods. */
 #define SPEC_POD_FIELDS                                                                            \
     SCHEMA_SKIP("env", SPEC_POD), SCHEMA_SKIP("resources", SPEC_POD),                              \

@@ -210,7 +210,7 @@ void faults_plan(struct world *w)
     p->benign = sim_chance(w, 350);
     p->agents = 1 + (unsigned)sim_below(w, SIM_AGENTS_MAX);
     p->members = sim_chance(w, 600);
-    p->real = sim_chance(w, 40);
+    p->real = sim_chance(w, 250) || w->always_real;
     p->loss = sim_chance(w, 500) ? (uint32_t)sim_below(w, p->benign ? 30 : 150) : 0;
     p->dup = sim_chance(w, 500) ? (uint32_t)sim_below(w, 100) : 0;
     p->delay_max_us = sim_chance(w, 500) ? MS(5) : MS(120);

@@ -2,6 +2,7 @@
  * build/tests/sim/sim --seeds N [--from S]     runs seeds S … S+N-1, prints counts; 1 on a violation
  *                     --seed S --verbose       replays one, telling everything
  *                     --plant NAME             with a bug planted on purpose
+ *                     --real                   every run with the real storage formats, not some
  *                     --plants N               every plant must be found within N seeds
  */
 #include "tests/sim/sim.h"
@@ -39,15 +40,21 @@ static void on_start(struct world *w, struct sim_arg *arg)
         agent_start(w, at);
 }
 
+struct how {
+    bool verbose;
+    bool real;
+};
+
 /* True: nothing was violated. */
-static bool run(uint64_t seed, bool verbose, const struct plant *plant, struct sim_counts *counts,
-                char *violation, size_t size)
+static bool run(uint64_t seed, const struct how *how, const struct plant *plant,
+                struct sim_counts *counts, char *violation, size_t size)
 {
     static struct world world;
     struct world *w = &world;
     memset(w, 0, sizeof(*w));
     w->seed = seed;
-    w->verbose = verbose;
+    w->verbose = how->verbose;
+    w->always_real = how->real;
     w->coord_plant = plant != NULL ? plant->coord : BRAIN_PLANT_NONE;
     w->agent_plant = plant != NULL ? plant->agent : AGENT_PLANT_NONE;
     w->rng[0] = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
@@ -84,12 +91,12 @@ static bool run(uint64_t seed, bool verbose, const struct plant *plant, struct s
     return good;
 }
 
-static int run_many(uint64_t from, uint64_t seeds, bool verbose, const struct plant *plant)
+static int run_many(uint64_t from, uint64_t seeds, const struct how *how, const struct plant *plant)
 {
     struct sim_counts counts = {0};
     char violation[512];
     for (uint64_t seed = from; seed < from + seeds; seed++) {
-        if (run(seed, verbose, plant, &counts, violation, sizeof(violation)))
+        if (run(seed, how, plant, &counts, violation, sizeof(violation)))
             continue;
         (void)printf("seed %" PRIu64 ": %s\n", seed, violation);
         (void)printf("replay with: sim --seed %" PRIu64 "%s%s --verbose\n", seed,
@@ -109,8 +116,10 @@ static int run_plants(uint64_t seeds)
     for (size_t at = 0; at < TM_ARRAY_LEN(plants); at++) {
         struct sim_counts counts = {0};
         char violation[512];
+        static const struct how quietly = {.verbose = false};
         uint64_t seed = 0;
-        while (seed < seeds && run(seed, false, &plants[at], &counts, violation, sizeof(violation)))
+        while (seed < seeds &&
+               run(seed, &quietly, &plants[at], &counts, violation, sizeof(violation)))
             seed++;
         if (seed < seeds) {
             (void)printf("plant %-15s found at seed %" PRIu64 ": %s\n", plants[at].name, seed,
@@ -139,25 +148,22 @@ static const struct plant *plant_find(const char *name)
 static int usage(void)
 {
     (void)fprintf(stderr, "usage: sim --seeds N [--from S] | --seed S [--verbose] | --plants N   "
-                          "[--plant NAME]\n");
+                          "[--plant NAME] [--real]\n");
     return 2;
 }
 
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"seeds", required_argument, NULL, 'n'},
-        {"from", required_argument, NULL, 'f'},
-        {"seed", required_argument, NULL, 's'},
-        {"verbose", no_argument, NULL, 'v'},
-        {"plant", required_argument, NULL, 'p'},
-        {"plants", required_argument, NULL, 'a'},
-        {NULL, 0, NULL, 0},
+        {"seeds", required_argument, NULL, 'n'}, {"from", required_argument, NULL, 'f'},
+        {"seed", required_argument, NULL, 's'},  {"verbose", no_argument, NULL, 'v'},
+        {"plant", required_argument, NULL, 'p'}, {"plants", required_argument, NULL, 'a'},
+        {"real", no_argument, NULL, 'r'},        {NULL, 0, NULL, 0},
     };
     uint64_t from = 0;
     uint64_t seeds = 0;
     uint64_t plant_seeds = 0;
-    bool verbose = false;
+    struct how how = {.verbose = false};
     const struct plant *plant = NULL;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         uint64_t number = optarg != NULL ? strtoull(optarg, NULL, 10) : 0;
@@ -173,10 +179,13 @@ int main(int argc, char **argv)
             seeds = 1;
             break;
         case 'v':
-            verbose = true;
+            how.verbose = true;
             break;
         case 'p':
             plant = plant_find(optarg);
+            break;
+        case 'r':
+            how.real = true;
             break;
         case 'a':
             plant_seeds = number;
@@ -189,5 +198,5 @@ int main(int argc, char **argv)
         return run_plants(plant_seeds);
     if (seeds == 0)
         return usage();
-    return run_many(from, seeds, verbose, plant);
+    return run_many(from, seeds, &how, plant);
 }

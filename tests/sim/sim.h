@@ -232,6 +232,7 @@ struct sim_counts {
 struct world {
     uint64_t seed;
     bool verbose;
+    bool always_real;
     enum brain_plant coord_plant;
     enum agent_plant agent_plant;
     uint64_t rng[2];

@@ -1,0 +1,32 @@
+#ifndef TM_TESTS_SIM_REAL_H
+#define TM_TESTS_SIM_REAL_H
+/*
+ * The runner's storage work done for real, in some of the runs: agent/backup over the mock range
+ * engine into ram storage that fails and drops replies, in the format of proto/format; judged by
+ * proto/repo's readers. The other runs use the model of depot.c, which is a hundred times faster and
+ * believes whatever the coordinator says.
+ */
+#include "tests/sim/sim.h"
+
+struct sim_real; /* one runner's open backup */
+
+void real_begin_blob(struct buf *ret);
+void real_end_blob(struct buf *ret);
+
+/* Each: 0, or negative with err; err->retryable says whether trying again makes sense. */
+int real_open(struct world *w, struct sim_runner *r, bool sweep, struct tm_err *err) TM_WUR;
+void real_free(struct sim_real *real);
+/* Plans and stores the plan; fills r->plan and r->plan_count. */
+int real_plan(struct world *w, struct sim_runner *r, struct tm_err *err) TM_WUR;
+int real_range(struct sim_runner *r, const struct sim_lease *lease, struct buf *ret_blob,
+               struct tm_err *err) TM_WUR;
+int real_commit(struct world *w, struct sim_runner *r, struct tm_err *err) TM_WUR;
+int real_sweep(struct sim_runner *r, bool remove, bool *ret_committed, struct tm_err *err) TM_WUR;
+
+/* What lies in storage now, read back whole: fills backup->manifest and ->entries; anything wrong
+ * with a committed backup is a violation. */
+void real_look(struct world *w, const char *backup_id);
+struct storage;
+void real_set_faults(struct world *w, struct storage *st);
+
+#endif

@@ -165,9 +165,6 @@ SEEDS ?= 100000
 sim: $(BUILD)/tests/sim/sim
 	$(Q)$(BUILD)/tests/sim/sim --seeds $(SEEDS)
 
-fault:
-	$(Q)tests/scripts/check.sh --fault
-
 bench:
 	$(Q)tests/bench/run.sh
 
@@ -188,6 +185,9 @@ install: all
 	install -m 0644 systemd/tidemark.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/tidemark.conf
 	install -m 0644 systemd/tidemark.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/tidemark.conf
 	install -m 0644 packaging/examples/*.yaml $(DESTDIR)$(PREFIX)/share/tidemark/examples/
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 0644 packaging/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 0644 packaging/completions/tidemark.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tidemark
 
 clean:
 	rm -rf $(BUILD)
@@ -196,7 +196,7 @@ print-%:
 	@echo '$($*)'
 
 FORCE:
-.PHONY: all deps demo check check-asan check-tsan check-layers check-headers fuzz-smoke sim fault bench \
+.PHONY: all deps demo check check-asan check-tsan check-layers check-headers fuzz-smoke sim bench \
 	format lint install clean unit tests-build fuzz-build FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -25,6 +25,13 @@ int64_t clock_mono_us(void)
     return read_clock(CLOCK_BOOTTIME);
 }
 
+struct timespec clock_after(clockid_t clock, int64_t us)
+{
+    int64_t at_us = read_clock(clock) + us;
+    return (struct timespec){.tv_sec = at_us / USEC_PER_SEC,
+                             .tv_nsec = at_us % USEC_PER_SEC * 1000};
+}
+
 /* Days since 1970-01-01 of a date; years are counted from March so that leap days come last. */
 static int64_t days_of_date(int64_t year, int64_t month, int64_t day)
 {

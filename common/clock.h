@@ -12,6 +12,7 @@
  * All functions are thread safe.
  */
 #include <stdint.h>
+#include <time.h>
 
 #include "common/err.h"
 
@@ -27,6 +28,8 @@
 
 int64_t clock_real_us(void);
 int64_t clock_mono_us(void);
+/* `us` from now by that clock: the deadline of a timed wait. */
+struct timespec clock_after(clockid_t clock, int64_t us);
 
 /* "2026-11-21T09:54:01.000123Z", always with six digits of fraction. Outside year 1 to 9999 the
  * nearest bound is written. Returns `text`, which has CLOCK_TEXT_MAX bytes. */

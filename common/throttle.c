@@ -89,14 +89,7 @@ int64_t throttle_take(struct throttle *t, uint64_t bytes, int64_t now_mono_us)
 
 static void wait_locked(struct throttle *t, int64_t wait_us)
 {
-    struct timespec until = {0};
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += wait_us / USEC_PER_SEC;
-    until.tv_nsec += wait_us % USEC_PER_SEC * 1000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    struct timespec until = clock_after(CLOCK_MONOTONIC, wait_us);
     (void)pthread_cond_timedwait(&t->changed, &t->lock, &until);
 }
 

@@ -8,6 +8,8 @@
  */
 #include "agent/restore/internal.h"
 
+#include "common/clock.h"
+
 #define STACK_BYTES (256u << 10)
 
 static void fail(struct restore *r, const struct tm_err *err)
@@ -58,13 +60,7 @@ static void *worker_main(void *arg)
 /* Waits up to a tick for room in the queue. 1 = put, 0 = not yet, negative = a worker failed. */
 static int try_put(struct restore *r, const struct restore_item *item, struct tm_err *err)
 {
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += RESTORE_TICK_MS * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
-    }
+    struct timespec until = clock_after(CLOCK_MONOTONIC, RESTORE_TICK_MS * USEC_PER_MSEC);
     int rc = 0;
     pthread_mutex_lock(&r->lock);
     while (!r->failed && r->queue_count >= RESTORE_QUEUE_MAX && rc != ETIMEDOUT)
@@ -111,13 +107,7 @@ static void join_all(struct restore *r, pthread_t *threads, unsigned count)
     struct tm_err err;
     for (unsigned i = 0; i < count; i++) {
         for (;;) {
-            struct timespec until;
-            (void)clock_gettime(CLOCK_REALTIME, &until);
-            until.tv_nsec += RESTORE_TICK_MS * 1000000L;
-            if (until.tv_nsec >= 1000000000L) {
-                until.tv_sec++;
-                until.tv_nsec -= 1000000000L;
-            }
+            struct timespec until = clock_after(CLOCK_REALTIME, RESTORE_TICK_MS * USEC_PER_MSEC);
             if (pthread_timedjoin_np(threads[i], NULL, &until) != ETIMEDOUT)
                 break;
             restore_report(r);

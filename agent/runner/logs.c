@@ -56,14 +56,7 @@ static int stream(struct runner *r, uint64_t from, int64_t *last_good_us, uint64
 
 static void pause_us(struct runner *r, int64_t us)
 {
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += us / USEC_PER_SEC;
-    until.tv_nsec += us % USEC_PER_SEC * 1000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    struct timespec until = clock_after(CLOCK_MONOTONIC, us);
     pthread_mutex_lock(&r->lock);
     while (!r->stopping && pthread_cond_timedwait(&r->changed, &r->lock, &until) != ETIMEDOUT)
         ;

@@ -110,12 +110,10 @@ enum wish { WISH_CLOSE, WISH_END, WISH_HOLD, WISH_PING };
 static enum wish next_wish(struct engine_session_thread *s, bool failed, bool ended,
                            uint64_t *ret_hold)
 {
-    struct timespec until;
+    struct timespec until = clock_after(CLOCK_MONOTONIC, ENGINE_SESSION_PING_MS * USEC_PER_MSEC);
     enum wish wish = WISH_PING;
     int r = 0;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ENGINE_SESSION_PING_MS / 1000;
     (void)pthread_mutex_lock(&s->lock);
     for (;;) {
         if (s->want_close) {

@@ -251,9 +251,10 @@ static enum verdict judge_failure(struct brain *b, struct res *res, const struct
     range->failures++;
     struct tm_err err;
     msg_error_to(result->error, &err);
-    brain_log(b, res, node->name, 4, BRAIN_LOG_PLAIN, "range %u: %s", result->range, err.msg);
-    if (!result->error->retryable || range->failures >= RANGE_FAILURES_MAX) {
+    if (strncmp(err.msg, "range ", 6) != 0) /* the agent usually says which */
         (void)tm_err_prefix(&err, "range %u", result->range);
+    brain_log(b, res, node->name, 4, BRAIN_LOG_PLAIN, "%s", err.msg);
+    if (!result->error->retryable || range->failures >= RANGE_FAILURES_MAX) {
         job_fail(b, res, &err, "range", node->name, result->error->since_us);
     }
     return VERDICT_ACCEPTED;

@@ -53,9 +53,9 @@ static const char *const statement_text[SQL_COUNT] = {
     [SQL_SET_REVISION] = "UPDATE meta SET revision = ?1 WHERE id = 1",
     [SQL_SET_TERM] = "UPDATE meta SET term = ?1 WHERE id = 1",
     [SQL_GET] = "SELECT value, revision FROM kv WHERE key = ?1",
-    [SQL_PUT] =
-        "INSERT INTO kv (key, value, revision) VALUES (?1, ?2, ?3) "
-        "ON CONFLICT (key) DO UPDATE SET value = excluded.value, revision = excluded.revision",
+    [SQL_PUT] = ("INSERT INTO kv (key, value, revision) VALUES (?1, ?2, ?3) "
+                 "ON CONFLICT (key) DO UPDATE SET value = excluded.value, "
+                 "revision = excluded.revision"),
     [SQL_DELETE] = "DELETE FROM kv WHERE key = ?1",
     [SQL_EACH] = "SELECT key, value, revision FROM kv WHERE key >= ?1 ORDER BY key",
 };

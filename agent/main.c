@@ -39,15 +39,6 @@ static int fail(const struct tm_err *err)
     return err->code == TM_E_INVALID ? 2 : 1;
 }
 
-static void print_warnings(struct schema_warnings *warnings)
-{
-    for (size_t i = 0; i < warnings->count; i++)
-        (void)fprintf(stderr, "tidemark-agent: warning: %s\n", warnings->items[i]);
-    if (warnings->dropped > 0)
-        (void)fprintf(stderr, "tidemark-agent: warning: %zu more warnings\n", warnings->dropped);
-    schema_warnings_release(warnings);
-}
-
 static int run_daemon(const char *path, bool check_only)
 {
     TM_CLEANUP(agent_config_release) struct agent_config config = {0};
@@ -57,7 +48,8 @@ static int run_daemon(const char *path, bool check_only)
 
     if (r == 0)
         r = agent_daemon_check(&config, &warnings, &err);
-    print_warnings(&warnings);
+    schema_warnings_print(&warnings, "tidemark-agent", stderr);
+    schema_warnings_release(&warnings);
     if (r < 0)
         return fail(&err);
     if (check_only) {

@@ -30,6 +30,14 @@ void schema_warnings_release(struct schema_warnings *w)
     *w = SCHEMA_WARNINGS_INIT;
 }
 
+void schema_warnings_print(const struct schema_warnings *w, const char *program, FILE *out)
+{
+    for (size_t n = 0; n < w->count; n++)
+        (void)fprintf(out, "%s: warning: %s\n", program, w->items[n]);
+    if (w->dropped > 0)
+        (void)fprintf(out, "%s: warning: %zu more warnings\n", program, w->dropped);
+}
+
 void schema_warn(struct schema_warnings *w, const struct yaml_node *node, const char *fmt, ...)
 {
     if (w == NULL)
@@ -443,6 +451,19 @@ static void release_value(const struct schema_field *field, void *member)
     default:
         break;
     }
+}
+
+int schema_parse(const struct schema *schema, const char *source, struct slice text,
+                 void *ret_object, struct schema_warnings *warnings, struct tm_err *err)
+{
+    TM_CLEANUP(yaml_freep) struct yaml *yaml = NULL;
+    int r = yaml_parse(source, text, &yaml, err);
+    if (r < 0)
+        return r;
+    if (yaml_doc_count(yaml) > 1)
+        return yaml_error(yaml_doc(yaml, 1), err, "a configuration is one document");
+    const struct yaml_node *node = yaml_doc_count(yaml) > 0 ? yaml_doc(yaml, 0) : NULL;
+    return schema_load(schema, node, ret_object, warnings, err);
 }
 
 void schema_release(const struct schema *schema, void *object)

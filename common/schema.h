@@ -40,6 +40,7 @@
  */
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "common/err.h"
 #include "common/yaml.h"
@@ -152,6 +153,8 @@ struct schema_warnings {
 #define SCHEMA_WARNINGS_INIT ((struct schema_warnings){.count = 0})
 
 void schema_warnings_release(struct schema_warnings *w);
+/* One line each: "PROGRAM: warning: …". */
+void schema_warnings_print(const struct schema_warnings *w, const char *program, FILE *out);
 /* Notes a warning at the node's key (or value when it has no key). Never fails; w may be NULL. */
 void schema_warn(struct schema_warnings *w, const struct yaml_node *node, const char *fmt, ...)
     TM_PRINTF(3, 4);
@@ -159,6 +162,9 @@ void schema_warn(struct schema_warnings *w, const struct yaml_node *node, const 
 /* `node` may be NULL (an absent block: defaults, and required fields are missing). */
 int schema_load(const struct schema *schema, const struct yaml_node *node, void *ret_object,
                 struct schema_warnings *warnings, struct tm_err *err) TM_WUR;
+/* A configuration file: one YAML document, or none. `source` names it in errors. */
+int schema_parse(const struct schema *schema, const char *source, struct slice text,
+                 void *ret_object, struct schema_warnings *warnings, struct tm_err *err) TM_WUR;
 /* Frees what schema_load allocated and zeroes the object. Harmless on a zeroed object. */
 void schema_release(const struct schema *schema, void *object);
 

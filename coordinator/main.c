@@ -34,16 +34,6 @@ static int fail(const struct tm_err *err)
     return err->code == TM_E_INVALID ? 2 : 1;
 }
 
-static void print_warnings(struct schema_warnings *warnings)
-{
-    for (size_t i = 0; i < warnings->count; i++)
-        (void)fprintf(stderr, "tidemark-coordinator: warning: %s\n", warnings->items[i]);
-    if (warnings->dropped > 0)
-        (void)fprintf(stderr, "tidemark-coordinator: warning: %zu more warnings\n",
-                      warnings->dropped);
-    schema_warnings_release(warnings);
-}
-
 static int run_daemon(const char *path, bool check_only)
 {
     TM_CLEANUP(config_release) struct config config = {0};
@@ -53,7 +43,8 @@ static int run_daemon(const char *path, bool check_only)
 
     if (r == 0)
         r = coordinator_daemon_check(&config, &err);
-    print_warnings(&warnings);
+    schema_warnings_print(&warnings, "tidemark-coordinator", stderr);
+    schema_warnings_release(&warnings);
     if (r < 0)
         return fail(&err);
     if (check_only) {

@@ -85,15 +85,9 @@ static const struct schema config_schema =
 int config_parse(const char *source, struct slice text, struct config *ret,
                  struct schema_warnings *warnings, struct tm_err *err)
 {
-    TM_CLEANUP(yaml_freep) struct yaml *y = NULL;
     struct config c;
-    int r;
+    int r = schema_parse(&config_schema, source, text, &c, warnings, err);
 
-    if ((r = yaml_parse(source, text, &y, err)) < 0)
-        return r;
-    if (yaml_doc_count(y) > 1)
-        return yaml_error(yaml_doc(y, 1), err, "a configuration is one document");
-    r = schema_load(&config_schema, yaml_doc_count(y) ? yaml_doc(y, 0) : NULL, &c, warnings, err);
     if (r < 0)
         return r;
     if ((r = log_priority_parse(c.log_level, &c.log_priority, err)) < 0) {

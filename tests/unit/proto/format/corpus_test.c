@@ -3,53 +3,20 @@
  * must still write the same bytes. With TIDEMARK_WRITE_CORPUS=1 they are written (a new kind of
  * object; never to make a failing test pass).
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <stdio.h>
 
 #include "common/fs.h"
-#include "common/storage/ram.h"
 #include "proto/format/chunk.h"
 #include "proto/format/data.h"
 #include "proto/format/pack.h"
 #include "proto/format/stream.h"
+#include "tests/unit/proto/format/fixture.h"
 
 #define ID   "20261121T100203Z-0badcafe"
 #define NAME "c/t/i/backup/" ID "/manifest.mpk"
 #define DIR  "tests/corpus/object/"
 
 static const uint8_t nonce[16] = "corpus nonce 123";
-
-struct fixture {
-    struct ram_registry *registry;
-    struct storage *st;
-    struct object_scratch *scratch;
-    struct tm_err err;
-};
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    f->registry = ram_registry_new();
-    assert_int_equal(ram_open(f->registry, "t", &f->st, &f->err), 0);
-    assert_int_equal(object_scratch_new(&f->scratch, &f->err), 0);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    object_scratch_free(f->scratch);
-    storage_free(f->st);
-    ram_registry_free(f->registry);
-    free(f);
-    return 0;
-}
 
 /* Compares with the kept file (mode byte first), or writes it. */
 static void kept(struct fixture *f, const char *file, char mode, struct slice bytes)

@@ -1,40 +1,7 @@
 /* The file index of data objects: round trip, and every way in which a hostile one is refused. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include "common/storage/ram.h"
 #include "proto/format/data.h"
 #include "proto/format/pack.h"
-
-struct fixture {
-    struct ram_registry *registry;
-    struct storage *st;
-    struct object_scratch *scratch;
-    struct tm_err err;
-};
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    f->registry = ram_registry_new();
-    assert_int_equal(ram_open(f->registry, "t", &f->st, &f->err), 0);
-    assert_int_equal(object_scratch_new(&f->scratch, &f->err), 0);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    object_scratch_free(f->scratch);
-    storage_free(f->st);
-    ram_registry_free(f->registry);
-    free(f);
-    return 0;
-}
+#include "tests/unit/proto/format/fixture.h"
 
 static const struct data_root test_root = {.backup_id = "20261121T100203Z-0badcafe",
                                            .range = 3,

@@ -1,42 +1,9 @@
 /* The container: what is written comes back; whatever is changed on the way is refused. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include "common/storage/ram.h"
 #include "proto/format/object.h"
+#include "tests/unit/proto/format/fixture.h"
 
 static const uint8_t nonce_a[16] = "nonce a 1234567";
 static const uint8_t nonce_b[16] = "nonce b 1234567";
-
-struct fixture {
-    struct ram_registry *registry;
-    struct storage *st;
-    struct object_scratch *scratch;
-    struct tm_err err;
-};
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    f->registry = ram_registry_new();
-    assert_int_equal(ram_open(f->registry, "t", &f->st, &f->err), 0);
-    assert_int_equal(object_scratch_new(&f->scratch, &f->err), 0);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    object_scratch_free(f->scratch);
-    storage_free(f->st);
-    ram_registry_free(f->registry);
-    free(f);
-    return 0;
-}
 
 /* A few frames of repetitive bytes, two sections. */
 static int write_object(struct fixture *f, const char *name, const uint8_t *nonce, int level,

@@ -1,48 +1,13 @@
 /* Record streams, manifests and chunks: round trips, order, counts, and what does not fit together. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include "common/hash.h"
-#include "common/storage/ram.h"
 #include "proto/format/chunk.h"
 #include "proto/format/pack.h"
 #include "proto/format/stream.h"
+#include "tests/unit/proto/format/fixture.h"
 
 #define ID "20261121T100203Z-0badcafe"
 
-struct fixture {
-    struct ram_registry *registry;
-    struct storage *st;
-    struct object_scratch *scratch;
-    struct repo_scope scope;
-    struct tm_err err;
-};
-
 static const uint8_t nonce[16] = "nonce";
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    f->registry = ram_registry_new();
-    assert_int_equal(ram_open(f->registry, "t", &f->st, &f->err), 0);
-    assert_int_equal(object_scratch_new(&f->scratch, &f->err), 0);
-    assert_int_equal(names_scope_set(&f->scope, "demo1", "main", "42", &f->err), 0);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    object_scratch_free(f->scratch);
-    storage_free(f->st);
-    ram_registry_free(f->registry);
-    free(f);
-    return 0;
-}
 
 /* ---- streams ---- */
 

@@ -1,0 +1,45 @@
+#ifndef TM_TESTS_UNIT_PROTO_FORMAT_FIXTURE_H
+#define TM_TESTS_UNIT_PROTO_FORMAT_FIXTURE_H
+/*
+ * What the tests of the format work on: an empty ram storage, a scratch, and a place in it.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "common/storage/ram.h"
+#include "proto/format/object.h"
+#include "proto/format/names.h"
+
+struct fixture {
+    struct ram_registry *registry;
+    struct storage *st;
+    struct object_scratch *scratch;
+    struct repo_scope scope;
+    struct tm_err err;
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    f->registry = ram_registry_new();
+    assert_int_equal(ram_open(f->registry, "t", &f->st, &f->err), 0);
+    assert_int_equal(object_scratch_new(&f->scratch, &f->err), 0);
+    assert_int_equal(names_scope_set(&f->scope, "demo1", "main", "42", &f->err), 0);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    object_scratch_free(f->scratch);
+    storage_free(f->st);
+    ram_registry_free(f->registry);
+    free(f);
+    return 0;
+}
+
+#endif

@@ -17,8 +17,8 @@
 #include <sys/stat.h>
 
 #define PLAN_RANGE_BYTES (UINT64_C(128) << 20)
-#define PLAN_FIRST_BYTES (UINT64_C(16) << 20)
-#define PLAN_TAIL_SHARE  32 /* a range is at most this part of what lies before it */
+#define PLAN_FIRST_BYTES (UINT64_C(32) << 20)
+#define PLAN_TAIL_SHARE  16 /* a range is at most this part of what lies before it */
 #define PLAN_RANGE_FILES 16384u
 #define PLAN_SPLIT_SHARE 4 /* a file of less than a quarter of a range is not cut */
 

@@ -225,6 +225,7 @@ struct run {
         size_t len;
         uint8_t bytes[ENGINE_KEY_MAX];
     } keys[RANGES_MAX];
+    uint64_t planned[RANGES_MAX]; /* bytes of each range */
     size_t seen_count;
     struct seen seen[FILES_MAX];
     struct seen *open;
@@ -236,9 +237,9 @@ struct run {
 static int take_range(void *arg, struct engine_key_range range, uint64_t bytes, struct tm_err *err)
 {
     struct run *run = arg;
-    (void)bytes;
     (void)err;
     assert_true(run->count + 1 < RANGES_MAX);
+    run->planned[run->count] = bytes;
     assert_true(
         slice_eq(range.start, slice_of(run->keys[run->count].bytes, run->keys[run->count].len)));
     run->count++;
@@ -460,6 +461,33 @@ static void test_exactly_once(void **state)
     }
 }
 
+/* Without a wish for a size, ranges start small and grow with what lies before them. */
+static void test_growing_ranges(void **state)
+{
+    const struct room *room = *state;
+    const uint64_t mib = 1u << 20, whole = 8192 * mib;
+    char path[PATH_BYTES];
+    snprintf(path, sizeof(path), "%s/big", room->data);
+    write_at(room, "big", 0);
+    assert_int_equal(truncate(path, (off_t)whole), 0);
+    struct engine_reader *reader = open_reader(room);
+    struct run *run = run_new();
+    plan(reader, run, 0, 0);
+    uint64_t before = 0;
+    for (size_t n = 0; n < run->count; n++) {
+        uint64_t most = TM_MIN(TM_MAX(before / 16, 32 * mib), 128 * mib);
+        assert_true(run->planned[n] <= most);
+        if (n + 1 < run->count)
+            assert_true(run->planned[n] > most - mib); /* cut at a unit */
+        before += run->planned[n];
+    }
+    assert_true(before >= whole && before < whole + 16 * mib);
+    assert_int_equal(run->count, 88);
+    run_free(run);
+    pg_reader_close(reader);
+    assert_int_equal(unlink(path), 0);
+}
+
 /* Ranges of one block each, read by a reader that has not seen the plan. */
 static void test_changes_between(void **state)
 {
@@ -623,6 +651,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_exactly_once, room_make, room_remove),
+        cmocka_unit_test_setup_teardown(test_growing_ranges, room_make, room_remove),
         cmocka_unit_test_setup_teardown(test_changes_between, room_make, room_remove),
         cmocka_unit_test_setup_teardown(test_odd_keys, room_make, room_remove),
         cmocka_unit_test_setup_teardown(test_final, room_make, room_remove),

@@ -80,7 +80,8 @@ static int check_incarnations(struct backup *b, struct tm_err *err)
         return 0;
     return tm_err_set(err, TM_E_REFUSED,
                       "storage '%s' holds backups of another database under cluster '%s', tenant "
-                      "'%s' (identity %s, this one is %s): use another prefix or cluster name",
+                      "'%s' (identity %s, this one is %s): use another prefix or cluster name, or "
+                      "say acceptIncarnation: true after pg_upgrade or initdb",
                       b->options.storage->display, scope->cluster, scope->tenant, other,
                       scope->incarnation);
 }

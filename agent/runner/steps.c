@@ -70,6 +70,7 @@ static int open_backup(struct runner *r, struct tm_err *err)
         .sweep = r->job->kind == JOB_KIND_DELETE || r->job->sweep,
         .rate_limit_bytes_s = params->rate_limit,
         .checksum = params->checksum,
+        .accept_incarnation = params->accept_incarnation,
         .cancel = &r->cancel,
     };
     int rc = fill_scope(r, &options.scope, err);

@@ -54,6 +54,7 @@ static int view_backup(const struct backup_spec *spec, struct codec_arena *arena
     v->backup->range_bytes = spec->range_bytes;
     v->backup->checksum = spec->br.checksum;
     v->backup->fast_start = spec->fast_start;
+    v->backup->accept_incarnation = spec->accept_incarnation;
     return 0;
 }
 

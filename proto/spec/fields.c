@@ -69,6 +69,7 @@ static const struct schema_field backup_fields[] = {
                  .values = clean_policies, .def = "Retain"),
     SCHEMA_FIELD(struct backup_spec, compression, "compression", SCHEMA_STRING, .def = "zstd:3"),
     SCHEMA_FIELD(struct backup_spec, fast_start, "fastStart", SCHEMA_BOOL, .def = "true"),
+    SCHEMA_FIELD(struct backup_spec, accept_incarnation, "acceptIncarnation", SCHEMA_BOOL),
     SCHEMA_FIELD(struct backup_spec, range_bytes, "rangeSize", SCHEMA_SIZE, .min = 1 << 20,
                  .max = INT64_C(1) << 30),
     SCHEMA_FIELD(struct backup_spec, log_backup, "logBackup", SCHEMA_STRING),

@@ -127,11 +127,12 @@ struct backup_spec {
     int mode; /* enum backup_mode */
     struct br_spec br;
     struct storage_spec storage;
-    enum clean_policy clean_policy;  /* default Retain */
-    char *compression;               /* "zstd", "zstd:LEVEL", "none"; default "zstd:3" */
-    bool fast_start;                 /* immediate checkpoint at begin; default true */
-    uint64_t range_bytes;            /* aimed size of a range; 0 = the agent's default */
-    char *log_backup;                /* name of a log backup to lean on; NULL = own log only */
+    enum clean_policy clean_policy; /* default Retain */
+    char *compression;              /* "zstd", "zstd:LEVEL", "none"; default "zstd:3" */
+    bool fast_start;                /* immediate checkpoint at begin; default true */
+    bool accept_incarnation; /* another identity under this name is meant: pg_upgrade, initdb */
+    uint64_t range_bytes;    /* aimed size of a range; 0 = the agent's default */
+    char *log_backup;        /* name of a log backup to lean on; NULL = own log only */
     struct schema_list table_filter; /* char *; refused at apply */
     struct retry_policy *retry;      /* NULL: a failed backup stays failed */
     struct alerts_spec *alerts;      /* NULL = none */

@@ -209,7 +209,8 @@ enum job_step {
     X(T, u64, rate_limit, "l", OPT, 0, UINT64_MAX)  /* bytes a second on this node, 0 = none */    \
     X(T, u64, range_bytes, "b", OPT, 0, UINT64_MAX) /* 0 = default */                              \
     X(T, flag, checksum, "k", OPT, 0, 0)   /* verify all that was stored before the commit */      \
-    X(T, flag, fast_start, "f", OPT, 0, 0) /* immediate checkpoint */
+    X(T, flag, fast_start, "f", OPT, 0, 0) /* immediate checkpoint */                              \
+    X(T, flag, accept_incarnation, "a", OPT, 0, 0) /* a new identity under this name is meant */
 CODEC_DECLARE(msg_backup_params, MSG_BACKUP_PARAMS_FIELDS);
 
 /* tablespace_map: "old", "new", …; server_options: "name", "value", … */

@@ -138,4 +138,10 @@ case $(tidemark get backup new-life -o json | jq -r .status.lastError.message) i
 *) fail "$(tidemark get backup new-life -o json | jq -c .status)" ;;
 esac
 [ "$(find "$T/repo/test/main" -name identity.mpk | wc -l)" = 1 ] || fail "one incarnation was expected"
+# … unless that is said to be meant: then it lies beside the old one
+printf '  acceptIncarnation: true\n' >>"$T/spec.yaml"
+sed -i "s/name: new-life/name: meant/" "$T/spec.yaml"
+tidemark apply -f "$T/spec.yaml" >/dev/null
+tidemark wait backup meant --for=Complete --timeout=90s
+[ "$(find "$T/repo/test/main" -name identity.mpk | wc -l)" = 2 ] || fail "two incarnations were expected"
 daemons_stop

@@ -316,7 +316,8 @@ static void test_other_database(void **state)
     assert_string_equal(w_err.msg,
                         "storage 'ram://t' holds backups of another database under cluster "
                         "'demo1', tenant 'main' (identity null1, this one is null2): use another "
-                        "prefix or cluster name");
+                        "prefix or cluster name, or say acceptIncarnation: true after "
+                        "pg_upgrade or initdb");
     options.accept_incarnation = true;
     OK(backup_open(&options, &other, &w_err));
     backup_free(other);

@@ -521,6 +521,12 @@ static void report_lead(struct brain *b, struct res *res, const struct msg_job *
         live->swept = true;
 }
 
+static void note_worker(struct live *live, const struct node *node)
+{
+    char *name = live->workers[live->worker_count++];
+    memcpy(name, node->name, sizeof(node->name));
+}
+
 void job_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report)
 {
     const struct record *rec = &res->now.rec;
@@ -541,7 +547,7 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
         report_lead(b, res, report);
     else if (!job_is_lead(res, node) && !job_has_worker(live, node) &&
              live->worker_count < WORKERS_MAX)
-        COPY_TEXT(live->workers[live->worker_count++], node->name);
+        note_worker(live, node);
     /* swept before it was asked to: the record is older than the truth, it was rolled back */
     if (report->stage == JOB_STAGE_FAILED || report->stage == JOB_STAGE_SWEPT)
         report_failed(b, res, node, report);

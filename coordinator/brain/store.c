@@ -138,7 +138,8 @@ int store_load(struct brain *b, struct slice key, struct slice value, struct tm_
     struct res *res = NULL;
     if (r == 0) {
         res = store_add(b, stored.rec.kind, stored.rec.namespace_, stored.rec.name);
-        r = res == NULL ? -(int)err->code : 0;
+        if (res == NULL)
+            r = tm_err_oom(err);
     }
     struct resource *spec = NULL;
     if (r == 0)

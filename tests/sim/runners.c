@@ -285,10 +285,9 @@ static enum outcome store_real(struct world *w, struct sim_runner *r, const stru
     if (real_range(r, lease, ret_blob, &err) == 0)
         return OUTCOME_STORED;
     sim_log(w, "range %u: %s", lease->range, err.msg);
-    /* stored, but not known to be: the name is taken, another epoch makes another one */
-    if (err.code == TM_E_EXISTS || err.retryable)
-        return err.code == TM_E_EXISTS ? OUTCOME_FAILED : OUTCOME_AGAIN;
-    sim_violate(w, "a range cannot be stored: %s", err.msg);
+    /* perhaps stored, perhaps not: never once more under the same epoch, it would read other bytes */
+    if (!err.retryable)
+        sim_violate(w, "a range cannot be stored: %s", err.msg);
     return OUTCOME_FAILED;
 }
 

@@ -22,8 +22,8 @@
  * 'bucket'?". A field whose value is written as nothing (`key:`) counts as absent.
  *
  * What the member at `offset` must be, per type:
- *   SCHEMA_STRING    char *     malloc'ed; bounds min/max = length in bytes (max 0:
- * SCHEMA_STRING_MAX) SCHEMA_BOOL      bool       true|false (yes/no/on/off refused with a hint)
+ *   SCHEMA_STRING    char *     malloc'ed; bounds min/max = length in bytes (max 0: SCHEMA_STRING_MAX)
+ *   SCHEMA_BOOL      bool       true|false (yes/no/on/off refused with a hint)
  *   SCHEMA_INT       int64_t    bounds apply when min < max
  *   SCHEMA_SIZE      uint64_t   bytes, "128MiB"; bounds in bytes
  *   SCHEMA_DURATION  int64_t    µs, "72h30m"; bounds in µs
@@ -31,10 +31,10 @@
  *   SCHEMA_ENUM      int        one of `values`; text must match exactly
  *   SCHEMA_STRUCT    struct …   embedded; `sub` describes it; defaults set even when absent
  *   SCHEMA_POINTER   struct … * allocated when present, else NULL; `sub` describes it
- *   SCHEMA_LIST      struct schema_list   elements as `item` says, each item_size bytes; max =
- * count SCHEMA_MAP       struct schema_map    text → text, sorted by key SCHEMA_CUSTOM    anything
- * `parse` fills it, `clear` (may be NULL) releases it SCHEMA_IGNORED   nothing    accepted with
- * `warning`
+ *   SCHEMA_LIST      struct schema_list   elements as `item` says, each item_size bytes; max = count
+ *   SCHEMA_MAP       struct schema_map    text → text, sorted by key
+ *   SCHEMA_CUSTOM    anything   `parse` fills it, `clear` (may be NULL) releases it
+ *   SCHEMA_IGNORED   nothing    accepted with `warning`
  *
  * Tables are const; loading is thread safe for different objects.
  */

@@ -4,10 +4,14 @@
  * agent.yaml.
  *
  *     coordinators: [tcp://127.0.0.1:7711]   or tls+tcp://host:port; plain tcp off loopback needs
- * insecure: true insecure: false tls: {ca: FILE, cert: FILE}            PEM; cert holds certificate
- * and key of this node cluster: demo1 node: db-a                             default: the host's
- * name key_file: /etc/tidemark/node.key       optional on loopback state_dir:
- * /var/lib/tidemark/agent instances:
+ *                                            insecure
+ *     insecure: false
+ *     tls: {ca: FILE, cert: FILE}            PEM; cert holds certificate and key of this node
+ *     cluster: demo1
+ *     node: db-a                             default: the host's name
+ *     key_file: /etc/tidemark/node.key       optional on loopback
+ *     state_dir: /var/lib/tidemark/agent
+ *     instances:
  *       - tenant: main
  *         engine: postgres
  *         data_dir: /var/lib/postgresql/15/main

@@ -3,11 +3,15 @@
 /*
  * coordinator.yaml.
  *
- *     listen: tcp://127.0.0.1:7711          or tls+tcp://host:port; plain tcp off loopback needs
- * insecure: true insecure: false tls: {ca: FILE, cert: FILE}           PEM; cert holds certificate
- * and key; agents must show a certificate signed by the ca keys_dir: /etc/tidemark/keys
- * <cluster>.<node>.key, mode 0600, one a node control_socket: /run/tidemark/control.sock state_dir:
- * /var/lib/tidemark/coordinator http: 127.0.0.1:7712 max_agents: 256 log_level: info
+ *     listen: tcp://127.0.0.1:7711       or tls+tcp://host:port; plain tcp off loopback needs insecure
+ *     insecure: false
+ *     tls: {ca: FILE, cert: FILE}        PEM; cert holds certificate and key; agents must show a
+ *                                        certificate signed by the ca
+ *     keys_dir: /etc/tidemark/keys       <cluster>/<node>.key, mode 0600, one a node
+ *     control_socket: /run/tidemark/control.sock
+ *     state_dir: /var/lib/tidemark/coordinator
+ *     max_agents: 256
+ *     log_level: info
  *
  * Every error is "file:line:column: what"; unknown fields come with a suggestion.
  */

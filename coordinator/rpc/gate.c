@@ -216,7 +216,7 @@ static int load_key(const struct gate *gate, struct conn *c, struct tm_err *err)
 
     secret_release(&c->key);
     if (gate->keys_dir) {
-        int len = snprintf(path, sizeof path, "%s/%s.%s.key", gate->keys_dir, claim->cluster,
+        int len = snprintf(path, sizeof path, "%s/%s/%s.key", gate->keys_dir, claim->cluster,
                            claim->node);
         if (len < 0 || len >= (int)sizeof path)
             return tm_err_set(err, TM_E_INVALID, "keys_dir is too long");
@@ -237,7 +237,7 @@ static int load_key(const struct gate *gate, struct conn *c, struct tm_err *err)
         return 0;
     return tm_err_set(err, TM_E_PERMISSION,
                       "the coordinator has no key for node '%s' of cluster '%s': put it into "
-                      "keys_dir as %s.%s.key",
+                      "keys_dir as %s/%s.key",
                       claim->node, claim->cluster, claim->cluster, claim->node);
 }
 

@@ -18,7 +18,7 @@
  * kept. A connection that has not been welcomed GATE_HELLO_US after it was opened is closed; so is
  * one refused by the brain, once its answer had time to leave. conn numbers are never used again.
  *
- * Keys: <keys_dir>/<cluster>.<node>.key, read at every hello, so that a new or changed key needs no
+ * Keys: <keys_dir>/<cluster>/<node>.key, read at every hello, so that a new or changed key needs no
  * restart. Threads: the loop's only.
  */
 #include "common/clock.h"

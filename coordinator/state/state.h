@@ -13,8 +13,7 @@
  *     state_each(st, "resource/", load, arg, err)
  *     loop:  state_submit(st, &txn, done, arg, err)   copies, queues
  *            state_run(st)                            commits what is queued, calls each `done`
- *     state_free(st)                                  what is still queued is dropped, `done` not
- * called
+ *     state_free(st)                  what is still queued is dropped, without `done`
  *
  * Completion is asynchronous by contract: `done` is never called from state_submit, always from
  * state_run, in the order of submission. The loop calls state_run when state_pending says so, after

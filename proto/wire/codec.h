@@ -12,8 +12,7 @@
  *         X(T, list, parts, "p", OPT, 0, part, 16)
  *
  *     CODEC_DECLARE(lease, LEASE_FIELDS);           in the header: struct lease, lease_codec
- *     CODEC_DEFINE(lease, "lease", LEASE_FIELDS);   in one .c file: the table; the text is for
- * errors
+ *     CODEC_DEFINE(lease, "lease", LEASE_FIELDS);   in one .c file: the table; the text is for errors
  *
  * The struct of a `list` or `msg` row is declared before the one that holds it.
  * Row: X(T, kind, member, key, REQ|OPT, since, bounds…)

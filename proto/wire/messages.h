@@ -6,12 +6,13 @@
  *
  *     A -> C  hello          C -> A  challenge      wire/hello.h: who are you, prove it
  *     A -> C  proof          C -> A  welcome
- *     A -> C  heartbeat      C -> A  desired        every second: what I have / what you should
- * have A -> C  poll           C -> A  desired        parked until the desired set changes A -> C
- * plan_ranges    C -> A  plan_ack       lead: the ranges there are, in batches A -> C  want_ranges
- * C -> A  ranges         worker: leases, please A -> C  ranges_done    C -> A  verdicts worker:
- * these are stored A -> C  want_results   C -> A  results        lead: what won, in key order any
- * C -> A  error          refused; the connection is kept
+ *     A -> C  heartbeat      C -> A  desired        every second: what I have / what you should have
+ *     A -> C  poll           C -> A  desired        parked until the desired set changes
+ *     A -> C  plan_ranges    C -> A  plan_ack       lead: the ranges there are, in batches
+ *     A -> C  want_ranges    C -> A  ranges         worker: leases, please
+ *     A -> C  ranges_done    C -> A  verdicts       worker: these are stored
+ *     A -> C  want_results   C -> A  results        lead: what won, in key order
+ *     any                    C -> A  error          refused; the connection is kept
  *
  * Level-triggered: losing, repeating or delaying any message changes when, never what. An agent
  * reports what it has; the coordinator replies with all it wants. (job uid, attempt, range, epoch)

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../lib/harness.sh"
 
 P=$T/pki
-install -d -o postgres -g postgres -m 700 "$P" "$P/keys"
+install -d -o postgres -g postgres -m 700 "$P" "$P/keys" "$P/keys/test"
 authority() { # NAME
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$1" \
         -keyout "$P/$1.key" -out "$P/$1.pem" 2>/dev/null
@@ -21,10 +21,10 @@ certificate ours coordinator coordinator.test
 certificate ours db-a db-a.test
 certificate theirs stranger db-a.test
 certificate theirs impostor coordinator.test
-head -c 32 /dev/urandom | base64 >"$P/keys/test.db-a.key"
-cp "$P/keys/test.db-a.key" "$P/node.key"
+head -c 32 /dev/urandom | base64 >"$P/keys/test/db-a.key"
+cp "$P/keys/test/db-a.key" "$P/node.key"
 head -c 32 /dev/urandom | base64 >"$P/wrong.key"
-chmod 600 "$P"/*.key "$P"/keys/*
+chmod 600 "$P"/*.key "$P"/keys/test/*
 chown -R postgres:postgres "$P"
 
 coordinator_tls() { # CERTIFICATE

@@ -87,7 +87,7 @@ static void write_key(struct fixture *f, const char *node, const char *key, mode
     char path[160];
     struct tm_err err = {0};
 
-    (void)snprintf(path, sizeof path, "%s/c.%s.key", f->dir, node);
+    (void)snprintf(path, sizeof path, "%s/c/%s.key", f->dir, node);
     assert_int_equal(fs_write_atomic(path, slice_str(key), mode, &err), 0);
 }
 
@@ -96,9 +96,12 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     struct gate_config config = {.server = {.url = "tcp://127.0.0.1:0"}, .max_agents = 4};
     struct tm_err err = {0};
+    char keys[160];
 
     (void)snprintf(f->dir, sizeof f->dir, "/tmp/tidemark-gate-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
+    (void)snprintf(keys, sizeof keys, "%s/c", f->dir);
+    assert_int_equal(mkdir(keys, 0700), 0);
     write_key(f, "keyed", KEY, 0600);
     write_key(f, "open", KEY, 0644);
     write_key(f, "short", "abc", 0600);

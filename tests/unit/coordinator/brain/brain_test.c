@@ -176,6 +176,38 @@ static void a_lead_that_is_silent(void **state)
     assert_int_equal(status_of(s, "b")->phase, RESOURCE_FAILED);
 }
 
+static void retries(void **state)
+{
+    struct stage *s = *state;
+    up(s, 10, "db-a", "boot1", 0);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    apply(s, "apiVersion: tidemark/v1\nkind: Backup\nmetadata:\n  name: b\nspec:\n  br:\n"
+             "    cluster: demo1\n  backoffRetryPolicy:\n    minRetryDuration: 10s\n"
+             "    maxRetryTimes: 1\n  local:\n    path: /backup\n");
+    struct msg_error error = {
+        .code = TM_E_UNAVAILABLE, .text = "storage is away", .retryable = true};
+    for (uint32_t attempt = 1; attempt <= 2; attempt++) {
+        beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+        assert_int_equal(desired_job(s)->attempt, attempt);
+        struct msg_job job = job_at(desired_job(s), JOB_STAGE_FAILED);
+        job.error = &error;
+        beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+        job.stage = JOB_STAGE_SWEPT;
+        beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+        if (attempt == 2)
+            break;
+        assert_int_equal(status_of(s, "b")->phase, RESOURCE_SCHEDULED);
+        assert_string_equal(status_of(s, "b")->error.message, "storage is away");
+        s->mono_us += SEC(9);
+        beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+        assert_int_equal(status_of(s, "b")->phase, RESOURCE_SCHEDULED);
+        s->mono_us += SEC(2);
+        beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+        assert_int_equal(status_of(s, "b")->phase, RESOURCE_PREPARE);
+    }
+    assert_int_equal(status_of(s, "b")->phase, RESOURCE_FAILED);
+}
+
 static void storage_has_the_last_word(void **state)
 {
     struct stage *s = *state;
@@ -222,6 +254,7 @@ int main(void)
         SCENE(deletion_sweeps_first),
         SCENE(a_lead_that_restarts),
         SCENE(a_lead_that_is_silent),
+        SCENE(retries),
         SCENE(storage_has_the_last_word),
         cmocka_unit_test(the_same_events_give_the_same_actions),
     };

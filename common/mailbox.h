@@ -9,13 +9,12 @@
  *
  *     struct reply { struct mail mail; … };
  *     mailbox_new(loop, on_mail, ctx, &box, err);                  loop thread
- *     mailbox_post(box, &reply->mail);                             any thread, never blocks or
- * fails void on_mail(struct mail *m, void *ctx) { … free … }         loop thread, in order of
- * posting
+ *     mailbox_post(box, &reply->mail);                             any thread, never blocks or fails
+ *     void on_mail(struct mail *m, void *ctx) { … free … }         loop thread, in order of posting
  *
  * Without a loop (loop NULL; tests, the simulation) call mailbox_drain by hand. mailbox_free calls
- * `discard` for what is left; nobody may post any more then, and a
- * handler must not free its own box.
+ * `discard` for what is left; nobody may post any more then, and a handler must not free its own
+ * box.
  */
 #include <stddef.h>
 

@@ -54,19 +54,6 @@ int cli_usage(const char *subject, const char *fmt, ...)
     return CLI_USAGE;
 }
 
-char *cli_size(uint64_t bytes, char *text)
-{
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-    double value = (double)bytes;
-    size_t unit = 0;
-    while (value >= 1024 && unit + 1 < TM_ARRAY_LEN(units)) {
-        value /= 1024;
-        unit++;
-    }
-    (void)snprintf(text, CLI_SIZE_MAX, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
-    return text;
-}
-
 int cli_open(const char *url, struct storage **ret, struct tm_err *err)
 {
     TM_CLEANUP(storage_freep) struct storage *st = NULL;

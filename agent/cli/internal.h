@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "common/err.h"
+#include "common/size.h"
 #include "common/storage/storage.h"
 #include "proto/repo/catalog.h"
 
@@ -16,10 +17,6 @@
 int cli_fail(const char *subject, const struct tm_err *err);
 /* A wrong command line: says what, and where help is. Returns CLI_USAGE. */
 int cli_usage(const char *subject, const char *fmt, ...) TM_PRINTF(2, 3);
-
-/* Sizes for people: "1.4 GiB". Returns `text`. */
-#define CLI_SIZE_MAX 24
-char *cli_size(uint64_t bytes, char *text);
 
 /* Opens an existing repository for reading. */
 int cli_open(const char *url, struct storage **ret, struct tm_err *err) TM_WUR;

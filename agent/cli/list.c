@@ -87,14 +87,14 @@ static int add_json(struct lister *l, const struct repo_scope *scope, const char
 static void print_row(struct lister *l, const struct repo_scope *scope, const char *id,
                       const char *state, const struct manifest *m)
 {
-    char commit[CLOCK_TEXT_MAX] = "-", size[CLI_SIZE_MAX] = "-", stored[CLI_SIZE_MAX] = "-";
+    char commit[CLOCK_TEXT_MAX] = "-", size[SIZE_TEXT_MAX] = "-", stored[SIZE_TEXT_MAX] = "-";
     if (l->shown == 0)
         (void)printf("%-25s %-16s %-10s %-11s %-10s %-27s %-18s %10s %10s\n", "BACKUP", "CLUSTER",
                      "TENANT", "TYPE", "STATE", "COMMITTS", "POSITION", "SIZE", "STORED");
     if (m) {
         (void)clock_format(m->commit_us, commit);
-        (void)cli_size(m->raw_bytes, size);
-        (void)cli_size(m->stored_bytes, stored);
+        (void)size_format(m->raw_bytes, size);
+        (void)size_format(m->stored_bytes, stored);
     }
     const char *type = m ? (m->kind == BACKUP_FULL ? "full" : "incremental") : "-";
     (void)printf("%-25s %-16s %-10s %-11s %-10s %-27s %-18s %10s %10s\n", id, scope->cluster,

@@ -229,14 +229,14 @@ struct display {
 
 static void show_bar(const struct display *d, const struct restore_progress *p)
 {
-    char done[CLI_SIZE_MAX], total[CLI_SIZE_MAX], rate[CLI_SIZE_MAX];
+    char done[SIZE_TEXT_MAX], total[SIZE_TEXT_MAX], rate[SIZE_TEXT_MAX];
     int64_t us = TM_MAX(clock_mono_us() - d->started_us, INT64_C(1));
     uint64_t per_s = (uint64_t)((double)p->bytes_done * 1e6 / (double)us);
     unsigned percent = p->bytes_total ? (unsigned)(p->bytes_done * 100 / p->bytes_total) : 0;
     (void)fprintf(stderr, "\r\033[K%-8s %3u%%  %s of %s  %s/s  ranges %u/%u",
                   restore_stage_text(p->stage), TM_MIN(percent, 100u),
-                  cli_size(p->bytes_done, done), cli_size(p->bytes_total, total),
-                  cli_size(per_s, rate), p->ranges_done, p->ranges_total);
+                  size_format(p->bytes_done, done), size_format(p->bytes_total, total),
+                  size_format(per_s, rate), p->ranges_done, p->ranges_total);
 }
 
 static void show(void *arg, const struct restore_progress *p)
@@ -358,14 +358,14 @@ int cli_restore(int argc, char **argv)
     struct restore_outcome outcome;
     if (run(a, &outcome, &err) < 0)
         return cli_fail("restore", &err);
-    char commit[CLOCK_TEXT_MAX], size[CLI_SIZE_MAX], kept[CLI_SIZE_MAX];
+    char commit[CLOCK_TEXT_MAX], size[SIZE_TEXT_MAX], kept[SIZE_TEXT_MAX];
     (void)printf("restored backup %s into %s\n", outcome.backup_id, data_dir);
     (void)printf("  as of %s, position %s\n", clock_format(outcome.commit_us, commit),
                  outcome.position);
     (void)printf("  %llu files, %s", (unsigned long long)outcome.totals.files,
-                 cli_size(outcome.totals.bytes_done, size));
+                 size_format(outcome.totals.bytes_done, size));
     if (a->job.delta)
-        (void)printf(", %s of it kept", cli_size(outcome.totals.bytes_kept, kept));
+        (void)printf(", %s of it kept", size_format(outcome.totals.bytes_kept, kept));
     (void)printf("%s\n", outcome.started ? ", started" : "");
     return 0;
 }

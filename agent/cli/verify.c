@@ -44,7 +44,7 @@ static void verify_one(struct verifier *v, const struct repo_scope *scope, const
 {
     struct verify_totals totals = {0};
     struct tm_err err;
-    char size[CLI_SIZE_MAX];
+    char size[SIZE_TEXT_MAX];
     (void)printf("%s %s/%s\n", id, scope->cluster, scope->tenant);
     (void)fflush(stdout);
     int r = verify_backup(v->scratches, v->st, scope, id, say_object, v, &totals, &err);
@@ -55,7 +55,7 @@ static void verify_one(struct verifier *v, const struct repo_scope *scope, const
         return;
     }
     (void)printf("  good: %llu objects, %s, %llu ranges, %llu files\n",
-                 (unsigned long long)totals.objects, cli_size(totals.stored_bytes, size),
+                 (unsigned long long)totals.objects, size_format(totals.stored_bytes, size),
                  (unsigned long long)totals.ranges, (unsigned long long)totals.files);
 }
 

@@ -5,10 +5,10 @@
  *
  *   1 plan      proto/repo resolves the job to a backup and the objects it needs
  *   2 check     manifest, segments and log are read before anything is written
- *   3 files     threads take ranges: fetch, verify, write; data is flushed while the rest is
- * fetched 4 log       into its place, in order 5 manifest  file entries once more, in key order,
- * for the engine's own manifest 6 finish    the engine makes the directory startable, last; and
- * starts it when asked to
+ *   3 files     threads take ranges: fetch, verify, write; data is flushed while the rest is fetched
+ *   4 log       into its place, in order
+ *   5 manifest  file entries once more, in key order, for the engine's own manifest
+ *   6 finish    the engine makes the directory startable, last; and starts it when asked to
  *
  * Any failure before 6 leaves a directory that cannot start: the file that makes it startable is
  * written by the engine at the very end. A damaged object stops the restore with its name and

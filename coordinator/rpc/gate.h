@@ -6,9 +6,9 @@
  *
  *     gate_new(loop, &config, &handlers, arg, &gate, err)
  *     gate_start(gate, err)                       from here on handlers are called
- *     handlers.up(conn, ctx, claim)               proof was right; answer with gate_welcome |
- * gate_refuse handlers.request(conn, ctx, message)        of a welcomed connection; answer with
- * gate_reply handlers.gone(conn)                         after up, when the connection is closed
+ *     handlers.up(conn, ctx, claim)               proof was right; answer: gate_welcome | gate_refuse
+ *     handlers.request(conn, ctx, message)        of a welcomed connection; answer: gate_reply
+ *     handlers.gone(conn)                         after up, when the connection is closed
  *     gate_tick(gate, now)                        about once a second
  *     gate_free(gate)
  *

@@ -7,8 +7,8 @@
  * Building, one file at a time, in the order of the reader:
  *
  *     data_index_file (offset, length and crc still open) → object_writer_room/advance …
- *     → data_index_file_end(length, crc) → …  → data_index_store (three sections) →
- * object_writer_finish
+ *     → data_index_file_end(length, crc) → …
+ *     → data_index_store (three sections) → object_writer_finish
  *
  * Each file part whose bytes come from this object has one extent, made by data_index_file_end. The
  * format allows more (incrementals: extents of parents' objects), so readers loop over extents.

@@ -1,8 +1,7 @@
 /*
  * Runs a fuzz target over its stored corpus: the regression test of every input that once mattered.
  *
- *     <target>_fuzz [DIRECTORY | FILE]…     default: tests/corpus/<target>/ below the current
- * directory
+ *     <target>_fuzz [DIRECTORY | FILE]…     default: tests/corpus/<target>/
  *
  * Prints how many inputs were fed. A crash or a sanitizer's report is the failure; the input being
  * fed is named first when TIDEMARK_FUZZ_VERBOSE is set. The empty input always comes first.

@@ -5,8 +5,8 @@
  *
  * Calling order:
  *
- *     wal_reader_new(from, a segment start) → wal_reader_push(any slices, in order) … →
- * wal_reader_free
+ *     wal_reader_new(from, a segment start) → wal_reader_push(any slices, in order) …
+ *     → wal_reader_free
  *
  * `push` takes the bytes that follow what was pushed before, cut anywhere, and calls back once per
  * whole record whose checksum is right. A record that began before `from` is stepped over. After

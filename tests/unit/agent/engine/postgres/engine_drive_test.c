@@ -9,9 +9,10 @@
  *     describe              prints role, version, identity, lineage label
  *     backup TARGET BYTES FILES [SECONDS]
  *                           a whole backup, written straight to TARGET as a data directory that can
- * be started: ranges of BYTES or FILES, read by three threads; the log goes to TARGET/pg_wal. The
- * session stays open for SECONDS between plan and reading. plan BYTES FILES      plans only; prints
- * ranges, and the peak of our memory in KiB
+ *                           be started: ranges of BYTES or FILES, read by three threads; the log
+ *                           goes to TARGET/pg_wal. The session stays open for SECONDS between plan
+ *                           and reading
+ *     plan BYTES FILES      plans only; prints ranges, and the peak of our memory in KiB
  */
 #include <fcntl.h>
 #include <inttypes.h>

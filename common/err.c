@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/utf8.h"
+
 static int fill(struct tm_err *err, enum tm_err_code code, bool retryable, const char *fmt,
                 va_list ap) TM_PRINTF(4, 0);
 static int fill(struct tm_err *err, enum tm_err_code code, bool retryable, const char *fmt,
@@ -21,6 +23,7 @@ static int fill(struct tm_err *err, enum tm_err_code code, bool retryable, const
     err->os_errno = 0;
     err->retryable = retryable;
     (void)vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+    utf8_clean(err->msg);
     return -(int)code;
 }
 
@@ -98,6 +101,7 @@ int tm_err_errno(struct tm_err *err, int os_errno, const char *fmt, ...)
     char text[128];
     (void)snprintf(err->msg + used, sizeof(err->msg) - used, ": %s",
                    strerror_r(os_errno, text, sizeof(text)));
+    utf8_clean(err->msg);
     return -(int)code;
 }
 
@@ -126,6 +130,7 @@ int tm_err_prefix(struct tm_err *err, const char *fmt, ...)
         memcpy(err->msg + prefix_len, ": ", 2);
         err->msg[prefix_len + 2 + msg_len] = '\0';
     }
+    utf8_clean(err->msg);
     return -(int)err->code;
 }
 

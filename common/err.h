@@ -49,9 +49,9 @@ enum tm_err_code {
 
 struct tm_err {
     enum tm_err_code code;
-    int os_errno;   /* 0 when no system call was involved */
-    bool retryable; /* the same attempt may succeed later */
-    char msg[TM_ERR_MSG_MAX];
+    int os_errno;             /* 0 when no system call was involved */
+    bool retryable;           /* the same attempt may succeed later */
+    char msg[TM_ERR_MSG_MAX]; /* one line of UTF-8, whatever names it quotes */
 };
 
 /* Each fills *err and returns -code, so that `return tm_err_set(…)` reads naturally. */

@@ -10,6 +10,8 @@
  */
 #include "agent/runner/internal.h"
 
+#include "common/utf8.h"
+
 /* Leases that wait, beside the ones being stored. */
 static unsigned window(const struct runner *r)
 {
@@ -92,6 +94,7 @@ void ranges_counters(const struct backup_result *result, struct msg_counters *re
     const struct backup_problem *p = &result->problems[0];
     (void)snprintf(text, size, "%s, block %llu: %s", p->path, (unsigned long long)p->block,
                    p->what);
+    utf8_clean(text); /* a path is any bytes */
     ret->problem = text;
 }
 

@@ -27,7 +27,9 @@ void runner_tell(struct runner *r, const struct frame *f)
     pthread_mutex_lock(&r->send_lock);
     int rc = frame_send(r->fd, f, &err);
     pthread_mutex_unlock(&r->send_lock);
-    if (rc < 0)
+    if (rc == -TM_E_INVALID && f->type != FRAME_failed)
+        runner_fail(r, "frame", &err); /* cannot be said: better told than an end without a word */
+    else if (rc < 0)
         runner_wind_up(r); /* nobody listens: the agent is gone */
 }
 

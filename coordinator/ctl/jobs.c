@@ -14,7 +14,9 @@ static int storage_block(const char *url, json_t *spec, struct tm_err *err)
     int result = storage_url_parse(url, &parsed, err);
     if (result < 0)
         return result;
-    if (strcmp(parsed.scheme, "file") != 0 || parsed.path[0] != '/')
+    bool here = parsed.host[0] == '\0' || strcmp(parsed.host, "localhost") == 0;
+    if (strcmp(parsed.scheme, "file") != 0 || parsed.path[0] != '/' || !here ||
+        parsed.param_count > 0)
         return tm_err_set(err, TM_E_INVALID,
                           "storage '%s' is not file:///PATH, the only storage of this version",
                           url);

@@ -1,6 +1,10 @@
 /* The tables of the stored records, and records as root sections. */
 #include "proto/format/records.h"
 
+#include <stdio.h>
+
+#include "common/utf8.h"
+
 /* clang-format off */
 CODEC_DEFINE(position, "position", POSITION_FIELDS);
 CODEC_DEFINE(problem, "problem", PROBLEM_FIELDS);
@@ -75,17 +79,11 @@ struct object_ref log_ref_object(const struct log_ref *ref)
     return ref_of(ref->object, ref->stored_bytes, ref->raw_bytes, ref->digest);
 }
 
-/* Copies at most size - 1 bytes, never half of a UTF-8 character. */
+/* Copies at most size - 1 bytes. Paths are any bytes; what is told of them is text. */
 static void cut(char *dst, size_t size, const char *text)
 {
-    size_t len = strnlen(text, size);
-    if (len == size) {
-        len--;
-        while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
-            len--;
-    }
-    memcpy(dst, text, len);
-    dst[len] = '\0';
+    (void)snprintf(dst, size, "%s", text);
+    utf8_clean(dst);
 }
 
 void problem_set(struct problem *p, const char *path, uint64_t block, const char *what)

@@ -2,6 +2,7 @@
 #include "proto/spec/status.h"
 
 #include "common/suggest.h"
+#include "common/utf8.h"
 
 static const char *const phase_texts[] = {"",
 #define RESOURCE_PHASE_ROW(name, text) text,
@@ -102,6 +103,7 @@ void resource_status_set_phase(struct resource_status *st, enum resource_phase p
     c->status = true;
     (void)snprintf(c->reason, sizeof(c->reason), "%s", reason != NULL ? reason : "");
     (void)snprintf(c->message, sizeof(c->message), "%s", message != NULL ? message : "");
+    utf8_clean(c->message);
     st->phase = phase;
 }
 

@@ -53,7 +53,7 @@ struct status_condition {
     bool status; /* whether it holds now */
     int64_t last_transition_us;
     char reason[64]; /* one word, "" = none */
-    char message[256];
+    char message[TM_ERR_MSG_MAX];
 };
 
 /* A page or file that is not as it should be: named, the backup goes on. */

@@ -9,6 +9,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "common/utf8.h"
+
 /* ---- path ---- */
 
 static void path_append(struct codec_path *path, const char *text, size_t len)
@@ -61,26 +63,6 @@ int codec_fail(const struct codec_path *path, struct tm_err *err, const char *fm
     (void)vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
     return tm_err_set(err, TM_E_INVALID, "%s: %s", path->text, what);
-}
-
-/* Length of the UTF-8 sequence at p, 0 when it is none (overlong, surrogate, above U+10FFFF, cut).
- */
-static size_t utf8_sequence(const uint8_t *p, size_t left)
-{
-    if (p[0] < 0x80)
-        return 1;
-    size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || left < len)
-        return 0;
-    uint8_t low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
-    uint8_t high = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
-    if (p[1] < low || p[1] > high)
-        return 0;
-    for (size_t at = 2; at < len; at++) {
-        if (p[at] < 0x80 || p[at] > 0xbf)
-            return 0;
-    }
-    return len;
 }
 
 const char *codec_text_problem(struct slice text)

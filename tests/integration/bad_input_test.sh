@@ -120,6 +120,23 @@ case $(tidemark get restore outside -o json | jq -r .status.lastError.message) i
 *) fail "$(tidemark get restore outside -o json)" ;;
 esac
 
+step "file names that are no text: told in one clean line, and no reason to stop"
+odd=$(printf 'odd\xff\n\033[31m')
+install -m 600 /dev/null "$T/source/$odd" # of root: not readable
+backup_fails odd-name "cannot open 'odd???[31m': Permission denied"
+rm "$T/source/$odd"
+as_postgres ln -s base "$T/source/$odd"
+spec '  br: {cluster: test}
+  local: {path: '"$T/repo"'}'
+sed -i "s/name: x/name: odd-link/" "$T/spec.yaml"
+tidemark apply -f "$T/spec.yaml" >/dev/null
+tidemark wait backup odd-link --for=Complete --timeout=90s
+tidemark get backup odd-link -o json >"$T/odd.json"
+expect_json "$T/odd.json" '.status.problems[0].file' 'odd???[31m'
+as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/repo" >/dev/null
+rm "$T/source/$odd"
+expect_fail 2 "file:///PATH" tidemark backup no --cluster test --storage file://relative/x
+
 step "another cluster's data in the prefix"
 postgres_stop 15 "$T/source"
 mv "$T/source" "$T/source.old"

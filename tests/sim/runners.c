@@ -374,7 +374,8 @@ static bool commit_real(struct world *w, struct sim_runner *r, struct sim_backup
     struct tm_err err;
     bool before = backup->manifest;
     int rc = real_commit(w, r, &err);
-    real_look(w, r->backup_id);
+    real_look(w, r->backup_id); /* sets backup->manifest */
+    /* cppcheck-suppress incorrectLogicOperator */
     if (backup->manifest && !before) {
         sim_log(w, "manifest of %s committed, %zu ranges", backup->id, backup->entry_count);
         oracle_manifest(w, r->uid, backup);

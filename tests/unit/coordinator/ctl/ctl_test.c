@@ -164,8 +164,9 @@ static void expect(struct ran r, int status, const char *out, const char *err)
     ran_release(&r);
 }
 
-#define RUN(...)                         TM_CLEANUP(ran_release) struct ran r = run(__VA_ARGS__, NULL)
-#define EXPECT(status_, out_, err_, ...) expect(run(__VA_ARGS__, NULL), (status_), (out_), (err_))
+#define RUN(...) TM_CLEANUP(ran_release) struct ran r = run(__VA_ARGS__, (char *)NULL)
+#define EXPECT(status_, out_, err_, ...)                                                           \
+    expect(run(__VA_ARGS__, (char *)NULL), (status_), (out_), (err_))
 
 static const char *yaml_file(const char *text)
 {
@@ -244,7 +245,7 @@ static void help_names_what_exists(void **state)
     static const char *const not_there[] = {"compact", "verify", "storage test", "secret", " log "};
     for (size_t n = 0; n < TM_ARRAY_LEN(there); n++) {
         assert_non_null(strstr(r.out, there[n]));
-        TM_CLEANUP(ran_release) struct ran one = run(there[n], "--help", NULL);
+        TM_CLEANUP(ran_release) struct ran one = run(there[n], "--help", (char *)NULL);
         assert_int_equal(one.status, 0);
         assert_non_null(strstr(one.out, "Usage: tidemark "));
         assert_non_null(strstr(one.out, "\n  tidemark ")); /* an example */

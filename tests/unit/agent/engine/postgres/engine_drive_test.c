@@ -330,7 +330,7 @@ static void finish(struct drive *drive, struct engine_session *session, pthread_
     struct tm_err err = {0};
     struct engine_position consistent;
     struct engine_range_stats stats;
-    int64_t commit_us;
+    int64_t commit_us = 0;
     uint64_t until;
     if (pg_session_ping(session, &err) < 0 || pg_hold_advance(session, drive->log_from, &err) < 0 ||
         pg_snapshot_end(session, &end, &consistent, &commit_us, &err) < 0)

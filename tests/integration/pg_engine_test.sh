@@ -2,7 +2,7 @@
 # The backup side of the PostgreSQL engine against real servers of every supported version: pg_control, check with
 # its refusals, describe, plan, a backup under load restored without any other part of Tidemark.
 #
-#   pg_engine_test.sh [MAJOR…]     default: 13 to 18
+#   pg_engine_test.sh [MAJOR…]     default: $TIDEMARK_TEST_MAJORS, or 13 15 18
 . "$(dirname "$0")/../lib/harness.sh"
 
 DRIVE=$BUILD/tests/unit/agent/engine/postgres/engine_drive_test
@@ -209,7 +209,7 @@ max_wal_senders = 0" "wal_level is minimal, a backup needs replica or logical"
     set_and_expect "max_replication_slots = 0" "max_replication_slots is 0, a backup needs one to hold the log"
 }
 
-for major in "${@:-13 14 15 16 17 18}"; do
+for major in "${@:-${TIDEMARK_TEST_MAJORS:-13 15 18}}"; do
     for major in $major; do
         step "PostgreSQL $major"
         DATA=$T/data-$major

@@ -2,7 +2,7 @@
 # The main promise, on every supported PostgreSQL: a database that is written to while it is backed up is
 # restored, and PostgreSQL's own tools find nothing wrong with it.
 #
-#   postgres_backup_test.sh [MAJOR…]      default: 13 14 15 16 17 18
+#   postgres_backup_test.sh [MAJOR…]      default: $TIDEMARK_TEST_MAJORS, or 13 14 15 16 17 18
 #
 # The database has a table over 1 GB (two segment files), a second database, a tablespace, an unlogged table,
 # large objects and quiet tables. After the restore: the manifest judges every file, pg_checksums and
@@ -119,6 +119,6 @@ X
     rm -rf "${T:?}/source" "$T/space" "$T/restore" "$T/repo" "$T/coordinator" "$T/agent"
 }
 
-for major in "${@:-13 14 15 16 17 18}"; do
+for major in "${@:-${TIDEMARK_TEST_MAJORS:-13 14 15 16 17 18}}"; do
     for one in $major; do one_version "$one"; done
 done

@@ -3,7 +3,7 @@
 # hand (pg_backup_start, copy, pg_backup_stop) and pushed through the restore functions by
 # restore_drive_test; pg_verifybackup, the server and a query judge the result.
 #
-#   postgres_engine_restore_test.sh [MAJOR…]      default: 13 14 15 16 17 18, those that can be had
+#   postgres_engine_restore_test.sh [MAJOR…]      default: $TIDEMARK_TEST_MAJORS, or 13 15 18; those that can be had
 #
 # psql, pg_verifybackup and pg_checksums are the distribution's, used where they know the version.
 # Runs as any user; as root the servers run as the user postgres.
@@ -12,7 +12,8 @@ set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 if [ $# -ne 1 ]; then
     status=77
-    [ $# -gt 0 ] || set -- 13 14 15 16 17 18
+    # shellcheck disable=SC2086
+    [ $# -gt 0 ] || set -- ${TIDEMARK_TEST_MAJORS:-13 15 18}
     for major; do
         verdict=0
         "$0" "$major" || verdict=$?

@@ -306,9 +306,9 @@ static void json_and_yaml(void **state)
 {
     (void)state;
     EXPECT(0, "backup/one created\n", "", "apply", "-f", yaml_file(BACKUP("one", "")));
-    TM_CLEANUP(ran_release) struct ran one = run("get", "bk", "one", "-o", "json", NULL);
-    TM_CLEANUP(ran_release) struct ran all = run("get", "bk", "-o", "json", NULL);
-    TM_CLEANUP(ran_release) struct ran yaml = run("get", "bk", "one", "-o", "yaml", NULL);
+    TM_CLEANUP(ran_release) struct ran one = run("get", "bk", "one", "-o", "json", (char *)NULL);
+    TM_CLEANUP(ran_release) struct ran all = run("get", "bk", "-o", "json", (char *)NULL);
+    TM_CLEANUP(ran_release) struct ran yaml = run("get", "bk", "one", "-o", "yaml", (char *)NULL);
     assert_memory_equal(one.out, "{\n  \"apiVersion\": \"tidemark/v1\",\n  \"kind\": \"Backup\",",
                         50);
     assert_memory_equal(all.out, "{\n  \"items\": [\n", 15);
@@ -348,7 +348,7 @@ static void waiting(void **state)
         "tidemark: backup/one: timed out waiting for Complete; it is Scheduled";
     assert_memory_equal(r.err, want, strlen(want));
     EXPECT(3, "", "tidemark: backup/none: not found\n", "wait", "bk", "none", "--for=Complete");
-    TM_CLEANUP(ran_release) struct ran json = run("get", "bk", "one", "-o", "json", NULL);
+    TM_CLEANUP(ran_release) struct ran json = run("get", "bk", "one", "-o", "json", (char *)NULL);
     assert_non_null(strstr(json.out, "\"path\": \"/x y\""));
 }
 

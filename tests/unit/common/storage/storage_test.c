@@ -160,7 +160,9 @@ static void test_names(void **state)
         char text[128];
         assert_false(storage_name_valid(bad[i]));
         assert_int_equal(storage_put(f->st, bad[i], slice_str("x"), &f->err), -TM_E_INVALID);
-        (void)snprintf(text, sizeof(text), "storage name '%s' is not valid", bad[i]);
+        /* errors are one line */
+        (void)snprintf(text, sizeof(text), "storage name '%s' is not valid",
+                       strcmp(bad[i], "a\n") == 0 ? "a?" : bad[i]);
         assert_string_equal(f->err.msg, text);
     }
     assert_true(storage_name_valid("a"));

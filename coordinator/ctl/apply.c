@@ -241,6 +241,8 @@ const struct command command_retry = {
 
 /* ---- edit ---- */
 
+#define EDITOR_MAX 1000
+
 static int run_editor(const char *path, struct tm_err *err)
 {
     const char *editor = getenv("VISUAL");
@@ -248,12 +250,16 @@ static int run_editor(const char *path, struct tm_err *err)
         editor = getenv("EDITOR");
     if (editor == NULL || editor[0] == '\0')
         editor = "vi";
+    /* the editor is a piece of shell ("code -w"), as for git; the path stays one word */
+    char command[EDITOR_MAX + 8];
+    if (strlen(editor) > EDITOR_MAX)
+        return tm_err_set(err, TM_E_INVALID, "edit: $EDITOR is longer than %d bytes", EDITOR_MAX);
+    (void)snprintf(command, sizeof(command), "%s \"$1\"", editor);
     pid_t pid = fork();
     if (pid < 0)
         return tm_err_errno(err, errno, "edit: cannot start '%s'", editor);
     if (pid == 0) {
-        /* the editor may be words ("code -w"), so a shell splits them; the path stays one word */
-        (void)execl("/bin/sh", "sh", "-c", "exec $0 \"$1\"", editor, path, (char *)NULL);
+        (void)execl("/bin/sh", "sh", "-c", command, "sh", path, (char *)NULL);
         _exit(127);
     }
     int status;

@@ -130,11 +130,23 @@ static void answer_parked(struct brain *b, struct node *node)
     desired_reply(b, node, node->parked_ctx, node->parked_serial);
 }
 
+static void supersede(struct brain *b, struct node *node)
+{
+    if (node->heard) {
+        answer_parked(b, node);
+        return;
+    }
+    struct tm_err err; /* a set made now would lack what the agent has not told yet */
+    (void)tm_err_retry(&err, TM_E_UNAVAILABLE, "another poll came before the first heartbeat");
+    node->parked = false;
+    brain_reply_error(b, node->conn, node->parked_ctx, node->parked_serial, &err);
+}
+
 void desired_poll(struct brain *b, struct node *node, uint64_t ctx, uint64_t serial,
                   const struct msg_poll *poll)
 {
-    if (node->parked)
-        answer_parked(b, node); /* one at most: the newer takes its place */
+    if (node->parked) /* one at most: the newer takes its place */
+        supersede(b, node);
     /* before its first heartbeat it is not known what the agent has and could work on: an answer
      * would make it drop jobs that are its own */
     if (node->heard && (poll->term != b->term || poll->revision < node->revision)) {

@@ -93,6 +93,9 @@ struct live {
     uint64_t reported_us;   /* mono: the lead last listed this job */
     char sweeper[WIRE_NAME_MAX + 1]; /* deletion: the node that does it, "" = none yet */
     enum job_stage lead_stage;
+    bool sweeps_counted; /* step ABORT: the lead's runners before its sweep, and since */
+    uint32_t sweep_first;
+    uint32_t sweep_tries;
     uint64_t bytes_done; /* as the lead reports: restores */
     uint64_t bytes_total;
     uint64_t log_bytes;

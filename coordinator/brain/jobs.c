@@ -20,6 +20,7 @@
 #include "proto/format/names.h"
 
 #define ABORT_PATIENCE 10 /* times abort_ms, for a lead that is there but cannot finish its sweep */
+#define SWEEP_TRIES    6  /* with the lead's growing pauses half a minute: the storage is gone */
 
 bool job_is_lead(const struct res *res, const struct node *node)
 {
@@ -344,7 +345,7 @@ static void abort_step(struct brain *b, struct res *res)
     const struct node *lead = lead_of(b, res);
     uint64_t silent_from_us = TM_MAX(live->since_us, lead != NULL ? lead->seen_us : 0);
     uint64_t limit_us = brain_ms(b->config.abort_ms);
-    if (b->now.mono_us - silent_from_us > limit_us ||
+    if (b->now.mono_us - silent_from_us > limit_us || live->sweep_tries > SWEEP_TRIES ||
         b->now.mono_us - live->since_us > ABORT_PATIENCE * limit_us)
         fail_finally(b, res, true);
 }
@@ -505,9 +506,20 @@ static void report_failed(struct brain *b, struct res *res, struct node *node,
     desired_changed(b, res);
 }
 
+/* Each try to sweep is a runner of its own: how many there were since the abort. */
+static void count_sweeps(struct live *live, uint32_t runner_restarts)
+{
+    if (!live->sweeps_counted || runner_restarts < live->sweep_first) /* or another agent's life */
+        live->sweep_first = runner_restarts;
+    live->sweeps_counted = true;
+    live->sweep_tries = runner_restarts - live->sweep_first;
+}
+
 static void report_lead(struct brain *b, struct res *res, const struct msg_job *report)
 {
     struct live *live = res->live;
+    if (res->now.rec.step == JOB_STEP_ABORT)
+        count_sweeps(live, report->runner_restarts);
     live->lead_seen = true;
     live->reported_us = b->now.mono_us;
     live->lead_stage = (enum job_stage)report->stage;

@@ -82,6 +82,7 @@ struct file_entry {
     uint32_t mode;              /* permission bits */
     int64_t modified_us;
     uint64_t offset_bytes; /* where this part starts in the file */
+    uint64_t length_bytes; /* restore: contents of this part; a reader leaves it 0 */
     bool last_part;        /* no later range carries more of this file */
 };
 
@@ -233,8 +234,9 @@ struct engine_ops {
                              struct slice data, struct tm_err *);
     /* Called before the first file: makes the target unstartable and prepares directories. */
     int (*restore_prepare)(struct engine_restore *, struct tm_err *);
-    /* A file part; thread safe. `*ret_fd` is open for pwrite at entry->offset_bytes, owned by the
-     * caller, or -1 for directories and links (already made). */
+    /* A file part; thread safe. `*ret_fd` is open for pwrite of at most entry->length_bytes at
+     * entry->offset_bytes, owned by the caller, or -1 for directories and links (already made).
+     * It is no plain file, and takes no length, when the engine does not want the contents. */
     int (*restore_file)(struct engine_restore *, const struct file_entry *, int *ret_fd,
                         struct tm_err *);
     /* One piece of stored log, in order: the lineage label it belongs to and its byte position. */

@@ -169,6 +169,8 @@ static int end_part(struct restore_worker *w, int fd, const struct data_file *fi
     struct stat st;
     if (fstat(fd, &st) < 0)
         return tm_err_errno(err, errno, "cannot stat '%s'", file->path);
+    if (!S_ISREG(st.st_mode)) /* the engine throws the contents away */
+        return 0;
     bool too_long = w->restore->job->delta && file->last_part && (uint64_t)st.st_size > end;
     if (((uint64_t)st.st_size < end || too_long) && ftruncate(fd, (off_t)end) < 0)
         return tm_err_errno(err, errno, "cannot set the length of '%s'", file->path);
@@ -184,6 +186,7 @@ static int restore_one(struct restore_worker *w, struct data_reader *dr,
                                .mode = file->mode,
                                .modified_us = file->modified_us,
                                .offset_bytes = file->offset_bytes,
+                               .length_bytes = file->length_bytes,
                                .last_part = file->last_part};
     size_t path_len = strlen(file->path), link_len = strlen(file->link);
     if (path_len >= sizeof(entry.path) || link_len >= sizeof(entry.link))

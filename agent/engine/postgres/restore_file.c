@@ -4,7 +4,8 @@
  * Happy path: the path is routed to the directory it lies below, opened there, created if it is the
  * first part. A missing parent is made on the way: ranges arrive in any order, so a file may come
  * before its directory's own entry. Nothing shared is touched but the set of seen paths and the
- * list of outside configuration files, under one lock.
+ * list of outside configuration files, under one lock. Those files are held in memory, so what a
+ * backup may put there is bounded before a part is accepted; what is not wanted goes to /dev/null.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -233,18 +234,18 @@ int target_open_file(struct engine_restore *r, const char *path, mode_t mode, in
     return 0;
 }
 
-/* A descriptor whose contents nobody will see. */
+/* A descriptor whose contents nobody will see, and that takes no memory. */
 static int open_discard(int *ret_fd, struct tm_err *err)
 {
-    int fd = memfd_create("discarded", MFD_CLOEXEC);
+    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (fd < 0)
-        return tm_err_errno(err, errno, "cannot make a memory file");
+        return tm_err_errno(err, errno, "cannot open '/dev/null'");
     *ret_fd = fd;
     return 0;
 }
 
-static int config_add(struct engine_restore *r, const struct file_entry *entry, int *ret_fd,
-                      struct tm_err *err)
+static int config_add(struct engine_restore *r, const struct file_entry *entry,
+                      struct restore_config_file **ret, struct tm_err *err)
 {
     if (r->config_count >= PG_CONFIG_FILES_MAX)
         return tm_err_set(err, TM_E_LIMIT, "the backup holds more than %d configuration files",
@@ -257,16 +258,56 @@ static int config_add(struct engine_restore *r, const struct file_entry *entry, 
     struct restore_config_file c = {.path = strdup(entry->path), .mode = entry->mode, .fd = -1};
     if (c.path == NULL)
         return tm_err_oom(err);
-    int rc = open_discard(&c.fd, err);
-    int fd = rc < 0 ? -1 : fcntl(c.fd, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0) {
-        if (rc >= 0)
-            rc = tm_err_errno(err, errno, "cannot keep '%s' in memory", entry->path);
+    c.fd = memfd_create("configuration", MFD_CLOEXEC);
+    if (c.fd < 0) {
         free(c.path);
-        closep(&c.fd);
-        return rc;
+        return tm_err_errno(err, errno, "cannot keep '%s' in memory", entry->path);
     }
+    *ret = &r->configs[r->config_count];
     r->configs[r->config_count++] = c;
+    return 0;
+}
+
+/* Whether this part of `c` (NULL = a new file) fits into memory. */
+static int config_fits(const struct engine_restore *r, const struct restore_config_file *c,
+                       const struct file_entry *entry, struct tm_err *err)
+{
+    if (entry->offset_bytes > RESTORE_CONFIG_MAX_BYTES ||
+        entry->length_bytes > RESTORE_CONFIG_MAX_BYTES - entry->offset_bytes)
+        return tm_err_set(err, TM_E_LIMIT,
+                          "configuration file '%.300s' of the backup is larger than %zu bytes",
+                          entry->path, RESTORE_CONFIG_MAX_BYTES);
+    uint64_t end = entry->offset_bytes + entry->length_bytes;
+    uint64_t now = c != NULL ? c->bytes : 0;
+    if (end > now && end - now > RESTORE_CONFIGS_MAX_BYTES - r->config_bytes)
+        return tm_err_set(err, TM_E_LIMIT,
+                          "the configuration files of the backup, up to '%.300s', are larger than "
+                          "%zu bytes together",
+                          entry->path, RESTORE_CONFIGS_MAX_BYTES);
+    return 0;
+}
+
+static int config_open(struct engine_restore *r, const struct file_entry *entry, int *ret_fd,
+                       struct tm_err *err)
+{
+    struct restore_config_file *c = NULL;
+    for (size_t k = 0; k < r->config_count && c == NULL; k++) {
+        if (strcmp(r->configs[k].path, entry->path) == 0)
+            c = &r->configs[k];
+    }
+    int rc = config_fits(r, c, entry, err);
+    if (rc >= 0 && c == NULL)
+        rc = config_add(r, entry, &c, err);
+    if (rc < 0)
+        return rc;
+    int fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return tm_err_errno(err, errno, "cannot keep '%s' in memory", entry->path);
+    uint64_t end = entry->offset_bytes + entry->length_bytes;
+    if (end > c->bytes) {
+        r->config_bytes += end - c->bytes;
+        c->bytes = end;
+    }
     *ret_fd = fd;
     return 0;
 }
@@ -275,18 +316,9 @@ static int config_add(struct engine_restore *r, const struct file_entry *entry, 
 static int config_file(struct engine_restore *r, const struct file_entry *entry, int *ret_fd,
                        struct tm_err *err)
 {
-    int rc = 0;
-    int fd = -1;
     (void)pthread_mutex_lock(&r->lock);
-    for (size_t k = 0; k < r->config_count && fd < 0; k++) {
-        if (strcmp(r->configs[k].path, entry->path) == 0)
-            fd = fcntl(r->configs[k].fd, F_DUPFD_CLOEXEC, 0);
-    }
-    if (fd < 0)
-        rc = config_add(r, entry, &fd, err);
+    int rc = config_open(r, entry, ret_fd, err);
     (void)pthread_mutex_unlock(&r->lock);
-    if (rc >= 0)
-        *ret_fd = fd;
     return rc;
 }
 

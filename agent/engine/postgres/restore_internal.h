@@ -26,9 +26,10 @@
 #include "agent/engine/postgres/wal_reader.h"
 #include "common/fs.h"
 
-#define RESTORE_STRINGS_MAX      4096
-#define RESTORE_CONFIG_MAX_BYTES ((size_t)4 << 20) /* of one configuration file */
-#define RESTORE_OWN_FILES_MAX    (PG_CONFIG_FILES_MAX + 16)
+#define RESTORE_STRINGS_MAX       4096
+#define RESTORE_CONFIG_MAX_BYTES  ((size_t)4 << 20)  /* of one configuration file */
+#define RESTORE_CONFIGS_MAX_BYTES ((size_t)16 << 20) /* of all that are held in memory */
+#define RESTORE_OWN_FILES_MAX     (PG_CONFIG_FILES_MAX + 16)
 
 #define PATH_CONTROL         "global/pg_control"
 #define PATH_CONTROL_PENDING "global/pg_control.tidemark"
@@ -70,6 +71,7 @@ struct restore_config_file {
     char *path;
     uint32_t mode;
     int fd; /* memory file */
+    uint64_t bytes;
 };
 
 struct path_set; /* restore_delta.c */
@@ -108,6 +110,7 @@ struct engine_restore {
     bool lock_ready;
     struct restore_config_file *configs;
     size_t config_count;
+    uint64_t config_bytes; /* of all of them, at most RESTORE_CONFIGS_MAX_BYTES */
     struct path_set *seen; /* delta only */
 
     /* log */

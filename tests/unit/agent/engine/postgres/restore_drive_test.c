@@ -162,6 +162,7 @@ static int restore_one(struct drive *d, struct item *i, struct tm_err *err)
         TM_CLEANUP(closep) int out = -1;
         size_t n = (size_t)TM_MIN(TM_MIN((uint64_t)sizeof(data), d->part), i->size - at);
         e.offset_bytes = at;
+        e.length_bytes = n;
         e.last_part = at + n == i->size;
         int rc = fd_pread_full(in, data, n, at, i->source, err);
         if (rc >= 0)

@@ -296,6 +296,56 @@ static void stays_beneath(void **state)
     assert_int_equal(fd, 7);
 }
 
+static int part(struct fixture *f, const char *path, uint64_t offset, uint64_t length)
+{
+    struct file_entry e = {
+        .kind = FILE_REGULAR, .mode = 0600, .offset_bytes = offset, .length_bytes = length};
+    TM_CLEANUP(closep) int fd = -1;
+    (void)snprintf(e.path, sizeof(e.path), "%s", path);
+    return pg_restore_file(f->restore, &e, &fd, &f->err);
+}
+
+/* What is held in memory is bounded, a file and all together. */
+static void configuration_is_bounded(void **state)
+{
+    const uint64_t max = UINT64_C(4) << 20;
+    struct fixture *f = *state;
+    prepared(f);
+    assert_int_equal(part(f, "/etc/pg/a.conf", 0, max + 1), -TM_E_LIMIT);
+    assert_string_equal(
+        f->err.msg,
+        "configuration file '/etc/pg/a.conf' of the backup is larger than 4194304 bytes");
+    assert_int_equal(part(f, "/etc/pg/a.conf", max, 1), -TM_E_LIMIT);
+    assert_int_equal(part(f, "/etc/pg/a.conf", UINT64_MAX, UINT64_MAX), -TM_E_LIMIT);
+    assert_int_equal(part(f, "/etc/pg/a.conf", max - 1, 1), 0);
+    assert_int_equal(part(f, "/etc/pg/a.conf", 0, max - 1), 0); /* counted once */
+    assert_int_equal(part(f, "/etc/pg/b.conf", 0, max), 0);
+    assert_int_equal(part(f, "/etc/pg/c.conf", 0, max), 0);
+    assert_int_equal(part(f, "/etc/pg/d.conf", 0, max), 0);
+    assert_int_equal(part(f, "/etc/pg/e.conf", 0, 0), 0);
+    assert_int_equal(part(f, "/etc/pg/e.conf", 0, 1), -TM_E_LIMIT);
+    assert_string_equal(f->err.msg,
+                        "the configuration files of the backup, up to '/etc/pg/e.conf', are larger "
+                        "than 16777216 bytes together");
+}
+
+/* What nobody will see takes no memory, however much it is. */
+static void discarded_files_take_no_memory(void **state)
+{
+    struct fixture *f = *state;
+    struct file_entry e = {.kind = FILE_REGULAR, .path = "backup_manifest", .mode = 0600};
+    TM_CLEANUP(closep) int fd = -1;
+    struct stat st;
+    prepared(f);
+    e.offset_bytes = UINT64_C(1) << 40;
+    e.length_bytes = 5;
+    assert_int_equal(pg_restore_file(f->restore, &e, &fd, &f->err), 0);
+    assert_int_equal(fd_pwrite_full(fd, "hello", 5, e.offset_bytes, e.path, &f->err), 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_false(S_ISREG(st.st_mode));
+    assert_int_equal(st.st_size, 0);
+}
+
 static void parts_and_directories(void **state)
 {
     struct fixture *f = *state;
@@ -434,6 +484,8 @@ int main(void)
         CASE(refuses_options),
         CASE(tablespaces_need_a_place),
         CASE(stays_beneath),
+        CASE(configuration_is_bounded),
+        CASE(discarded_files_take_no_memory),
         CASE(parts_and_directories),
         CASE(one_at_a_time),
         CASE(delta_makes_unstartable_first),

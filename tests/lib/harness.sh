@@ -162,8 +162,17 @@ daemons_start() {
     agent_start
     wait_for 20 node_is primary
 }
-end_process() { # PID [SIGNAL]
+end_process() { # PID [SIGNAL]; one that does not end within 90 s fails the test and says where it stands
+    local deadline=$((SECONDS + 90)) task
     kill "-${2:-TERM}" "$1" 2>/dev/null || true
+    while kill -0 "$1" 2>/dev/null; do
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            for task in "/proc/$1/task"/*; do echo "$(cat "$task/comm"): $(cat "$task/wchan" "$task/syscall" 2>/dev/null | tr '\0\n' '  ')" >&2; done
+            ! command -v gdb >/dev/null || gdb -p "$1" -batch -ex 'thread apply all bt' 2>/dev/null | grep -E '^(Thread|#)' >&2
+            fail "process $1 ($(cat "/proc/$1/comm")) does not end by signal ${2:-TERM}"
+        fi
+        sleep 0.02
+    done
     wait "$1" 2>/dev/null || true
 }
 coordinator_kill() { end_process "$COORDINATOR_PID" "${1:-KILL}"; }

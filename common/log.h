@@ -28,7 +28,8 @@
 
 #define LOG_LINE_MAX 2048 /* longer messages are cut */
 
-/* What operators and alerts match on: the ids never change, new ones are added at the end. */
+/* What operators and alerts match on: the ids never change, new ones are added at the end. Of a job
+ * the coordinator tells what became of all of it, an agent what became of its own part. */
 #define LOG_EVENT_MAP(X)                                                                           \
     X(DAEMON_STARTED, "3cd068724ff84c09bc0879783ea9e8b4")                                          \
     X(DAEMON_STOPPING, "6262af5804b3409cbd92d0c33414ec1a")                                         \
@@ -45,7 +46,7 @@
     X(PAGE_CORRUPT, "630395c2ad874a0d9c9fc84616766162")                                            \
     X(SESSION_LOST, "56af95b9d20b4ef092a8f685bb2c2ee2")                                            \
     X(RESTORE_COMPLETE, "05ae6131dec74be1bdb391e14e4d71f7")                                        \
-    X(STATE_REBUILT, "04a0f72d8dd14c62aa979bdd5c385013")
+    X(STATE_LOST, "04a0f72d8dd14c62aa979bdd5c385013")
 
 enum log_event {
     LOG_EVENT_NONE = 0,

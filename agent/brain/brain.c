@@ -58,7 +58,8 @@ struct agent_action *agent_emit(struct agent_brain *b, enum agent_action_kind ki
     return action;
 }
 
-void agent_log(struct agent_brain *b, const struct job *job, int priority, const char *fmt, ...)
+void agent_log(struct agent_brain *b, const struct job *job, int priority,
+               enum agent_log_event event, const char *fmt, ...)
 {
     char text[LOG_TEXT_MAX];
     va_list ap;
@@ -70,6 +71,7 @@ void agent_log(struct agent_brain *b, const struct job *job, int priority, const
     const char *uid = job != NULL ? agent_step_text(b, job->want.uid) : NULL;
     struct agent_action *action = agent_emit(b, AGENT_ACT_LOG);
     action->log.priority = priority;
+    action->log.event = event;
     action->log.text = copy;
     action->log.tenant = tenant;
     action->log.job = uid;
@@ -192,6 +194,28 @@ void agent_brain_free(struct agent_brain *b)
 
 /* ---- stepping ---- */
 
+/* Says what is new about an instance; true when the coordinator must hear at once. */
+static bool instance_changed(struct agent_brain *b, const struct instance *instance,
+                             const struct msg_instance *seen)
+{
+    static const char *const roles[] = {
+        [INSTANCE_UNKNOWN] = "of unknown role",
+        [INSTANCE_PRIMARY] = "primary",
+        [INSTANCE_STANDBY] = "standby",
+        [INSTANCE_MEMBER] = "a member",
+    };
+    bool failing = seen->error != NULL;
+    if (seen->role == instance->seen.role && failing == (instance->seen.error != NULL))
+        return false;
+    if (failing)
+        agent_log(b, NULL, 4, AGENT_LOG_INSTANCE_CHANGED, "instance of tenant '%s': %s",
+                  seen->tenant, seen->error->text);
+    else
+        agent_log(b, NULL, 5, AGENT_LOG_INSTANCE_CHANGED, "instance of tenant '%s' is %s now",
+                  seen->tenant, seen->role < TM_ARRAY_LEN(roles) ? roles[seen->role] : roles[0]);
+    return true;
+}
+
 static void instance_seen(struct agent_brain *b, const struct agent_event *event)
 {
     if (event->instance.index >= b->config.instance_count)
@@ -207,7 +231,7 @@ static void instance_seen(struct agent_brain *b, const struct agent_event *event
         codec_arena_release(&arena); /* a look that cannot be told is a look not taken */
         return;
     }
-    if (copy.role != instance->seen.role || (copy.error == NULL) != (instance->seen.error == NULL))
+    if (instance_changed(b, instance, &copy))
         b->heartbeat_urgent = true;
     codec_arena_release(&instance->arena);
     instance->arena = arena;

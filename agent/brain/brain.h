@@ -189,6 +189,19 @@ enum agent_action_kind {
     AGENT_ACT_DONE, /* after STOP: everything is closed, the daemon may leave */
 };
 
+/* What a log line is about; the daemon maps these to journal MESSAGE_IDs. */
+enum agent_log_event {
+    AGENT_LOG_PLAIN,
+    AGENT_LOG_INSTANCE_CHANGED,
+    AGENT_LOG_JOB_START,
+    AGENT_LOG_JOB_COMPLETE,
+    AGENT_LOG_JOB_FAILED,
+    AGENT_LOG_RUNNER_DIED,
+    AGENT_LOG_PAGE_CORRUPT,
+    AGENT_LOG_SESSION_LOST,
+    AGENT_LOG_RESTORE_COMPLETE,
+};
+
 struct agent_action {
     enum agent_action_kind kind;
     union {
@@ -219,6 +232,7 @@ struct agent_action {
         } runner;
         struct {
             int priority;
+            enum agent_log_event event;
             const char *text;
             const char *tenant; /* NULL when they do not apply */
             const char *job;    /* uid */

@@ -136,7 +136,7 @@ static void take_job(struct agent_brain *b, const struct msg_assignment *want)
     job->results_from = UINT32_MAX;
     b->jobs[b->job_count++] = job;
     b->heartbeat_urgent = true;
-    agent_log(b, job, 5, "job '%s' begins", want->name);
+    agent_log(b, job, 5, AGENT_LOG_JOB_START, "job '%s' begins", want->name);
     struct tm_err err;
     if (cannot_start(b, job, &err))
         agent_job_fail(b, job, &err, "begin");
@@ -149,7 +149,7 @@ static void drop_job(struct agent_brain *b, struct job *job)
     job->dropping = true;
     if (job->want.kind != JOB_KIND_BACKUP || agent_job_is_lead(job))
         remember_dropped(b, job);
-    agent_log(b, job, 6, "job '%s' is not wanted any more", job->want.name);
+    agent_log(b, job, 6, AGENT_LOG_PLAIN, "job '%s' is not wanted any more", job->want.name);
 }
 
 /* What an assignment must hold beyond what its table says. */

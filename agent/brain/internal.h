@@ -205,8 +205,8 @@ const char *agent_step_text(struct agent_brain *b, const char *text);
 struct slice agent_step_bytes(struct agent_brain *b, struct slice bytes);
 /* A fresh action at the end of the list; never NULL (a scratch one after a failure). */
 struct agent_action *agent_emit(struct agent_brain *b, enum agent_action_kind kind);
-void agent_log(struct agent_brain *b, const struct job *job, int priority, const char *fmt, ...)
-    TM_PRINTF(4, 5);
+void agent_log(struct agent_brain *b, const struct job *job, int priority,
+               enum agent_log_event event, const char *fmt, ...) TM_PRINTF(5, 6);
 void agent_check(struct agent_brain *b, int result); /* a negative result fails the step */
 struct job *agent_job_find(struct agent_brain *b, uint32_t handle);
 

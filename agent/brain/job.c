@@ -34,7 +34,8 @@ void agent_job_fail(struct agent_brain *b, struct job *job, const struct tm_err 
     (void)snprintf(job->error_stage, sizeof(job->error_stage), "%s", stage);
     job->crashes = 0; /* the sweep has its own count */
     b->heartbeat_urgent = true;
-    agent_log(b, job, 3, "job '%s' failed (%s): %s", job->want.name, stage, err->msg);
+    agent_log(b, job, 3, AGENT_LOG_JOB_FAILED, "job '%s' failed (%s): %s", job->want.name, stage,
+              err->msg);
 }
 
 /* ---- session ---- */
@@ -125,6 +126,9 @@ void agent_job_session_event(struct agent_brain *b, const struct agent_event *ev
             session_ended(b, job, event);
         break;
     case AGENT_EV_SESSION_FAILED:
+        if (job->session == SESSION_HELD)
+            agent_log(b, job, 4, AGENT_LOG_SESSION_LOST, "job '%s' lost its database session: %s",
+                      job->want.name, event->session_failed.err->msg);
         if (job->session >= SESSION_BEGINNING && job->session < SESSION_ENDED)
             agent_job_fail(b, job, event->session_failed.err, event->session_failed.stage);
         break;

@@ -47,7 +47,7 @@ static void disconnect(struct agent_brain *b, const char *why)
 {
     if (!b->connected)
         return;
-    agent_log(b, NULL, 4, "connection to the coordinator given up: %s", why);
+    agent_log(b, NULL, 4, AGENT_LOG_PLAIN, "connection to the coordinator given up: %s", why);
     (void)agent_emit(b, AGENT_ACT_DISCONNECT);
     reconnect_later(b);
 }
@@ -74,7 +74,7 @@ void agent_link_connected(struct agent_brain *b, uint64_t term, uint64_t start)
         disconnect(b, "its term is older than one seen before");
         return;
     }
-    agent_log(b, NULL, 6, "connected, term %llu", (unsigned long long)term);
+    agent_log(b, NULL, 6, AGENT_LOG_PLAIN, "connected, term %llu", (unsigned long long)term);
     if (term != b->term || start != b->start)
         new_term(b, term, start);
     b->connect_failures = 0;
@@ -86,7 +86,7 @@ void agent_link_disconnected(struct agent_brain *b, const struct tm_err *err)
 {
     if (!b->connected && !b->connecting)
         return;
-    agent_log(b, NULL, b->connected || b->connect_failures == 0 ? 4 : 7,
+    agent_log(b, NULL, b->connected || b->connect_failures == 0 ? 4 : 7, AGENT_LOG_PLAIN,
               b->connected ? "connection to the coordinator lost: %s"
                            : "cannot connect to the coordinator: %s",
               err != NULL && err->code != TM_E_OK ? err->msg : "closed");
@@ -196,7 +196,7 @@ void agent_link_reply(struct agent_brain *b, const struct message *m)
         disconnect(b, "it answers with a message that does not belong to the question");
         return;
     }
-    agent_log(b, NULL, 4, "the coordinator refuses: %s", m->error.text);
+    agent_log(b, NULL, 4, AGENT_LOG_PLAIN, "the coordinator refuses: %s", m->error.text);
     if (m->error.code == TM_E_PERMISSION || m->error.code == TM_E_CONFLICT)
         disconnect(b, "it does not know this connection");
 }

@@ -173,7 +173,8 @@ static void died(struct agent_brain *b, struct job *job, int signal, int status)
     char how[80];
     describe_death(signal, status, how, sizeof(how));
     job->crashes++;
-    agent_log(b, job, 4, "runner %u of job '%s' %s", job->generation, job->want.name, how);
+    agent_log(b, job, 4, AGENT_LOG_RUNNER_DIED, "runner %u of job '%s' %s", job->generation,
+              job->want.name, how);
     if (sweeping(job))
         return;
     struct tm_err err;
@@ -219,6 +220,11 @@ static void reached(struct agent_brain *b, struct job *job, enum job_stage stage
     keep_totals(b, job, totals);
     job->stage = stage;
     b->heartbeat_urgent = true;
+    if (stage == JOB_STAGE_COMMITTED)
+        agent_log(b, job, 5, AGENT_LOG_JOB_COMPLETE, "job '%s' is committed", job->want.name);
+    else if (stage == JOB_STAGE_RESTORED)
+        agent_log(b, job, 5, AGENT_LOG_RESTORE_COMPLETE, "job '%s' has restored everything",
+                  job->want.name);
 }
 
 static void frame_failed(struct agent_brain *b, struct job *job, const struct msg_error *error)
@@ -229,7 +235,7 @@ static void frame_failed(struct agent_brain *b, struct job *job, const struct ms
     if (job->stage != JOB_STAGE_FAILED) {
         agent_job_fail(b, job, &err, stage);
     } else { /* the first error is the one to tell; what keeps the sweep from working is logged */
-        agent_log(b, job, 4, "job '%s': %s: %s", job->want.name, stage, err.msg);
+        agent_log(b, job, 4, AGENT_LOG_PLAIN, "job '%s': %s: %s", job->want.name, stage, err.msg);
         job->crashes++; /* the next try waits longer */
     }
     agent_runner_kill(b, job);

@@ -247,6 +247,31 @@ void agent_jobs_release(struct agent *a)
 
 /* ---- all of them ---- */
 
+static enum log_event event_id(enum agent_log_event event)
+{
+    switch (event) {
+    case AGENT_LOG_INSTANCE_CHANGED:
+        return LOG_EVENT_INSTANCE_CHANGED;
+    case AGENT_LOG_JOB_START:
+        return LOG_EVENT_JOB_STARTED;
+    case AGENT_LOG_JOB_COMPLETE:
+        return LOG_EVENT_JOB_COMPLETE;
+    case AGENT_LOG_JOB_FAILED:
+        return LOG_EVENT_JOB_FAILED;
+    case AGENT_LOG_RUNNER_DIED:
+        return LOG_EVENT_RUNNER_DIED;
+    case AGENT_LOG_PAGE_CORRUPT:
+        return LOG_EVENT_PAGE_CORRUPT;
+    case AGENT_LOG_SESSION_LOST:
+        return LOG_EVENT_SESSION_LOST;
+    case AGENT_LOG_RESTORE_COMPLETE:
+        return LOG_EVENT_RESTORE_COMPLETE;
+    case AGENT_LOG_PLAIN:
+        break;
+    }
+    return LOG_EVENT_NONE;
+}
+
 static void act_log(struct agent *a, const struct agent_action *action)
 {
     const struct log_ctx ctx = {.cluster = a->config.cluster,
@@ -254,7 +279,8 @@ static void act_log(struct agent *a, const struct agent_action *action)
                                 .node = a->config.node,
                                 .job = action->log.job};
 
-    log_write(&a->lg, &ctx, LOG_EVENT_NONE, action->log.priority, "%s", action->log.text);
+    log_write(&a->lg, &ctx, event_id(action->log.event), action->log.priority, "%s",
+              action->log.text);
 }
 
 void agent_act(struct agent *a, const struct agent_action *action)

@@ -191,7 +191,9 @@ enum brain_log_event {
     BRAIN_LOG_JOB_START,
     BRAIN_LOG_JOB_COMPLETE,
     BRAIN_LOG_JOB_FAILED,
-    BRAIN_LOG_TERM,
+    BRAIN_LOG_RANGE_RELEASED, /* ranges whose leases ended without a result, leased anew */
+    BRAIN_LOG_PAGE_CORRUPT,
+    BRAIN_LOG_STATE_LOST,
 };
 
 struct brain_action {

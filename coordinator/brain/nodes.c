@@ -152,7 +152,7 @@ static void welcome_waiting(struct brain *b)
         if (b->raising_to > highest)
             return; /* under way */
         b->raising_to = highest + 1;
-        brain_log(b, NULL, NULL, 4, BRAIN_LOG_TERM,
+        brain_log(b, NULL, NULL, 4, BRAIN_LOG_STATE_LOST,
                   "an agent has seen term %llu, newer than this coordinator's %llu: state was lost "
                   "or rolled back; taking a higher term",
                   (unsigned long long)highest, (unsigned long long)b->term);

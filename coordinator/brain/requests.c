@@ -190,9 +190,20 @@ static size_t grant_some(struct brain *b, struct res *res, const struct asker *w
     size_t held = table_leases_of(t, who->node->id);
     size_t room = held < WIRE_LEASES_MAX ? WIRE_LEASES_MAX - held : 0;
     size_t count = 0;
+    size_t again = 0;
     want = TM_MIN(want, room);
-    while (count < want && grant(b, res, who, table_next_free(t), &leases[count]))
+    while (count < want) {
+        size_t range = table_next_free(t);
+        bool granted = range != SIZE_MAX && t->ranges[range].granted;
+        if (!grant(b, res, who, range, &leases[count]))
+            break;
+        again += granted;
         count++;
+    }
+    if (again > 0)
+        brain_log(b, res, who->node->name, 5, BRAIN_LOG_RANGE_RELEASED,
+                  "ranges leased anew to node '%s', as earlier leases ended without a result: %zu",
+                  who->node->name, again);
     if (count > 0 || want == 0 || held > 0 || b->now.mono_us < brain_ms(b->config.lease_ms))
         return count;
     /* nothing is free and this node idles: it tries what another one is slow with */
@@ -235,7 +246,9 @@ static void note_problem(struct brain *b, struct res *res, const struct node *no
     if (result->counters == NULL || result->counters->problem == NULL || live->problem[0] != '\0')
         return;
     (void)snprintf(live->problem, sizeof(live->problem), "%s", result->counters->problem);
-    brain_log(b, res, node->name, 3, BRAIN_LOG_PLAIN, "%s", result->counters->problem);
+    brain_log(b, res, node->name, 3,
+              result->counters->pages_corrupt > 0 ? BRAIN_LOG_PAGE_CORRUPT : BRAIN_LOG_PLAIN, "%s",
+              result->counters->problem);
 }
 
 static enum verdict judge_failure(struct brain *b, struct res *res, const struct node *node,

@@ -16,8 +16,13 @@ static enum log_event event_id(enum brain_log_event event)
         return LOG_EVENT_JOB_COMPLETE;
     case BRAIN_LOG_JOB_FAILED:
         return LOG_EVENT_JOB_FAILED;
+    case BRAIN_LOG_RANGE_RELEASED:
+        return LOG_EVENT_RANGE_RELEASED;
+    case BRAIN_LOG_PAGE_CORRUPT:
+        return LOG_EVENT_PAGE_CORRUPT;
+    case BRAIN_LOG_STATE_LOST:
+        return LOG_EVENT_STATE_LOST;
     case BRAIN_LOG_PLAIN:
-    case BRAIN_LOG_TERM:
         break;
     }
     return LOG_EVENT_NONE;

@@ -19,6 +19,7 @@ struct stage {
     struct message asked[MESSAGE_error + 1]; /* copies, type 0 = none */
     struct frame told[FRAME_failed + 1];
     struct agent_action last[32];
+    unsigned said[AGENT_LOG_RESTORE_COMPLETE + 1]; /* lines of the last step, by event */
     char log[512];
 };
 
@@ -42,6 +43,7 @@ static void feed(struct stage *s, const struct agent_event *event)
     struct agent_actions actions;
     struct agent_now now = {.mono_us = s->mono_us, .real_us = (int64_t)s->mono_us};
     memset(s->did, 0, sizeof(s->did));
+    memset(s->said, 0, sizeof(s->said));
     assert_int_equal(agent_brain_step(s->brain, event, now, &actions, &err), 0);
     for (size_t at = 0; at < actions.count; at++) {
         const struct agent_action *a = &actions.items[at];
@@ -54,6 +56,7 @@ static void feed(struct stage *s, const struct agent_event *event)
         } else if (a->kind == AGENT_ACT_RUNNER_SEND) {
             copy_frame(a->runner.frame, &s->told[a->runner.frame->type]);
         } else if (a->kind == AGENT_ACT_LOG) {
+            s->said[a->log.event]++;
             (void)snprintf(s->log, sizeof(s->log), "%s", a->log.text);
         }
     }
@@ -350,7 +353,51 @@ static void too_many_dead_runners(void **state)
     }
     assert_string_equal(s->log, "job 'b' failed (runner): 6 runners died; the last one was killed "
                                 "by signal 9 (out of memory?)");
+    assert_int_equal(s->said[AGENT_LOG_RUNNER_DIED], 1);
+    assert_int_equal(s->said[AGENT_LOG_JOB_FAILED], 1);
     assert_int_equal(s->did[AGENT_ACT_SESSION_CLOSE], 1);
+}
+
+static void a_corrupt_page(void **state)
+{
+    struct stage *s = *state;
+    struct msg_counters counters = {.pages_corrupt = 1, .problem = "base/5/1, block 7: bad"};
+    struct frame f = {.type = FRAME_range_done};
+    working(s);
+    lease(s, 4, 1);
+    f.range_done.term = 4;
+    f.range_done.counter = 1;
+    f.range_done.blob = slice_str("entry");
+    f.range_done.counters = &counters;
+    frame(s, 1, f);
+    assert_int_equal(s->said[AGENT_LOG_PAGE_CORRUPT], 1);
+    assert_string_equal(s->log, "range 0 of job 'b': base/5/1, block 7: bad");
+    counters.pages_corrupt = 0; /* another kind of problem is told, but is not this event */
+    lease(s, 4, 2);
+    f.range_done.counter = 2;
+    frame(s, 1, f);
+    assert_int_equal(s->did[AGENT_ACT_LOG], 1);
+    assert_int_equal(s->said[AGENT_LOG_PAGE_CORRUPT], 0);
+}
+
+static void an_instance_changes(void **state)
+{
+    struct stage *s = *state;
+    struct msg_instance seen = {.role = INSTANCE_PRIMARY};
+    struct agent_event event = {.kind = AGENT_EV_INSTANCE};
+    event.instance.instance = &seen;
+    feed(s, &event);
+    feed(s, &event); /* nothing new */
+    assert_int_equal(s->said[AGENT_LOG_INSTANCE_CHANGED], 0);
+    seen.role = INSTANCE_STANDBY;
+    feed(s, &event);
+    assert_int_equal(s->said[AGENT_LOG_INSTANCE_CHANGED], 1);
+    assert_string_equal(s->log, "instance of tenant 'main' is standby now");
+    struct msg_error error = {.code = TM_E_UNAVAILABLE, .text = "no answer"};
+    seen.error = &error;
+    feed(s, &event);
+    assert_int_equal(s->said[AGENT_LOG_INSTANCE_CHANGED], 1);
+    assert_string_equal(s->log, "instance of tenant 'main': no answer");
 }
 
 static void another_life(void **state)
@@ -431,6 +478,8 @@ static void a_lost_session(void **state)
     event.session_failed.err = &err;
     event.session_failed.stage = "session";
     feed(s, &event);
+    assert_int_equal(s->said[AGENT_LOG_SESSION_LOST], 1);
+    assert_int_equal(s->said[AGENT_LOG_JOB_FAILED], 1);
     assert_int_equal(s->did[AGENT_ACT_RUNNER_KILL], 1);
     assert_int_equal(s->did[AGENT_ACT_SESSION_CLOSE], 1);
     const struct msg_job *job = reported(s);
@@ -466,6 +515,8 @@ int main(void)
         SCENE(works_and_finishes),
         SCENE(a_dead_runner),
         SCENE(too_many_dead_runners),
+        SCENE(a_corrupt_page),
+        SCENE(an_instance_changes),
         SCENE(another_life),
         SCENE(dropped_jobs_stay_dropped),
         SCENE(results_outlive_coordinators),

@@ -64,6 +64,10 @@ static void lapsed_leases_are_fenced(void **state)
     assert_int_equal(s->reply.ranges.leases[0].range, 0);
     assert_int_equal(s->reply.ranges.leases[0].counter, 2);
     assert_false(s->reply.ranges.leases[0].shared);
+    assert_int_equal(s->said, BRAIN_LOG_RANGE_RELEASED);
+    assert_string_equal(s->log,
+                        "ranges leased anew to node 'db-a', as earlier leases ended without "
+                        "a result: 1");
     assert_int_equal(done(s, 11, &a, 0, 1, 1), VERDICT_STALE);
     assert_int_equal(done(s, 10, &a, 0, 1, 2), VERDICT_ACCEPTED);
 }

@@ -36,6 +36,8 @@ struct stage {
     uint64_t welcome_term;
     uint64_t raise_to;
     uint64_t closed;
+    enum brain_log_event said; /* newest line */
+    char log[512];
 };
 
 static TM_UNUSED uint64_t next_number(void *arg)
@@ -117,6 +119,10 @@ static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
             s->answers++;
             s->outcome = a->answer.outcome;
             s->answer = a->answer.err != NULL ? *a->answer.err : (struct tm_err){0};
+            break;
+        case BRAIN_ACT_LOG:
+            s->said = a->log.event;
+            (void)snprintf(s->log, sizeof(s->log), "%s", a->log.text);
             break;
         default:
             break;

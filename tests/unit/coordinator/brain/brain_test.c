@@ -224,6 +224,30 @@ static void storage_has_the_last_word(void **state)
     assert_false(status_of(s, "b")->has_error);
 }
 
+/* The lead is there, but its storage is not: every try to sweep is a new runner. */
+static void a_sweep_that_cannot_work(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = running(s, 0, 1);
+    struct msg_error error = {.code = TM_E_NOT_FOUND, .text = "storage is gone", .stage = "range"};
+    struct msg_job job = job_at(&a, JOB_STAGE_FAILED);
+    job.error = &error;
+    for (uint32_t restarts = 3; restarts <= 9; restarts++) {
+        job.runner_restarts = restarts; /* 3 before the abort */
+        beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+        assert_int_equal(status_of(s, "b")->phase, RESOURCE_RUNNING);
+    }
+    job.runner_restarts = 1; /* another life of the agent counts from the start */
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    job.runner_restarts = 7;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_int_equal(status_of(s, "b")->phase, RESOURCE_RUNNING);
+    job.runner_restarts = 8;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_int_equal(status_of(s, "b")->phase, RESOURCE_FAILED);
+    assert_string_equal(status_of(s, "b")->error.message, "storage is gone");
+}
+
 static void the_same_events_give_the_same_actions(void **state)
 {
     (void)state;
@@ -256,6 +280,7 @@ int main(void)
         SCENE(a_lead_that_is_silent),
         SCENE(retries),
         SCENE(storage_has_the_last_word),
+        SCENE(a_sweep_that_cannot_work),
         cmocka_unit_test(the_same_events_give_the_same_actions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

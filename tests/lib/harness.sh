@@ -123,6 +123,8 @@ spawn() { # LOG CMD… as postgres, in the background; its pid is in $SPAWNED
     setpriv --reuid=postgres --regid=postgres --init-groups "$@" >>"$log" 2>&1 &
     SPAWNED=$!
     echo "$SPAWNED" >>"$T/pids"
+    # until it is another program, this shell's traps are its own: a signal would be caught and lost
+    while [ "$(readlink "/proc/$SPAWNED/exe")" = "$(readlink "/proc/$$/exe")" ]; do sleep 0.01; done
 }
 coordinator_start() {
     install -d -o postgres -g postgres -m 700 "$T/coordinator"

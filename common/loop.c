@@ -5,6 +5,8 @@
  */
 #include "common/loop.h"
 
+#include <pthread.h>
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -342,4 +344,34 @@ void loop_notify_reloading(void)
 void loop_notify_extend(int64_t extra_us)
 {
     (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%lld", (long long)extra_us);
+}
+
+/* ---- the last resort ---- */
+
+struct exit_plan {
+    unsigned seconds;
+    int code;
+};
+
+static void *exit_main(void *arg)
+{
+    struct exit_plan plan = *(struct exit_plan *)arg;
+    free(arg);
+    struct timespec left = {.tv_sec = plan.seconds};
+    while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR)
+        ;
+    _exit(plan.code);
+}
+
+void loop_exit_within(unsigned seconds, int code)
+{
+    struct exit_plan *plan = malloc(sizeof(*plan));
+    pthread_t thread;
+    if (plan == NULL)
+        return;
+    *plan = (struct exit_plan){.seconds = seconds, .code = code};
+    if (pthread_create(&thread, NULL, exit_main, plan) == 0)
+        (void)pthread_detach(thread);
+    else
+        free(plan);
 }

@@ -316,17 +316,24 @@ static int start(struct agent *a, struct tm_err *err)
     return loop_watchdog(a->loop, err);
 }
 
+#define EXIT_WITHIN_S 10  /* nothing of ours is waited for longer than this on the way out */
+#define CLOSE_TRIES   100 /* × 10 ms */
+
 static void agent_release(struct agent *a)
 {
     struct list_link *link;
 
+    loop_exit_within(EXIT_WITHIN_S, 0);
     agent_jobs_release(a);
     workers_free(a->lookers);
     free(a->watches);
     bool nng_idle = !a->wire;
     if (a->wire) {
         line_disconnect(a->wire);
-        nng_idle = line_idle(a->wire);
+        /* connections are closed by threads of their own; one that hangs is left behind */
+        for (int n = 0; n < CLOSE_TRIES && !(nng_idle = line_idle(a->wire)); n++)
+            (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = 10000000},
+                                  NULL);
     }
     line_free(a->wire);
     agent_brain_free(a->brain);

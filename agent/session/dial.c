@@ -165,30 +165,50 @@ int dial_open(const struct dial_spec *spec, const struct dial_events *events, vo
     return 0;
 }
 
-int dial_start(struct dial *d, struct tm_err *err)
+/* Runs fn(d) in a detached thread that holds a reference of the count; returns an errno. */
+static int start_thread(struct dial *d, void *(*fn)(void *))
 {
     pthread_attr_t attr;
     pthread_t thread;
     sigset_t all, before;
     int r;
 
-    if (dial_count_pending(d->count) >= DIAL_PENDING_MAX)
-        return tm_err_retry(err, TM_E_LIMIT, "%d earlier connection attempts still hang",
-                            DIAL_PENDING_MAX);
-    d->dialing = true;
     (void)atomic_fetch_add(&d->count->refs, 1);
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_BLOCK, &all, &before);
     (void)pthread_attr_init(&attr);
     (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    r = pthread_create(&thread, &attr, dial_main, d);
+    r = pthread_create(&thread, &attr, fn, d);
     (void)pthread_attr_destroy(&attr);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (r == 0)
+    if (r != 0)
+        dial_count_free(d->count);
+    return r;
+}
+
+int dial_start(struct dial *d, struct tm_err *err)
+{
+    int r;
+
+    if (dial_count_pending(d->count) >= DIAL_PENDING_MAX)
+        return tm_err_retry(err, TM_E_LIMIT, "%d earlier connection attempts still hang",
+                            DIAL_PENDING_MAX);
+    d->dialing = true;
+    if ((r = start_thread(d, dial_main)) == 0)
         return 0;
     d->dialing = false;
-    dial_count_free(d->count);
     return tm_err_errno(err, r, "cannot start a thread to connect");
+}
+
+static void *close_main(void *arg)
+{
+    struct dial *d = arg;
+    struct dial_count *count = d->count;
+
+    (void)prctl(PR_SET_NAME, "tidemark-close");
+    destroy(d);
+    dial_count_free(count);
+    return NULL;
 }
 
 nng_socket dial_socket(const struct dial *d)
@@ -206,7 +226,9 @@ void dial_release(struct dial *d)
     d->released = true;
     dialing = d->dialing;
     (void)pthread_mutex_unlock(&d->lock);
-    /* a thread that was past the lock already touches nothing of it any more */
-    if (!dialing)
+    /* A thread that was past the lock already touches nothing of it any more. nng_close may hang for
+     * ever (seen with nng 1.5.2 when the peer goes at the same moment): never on the caller's
+     * thread, which is the daemon's loop. */
+    if (!dialing && start_thread(d, close_main) != 0)
         destroy(d);
 }

@@ -319,10 +319,13 @@ static int start(struct coordinator *c, struct tm_err *err)
     return loop_watchdog(c->loop, err);
 }
 
+#define EXIT_WITHIN_S 10 /* nng_close has been seen to hang for ever */
+
 static void coordinator_release(struct coordinator *c)
 {
     struct list_link *link;
 
+    loop_exit_within(EXIT_WITHIN_S, c->failed ? 1 : 0);
     coordinator_control_stop(c);
     if (c->gate)
         gate_stop(c->gate);

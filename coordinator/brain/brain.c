@@ -234,7 +234,7 @@ static uint64_t next_wake(const struct brain *b)
         busy = busy || b->resources[at]->live != NULL || b->resources[at]->staged;
     for (size_t at = 0; at < b->node_count; at++) {
         const struct node *node = b->nodes[at];
-        busy = busy || node->fresh;
+        busy = busy || node->fresh || node->conn != 0;
         if (node->parked)
             next = TM_MIN(next, node->parked_until_us);
     }

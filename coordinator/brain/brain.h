@@ -290,7 +290,7 @@ struct brain_node {
     const char *node;
     const char *boot;
     const char *version; /* of the agent */
-    bool connected;
+    bool connected;     /* and not silent */
     uint64_t silent_us; /* since the last heartbeat, by the time of the last step */
     const struct msg_instance *instances;
     size_t instance_count;

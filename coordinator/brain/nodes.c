@@ -9,7 +9,8 @@
 
 #include <stdio.h>
 
-#define WAITING_MAX 1024
+#define WAITING_MAX    1024
+#define HANG_UP_LEASES 3 /* silent for so many lease times: its connection is closed */
 
 void node_free(struct node *node)
 {
@@ -277,6 +278,18 @@ static void node_silent(struct brain *b, struct node *node)
     }
 }
 
+/* A peer that went without a word, or whose end the transport never reported. */
+static void node_hang_up(struct brain *b, struct node *node)
+{
+    brain_log(b, NULL, node->name, 5, BRAIN_LOG_PLAIN,
+              "node '%s' of cluster '%s' is silent for %u s: its connection is closed", node->name,
+              node->cluster, HANG_UP_LEASES * b->config.lease_ms / 1000);
+    brain_emit(b, BRAIN_ACT_CLOSE)->close.conn = node->conn;
+    node->conn = 0;
+    node->parked = false;
+    b->version++;
+}
+
 void node_tick(struct brain *b)
 {
     size_t kept = 0;
@@ -285,6 +298,8 @@ void node_tick(struct brain *b)
         uint64_t silent_us = b->now.mono_us - node->seen_us;
         if (node->fresh && silent_us > brain_ms(b->config.lease_ms))
             node_silent(b, node);
+        if (node->conn != 0 && silent_us > HANG_UP_LEASES * brain_ms(b->config.lease_ms))
+            node_hang_up(b, node);
         if (node->conn == 0 && silent_us > brain_ms(b->config.node_forget_ms)) {
             node_free(node);
             b->version++;
@@ -305,7 +320,7 @@ bool brain_node_next(const struct brain *b, size_t *cursor, struct brain_node *r
         .node = node->name,
         .boot = node->boot,
         .version = node->version,
-        .connected = node->conn != 0,
+        .connected = node->conn != 0 && node->fresh,
         .silent_us = b->now.mono_us - node->seen_us,
         .instances = node->instances,
         .instance_count = node->instance_count,

@@ -87,8 +87,13 @@ static void polls(void **state)
     assert_int_equal(desired_job(s)->step, JOB_STEP_PREPARE);
     poll.poll.revision = s->reply.desired.revision;
     ask(s, 10, &poll);
-    tick(s, SEC(31));
-    assert_int_equal(s->replies, before + 3); /* or after a while */
+    for (int beats = 0; beats < 3; beats++) {
+        tick(s, SEC(9));
+        beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    }
+    assert_int_equal(s->replies, before + 5); /* those of the beats */
+    tick(s, SEC(4));
+    assert_int_equal(s->replies, before + 6); /* or after a while */
 }
 
 static void a_newer_term_was_seen(void **state)
@@ -174,6 +179,36 @@ static void a_lead_that_is_silent(void **state)
                         "agent on node 'db-a' is not heard for 30 s");
     tick(s, SEC(62));
     assert_int_equal(status_of(s, "b")->phase, RESOURCE_FAILED);
+}
+
+static bool is_connected(const struct stage *s)
+{
+    struct brain_node node;
+    size_t cursor = 0;
+    assert_true(brain_node_next(s->brain, &cursor, &node));
+    return node.connected;
+}
+
+/* The transport may never tell that a peer is gone. */
+static void a_node_that_is_silent(void **state)
+{
+    struct stage *s = *state;
+    up(s, 10, "db-a", "boot1", 0);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    tick(s, SEC(9));
+    assert_true(is_connected(s));
+    tick(s, SEC(2));
+    assert_false(is_connected(s));
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_true(is_connected(s));
+    tick(s, SEC(30));
+    assert_int_equal(s->closed, 0);
+    tick(s, SEC(1));
+    assert_int_equal(s->closed, 10);
+    assert_string_equal(s->log, "node 'db-a' of cluster 'demo1' is silent for 30 s: its connection "
+                                "is closed");
+    up(s, 11, "db-a", "boot1", 0);
+    assert_true(is_connected(s));
 }
 
 static void retries(void **state)
@@ -278,6 +313,7 @@ int main(void)
         SCENE(deletion_sweeps_first),
         SCENE(a_lead_that_restarts),
         SCENE(a_lead_that_is_silent),
+        SCENE(a_node_that_is_silent),
         SCENE(retries),
         SCENE(storage_has_the_last_word),
         SCENE(a_sweep_that_cannot_work),

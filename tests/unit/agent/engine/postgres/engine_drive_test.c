@@ -364,12 +364,13 @@ static void backup(struct drive *drive, char **argv, int argc)
         die_errno(drive->target);
     struct engine_session *session = begin(drive, &blob);
     plan(drive, argv[1], argv[2]);
-    if (argc > 3)
-        (void)nanosleep(&(struct timespec){.tv_sec = strtol(argv[3], NULL, 10)}, NULL);
-    /* the first range makes the directories that the others write into */
     (void)mkdirat(drive->target_fd, "pg_wal", 0700);
     if (pthread_create(&log_thread, NULL, read_log, drive) != 0)
         die_errno("thread");
+    /* what changes now was planned otherwise; and the stream can be looked at meanwhile */
+    if (argc > 3)
+        (void)nanosleep(&(struct timespec){.tv_sec = strtol(argv[3], NULL, 10)}, NULL);
+    /* the first range makes the directories that the others write into */
     size_t all = drive->range_count;
     for (drive->range_count = 0; drive->range_count < all; drive->range_count++)
         if (drive->starts[drive->range_count].len > 0 &&

@@ -4,6 +4,7 @@
  *
  *     digests  count, then [boundary, 32 bytes]
  *     marks    count, then [stream byte, time µs]
+ *     events   format/events.h
  *
  * Failure modes: bytes that do not follow what came before are a programmer's error; a chunk whose
  * record does not agree with its bytes or with what metadata says is TM_E_CORRUPT.
@@ -89,27 +90,61 @@ int chunk_writer_open(struct chunk_writer *cw, struct object_scratch *scratch, s
                       const uint8_t nonce[OBJECT_NONCE_BYTES], struct log_digest *digest,
                       struct tm_err *err)
 {
-    assert(digest->position == root->from);
+    assert(digest == NULL || digest->position == root->from);
     struct object_options options = {.kind = OBJECT_CHUNK, .zstd_level = zstd_level};
     memcpy(options.nonce, nonce, OBJECT_NONCE_BYTES);
     *cw = CHUNK_WRITER_INIT;
     cw->digest = digest;
     cw->root = *root;
     cw->root.to = root->from;
-    cw->root.segment_bytes = digest->segment_bytes;
+    if (digest != NULL)
+        cw->root.segment_bytes = digest->segment_bytes;
     return object_writer_open(scratch, st, name, &options, &cw->object, err);
 }
 
 int chunk_writer_data(struct chunk_writer *cw, struct slice bytes, struct tm_err *err)
 {
     int r = object_writer_append(cw->object, bytes, err);
-    uint32_t before = cw->digest->boundaries;
-    if (r == 0)
+    if (r == 0 && cw->digest != NULL) {
+        uint32_t before = cw->digest->boundaries;
         r = log_digest_update(cw->digest, bytes, &cw->digests, err);
+        cw->digest_count += cw->digest->boundaries - before;
+    }
     if (r < 0)
         return r;
-    cw->digest_count += cw->digest->boundaries - before;
     cw->root.to += bytes.len;
+    return 0;
+}
+
+int chunk_writer_digests(struct chunk_writer *cw, uint32_t count, struct slice boundaries,
+                         struct tm_err *err)
+{
+    assert(cw->digest == NULL);
+    cw->digest_count += count;
+    return buf_append_slice(&cw->digests, boundaries, err);
+}
+
+int chunk_writer_events(struct chunk_writer *cw, const struct events_writer *events,
+                        uint64_t last_record, struct tm_err *err)
+{
+    cw->root.events = events->count;
+    cw->root.min_us = events->min_us;
+    cw->root.max_us = events->max_us;
+    cw->root.last_record = last_record;
+    buf_reset(&cw->events);
+    return events->count == 0 ? 0 : events_writer_section(events, &cw->events, err);
+}
+
+int chunk_writer_section(struct chunk_writer *cw, uint16_t id, struct slice bytes,
+                         struct tm_err *err)
+{
+    if (cw->section_count == CHUNK_SECTIONS_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "more than %d sections in one chunk",
+                          CHUNK_SECTIONS_MAX);
+    assert(id >= 256 && (cw->section_count == 0 || id > cw->sections[cw->section_count - 1].id));
+    cw->sections[cw->section_count].id = id;
+    cw->sections[cw->section_count].bytes = bytes;
+    cw->section_count++;
     return 0;
 }
 
@@ -122,9 +157,14 @@ int chunk_writer_mark(struct chunk_writer *cw, uint64_t at, int64_t time_us, str
         r = pack_uint(&cw->marks, at, err);
     if (r == 0)
         r = pack_int(&cw->marks, time_us, err);
-    if (r == 0)
-        cw->mark_count++;
-    return r;
+    if (r < 0)
+        return r;
+    cw->mark_count++;
+    if (time_us > cw->root.mark_us) {
+        cw->root.mark_at = at;
+        cw->root.mark_us = time_us;
+    }
+    return 0;
 }
 
 uint64_t chunk_writer_bytes(const struct chunk_writer *cw)
@@ -157,6 +197,11 @@ int chunk_writer_finish(struct chunk_writer *cw, const char *rel, struct log_ref
         r = store_list(cw, &out, OBJECT_SECTION_DIGESTS, cw->digest_count, &cw->digests, err);
     if (r == 0)
         r = store_list(cw, &out, OBJECT_SECTION_MARKS, cw->mark_count, &cw->marks, err);
+    if (r == 0 && cw->events.len > 0)
+        r = object_writer_section(cw->object, OBJECT_SECTION_EVENTS, 0, buf_slice(&cw->events),
+                                  err);
+    for (size_t n = 0; r == 0 && n < cw->section_count; n++)
+        r = object_writer_section(cw->object, cw->sections[n].id, 0, cw->sections[n].bytes, err);
     if (r == 0)
         r = object_writer_finish(cw->object, &info, err);
     if (r < 0)
@@ -179,6 +224,7 @@ void chunk_writer_release(struct chunk_writer *cw)
     object_writer_close(cw->object);
     buf_release(&cw->digests);
     buf_release(&cw->marks);
+    buf_release(&cw->events);
     *cw = CHUNK_WRITER_INIT;
 }
 
@@ -254,6 +300,30 @@ int chunk_reader_next(struct chunk_reader *cr, uint64_t *ret_at, struct slice *r
     *ret = piece;
     cr->next += piece.len;
     return 1;
+}
+
+int chunk_reader_section(struct chunk_reader *cr, uint16_t id, struct slice *ret,
+                         struct tm_err *err)
+{
+    return object_reader_section(cr->object, id, ret, err);
+}
+
+void log_entry_of(const struct log_chunk *root, const struct object_info *info,
+                  struct log_entry *ret)
+{
+    *ret = (struct log_entry){.from = root->from,
+                              .to = root->to,
+                              .term = root->term,
+                              .counter = root->counter,
+                              .stored_bytes = info->stored_bytes,
+                              .raw_bytes = info->raw_bytes,
+                              .last_record = root->last_record,
+                              .events = root->events,
+                              .min_us = root->min_us,
+                              .max_us = root->max_us,
+                              .mark_at = root->mark_at,
+                              .mark_us = root->mark_us};
+    memcpy(ret->digest, info->digest, sizeof(ret->digest));
 }
 
 void chunk_reader_release(struct chunk_reader *cr)

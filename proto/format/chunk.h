@@ -15,12 +15,18 @@
  * into (from, to].
  *
  *     chunk_writer_open → chunk_writer_data* (mark*) → chunk_writer_finish → chunk_writer_release
+ *
+ * The log task adds what was found in the bytes, before finish: events (chunk_writer_events) and
+ * the engine's own sections (chunk_writer_section, ids from 256 on, not required).
  */
+#include "proto/format/events.h"
 #include "proto/format/object.h"
 #include "proto/format/records.h"
 
 #define CHUNK_BYTES     (16u << 20) /* raw bytes after which a writer should cut */
 #define CHUNK_MARKS_MAX 65536u
+
+#define CHUNK_SECTIONS_MAX 8 /* the engine's own, in one chunk */
 
 struct hash_sha256;
 struct log_digest {
@@ -50,11 +56,18 @@ struct chunk_writer {
     struct buf marks;
     uint32_t digest_count;
     uint32_t mark_count;
+    struct buf events; /* the encoded section */
+    struct {
+        uint16_t id;
+        struct slice bytes;
+    } sections[CHUNK_SECTIONS_MAX];
+    size_t section_count;
 };
 #define CHUNK_WRITER_INIT ((struct chunk_writer){.object = NULL})
 
 /* `name` full; root->from, lineage, epoch, segment_bytes, previous_end filled by the caller; `to`
- * grows with data. digest->position must be root->from. */
+ * grows with data. digest->position must be root->from. digest NULL: whoever cut the chunk took the
+ * digests already and gives them with chunk_writer_digests. */
 int chunk_writer_open(struct chunk_writer *cw, struct object_scratch *scratch, struct storage *st,
                       const char *name, const struct log_chunk *root, int zstd_level,
                       const uint8_t nonce[OBJECT_NONCE_BYTES], struct log_digest *digest,
@@ -63,6 +76,15 @@ int chunk_writer_data(struct chunk_writer *cw, struct slice bytes, struct tm_err
 /* At stream byte `at` the source's clock read time_us. */
 int chunk_writer_mark(struct chunk_writer *cw, uint64_t at, int64_t time_us,
                       struct tm_err *err) TM_WUR;
+/* `count` boundaries as log_digest_update appended them; copied. Only without a digest of its own. */
+int chunk_writer_digests(struct chunk_writer *cw, uint32_t count, struct slice boundaries,
+                         struct tm_err *err) TM_WUR;
+/* Once each: the events of this chunk, with the root's events, min_us, max_us and last_record; a
+ * section of the engine's. `bytes` must live until finish. */
+int chunk_writer_events(struct chunk_writer *cw, const struct events_writer *events,
+                        uint64_t last_record, struct tm_err *err) TM_WUR;
+int chunk_writer_section(struct chunk_writer *cw, uint16_t id, struct slice bytes,
+                         struct tm_err *err) TM_WUR;
 /* Commits; *ret_ref gets digest and bounds, its name is `rel`. */
 int chunk_writer_finish(struct chunk_writer *cw, const char *rel, struct log_ref *ret_ref,
                         struct object_info *ret_info, struct tm_err *err) TM_WUR;
@@ -83,6 +105,13 @@ int chunk_reader_open(struct chunk_reader *cr, struct object_scratch *scratch, s
 /* 1 = the next verified bytes, at stream byte *ret_at, valid until the next call; 0 = end. */
 int chunk_reader_next(struct chunk_reader *cr, uint64_t *ret_at, struct slice *ret,
                       struct tm_err *err) TM_WUR;
+/* 1 = the section's raw bytes, valid until release; 0 = the chunk has none. */
+int chunk_reader_section(struct chunk_reader *cr, uint16_t id, struct slice *ret,
+                         struct tm_err *err) TM_WUR;
 void chunk_reader_release(struct chunk_reader *cr);
+
+/* What lists and indexes keep of a stored chunk. */
+void log_entry_of(const struct log_chunk *root, const struct object_info *info,
+                  struct log_entry *ret);
 
 #endif

@@ -160,6 +160,51 @@ struct rel_name names_rel_chunk(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint
     return n;
 }
 
+struct rel_name names_rel_mark(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint64_t at,
+                               struct epoch epoch, uint32_t seq)
+{
+    char text[33];
+    struct rel_name n;
+    names_lineage_text(lineage, text);
+    (void)snprintf(n.s, sizeof(n.s), "log/%s/mark/%016" PRIx64 "-" EPOCH_FORMAT "-%08" PRIx32, text,
+                   at, epoch.term, epoch.counter, seq);
+    return n;
+}
+
+struct rel_name names_rel_log_index(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint64_t from,
+                                    struct epoch epoch)
+{
+    char text[33];
+    struct rel_name n;
+    names_lineage_text(lineage, text);
+    (void)snprintf(n.s, sizeof(n.s), "log/%s/index/%016" PRIx64 "-" EPOCH_FORMAT, text, from,
+                   epoch.term, epoch.counter);
+    return n;
+}
+
+struct rel_name names_rel_truncate(struct epoch epoch, uint32_t seq)
+{
+    struct rel_name n;
+    (void)snprintf(n.s, sizeof(n.s), "truncate/" EPOCH_FORMAT "-%08" PRIx32, epoch.term,
+                   epoch.counter, seq);
+    return n;
+}
+
+struct full_name names_logs_prefix(const struct repo_scope *scope)
+{
+    return names_full(scope, "log/");
+}
+
+struct full_name names_log_prefix(const struct repo_scope *scope,
+                                  const uint8_t lineage[NAMES_LINEAGE_BYTES], const char *room)
+{
+    char text[33];
+    struct rel_name rel;
+    names_lineage_text(lineage, text);
+    (void)snprintf(rel.s, sizeof(rel.s), "log/%s/%s%s", text, room, room[0] != '\0' ? "/" : "");
+    return names_full(scope, rel.s);
+}
+
 /* ---- parsing ---- */
 
 /* `digits` lower-case hex digits, exactly; moves *text behind them. */
@@ -247,6 +292,10 @@ static enum name_kind parse_log(const char *text, struct name_parts *p)
         return take_epoch(&text, &p->epoch) && *text == '\0' ? NAME_WRITER : NAME_OTHER;
     if (take_text(&text, "chunk/"))
         return take_from_epoch(text, p) ? NAME_CHUNK : NAME_OTHER;
+    if (take_text(&text, "index/"))
+        return take_from_epoch(text, p) ? NAME_LOG_INDEX : NAME_OTHER;
+    if (take_text(&text, "mark/") && take_hex(&text, 16, &p->from) && take_text(&text, "-"))
+        return take_epoch_seq(text, p) ? NAME_MARK : NAME_OTHER;
     return NAME_OTHER;
 }
 
@@ -254,6 +303,10 @@ struct name_parts names_parse_rel(const char *rel)
 {
     struct name_parts p = {.kind = NAME_OTHER};
     char part[NAMES_LINEAGE_BYTES * 2 + 1] = "";
+    if (take_text(&rel, "truncate/")) {
+        p.kind = take_epoch_seq(rel, &p) ? NAME_TRUNCATE : NAME_OTHER;
+        return p.kind == NAME_OTHER ? (struct name_parts){.kind = NAME_OTHER} : p;
+    }
     bool backup = take_text(&rel, "backup/");
     bool log = !backup && take_text(&rel, "log/");
     size_t len = backup ? NAMES_BACKUP_ID_LEN : NAMES_LINEAGE_BYTES * 2;

@@ -68,7 +68,10 @@
     X(TOMBSTONE, 8, "tombstone")                                                                   \
     X(LINEAGE, 9, "lineage")                                                                       \
     X(WRITER, 10, "writer")                                                                        \
-    X(CHECKPOINT, 11, "checkpoint")
+    X(CHECKPOINT, 11, "checkpoint")                                                                \
+    X(MARK, 12, "mark")                                                                            \
+    X(LOG_INDEX, 13, "log index")                                                                  \
+    X(TRUNCATION, 14, "truncation")
 
 enum object_kind {
 #define OBJECT_KIND_ENUM(name, number, text) OBJECT_##name = number,
@@ -87,6 +90,7 @@ enum object_section {
     OBJECT_SECTION_PROBLEMS = 4, /* data: what the operator must hear of */
     OBJECT_SECTION_DIGESTS = 5,  /* chunk: running digests at segment boundaries */
     OBJECT_SECTION_MARKS = 6,    /* chunk: time marks */
+    OBJECT_SECTION_EVENTS = 7,   /* chunk: transactions and named points (format/events.h) */
 };
 
 #define OBJECT_SECTION_REQUIRED 1u /* a reader that does not know the id must refuse the object */

@@ -20,6 +20,10 @@ CODEC_DEFINE(manifest, "manifest", MANIFEST_FIELDS);
 CODEC_DEFINE(tombstone, "tombstone", TOMBSTONE_FIELDS);
 CODEC_DEFINE(lineage, "lineage", LINEAGE_FIELDS);
 CODEC_DEFINE(log_writer, "writer", LOG_WRITER_FIELDS);
+CODEC_DEFINE(log_entry, "logEntry", LOG_ENTRY_FIELDS);
+CODEC_DEFINE(log_index, "logIndex", LOG_INDEX_FIELDS);
+CODEC_DEFINE(log_mark, "mark", LOG_MARK_FIELDS);
+CODEC_DEFINE(truncation, "truncation", TRUNCATION_FIELDS);
 /* clang-format on */
 
 int record_put(struct object_scratch *scratch, struct storage *st, const char *name,

@@ -75,8 +75,72 @@ CODEC_DECLARE(data_root, DATA_ROOT_FIELDS);
     X(T, u32, counter, "counter", REQ, 0, UINT32_MAX)                                              \
     X(T, u64, previous_end, "previousEnd", OPT, 0, UINT64_MAX)                                     \
     X(T, u32, segment_bytes, "segmentBytes", OPT, 0, UINT32_MAX)                                   \
-    X(T, i64, written_us, "written", OPT, 0, 0)
+    X(T, i64, written_us, "written", OPT, 0, 0)                                                    \
+    X(T, u64, last_record, "lastRecord", OPT, 0, UINT64_MAX)                                       \
+    X(T, u32, events, "events", OPT, 0, UINT32_MAX)                                                \
+    X(T, i64, min_us, "minTime", OPT, 0, 0)                                                        \
+    X(T, i64, max_us, "maxTime", OPT, 0, 0)                                                        \
+    X(T, u64, mark_at, "markAt", OPT, 0, UINT64_MAX)                                               \
+    X(T, i64, mark_us, "markTime", OPT, 0, 0)
 CODEC_DECLARE(log_chunk, LOG_CHUNK_FIELDS);
+
+/* What a reader of the log must know of a chunk without opening it: item of a log index, and what
+ * a list of chunks is made of. The object's name follows from lineage, from and epoch. */
+#define LOG_ENTRY_FIELDS(X, T)                                                                     \
+    X(T, u64, from, "f", REQ, 0, UINT64_MAX)                                                       \
+    X(T, u64, to, "t", REQ, 0, UINT64_MAX)                                                         \
+    X(T, u64, term, "e", REQ, 0, UINT64_MAX)                                                       \
+    X(T, u32, counter, "c", REQ, 0, UINT32_MAX)                                                    \
+    X(T, u64, stored_bytes, "z", REQ, 0, UINT64_MAX)                                               \
+    X(T, u64, raw_bytes, "r", REQ, 0, UINT64_MAX)                                                  \
+    X(T, raw, digest, "d", REQ, 0, 32)                                                             \
+    X(T, u64, last_record, "l", OPT, 0, UINT64_MAX)                                                \
+    X(T, u32, events, "n", OPT, 0, UINT32_MAX)                                                     \
+    X(T, i64, min_us, "a", OPT, 0, 0)                                                              \
+    X(T, i64, max_us, "b", OPT, 0, 0)                                                              \
+    X(T, u64, mark_at, "m", OPT, 0, UINT64_MAX)                                                    \
+    X(T, i64, mark_us, "k", OPT, 0, 0)
+CODEC_DECLARE(log_entry, LOG_ENTRY_FIELDS);
+
+/* log index: the root of a roll-up of `chunks` adjacent chunks, bytes [from, to) without a gap.
+ * The object's record stream holds their log_entry records in log order. */
+#define LOG_INDEX_FIELDS(X, T)                                                                     \
+    X(T, raw, lineage, "lineage", REQ, 0, 16)                                                      \
+    X(T, u64, from, "from", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u64, to, "to", REQ, 0, UINT64_MAX)                                                        \
+    X(T, u32, chunks, "chunks", REQ, 0, UINT32_MAX)                                                \
+    X(T, u64, term, "term", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u32, counter, "counter", REQ, 0, UINT32_MAX)                                              \
+    X(T, u64, stored_bytes, "storedBytes", OPT, 0, UINT64_MAX)                                     \
+    X(T, u64, last_record, "lastRecord", OPT, 0, UINT64_MAX)                                       \
+    X(T, i64, min_us, "minTime", OPT, 0, 0)                                                        \
+    X(T, i64, max_us, "maxTime", OPT, 0, 0)                                                        \
+    X(T, u64, mark_at, "markAt", OPT, 0, UINT64_MAX)                                               \
+    X(T, i64, mark_us, "markTime", OPT, 0, 0)
+CODEC_DECLARE(log_index, LOG_INDEX_FIELDS);
+
+/* mark: at the source's time `time_us` everything acknowledged lay before `at`, and all of that is
+ * stored. How an idle log differs from a lost one. */
+#define LOG_MARK_FIELDS(X, T)                                                                      \
+    X(T, raw, lineage, "lineage", REQ, 0, 16)                                                      \
+    X(T, u64, at, "at", REQ, 0, UINT64_MAX)                                                        \
+    X(T, i64, time_us, "time", REQ, 0, 0)                                                          \
+    X(T, u64, term, "term", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u32, counter, "counter", REQ, 0, UINT32_MAX)
+CODEC_DECLARE(log_mark, LOG_MARK_FIELDS);
+
+/* truncation: stored before any log is taken away. Log of `lineage` before `from` is absent for
+ * every reader, whatever objects are left; `until_us` is the moment that was asked for. */
+#define TRUNCATION_FIELDS(X, T)                                                                    \
+    X(T, raw, lineage, "lineage", REQ, 0, 16)                                                      \
+    X(T, u64, from, "from", REQ, 0, UINT64_MAX)                                                    \
+    X(T, i64, until_us, "until", OPT, 0, 0)                                                        \
+    X(T, str, until_position, "untilPosition", OPT, 0, FORMAT_POSITION_MAX - 1)                    \
+    X(T, u64, term, "term", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u32, counter, "counter", REQ, 0, UINT32_MAX)                                              \
+    X(T, str, node, "node", OPT, 0, 63)                                                            \
+    X(T, i64, created_us, "created", REQ, 0, 0)
+CODEC_DECLARE(truncation, TRUNCATION_FIELDS);
 
 /* plan: one planned range */
 #define PLAN_RANGE_FIELDS(X, T)                                                                    \
@@ -189,6 +253,8 @@ CODEC_DECLARE(tombstone, TOMBSTONE_FIELDS);
     X(T, u64, fork, "fork", OPT, 0, UINT64_MAX)                                                    \
     X(T, str, label, "label", OPT, 0, FORMAT_LABEL_MAX - 1)                                        \
     X(T, bin, history, "history", OPT, 0, 65536)                                                   \
+    X(T, bin, facts, "facts", OPT, 0, 65536)                                                       \
+    X(T, u64, from, "from", OPT, 0, UINT64_MAX)                                                    \
     X(T, str, node, "node", OPT, 0, 63)                                                            \
     X(T, i64, created_us, "created", REQ, 0, 0)
 CODEC_DECLARE(lineage, LINEAGE_FIELDS);
@@ -201,7 +267,10 @@ CODEC_DECLARE(lineage, LINEAGE_FIELDS);
     X(T, u64, from, "from", REQ, 0, UINT64_MAX)                                                    \
     X(T, raw, digest, "digest", OPT, 0, 32)                                                        \
     X(T, str, node, "node", OPT, 0, 63)                                                            \
-    X(T, i64, created_us, "created", REQ, 0, 0)
+    X(T, i64, created_us, "created", REQ, 0, 0)                                                    \
+    X(T, flag, gap, "gap", OPT, 0, 0)                                                              \
+    X(T, u64, gap_from, "gapFrom", OPT, 0, UINT64_MAX)                                             \
+    X(T, str, gap_reason, "gapReason", OPT, 0, 127)
 CODEC_DECLARE(log_writer, LOG_WRITER_FIELDS);
 
 /* Any of these records as the root section of an object of `kind`. */

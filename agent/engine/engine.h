@@ -11,7 +11,9 @@
  *       check · describe · session_open → snapshot_begin → hold_advance* → snapshot_end → session_close
  *   data side (runner; reader calls from worker threads, log calls from the log thread)
  *       reader_open(begin) → plan → read_range* → read_final(end) → reader_close
- *       log_open → log_next* → log_close
+ *       log_open(begin or facts) → log_next* → log_close
+ *       log_describe → facts;  hold_open(name) → hold_look* hold_touch* → hold_drop | hold_close
+ *       index_open(facts) → (index_push → index_take)* → index_close
  *       restore_open → restore_file* → restore_log* → restore_finish → restore_close
  *
  * `begin` and `end` are opaque blobs (at most ENGINE_BLOB_MAX) made by snapshot_begin and snapshot_end,
@@ -146,6 +148,51 @@ struct engine_log_event {
     int64_t source_us;
 };
 
+/* ---- log backup ---- */
+
+/* What a log task must know of the log it is to stream. */
+struct engine_log_source {
+    enum engine_role role;
+    char identity[ENGINE_IDENTITY_MAX];
+    char version[32];
+    char lineage_label[ENGINE_LABEL_MAX]; /* of the branch the source writes now */
+    uint64_t segment_bytes;               /* stored log starts at a multiple of this */
+    uint64_t flushed;                     /* end of what the source has made durable */
+    struct buf facts;   /* opaque, kept in lineage.mpk: index and streams need it */
+    struct buf history; /* how this branch came to be; empty for the first */
+    /* the branch it came from, when it has one, and where it left that */
+    char parent_label[ENGINE_LABEL_MAX];
+    uint64_t fork;
+};
+
+/* One look at source and hold. source_us was read before flushed: a commit acknowledged before it
+ * lies before `flushed`. */
+struct engine_hold_state {
+    bool lost;         /* the source released it: log from `from` on may be gone */
+    uint64_t from;     /* log is kept from here on */
+    uint64_t bytes;    /* kept for this hold */
+    uint64_t flushed;  /* on a standby: received and flushed there */
+    int64_t source_us; /* the source's clock */
+    int64_t skew_us;   /* minus ours, as far as the question's travel time tells */
+    enum engine_role role;
+    char lineage_label[ENGINE_LABEL_MAX];
+    char warning[256]; /* what an operator should change, "" = nothing */
+};
+
+#define ENGINE_SECTIONS_MAX 8
+
+/* What the bytes pushed since the last take say. Valid until the next call. */
+struct engine_index_part {
+    const struct log_point *events; /* in log order; their records ended in those bytes */
+    size_t event_count;
+    uint64_t last_record; /* start of the last whole record so far; 0 = none yet */
+    struct {
+        uint16_t id; /* from 256 on, ascending */
+        struct slice bytes;
+    } sections[ENGINE_SECTIONS_MAX];
+    size_t section_count;
+};
+
 /* ---- restore ---- */
 
 struct engine_restore_spec {
@@ -155,8 +202,13 @@ struct engine_restore_spec {
     const char *const *server_options; /* pairs "name", "value", NULL-terminated */
     struct slice begin;                /* blobs stored with the backup */
     struct slice end;
-    bool delta;          /* keep what is identical */
-    const char *target;  /* "immediate" for a snapshot */
+    bool delta;             /* keep what is identical */
+    const char *target;     /* "immediate" for a snapshot; "record" = stop behind stop_record */
+    uint64_t stop_record;   /* start of the last record that is wanted; 0 with "immediate" */
+    const char *stop_label; /* the branch it lies on; NULL = the snapshot's own */
+    const struct slice *histories; /* of all branches on the way, as log_describe gave them */
+    const char *const *history_labels;
+    size_t history_count;
     const char *wal_get; /* command line for restore_command, or NULL: log is all local */
     uint16_t port;       /* 0 = leave */
     const char *wal_dir; /* log directory outside data_dir, or NULL */
@@ -167,6 +219,9 @@ struct engine_session;
 struct engine_reader;
 struct engine_log;
 struct engine_restore;
+struct engine_hold;
+struct engine_log_index;
+struct log_point; /* proto/format/events.h */
 
 struct engine_ops {
     const char *name;
@@ -220,6 +275,40 @@ struct engine_ops {
     int (*log_next)(struct engine_log *, unsigned timeout_ms, struct engine_log_event *ret,
                     struct tm_err *);
     void (*log_close)(struct engine_log *);
+
+    /* -- log backup: NULL without ENGINE_CAP_HOLD -- */
+
+    /* Connects, looks, disconnects; all that can be known to stop a log backup is an error here:
+     * settings (named with their values), rights. *ret owns two buffers. */
+    int (*log_describe)(const struct engine_instance *, struct engine_log_source *ret,
+                        struct tm_err *);
+    /* One branch's history by its label, from a source that has it. */
+    int (*log_history)(const struct engine_instance *, const char *label, struct buf *ret,
+                       struct tm_err *);
+    /* Log that is whole at the source, from its files; thread safe: bytes [from, from + len) of
+     * branch `label`. TM_E_NOT_FOUND when they are not there, or not whole. */
+    int (*log_read_file)(const struct engine_instance *, struct slice facts, const char *label,
+                         uint64_t from, uint8_t *dst, size_t len, struct tm_err *);
+
+    /* Finds the hold of this name, or makes it: then the source keeps log from now on. Another's
+     * hold of the same name is TM_E_CONFLICT; none, and may_make false, TM_E_NOT_FOUND. */
+    int (*hold_open)(const struct engine_instance *, const char *name, bool may_make,
+                     struct engine_hold **ret, bool *ret_made, struct tm_err *);
+    int (*hold_look)(struct engine_hold *, struct engine_hold_state *ret, struct tm_err *);
+    /* Log before `durable` is not needed any more. Never moves back; reads back what it became. */
+    int (*hold_touch)(struct engine_hold *, uint64_t durable, uint64_t *ret_from, struct tm_err *);
+    int (*hold_drop)(struct engine_hold *, struct tm_err *); /* not there is success */
+    void (*hold_close)(struct engine_hold *);
+
+    /* Bytes of one branch in order, from a multiple of segment_bytes on. */
+    int (*index_open)(struct slice facts, uint64_t from, struct engine_log_index **ret,
+                      struct tm_err *);
+    int (*index_push)(struct engine_log_index *, struct slice bytes, struct tm_err *);
+    int (*index_take)(struct engine_log_index *, struct engine_index_part *ret, struct tm_err *);
+    void (*index_close)(struct engine_log_index *);
+    /* Stream byte <-> what people read ("0/3000148"). */
+    void (*position_text)(uint64_t byte, char ret[ENGINE_POSITION_MAX]);
+    int (*position_parse)(const char *text, uint64_t *ret_byte, struct tm_err *);
 
     /* -- data side: restore -- */
 

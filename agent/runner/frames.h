@@ -17,6 +17,7 @@
  *     results  a page                            committed    manifest is stored
  *     sweep    remove what is not committed      swept        storage is clean, or was committed
  *     stop     end now, cleanly                  restored     (restore jobs do all after `job`)
+ *     log_want what is wanted of a log task      log_status   what it does, on change and each second
  *                                                failed       the job cannot go on; then exits
  *
  * Calling order, backup:  job, ready, begin, plan_batch…, ranges/need/range_done…, finish,
@@ -24,6 +25,9 @@
  * After a crash a new runner gets `job` with a higher generation and `begin` again; with
  * begin.plan_known it must not plan, and with `finish` sent again it commits again (a manifest that
  * is there already is success).
+ * Log: job (kind LOG, roles LEAD or HOLD), ready, then log_want each time the assignment changes (a
+ *     step RUN, PAUSE or STOP, and params) and log_status… until `stop` or the socket closes.
+ *     The runner goes on by itself through every failure that may pass; `failed` is for the others.
  * Sweep: job (kind BACKUP or DELETE), ready, sweep, swept, stop. The agent sends it only after
  * every earlier runner of the job was reaped. Restore: job (kind RESTORE), ready, progress…,
  * restored | failed.
@@ -54,6 +58,8 @@
     X(T, strs, restore_roots, "r", OPT, 0, WIRE_PATH_MAX, WIRE_OPTIONS_MAX)                         \
     X(T, msg, backup, "b", OPT, 0, msg_backup_params)                                               \
     X(T, msg, restore, "x", OPT, 0, msg_restore_params)                                             \
+    X(T, msg, log, "l", OPT, 0, msg_log_params)                                                     \
+    X(T, str, name, "m", OPT, 0, WIRE_NAME_MAX) /* of the resource: holds are named after it */     \
     X(T, flag, sweep, "w", OPT, 0, 0) /* nothing but `sweep` follows: a full place is no reason */
 CODEC_DECLARE(frame_job, FRAME_JOB_FIELDS);
 
@@ -164,6 +170,18 @@ CODEC_DECLARE(frame_restored, FRAME_RESTORED_FIELDS);
 #define FRAME_FAILED_FIELDS(X, T) X(T, msg, error, "x", REQ, 0, msg_error)
 CODEC_DECLARE(frame_failed, FRAME_FAILED_FIELDS);
 
+/* step: enum job_step RUN, PAUSE or STOP */
+#define FRAME_LOG_WANT_FIELDS(X, T)                                                                \
+    X(T, u32, step, "s", REQ, 0, 31)                                                               \
+    X(T, msg, log, "l", REQ, 0, msg_log_params)
+CODEC_DECLARE(frame_log_want, FRAME_LOG_WANT_FIELDS);
+
+/* stage: enum job_stage STARTING, WORKING, PAUSED or STOPPED */
+#define FRAME_LOG_STATUS_FIELDS(X, T)                                                              \
+    X(T, u32, stage, "s", REQ, 0, 31)                                                              \
+    X(T, msg, log, "l", REQ, 0, msg_log_status)
+CODEC_DECLARE(frame_log_status, FRAME_LOG_STATUS_FIELDS);
+
 /* ---- the frame ---- */
 
 #define FRAME_MAP(X)                                                                               \
@@ -175,6 +193,7 @@ CODEC_DECLARE(frame_failed, FRAME_FAILED_FIELDS);
     X(results, 6)                                                                                  \
     X(sweep, 7)                                                                                    \
     X(stop, 8)                                                                                     \
+    X(log_want, 9)                                                                                 \
     X(ready, 16)                                                                                   \
     X(plan_batch, 17)                                                                              \
     X(range_done, 18)                                                                              \
@@ -186,7 +205,8 @@ CODEC_DECLARE(frame_failed, FRAME_FAILED_FIELDS);
     X(committed, 24)                                                                               \
     X(swept, 25)                                                                                   \
     X(restored, 26)                                                                                \
-    X(failed, 27)
+    X(failed, 27)                                                                                  \
+    X(log_status, 28)
 
 enum frame_type {
 #define FRAME_ENUM(name, number) FRAME_##name = number,

@@ -12,7 +12,7 @@
 #define MEMBERS_SHORT 6 /* kind, at, previous, end, time, xid */
 #define MEMBERS_NAMED 7
 
-int events_writer_add(struct events_writer *w, const struct log_event *event, struct tm_err *err)
+int events_writer_add(struct events_writer *w, const struct log_point *event, struct tm_err *err)
 {
     assert(event->at >= w->last.at && event->previous <= event->at && event->end >= event->at);
     if (w->count == EVENTS_MAX)
@@ -53,7 +53,7 @@ int events_writer_section(const struct events_writer *w, struct buf *out, struct
 void events_writer_clear(struct events_writer *w)
 {
     buf_reset(&w->items);
-    w->last = (struct log_event){.at = 0};
+    w->last = (struct log_point){.at = 0};
     w->count = 0;
     w->min_us = 0;
     w->max_us = 0;
@@ -75,7 +75,7 @@ int events_reader_init(struct events_reader *r, struct slice section, struct tm_
     return rc;
 }
 
-static int unpack_event(struct events_reader *r, struct log_event *ret, struct tm_err *err)
+static int unpack_event(struct events_reader *r, struct log_point *ret, struct tm_err *err)
 {
     uint32_t members = 0;
     uint64_t kind = 0, step = 0, back = 0, length = 0;
@@ -100,7 +100,7 @@ static int unpack_event(struct events_reader *r, struct log_event *ret, struct t
     int64_t time_us;
     if (kind == 0 || __builtin_add_overflow(r->last.time_us, time, &time_us))
         return tm_err_set(err, TM_E_CORRUPT, "event: kind or time out of bounds");
-    *ret = (struct log_event){.kind = (enum event_kind)kind,
+    *ret = (struct log_point){.kind = (enum event_kind)kind,
                               .at = r->last.at + step,
                               .previous = r->last.at + step - back,
                               .end = r->last.at + step + length,
@@ -111,9 +111,9 @@ static int unpack_event(struct events_reader *r, struct log_event *ret, struct t
                : 0;
 }
 
-int events_reader_next(struct events_reader *r, struct log_event *ret, struct tm_err *err)
+int events_reader_next(struct events_reader *r, struct log_point *ret, struct tm_err *err)
 {
-    struct log_event event;
+    struct log_point event;
     if (r->left == 0) {
         if (r->rest.len > 0)
             return tm_err_set(err, TM_E_CORRUPT, "events: bytes behind the last one");

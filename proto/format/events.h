@@ -28,7 +28,7 @@ enum event_kind {
     EVENT_POINT = 4,   /* named by an operator (PostgreSQL: a restore point) */
 };
 
-struct log_event {
+struct log_point {
     enum event_kind kind;
     uint64_t at;       /* start of the record */
     uint64_t previous; /* start of the record before: the last one wanted by who wants less */
@@ -40,14 +40,14 @@ struct log_event {
 
 struct events_writer {
     struct buf items;
-    struct log_event last;
+    struct log_point last;
     uint32_t count;
     int64_t min_us; /* of commits and aborts; 0 = there was none */
     int64_t max_us;
 };
 #define EVENTS_WRITER_INIT ((struct events_writer){.count = 0})
 
-int events_writer_add(struct events_writer *w, const struct log_event *event,
+int events_writer_add(struct events_writer *w, const struct log_point *event,
                       struct tm_err *err) TM_WUR;
 /* The whole section's bytes, appended to *out. */
 int events_writer_section(const struct events_writer *w, struct buf *out,
@@ -57,12 +57,12 @@ void events_writer_release(struct events_writer *w);
 
 struct events_reader {
     struct slice rest;
-    struct log_event last;
+    struct log_point last;
     uint32_t left;
 };
 /* `section` must outlive the reader. Anything malformed is TM_E_CORRUPT. */
 int events_reader_init(struct events_reader *r, struct slice section, struct tm_err *err) TM_WUR;
 /* 1 = *ret filled, 0 = end (and nothing follows). */
-int events_reader_next(struct events_reader *r, struct log_event *ret, struct tm_err *err) TM_WUR;
+int events_reader_next(struct events_reader *r, struct log_point *ret, struct tm_err *err) TM_WUR;
 
 #endif

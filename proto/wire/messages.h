@@ -49,6 +49,7 @@
 #define WIRE_RESULTS_MAX   64  /* in one results page, in one ranges_done */
 #define WIRE_PROBLEMS_MAX  16
 #define WIRE_OPTIONS_MAX   64 /* strings in a list of pairs */
+#define WIRE_INTERVALS_MAX 32
 
 /* ---- parts ---- */
 
@@ -137,6 +138,72 @@ CODEC_DECLARE(msg_problem, MSG_PROBLEM_FIELDS);
     X(T, list, problems, "q", OPT, 0, msg_problem, WIRE_PROBLEMS_MAX) /* the first ones */
 CODEC_DECLARE(msg_totals, MSG_TOTALS_FIELDS);
 
+/* ---- log backup ---- */
+
+/* A stretch of time that storage can restore, or a tail that was abandoned. */
+#define MSG_INTERVAL_FIELDS(X, T)                                                                  \
+    X(T, str, lineage, "l", REQ, 0, WIRE_UID_MAX) /* 32 hex digits */                              \
+    X(T, str, label, "b", OPT, 0, 63)                                                              \
+    X(T, str, from_position, "f", REQ, 0, WIRE_POSITION_MAX)                                       \
+    X(T, str, to_position, "t", REQ, 0, WIRE_POSITION_MAX)                                         \
+    X(T, i64, from_us, "a", OPT, 0, 0)                                                             \
+    X(T, i64, to_us, "z", OPT, 0, 0)                                                               \
+    X(T, str, backup_id, "i", OPT, 0, WIRE_ID_MAX) /* the backup it starts from */                 \
+    X(T, flag, abandoned, "x", OPT, 0, 0)
+CODEC_DECLARE(msg_interval, MSG_INTERVAL_FIELDS);
+
+/* What a log task is doing: from its runner to the agent, and on in heartbeats. Times of the source
+ * are by the source's clock. A role HOLD reports hold_… and error only. */
+#define MSG_LOG_STATUS_FIELDS(X, T)                                                                \
+    X(T, str, lineage, "l", OPT, 0, WIRE_UID_MAX)                                                  \
+    X(T, str, label, "b", OPT, 0, 63)                                                              \
+    X(T, u64, durable, "d", OPT, 0, UINT64_MAX)         /* log before this byte is stored */       \
+    X(T, str, position, "p", OPT, 0, WIRE_POSITION_MAX) /* the same, for people */                 \
+    X(T, i64, checkpoint_us, "t", OPT, 0, 0) /* everything acknowledged before is stored */        \
+    X(T, u64, received, "r", OPT, 0, UINT64_MAX)                                                   \
+    X(T, u64, flushed, "f", OPT, 0, UINT64_MAX)    /* by the source */                             \
+    X(T, i64, source_us, "s", OPT, 0, 0)           /* the source's clock, at the last look */      \
+    X(T, u64, latency_us, "y", OPT, 0, UINT64_MAX) /* source_us - checkpoint_us */                 \
+    X(T, i64, skew_us, "k", OPT, 0, 0)             /* the source's clock minus the agent's */      \
+    X(T, u32, receive_ms, "ar", OPT, 0,                                                            \
+      UINT32_MAX) /* age of what waits in each stage; 0 = none */                                  \
+    X(T, u32, compress_ms, "ac", OPT, 0, UINT32_MAX)                                               \
+    X(T, u32, upload_ms, "au", OPT, 0, UINT32_MAX)                                                 \
+    X(T, u32, commit_ms, "am", OPT, 0, UINT32_MAX)                                                 \
+    X(T, u64, hold_at, "ha", OPT, 0, UINT64_MAX) /* the source keeps log from this byte on */      \
+    X(T, u64, hold_bytes, "hb", OPT, 0, UINT64_MAX)                                                \
+    X(T, flag, hold_lost, "hl", OPT, 0, 0) /* released or recycled: the log has a gap */           \
+    X(T, flag, at_risk, "hr", OPT, 0, 0)   /* HOLD: keeps less than a failover would need */       \
+    X(T, u64, chunks, "n", OPT, 0, UINT64_MAX)                                                     \
+    X(T, u64, raw_bytes, "w", OPT, 0, UINT64_MAX)                                                  \
+    X(T, u64, stored_bytes, "z", OPT, 0, UINT64_MAX)                                               \
+    X(T, flag, needs_full, "nf", OPT, 0, 0) /* no backup leads to what is stored now */            \
+    X(T, txt, warning, "wn", OPT, 0, WIRE_TEXT_MAX)                                                \
+    X(T, u32, truncate_gen, "tg", OPT, 0, UINT32_MAX) /* the newest that was carried out */        \
+    X(T, i64, truncated_us, "tt", OPT, 0, 0)                                                       \
+    X(T, str, truncated_position, "tp", OPT, 0, WIRE_POSITION_MAX)                                 \
+    X(T, msg, truncate_error, "te", OPT, 0, msg_error)                                             \
+    X(T, list, recoverable, "v", OPT, 0, msg_interval, WIRE_INTERVALS_MAX)                         \
+    X(T, msg, error, "x", OPT, 0, msg_error) /* what it is stuck on; gone when it moves again */
+CODEC_DECLARE(msg_log_status, MSG_LOG_STATUS_FIELDS);
+
+/* How to stream, and what is wanted of the stored log. */
+#define MSG_LOG_PARAMS_FIELDS(X, T)                                                                \
+    X(T, str, compression, "z", OPT, 0, 31)                                                        \
+    X(T, u32, flush_ms, "f", OPT, 0, 3600000) /* 0 = 5000 */                                       \
+    X(T, u32, gcttl_s, "g", OPT, 0,                                                                \
+      UINT32_MAX) /* a paused task's hold lives so long; 0 = a day */                              \
+    X(T, u64, hold_limit, "h", OPT, 0, UINT64_MAX) /* bytes of log held at the source; 0 = none */ \
+    X(T, flag, release, "r", OPT, 0, 0) /* beyond either the hold is released, else only told */   \
+    X(T, flag, from_standby, "s", OPT, 0, 0)                                                       \
+    X(T, flag, accept_incarnation, "a", OPT, 0, 0)                                                 \
+    X(T, u64, checkpoint, "c", OPT, 0, UINT64_MAX)    /* HOLD: what the writer has made durable */ \
+    X(T, i64, paused_us, "p", OPT, 0, 0)              /* PAUSE: since when */                      \
+    X(T, u32, truncate_gen, "tg", OPT, 0, UINT32_MAX) /* grows with every wish to truncate */      \
+    X(T, txt, truncate_until, "tu", OPT, 0, 63)       /* time, TSO or position */                  \
+    X(T, flag, truncate_force, "tf", OPT, 0, 0)
+CODEC_DECLARE(msg_log_params, MSG_LOG_PARAMS_FIELDS);
+
 /* ---- heartbeat, poll -> desired ---- */
 
 /* How far an agent is with a job. Only ever grows inside one attempt, but for FAILED -> SWEPT. */
@@ -149,6 +216,8 @@ enum job_stage {
     JOB_STAGE_RESTORED = 6,  /* restore complete; totals set */
     JOB_STAGE_FAILED = 7,    /* error set; nothing runs any more */
     JOB_STAGE_SWEPT = 8,     /* after FAILED or for a deletion: storage is clean */
+    JOB_STAGE_PAUSED = 9,    /* log: nothing streams, the hold is kept */
+    JOB_STAGE_STOPPED = 10,  /* log: nothing streams, the hold is released */
 };
 
 #define MSG_JOB_FIELDS(X, T)                                                                         \
@@ -168,7 +237,8 @@ enum job_stage {
      * not listed above, is free again */ \
     X(T, u64, want_serial, "w", OPT, 0, UINT64_MAX)                                                  \
     X(T, msg, totals, "t", OPT, 0, msg_totals)                                                       \
-    X(T, msg, error, "x", OPT, 0, msg_error)
+    X(T, msg, error, "x", OPT, 0, msg_error)                                                         \
+    X(T, msg, log, "g", OPT, 0, msg_log_status)
 CODEC_DECLARE(msg_job, MSG_JOB_FIELDS);
 
 #define MSG_HEARTBEAT_FIELDS(X, T)                                                                 \
@@ -188,11 +258,13 @@ enum job_kind {
     JOB_KIND_BACKUP = 1, /* full snapshot */
     JOB_KIND_RESTORE = 2,
     JOB_KIND_DELETE = 3, /* tombstone and sweep of a finished backup */
+    JOB_KIND_LOG = 4,    /* log backup: never done by itself */
 };
 
 enum job_role {
     JOB_ROLE_LEAD = 1u << 0,
     JOB_ROLE_WORKER = 1u << 1,
+    JOB_ROLE_HOLD = 1u << 2, /* log: keep the log on this standby from the checkpoint on */
 };
 
 enum job_step {
@@ -200,6 +272,8 @@ enum job_step {
     JOB_STEP_RUN = 2,     /* workers: take ranges. restore, delete: do it */
     JOB_STEP_FINISH = 3,  /* lead: end the session, commit */
     JOB_STEP_ABORT = 4,   /* everybody stop; lead: sweep unless a manifest is there */
+    JOB_STEP_PAUSE = 5,   /* log: stop streaming, keep the hold */
+    JOB_STEP_STOP = 6,    /* log: stop streaming, release the hold; truncation is still done */
 };
 
 /* How to read and store. */
@@ -211,7 +285,8 @@ enum job_step {
     X(T, u64, range_bytes, "b", OPT, 0, UINT64_MAX) /* 0 = default */                              \
     X(T, flag, checksum, "k", OPT, 0, 0)   /* verify all that was stored before the commit */      \
     X(T, flag, fast_start, "f", OPT, 0, 0) /* immediate checkpoint */                              \
-    X(T, flag, accept_incarnation, "a", OPT, 0, 0) /* a new identity under this name is meant */
+    X(T, flag, accept_incarnation, "a", OPT, 0, 0) /* a new identity under this name is meant */   \
+    X(T, flag, share_log, "s", OPT, 0, 0) /* a log task stores this tenant's log there, too */
 CODEC_DECLARE(msg_backup_params, MSG_BACKUP_PARAMS_FIELDS);
 
 /* tablespace_map: "old", "new", …; server_options: "name", "value", … */
@@ -221,7 +296,11 @@ CODEC_DECLARE(msg_backup_params, MSG_BACKUP_PARAMS_FIELDS);
     X(T, str, source_tenant, "t", REQ, 0, WIRE_NAME_MAX)                                           \
     X(T, txt, data_dir, "d", REQ, 0, WIRE_PATH_MAX)                                                \
     X(T, txt, wal_dir, "w", OPT, 0, WIRE_PATH_MAX)                                                 \
-    X(T, txt, target, "g", OPT, 0, 127) /* "immediate" when absent */                              \
+    X(T, txt, target, "g", OPT, 0, 191)   /* "immediate" when absent; spec.h says its forms */     \
+    X(T, flag, exclusive, "v", OPT, 0, 0) /* stop before the target, not behind it */              \
+    X(T, str, lineage, "u", OPT, 0, WIRE_UID_MAX) /* 32 hex digits; empty = choose */              \
+    X(T, txt, full_storage, "f", OPT, 0,                                                           \
+      WIRE_URL_MAX) /* where backups lie when not with the log */                                  \
     X(T, strs, tablespace_map, "m", OPT, 0, WIRE_PATH_MAX, WIRE_OPTIONS_MAX)                       \
     X(T, strs, server_options, "o", OPT, 0, 1023, WIRE_OPTIONS_MAX)                                \
     X(T, u32, concurrency, "n", OPT, 0, 256)                                                       \
@@ -252,7 +331,8 @@ CODEC_DECLARE(msg_restore_params, MSG_RESTORE_PARAMS_FIELDS);
     X(T, u32, plan_have, "h", OPT, 0, UINT32_MAX)                                                  \
     X(T, flag, plan_done, "d", OPT, 0, 0)                                                          \
     X(T, msg, backup, "b", OPT, 0, msg_backup_params)   /* BACKUP, DELETE */                       \
-    X(T, msg, restore, "e", OPT, 0, msg_restore_params) /* RESTORE */
+    X(T, msg, restore, "e", OPT, 0, msg_restore_params) /* RESTORE */                              \
+    X(T, msg, log, "l", OPT, 0, msg_log_params)         /* LOG */
 CODEC_DECLARE(msg_assignment, MSG_ASSIGNMENT_FIELDS);
 
 /*

@@ -1,0 +1,161 @@
+#ifndef TM_PROTO_REPO_LOGS_H
+#define TM_PROTO_REPO_LOGS_H
+/*
+ * The log in a repository: lineages, the chunks of each that count, and what they add up to. Reads
+ * storage only; trusts only what is whole.
+ *
+ * What counts, of one lineage:
+ *     writers   writer/<epoch> says from which byte on this epoch wrote: a chunk of an older epoch
+ *               that reaches beyond a newer writer's `from` does not count
+ *     chunks    of the same place the higher epoch; a chunk that begins inside one that counts
+ *               already does not
+ *     indexes   a roll-up is what its chunks are, without listing and opening them
+ *     truncated chunks that end at or before the newest truncation's `from` are absent
+ * Two chunks adjoin when one begins where the other ends; otherwise there is a gap between them.
+ *
+ * Memory is bounded: chains are streamed, a roll-up has at most LOGS_INDEX_CHUNKS entries.
+ */
+#include "proto/format/chunk.h"
+#include "proto/repo/catalog.h"
+
+#define LOGS_LINEAGES_MAX 1000u
+#define LOGS_WRITERS_MAX  100000u /* of one lineage */
+#define LOGS_INDEX_CHUNKS 4096u   /* in one roll-up */
+#define LOGS_INDEX_AFTER  1024u   /* chunks behind the last roll-up that make a new one worth it */
+
+/* ---- lineages ---- */
+
+struct log_lineage {
+    struct lineage record; /* slices live in the list's arena */
+    uint64_t truncated;    /* log before this byte is absent; 0 = none */
+    int64_t truncated_us;
+    char truncated_position[FORMAT_POSITION_MAX];
+};
+struct log_lineages {
+    struct log_lineage *items; /* by time of creation, parents before children */
+    size_t count;
+    struct codec_arena arena;
+};
+#define LOG_LINEAGES_INIT ((struct log_lineages){.count = 0})
+int log_lineages_read(struct object_scratch *scratch, struct storage *st,
+                      const struct repo_scope *scope, struct log_lineages *ret,
+                      struct tm_err *err) TM_WUR;
+void log_lineages_release(struct log_lineages *l);
+const struct log_lineage *log_lineages_find(const struct log_lineages *l, const uint8_t id[16]);
+
+/* ---- chains ---- */
+
+struct log_chain;
+/* All chunks of one lineage that count and end behind `from`, in log order. Two scratches. */
+int log_chain_open(struct object_scratch *scratches[2], struct storage *st,
+                   const struct repo_scope *scope, const struct log_lineage *lineage, uint64_t from,
+                   struct log_chain **ret, struct tm_err *err) TM_WUR;
+/* 1 = *ret filled, 0 = end. A gap shows as ret->from above the last one's `to`. */
+int log_chain_next(struct log_chain *chain, struct log_entry *ret, struct tm_err *err) TM_WUR;
+/* The same by whole roll-ups where they are whole and unfenced: `to`, times, last_record and marks
+ * are those of many chunks. For intervals. */
+int log_chain_next_stretch(struct log_chain *chain, struct log_entry *ret,
+                           struct tm_err *err) TM_WUR;
+void log_chain_free(struct log_chain *chain);
+TM_DEFINE_FREEP(struct log_chain, log_chain_free)
+
+/* The reference by which metadata and readers name the chunk. */
+void log_entry_ref(const struct lineage *lineage, const struct log_entry *entry,
+                   struct log_ref *ret);
+
+/* The newest time mark at or before stream byte `durable` that mark objects tell; 0 = none. */
+int log_marks_newest(struct object_scratch *scratch, struct storage *st,
+                     const struct repo_scope *scope, const uint8_t lineage[16], uint64_t durable,
+                     struct log_mark *ret, bool *ret_found, struct tm_err *err) TM_WUR;
+
+/* Where a lineage's unbroken run that ends last stands: what a writer continues. */
+struct log_head {
+    uint64_t from;           /* of that run */
+    uint64_t to;             /* = from when nothing is stored */
+    struct epoch epoch;      /* highest of any writer or chunk */
+    int64_t mark_us;         /* newest proven checkpoint */
+    uint64_t chunks;         /* behind the last roll-up */
+    uint64_t boundary;       /* newest digest boundary stored at or before `to`, 0 = none … */
+    uint8_t at_boundary[32]; /* … and the digest there */
+    uint32_t digest_bytes;   /* their step */
+};
+int log_head_read(struct object_scratch *scratches[2], struct storage *st,
+                  const struct repo_scope *scope, const struct log_lineage *lineage,
+                  struct log_head *ret, struct tm_err *err) TM_WUR;
+
+/* Rolls up what lies behind the last roll-up when that is worth it, leaving the newest chunks
+ * alone. *ret_rolled is the number of chunks. Crash-safe: an index that is there twice is equal. */
+int log_index_roll(struct object_scratch *scratches[2], struct storage *st,
+                   const struct repo_scope *scope, const struct log_lineage *lineage,
+                   struct epoch epoch, const uint8_t nonce[OBJECT_NONCE_BYTES], uint32_t at_least,
+                   uint32_t *ret_rolled, struct tm_err *err) TM_WUR;
+
+/* ---- intervals ---- */
+
+struct recoverable_list {
+    struct recoverable *items; /* by lineage, then position */
+    size_t count;
+};
+#define RECOVERABLE_LIST_INIT ((struct recoverable_list){NULL, 0})
+void recoverable_list_release(struct recoverable_list *list);
+
+/* How an engine writes stream bytes; both may be called from any thread. */
+struct log_positions {
+    void (*text)(uint64_t byte, char ret[FORMAT_POSITION_MAX]);
+    int (*parse)(const char *text, uint64_t *ret_byte, struct tm_err *err);
+};
+
+/* What storage can restore now: each committed backup's consistent_at, joined with the unbroken
+ * log behind it, over lineage forks; and tails that a fork left behind, as abandoned. Backups may
+ * lie in another storage than the log (same scope), or log be absent. Overlapping intervals of one
+ * lineage are one. */
+int log_recoverable(struct object_scratch *scratches[3], struct storage *log_st,
+                    struct storage *backup_st, const struct repo_scope *scope,
+                    const struct log_positions *positions, struct recoverable_list *ret,
+                    struct tm_err *err) TM_WUR;
+
+/* ---- events ---- */
+
+struct log_search {
+    int64_t from_us;  /* of event times; 0 = from the first */
+    int64_t to_us;    /* 0 = to the last */
+    uint64_t xid;     /* 0 = any */
+    const char *name; /* NULL = any */
+    bool points_only;
+    uint32_t limit; /* 0 = 1000 */
+};
+typedef int (*log_search_fn)(void *arg, const struct lineage *lineage,
+                             const struct log_point *point, struct tm_err *err);
+/* Chunks whose times or counts rule them out are not opened. */
+int log_search_run(struct object_scratch *scratches[3], struct storage *st,
+                   const struct repo_scope *scope, const struct log_search *search,
+                   log_search_fn fn, void *arg, struct tm_err *err) TM_WUR;
+
+/* ---- truncating ---- */
+
+struct log_truncate {
+    int64_t until_us; /* or by position; 0 = none */
+    const char *until_position;
+    bool force; /* also log that kept backups need to go on behind their consistent_at */
+    bool dry_run;
+    struct epoch epoch;
+    const char *node;
+    int64_t now_us;
+};
+struct log_truncate_result {
+    uint64_t chunks; /* removed, or to be removed */
+    uint64_t bytes;
+    int64_t truncated_us;
+    char truncated_position[FORMAT_POSITION_MAX];
+};
+/* Removes log that no promised moment at or behind the wish needs: the newest backup consistent at
+ * or before the wish stays restorable to every later moment. Refuses (TM_E_REFUSED, naming the
+ * backup) a wish behind the oldest kept backup's need unless forced; objects that a manifest lists
+ * are never taken. Truncation record first, then chunks oldest first, indexes, marks; repeatable. */
+int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st,
+                     struct storage *backup_st, const struct repo_scope *scope,
+                     const struct log_positions *positions, const struct log_truncate *wish,
+                     const uint8_t nonce[OBJECT_NONCE_BYTES], struct log_truncate_result *ret,
+                     struct tm_err *err) TM_WUR;
+
+#endif

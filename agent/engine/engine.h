@@ -306,6 +306,13 @@ struct engine_ops {
     int (*index_push)(struct engine_log_index *, struct slice bytes, struct tm_err *);
     int (*index_take)(struct engine_log_index *, struct engine_index_part *ret, struct tm_err *);
     void (*index_close)(struct engine_log_index *);
+    /* Start of the last whole record that begins at or before `limit` (`before`: strictly before), in
+     * log that `read` hands out piece by piece: *ret are the bytes at `at`, empty at its end. `from` is
+     * a multiple of segment_bytes. */
+    int (*log_last_record)(struct slice facts, uint64_t from,
+                           int (*read)(void *arg, uint64_t at, struct slice *ret, struct tm_err *),
+                           void *arg, uint64_t limit, bool before, uint64_t *ret_record,
+                           struct tm_err *);
     /* Stream byte <-> what people read ("0/3000148"). */
     void (*position_text)(uint64_t byte, char ret[ENGINE_POSITION_MAX]);
     int (*position_parse)(const char *text, uint64_t *ret_byte, struct tm_err *);

@@ -67,6 +67,8 @@ enum phase {
     X(T, i64, completed_us, "tc", OPT, 0, 0)                                                          \
     X(T, u32, ranges_total, "rt", OPT, 0, UINT32_MAX)                                                 \
     X(T, u64, bytes_total, "bt", OPT, 0, UINT64_MAX)                                                  \
+    X(T, u32, ranges_done, "rd", OPT, 0, UINT32_MAX) /* Failed: how far it came */                    \
+    X(T, u64, bytes_done, "bd", OPT, 0, UINT64_MAX)                                                   \
     X(T, msg, error, "e", OPT, 0, msg_error)                                                          \
     X(T, str, error_node, "en", OPT, 0, WIRE_NAME_MAX)                                                \
     X(T, msg, totals, "to", OPT, 0, msg_totals)                                                       \
@@ -190,9 +192,11 @@ struct brain {
     uint64_t revision;
     uint64_t version;
 
-    struct waiting_up { /* hellos that wait for a higher term */
+    struct
+        waiting_up { /* hellos that wait for a higher term, or to see whether another agent lives */
         uint64_t conn;
         uint64_t ctx;
+        uint64_t arrived_us; /* mono */
         uint64_t seen_term;
         uint64_t seen_start;
         char cluster[WIRE_NAME_MAX + 1];

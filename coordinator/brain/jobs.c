@@ -209,6 +209,8 @@ static void start(struct brain *b, struct res *res)
     next->leftovers = false;
     next->ranges_total = 0;
     next->bytes_total = 0;
+    next->ranges_done = 0;
+    next->bytes_done = 0;
     persist_text(b, res, &next->storage, source.storage);
     persist_submit(b, res);
 }
@@ -230,6 +232,19 @@ static void stage_error(struct brain *b, struct res *res, struct record *next)
     memcpy(next->error_node, live->failure_node, sizeof(next->error_node));
 }
 
+/* How far a job came that ends without success: what is live is gone afterwards. */
+static void keep_progress(const struct res *res, struct record *next)
+{
+    const struct live *live = res->live;
+    const struct table *t = &live->table;
+    next->ranges_done = TM_MAX(next->ranges_done, (uint32_t)t->done_count);
+    next->bytes_done = TM_MAX(next->bytes_done, TM_MAX(t->done.bytes, live->bytes_done));
+    if (res->view.kind == JOB_KIND_RESTORE)
+        next->bytes_total = TM_MAX(next->bytes_total, live->bytes_total);
+    if (next->bytes_total > 0)
+        next->bytes_done = TM_MIN(next->bytes_done, next->bytes_total);
+}
+
 static void to_step(struct brain *b, struct res *res, enum job_step step)
 {
     struct record *next = persist_stage(b, res);
@@ -241,8 +256,10 @@ static void to_step(struct brain *b, struct res *res, enum job_step step)
         next->ranges_total = (uint32_t)res->live->table.count;
         next->bytes_total = res->live->table.bytes_total;
     }
-    if (step == JOB_STEP_ABORT)
+    if (step == JOB_STEP_ABORT) {
+        keep_progress(res, next);
         stage_error(b, res, next);
+    }
     persist_submit(b, res);
 }
 
@@ -278,6 +295,7 @@ static void fail_finally(struct brain *b, struct res *res, bool leftovers)
     next->step = 0;
     next->completed_us = again ? 0 : b->now.real_us;
     next->leftovers = leftovers;
+    keep_progress(res, next);
     stage_error(b, res, next);
     persist_submit(b, res);
 }

@@ -65,11 +65,11 @@ static void fill_live(struct resource_status *s, const struct res *res)
             s->ranges_total = t->count;
             s->bytes_total = t->bytes_total;
         }
-        s->ranges_done = t->done_count;
-        s->bytes_done = TM_MAX(t->done.bytes, live->bytes_done);
+        s->ranges_done = TM_MAX(s->ranges_done, t->done_count);
+        s->bytes_done = TM_MAX(s->bytes_done, TM_MAX(t->done.bytes, live->bytes_done));
     } else {
-        s->bytes_total = live->bytes_total;
-        s->bytes_done = live->bytes_done;
+        s->bytes_total = TM_MAX(s->bytes_total, live->bytes_total);
+        s->bytes_done = TM_MAX(s->bytes_done, live->bytes_done);
     }
     if (s->bytes_total > 0)
         s->bytes_done = TM_MIN(s->bytes_done, s->bytes_total);
@@ -144,6 +144,10 @@ static void fill(const struct res *res)
     s->attempt = rec->attempt;
     s->ranges_total = rec->ranges_total;
     s->bytes_total = rec->bytes_total;
+    if (rec->phase == PHASE_FAILED || rec->step == JOB_STEP_ABORT) {
+        s->ranges_done = rec->ranges_done;
+        s->bytes_done = rec->bytes_done;
+    }
     if (res->live != NULL && !store_terminal(res))
         fill_live(s, res);
     if (rec->phase == PHASE_COMPLETE) {

@@ -144,7 +144,8 @@ static int add_name(struct entry *entry, enum listing_kind kind, const char *nam
     return 0;
 }
 
-/* What an entry is, links followed; 0 for what is gone or no file at all (a socket). */
+/* What an entry is, links followed: S_IFLNK for a link that leads nowhere, S_IFIFO for whatever can
+ * not be read as a file; 0 for what is gone. */
 static mode_t type_of(int dir_fd, const struct dirent *dirent, bool *ret_link)
 {
     struct stat st;
@@ -158,11 +159,25 @@ static mode_t type_of(int dir_fd, const struct dirent *dirent, bool *ret_link)
             return 0;
         *ret_link = S_ISLNK(st.st_mode);
         if (!*ret_link)
-            return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? st.st_mode & S_IFMT : 0;
+            return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? st.st_mode & S_IFMT : S_IFIFO;
     }
-    if (!*ret_link || fstatat(dir_fd, dirent->d_name, &st, 0) < 0)
+    if (!*ret_link)
+        return S_IFIFO;
+    if (fstatat(dir_fd, dirent->d_name, &st, 0) < 0)
+        return fstatat(dir_fd, dirent->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? 0 : S_IFLNK;
+    return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? st.st_mode & S_IFMT : S_IFIFO;
+}
+
+/* What is no file, directory or link to one is told, unless it is the server's own socket or lies
+ * where nothing is taken from. */
+static int add_odd(const struct listing_cache *cache, struct entry *entry, enum files_place place,
+                   const char *name, mode_t type, struct tm_err *err)
+{
+    enum files_what what = files_classify(place, name, false, cache->version_dir);
+    bool own_socket = strncmp(name, ".s.PGSQL.", 9) == 0;
+    if (what == FILES_SKIP || what == FILES_EMPTY_DIR || own_socket)
         return 0;
-    return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? st.st_mode & S_IFMT : 0;
+    return add_name(entry, type == S_IFLNK ? LISTING_DEAD_LINK : LISTING_SPECIAL, name, err);
 }
 
 static int add_dirent(const struct listing_cache *cache, struct entry *entry,
@@ -175,6 +190,8 @@ static int add_dirent(const struct listing_cache *cache, struct entry *entry,
     mode_t type = type_of(dir_fd, dirent, &link);
     if (type == 0)
         return 0;
+    if (type != S_IFREG && type != S_IFDIR)
+        return add_odd(cache, entry, place, name, type, err);
     switch (files_classify(place, name, type == S_IFDIR, cache->version_dir)) {
     case FILES_SKIP:
         return 0;

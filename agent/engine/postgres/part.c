@@ -287,17 +287,35 @@ static int read_regular(struct part *p, struct tm_err *err)
 
 /* ---- directories and links ---- */
 
+/* What is named in the status because it is not in the backup; NULL = it is. */
+static const char *left_out(enum listing_kind kind)
+{
+    switch (kind) {
+    case LISTING_FOREIGN_DIR:
+        return "symbolic link to a directory is not followed: what is behind it is not in the "
+               "backup";
+    case LISTING_DEAD_LINK:
+        return "symbolic link leads to nothing that can be read: it is not in the backup";
+    case LISTING_SPECIAL:
+        return "not a regular file (a pipe, socket or device): it is not in the backup";
+    case LISTING_FILE:
+    case LISTING_DIR:
+    case LISTING_EMPTY_DIR:
+    case LISTING_LINK:
+        break;
+    }
+    return NULL;
+}
+
 static int read_other(struct part *p, struct tm_err *err)
 {
     const struct walk_item *item = p->item;
     struct file_entry entry = {.kind = item->kind == LISTING_LINK ? FILE_LINK : FILE_DIRECTORY,
                                .last_part = true};
     struct stat st;
-    if (item->kind == LISTING_FOREIGN_DIR)
-        return p->sink->ops->problem(p->sink, item->path, 0,
-                                     "symbolic link to a directory is not followed: what is "
-                                     "behind it is not in the backup",
-                                     err);
+    const char *why = left_out(item->kind);
+    if (why != NULL)
+        return p->sink->ops->problem(p->sink, item->path, 0, why, err);
     if (fstatat(p->reader->root_fd, item->path, &st, 0) < 0) {
         if (errno == ENOENT)
             return 0;

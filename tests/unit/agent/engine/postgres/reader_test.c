@@ -67,6 +67,13 @@ static void make_link(const struct room *room, const char *target, const char *p
     assert_int_equal(symlink(to, full), 0);
 }
 
+static void make_pipe(const struct room *room, const char *path)
+{
+    char full[PATH_BYTES];
+    snprintf(full, sizeof(full), "%s/%s", room->data, path);
+    assert_int_equal(mkfifo(full, 0600), 0);
+}
+
 static void write_control(const struct room *room)
 {
     uint8_t bytes[CONTROL_FILE_BYTES] = {0};
@@ -189,6 +196,13 @@ static int room_make(void **state)
     make_link(room, "data/inside", "pg_tblspc/16600");
     make_link(room, "elsewhere", "log");
     make_link(room, "linked.conf", "linked.conf");
+    make_link(room, "nowhere", "dead");
+    make_link(room, "nowhere", "pg_tblspc/16700");
+    make_pipe(room, "base/pipe");
+    make_pipe(room, "base/5/999");
+    make_pipe(room, "pg_replslot/pipe"); /* nothing is taken from there */
+    make_pipe(room, "pg_wal/pipe");
+    make_pipe(room, ".s.PGSQL.5432"); /* the server's own */
     write_control(room);
     make_begin(room);
     room->instance = (struct engine_instance){"main", room->data, "host=/nowhere"};
@@ -412,7 +426,15 @@ static void expect_all(const struct room *room, struct run *run)
     snprintf(want, sizeof(want), "%s%s/etc.conf ", ORDER, room->top);
     assert_string_equal(order, want);
     assert_string_equal(problems,
+                        "/999 0 not a regular file (a pipe, socket or device): it is not in "
+                        "the backup\n"
+                        "/pipe 0 not a regular file (a pipe, socket or device): it is not in "
+                        "the backup\n"
+                        "dead 0 symbolic link leads to nothing that can be read: it is not in the "
+                        "backup\n"
                         "log 0 symbolic link to a directory is not followed: what is behind it is "
+                        "not in the backup\n"
+                        "/16700 0 symbolic link leads to nothing that can be read: it is "
                         "not in the backup\n"
                         "/gone.conf 0 configuration file cannot be read: No such file or "
                         "directory\n");

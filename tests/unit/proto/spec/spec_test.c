@@ -429,6 +429,24 @@ static void operator_files(void **state)
         assert_string_equal(list.warnings.items[n], warnings[n]);
 }
 
+/* Templates write all fields, empty where nothing is meant. */
+static void empty_is_not_given(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        BACKUP_HEAD "  br: {cluster: test, db: \"\", table: \"\", timeAgo: \"\", options: []}\n"
+                    "  tableFilter: []\n  commitTs: \"\"\n  local: {path: /x, prefix: \"\"}\n"
+                    "  requests: {cpu: 1000m}\n  limits: {cpu: 2000m}\n",
+        RESTORE_HEAD "  backup: x\n  dataDir: /x\n  pitrRestoredTs: \"\"\n",
+    };
+    for (size_t n = 0; n < TM_ARRAY_LEN(texts); n++) {
+        TM_CLEANUP(resource_freep) struct resource *r = parse_one(texts[n]);
+        struct tm_err err = {0};
+        if (resource_check_apply(r, &err) < 0)
+            fail_msg("%s", err.msg);
+    }
+}
+
 static void several_documents(void **state)
 {
     (void)state;
@@ -517,17 +535,12 @@ static void kind_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mistakes),
-        cmocka_unit_test(refusals),
-        cmocka_unit_test(backup_defaults),
-        cmocka_unit_test(backup_everything),
-        cmocka_unit_test(restore_everything),
-        cmocka_unit_test(storage_urls),
-        cmocka_unit_test(operator_files),
-        cmocka_unit_test(several_documents),
-        cmocka_unit_test(what_get_shows_is_unchanged),
-        cmocka_unit_test(equality),
-        cmocka_unit_test(kind_words),
+        cmocka_unit_test(mistakes),           cmocka_unit_test(refusals),
+        cmocka_unit_test(backup_defaults),    cmocka_unit_test(backup_everything),
+        cmocka_unit_test(restore_everything), cmocka_unit_test(storage_urls),
+        cmocka_unit_test(operator_files),     cmocka_unit_test(empty_is_not_given),
+        cmocka_unit_test(several_documents),  cmocka_unit_test(what_get_shows_is_unchanged),
+        cmocka_unit_test(equality),           cmocka_unit_test(kind_words),
     };
     return cmocka_run_group_tests_name("proto/spec/spec", tests, NULL, NULL);
 }

@@ -458,6 +458,42 @@ static void several_documents(void **state)
     assert_int_equal(list.items[1]->kind, RESOURCE_RESTORE);
 }
 
+/* What `get -o yaml` prints of several can be applied again. */
+static void a_list(void **state)
+{
+    (void)state;
+#define ITEM(name)                                                                                 \
+    "- apiVersion: tidemark/v1\n  kind: Backup\n  metadata: {name: " name                          \
+    "}\n  spec: {br: {cluster: c}, local: {path: /x}}\n  status: {phase: Complete}\n"
+    static const struct {
+        const char *text;
+        const char *want;
+    } bad_lists[] = {
+        {"items: []\n", "s.yaml: there is no resource in it"},
+        {"items:\n" ITEM("a") ITEM("a"), "s.yaml:7:3: backup/a is there twice"},
+        {"items:\n" ITEM("a") "spec: {}\n",
+         "s.yaml:7:1: unknown field 'spec' in a list of resources"},
+        {"items: [x]\n",
+         "s.yaml:1:9: a resource must be a map with apiVersion, kind, metadata and spec, not text"},
+    };
+    TM_CLEANUP(resource_list_release) struct resource_list list = RESOURCE_LIST_INIT;
+    parse("apiVersion: v1\nkind: List\nmetadata: {}\nitems:\n" ITEM("a")
+              ITEM("b") "---\n" BACKUP_HEAD GOOD,
+          &list);
+    assert_int_equal(list.count, 3);
+    assert_string_equal(list.items[0]->name, "a");
+    assert_string_equal(list.items[1]->name, "b");
+    assert_string_equal(list.items[2]->name, "x");
+    for (size_t n = 0; n < TM_ARRAY_LEN(bad_lists); n++) {
+        TM_CLEANUP(resource_list_release) struct resource_list none = RESOURCE_LIST_INIT;
+        struct tm_err err = {0};
+        assert_int_equal(resource_parse("s.yaml", slice_str(bad_lists[n].text), &none, &err),
+                         -TM_E_INVALID);
+        assert_string_equal(err.msg, bad_lists[n].want);
+    }
+#undef ITEM
+}
+
 /* ---- canonical form ---- */
 
 static struct resource *back_through_yaml(const struct resource *r)
@@ -535,12 +571,19 @@ static void kind_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mistakes),           cmocka_unit_test(refusals),
-        cmocka_unit_test(backup_defaults),    cmocka_unit_test(backup_everything),
-        cmocka_unit_test(restore_everything), cmocka_unit_test(storage_urls),
-        cmocka_unit_test(operator_files),     cmocka_unit_test(empty_is_not_given),
-        cmocka_unit_test(several_documents),  cmocka_unit_test(what_get_shows_is_unchanged),
-        cmocka_unit_test(equality),           cmocka_unit_test(kind_words),
+        cmocka_unit_test(mistakes),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(backup_defaults),
+        cmocka_unit_test(backup_everything),
+        cmocka_unit_test(restore_everything),
+        cmocka_unit_test(storage_urls),
+        cmocka_unit_test(operator_files),
+        cmocka_unit_test(empty_is_not_given),
+        cmocka_unit_test(several_documents),
+        cmocka_unit_test(a_list),
+        cmocka_unit_test(what_get_shows_is_unchanged),
+        cmocka_unit_test(equality),
+        cmocka_unit_test(kind_words),
     };
     return cmocka_run_group_tests_name("proto/spec/spec", tests, NULL, NULL);
 }

@@ -44,11 +44,14 @@ static void a_store_that_refuses(void **state)
     persisted(s, s->held_txn, true);
     persisted(s, s->held_txn, false); /* the start of the job: not true, and tried again */
     assert_int_equal(status_of(s, "b")->phase, RESOURCE_SCHEDULED);
+    assert_string_equal(status_of(s, "b")->waiting,
+                        "waiting for the coordinator to store its state: disk full");
     uint64_t failed = s->held_txn;
     tick(s, SEC(2));
     assert_int_not_equal(s->held_txn, failed);
     persisted(s, s->held_txn, true);
     assert_int_equal(status_of(s, "b")->phase, RESOURCE_PREPARE);
+    assert_string_equal(status_of(s, "b")->waiting, "");
 }
 
 static void says_what_it_waits_for(void **state)

@@ -124,6 +124,7 @@ struct backup_result {
     struct engine_range_stats stats;
     struct backup_problem problems[BACKUP_PROBLEMS_MAX];
     unsigned problem_count;
+    uint64_t problems_total;
 };
 void backup_result_release(struct backup_result *r);
 

@@ -126,6 +126,8 @@ install -m 600 /dev/null "$T/source/$odd" # of root: not readable
 backup_fails odd-name "cannot open 'odd???[31m': Permission denied"
 rm "$T/source/$odd"
 as_postgres ln -s base "$T/source/$odd"
+as_postgres mkfifo "$T/source/pipe" # never opened: that would hang
+as_postgres ln -s /nowhere "$T/source/zlink"
 spec '  br: {cluster: test}
   local: {path: '"$T/repo"'}'
 sed -i "s/name: x/name: odd-link/" "$T/spec.yaml"
@@ -133,8 +135,9 @@ tidemark apply -f "$T/spec.yaml" >/dev/null
 tidemark wait backup odd-link --for=Complete --timeout=90s
 tidemark get backup odd-link -o json >"$T/odd.json"
 expect_json "$T/odd.json" '.status.problems[0].file' 'odd???[31m'
+expect_json "$T/odd.json" '.status.problems[1] | .file + ": " + .message' 'pipe: not a regular file (a pipe, socket or device): it is not in the backup (and 1 more in this range)'
 as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/repo" >/dev/null
-rm "$T/source/$odd"
+rm "$T/source/$odd" "$T/source/pipe" "$T/source/zlink"
 expect_fail 2 "file:///PATH" tidemark backup no --cluster test --storage file://relative/x
 
 step "another cluster's data in the prefix"

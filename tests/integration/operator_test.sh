@@ -6,7 +6,7 @@
 
 spec() { # NAME [RATE]
     printf 'apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: %s, labels: {team: shop}}\nspec:\n' "$1"
-    printf '  br: {cluster: test, concurrency: 2%s}\n  compression: none\n  local: {path: %s}\n' "${2:+, rateLimit: $2}" "$T/repo"
+    printf '  br: {cluster: test, concurrency: 2%s}\n  compression: none\n  rangeSize: 16MiB\n  local: {path: %s}\n' "${2:+, rateLimit: $2}" "$T/repo"
 }
 apply() { spec "$@" >"$T/$1.yaml" && expect_out "backup/$1 created" tidemark apply -f "$T/$1.yaml"; }
 status() { tidemark get "${3:-backup}" "$1" -o json | jq -r "$2"; }
@@ -24,7 +24,7 @@ kinds() { # the phases of all restores
 install -d -o postgres -g postgres "$T/repo" "$T/restore"
 coordinator_start
 agent_config "$T/data"
-sed -i "s/engine: postgres/engine: \"null\"/; s|conninfo:.*|conninfo: \"files=3000 bytes=100000 log=300000\"|" "$T/agent.yaml"
+sed -i "s/engine: postgres/engine: \"null\"/; s|conninfo:.*|conninfo: \"files=2000 bytes=100000 log=300000\"|" "$T/agent.yaml"
 agent_start
 wait_for 20 node_is primary
 
@@ -99,7 +99,7 @@ step "apply of many documents, one of them wrong: that one is named, and nothing
     echo ---
     spec many-3
 } >"$T/many.yaml"
-expect_fail 2 "many.yaml:13:36: 'concurrency': -2 is not in 0 to 256" tidemark apply -f "$T/many.yaml"
+expect_fail 2 "many.yaml:14:36: 'concurrency': -2 is not in 0 to 256" tidemark apply -f "$T/many.yaml"
 expect_fail 3 "not found" tidemark get bk many-1
 
 step "edit: nothing, a mistake, an editor that fails, a change of what has run already"
@@ -109,8 +109,13 @@ EDITOR=false expect_fail 1 "" tidemark edit bk v1
 EDITOR="sed -i 's/cleanPolicy: .*//; s/^spec:/spec:\n  cleanPolicy: Delete/'" expect_fail 0 "backup/v1 configured" tidemark edit bk v1
 expect_out Delete status v1 .spec.cleanPolicy
 
+step "what get prints of many can be applied again"
+tidemark get bk -o yaml >"$T/all.yaml"
+expect_out "backup/v1 unchanged
+backup/v2 unchanged" sh -c "'$BUILD/tidemark' apply -f '$T/all.yaml' 2>/dev/null | sort"
+
 step "SIGHUP to both while a backup runs: it goes on; SIGTERM to the coordinator: it drains, the backup goes on"
-apply signals 60
+apply signals 80
 wait_for 30 running signals
 kill -HUP "$AGENT_PID" "$COORDINATOR_PID"
 sleep 0.3
@@ -120,7 +125,7 @@ complete signals
 expect_out 1 status signals .status.attempt
 
 step "two agents of one name: the one that works stays, the newcomer is told why"
-apply twins 60
+apply twins 80
 wait_for 30 running twins
 install -d -o postgres -g postgres -m 700 "$T/twin"
 sed "s|state_dir: .*|state_dir: $T/twin|" "$T/agent.yaml" >"$T/twin.yaml"
@@ -140,7 +145,7 @@ wait_for 2 said "$T/agent.log" "connected, term"
 
 step "SIGTERM to the agent while a backup runs: a clean end, then Failed, and how far it came"
 wait_for 5 node_is "db-a  *up"
-apply stopped 60
+apply stopped 80
 wait_for 30 running stopped
 ended_cleanly "$AGENT_PID"
 expect_out "the agent was stopped" status stopped .status.lastError.message

@@ -24,7 +24,7 @@ kinds() { # the phases of all restores
 install -d -o postgres -g postgres "$T/repo" "$T/restore"
 coordinator_start
 agent_config "$T/data"
-sed -i "s/engine: postgres/engine: \"null\"/; s|conninfo:.*|conninfo: \"files=2000 bytes=100000 log=300000\"|" "$T/agent.yaml"
+sed -i "s/engine: postgres/engine: \"null\"/; s|conninfo:.*|conninfo: \"files=500 bytes=300000 log=300000\"|" "$T/agent.yaml"
 agent_start
 wait_for 20 node_is primary
 
@@ -120,6 +120,7 @@ wait_for 30 running signals
 kill -HUP "$AGENT_PID" "$COORDINATOR_PID"
 sleep 0.3
 ended_cleanly "$COORDINATOR_PID"
+! said "$T/coordinator.log" "Backup/signals is Complete" || fail "it was over too soon"
 coordinator_start
 complete signals
 expect_out 1 status signals .status.attempt

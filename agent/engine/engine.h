@@ -32,6 +32,7 @@
 #define ENGINE_LABEL_MAX    64
 #define ENGINE_PATH_MAX     1024
 #define ENGINE_IDENTITY_MAX 64
+#define ENGINE_NO_BLOCK     UINT64_MAX
 
 enum engine_cap {
     ENGINE_CAP_HOLD = 1u << 0,               /* can keep the source from recycling log */
@@ -100,7 +101,8 @@ struct range_sink_ops {
     int (*advance)(struct range_sink *, size_t bytes, struct tm_err *);
     /* crc32c of this part as read from the source; may be combined across parts */
     int (*file_end)(struct range_sink *, uint32_t crc32c, struct tm_err *);
-    /* something the operator must hear of (a corrupt page); the backup goes on */
+    /* something the operator must hear of (a corrupt page); the backup goes on. block:
+     * ENGINE_NO_BLOCK when it is about the whole file */
     int (*problem)(struct range_sink *, const char *path, uint64_t block, const char *what,
                    struct tm_err *);
 };

@@ -92,6 +92,7 @@ static void fill_totals(struct resource_status *s, const struct record *rec)
     fill_counters(s, totals->counters);
     for (size_t n = 0; n < totals->problems_count; n++) {
         const struct msg_problem *one = &totals->problems[n];
+        /* 2^64-1 is no block: -1 says the same */
         resource_status_add_problem(s, rec->node, one->path, (int64_t)one->block, one->what);
     }
 }

@@ -126,15 +126,22 @@ install -m 600 /dev/null "$T/source/$odd" # of root: not readable
 backup_fails odd-name "cannot open 'odd???[31m': Permission denied"
 rm "$T/source/$odd"
 as_postgres ln -s base "$T/source/$odd"
+as_postgres mkfifo "$T/source/pipe"
 spec '  br: {cluster: test}
   local: {path: '"$T/repo"'}'
 sed -i "s/name: x/name: odd-link/" "$T/spec.yaml"
 tidemark apply -f "$T/spec.yaml" >/dev/null
 tidemark wait backup odd-link --for=Complete --timeout=90s
 tidemark get backup odd-link -o json >"$T/odd.json"
-expect_json "$T/odd.json" '.status.problems[0].file' 'odd???[31m'
+expect_json "$T/odd.json" '[.status.problems[] | .file]' '[
+  "odd???[31m",
+  "pipe"
+]'
+expect_json "$T/odd.json" '.status.problems[1] | .message + ", block " + (.block | tostring)' 'a named pipe is not in the backup, block null'
+tidemark describe backup odd-link | grep -qx "  db-a: pipe: a named pipe is not in the backup" || fail "$(tidemark describe backup odd-link)"
+grep -q "<4>.*range [0-9]* of job 'odd-link': odd" "$T/agent.log" || fail "not in the agent's log: $(grep odd-link "$T/agent.log")"
 as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/repo" >/dev/null
-rm "$T/source/$odd"
+rm "$T/source/$odd" "$T/source/pipe"
 expect_fail 2 "file:///PATH" tidemark backup no --cluster test --storage file://relative/x
 
 step "another cluster's data in the prefix"

@@ -140,6 +140,7 @@ struct agent_event {
             const char *lineage_label;
             const char *identity; /* of the instance now */
             const char *version;
+            const char *warning; /* NULL or "" = none */
         } begun;
         struct {
             uint32_t job;

@@ -32,6 +32,7 @@
 #define ENGINE_LABEL_MAX    64
 #define ENGINE_PATH_MAX     1024
 #define ENGINE_IDENTITY_MAX 64
+#define ENGINE_WARNING_MAX  256
 #define ENGINE_NO_BLOCK     UINT64_MAX
 
 enum engine_cap {
@@ -69,6 +70,7 @@ struct engine_description {
     struct engine_position position;
     int64_t now_us; /* the source's clock */
     uint64_t data_bytes_estimate;
+    char warning[ENGINE_WARNING_MAX]; /* a setting that makes backups a risk; "" = none */
 };
 
 /* ---- backup: what a reader sends, into a sink that owns the buffer ---- */

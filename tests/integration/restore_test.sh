@@ -20,7 +20,9 @@ tidemark backup first --cluster test --storage "file://$T/repo" >"$T/cli.out"
 expect_out Complete sh -c "'$BUILD/tidemark' get backup first -o json | jq -r .status.phase"
 tidemark get backup | grep -q '^NAME  *TYPE  *MODE  *STATUS  *BACKUPPATH  *COMMITTS' || fail "$(tidemark get backup)"
 tidemark get bk first -o yaml | grep -q '^kind: Backup' || fail "$(tidemark get bk first -o yaml)"
-tidemark describe backup first >/dev/null
+tidemark describe backup first >"$T/described"
+grep -A1 -x Warnings: "$T/described" | grep -q "^  max_slot_wal_keep_size is -1: " || fail "$(cat "$T/described")"
+[ "$(grep -c "<4>.*job 'first': max_slot_wal_keep_size is -1" "$T/agent.log")" = 1 ] || fail "not once in the agent's log"
 tidemark top >/dev/null
 tidemark get backup first -o json >"$T/first.json"
 expect_json "$T/first.json" '.apiVersion + " " + .kind + " " + .metadata.name' "tidemark/v1 Backup first"
@@ -84,6 +86,7 @@ postgres_start 15 "$T/source"
 step "tablespace created while the backup ran: replay would link the source's own directory"
 install -d -o postgres -g postgres "$T/late"
 wait_for 30 node_is primary
+sql postgres -c "alter system set max_slot_wal_keep_size = '4GB'" -c "select pg_reload_conf()" >/dev/null
 cat >"$T/late.yaml" <<X
 apiVersion: tidemark/v1
 kind: Backup
@@ -98,6 +101,7 @@ wait_for 60 late_runs
 sql postgres -c "create tablespace late location '$T/late'"
 sql postgres -c "create table precious (id int) tablespace late" -c "insert into precious select generate_series(1, 1000)"
 tidemark wait backup late --for=Complete --timeout=120s
+expect_out null sh -c "'$BUILD/tidemark' get backup late -o json | jq -c .status.warnings"
 id=$(basename "$(tidemark get backup late -o json | jq -r .status.backupPath)")
 expect_fail 1 "$T/late" as_postgres "$BUILD/tidemark-agent" restore --storage "file://$T/repo" --cluster test --backup "$id" \
     --data-dir "$T/restore/late" --tablespace-map "$T/space=$T/restore/late-space"

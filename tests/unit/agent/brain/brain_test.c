@@ -161,13 +161,19 @@ static void frame(struct stage *s, uint32_t generation, struct frame f)
     feed(s, &event);
 }
 
-static void begun(struct stage *s)
+static void begun_with(struct stage *s, const char *warning)
 {
     struct agent_event event = {.kind = AGENT_EV_SESSION_BEGUN};
     event.begun.job = 1;
     event.begun.begin = slice_str("blob");
     event.begun.identity = "7000";
+    event.begun.warning = warning;
     feed(s, &event);
+}
+
+static void begun(struct stage *s)
+{
+    begun_with(s, "");
 }
 
 static void exited(struct stage *s, uint32_t generation)
@@ -488,6 +494,23 @@ static void a_lost_session(void **state)
     assert_string_equal(job->error->stage, "session");
 }
 
+static void a_warning_is_said_once_and_reported(void **state)
+{
+    struct stage *s = *state;
+    connect_to(s, 4);
+    struct msg_assignment a = assignment(JOB_STEP_PREPARE);
+    desire(s, 1, &a);
+    begun_with(s, "the hold has no bound");
+    assert_int_equal(s->said[AGENT_LOG_PLAIN], 1);
+    assert_string_equal(s->log, "job 'b': the hold has no bound");
+    for (int beat = 0; beat < 2; beat++) {
+        const struct msg_job *job = reported(s);
+        assert_int_equal(job->warnings_count, 1);
+        assert_string_equal(job->warnings[0], "the hold has no bound");
+        assert_int_equal(s->said[AGENT_LOG_PLAIN], 0);
+    }
+}
+
 static void stops(void **state)
 {
     struct stage *s = *state;
@@ -521,6 +544,7 @@ int main(void)
         SCENE(dropped_jobs_stay_dropped),
         SCENE(results_outlive_coordinators),
         SCENE(a_lost_session),
+        SCENE(a_warning_is_said_once_and_reported),
         SCENE(stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

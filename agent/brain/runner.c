@@ -305,6 +305,9 @@ void agent_runner_frame(struct agent_brain *b, struct job *job, const struct fra
         if (job->want.kind == JOB_KIND_RESTORE && job->stage < JOB_STAGE_COMMITTED)
             reached(b, job, JOB_STAGE_RESTORED, f->restored.totals);
         break;
+    case FRAME_warning:
+        agent_job_warn(b, job, f->warning.text);
+        break;
     case FRAME_failed:
         frame_failed(b, job, f->failed.error);
         break;

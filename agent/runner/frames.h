@@ -17,6 +17,7 @@
  *     results  a page                            committed    manifest is stored
  *     sweep    remove what is not committed      swept        storage is clean, or was committed
  *     stop     end now, cleanly                  restored     (restore jobs do all after `job`)
+ *                                                warning      what the operator should hear of
  *                                                failed       the job cannot go on; then exits
  *
  * Calling order, backup:  job, ready, begin, plan_batch…, ranges/need/range_done…, finish,
@@ -160,6 +161,9 @@ CODEC_DECLARE(frame_swept, FRAME_SWEPT_FIELDS);
 #define FRAME_RESTORED_FIELDS(X, T) X(T, msg, totals, "t", REQ, 0, msg_totals)
 CODEC_DECLARE(frame_restored, FRAME_RESTORED_FIELDS);
 
+#define FRAME_WARNING_FIELDS(X, T) X(T, txt, text, "t", REQ, 0, WIRE_TEXT_MAX)
+CODEC_DECLARE(frame_warning, FRAME_WARNING_FIELDS);
+
 /* error.stage: "storage", "plan", "log", "range", "final", "commit", "sweep", "restore", … */
 #define FRAME_FAILED_FIELDS(X, T) X(T, msg, error, "x", REQ, 0, msg_error)
 CODEC_DECLARE(frame_failed, FRAME_FAILED_FIELDS);
@@ -186,7 +190,8 @@ CODEC_DECLARE(frame_failed, FRAME_FAILED_FIELDS);
     X(committed, 24)                                                                               \
     X(swept, 25)                                                                                   \
     X(restored, 26)                                                                                \
-    X(failed, 27)
+    X(failed, 27)                                                                                  \
+    X(warning, 28)
 
 enum frame_type {
 #define FRAME_ENUM(name, number) FRAME_##name = number,

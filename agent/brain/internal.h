@@ -102,6 +102,7 @@ struct job {
     bool begin_sent;
     bool ever_begun; /* some runner got begin: something may lie in storage */
     bool unstored;   /* failed before that: there is nothing to sweep */
+    bool writing;    /* restore: some runner began to write into the target */
     bool finish_sent;
     bool sweep_sent;
     uint32_t need; /* leases the runner would take */

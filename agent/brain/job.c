@@ -200,8 +200,7 @@ static void advance_sweep(struct agent_brain *b, struct job *job)
 
 static void advance_restore(struct agent_brain *b, struct job *job)
 {
-    if (job->generation == 0) /* one that died leaves a half restored directory: no second try */
-        agent_runner_want(b, job);
+    agent_runner_want(b, job);
     if (job->runner == RUNNER_READY)
         stage_reached(b, job, JOB_STAGE_WORKING);
 }

@@ -159,7 +159,8 @@ struct engine_restore_spec {
     const char *const *server_options; /* pairs "name", "value", NULL-terminated */
     struct slice begin;                /* blobs stored with the backup */
     struct slice end;
-    bool delta;          /* keep what is identical */
+    bool delta;  /* keep what is identical */
+    bool resume; /* what lies there an earlier try of this restore has left: go on as delta */
     const char *target;  /* "immediate" for a snapshot */
     const char *wal_get; /* command line for restore_command, or NULL: log is all local */
     uint16_t port;       /* 0 = leave */

@@ -51,6 +51,32 @@ expect_out 2 psql_at "$PGHOST:$((PGPORT + 1))" -c "select timeline_id from pg_co
 expect_out "off" psql_at "$PGHOST:$((PGPORT + 1))" -c "show archive_mode"
 printf '15 %s\n' "$T/restore/clone" >"$(mark_of "$T/restore/clone")"
 
+step "kill -9 of the restore's runner, twice in the middle: started again, complete, nothing startable before"
+sed -e "s/name: clone/name: killed/; s|restore/clone|restore/killed|g; /start:\|port:\|serverOptions:/d; s/cluster: test/&, rateLimit: 40/" \
+    "$T/restore.yaml" >"$T/killed.yaml"
+expect_out "restore/killed created" tidemark apply -f "$T/killed.yaml"
+is_written() { [ "$(du -sm "$T/restore/killed" | cut -f 1)" -ge "$1" ]; }
+for mib in 20 40; do
+    wait_for 30 is_written $mib
+    runner_pids | xargs -r kill -9
+    [ ! -e "$T/restore/killed/global/pg_control" ] || fail "startable in the middle"
+    is_over() { ! pgrep -P "$AGENT_PID"; }
+    wait_for 10 is_over
+done
+as_postgres touch "$T/restore/killed/base/1/99999" # such as a killed runner may leave
+tidemark wait restore killed --for=Complete --timeout=120s
+[ "$(grep -c "<4>.*runner [0-9] of job 'killed' was killed by signal 9" "$T/agent.log")" = 2 ] || fail "$(grep killed "$T/agent.log")"
+"$TOP/tests/integration/manifest_check.py" "$T/restore/killed"
+as_postgres "$PG15/pg_verifybackup" -q "$T/restore/killed"
+cp -p "$T/killed.yaml" "$T/over.yaml"
+sed -i 's/name: killed/name: over/' "$T/over.yaml" # the same target by another job
+tidemark apply -f "$T/over.yaml" >/dev/null
+tidemark wait restore over --for=Failed --timeout=60s
+case $(tidemark get restore over -o json | jq -r .status.lastError.message) in
+*"restore/killed' is not empty"*) ;;
+*) fail "$(tidemark get restore over -o json)" ;;
+esac
+
 step "a restore never touches a live directory"
 for dir in "$T/restore/clone" "$T/source"; do
     expect_fail 1 "" as_postgres "$BUILD/tidemark-agent" restore --storage "file://$T/repo" --cluster test \

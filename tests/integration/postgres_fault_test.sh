@@ -82,6 +82,7 @@ esac
 [ "$(committed)" = "$before" ] || fail "a manifest of a failed backup"
 no_leftovers() { [ "$(find "$T/repo" -path "*$id*" -type f ! -name deleted.mpk | wc -l)" = 0 ]; }
 wait_for 30 no_leftovers
+[ -z "$(find "$T/repo" -type d -empty)" ] || fail "empty directories: $(find "$T/repo" -type d -empty)"
 
 step "the database session is lost: Failed, saying so"
 RATE=20 apply lost-session
@@ -111,6 +112,8 @@ esac
 expect_out db-a status full-disk .status.lastError.node
 swept_small() { [ "$(find "$T/small" -path '*backup/*' -type f ! -name deleted.mpk | wc -l)" = 0 ]; }
 wait_for 30 swept_small
+no_empty() { [ -z "$(find "$T/small" -mindepth 1 -type d -empty)" ]; }
+wait_for 10 no_empty
 [ "$(REPO=$T/small committed)" = 0 ] || fail "a manifest on a full disk"
 umount "$T/small"
 

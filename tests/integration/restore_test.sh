@@ -143,6 +143,7 @@ id=$(basename "$(tidemark get backup gone -o json | jq -r .status.backupPath)")
 tidemark delete backup gone
 gone() { ! tidemark get backup gone && [ "$(find "$T/repo" -path "*$id*" -type f ! -name deleted.mpk | wc -l)" = 0 ]; }
 wait_for 60 gone
+[ -z "$(find "$T/repo" -type d -empty)" ] || fail "empty directories: $(find "$T/repo" -type d -empty)"
 if as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/repo" -o json | jq -e --arg id "$id" '[.. | strings] | any(. == $id)' >/dev/null; then
     as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/repo" -o json | jq -e --arg id "$id" '[.. | objects | select((.id? // .backup?) == $id) | .state] | all(. == "deleted" or . == "Deleted")' >/dev/null ||
         fail "a deleted backup is listed as usable"

@@ -53,6 +53,10 @@ for daemon in coordinator agent; do
     as_postgres "$BUILD/tidemark-$daemon" -c "$T/$daemon.yaml" --check-config
     expect_fail 2 "" "$BUILD/tidemark-$daemon" --no-such-flag
 done
+sed 's|data_dir: .*|data_dir: /nonexistent/main|' "$T/agent.yaml" >"$T/absent.yaml" # not there yet: no reason not to start
+as_postgres "$BUILD/tidemark-agent" -c "$T/absent.yaml" --check-config >"$T/absent.out" 2>&1 || fail "status $?: $(cat "$T/absent.out")"
+grep -qx "tidemark-agent: warning: data_dir '/nonexistent/main' of tenant 'main' cannot be seen: No such file or directory" "$T/absent.out" ||
+    fail "$(cat "$T/absent.out")"
 
 step "data_dir is not the server that conninfo points to; role without rights; unreachable server"
 daemons_stop

@@ -17,6 +17,7 @@
  *     results  a page                            committed    manifest is stored
  *     sweep    remove what is not committed      swept        storage is clean, or was committed
  *     stop     end now, cleanly                  restored     (restore jobs do all after `job`)
+ *                                                warning      what the operator should hear of
  *                                                failed       the job cannot go on; then exits
  *
  * Calling order, backup:  job, ready, begin, plan_batch…, ranges/need/range_done…, finish,
@@ -26,7 +27,8 @@
  * is there already is success).
  * Sweep: job (kind BACKUP or DELETE), ready, sweep, swept, stop. The agent sends it only after
  * every earlier runner of the job was reaped. Restore: job (kind RESTORE), ready, progress…,
- * restored | failed.
+ * restored | failed; the first progress with `writing` goes out before the first byte is written.
+ * After a crash a new runner gets `job` again, with `resume` when an earlier one had said `writing`.
  */
 #include "proto/wire/messages.h"
 
@@ -54,7 +56,8 @@
     X(T, strs, restore_roots, "r", OPT, 0, WIRE_PATH_MAX, WIRE_OPTIONS_MAX)                         \
     X(T, msg, backup, "b", OPT, 0, msg_backup_params)                                               \
     X(T, msg, restore, "x", OPT, 0, msg_restore_params)                                             \
-    X(T, flag, sweep, "w", OPT, 0, 0) /* nothing but `sweep` follows: a full place is no reason */
+    X(T, flag, sweep, "w", OPT, 0, 0) /* nothing but `sweep` follows: a full place is no reason */  \
+    X(T, flag, resume, "m", OPT, 0, 0) /* restore: what lies in the target is this job's own */
 CODEC_DECLARE(frame_job, FRAME_JOB_FIELDS);
 
 #define FRAME_BEGIN_FIELDS(X, T)                                                                   \
@@ -144,7 +147,8 @@ CODEC_DECLARE(frame_log_durable, FRAME_LOG_DURABLE_FIELDS);
 #define FRAME_PROGRESS_FIELDS(X, T)                                                                \
     X(T, u64, bytes_done, "b", OPT, 0, UINT64_MAX)                                                 \
     X(T, u64, bytes_total, "z", OPT, 0, UINT64_MAX) /* restore; a backup's comes from its plan */  \
-    X(T, u64, log_bytes, "l", OPT, 0, UINT64_MAX)
+    X(T, u64, log_bytes, "l", OPT, 0, UINT64_MAX)                                                  \
+    X(T, flag, writing, "w", OPT, 0, 0) /* restore: the target is no longer as it was */
 CODEC_DECLARE(frame_progress, FRAME_PROGRESS_FIELDS);
 
 #define FRAME_COMMITTED_FIELDS(X, T) X(T, msg, totals, "t", REQ, 0, msg_totals)
@@ -159,6 +163,9 @@ CODEC_DECLARE(frame_swept, FRAME_SWEPT_FIELDS);
 
 #define FRAME_RESTORED_FIELDS(X, T) X(T, msg, totals, "t", REQ, 0, msg_totals)
 CODEC_DECLARE(frame_restored, FRAME_RESTORED_FIELDS);
+
+#define FRAME_WARNING_FIELDS(X, T) X(T, txt, text, "t", REQ, 0, WIRE_TEXT_MAX)
+CODEC_DECLARE(frame_warning, FRAME_WARNING_FIELDS);
 
 /* error.stage: "storage", "plan", "log", "range", "final", "commit", "sweep", "restore", … */
 #define FRAME_FAILED_FIELDS(X, T) X(T, msg, error, "x", REQ, 0, msg_error)
@@ -186,7 +193,8 @@ CODEC_DECLARE(frame_failed, FRAME_FAILED_FIELDS);
     X(committed, 24)                                                                               \
     X(swept, 25)                                                                                   \
     X(restored, 26)                                                                                \
-    X(failed, 27)
+    X(failed, 27)                                                                                  \
+    X(warning, 28)
 
 enum frame_type {
 #define FRAME_ENUM(name, number) FRAME_##name = number,

@@ -73,7 +73,8 @@ enum phase {
     X(T, str, error_node, "en", OPT, 0, WIRE_NAME_MAX)                                                \
     X(T, msg, totals, "to", OPT, 0, msg_totals)                                                       \
     X(T, flag, deleting, "d", OPT, 0, 0)                                                              \
-    X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */
+    X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */                              \
+    X(T, strs, warnings, "w", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX)
 CODEC_DECLARE(record, RECORD_FIELDS);
 
 /* A record with what it points to. */
@@ -111,6 +112,8 @@ struct live {
     struct msg_totals totals;
     struct codec_arena totals_arena;
     bool swept;
+    char warnings[WIRE_WARNINGS_MAX][WIRE_TEXT_MAX + 1]; /* as the lead told */
+    size_t warning_count;
     char problem[WIRE_TEXT_MAX + 1];                /* the first corrupt page, named */
     char excluded[EXCLUDED_MAX][WIRE_NAME_MAX + 1]; /* workers that failed */
     size_t excluded_count;

@@ -206,6 +206,8 @@ static void start(struct brain *b, struct res *res)
     next->error = NULL;
     next->error_node[0] = '\0';
     next->totals = NULL;
+    next->warnings = NULL;
+    next->warnings_count = 0;
     next->leftovers = false;
     next->ranges_total = 0;
     next->bytes_total = 0;
@@ -263,6 +265,21 @@ static void to_step(struct brain *b, struct res *res, enum job_step step)
     persist_submit(b, res);
 }
 
+/* Warnings stay with the job when it is over, however it ended. */
+static void stage_warnings(struct brain *b, struct res *res, struct record *next)
+{
+    const struct live *live = res->live;
+    size_t count = live->warning_count;
+    next->warnings_count = 0;
+    next->warnings =
+        codec_arena_array(&res->next.arena, count + 1, sizeof(*next->warnings), b->err);
+    for (size_t at = 0; next->warnings != NULL && at < count; at++) {
+        next->warnings[at] = codec_arena_text(&res->next.arena, live->warnings[at], b->err);
+        next->warnings_count += next->warnings[at] != NULL;
+    }
+    b->failed |= next->warnings_count < count;
+}
+
 static void complete(struct brain *b, struct res *res)
 {
     struct record *next = persist_stage(b, res);
@@ -280,6 +297,7 @@ static void complete(struct brain *b, struct res *res)
         b->failed = true;
         return;
     }
+    stage_warnings(b, res, next);
     persist_submit(b, res);
 }
 
@@ -297,6 +315,7 @@ static void fail_finally(struct brain *b, struct res *res, bool leftovers)
     next->leftovers = leftovers;
     keep_progress(res, next);
     stage_error(b, res, next);
+    stage_warnings(b, res, next);
     persist_submit(b, res);
 }
 
@@ -544,6 +563,10 @@ static void report_lead(struct brain *b, struct res *res, const struct msg_job *
     live->bytes_done = report->bytes_done;
     live->bytes_total = report->bytes_total;
     live->log_bytes = report->log_bytes;
+    if (report->warnings_count > 0) /* an agent that was restarted knows of none */
+        live->warning_count = report->warnings_count;
+    for (size_t at = 0; at < report->warnings_count; at++)
+        COPY_TEXT(live->warnings[at], report->warnings[at]);
     bool early = report->stage == JOB_STAGE_FINISHING && brain_plant(b, BRAIN_PLANT_COMPLETE_EARLY);
     if (report->stage == JOB_STAGE_COMMITTED || report->stage == JOB_STAGE_RESTORED || early)
         keep_totals(b, live, report->totals);

@@ -78,6 +78,16 @@ static void fill_live(struct resource_status *s, const struct res *res)
         resource_status_add_problem(s, res->now.rec.node, "", -1, live->problem);
 }
 
+static void fill_warnings(struct resource_status *s, const struct res *res)
+{
+    const struct record *rec = &res->now.rec;
+    const struct live *live = store_terminal(res) ? NULL : res->live;
+    for (size_t n = 0; live != NULL && n < live->warning_count; n++)
+        resource_status_add_warning(s, live->warnings[n]);
+    for (size_t n = 0; live == NULL && n < rec->warnings_count; n++)
+        resource_status_add_warning(s, rec->warnings[n]);
+}
+
 static void fill_totals(struct resource_status *s, const struct record *rec)
 {
     const struct msg_totals *totals = rec->totals;
@@ -92,6 +102,7 @@ static void fill_totals(struct resource_status *s, const struct record *rec)
     fill_counters(s, totals->counters);
     for (size_t n = 0; n < totals->problems_count; n++) {
         const struct msg_problem *one = &totals->problems[n];
+        /* 2^64-1 is no block: -1 says the same */
         resource_status_add_problem(s, rec->node, one->path, (int64_t)one->block, one->what);
     }
 }
@@ -159,6 +170,7 @@ static void fill(const struct res *res)
         s->bytes_done = s->bytes_total;
     }
     fill_path(s, rec);
+    fill_warnings(s, res);
     fill_error(s, res);
 }
 

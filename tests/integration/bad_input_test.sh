@@ -53,6 +53,10 @@ for daemon in coordinator agent; do
     as_postgres "$BUILD/tidemark-$daemon" -c "$T/$daemon.yaml" --check-config
     expect_fail 2 "" "$BUILD/tidemark-$daemon" --no-such-flag
 done
+sed 's|data_dir: .*|data_dir: /nonexistent/main|' "$T/agent.yaml" >"$T/absent.yaml" # not there yet: no reason not to start
+as_postgres "$BUILD/tidemark-agent" -c "$T/absent.yaml" --check-config >"$T/absent.out" 2>&1 || fail "status $?: $(cat "$T/absent.out")"
+grep -qx "tidemark-agent: warning: data_dir '/nonexistent/main' of tenant 'main' cannot be seen: No such file or directory" "$T/absent.out" ||
+    fail "$(cat "$T/absent.out")"
 
 step "data_dir is not the server that conninfo points to; role without rights; unreachable server"
 daemons_stop
@@ -126,18 +130,22 @@ install -m 600 /dev/null "$T/source/$odd" # of root: not readable
 backup_fails odd-name "cannot open 'odd???[31m': Permission denied"
 rm "$T/source/$odd"
 as_postgres ln -s base "$T/source/$odd"
-as_postgres mkfifo "$T/source/pipe" # never opened: that would hang
-as_postgres ln -s /nowhere "$T/source/zlink"
+as_postgres mkfifo "$T/source/pipe"
 spec '  br: {cluster: test}
   local: {path: '"$T/repo"'}'
 sed -i "s/name: x/name: odd-link/" "$T/spec.yaml"
 tidemark apply -f "$T/spec.yaml" >/dev/null
 tidemark wait backup odd-link --for=Complete --timeout=90s
 tidemark get backup odd-link -o json >"$T/odd.json"
-expect_json "$T/odd.json" '.status.problems[0].file' 'odd???[31m'
-expect_json "$T/odd.json" '.status.problems[1] | .file + ": " + .message' 'pipe: not a regular file (a pipe, socket or device): it is not in the backup (and 1 more in this range)'
+expect_json "$T/odd.json" '[.status.problems[] | .file]' '[
+  "odd???[31m",
+  "pipe"
+]'
+expect_json "$T/odd.json" '.status.problems[1] | .message + ", block " + (.block | tostring)' 'a named pipe is not in the backup, block null'
+tidemark describe backup odd-link | grep -qx "  db-a: pipe: a named pipe is not in the backup" || fail "$(tidemark describe backup odd-link)"
+grep -q "<4>.*range [0-9]* of job 'odd-link': odd" "$T/agent.log" || fail "not in the agent's log: $(grep odd-link "$T/agent.log")"
 as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/repo" >/dev/null
-rm "$T/source/$odd" "$T/source/pipe" "$T/source/zlink"
+rm "$T/source/$odd" "$T/source/pipe"
 expect_fail 2 "file:///PATH" tidemark backup no --cluster test --storage file://relative/x
 
 step "another cluster's data in the prefix"

@@ -40,6 +40,21 @@ done
 tidemark wait backup killed-runner --for=Complete --timeout=120s
 restores killed-runner
 
+step "kill -9 of the runner, and a log chunk it stored is damaged: streamed again, and said"
+RATE=60 apply damaged-log
+wait_for 60 running damaged-log
+chunk() { find "$(status damaged-log .status.backupPath | sed 's|^file://||')/log" -type f ! -name '.*' | sort | grep -m 1 .; }
+sql postgres -c "create table filler as select 1" -c "select pg_switch_wal()" >/dev/null # the first chunk is whole
+wait_for 20 chunk
+damaged=$(chunk)
+printf 'XXXX' | dd of="$damaged" bs=1 seek=$(($(stat -c %s "$damaged") / 2)) conv=notrunc status=none
+runner_pids | xargs -r kill -9
+tidemark wait backup damaged-log --for=Complete --timeout=120s
+status damaged-log '.status.warnings[]' | grep -q "^stored log is damaged and is streamed again: .*$(basename "$damaged")" ||
+    fail "no warning: $(status damaged-log .status.warnings)"
+grep -q "<4>.*job 'damaged-log': stored log is damaged" "$T/agent.log" || fail "not in the agent's log"
+restores damaged-log
+
 step "kill -9 of the coordinator: the job goes on and completes"
 RATE=60 apply killed-coordinator
 wait_for 60 running killed-coordinator
@@ -67,6 +82,7 @@ esac
 [ "$(committed)" = "$before" ] || fail "a manifest of a failed backup"
 no_leftovers() { [ "$(find "$T/repo" -path "*$id*" -type f ! -name deleted.mpk | wc -l)" = 0 ]; }
 wait_for 30 no_leftovers
+[ -z "$(find "$T/repo" -type d -empty)" ] || fail "empty directories: $(find "$T/repo" -type d -empty)"
 
 step "the database session is lost: Failed, saying so"
 RATE=20 apply lost-session
@@ -96,6 +112,8 @@ esac
 expect_out db-a status full-disk .status.lastError.node
 swept_small() { [ "$(find "$T/small" -path '*backup/*' -type f ! -name deleted.mpk | wc -l)" = 0 ]; }
 wait_for 30 swept_small
+no_empty() { [ -z "$(find "$T/small" -mindepth 1 -type d -empty)" ]; }
+wait_for 10 no_empty
 [ "$(REPO=$T/small committed)" = 0 ] || fail "a manifest on a full disk"
 umount "$T/small"
 

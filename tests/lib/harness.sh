@@ -25,7 +25,8 @@ install -d -o postgres -g postgres "$T/run"
 : >"$T/pids"
 # one port range a test: the pid keeps tests that run side by side apart
 PGPORT=$((20000 + $$ % 20000))
-AGENT_PORT=$((PGPORT + 20000))
+# below what the kernel gives to outgoing connections: while a coordinator is down, one could take its port
+AGENT_PORT=$((10000 + $$ % 20000))
 export PGHOST=$T/run PGPORT
 export TIDEMARK_CONTROL_SOCKET=$T/run/control.sock
 # sanitized binaries: leaks inside libnng's reaper are not ours, everything else is fatal

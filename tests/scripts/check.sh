@@ -94,6 +94,16 @@ else
     done < <(scripts_of tests/fault)
 fi
 
+for pattern in ${patterns[@]+"${patterns[@]}"}; do
+    for name in ${names[@]+"${names[@]}"}; do
+        # shellcheck disable=SC2053 # the right side is a pattern
+        [[ $name != $pattern ]] || continue 2
+    done
+    echo "no test is called '$pattern'"
+    echo "0 passed, 1 failed"
+    exit 1
+done
+
 # ---- one test, in a process of its own; its verdict is left in $logs
 seconds_since() { awk -v a="$1" -v b="$(date +%s.%N)" 'BEGIN {printf "%.1f", b - a}'; }
 run_one() { # NUMBER NAME DEADLINE COMMAND

@@ -64,7 +64,7 @@ int null_restore_open(const struct engine_restore_spec *spec, struct engine_rest
         *err = ignored;
         return r;
     }
-    if (r == 0 && !empty && !spec->delta)
+    if (r == 0 && !empty && !spec->delta && !spec->resume)
         return tm_err_set(err, TM_E_REFUSED,
                           "'%s' is not empty: choose another directory, or ask for delta",
                           spec->data_dir);
@@ -72,7 +72,7 @@ int null_restore_open(const struct engine_restore_spec *spec, struct engine_rest
     if (!restore)
         return tm_err_oom(err);
     restore->config = c;
-    restore->delta = spec->delta;
+    restore->delta = spec->delta || spec->resume;
     restore->dirfd = restore->log_fd = restore->manifest_fd = -1;
     (void)snprintf(restore->data_dir, sizeof(restore->data_dir), "%s", spec->data_dir);
     *ret = restore;

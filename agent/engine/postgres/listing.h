@@ -29,8 +29,7 @@ enum listing_kind {
     LISTING_EMPTY_DIR = 'e',   /* make it, do not look inside */
     LISTING_LINK = 'l',        /* a tablespace */
     LISTING_FOREIGN_DIR = 'x', /* a link to a directory that is no tablespace: told, not followed */
-    LISTING_DEAD_LINK = 'b',   /* a link that leads to no file or directory: told */
-    LISTING_SPECIAL = 's'      /* a pipe, socket or device: told, never opened */
+    LISTING_SPECIAL = 's' /* neither file nor directory, or a link to nowhere: told, not read */
 };
 
 struct listing {

@@ -262,7 +262,7 @@ static int tell_unreadable(struct part *p, int os_errno, struct tm_err *err)
     char what[160];
     snprintf(what, sizeof(what), "configuration file cannot be read: %s",
              strerrordesc_np(os_errno));
-    return p->sink->ops->problem(p->sink, p->item->path, 0, what, err);
+    return p->sink->ops->problem(p->sink, p->item->path, ENGINE_NO_BLOCK, what, err);
 }
 
 static int read_regular(struct part *p, struct tm_err *err)
@@ -287,24 +287,32 @@ static int read_regular(struct part *p, struct tm_err *err)
 
 /* ---- directories and links ---- */
 
-/* What is named in the status because it is not in the backup; NULL = it is. */
-static const char *left_out(enum listing_kind kind)
+static const char *special_text(mode_t mode)
 {
-    switch (kind) {
-    case LISTING_FOREIGN_DIR:
-        return "symbolic link to a directory is not followed: what is behind it is not in the "
-               "backup";
-    case LISTING_DEAD_LINK:
-        return "symbolic link leads to nothing that can be read: it is not in the backup";
-    case LISTING_SPECIAL:
-        return "not a regular file (a pipe, socket or device): it is not in the backup";
-    case LISTING_FILE:
-    case LISTING_DIR:
-    case LISTING_EMPTY_DIR:
-    case LISTING_LINK:
-        break;
+    switch (mode & S_IFMT) {
+    case S_IFLNK:
+        return "symbolic link leads to no file or directory: it is not in the backup";
+    case S_IFIFO:
+        return "a named pipe is not in the backup";
+    case S_IFSOCK:
+        return "a socket is not in the backup";
+    case S_IFCHR:
+    case S_IFBLK:
+        return "a device is not in the backup";
+    default:
+        return NULL;
     }
-    return NULL;
+}
+
+static int tell_special(struct part *p, struct tm_err *err)
+{
+    struct stat st;
+    if (fstatat(p->reader->root_fd, p->item->path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : tm_err_errno(err, errno, "cannot stat '%s'", p->item->path);
+    const char *what = special_text(st.st_mode);
+    if (what == NULL) /* another thing since it was listed: as new as what came after the begin */
+        return 0;
+    return p->sink->ops->problem(p->sink, p->item->path, ENGINE_NO_BLOCK, what, err);
 }
 
 static int read_other(struct part *p, struct tm_err *err)
@@ -313,9 +321,13 @@ static int read_other(struct part *p, struct tm_err *err)
     struct file_entry entry = {.kind = item->kind == LISTING_LINK ? FILE_LINK : FILE_DIRECTORY,
                                .last_part = true};
     struct stat st;
-    const char *why = left_out(item->kind);
-    if (why != NULL)
-        return p->sink->ops->problem(p->sink, item->path, 0, why, err);
+    if (item->kind == LISTING_SPECIAL)
+        return tell_special(p, err);
+    if (item->kind == LISTING_FOREIGN_DIR)
+        return p->sink->ops->problem(p->sink, item->path, ENGINE_NO_BLOCK,
+                                     "symbolic link to a directory is not followed: what is "
+                                     "behind it is not in the backup",
+                                     err);
     if (fstatat(p->reader->root_fd, item->path, &st, 0) < 0) {
         if (errno == ENOENT)
             return 0;

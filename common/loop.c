@@ -17,6 +17,7 @@
 #include <systemd/sd-event.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 
 #define LOOP_MAX_SIGNALS 8
 #define TIMER_SLACK_US   1000
@@ -351,6 +352,7 @@ void loop_notify_extend(int64_t extra_us)
 struct exit_plan {
     unsigned seconds;
     int code;
+    struct log lg;
 };
 
 static void *exit_main(void *arg)
@@ -360,16 +362,17 @@ static void *exit_main(void *arg)
     struct timespec left = {.tv_sec = plan.seconds};
     while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR)
         ;
+    log_warning(&plan.lg, NULL, "not everything could be ended within %u s", plan.seconds);
     _exit(plan.code);
 }
 
-void loop_exit_within(unsigned seconds, int code)
+void loop_exit_within(unsigned seconds, int code, const struct log *lg)
 {
     struct exit_plan *plan = malloc(sizeof(*plan));
     pthread_t thread;
     if (plan == NULL)
         return;
-    *plan = (struct exit_plan){.seconds = seconds, .code = code};
+    *plan = (struct exit_plan){.seconds = seconds, .code = code, .lg = *lg};
     if (pthread_create(&thread, NULL, exit_main, plan) == 0)
         (void)pthread_detach(thread);
     else

@@ -323,7 +323,7 @@ static void agent_release(struct agent *a)
 {
     struct list_link *link;
 
-    loop_exit_within(EXIT_WITHIN_S, a->stopping && !a->failed ? 0 : 1);
+    loop_exit_within(EXIT_WITHIN_S, a->stopping && !a->failed ? 0 : 1, &a->lg);
     agent_jobs_release(a);
     workers_free(a->lookers);
     free(a->watches);

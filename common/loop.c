@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,9 +16,9 @@
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
+#include <unistd.h>
 
 #include "common/clock.h"
-#include "common/log.h"
 
 #define LOOP_MAX_SIGNALS 8
 #define TIMER_SLACK_US   1000
@@ -352,7 +353,7 @@ void loop_notify_extend(int64_t extra_us)
 struct exit_plan {
     unsigned seconds;
     int code;
-    struct log lg;
+    const char *last_words;
 };
 
 static void *exit_main(void *arg)
@@ -362,17 +363,20 @@ static void *exit_main(void *arg)
     struct timespec left = {.tv_sec = plan.seconds};
     while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR)
         ;
-    log_warning(&plan.lg, NULL, "not everything could be ended within %u s", plan.seconds);
+    /* whoever does not read our stderr may not keep us either */
+    struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&room, 1, 0) == 1 && (room.revents & POLLOUT))
+        (void)!write(STDERR_FILENO, plan.last_words, strlen(plan.last_words));
     _exit(plan.code);
 }
 
-void loop_exit_within(unsigned seconds, int code, const struct log *lg)
+void loop_exit_within(unsigned seconds, int code, const char *last_words)
 {
     struct exit_plan *plan = malloc(sizeof(*plan));
     pthread_t thread;
     if (plan == NULL)
         return;
-    *plan = (struct exit_plan){.seconds = seconds, .code = code, .lg = *lg};
+    *plan = (struct exit_plan){.seconds = seconds, .code = code, .last_words = last_words};
     if (pthread_create(&thread, NULL, exit_main, plan) == 0)
         (void)pthread_detach(thread);
     else

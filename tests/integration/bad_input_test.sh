@@ -61,7 +61,7 @@ backup_fails() { # NAME TEXT
   local: {path: '"$T/repo"'}'
     sed -i "s/name: x/name: $1/" "$T/spec.yaml"
     tidemark apply -f "$T/spec.yaml" >/dev/null
-    tidemark wait backup "$1" --for=Failed --timeout=90s
+    tidemark wait backup "$1" --for=Failed --timeout=120s
     case $(tidemark get backup "$1" -o json | jq -r '.status.lastError.message') in
     *"$2"*) ;;
     *) fail "$(tidemark get backup "$1" -o json | jq -c .status) does not say '$2'" ;;
@@ -95,7 +95,7 @@ spec '  br: {cluster: test}
   local: {path: '"$T/repo"'}'
 sed -i "s/name: x/name: good/" "$T/spec.yaml"
 tidemark apply -f "$T/spec.yaml" >/dev/null
-tidemark wait backup good --for=Complete --timeout=90s
+tidemark wait backup good --for=Complete --timeout=120s
 R=("$BUILD/tidemark-agent" restore --storage "file://$T/repo" --cluster test)
 install -d -o postgres -g postgres "$T/restore/full"
 as_postgres touch "$T/restore/full/something"
@@ -114,7 +114,7 @@ spec:
   dataDir: /srv/elsewhere
 X
 tidemark apply -f "$T/restore.yaml" >/dev/null
-tidemark wait restore outside --for=Failed --timeout=60s
+tidemark wait restore outside --for=Failed --timeout=120s
 case $(tidemark get restore outside -o json | jq -r .status.lastError.message) in
 *restore_roots*) ;;
 *) fail "$(tidemark get restore outside -o json)" ;;
@@ -130,7 +130,7 @@ spec '  br: {cluster: test}
   local: {path: '"$T/repo"'}'
 sed -i "s/name: x/name: odd-link/" "$T/spec.yaml"
 tidemark apply -f "$T/spec.yaml" >/dev/null
-tidemark wait backup odd-link --for=Complete --timeout=90s
+tidemark wait backup odd-link --for=Complete --timeout=120s
 tidemark get backup odd-link -o json >"$T/odd.json"
 expect_json "$T/odd.json" '.status.problems[0].file' 'odd???[31m'
 as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/repo" >/dev/null
@@ -149,7 +149,7 @@ spec '  br: {cluster: test}
 sed -i "s/name: x/name: new-life/" "$T/spec.yaml"
 tidemark apply -f "$T/spec.yaml" >/dev/null
 # another system identifier under the same cluster and tenant: never mixed with what is there
-tidemark wait backup new-life --for=Failed --timeout=90s
+tidemark wait backup new-life --for=Failed --timeout=120s
 case $(tidemark get backup new-life -o json | jq -r .status.lastError.message) in
 *"holds backups of another database"*) ;;
 *) fail "$(tidemark get backup new-life -o json | jq -c .status)" ;;
@@ -159,6 +159,6 @@ esac
 printf '  acceptIncarnation: true\n' >>"$T/spec.yaml"
 sed -i "s/name: new-life/name: meant/" "$T/spec.yaml"
 tidemark apply -f "$T/spec.yaml" >/dev/null
-tidemark wait backup meant --for=Complete --timeout=90s
+tidemark wait backup meant --for=Complete --timeout=120s
 [ "$(find "$T/repo/test/main" -name identity.mpk | wc -l)" = 2 ] || fail "two incarnations were expected"
 daemons_stop

@@ -70,7 +70,7 @@ wait_for 20 node_is primary
 install -d -o postgres -g postgres "$T/repo"
 printf 'apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: one}\nspec:\n  br: {cluster: test}\n  local: {path: %s}\n' "$T/repo" >"$T/one.yaml"
 tidemark apply -f "$T/one.yaml" >/dev/null
-tidemark wait backup one --for=Complete --timeout=20s
+tidemark wait backup one --for=Complete --timeout=120s
 agent_kill TERM
 node_gone() { ! tidemark nodes | grep -q "db-a *up"; }
 wait_for 40 node_gone

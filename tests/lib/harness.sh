@@ -99,7 +99,10 @@ postgres_start() {
     printf '%s %s\n' "$major" "$data" >"$(mark_of "$data")"
     as_postgres "$(bindir "$major")/pg_ctl" -D "$data" -l "$T/run/$(basename "$data").log" -w -t 120 start >/dev/null ||
         fail "PostgreSQL $major does not start: $(tail -n 20 "$T/run/$(basename "$data").log")"
+    # pg_ctl does not wait for the end of a recovery, until when nothing can be written
+    [ -e "$data/standby.signal" ] || wait_for 60 recovery_is_over
 }
+recovery_is_over() { [ "$(sql postgres -c 'select pg_is_in_recovery()')" = f ]; }
 postgres_stop() {
     local major=$1 data=$2 mode=${3:-fast}
     as_postgres "$(bindir "$major")/pg_ctl" -D "$data" -m "$mode" -w stop >/dev/null

@@ -143,7 +143,6 @@ mv "$T/source" "$T/source.old"
 postgres_init 15 "$T/source" -k
 postgres_start 15 "$T/source"
 wait_for 30 node_is primary
-sleep 3
 spec '  br: {cluster: test}
   local: {path: '"$T/repo"'}'
 sed -i "s/name: x/name: new-life/" "$T/spec.yaml"

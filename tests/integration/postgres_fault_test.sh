@@ -151,7 +151,8 @@ restores server-up
 
 step "a corrupt page in the database: named by file and block, the backup goes on"
 file=$(sql postgres -c "select pg_relation_filepath('pgbench_accounts')")
-sql postgres -c checkpoint
+# no vacuum may write the page again from memory
+sql postgres -c "alter table pgbench_accounts set (autovacuum_enabled = off)" -c checkpoint
 printf 'XXXX' | dd of="$T/source/$file" bs=1 seek=$((8192 * 7 + 4000)) conv=notrunc status=none
 apply corrupt-page
 tidemark wait backup corrupt-page --for=Complete --timeout=120s

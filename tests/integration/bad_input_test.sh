@@ -65,7 +65,7 @@ backup_fails() { # NAME TEXT
   local: {path: '"$T/repo"'}'
     sed -i "s/name: x/name: $1/" "$T/spec.yaml"
     tidemark apply -f "$T/spec.yaml" >/dev/null
-    tidemark wait backup "$1" --for=Failed --timeout=90s
+    tidemark wait backup "$1" --for=Failed --timeout=120s
     case $(tidemark get backup "$1" -o json | jq -r '.status.lastError.message') in
     *"$2"*) ;;
     *) fail "$(tidemark get backup "$1" -o json | jq -c .status) does not say '$2'" ;;
@@ -99,7 +99,7 @@ spec '  br: {cluster: test}
   local: {path: '"$T/repo"'}'
 sed -i "s/name: x/name: good/" "$T/spec.yaml"
 tidemark apply -f "$T/spec.yaml" >/dev/null
-tidemark wait backup good --for=Complete --timeout=90s
+tidemark wait backup good --for=Complete --timeout=120s
 R=("$BUILD/tidemark-agent" restore --storage "file://$T/repo" --cluster test)
 install -d -o postgres -g postgres "$T/restore/full"
 as_postgres touch "$T/restore/full/something"
@@ -118,7 +118,7 @@ spec:
   dataDir: /srv/elsewhere
 X
 tidemark apply -f "$T/restore.yaml" >/dev/null
-tidemark wait restore outside --for=Failed --timeout=60s
+tidemark wait restore outside --for=Failed --timeout=120s
 case $(tidemark get restore outside -o json | jq -r .status.lastError.message) in
 *restore_roots*) ;;
 *) fail "$(tidemark get restore outside -o json)" ;;
@@ -135,7 +135,7 @@ spec '  br: {cluster: test}
   local: {path: '"$T/repo"'}'
 sed -i "s/name: x/name: odd-link/" "$T/spec.yaml"
 tidemark apply -f "$T/spec.yaml" >/dev/null
-tidemark wait backup odd-link --for=Complete --timeout=90s
+tidemark wait backup odd-link --for=Complete --timeout=120s
 tidemark get backup odd-link -o json >"$T/odd.json"
 expect_json "$T/odd.json" '[.status.problems[] | .file]' '[
   "odd???[31m",
@@ -154,13 +154,12 @@ mv "$T/source" "$T/source.old"
 postgres_init 15 "$T/source" -k
 postgres_start 15 "$T/source"
 wait_for 30 node_is primary
-sleep 3
 spec '  br: {cluster: test}
   local: {path: '"$T/repo"'}'
 sed -i "s/name: x/name: new-life/" "$T/spec.yaml"
 tidemark apply -f "$T/spec.yaml" >/dev/null
 # another system identifier under the same cluster and tenant: never mixed with what is there
-tidemark wait backup new-life --for=Failed --timeout=90s
+tidemark wait backup new-life --for=Failed --timeout=120s
 case $(tidemark get backup new-life -o json | jq -r .status.lastError.message) in
 *"holds backups of another database"*) ;;
 *) fail "$(tidemark get backup new-life -o json | jq -c .status)" ;;
@@ -170,6 +169,6 @@ esac
 printf '  acceptIncarnation: true\n' >>"$T/spec.yaml"
 sed -i "s/name: new-life/name: meant/" "$T/spec.yaml"
 tidemark apply -f "$T/spec.yaml" >/dev/null
-tidemark wait backup meant --for=Complete --timeout=90s
+tidemark wait backup meant --for=Complete --timeout=120s
 [ "$(find "$T/repo/test/main" -name identity.mpk | wc -l)" = 2 ] || fail "two incarnations were expected"
 daemons_stop

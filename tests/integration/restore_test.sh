@@ -124,8 +124,11 @@ X
 tidemark apply -f "$T/late.yaml"
 late_runs() { tidemark get backup late -o json | jq -e '.status.phase == "Running" and .status.progress.rangesDone >= 1'; }
 wait_for 60 late_runs
+runner=$(runner_pids)
+kill -STOP $runner # not over before it has happened
 sql postgres -c "create tablespace late location '$T/late'"
 sql postgres -c "create table precious (id int) tablespace late" -c "insert into precious select generate_series(1, 1000)"
+kill -CONT $runner
 tidemark wait backup late --for=Complete --timeout=120s
 expect_out null sh -c "'$BUILD/tidemark' get backup late -o json | jq -c .status.warnings"
 id=$(basename "$(tidemark get backup late -o json | jq -r .status.backupPath)")

@@ -28,6 +28,12 @@ void spec_refuse(struct tm_err *refusal, enum tm_err_code code, const struct yam
     refusal->code = code;
 }
 
+/* Generated specs carry empty strings for what is not meant. */
+static bool given(const char *text)
+{
+    return text != NULL && text[0] != '\0';
+}
+
 /* The node of `path`, or the nearest one above it that was written. */
 static const struct yaml_node *node_at(const struct yaml_node *spec, const char *path)
 {
@@ -97,7 +103,7 @@ static bool is_position(const char *text)
 int spec_check_moment(const struct yaml_node *spec, const char *path, const char *text,
                       bool position_too, struct tm_err *err)
 {
-    if (text == NULL)
+    if (!given(text))
         return 0;
     int64_t us;
     uint64_t tso;
@@ -141,7 +147,7 @@ static void refuse_parts(const struct br_spec *br, const struct schema_list *tab
     if (table_filter->count > 0)
         spec_refuse(refusal, TM_E_INVALID, node_at(spec, "tableFilter"),
                     "tableFilter cannot be honoured: %s", why);
-    if (br->database != NULL || br->table != NULL)
+    if (given(br->database) || given(br->table))
         spec_refuse(refusal, TM_E_INVALID, node_at(spec, "br"),
                     "databases and tables cannot be chosen: %s", why);
     if (type == BACKUP_TYPE_PART)
@@ -175,11 +181,11 @@ static void refuse_backup(const struct backup_spec *b, const struct yaml_node *s
     if (b->mode == BACKUP_MODE_LOG)
         spec_refuse(refusal, TM_E_UNSUPPORTED, node_at(spec, "backupMode"), NOT_YET_LOG);
     refuse_parts(&b->br, &b->table_filter, b->type, "backup", spec, refusal);
-    if (b->br.time_ago != NULL)
+    if (given(b->br.time_ago))
         spec_refuse(refusal, TM_E_INVALID, node_at(spec, "br.timeAgo"),
                     "timeAgo cannot be honoured: a physical backup is of the moment it ends, the "
                     "past is not kept in the data files; restore an earlier backup to that time");
-    if (b->mode == BACKUP_MODE_SNAPSHOT && b->commit_ts != NULL)
+    if (b->mode == BACKUP_MODE_SNAPSHOT && given(b->commit_ts))
         spec_refuse(refusal, TM_E_INVALID, node_at(spec, "commitTs"),
                     "commitTs cannot be chosen: a physical backup is of the moment it ends; the "
                     "status tells it afterwards");
@@ -302,12 +308,12 @@ static void refuse_restore(const struct restore_spec *r, const struct yaml_node 
     if (r->mode == RESTORE_MODE_VOLUME)
         spec_refuse(refusal, TM_E_UNSUPPORTED, node_at(spec, "restoreMode"),
                     "volume snapshots are not restored; use restoreMode snapshot");
-    if (r->mode == RESTORE_MODE_PITR || r->pitr_restored_ts != NULL ||
+    if (r->mode == RESTORE_MODE_PITR || given(r->pitr_restored_ts) ||
         r->full_storage.kind != STORAGE_SPEC_NONE)
         spec_refuse(refusal, TM_E_UNSUPPORTED,
-                    node_at(spec, r->mode == RESTORE_MODE_PITR  ? "restoreMode"
-                                  : r->pitr_restored_ts != NULL ? "pitrRestoredTs"
-                                                                : "pitrFullBackupStorageProvider"),
+                    node_at(spec, r->mode == RESTORE_MODE_PITR ? "restoreMode"
+                                  : given(r->pitr_restored_ts) ? "pitrRestoredTs"
+                                                               : "pitrFullBackupStorageProvider"),
                     "restoring to a point in time needs log backup, which is not in this version; "
                     "leave it out to restore the moment the backup is of");
     if (t->time != NULL || t->position != NULL || t->xid != NULL || t->name != NULL ||

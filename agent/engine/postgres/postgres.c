@@ -28,6 +28,17 @@ const struct engine_ops postgres_engine = {
     .log_next = pg_log_next,
     .log_close = pg_log_close,
 
+    .log_describe = pg_log_describe,
+    .log_history = pg_log_history,
+    .log_read_file = pg_log_read_file,
+    .hold_open = pg_hold_open,
+    .hold_look = pg_hold_look,
+    .hold_touch = pg_hold_touch,
+    .hold_drop = pg_hold_drop,
+    .hold_close = pg_hold_close,
+    .position_text = pg_position_text,
+    .position_parse = pg_position_parse,
+
     .restore_open = pg_restore_open,
     .restore_prepare = pg_restore_prepare,
     .restore_file = pg_restore_file,

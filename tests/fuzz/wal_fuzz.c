@@ -25,7 +25,7 @@ static int look(void *arg, const struct wal_record *record, struct tm_err *err)
     (void)err;
     (void)wal_tablespace_create_of(record, &tablespace);
     (void)wal_database_create_of(record, major, &database);
-    (void)wal_checkpoint_of(record, &checkpoint);
+    (void)wal_checkpoint_of(record, major, &checkpoint);
     (void)wal_parameters_of(record, &parameters);
     (void)wal_restore_point_of(record, name);
     (void)wal_backup_end_of(record, &start);

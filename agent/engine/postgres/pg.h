@@ -9,6 +9,7 @@
  *     reader.c      reads a range;  listing.c lists directories;  page.c checks pages
  *     stream.c      the log, by physical replication;  log_file.c from the source's files
  *     log_describe.c  what a log task must know;  hold.c keeps log at the source
+ *     wal_index.c   what a log says: events, block references, settings;  log_last.c
  *     restore*.c    restore.h
  */
 #include "agent/engine/engine.h"
@@ -58,6 +59,16 @@ int pg_hold_look(struct engine_hold *, struct engine_hold_state *, struct tm_err
 int pg_hold_touch(struct engine_hold *, uint64_t durable, uint64_t *ret_from, struct tm_err *);
 int pg_hold_drop(struct engine_hold *, struct tm_err *);
 void pg_hold_close(struct engine_hold *);
+/* Facts may be a snapshot's begin, too. */
+int pg_index_open(struct slice facts, uint64_t from, struct engine_log_index **, struct tm_err *);
+int pg_index_push(struct engine_log_index *, struct slice bytes, struct tm_err *);
+int pg_index_take(struct engine_log_index *, struct engine_index_part *, struct tm_err *);
+void pg_index_close(struct engine_log_index *);
+/* TM_E_NOT_FOUND when there is no such record. */
+int pg_log_last_record(struct slice facts, uint64_t from,
+                       int (*read)(void *arg, uint64_t at, struct slice *, struct tm_err *),
+                       void *arg, uint64_t limit, bool before, uint64_t *ret_record,
+                       struct tm_err *);
 void pg_position_text(uint64_t byte, char ret[ENGINE_POSITION_MAX]);
 int pg_position_parse(const char *text, uint64_t *ret_byte, struct tm_err *);
 

@@ -36,6 +36,11 @@ const struct engine_ops postgres_engine = {
     .hold_touch = pg_hold_touch,
     .hold_drop = pg_hold_drop,
     .hold_close = pg_hold_close,
+    .index_open = pg_index_open,
+    .index_push = pg_index_push,
+    .index_take = pg_index_take,
+    .index_close = pg_index_close,
+    .log_last_record = pg_log_last_record,
     .position_text = pg_position_text,
     .position_parse = pg_position_parse,
 

@@ -124,13 +124,11 @@ max_slot_wal_keep_size is -1: while log cannot be stored, the server keeps all o
 test_conflicts() {
     sql postgres -c "SELECT pg_create_physical_replication_slot('busy', true)" >/dev/null
     # somebody streams with it
-    (exec "$PG15/pg_receivewal" -D "$T/run" -S busy -d "host=$T/run port=$PGPORT user=postgres" >/dev/null 2>&1) &
-    local pid=$!
-    echo "$pid" >>"$T/pids"
+    spawn "$T/busy.log" "$T/drive" "$DATA" "host=$T/run port=$PGPORT user=postgres" busy busy
+    local pid=$SPAWNED
     wait_for 10 sh -c "'$PG15/psql' -XAtq -d postgres -c \"SELECT active FROM pg_replication_slots WHERE slot_name = 'busy'\" | grep -q t"
     expect_error "hold 'busy': the replication slot of that name is in use by process" primary 'open!' busy
     end_process "$pid"
-    rm -f "$T"/run/0000*
     wait_for 10 sh -c "'$PG15/psql' -XAtq -d postgres -c \"SELECT active FROM pg_replication_slots WHERE slot_name = 'busy'\" | grep -q f"
     expect_out ok primary drop busy
     # dropped behind our back

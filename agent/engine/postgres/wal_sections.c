@@ -1,8 +1,8 @@
 /*
  * Happy path: [kind, distance to the item before, values…], one after the other.
  *
- * Failure modes: what is cut off, counts wrong or is out of bounds is TM_E_CORRUPT. An item of an
- * unknown kind is skipped by its length.
+ * Failure modes: what is cut off, counts wrong, is out of bounds or of an unknown kind is
+ * TM_E_CORRUPT.
  */
 #include "agent/engine/postgres/wal_sections.h"
 

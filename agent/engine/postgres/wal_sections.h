@@ -78,7 +78,7 @@ struct wal_items_reader {
 /* Malformed sections are TM_E_CORRUPT. `section` must outlive the reader. */
 int wal_items_reader_init(struct wal_items_reader *r, struct slice section,
                           struct tm_err *err) TM_WUR;
-/* 1 = the next item, 0 = end. Kinds that are not known are skipped. */
+/* 1 = the next item, 0 = end. */
 int wal_items_next_setting(struct wal_items_reader *r, struct wal_setting *ret,
                            struct tm_err *err) TM_WUR;
 int wal_items_next_space(struct wal_items_reader *r, struct wal_space *ret,

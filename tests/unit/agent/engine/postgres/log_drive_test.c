@@ -10,6 +10,7 @@
  *   look NAME             role timeline lost|held from bytes, warning on a second line
  *   touch NAME LSN        where it stands then
  *   drop NAME             ok
+ *   busy NAME             streams with that slot until it is ended
  *   lost NAME             looks, has its own connection ended, and goes on
  *   file LABEL FROM LEN   the bytes
  *   stream FROM LEN       the bytes, by log_open from facts
@@ -20,10 +21,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/engine/engine.h"
 #include "agent/engine/postgres/conn.h"
 #include "agent/engine/postgres/pg.h"
+#include "agent/engine/postgres/stream.h"
 #include "common/clock.h"
 
 static int die(const struct tm_err *err)
@@ -119,6 +122,23 @@ static int lose(const struct engine_instance *instance, struct engine_hold *hold
     return look(hold, &state);
 }
 
+static int busy(const struct engine_instance *instance, const char *name)
+{
+    TM_CLEANUP(pg_conn_closep) struct pg_conn *conn = NULL;
+    TM_CLEANUP(pg_result_freep) PGresult *result = NULL;
+    struct pg_identity identity;
+    struct tm_err err;
+    char sql[160], at[ENGINE_POSITION_MAX];
+    if (pg_replication_open(instance->conninfo, &conn, &identity, &err) < 0)
+        return die(&err);
+    snprintf(sql, sizeof(sql), "START_REPLICATION SLOT %s PHYSICAL %s", name,
+             text_of(identity.flushed, at));
+    if (pg_conn_query(conn, PG_QUERY_TIMEOUT_MS, sql, NULL, 0, &result, &err) < 0)
+        return die(&err);
+    for (;;)
+        (void)pause();
+}
+
 static int hold_command(const struct engine_instance *instance, int argc, char **argv)
 {
     struct engine_hold *hold = NULL;
@@ -210,6 +230,8 @@ int main(int argc, char **argv)
         return describe(&instance);
     if (strcmp(command, "history") == 0 && argc == 5)
         return history(&instance, argv[4]);
+    if (strcmp(command, "busy") == 0 && argc == 5)
+        return busy(&instance, argv[4]);
     if ((strcmp(command, "file") == 0 && argc == 7) ||
         (strcmp(command, "stream") == 0 && argc == 6))
         return bytes_command(&instance, argc - 3, argv + 3);

@@ -56,6 +56,28 @@ const struct log_fence *log_chain_fence(const struct log_chain *chain);
 /* Whether the last entry given was a whole roll-up. */
 bool log_chain_was_stretch(const struct log_chain *chain);
 
+/* ---- bytes ---- */
+
+/* Fill in scratch, st, scope, and either refs with count or chain with lineage. A chain uses its
+ * second scratch only inside its calls: `scratch` may be that one. */
+struct log_bytes {
+    struct object_scratch *scratch;
+    struct storage *st;
+    const struct repo_scope *scope;
+    const struct log_ref *refs;
+    size_t count;
+    struct log_chain *chain;
+    const struct lineage *lineage;
+    struct chunk_reader cr;
+    bool open;
+    struct slice piece; /* verified, valid until the next fill */
+    uint64_t at;        /* of piece */
+};
+/* Leaves bytes from `at` on in piece: 1, or 0 when there are none. Never goes back. */
+int log_bytes_fill(struct log_bytes *s, uint64_t at, struct tm_err *err) TM_WUR;
+void log_bytes_take(struct log_bytes *s, size_t len);
+void log_bytes_release(struct log_bytes *s);
+
 /* ---- everything that can be restored, as pieces ---- */
 
 struct log_run {
@@ -107,6 +129,11 @@ int log_join(struct object_scratch *scratches[3], struct storage *log_st, struct
              const struct repo_scope *scope, const char *backup_id, struct log_world *w,
              struct tm_err *err) TM_WUR;
 int log_world_add(struct log_world *w, const struct log_backup *backup, struct tm_err *err) TM_WUR;
+
+/* The intervals of one backup (NULL = of all). */
+int log_intervals(const struct log_world *w, const char *only_backup,
+                  const struct log_positions *positions, struct recoverable_list *ret,
+                  struct tm_err *err) TM_WUR;
 
 /* One piece of the way from a backup to a branch. */
 struct log_leg {

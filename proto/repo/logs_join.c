@@ -56,77 +56,15 @@ static int tail_add(struct tail *t, const struct log_ref *ref, struct tm_err *er
     return 0;
 }
 
-/* ---- bytes of one side, in order ---- */
+/* ---- comparing ---- */
 
-struct side {
-    struct object_scratch *scratch;
-    struct storage *st;
-    const struct repo_scope *scope;
-    const struct log_ref *refs; /* own log … */
-    size_t count;
-    struct log_chain *chain; /* … or a lineage's */
-    const struct lineage *lineage;
-    struct chunk_reader cr;
-    bool open;
-    struct slice piece;
-    uint64_t at; /* of piece */
-};
-
-static int side_open_next(struct side *s, struct tm_err *err)
-{
-    struct log_ref ref;
-    struct log_entry entry;
-    if (s->chain != NULL) {
-        int r = log_chain_next(s->chain, &entry, err);
-        if (r <= 0)
-            return r;
-        log_entry_ref(s->lineage, &entry, &ref);
-    } else {
-        if (s->count == 0)
-            return 0;
-        ref = *s->refs++;
-        s->count--;
-    }
-    int r =
-        chunk_reader_open(&s->cr, s->scratch, s->st, names_full(s->scope, ref.object).s, &ref, err);
-    s->open = r == 0;
-    return r == 0 ? 1 : r;
-}
-
-/* Leaves bytes from `at` on in s->piece: 1, or 0 when there are none. */
-static int side_fill(struct side *s, uint64_t at, struct tm_err *err)
-{
-    while (s->piece.len == 0 || s->at + s->piece.len <= at) {
-        int r = s->open ? chunk_reader_next(&s->cr, &s->at, &s->piece, err) : 0;
-        if (r == 0) {
-            s->piece = SLICE_EMPTY;
-            chunk_reader_release(&s->cr);
-            s->open = false;
-            r = side_open_next(s, err);
-        }
-        if (r <= 0)
-            return r;
-    }
-    if (s->at > at)
-        return 0;
-    s->piece = slice_of(s->piece.data + (at - s->at), s->piece.len - (size_t)(at - s->at));
-    s->at = at;
-    return 1;
-}
-
-static void side_take(struct side *s, size_t len)
-{
-    s->piece = slice_of(s->piece.data + len, s->piece.len - len);
-    s->at += len;
-}
-
-static int sides_compare(struct side *a, struct side *b, uint64_t from, uint64_t to, bool *ret,
-                         struct tm_err *err)
+static int sides_compare(struct log_bytes *a, struct log_bytes *b, uint64_t from, uint64_t to,
+                         bool *ret, struct tm_err *err)
 {
     while (from < to) {
-        int r = side_fill(a, from, err);
+        int r = log_bytes_fill(a, from, err);
         if (r > 0)
-            r = side_fill(b, from, err);
+            r = log_bytes_fill(b, from, err);
         if (r < 0)
             return r;
         if (r == 0)
@@ -134,8 +72,8 @@ static int sides_compare(struct side *a, struct side *b, uint64_t from, uint64_t
         uint64_t len = TM_MIN((uint64_t)TM_MIN(a->piece.len, b->piece.len), to - from);
         if (memcmp(a->piece.data, b->piece.data, (size_t)len) != 0)
             return 0;
-        side_take(a, (size_t)len);
-        side_take(b, (size_t)len);
+        log_bytes_take(a, (size_t)len);
+        log_bytes_take(b, (size_t)len);
         from += len;
     }
     *ret = true;
@@ -170,20 +108,21 @@ static int compare_run(struct joiner *j, const struct log_branch *b, const struc
     int r = log_chain_open(j->scratches, j->log_st, j->scope, b->lineage, from, &chain, err);
     if (r < 0)
         return r;
-    struct side own = {.scratch = j->scratches[2],
-                       .st = j->backup_st,
-                       .scope = j->scope,
-                       .refs = t->items,
-                       .count = t->count};
-    struct side task = {.scratch = j->scratches[1], /* the chain uses it only inside its calls */
-                        .st = j->log_st,
-                        .scope = j->scope,
-                        .chain = chain,
-                        .lineage = &b->lineage->record};
+    struct log_bytes own = {.scratch = j->scratches[2],
+                            .st = j->backup_st,
+                            .scope = j->scope,
+                            .refs = t->items,
+                            .count = t->count};
+    struct log_bytes task = {.scratch =
+                                 j->scratches[1], /* the chain uses it only inside its calls */
+                             .st = j->log_st,
+                             .scope = j->scope,
+                             .chain = chain,
+                             .lineage = &b->lineage->record};
     struct tm_err bad;
     r = sides_compare(&own, &task, from, to, ret, &bad);
-    chunk_reader_release(&own.cr);
-    chunk_reader_release(&task.cr);
+    log_bytes_release(&own);
+    log_bytes_release(&task);
     if (r < 0 && bad.code != TM_E_CORRUPT && bad.code != TM_E_NOT_FOUND) {
         *err = bad;
         return r;

@@ -150,16 +150,16 @@ static int by_place(const void *a, const void *b)
     return strcmp(x->shown.backup_id, y->shown.backup_id);
 }
 
-int log_recoverable(struct object_scratch *scratches[3], struct storage *log_st,
-                    struct storage *backup_st, const struct repo_scope *scope,
-                    const struct log_positions *positions, struct recoverable_list *ret,
-                    struct tm_err *err)
+int log_intervals(const struct log_world *w, const char *only_backup,
+                  const struct log_positions *positions, struct recoverable_list *ret,
+                  struct tm_err *err)
 {
-    TM_CLEANUP(log_world_release) struct log_world w = LOG_WORLD_INIT;
-    TM_CLEANUP(intervals_release) struct intervals all = {.w = &w, .positions = positions};
-    int r = log_world_read(scratches, log_st, backup_st, scope, &w, err);
-    for (size_t i = 0; r == 0 && i < w.backup_count; i++)
-        r = backup_add(&all, &w.backups[i], err);
+    TM_CLEANUP(intervals_release) struct intervals all = {.w = w, .positions = positions};
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < w->backup_count; i++) {
+        if (only_backup == NULL || strcmp(only_backup, w->backups[i].point.backup_id) == 0)
+            r = backup_add(&all, &w->backups[i], err);
+    }
     if (r < 0)
         return r;
     struct recoverable_list list = {.items = calloc(all.count + 1, sizeof(*list.items))};
@@ -171,4 +171,14 @@ int log_recoverable(struct object_scratch *scratches[3], struct storage *log_st,
         list.items[list.count] = all.items[list.count].shown;
     *ret = list;
     return 0;
+}
+
+int log_recoverable(struct object_scratch *scratches[3], struct storage *log_st,
+                    struct storage *backup_st, const struct repo_scope *scope,
+                    const struct log_positions *positions, struct recoverable_list *ret,
+                    struct tm_err *err)
+{
+    TM_CLEANUP(log_world_release) struct log_world w = LOG_WORLD_INIT;
+    int r = log_world_read(scratches, log_st, backup_st, scope, &w, err);
+    return r < 0 ? r : log_intervals(&w, NULL, positions, ret, err);
 }

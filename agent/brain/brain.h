@@ -15,6 +15,12 @@
  * outbox and sent on until the job goes → step FINISH → SESSION_END → RUNNER_SEND(finish) →
  * want_results relayed → committed → reported until the job is no longer desired → dropped.
  *
+ * A log job (log.c) has a runner and nothing else, for ever: RUNNER_SPAWN, RUNNER_SEND(job) → frame
+ * ready → RUNNER_SEND(log_want), again whenever what is wanted changes → the newest log_status is
+ * reported in every heartbeat → not desired any more → RUNNER_SEND(stop). It outlives coordinators
+ * and this agent: STORE_LOG_JOBS keeps what is wanted, config.log_jobs brings it back and is in force
+ * until the first desired set comes.
+ *
  * Failure: a dead runner is spawned again (leases it had are reported as not held), a bounded
  * number of times with growing delay; a dead session fails the job; a coordinator that is gone
  * changes nothing but that work runs out; a job that is not desired any more is dropped at once.
@@ -25,6 +31,17 @@
  *
  * Ownership: what an event points to is borrowed for the call; what an action points to is borrowed
  * until the next step or free.
+ *
+ * Writers of a log: a runner of a log job writes under the epoch (term, generation), which must be
+ * above that of every runner before it, in this life of the agent and in earlier ones, on this node
+ * and on those that led before. Its generation is therefore not the count of runners but
+ *
+ *     attempt of the job << AGENT_BRAIN_WRITER_BITS | number of the writer on this node in this term
+ *
+ * The coordinator gives a higher attempt when the lead moves. The number is durable: the daemon
+ * stores it (RUNNER_SPAWN's writer) before it starts the process and gives it back at the next
+ * start (config.writer), so that it does not begin anew when the coordinator, and with it a higher
+ * term, is away. Both parts are bounded; a job that goes beyond one fails and says so.
  *
  * Limits: at most AGENT_BRAIN_IN_FLIGHT requests are outstanding; each is answered by exactly one
  * REPLY, FAILED, or by DISCONNECTED, which voids all.
@@ -42,6 +59,9 @@
 #define AGENT_BRAIN_RESULTS_BYTES  ((size_t)256 << 20)
 #define AGENT_BRAIN_PLAN_BYTES_MAX ((size_t)64 << 20)
 #define AGENT_BRAIN_DROPPED_MAX    256 /* jobs remembered as not to be started again */
+#define AGENT_BRAIN_WRITER_BITS    18
+#define AGENT_BRAIN_WRITERS_MAX    ((1u << AGENT_BRAIN_WRITER_BITS) - 1)
+#define AGENT_BRAIN_ATTEMPTS_MAX   (UINT32_MAX >> AGENT_BRAIN_WRITER_BITS)
 
 struct agent_brain;
 
@@ -59,6 +79,8 @@ struct agent_rng {
 enum agent_plant {
     AGENT_PLANT_NONE,
     AGENT_PLANT_DROP_RESULTS, /* forgets done results when the term changes */
+    AGENT_PLANT_OLD_WRITER,   /* a later life takes the writer numbers of an earlier one again */
+    AGENT_PLANT_DEAF,         /* a change of step is not told to a log runner */
 };
 
 struct agent_instance {
@@ -67,6 +89,12 @@ struct agent_instance {
     uint32_t caps; /* enum engine_cap */
     const char *data_dir;
     const char *conninfo;
+};
+
+/* The newest writer of a log on this node: the `number`th under this term. */
+struct agent_writer {
+    uint64_t term;
+    uint32_t number;
 };
 
 /* Strings are copied by agent_brain_new. 0 = the default in the comment. */
@@ -81,15 +109,19 @@ struct agent_brain_config {
     size_t restore_root_count;
     uint64_t seen_term; /* as stored by STORE_TERM; 0 = none */
     uint64_t seen_start;
-    uint32_t heartbeat_ms;     /* 1000 */
-    uint32_t request_ms;       /* 10000: deadline of a request */
+    struct agent_writer writer;            /* as stored by RUNNER_SPAWN; zero = none */
+    const struct msg_assignment *log_jobs; /* as stored by STORE_LOG_JOBS */
+    size_t log_job_count;                  /* at most WIRE_JOBS_MAX */
+    uint32_t heartbeat_ms;                 /* 1000 */
+    uint32_t request_ms;                   /* 10000: deadline of a request */
     uint32_t poll_ms;          /* 45000: deadline of a poll; above the coordinator's parking time */
     uint32_t want_retry_ms;    /* 500: pause after a reply that had no ranges */
     uint32_t reconnect_min_ms; /* 200 */
     uint32_t reconnect_max_ms; /* 10000 */
     uint32_t respawn_min_ms;   /* 500 */
     uint32_t respawn_max_ms;   /* 30000 */
-    uint32_t runner_crashes_max; /* 5 in one job, then the job fails */
+    uint32_t runner_crashes_max; /* 5 in one job, then the job fails; log jobs never do */
+    uint32_t log_stop_ms;        /* 10000: a log runner that was told to stop is killed after it */
     enum agent_plant plant;
 };
 
@@ -173,17 +205,18 @@ struct agent_event {
 /* ---- actions ---- */
 
 enum agent_action_kind {
-    AGENT_ACT_CONNECT,       /* dial and go through hello with this seen term */
-    AGENT_ACT_DISCONNECT,    /* close the connection; no event is expected for it */
-    AGENT_ACT_SEND,          /* a request; message->serial and ->term are set */
-    AGENT_ACT_STORE_TERM,    /* remember durably, best effort */
-    AGENT_ACT_SESSION_BEGIN, /* check, session_open, snapshot_begin → BEGUN | FAILED */
-    AGENT_ACT_SESSION_HOLD,  /* hold_advance, best effort */
-    AGENT_ACT_SESSION_END,   /* snapshot_end → ENDED | FAILED */
-    AGENT_ACT_SESSION_CLOSE, /* cancel what blocks, close → CLOSED; also for one that failed */
-    AGENT_ACT_RUNNER_SPAWN,  /* start the process */
-    AGENT_ACT_RUNNER_SEND,   /* queue a frame to it */
-    AGENT_ACT_RUNNER_KILL,   /* SIGKILL; → EXITED when reaped */
+    AGENT_ACT_CONNECT,        /* dial and go through hello with this seen term */
+    AGENT_ACT_DISCONNECT,     /* close the connection; no event is expected for it */
+    AGENT_ACT_SEND,           /* a request; message->serial and ->term are set */
+    AGENT_ACT_STORE_TERM,     /* remember durably, best effort */
+    AGENT_ACT_STORE_LOG_JOBS, /* the same, with what was there before replaced */
+    AGENT_ACT_SESSION_BEGIN,  /* check, session_open, snapshot_begin → BEGUN | FAILED */
+    AGENT_ACT_SESSION_HOLD,   /* hold_advance, best effort */
+    AGENT_ACT_SESSION_END,    /* snapshot_end → ENDED | FAILED */
+    AGENT_ACT_SESSION_CLOSE,  /* cancel what blocks, close → CLOSED; also for one that failed */
+    AGENT_ACT_RUNNER_SPAWN, /* start the process; its writer is durable before, or it is not started */
+    AGENT_ACT_RUNNER_SEND, /* queue a frame to it */
+    AGENT_ACT_RUNNER_KILL, /* SIGKILL; → EXITED when reaped */
     AGENT_ACT_LOG,
     AGENT_ACT_WAKE,
     AGENT_ACT_DONE, /* after STOP: everything is closed, the daemon may leave */
@@ -218,6 +251,10 @@ struct agent_action {
             uint64_t start;
         } store_term;
         struct {
+            const struct msg_assignment *jobs;
+            size_t count;
+        } store_log_jobs;
+        struct {
             uint32_t job;
             size_t instance;   /* BEGIN: index into config.instances */
             bool fast;         /* BEGIN */
@@ -227,8 +264,9 @@ struct agent_action {
         struct {
             uint32_t job;
             uint32_t generation;
-            const struct frame *frame; /* SEND */
-            const char *uid;           /* SPAWN: for logs */
+            const struct frame *frame;  /* SEND */
+            const char *uid;            /* SPAWN: for logs */
+            struct agent_writer writer; /* SPAWN: to be stored; number 0 = nothing */
         } runner;
         struct {
             int priority;

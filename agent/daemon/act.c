@@ -193,9 +193,14 @@ static const struct runner_child_handlers runner_handlers = {.frame = on_frame,
 
 static int runner_spawn(struct agent *a, const struct agent_action *action, struct tm_err *err)
 {
-    struct agent_runner *runner = calloc(1, sizeof *runner);
+    struct agent_runner *runner;
     int r;
 
+    /* one that could not be told apart from a later one must not write */
+    if (action->runner.writer.number > 0 &&
+        (r = agent_writer_store(a, action->runner.writer, err)) < 0)
+        return tm_err_prefix(err, "no runner is started, its number cannot be stored");
+    runner = calloc(1, sizeof *runner);
     if (!runner)
         return tm_err_oom(err);
     runner->agent = a;
@@ -297,6 +302,9 @@ void agent_act(struct agent *a, const struct agent_action *action)
         break;
     case AGENT_ACT_STORE_TERM:
         agent_term_store(a, action->store_term.term, action->store_term.start);
+        break;
+    case AGENT_ACT_STORE_LOG_JOBS:
+        agent_log_jobs_store(a, action->store_log_jobs.jobs, action->store_log_jobs.count);
         break;
     case AGENT_ACT_SESSION_BEGIN:
     case AGENT_ACT_SESSION_HOLD:

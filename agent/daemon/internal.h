@@ -56,6 +56,12 @@ struct agent_deferred {
     struct tm_err err;
 };
 
+struct agent_log_jobs {
+    struct msg_assignment *items;
+    size_t count;
+    struct codec_arena arena;
+};
+
 struct agent {
     struct agent_config config;
     const char *config_path;
@@ -79,6 +85,8 @@ struct agent {
     char boot[33];
     uint64_t seen_term;
     uint64_t seen_start;
+    struct agent_writer writer;
+    struct agent_log_jobs log_jobs; /* as found at the start */
     int lock_fd;
 };
 
@@ -93,5 +101,15 @@ void agent_watch_tick(struct agent *a, int64_t now_us);
 /* term.c */
 int agent_term_load(struct agent *a, struct tm_err *err) TM_WUR;
 void agent_term_store(struct agent *a, uint64_t term, uint64_t start);
+int agent_writer_load(struct agent *a, struct tm_err *err) TM_WUR;
+int agent_writer_store(struct agent *a, struct agent_writer writer, struct tm_err *err) TM_WUR;
+/* log_jobs.c: never fails; what cannot be used is named in the log and left alone */
+void agent_log_jobs_load(struct agent *a);
+void agent_log_jobs_store(struct agent *a, const struct msg_assignment *jobs, size_t count);
+void agent_log_jobs_release(struct agent_log_jobs *jobs);
+int agent_log_jobs_encode(const struct msg_assignment *jobs, size_t count, struct buf *out,
+                          struct tm_err *err) TM_WUR;
+/* *ret is to be released. */
+int agent_log_jobs_decode(struct slice in, struct agent_log_jobs *ret, struct tm_err *err) TM_WUR;
 
 #endif

@@ -44,7 +44,7 @@
     X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                       \
     X(T, u32, attempt, "a", REQ, 0, UINT32_MAX)                                                     \
     X(T, u32, roles, "o", REQ, 0, 255)                                                              \
-    X(T, u32, generation, "g", REQ, 0, UINT32_MAX) /* 1, 2, … : the runners of this job so far */ \
+    X(T, u32, generation, "g", REQ, 0, UINT32_MAX) /* 1, 2, … ; of a log: writers, see brain.h */ \
     X(T, u64, term, "e", REQ, 0, UINT64_MAX)       /* for names and metadata */                     \
     X(T, str, cluster, "c", REQ, 0, WIRE_NAME_MAX)                                                  \
     X(T, str, node, "n", REQ, 0, WIRE_NAME_MAX)                                                     \

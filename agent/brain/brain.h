@@ -32,16 +32,17 @@
  * Ownership: what an event points to is borrowed for the call; what an action points to is borrowed
  * until the next step or free.
  *
- * Writers of a log: a runner of a log job writes under the epoch (term, generation), which must be
- * above that of every runner before it, in this life of the agent and in earlier ones, on this node
- * and on those that led before. Its generation is therefore not the count of runners but
+ * Writers of a log: a runner of a log job writes under epochs (term, counter) which must be above
+ * those of every runner before it, in this life of the agent and in earlier ones, on this node and
+ * on those that led before. Its generation, the first counter it may use, is therefore made of
  *
- *     attempt of the job << AGENT_BRAIN_WRITER_BITS | number of the writer on this node in this term
+ *     attempt of the job | runners of this attempt on this node, under this term | 0
+ *     AGENT_BRAIN_ATTEMPT_BITS   AGENT_BRAIN_RUNNER_BITS   FRAME_WRITER_BITS: the runner's own
  *
- * The coordinator gives a higher attempt when the lead moves. The number is durable: the daemon
- * stores it (RUNNER_SPAWN's writer) before it starts the process and gives it back at the next
- * start (config.writer), so that it does not begin anew when the coordinator, and with it a higher
- * term, is away. Both parts are bounded; a job that goes beyond one fails and says so.
+ * The coordinator gives a higher attempt when the lead moves. The number of runners is durable: the
+ * daemon stores it before it starts the process (RUNNER_SPAWN's writers) and gives it back at the
+ * next start (config.writers), so that it does not begin anew when the coordinator, and with it a
+ * higher term, is away. A job with too many runners fails with an error that a new attempt ends.
  *
  * Limits: at most AGENT_BRAIN_IN_FLIGHT requests are outstanding; each is answered by exactly one
  * REPLY, FAILED, or by DISCONNECTED, which voids all.
@@ -59,9 +60,11 @@
 #define AGENT_BRAIN_RESULTS_BYTES  ((size_t)256 << 20)
 #define AGENT_BRAIN_PLAN_BYTES_MAX ((size_t)64 << 20)
 #define AGENT_BRAIN_DROPPED_MAX    256 /* jobs remembered as not to be started again */
-#define AGENT_BRAIN_WRITER_BITS    18
-#define AGENT_BRAIN_WRITERS_MAX    ((1u << AGENT_BRAIN_WRITER_BITS) - 1)
-#define AGENT_BRAIN_ATTEMPTS_MAX   (UINT32_MAX >> AGENT_BRAIN_WRITER_BITS)
+#define AGENT_BRAIN_RUNNER_BITS    10
+#define AGENT_BRAIN_ATTEMPT_BITS   (32 - AGENT_BRAIN_RUNNER_BITS - FRAME_WRITER_BITS)
+#define AGENT_BRAIN_RUNNERS_MAX    ((1u << AGENT_BRAIN_RUNNER_BITS) - 1)
+#define AGENT_BRAIN_ATTEMPTS_MAX   ((1u << AGENT_BRAIN_ATTEMPT_BITS) - 1)
+#define AGENT_BRAIN_WRITERS_MAX    64 /* log jobs whose runners are remembered, gone ones included */
 
 struct agent_brain;
 
@@ -79,7 +82,7 @@ struct agent_rng {
 enum agent_plant {
     AGENT_PLANT_NONE,
     AGENT_PLANT_DROP_RESULTS, /* forgets done results when the term changes */
-    AGENT_PLANT_OLD_WRITER,   /* a later life takes the writer numbers of an earlier one again */
+    AGENT_PLANT_OLD_WRITER,   /* a later life counts its runners from one again */
     AGENT_PLANT_DEAF,         /* a change of step is not told to a log runner */
 };
 
@@ -91,11 +94,13 @@ struct agent_instance {
     const char *conninfo;
 };
 
-/* The newest writer of a log on this node: the `number`th under this term. */
-struct agent_writer {
-    uint64_t term;
-    uint32_t number;
-};
+/* How many runners a log job has had here, under this term and attempt. */
+#define AGENT_WRITER_FIELDS(X, T)                                                                  \
+    X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                      \
+    X(T, u64, term, "e", REQ, 0, UINT64_MAX)                                                       \
+    X(T, u32, attempt, "a", REQ, 0, AGENT_BRAIN_ATTEMPTS_MAX)                                      \
+    X(T, u32, runners, "n", REQ, 0, AGENT_BRAIN_RUNNERS_MAX)
+CODEC_DECLARE(agent_writer, AGENT_WRITER_FIELDS);
 
 /* Strings are copied by agent_brain_new. 0 = the default in the comment. */
 struct agent_brain_config {
@@ -109,7 +114,8 @@ struct agent_brain_config {
     size_t restore_root_count;
     uint64_t seen_term; /* as stored by STORE_TERM; 0 = none */
     uint64_t seen_start;
-    struct agent_writer writer;            /* as stored by RUNNER_SPAWN; zero = none */
+    const struct agent_writer *writers;    /* as stored by RUNNER_SPAWN */
+    size_t writer_count;                   /* at most AGENT_BRAIN_WRITERS_MAX */
     const struct msg_assignment *log_jobs; /* as stored by STORE_LOG_JOBS */
     size_t log_job_count;                  /* at most WIRE_JOBS_MAX */
     uint32_t heartbeat_ms;                 /* 1000 */
@@ -214,7 +220,7 @@ enum agent_action_kind {
     AGENT_ACT_SESSION_HOLD,   /* hold_advance, best effort */
     AGENT_ACT_SESSION_END,    /* snapshot_end → ENDED | FAILED */
     AGENT_ACT_SESSION_CLOSE,  /* cancel what blocks, close → CLOSED; also for one that failed */
-    AGENT_ACT_RUNNER_SPAWN, /* start the process; its writer is durable before, or it is not started */
+    AGENT_ACT_RUNNER_SPAWN, /* start the process; its writers are durable before, or it is not started */
     AGENT_ACT_RUNNER_SEND, /* queue a frame to it */
     AGENT_ACT_RUNNER_KILL, /* SIGKILL; → EXITED when reaped */
     AGENT_ACT_LOG,
@@ -264,9 +270,10 @@ struct agent_action {
         struct {
             uint32_t job;
             uint32_t generation;
-            const struct frame *frame;  /* SEND */
-            const char *uid;            /* SPAWN: for logs */
-            struct agent_writer writer; /* SPAWN: to be stored; number 0 = nothing */
+            const struct frame *frame;          /* SEND */
+            const char *uid;                    /* SPAWN: for logs */
+            const struct agent_writer *writers; /* SPAWN: to be stored; NULL = nothing */
+            size_t writer_count;
         } runner;
         struct {
             int priority;

@@ -216,7 +216,8 @@ struct agent_brain {
     struct job *jobs[WIRE_JOBS_MAX];
     size_t job_count;
     uint32_t next_handle;
-    struct agent_writer writer;                    /* the newest one on this node */
+    struct agent_writer writers[AGENT_BRAIN_WRITERS_MAX]; /* longest unused first */
+    size_t writer_count;
     bool resumed;                                  /* config.log_jobs were taken */
     struct msg_assignment log_kept[WIRE_JOBS_MAX]; /* what STORE_LOG_JOBS said last */
     size_t log_kept_count;
@@ -296,10 +297,10 @@ void agent_logjob_frame(struct agent_brain *b, struct job *job, const struct fra
 void agent_logjob_exited(struct agent_brain *b, struct job *job, int signal, int status);
 /* The assignment is about to become `want`. */
 void agent_logjob_rewanted(struct job *job, const struct msg_assignment *want);
-/* The generation of the runner that is being spawned, and what to store before; false: the job
- * failed, there is none. */
-bool agent_logjob_take_writer(struct agent_brain *b, struct job *job, uint32_t *ret_generation,
-                              uint64_t *ret_term);
+/* Counts the runner that is being spawned. False: the job failed, there is none. */
+bool agent_logjob_take_writer(struct agent_brain *b, struct job *job, struct agent_writer *ret);
+/* The generation of such a runner. */
+uint32_t agent_logjob_generation(const struct agent_writer *writer);
 void agent_logjob_report(struct agent_brain *b, struct job *job, struct msg_job *to);
 uint64_t agent_logjob_next_us(const struct agent_brain *b, const struct job *job);
 void agent_logjob_release(struct job *job);

@@ -20,6 +20,8 @@
 
 #include <stdio.h>
 
+CODEC_DEFINE(agent_writer, "writer", AGENT_WRITER_FIELDS);
+
 #define CHECKPOINT_PAUSE_US 1000000 /* between two log_want that only move a hold */
 
 bool agent_logjob_is(const struct job *job)
@@ -109,33 +111,63 @@ void agent_logjob_exited(struct agent_brain *b, struct job *job, int signal, int
 
 /* ---- the runner's start ---- */
 
-bool agent_logjob_take_writer(struct agent_brain *b, struct job *job, uint32_t *ret_generation,
-                              uint64_t *ret_term)
+/* The count of this uid, now the most recently used one. */
+static struct agent_writer *use_writer(struct agent_brain *b, const char *uid)
+{
+    size_t at = 0;
+    while (at < b->writer_count && strcmp(b->writers[at].uid, uid) != 0)
+        at++;
+    struct agent_writer found = {.runners = 0};
+    (void)snprintf(found.uid, sizeof(found.uid), "%s", uid);
+    if (at < b->writer_count)
+        found = b->writers[at];
+    else if (b->writer_count < AGENT_BRAIN_WRITERS_MAX)
+        b->writer_count++;
+    else
+        at = 0; /* forgotten: it was not used for longest */
+    memmove(&b->writers[at], &b->writers[at + 1],
+            (b->writer_count - at - 1) * sizeof(b->writers[0]));
+    b->writers[b->writer_count - 1] = found;
+    return &b->writers[b->writer_count - 1];
+}
+
+static int count_runner(const struct agent_brain *b, const struct job *job,
+                        struct agent_writer *writer, struct tm_err *err)
+{
+    uint32_t attempt = job->want.attempt;
+    if (attempt > AGENT_BRAIN_ATTEMPTS_MAX)
+        return tm_err_set(err, TM_E_LIMIT,
+                          "more than %u attempts of one log job: its writers could not be told "
+                          "apart any more, a new one is needed",
+                          AGENT_BRAIN_ATTEMPTS_MAX);
+    uint64_t term = TM_MAX(b->term, writer->term); /* a term that was forgotten is not taken back */
+    if (term != writer->term || attempt != writer->attempt)
+        writer->runners = 0;
+    if (writer->runners == AGENT_BRAIN_RUNNERS_MAX)
+        return tm_err_retry(err, TM_E_LIMIT, "%u runners of one attempt ended",
+                            AGENT_BRAIN_RUNNERS_MAX);
+    writer->term = term;
+    writer->attempt = attempt;
+    writer->runners++;
+    return 0;
+}
+
+bool agent_logjob_take_writer(struct agent_brain *b, struct job *job, struct agent_writer *ret)
 {
     struct tm_err err;
-    if (b->term > b->writer.term)
-        b->writer = (struct agent_writer){.term = b->term};
-    if (job->want.attempt > AGENT_BRAIN_ATTEMPTS_MAX)
-        (void)tm_err_set(&err, TM_E_LIMIT,
-                         "more than %u attempts of one log job: writers could not be told apart",
-                         AGENT_BRAIN_ATTEMPTS_MAX);
-    else if (b->writer.number == AGENT_BRAIN_WRITERS_MAX)
-        (void)tm_err_set(&err, TM_E_LIMIT,
-                         "more than %u writers on node '%s' under term %llu: restart the "
-                         "coordinator, which gives a new term",
-                         AGENT_BRAIN_WRITERS_MAX, b->config.node,
-                         (unsigned long long)b->writer.term);
-    else
-        err.code = TM_E_OK;
-    if (err.code != TM_E_OK) {
+    struct agent_writer *writer = use_writer(b, job->want.uid);
+    if (count_runner(b, job, writer, &err) < 0) {
         fail(b, job, &err, "writer");
         return false;
     }
-    b->writer.number++;
     job->log.spawned_us = b->now.mono_us;
-    *ret_generation = job->want.attempt << AGENT_BRAIN_WRITER_BITS | b->writer.number;
-    *ret_term = b->writer.term;
+    *ret = *writer;
     return true;
+}
+
+uint32_t agent_logjob_generation(const struct agent_writer *writer)
+{
+    return (writer->attempt << AGENT_BRAIN_RUNNER_BITS | writer->runners) << FRAME_WRITER_BITS;
 }
 
 /* A job of this uid that was taken before this one: it is on its way out, perhaps still writing. */

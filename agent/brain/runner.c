@@ -122,8 +122,13 @@ static void spawn(struct agent_brain *b, struct job *job)
     uint32_t generation = job->generation + 1;
     uint64_t term = b->term;
     bool writes = agent_logjob_is(job);
-    if (writes && !agent_logjob_take_writer(b, job, &generation, &term))
-        return;
+    if (writes) {
+        struct agent_writer writer;
+        if (!agent_logjob_take_writer(b, job, &writer))
+            return;
+        generation = agent_logjob_generation(&writer);
+        term = writer.term;
+    }
     job->generation++;
     job->runner = RUNNER_STARTING;
     const char *uid = agent_step_text(b, job->want.uid);
@@ -131,8 +136,10 @@ static void spawn(struct agent_brain *b, struct job *job)
     action->runner.job = job->handle;
     action->runner.generation = job->generation;
     action->runner.uid = uid;
-    if (writes)
-        action->runner.writer = b->writer;
+    if (writes) {
+        action->runner.writers = b->writers;
+        action->runner.writer_count = b->writer_count;
+    }
     send_job(b, job, generation, term);
 }
 

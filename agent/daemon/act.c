@@ -197,8 +197,9 @@ static int runner_spawn(struct agent *a, const struct agent_action *action, stru
     int r;
 
     /* one that could not be told apart from a later one must not write */
-    if (action->runner.writer.number > 0 &&
-        (r = agent_writer_store(a, action->runner.writer, err)) < 0)
+    if (action->runner.writers &&
+        (r = agent_kept_store_writers(a, action->runner.writers, action->runner.writer_count,
+                                      err)) < 0)
         return tm_err_prefix(err, "no runner is started, its number cannot be stored");
     runner = calloc(1, sizeof *runner);
     if (!runner)
@@ -304,7 +305,7 @@ void agent_act(struct agent *a, const struct agent_action *action)
         agent_term_store(a, action->store_term.term, action->store_term.start);
         break;
     case AGENT_ACT_STORE_LOG_JOBS:
-        agent_log_jobs_store(a, action->store_log_jobs.jobs, action->store_log_jobs.count);
+        agent_kept_store_jobs(a, action->store_log_jobs.jobs, action->store_log_jobs.count);
         break;
     case AGENT_ACT_SESSION_BEGIN:
     case AGENT_ACT_SESSION_HOLD:

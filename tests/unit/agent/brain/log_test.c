@@ -1,7 +1,8 @@
 /* Log jobs on the agent, scene by scene: started, told, lost, dropped, taken up again. */
 #include "tests/unit/agent/brain/stage.h"
 
-#define GENERATION(attempt, number) ((attempt) << AGENT_BRAIN_WRITER_BITS | (number))
+/* attempt, runners: the lowest ten bits are the runner's own */
+#define GENERATION(attempt, runners) ((attempt) << 20 | (runners) << 10)
 
 static struct msg_log_params params;
 
@@ -87,8 +88,12 @@ static void a_lead_streams(void **state)
     desire_log(s, 1, JOB_ROLE_LEAD, JOB_STEP_RUN, 1);
     assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 1);
     assert_int_equal(s->did[AGENT_ACT_SESSION_BEGIN], 0);
-    assert_int_equal(s->last[AGENT_ACT_RUNNER_SPAWN].runner.writer.term, 4);
-    assert_int_equal(s->last[AGENT_ACT_RUNNER_SPAWN].runner.writer.number, 1);
+    assert_int_equal(s->last[AGENT_ACT_RUNNER_SPAWN].runner.writer_count, 1);
+    const struct agent_writer *writer = s->last[AGENT_ACT_RUNNER_SPAWN].runner.writers;
+    assert_string_equal(writer->uid, "00bb");
+    assert_int_equal(writer->term, 4);
+    assert_int_equal(writer->attempt, 1);
+    assert_int_equal(writer->runners, 1);
     const struct frame_job *job = &s->told[FRAME_job].job;
     assert_int_equal(job->kind, JOB_KIND_LOG);
     assert_int_equal(job->roles, JOB_ROLE_LEAD);
@@ -270,7 +275,7 @@ static void a_job_fails(void **state)
     desire_log(s, 4, JOB_ROLE_LEAD, JOB_STEP_RUN, 2); /* another attempt is another job */
     s->job = 2;
     assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 1);
-    assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(2u, 3));
+    assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(2u, 1));
 }
 
 static void what_may_pass_is_no_failure(void **state)
@@ -336,7 +341,7 @@ static void never_two_runners_of_one_uid(void **state)
     assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 1);
     assert_int_equal(agent_brain_job_count(s->brain), 1);
     assert_int_equal(s->told[FRAME_job].job.attempt, 3);
-    assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(3u, 2));
+    assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(3u, 1));
     s->job = 2;
     ready(s, 1);
     assert_int_equal(s->sent[FRAME_log_want], 1);
@@ -441,8 +446,10 @@ static int restarted_setup(void **state)
 {
     params = (struct msg_log_params){.flush_ms = 5000};
     struct msg_assignment a = wanted(JOB_ROLE_LEAD, JOB_STEP_RUN, 2);
+    struct agent_writer writers[] = {{.uid = "00bb", .term = 3, .attempt = 2, .runners = 7},
+                                     {.uid = "00cc", .term = 3, .attempt = 2, .runners = 9}};
     const struct agent_brain_config kept = {
-        .writer = {.term = 3, .number = 7}, .log_jobs = &a, .log_job_count = 1};
+        .writers = writers, .writer_count = 2, .log_jobs = &a, .log_job_count = 1};
     struct stage *s = stage_new(&kept);
     memset(&a, 0xff, sizeof(a)); /* the brain has its own copy */
     *state = s;
@@ -460,7 +467,9 @@ static void goes_on_after_a_restart(void **state)
     assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 1);
     assert_int_equal(s->told[FRAME_job].job.term, 3);
     assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(2u, 8)); /* above all before */
-    assert_int_equal(s->last[AGENT_ACT_RUNNER_SPAWN].runner.writer.number, 8);
+    assert_int_equal(s->last[AGENT_ACT_RUNNER_SPAWN].runner.writer_count, 2);
+    assert_string_equal(s->last[AGENT_ACT_RUNNER_SPAWN].runner.writers[1].uid, "00bb");
+    assert_int_equal(s->last[AGENT_ACT_RUNNER_SPAWN].runner.writers[1].runners, 8);
     ready(s, 1);
     assert_int_equal(s->told[FRAME_log_want].log_want.step, JOB_STEP_RUN);
     status(s, 1, JOB_STAGE_WORKING, 300);
@@ -525,27 +534,31 @@ static void the_coordinator_is_away(void **state)
 
 /* ---- bounds ---- */
 
-static int last_writer_setup(void **state)
+static int last_runner_setup(void **state)
 {
     params = (struct msg_log_params){.flush_ms = 5000};
-    const struct agent_brain_config kept = {
-        .writer = {.term = 4, .number = AGENT_BRAIN_WRITERS_MAX - 1}};
+    struct agent_writer writer = {
+        .uid = "00bb", .term = 4, .attempt = 1, .runners = AGENT_BRAIN_RUNNERS_MAX - 1};
+    const struct agent_brain_config kept = {.writers = &writer, .writer_count = 1};
     *state = stage_new(&kept);
     return 0;
 }
 
-static void writers_are_bounded(void **state)
+static void runners_are_bounded(void **state)
 {
     struct stage *s = *state;
     connect_to(s, 4);
     desire_log(s, 1, JOB_ROLE_LEAD, JOB_STEP_RUN, 1);
-    assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(1u, AGENT_BRAIN_WRITERS_MAX));
+    assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(1u, 1023));
     exited(s, 1);
     tick(s, SEC(1));
     assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 0);
-    assert_string_equal(reported(s)->error->text,
-                        "more than 262143 writers on node 'db-a' under term 4: restart the "
-                        "coordinator, which gives a new term");
+    const struct msg_job *job = reported(s);
+    assert_int_equal(job->stage, JOB_STAGE_FAILED);
+    assert_string_equal(job->error->text, "1023 runners of one attempt ended");
+    assert_true(job->error->retryable); /* the coordinator's next attempt counts from one */
+    desire_log(s, 2, JOB_ROLE_LEAD, JOB_STEP_RUN, 2);
+    assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(2u, 1));
 }
 
 static void attempts_are_bounded(void **state)
@@ -553,12 +566,40 @@ static void attempts_are_bounded(void **state)
     struct stage *s = *state;
     connect_to(s, 4);
     desire_log(s, 1, JOB_ROLE_LEAD, JOB_STEP_RUN, AGENT_BRAIN_ATTEMPTS_MAX);
-    assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(16383u, 1));
+    assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(4095u, 1));
     exited(s, 1);
     desire_log(s, 2, JOB_ROLE_LEAD, JOB_STEP_RUN, AGENT_BRAIN_ATTEMPTS_MAX + 1);
     assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 0);
-    assert_string_equal(reported(s)->error->text,
-                        "more than 16383 attempts of one log job: writers could not be told apart");
+    const struct msg_job *job = reported(s);
+    assert_string_equal(job->error->text,
+                        "more than 4095 attempts of one log job: its writers could not be told "
+                        "apart any more, a new one is needed");
+    assert_false(job->error->retryable);
+}
+
+static int many_writers_setup(void **state)
+{
+    struct agent_writer writers[AGENT_BRAIN_WRITERS_MAX];
+    params = (struct msg_log_params){.flush_ms = 5000};
+    for (unsigned at = 0; at < TM_ARRAY_LEN(writers); at++) {
+        writers[at] = (struct agent_writer){.term = 4, .attempt = 1, .runners = 1};
+        (void)snprintf(writers[at].uid, sizeof(writers[at].uid), "w%u", at);
+    }
+    const struct agent_brain_config kept = {.writers = writers,
+                                            .writer_count = TM_ARRAY_LEN(writers)};
+    *state = stage_new(&kept);
+    return 0;
+}
+
+static void the_longest_unused_count_is_forgotten(void **state)
+{
+    struct stage *s = *state;
+    connect_to(s, 4);
+    desire_log(s, 1, JOB_ROLE_LEAD, JOB_STEP_RUN, 1);
+    const struct agent_action *spawn = &s->last[AGENT_ACT_RUNNER_SPAWN];
+    assert_int_equal(spawn->runner.writer_count, AGENT_BRAIN_WRITERS_MAX);
+    assert_string_equal(spawn->runner.writers[0].uid, "w1");
+    assert_string_equal(spawn->runner.writers[AGENT_BRAIN_WRITERS_MAX - 1].uid, "00bb");
 }
 
 #define SCENE(name)     cmocka_unit_test_setup_teardown(name, log_setup, teardown)
@@ -586,8 +627,10 @@ int main(void)
         RESTARTED(the_first_desired_set_decides),
         RESTARTED(a_confirmed_job_waits_for_no_role),
         SCENE(the_coordinator_is_away),
-        cmocka_unit_test_setup_teardown(writers_are_bounded, last_writer_setup, teardown),
+        cmocka_unit_test_setup_teardown(runners_are_bounded, last_runner_setup, teardown),
         SCENE(attempts_are_bounded),
+        cmocka_unit_test_setup_teardown(the_longest_unused_count_is_forgotten, many_writers_setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,7 +103,8 @@ static TM_UNUSED struct stage *stage_new(const struct agent_brain_config *kept)
                                         .seen_term = 3,
                                         .seen_start = 30};
     if (kept != NULL) {
-        config.writer = kept->writer;
+        config.writers = kept->writers;
+        config.writer_count = kept->writer_count;
         config.log_jobs = kept->log_jobs;
         config.log_job_count = kept->log_job_count;
     }

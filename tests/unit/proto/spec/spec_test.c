@@ -145,7 +145,7 @@ static const struct {
     {RESTORE_HEAD "  backup: x\n  restoreMode: pitr\n  pitrRestoredTs: 0/1\n  target: {xid: 7}\n",
      "s.yaml:7:19: 'pitrRestoredTs' and 'target' each name a point; one is wanted"},
     {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  target: {inclusive: false}\n",
-     "s.yaml:7:12: 'target.inclusive' is false, but there is no time, position, xid or name to "
+     "s.yaml:7:23: 'target.inclusive' is false, but there is no time, position, xid or name to "
      "stop before"},
     {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  target: {xid: 7, lineage: abc}\n",
      "s.yaml:7:30: 'target.lineage': 'abc' is not the 32 hex digits of a lineage; the status of "

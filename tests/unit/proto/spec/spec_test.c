@@ -148,7 +148,7 @@ static const struct {
      "s.yaml:7:23: 'target.inclusive' is false, but there is no time, position, xid or name to "
      "stop before"},
     {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  target: {xid: 7, lineage: abc}\n",
-     "s.yaml:7:30: 'target.lineage': 'abc' is not the 32 hex digits of a lineage; the status of "
+     "s.yaml:7:29: 'target.lineage': 'abc' is not the 32 hex digits of a lineage; the status of "
      "the log backup lists them"},
     {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  target: {time: 0/3000148}\n",
      "s.yaml:7:18: 'target.time': '0/3000148' is not a time: write it as 2026-11-21T09:54:01Z"},

@@ -83,6 +83,7 @@ enum agent_plant {
     AGENT_PLANT_NONE,
     AGENT_PLANT_DROP_RESULTS, /* forgets done results when the term changes */
     AGENT_PLANT_OLD_WRITER,   /* a later life counts its runners from one again */
+    AGENT_PLANT_TWO_RUNNERS,  /* a log runner of an earlier attempt is not waited for */
     AGENT_PLANT_DEAF,         /* a change of step is not told to a log runner */
 };
 

@@ -173,7 +173,7 @@ uint32_t agent_logjob_generation(const struct agent_writer *writer)
 /* A job of this uid that was taken before this one: it is on its way out, perhaps still writing. */
 static bool has_predecessor(const struct agent_brain *b, const struct job *job)
 {
-    for (size_t at = 0; at < b->job_count; at++) {
+    for (size_t at = 0; at < b->job_count && b->config.plant != AGENT_PLANT_TWO_RUNNERS; at++) {
         const struct job *other = b->jobs[at];
         if (other->handle < job->handle && agent_logjob_is(other) &&
             strcmp(other->want.uid, job->want.uid) == 0)

@@ -13,6 +13,7 @@
  *   logs.c       a log backup from phase to phase: it never ends by itself
  *   log_wish.c   log backups: what is applied, asked for and assigned
  *   log_leads.c  which agent streams, and when another one takes over
+ *   log_holders.c  which nodes hold log for it
  *   log_report.c what agents say of a log backup
  *   log_status.c what people see of a log backup
  *   leads.c      which agent
@@ -398,7 +399,6 @@ void job_progress(struct brain *b, struct res *res);
 bool log_is(const struct res *res);
 /* Stopped, nobody holds anything, nothing is left to be truncated. */
 bool log_at_rest(const struct res *res);
-bool log_holds(const struct res *res, const struct node *node);
 bool log_truncating(const struct res *res);
 int log_live_new(struct brain *b, struct live *live);
 void log_live_free(struct log_live *log);
@@ -438,6 +438,18 @@ struct node *log_truncator_pick(struct brain *b, struct res *res,
 bool log_lead_stays(const struct brain *b, const struct res *res);
 /* Another node that says to be primary while the lead is; NULL = none. */
 const struct node *log_second_primary(const struct brain *b, const struct res *res);
+
+/* ---- log_holders.c ---- */
+
+/* The node may hold log for this task. */
+bool log_holds(const struct res *res, const struct node *node);
+/* Into, and out of, the staged record. */
+void log_holder_add(struct brain *b, struct res *res, struct record *next, const char *name);
+void log_holder_drop(struct record *next, const char *name);
+/* Standbys that are there and not in the record; those that said to hold nothing any more. True when a
+ * change is under way. */
+bool log_holders_take(struct brain *b, struct res *res);
+bool log_holders_released(struct brain *b, struct res *res);
 
 /* ---- log_report.c ---- */
 

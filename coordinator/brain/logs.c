@@ -12,9 +12,6 @@
  * It never ends by itself and is never failed for silence. One job uid serves its whole life; each
  * change of the lead, and each new try, is a higher attempt, so that nothing an earlier lead says is
  * taken for the present one's.
- *
- * Holds outlive agents: every node that was ever told to hold is in the record (`holders`) before it
- * is told, and leaves it only by saying that its hold is gone.
  */
 #include "coordinator/brain/internal.h"
 
@@ -39,16 +36,6 @@ bool log_at_rest(const struct res *res)
     const struct record *rec = &res->now.rec;
     return log_is(res) && rec->phase == PHASE_STOPPED && rec->log->holders_count == 0 &&
            !log_truncating(res);
-}
-
-bool log_holds(const struct res *res, const struct node *node)
-{
-    const struct log_record *log = res->now.rec.log;
-    for (size_t at = 0; at < log->holders_count; at++) {
-        if (strcmp(log->holders[at], node->name) == 0)
-            return strcmp(node->cluster, res->now.rec.cluster) == 0;
-    }
-    return false;
 }
 
 /* ---- life ---- */
@@ -94,77 +81,6 @@ static void new_attempt(struct brain *b, struct log_live *log)
 static enum job_step wish_of(const struct res *res)
 {
     return res->now.rec.deleting ? JOB_STEP_STOP : res->view.log_wish;
-}
-
-/* ---- holders ---- */
-
-static bool listed(const struct log_record *log, const char *name)
-{
-    for (size_t at = 0; at < log->holders_count; at++) {
-        if (strcmp(log->holders[at], name) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* Into the staged record. */
-static void add_holder(struct brain *b, struct res *res, struct record *next, const char *name)
-{
-    struct log_record *log = next->log;
-    if (listed(log, name) || log->holders_count == LOG_HOLDERS_MAX)
-        return;
-    const char **grown =
-        codec_arena_array(&res->next.arena, log->holders_count + 1, sizeof(*grown), b->err);
-    const char *copy = codec_arena_text(&res->next.arena, name, b->err);
-    if (grown == NULL || copy == NULL) {
-        b->failed = true;
-        return;
-    }
-    if (log->holders_count > 0)
-        memcpy(grown, log->holders, log->holders_count * sizeof(*grown));
-    grown[log->holders_count] = copy;
-    log->holders = grown;
-    log->holders_count++;
-}
-
-static void drop_holder(struct record *next, const char *name)
-{
-    size_t kept = 0;
-    for (size_t at = 0; at < next->log->holders_count; at++) {
-        if (strcmp(next->log->holders[at], name) != 0)
-            next->log->holders[kept++] = next->log->holders[at];
-    }
-    next->log->holders_count = kept;
-}
-
-static bool should_hold(const struct res *res, const struct node *node)
-{
-    const struct record *rec = &res->now.rec;
-    if (!lead_usable(node) || strcmp(node->cluster, rec->cluster) != 0)
-        return false;
-    const struct msg_instance *instance = node_instance(node, rec->tenant);
-    return instance != NULL && instance->error == NULL && instance->role == INSTANCE_STANDBY &&
-           strcmp(instance->identity, rec->identity) == 0;
-}
-
-/* True when a change is under way. */
-static bool take_holders(struct brain *b, struct res *res)
-{
-    const struct log_record *log = res->now.rec.log;
-    struct record *next = NULL;
-    for (size_t at = 0; at < b->node_count && log->holders_count < LOG_HOLDERS_MAX; at++) {
-        const struct node *node = b->nodes[at];
-        if (job_is_lead(res, node) || listed(log, node->name) || !should_hold(res, node))
-            continue;
-        if (next == NULL)
-            next = persist_stage(b, res);
-        if (next == NULL)
-            return b->failed;
-        add_holder(b, res, next, node->name);
-    }
-    if (next != NULL)
-        persist_submit(b, res);
-    return next != NULL;
 }
 
 /* ---- changes ---- */
@@ -213,7 +129,7 @@ static void to_phase(struct brain *b, struct res *res, enum phase phase)
     if (phase == PHASE_STOPPED) {
         next->step = JOB_STEP_STOP;
         next->completed_us = b->now.real_us;
-        drop_holder(next, next->node);
+        log_holder_drop(next, next->node);
     }
     if (phase == PHASE_FAIL) {
         stage_error(b, res, next);
@@ -278,7 +194,7 @@ static void begin(struct brain *b, struct res *res)
     next->started_us = b->now.real_us;
     set_step(b, res, next);
     choose(b, res, next, node, instance);
-    add_holder(b, res, next, node->name);
+    log_holder_add(b, res, next, node->name);
     persist_submit(b, res);
 }
 
@@ -307,7 +223,7 @@ static bool move(struct brain *b, struct res *res)
         next->log->phase_us = b->now.real_us;
     }
     choose(b, res, next, node, instance);
-    add_holder(b, res, next, node->name);
+    log_holder_add(b, res, next, node->name);
     persist_submit(b, res);
     return true;
 }
@@ -441,25 +357,6 @@ static void watch_primaries(struct brain *b, struct res *res)
                   res->now.rec.node);
 }
 
-/* Some said that they hold nothing any more. True when a change is under way. */
-static bool released(struct brain *b, struct res *res)
-{
-    const struct log_live *log = res->live->log;
-    struct record *next = NULL;
-    for (size_t at = 0; at < log->hold_count; at++) {
-        if (!log->holds[at].stopped || !listed(res->now.rec.log, log->holds[at].node))
-            continue;
-        if (next == NULL)
-            next = persist_stage(b, res);
-        if (next == NULL)
-            return true;
-        drop_holder(next, log->holds[at].node);
-    }
-    if (next != NULL)
-        persist_submit(b, res);
-    return next != NULL;
-}
-
 static bool given_up(struct brain *b, struct res *res)
 {
     struct log_live *log = res->live->log;
@@ -509,7 +406,7 @@ static bool truncate_there(struct brain *b, struct res *res)
 
 static void tick_stopped(struct brain *b, struct res *res)
 {
-    if (released(b, res))
+    if (log_holders_released(b, res))
         return;
     if (res->now.rec.deleting)
         remove_when_free(b, res);
@@ -544,7 +441,7 @@ void log_tick(struct brain *b, struct res *res)
     if (want_step(b, res) || move(b, res) || new_identity(b, res) || follow_stage(b, res))
         return;
     bool stopping = res->now.rec.step == JOB_STEP_STOP;
-    if (stopping ? released(b, res) : take_holders(b, res))
+    if (stopping ? log_holders_released(b, res) : log_holders_take(b, res))
         return;
     if (failing(b, res) || note_truncation(b, res))
         return;

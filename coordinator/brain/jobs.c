@@ -93,6 +93,15 @@ int job_live(struct brain *b, struct res *res, bool loaded)
         memcpy(live->failure_node, res->now.rec.error_node, sizeof(live->failure_node));
         live->failure_since_us = res->now.rec.error->since_us;
     }
+    if (log_is(res) && log_live_new(b, live) < 0) {
+        free(live);
+        return -(int)TM_E_NO_MEMORY;
+    }
+    if (log_is(res)) {
+        live->log_phase = (enum phase)res->now.rec.phase;
+        live->log_phase_us = res->now.rec.log->phase_us;
+        live->log_attempt = res->now.rec.attempt;
+    }
     job_live_free(res->live);
     res->live = live;
     return 0;
@@ -104,6 +113,7 @@ void job_live_free(struct live *live)
         return;
     table_release(&live->table);
     codec_arena_release(&live->totals_arena);
+    log_live_free(live->log);
     free(live);
 }
 
@@ -140,45 +150,13 @@ void job_progress(struct brain *b, struct res *res)
 
 #define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
 
-struct source {
-    const char *cluster;
-    const char *storage;
-    const char *id;
-};
-
-/* Restore: where the backup lies. False: it must wait. */
-static bool resolve_source(struct brain *b, struct res *res, struct source *ret)
-{
-    const struct view *v = &res->view;
-    *ret = (struct source){.cluster = v->cluster, .storage = v->storage, .id = v->backup_name};
-    if (v->backup_name[0] == '\0')
-        return true;
-    const struct res *from = store_find(b, "Backup", v->namespace_, v->backup_name);
-    if (from == NULL && v->storage[0] != '\0')
-        return true; /* the id of a backup in that storage */
-    if (from == NULL || !from->exists) {
-        lead_waiting(b, res, "waiting for backup '%s', which does not exist", v->backup_name);
-        return false;
-    }
-    if (from->now.rec.phase != PHASE_COMPLETE || from->now.rec.deleting) {
-        lead_waiting(b, res, "waiting for backup '%s' to be Complete", v->backup_name);
-        return false;
-    }
-    ret->id = from->now.rec.backup_id;
-    if (v->cluster[0] == '\0')
-        ret->cluster = from->now.rec.cluster;
-    if (v->storage[0] == '\0')
-        ret->storage = from->now.rec.storage != NULL ? from->now.rec.storage : "";
-    return true;
-}
-
 static void start(struct brain *b, struct res *res)
 {
     struct source source;
     const struct msg_instance *instance;
     if (b->now.mono_us < res->live->not_before_us)
         return;
-    if (!resolve_source(b, res, &source))
+    if (!source_resolve(b, res, &source))
         return;
     const struct node *node = lead_pick(b, res, source.cluster, &instance);
     if (node == NULL)
@@ -201,6 +179,7 @@ static void start(struct brain *b, struct res *res)
     else
         COPY_TEXT(next->source_backup_id, source.id);
     COPY_TEXT(next->source_cluster, source.cluster);
+    next->share_log = backup && log_is_shared(b, next->cluster, next->tenant, source.storage);
     next->started_us = b->now.real_us;
     next->completed_us = 0;
     next->error = NULL;
@@ -214,6 +193,8 @@ static void start(struct brain *b, struct res *res)
     next->ranges_done = 0;
     next->bytes_done = 0;
     persist_text(b, res, &next->storage, source.storage);
+    if (!backup)
+        persist_text(b, res, &next->full_storage, source.full_storage);
     persist_submit(b, res);
 }
 
@@ -448,7 +429,9 @@ void job_tick(struct brain *b)
         struct res *res = b->resources[at];
         if (res->live == NULL || res->staged)
             continue;
-        if (job_deleting(res))
+        if (log_is(res))
+            log_tick(b, res);
+        else if (job_deleting(res))
             deletion(b, res);
         else if (res->now.rec.phase != PHASE_SCHEDULED)
             underway(b, res);
@@ -475,6 +458,10 @@ static void log_end(struct brain *b, const struct res *res)
 
 void job_durable(struct brain *b, struct res *res)
 {
+    if (log_is(res)) {
+        log_durable(b, res);
+        return;
+    }
     const struct record *rec = &res->now.rec;
     struct live *live = res->live;
     bool was_underway = live != NULL && !store_terminal(res);
@@ -584,6 +571,10 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
 {
     const struct record *rec = &res->now.rec;
     struct live *live = res->live;
+    if (log_is(res)) {
+        log_report(b, res, node, report);
+        return;
+    }
     if (job_deleting(res) != (report->kind == JOB_KIND_DELETE))
         return; /* of the backup that is to be deleted, or of a deletion before a restart */
     if (job_deleting(res)) {

@@ -141,11 +141,15 @@ static void fill_path(struct resource_status *s, const struct record *rec)
                    rec->storage, rec->cluster, rec->tenant, rec->identity, rec->backup_id);
 }
 
-static void fill(const struct res *res)
+static void fill(const struct brain *b, const struct res *res)
 {
     struct resource_status *s = res->status;
     const struct record *rec = &res->now.rec;
     resource_status_clear(s);
+    if (log_is(res)) {
+        log_fill(b, res);
+        return;
+    }
     fill_phases(s, res);
     COPY_TEXT(s->backup_id, rec->backup_id[0] != '\0' ? rec->backup_id : rec->source_backup_id);
     COPY_TEXT(s->tenant, rec->tenant[0] != '\0' ? rec->tenant : res->view.tenant);
@@ -176,9 +180,9 @@ static void fill(const struct res *res)
 
 /* ---- reading ---- */
 
-static void look(const struct res *res, struct brain_resource *ret)
+static void look(const struct brain *b, const struct res *res, struct brain_resource *ret)
 {
-    fill(res);
+    fill(b, res);
     *ret = (struct brain_resource){
         .spec = res->spec,
         .status = res->status,
@@ -197,7 +201,7 @@ bool brain_resource_next(const struct brain *b, size_t *cursor, struct brain_res
         const struct res *res = b->resources[(*cursor)++];
         if (!res->exists)
             continue;
-        look(res, ret);
+        look(b, res, ret);
         return true;
     }
     return false;
@@ -210,6 +214,6 @@ bool brain_resource_find(const struct brain *b, const char *kind, const char *na
     const struct res *res = store_find(b, kind, where, name);
     if (res == NULL || !res->exists)
         return false;
-    look(res, ret);
+    look(b, res, ret);
     return true;
 }

@@ -428,18 +428,3 @@ bool resource_equal(const struct resource *a, const struct resource *b)
     json_decref(right);
     return equal;
 }
-
-char *restore_target_text(const struct restore_target *target, char *text, size_t size)
-{
-    if (target->time != NULL)
-        (void)snprintf(text, size, "time:%s", target->time);
-    else if (target->position != NULL)
-        (void)snprintf(text, size, "position:%s", target->position);
-    else if (target->xid != NULL)
-        (void)snprintf(text, size, "xid:%s", target->xid);
-    else if (target->name != NULL)
-        (void)snprintf(text, size, "name:%s", target->name);
-    else
-        (void)snprintf(text, size, "immediate");
-    return text;
-}

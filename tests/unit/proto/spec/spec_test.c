@@ -130,8 +130,28 @@ static const struct {
     {BACKUP_HEAD "  env: \"\\u007f\"\n" GOOD,
      "s.yaml:5:3: the spec holds text that cannot be stored: control characters, or keys of more "
      "than a line"},
-    {RESTORE_HEAD "  br: {cluster: test}\n  backup: x\n",
-     "s.yaml:5:3: field 'dataDir' of spec of Restore is missing"},
+    {RESTORE_HEAD "  dataDir: ''\n  br: {cluster: test}\n  backup: x\n", NULL},
+    {BACKUP_HEAD "  flushInterval: 10ms\n" GOOD,
+     "s.yaml:5:18: 'flushInterval': 10ms is not in 100ms to 1h"},
+    {BACKUP_HEAD "  holdLimit: much\n" GOOD, NULL},
+    {BACKUP_HEAD "  onHoldLimit: panic\n" GOOD,
+     "s.yaml:5:16: 'onHoldLimit': unknown value 'panic' (known: alert, release)"},
+    {BACKUP_HEAD "  logSource: replica\n" GOOD,
+     "s.yaml:5:14: 'logSource': unknown value 'replica' (known: primary, standby)"},
+    {BACKUP_HEAD "  logSubcommand: log-resume\n" GOOD, NULL},
+    {RESTORE_HEAD "  backup: x\n  restoreMode: pitr\n  pitrRestoredTs: '12:00'\n",
+     "s.yaml:7:19: 'pitrRestoredTs': '12:00' is no time (2026-11-21T10:00:00Z), position "
+     "(0/3000148) or TSO"},
+    {RESTORE_HEAD "  backup: x\n  restoreMode: pitr\n  pitrRestoredTs: 0/1\n  target: {xid: 7}\n",
+     "s.yaml:7:19: 'pitrRestoredTs' and 'target' each name a point; one is wanted"},
+    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  target: {inclusive: false}\n",
+     "s.yaml:7:23: 'target.inclusive' is false, but there is no time, position, xid or name to "
+     "stop before"},
+    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  target: {xid: 7, lineage: abc}\n",
+     "s.yaml:7:29: 'target.lineage': 'abc' is not the 32 hex digits of a lineage; the status of "
+     "the log backup lists them"},
+    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  target: {time: 0/3000148}\n",
+     "s.yaml:7:18: 'target.time': '0/3000148' is not a time: write it as 2026-11-21T09:54:01Z"},
     {RESTORE_HEAD "  br: {cluster: test}\n  backup: x\n  dataDir: x\n",
      "s.yaml:7:12: 'dataDir' must be an absolute path, 'x' is not"},
     {RESTORE_HEAD "  br: {cluster: test}\n  dataDir: /x\n",
@@ -217,17 +237,33 @@ static const struct {
      "s.yaml:5:3: commitTs cannot be chosen: a physical backup is of the moment it ends; the "
      "status "
      "tells it afterwards"},
-    {BACKUP_HEAD "  backupMode: log\n" GOOD, TM_E_UNSUPPORTED,
-     "s.yaml:5:3: log backup is not in this version; a snapshot backup restores on its own"},
+    {BACKUP_HEAD "  logSubcommand: log-start\n" GOOD, TM_E_INVALID,
+     "s.yaml:5:3: logSubcommand belongs to a log backup; add 'backupMode: log', or leave it out"},
+    {BACKUP_HEAD "  flushInterval: 1s\n" GOOD, TM_E_INVALID,
+     "s.yaml:5:3: flushInterval belongs to a log backup; add 'backupMode: log', or leave it out"},
+    {BACKUP_HEAD "  backupMode: log\n  backupType: table\n" GOOD, TM_E_INVALID,
+     "s.yaml:6:3: backupType of a backup can only be full: a physical backup copies the whole "
+     "cluster; restore it elsewhere and export the tables from there"},
     {BACKUP_HEAD "  br: {cluster: test}\n  s3: {bucket: b}\n", TM_E_UNSUPPORTED,
      "s.yaml:6:3: there is no driver for s3 storage in this version; use 'local' or 'nfs' with a "
      "directory that is mounted on every node"},
-    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  restoreMode: pitr\n", TM_E_UNSUPPORTED,
-     "s.yaml:7:3: restoring to a point in time needs log backup, which is not in this version; "
-     "leave it out to restore the moment the backup is of"},
-    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  target: {xid: 17}\n", TM_E_UNSUPPORTED,
-     "s.yaml:7:3: a target beyond the backup itself needs log backup, which is not in this "
-     "version; use 'target: {immediate: true}' or leave it out"},
+    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  pitrRestoredTs: '2026-11-21T10:00:00Z'\n",
+     TM_E_INVALID,
+     "s.yaml:7:3: pitrRestoredTs belongs to restoreMode pitr; add it, or leave pitrRestoredTs out "
+     "to restore the moment the backup is of"},
+    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  pitrFullBackupStorageProvider: {local: {path: "
+                  "/f}}\n",
+     TM_E_INVALID,
+     "s.yaml:7:3: pitrFullBackupStorageProvider belongs to restoreMode pitr or a target; without "
+     "log, give the backup's storage alone"},
+    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  restoreMode: pitr\n"
+                  "  pitrFullBackupStorageProvider: {s3: {bucket: b}}\n",
+     TM_E_UNSUPPORTED,
+     "s.yaml:8:35: there is no driver for s3 storage in this version; use 'local' or 'nfs' with a "
+     "directory that is mounted on every node"},
+    {RESTORE_HEAD "  br: {cluster: test}\n  backup: x\n", TM_E_INVALID,
+     "s.yaml:4:1: dataDir is missing: a directory on the node, below a restore_root of its agent, "
+     "to restore into"},
     {SCHEDULE_HEAD "  schedule: '@daily'\n  timeZone: UTC\n  backupTemplate: {}\n" GOOD,
      TM_E_UNSUPPORTED,
      "s.yaml:4:1: schedules are not run by this version; apply the backupTemplate as a Backup from "
@@ -317,14 +353,13 @@ static void restore_everything(void **state)
                                "  start: true\n  port: 5433\n  startTimeout: 90s\n  delta: true\n"
                                "  serverOptions: {shared_buffers: 1GB, fsync: off}\n");
     struct tm_err err = {0};
-    char target[128];
+    char target[RESTORE_TARGET_MAX];
     assert_int_equal(resource_check_apply(r, &err), 0);
     assert_string_equal(r->restore.backup, "full-1");
     assert_string_equal(r->restore.node, "db-b");
     assert_string_equal(r->restore.data_dir, "/srv/r");
     assert_string_equal(r->restore.wal_dir, "/srv/w");
-    assert_string_equal(restore_target_text(&r->restore.target, target, sizeof(target)),
-                        "immediate");
+    assert_string_equal(restore_target_text(&r->restore, target, sizeof(target)), "immediate");
     assert_string_equal(schema_map_get(&r->restore.tablespace_map, "/a"), "/b");
     assert_string_equal(schema_map_get(&r->restore.server_options, "fsync"), "off");
     assert_true(r->restore.start);

@@ -23,8 +23,13 @@ static const char help[] =
     "      --cluster C                 whose backup\n"
     "      --tenant T                  of which tenant (default: main, or the only one)\n"
     "      --backup ID                 which one (default: the newest that fits --to; see `list`)\n"
-    "      --to TIME|POSITION|immediate\n"
-    "                                  where to stop (default: immediate, the backup's own end)\n"
+    "      --to TARGET                 where to stop (default: immediate, the backup's own end):\n"
+    "                                  a time (2026-11-21T10:00:00Z), a TSO, a position "
+    "(0/3000148),\n"
+    "                                  xid:N, name:TEXT, latest; see `list` and `search`\n"
+    "      --exclusive                 stop before the target, not behind it\n"
+    "      --lineage ID                which branch of the log, where there are several\n"
+    "      --dry-run                   say what would be restored, and write nothing\n"
     "      --data-dir DIR              must be empty or not there, unless --delta\n"
     "      --wal-dir DIR               log directory outside the data directory\n"
     "      --tablespace-map OLD=NEW    where a tablespace goes; once for each\n"
@@ -85,6 +90,9 @@ enum {
     OPT_TENANT,
     OPT_BACKUP,
     OPT_TO,
+    OPT_EXCLUSIVE,
+    OPT_LINEAGE,
+    OPT_DRY_RUN,
     OPT_DATA_DIR,
     OPT_WAL_DIR,
     OPT_TABLESPACE,
@@ -104,6 +112,9 @@ static const struct option options[] = {
     {"tenant", required_argument, NULL, OPT_TENANT},
     {"backup", required_argument, NULL, OPT_BACKUP},
     {"to", required_argument, NULL, OPT_TO},
+    {"exclusive", no_argument, NULL, OPT_EXCLUSIVE},
+    {"lineage", required_argument, NULL, OPT_LINEAGE},
+    {"dry-run", no_argument, NULL, OPT_DRY_RUN},
     {"data-dir", required_argument, NULL, OPT_DATA_DIR},
     {"wal-dir", required_argument, NULL, OPT_WAL_DIR},
     {"tablespace-map", required_argument, NULL, OPT_TABLESPACE},
@@ -159,6 +170,15 @@ static int take_option(struct args *a, int option)
         return 0;
     case OPT_TO:
         a->job.to = optarg;
+        return 0;
+    case OPT_EXCLUSIVE:
+        a->job.exclusive = true;
+        return 0;
+    case OPT_LINEAGE:
+        a->job.lineage = optarg;
+        return 0;
+    case OPT_DRY_RUN:
+        a->job.dry_run = true;
         return 0;
     case OPT_DATA_DIR:
         a->job.data_dir = optarg;
@@ -339,6 +359,29 @@ static int run(struct args *a, struct restore_outcome *ret, struct tm_err *err)
     return r;
 }
 
+static void print_outcome(const struct args *a, const char *data_dir,
+                          const struct restore_outcome *o)
+{
+    char commit[CLOCK_TEXT_MAX], size[SIZE_TEXT_MAX], log[SIZE_TEXT_MAX];
+    const struct restore_progress *p = &o->totals;
+    (void)printf("%s backup %s into %s\n", a->job.dry_run ? "would restore" : "restored",
+                 o->backup_id, data_dir);
+    if (o->by_log)
+        (void)printf("  and replay %s of log up to the record at %s, branch %s\n",
+                     size_format(o->log_bytes, log), o->position, o->label);
+    (void)printf("  as of %s, position %s\n", clock_format(o->commit_us, commit), o->position);
+    if (a->job.dry_run) {
+        (void)printf("  %u ranges, %s to be fetched\n", p->ranges_total,
+                     size_format(p->bytes_total, size));
+        return;
+    }
+    (void)printf("  %llu files, %s", (unsigned long long)p->files,
+                 size_format(p->bytes_done, size));
+    if (a->job.delta)
+        (void)printf(", %s of it kept", size_format(p->bytes_kept, log));
+    (void)printf("%s\n", o->started ? ", started" : "");
+}
+
 int cli_restore(int argc, char **argv)
 {
     TM_CLEANUP(freep) struct args *a = calloc(1, sizeof(*a));
@@ -358,14 +401,6 @@ int cli_restore(int argc, char **argv)
     struct restore_outcome outcome;
     if (run(a, &outcome, &err) < 0)
         return cli_fail("restore", &err);
-    char commit[CLOCK_TEXT_MAX], size[SIZE_TEXT_MAX], kept[SIZE_TEXT_MAX];
-    (void)printf("restored backup %s into %s\n", outcome.backup_id, data_dir);
-    (void)printf("  as of %s, position %s\n", clock_format(outcome.commit_us, commit),
-                 outcome.position);
-    (void)printf("  %llu files, %s", (unsigned long long)outcome.totals.files,
-                 size_format(outcome.totals.bytes_done, size));
-    if (a->job.delta)
-        (void)printf(", %s of it kept", size_format(outcome.totals.bytes_kept, kept));
-    (void)printf("%s\n", outcome.started ? ", started" : "");
+    print_outcome(a, data_dir, &outcome);
     return 0;
 }

@@ -67,6 +67,7 @@ struct target_plan {
     uint8_t lineage[16]; /* of the stop */
     int64_t stop_us;     /* time of the last wanted commit; the backup's own when there is none */
     struct log_ref *pieces; /* of the log task, in the order of replay; they begin at a segment */
+    uint64_t *untils;       /* of each piece: its bytes behind this one are not of this history */
     size_t piece_count;
     uint64_t log_bytes; /* raw, of the pieces */
     /* of every branch on the way, for the engine */

@@ -253,6 +253,13 @@ static void show_bar(const struct display *d, const struct restore_progress *p)
     int64_t us = TM_MAX(clock_mono_us() - d->started_us, INT64_C(1));
     uint64_t per_s = (uint64_t)((double)p->bytes_done * 1e6 / (double)us);
     unsigned percent = p->bytes_total ? (unsigned)(p->bytes_done * 100 / p->bytes_total) : 0;
+    if (p->stage == RESTORE_START && p->replay_total > 0) {
+        (void)fprintf(stderr, "\r\033[K%-8s %3u%%  replayed %s of %s of log",
+                      restore_stage_text(p->stage),
+                      (unsigned)(p->replay_done * 100 / p->replay_total),
+                      size_format(p->replay_done, done), size_format(p->replay_total, total));
+        return;
+    }
     (void)fprintf(stderr, "\r\033[K%-8s %3u%%  %s of %s  %s/s  ranges %u/%u",
                   restore_stage_text(p->stage), TM_MIN(percent, 100u),
                   size_format(p->bytes_done, done), size_format(p->bytes_total, total),

@@ -69,6 +69,7 @@ struct restore {
     bool queue_closed;
     bool failed;
     struct tm_err first_err;
+    bool replay_done;
 };
 
 int restore_canceled(const struct restore *r, struct tm_err *err) TM_WUR;

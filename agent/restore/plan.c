@@ -107,6 +107,7 @@ static int read_manifest(struct restore *r, struct tm_err *err)
         manifest_reader_open(&mr, r->manifest_scratch, r->st, &r->scope, r->outcome.backup_id, err);
     if (rc == 0) {
         const struct manifest *m = &mr.root;
+        r->log_from = m->log_from;
         r->log_to = m->log_to;
         r->outcome.totals.bytes_total = m->raw_bytes + r->plan.log_bytes;
         r->outcome.totals.ranges_total = m->ranges;

@@ -79,16 +79,49 @@ static int write_all(struct restore *r, struct tm_err *err)
     return r->engine->restore_finish(r->target, err);
 }
 
+/* Replay may take hours: tells how far the server is while restore_start waits for it. */
+static void *watch_replay(void *arg)
+{
+    struct restore *r = arg;
+    struct restore_progress *p = &r->outcome.totals;
+    uint64_t from = r->log_from;
+    pthread_mutex_lock(&r->lock);
+    while (!r->replay_done) {
+        struct timespec until = clock_after(CLOCK_MONOTONIC, RESTORE_TICK_MS * USEC_PER_MSEC);
+        uint64_t at;
+        (void)pthread_cond_timedwait(&r->changed, &r->lock, &until);
+        if (r->replay_done || !r->engine->restore_replayed(r->target, &at) || at < from)
+            continue;
+        p->replay_done = TM_MIN(at - from, p->replay_total);
+        restore_report(r);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
 static int start(struct restore *r, struct tm_err *err)
 {
+    pthread_t watcher;
     if (!r->job->start)
         return 0;
+    r->outcome.totals.replay_total = TM_MAX(r->log_to, r->plan.log_to) - r->log_from;
     enter(r, RESTORE_START);
     unsigned timeout_ms = r->job->start_timeout_ms ? r->job->start_timeout_ms : 600000;
+    bool watching =
+        r->engine->restore_replayed != NULL && pthread_create(&watcher, NULL, watch_replay, r) == 0;
     int rc = r->engine->restore_start(r->target, timeout_ms, err);
-    if (rc == 0)
-        r->outcome.started = true;
-    return rc;
+    if (watching) {
+        pthread_mutex_lock(&r->lock);
+        r->replay_done = true;
+        pthread_cond_broadcast(&r->changed);
+        pthread_mutex_unlock(&r->lock);
+        (void)pthread_join(watcher, NULL);
+    }
+    if (rc < 0)
+        return rc;
+    r->outcome.started = true;
+    r->outcome.totals.replay_done = r->outcome.totals.replay_total;
+    return 0;
 }
 
 static int init(struct restore *r, const struct restore_job *job, struct tm_err *err)

@@ -46,7 +46,9 @@ struct restore_progress {
     uint32_t ranges_done;
     uint64_t bytes_total; /* raw */
     uint64_t bytes_done;
-    uint64_t bytes_kept; /* delta: found identical */
+    uint64_t bytes_kept;   /* delta: found identical */
+    uint64_t replay_total; /* bytes of log that the started server replays … */
+    uint64_t replay_done;  /* … and has replayed */
     uint64_t files;
 };
 

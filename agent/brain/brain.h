@@ -15,8 +15,8 @@
  * outbox and sent on until the job goes → step FINISH → SESSION_END → RUNNER_SEND(finish) →
  * want_results relayed → committed → reported until the job is no longer desired → dropped.
  *
- * Failure: a dead runner is spawned again (leases it had are reported as not held), a bounded
- * number of times with growing delay; a dead session fails the job; a coordinator that is gone
+ * Failure: a dead runner, of a restore too, is spawned again (leases it had are reported as not
+ * held), a bounded number of times with growing delay; a dead session fails the job; a coordinator that is gone
  * changes nothing but that work runs out; a job that is not desired any more is dropped at once.
  *
  * Jobs are named by a `job` handle (never reused in one life of the agent); runners by (job,
@@ -140,6 +140,7 @@ struct agent_event {
             const char *lineage_label;
             const char *identity; /* of the instance now */
             const char *version;
+            const char *warning; /* NULL or "" = none */
         } begun;
         struct {
             uint32_t job;

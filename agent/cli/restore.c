@@ -2,7 +2,6 @@
  * tidemark-agent restore: from storage alone to a data directory that starts.
  */
 #include <assert.h>
-#include <getopt.h>
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
@@ -46,7 +45,7 @@ static const char help[] =
 #define ROOTS_MAX 64u
 
 struct args {
-    const char *url;
+    struct cli_where where;
     const char *full_url;
     const char *tablespaces[2 * PAIRS_MAX + 1];
     size_t tablespace_count; /* strings */
@@ -79,10 +78,7 @@ static int number(const char *option, const char *text, uint64_t max, uint64_t *
 }
 
 enum {
-    OPT_STORAGE = 256,
-    OPT_FULL,
-    OPT_CLUSTER,
-    OPT_TENANT,
+    OPT_FULL = CLI_OPT_OWN,
     OPT_BACKUP,
     OPT_TO,
     OPT_DATA_DIR,
@@ -98,10 +94,8 @@ enum {
 };
 
 static const struct option options[] = {
-    {"storage", required_argument, NULL, OPT_STORAGE},
+    CLI_OPTIONS,
     {"full-backup-storage", required_argument, NULL, OPT_FULL},
-    {"cluster", required_argument, NULL, OPT_CLUSTER},
-    {"tenant", required_argument, NULL, OPT_TENANT},
     {"backup", required_argument, NULL, OPT_BACKUP},
     {"to", required_argument, NULL, OPT_TO},
     {"data-dir", required_argument, NULL, OPT_DATA_DIR},
@@ -115,7 +109,6 @@ static const struct option options[] = {
     {"start", no_argument, NULL, OPT_START},
     {"port", required_argument, NULL, OPT_PORT},
     {"quiet", no_argument, NULL, 'q'},
-    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
@@ -139,33 +132,31 @@ static int take_number(struct args *a, int option)
     }
 }
 
-static int take_option(struct args *a, int option)
+/* Options whose value is kept as it stands. */
+static bool take_text(struct args *a, int option)
 {
+    const struct {
+        int option;
+        const char **value;
+    } texts[] = {
+        {OPT_FULL, &a->full_url},         {OPT_BACKUP, &a->job.backup_id}, {OPT_TO, &a->job.to},
+        {OPT_DATA_DIR, &a->job.data_dir}, {OPT_WAL_DIR, &a->job.wal_dir},
+    };
+    for (size_t n = 0; n < TM_ARRAY_LEN(texts); n++) {
+        if (texts[n].option == option) {
+            *texts[n].value = optarg;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int take_option(void *arg, int option)
+{
+    struct args *a = arg;
+    if (take_text(a, option))
+        return 0;
     switch (option) {
-    case OPT_STORAGE:
-        a->url = optarg;
-        return 0;
-    case OPT_FULL:
-        a->full_url = optarg;
-        return 0;
-    case OPT_CLUSTER:
-        a->job.cluster = optarg;
-        return 0;
-    case OPT_TENANT:
-        a->job.tenant = optarg;
-        return 0;
-    case OPT_BACKUP:
-        a->job.backup_id = optarg;
-        return 0;
-    case OPT_TO:
-        a->job.to = optarg;
-        return 0;
-    case OPT_DATA_DIR:
-        a->job.data_dir = optarg;
-        return 0;
-    case OPT_WAL_DIR:
-        a->job.wal_dir = optarg;
-        return 0;
     case OPT_DELTA:
         a->job.delta = true;
         return 0;
@@ -193,28 +184,22 @@ static int take_option(struct args *a, int option)
     }
 }
 
-/* 0 = run, positive = exit status, -1 = help was asked for. */
+/* As cli_parse. */
 static int parse(int argc, char **argv, struct args *a)
 {
-    int c;
-    while ((c = getopt_long(argc, argv, "+:qh", options, NULL)) != -1) {
-        if (c == 'h')
-            return -1;
-        if (c == ':')
-            return cli_usage("restore", "'%s' wants a value", argv[optind - 1]);
-        if (c == '?')
-            return cli_usage("restore", "'%s' is no option", argv[optind - 1]);
-        int r = take_option(a, c);
-        if (r != 0)
-            return r;
-    }
-    if (optind < argc)
-        return cli_usage("restore", "'%s' is one word too many", argv[optind]);
-    if (!a->url || !a->job.cluster || !a->job.data_dir)
-        return cli_usage("restore", "%s is needed",
-                         !a->url           ? "--storage"
-                         : !a->job.cluster ? "--cluster"
-                                           : "--data-dir");
+    const struct cli_command command = {.subject = "restore",
+                                        .help = help,
+                                        .letters = "+:qh",
+                                        .options = options,
+                                        .take = take_option,
+                                        .arg = a};
+    int status = cli_parse(&command, argc, argv, &a->where);
+    if (status != 0)
+        return status;
+    a->job.cluster = a->where.cluster;
+    a->job.tenant = a->where.tenant;
+    if (!a->job.cluster || !a->job.data_dir)
+        return cli_usage("restore", "%s is needed", !a->job.cluster ? "--cluster" : "--data-dir");
     return 0;
 }
 
@@ -304,8 +289,8 @@ static int run(struct args *a, struct restore_outcome *ret, struct tm_err *err)
     TM_CLEANUP(storage_freep) struct storage *full = NULL;
     TM_CLEANUP(freep) char *data_dir = NULL;
     struct interruption interruption = {.started = false};
-    assert(a->url && a->job.data_dir);
-    int r = cli_open(a->url, &st, err);
+    assert(a->where.url && a->job.data_dir);
+    int r = cli_open(a->where.url, &st, err);
     if (r == 0 && a->full_url)
         r = cli_open(a->full_url, &full, err);
     if (r < 0)
@@ -348,12 +333,8 @@ int cli_restore(int argc, char **argv)
         return cli_fail("restore", &err);
     }
     int status = parse(argc, argv, a);
-    if (status == -1) {
-        (void)fputs(help, stdout);
-        return 0;
-    }
     if (status != 0)
-        return status;
+        return TM_MAX(status, 0);
     const char *data_dir = a->job.data_dir;
     struct restore_outcome outcome;
     if (run(a, &outcome, &err) < 0)

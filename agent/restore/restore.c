@@ -105,6 +105,7 @@ static int open_target(struct restore *r, struct tm_err *err)
         .begin = buf_slice(&r->begin),
         .end = buf_slice(&r->end),
         .delta = job->delta,
+        .resume = job->resume,
         .target = "immediate",
         .port = job->port,
     };
@@ -125,6 +126,8 @@ static int plan_and_check(struct restore *r, struct tm_err *err)
 
 static int write_all(struct restore *r, struct tm_err *err)
 {
+    if (r->job->writing)
+        r->job->writing(r->job->writing_arg);
     int rc = r->engine->restore_prepare(r->target, err);
     if (rc < 0)
         return rc;

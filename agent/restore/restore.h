@@ -64,6 +64,7 @@ struct restore_job {
     const char *const *restore_roots;  /* NULL-terminated, empty = nowhere; NULL = anywhere */
     const char *const *server_options; /* pairs, NULL-terminated, or NULL */
     bool delta;
+    bool resume; /* an earlier run of this very job got as far as `writing` and was killed */
     bool start;
     uint16_t port;               /* 0 = leave */
     unsigned start_timeout_ms;   /* 0 = 10 minutes */
@@ -73,6 +74,9 @@ struct restore_job {
     /* Called from one thread at a time, about twice a second; may be NULL. */
     void (*progress)(void *arg, const struct restore_progress *p);
     void *progress_arg;
+    /* Called once, before anything is written; may be NULL. */
+    void (*writing)(void *arg);
+    void *writing_arg;
 };
 
 struct restore_outcome {

@@ -397,9 +397,20 @@ static void restore_progress(void *arg, const struct restore_progress *p)
 {
     struct runner *r = arg;
     pthread_mutex_lock(&r->lock);
-    r->restore_progress =
-        (struct frame_progress){.bytes_done = p->bytes_done, .bytes_total = p->bytes_total};
+    r->restore_progress.bytes_done = p->bytes_done;
+    r->restore_progress.bytes_total = p->bytes_total;
     pthread_mutex_unlock(&r->lock);
+}
+
+static void restore_writing(void *arg)
+{
+    struct runner *r = arg;
+    struct frame f = {.type = FRAME_progress};
+    pthread_mutex_lock(&r->lock);
+    r->restore_progress.writing = true;
+    f.progress = r->restore_progress;
+    pthread_mutex_unlock(&r->lock);
+    runner_tell(r, &f);
 }
 
 /* Lists of the wire are counted, those of a restore job end with NULL. */
@@ -432,6 +443,7 @@ static int step_restore(struct runner *r, struct tm_err *err)
         .restore_roots = with_null(arena, r->job->restore_roots, r->job->restore_roots_count, err),
         .server_options = with_null(arena, in->server_options, in->server_options_count, err),
         .delta = in->delta,
+        .resume = r->job->resume,
         .start = in->start,
         .port = (uint16_t)in->port,
         .start_timeout_ms = in->start_timeout_ms,
@@ -440,6 +452,8 @@ static int step_restore(struct runner *r, struct tm_err *err)
         .cancel = &r->cancel,
         .progress = restore_progress,
         .progress_arg = r,
+        .writing = restore_writing,
+        .writing_arg = r,
     };
     struct restore_outcome outcome;
     if (!job.tablespace_map || !job.restore_roots || !job.server_options)

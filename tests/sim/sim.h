@@ -109,6 +109,8 @@ struct sim_session {
     uint32_t job;
 };
 
+#define SIM_TARGETS_MAX 64
+
 struct sim_agent {
     bool alive;
     uint64_t life;
@@ -127,6 +129,8 @@ struct sim_agent {
     unsigned slow; /* factor */
     bool primary;
     struct sim_session sessions[16];
+    char filled[SIM_TARGETS_MAX][WIRE_UID_MAX + 1]; /* its disk: restores that began to write */
+    size_t filled_count;
 };
 
 struct sim_lease {

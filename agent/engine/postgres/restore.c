@@ -115,7 +115,8 @@ static int spec_copy(struct engine_restore *r, const struct engine_restore_spec 
                           "cannot restore to '%.64s': a snapshot is restored to 'immediate'",
                           spec->target);
     r->port = spec->port;
-    r->delta = spec->delta;
+    r->resume = spec->resume;
+    r->delta = spec->delta || spec->resume;
     return 0;
 }
 
@@ -163,7 +164,7 @@ static int delta_check(const struct engine_restore *r, struct tm_err *err)
     int fd = open(r->data.path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return tm_err_errno(err, errno, "cannot open data directory '%s'", r->data.path);
-    if (faccessat(fd, "PG_VERSION", F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+    if (!r->resume && faccessat(fd, "PG_VERSION", F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
         faccessat(fd, "global", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
         return tm_err_set(err, TM_E_REFUSED,
                           "'%s' is not empty and is no PostgreSQL data directory: nothing in it "

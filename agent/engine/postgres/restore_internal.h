@@ -85,6 +85,7 @@ struct engine_restore {
     char *wal_get;
     uint16_t port;
     bool delta;
+    bool resume; /* what is there was left by an earlier try */
 
     /* what the backup says */
     struct pg_begin begin;

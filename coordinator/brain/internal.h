@@ -112,8 +112,8 @@ CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
     X(T, flag, deleting, "d", OPT, 0, 0)                                                              \
     X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */                              \
     X(T, strs, warnings, "w", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX)                               \
-    X(T, txt, full_storage, "fs", OPT, 0,                                                             \
-      WIRE_URL_MAX)                        /* restore: of the backups, "" = storage */                \
+    /* restore: of the backups, "" = storage */                                                       \
+    X(T, txt, full_storage, "fs", OPT, 0, WIRE_URL_MAX)                                               \
     X(T, flag, share_log, "sl", OPT, 0, 0) /* backup: a log backup stores the same log there */       \
     X(T, msg, log, "lg", OPT, 0, log_record)
 CODEC_DECLARE(record, RECORD_FIELDS);

@@ -183,6 +183,8 @@ static void fill_warnings(const struct brain *b, struct resource_status *s, cons
         warn(s, "no backup leads to what is stored now; take a full backup");
     if (live->has_status && live->status.warning != NULL && live->status.warning[0] != '\0')
         warn(s, "%s", live->status.warning);
+    for (size_t at = 0; at < res->live->warning_count; at++)
+        warn(s, "%s", res->live->warnings[at]);
 }
 
 /* ---- what is wrong ---- */

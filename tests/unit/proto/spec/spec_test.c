@@ -471,8 +471,10 @@ static void empty_is_not_given(void **state)
     static const char *const texts[] = {
         BACKUP_HEAD "  br: {cluster: test, db: \"\", table: \"\", timeAgo: \"\", options: []}\n"
                     "  tableFilter: []\n  commitTs: \"\"\n  local: {path: /x, prefix: \"\"}\n"
+                    "  logStop: false\n  logTruncateUntil: \"\"\n  logBackup: \"\"\n"
                     "  requests: {cpu: 1000m}\n  limits: {cpu: 2000m}\n",
-        RESTORE_HEAD "  backup: x\n  dataDir: /x\n  pitrRestoredTs: \"\"\n",
+        RESTORE_HEAD "  backup: x\n  dataDir: /x\n  pitrRestoredTs: \"\"\n"
+                     "  target: {time: \"\", name: \"\", xid: \"\", lineage: \"\"}\n",
     };
     for (size_t n = 0; n < TM_ARRAY_LEN(texts); n++) {
         TM_CLEANUP(resource_freep) struct resource *r = parse_one(texts[n]);

@@ -202,7 +202,10 @@ static int plan(struct large *l, const char *backup, const struct target *target
     if (target_plan_make(f->scratch, f->st, f->st, &f->scope, backup, target, &engine, &p,
                          &f->err) < 0)
         return 1;
-    return p.piece_count == pieces && p.stop_record == record ? 0 : 2;
+    if (p.piece_count == pieces && p.stop_record == record)
+        return 0;
+    (void)fprintf(stderr, "%zu pieces to %llu\n", p.piece_count, (unsigned long long)p.stop_record);
+    return 2;
 }
 
 /* To the newest moment, from the first backup: every chunk there is. */

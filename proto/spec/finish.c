@@ -96,7 +96,7 @@ int spec_check_moment(const struct yaml_node *spec, const char *path, const char
 {
     struct moment moment;
     struct tm_err why;
-    if (!given(text))
+    if (text == NULL)
         return 0;
     if (moment_parse(text, &moment, &why) == 0 && (position_too || !moment.is_position))
         return 0;
@@ -139,7 +139,7 @@ static void refuse_parts(const struct br_spec *br, const struct schema_list *tab
     if (table_filter->count > 0)
         spec_refuse(refusal, TM_E_INVALID, spec_node_at(spec, "tableFilter"),
                     "tableFilter cannot be honoured: %s", why);
-    if (given(br->database) || given(br->table))
+    if (br->database != NULL || br->table != NULL)
         spec_refuse(refusal, TM_E_INVALID, spec_node_at(spec, "br"),
                     "databases and tables cannot be chosen: %s", why);
     if (type == BACKUP_TYPE_PART)
@@ -172,11 +172,11 @@ static void refuse_backup(const struct backup_spec *b, const struct yaml_node *s
                     "volume snapshots are not taken; use backupMode snapshot");
     spec_log_refuse(b, spec, refusal);
     refuse_parts(&b->br, &b->table_filter, b->type, "backup", spec, refusal);
-    if (given(b->br.time_ago))
+    if (b->br.time_ago != NULL)
         spec_refuse(refusal, TM_E_INVALID, spec_node_at(spec, "br.timeAgo"),
                     "timeAgo cannot be honoured: a physical backup is of the moment it ends, the "
                     "past is not kept in the data files; restore an earlier backup to that time");
-    if (b->mode == BACKUP_MODE_SNAPSHOT && given(b->commit_ts))
+    if (b->mode == BACKUP_MODE_SNAPSHOT && b->commit_ts != NULL)
         spec_refuse(refusal, TM_E_INVALID, spec_node_at(spec, "commitTs"),
                     "commitTs cannot be chosen: a physical backup is of the moment it ends; the "
                     "status tells it afterwards");
@@ -332,7 +332,7 @@ static void refuse_restore(const struct restore_spec *r, const struct yaml_node 
     if (r->mode == RESTORE_MODE_VOLUME)
         spec_refuse(refusal, TM_E_UNSUPPORTED, spec_node_at(spec, "restoreMode"),
                     "volume snapshots are not restored; use restoreMode snapshot");
-    if (r->mode != RESTORE_MODE_PITR && given(r->pitr_restored_ts))
+    if (r->mode != RESTORE_MODE_PITR && r->pitr_restored_ts != NULL)
         spec_refuse(refusal, TM_E_INVALID, spec_node_at(spec, "pitrRestoredTs"),
                     "pitrRestoredTs belongs to restoreMode pitr; add it, or leave pitrRestoredTs "
                     "out to restore the moment the backup is of");

@@ -249,14 +249,51 @@ static void test_list(void **state)
     buf_release(&out);
 }
 
+/* A reader written from the specification alone finds the same in it. */
+static void test_second_reader(void **state)
+{
+    struct repo *r = *state;
+    struct fixture *f = &r->f;
+    struct buf out = BUF_INIT;
+    json_error_t error;
+    char command[300], path[100];
+    uint32_t rolled = 0;
+    struct log_lineages list;
+    put_writer(f, &r->p, 3, 1000); /* the first writer's last chunk is fenced */
+    put_chunk(f, &r->p, 1000, 1064, 3, NULL);
+    put_chunk(f, &r->p, 2048, 2064, 3, NULL);
+    put_mark(f, &r->p, 2064, 3, 0, 40 * SECOND);
+    assert_int_equal(log_lineages_read(f->scratch[0], f->st, &f->scope, &list, &f->err), 0);
+    assert_int_equal(log_index_roll(f->scratch, f->st, &f->scope, &list.items[0],
+                                    (struct epoch){1, 3}, nonce, 1, &rolled, &f->err),
+                     0);
+    assert_int_equal(rolled, 2);
+    log_lineages_release(&list);
+    (void)snprintf(path, sizeof(path), "%s/read", r->dir);
+    (void)snprintf(command, sizeof(command),
+                   "python3 tests/integration/format_reader.py '%s/log' >'%s' 2>&1", r->dir, path);
+    int status = system(command);
+    assert_int_equal(fs_read_file(path, 1 << 20, &out, &f->err), 0);
+    if (status != 0)
+        fail_msg("%s", text_of(r, &out));
+    json_t *root = json_loads(text_of(r, &out), 0, &error);
+    json_t *wanted = json_pack("{s:{s:[[i,i],[i,i]], s:i, s:i, s:i}, s:{s:[[i,i]], s:i, s:i, s:i}}",
+                               P, "runs", 0, 1064, 2048, 2064, "chunks", 4, "events", 4, "marks", 1,
+                               C, "runs", 0, 1200, "chunks", 1, "events", 0, "marks", 0);
+    assert_non_null(root);
+    assert_true(json_equal(json_object_get(root, "lineages"), wanted));
+    json_decref(root);
+    json_decref(wanted);
+    buf_release(&out);
+    branch_done(&r->p);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, repo_setup, repo_teardown)
     const struct CMUnitTest tests[] = {
-        T(test_search),
-        T(test_search_json),
-        T(test_search_words),
-        T(test_list),
+        T(test_search), T(test_search_json),   T(test_search_words),
+        T(test_list),   T(test_second_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

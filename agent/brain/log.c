@@ -382,8 +382,8 @@ uint64_t agent_logjob_next_us(const struct agent_brain *b, const struct job *job
     bool up = job->runner == RUNNER_STARTING || job->runner == RUNNER_READY;
     if (up && log->stop_sent)
         return log->stop_by_us;
-    if (job->runner == RUNNER_WAITING)
-        return TM_MAX(job->respawn_at_us, b->now.mono_us + 1);
+    if (job->runner == RUNNER_WAITING && job->respawn_at_us > b->now.mono_us)
+        return job->respawn_at_us; /* when it is over and nothing was spawned, an event is awaited */
     if (job->runner == RUNNER_READY && log->told && checkpoint_moved(job))
         return log->told_us + CHECKPOINT_PAUSE_US;
     return UINT64_MAX;

@@ -11,6 +11,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#define STEPS_MAX                                                                                  \
+    UINT64_C(500000) /* in one run; a brain that wants to be woken at once, for ever, makes more */
 #define SETTLE_US SEC(200) /* after the faults stop, all jobs must have come to their end */
 
 struct plant {
@@ -80,6 +82,9 @@ static bool run(uint64_t seed, const struct how *how, const struct plant *plant,
     uint64_t until_us = w->profile.faults_until_us + SETTLE_US;
     uint64_t checked_us = 0;
     while (w->now_us < until_us && !w->violated && sim_step(w)) {
+        if (w->counts.steps > STEPS_MAX)
+            sim_violate(w, "%" PRIu64 " events in %.1f s", w->counts.steps,
+                        (double)w->now_us / 1e6);
         if (w->now_us < w->profile.faults_until_us + FAULTS_CALM_US + SEC(1) ||
             w->now_us < checked_us + SEC(1))
             continue;

@@ -76,6 +76,11 @@ int backup_open(const struct backup_options *options, struct backup **ret,
                 struct tm_err *err) TM_WUR;
 void backup_free(struct backup *b);
 TM_DEFINE_FREEP(struct backup, backup_free)
+/* The lead's look alone: room, repository object, no other database under cluster and tenant,
+ * identity. Of the options only storage, scope, engine, accept_incarnation, now_us and random
+ * matter. The log task's beginning, too. */
+int backup_place_ensure(const struct backup_options *options, struct object_scratch *scratch,
+                        struct tm_err *err) TM_WUR;
 const struct backup_counters *backup_counters(const struct backup *b);
 
 struct backup_worker;

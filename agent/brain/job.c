@@ -23,7 +23,7 @@ bool agent_job_is_worker(const struct job *job)
 void agent_job_fail(struct agent_brain *b, struct job *job, const struct tm_err *err,
                     const char *stage)
 {
-    if (job->stage >= JOB_STAGE_COMMITTED)
+    if (job->stage >= JOB_STAGE_COMMITTED && job->stage <= JOB_STAGE_SWEPT)
         return;
     /* what this life started and never let store has left nothing; of another life nobody knows */
     job->unstored = !job->ever_begun && job->want.step != JOB_STEP_ABORT &&
@@ -244,6 +244,10 @@ void agent_job_advance(struct agent_brain *b, struct job *job)
 {
     if (b->failed)
         return;
+    if (agent_logjob_is(job)) {
+        agent_logjob_advance(b, job);
+        return;
+    }
     if (!job->dropping && job->want.step == JOB_STEP_ABORT && job->stage < JOB_STAGE_COMMITTED) {
         struct tm_err err;
         (void)tm_err_set(&err, TM_E_CANCELED, "stopped by the coordinator");
@@ -266,6 +270,8 @@ void agent_job_advance(struct agent_brain *b, struct job *job)
 uint64_t agent_job_next_us(const struct agent_brain *b, const struct job *job)
 {
     uint64_t next = UINT64_MAX;
+    if (agent_logjob_is(job))
+        return agent_logjob_next_us(b, job);
     if (job->runner == RUNNER_WAITING)
         next = job->respawn_at_us;
     if (!b->connected || job->stage >= JOB_STAGE_COMMITTED)

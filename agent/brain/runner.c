@@ -33,7 +33,7 @@ static bool sweeping(const struct job *job)
     return job->stage == JOB_STAGE_FAILED || job->want.kind == JOB_KIND_DELETE;
 }
 
-static void send_job(struct agent_brain *b, struct job *job)
+static void send_job(struct agent_brain *b, struct job *job, uint32_t generation, uint64_t term)
 {
     struct frame *f = agent_runner_send(b, job, FRAME_job);
     if (f == NULL)
@@ -44,8 +44,8 @@ static void send_job(struct agent_brain *b, struct job *job)
     COPY_TEXT(to->uid, want->uid);
     to->attempt = want->attempt;
     to->roles = want->roles;
-    to->generation = job->generation;
-    to->term = b->term;
+    to->generation = generation;
+    to->term = term;
     COPY_TEXT(to->cluster, want->cluster);
     COPY_TEXT(to->node, b->config.node);
     COPY_TEXT(to->tenant, want->tenant);
@@ -62,6 +62,8 @@ static void send_job(struct agent_brain *b, struct job *job)
     to->storage = want->storage;
     to->backup = want->backup;
     to->restore = want->restore;
+    to->log = want->log;
+    COPY_TEXT(to->name, want->name);
     to->sweep = sweeping(job);
     to->resume = job->writing;
     if (b->config.restore_root_count > 0) {
@@ -119,6 +121,16 @@ void agent_runner_send_sweep(struct agent_brain *b, struct job *job)
 
 static void spawn(struct agent_brain *b, struct job *job)
 {
+    uint32_t generation = job->generation + 1;
+    uint64_t term = b->term;
+    bool writes = agent_logjob_is(job);
+    if (writes) {
+        struct agent_writer writer;
+        if (!agent_logjob_take_writer(b, job, &writer))
+            return;
+        generation = agent_logjob_generation(&writer);
+        term = writer.term;
+    }
     job->generation++;
     job->runner = RUNNER_STARTING;
     const char *uid = agent_step_text(b, job->want.uid);
@@ -126,7 +138,11 @@ static void spawn(struct agent_brain *b, struct job *job)
     action->runner.job = job->handle;
     action->runner.generation = job->generation;
     action->runner.uid = uid;
-    send_job(b, job);
+    if (writes) {
+        action->runner.writers = b->writers;
+        action->runner.writer_count = b->writer_count;
+    }
+    send_job(b, job, generation, term);
 }
 
 void agent_runner_want(struct agent_brain *b, struct job *job)
@@ -161,7 +177,7 @@ bool agent_runner_gone(const struct job *job)
     return job->runner == RUNNER_NONE || job->runner == RUNNER_WAITING;
 }
 
-static void describe_death(int signal, int status, char *text, size_t size)
+void agent_runner_describe_death(int signal, int status, char *text, size_t size)
 {
     if (signal != 0)
         (void)snprintf(text, size, "was killed by signal %d%s", signal,
@@ -173,7 +189,7 @@ static void describe_death(int signal, int status, char *text, size_t size)
 static void died(struct agent_brain *b, struct job *job, int signal, int status)
 {
     char how[80];
-    describe_death(signal, status, how, sizeof(how));
+    agent_runner_describe_death(signal, status, how, sizeof(how));
     job->crashes++;
     agent_log(b, job, 4, AGENT_LOG_RUNNER_DIED, "runner %u of job '%s' %s", job->generation,
               job->want.name, how);
@@ -189,6 +205,10 @@ static void died(struct agent_brain *b, struct job *job, int signal, int status)
 
 void agent_runner_exited(struct agent_brain *b, struct job *job, int signal, int status)
 {
+    if (agent_logjob_is(job)) {
+        agent_logjob_exited(b, job, signal, status);
+        return;
+    }
     bool expected = job->runner == RUNNER_KILLED;
     job->runner = RUNNER_NONE;
     job->begin_sent = false;
@@ -264,6 +284,10 @@ static void log_durable(struct agent_brain *b, struct job *job, uint64_t byte)
 
 void agent_runner_frame(struct agent_brain *b, struct job *job, const struct frame *f)
 {
+    if (agent_logjob_is(job)) {
+        agent_logjob_frame(b, job, f);
+        return;
+    }
     if (job->runner != RUNNER_STARTING && job->runner != RUNNER_READY)
         return; /* killed: what it still says does not count */
     switch (f->type) {

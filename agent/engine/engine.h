@@ -350,6 +350,9 @@ struct engine_ops {
     int (*restore_finish)(struct engine_restore *, struct tm_err *);
     /* Starts the restored server and waits until it accepts connections. */
     int (*restore_start)(struct engine_restore *, unsigned timeout_ms, struct tm_err *);
+    /* Optional. From another thread, while restore_start runs: log before *ret_byte is replayed; false
+     * when that cannot be told (yet). */
+    bool (*restore_replayed)(const struct engine_restore *, uint64_t *ret_byte);
     void (*restore_close)(struct engine_restore *);
 };
 

@@ -37,32 +37,35 @@
 #include "proto/wire/messages.h"
 
 #define FRAME_MAX_BYTES ((size_t)1 << 20) /* without the length */
-#define FRAME_PLAN_MAX  WIRE_PLAN_MAX
+/* A runner of a log job may write under the counters generation … generation + 2^bits - 1 of its
+ * term, one for each writer it opens; one that needs more fails with an error that may pass. */
+#define FRAME_WRITER_BITS 10
+#define FRAME_PLAN_MAX    WIRE_PLAN_MAX
 
 /* ---- to the runner ---- */
 
-#define FRAME_JOB_FIELDS(X, T)                                                                      \
-    X(T, u32, kind, "k", REQ, 0, 31) /* enum job_kind */                                            \
-    X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                       \
-    X(T, u32, attempt, "a", REQ, 0, UINT32_MAX)                                                     \
-    X(T, u32, roles, "o", REQ, 0, 255)                                                              \
-    X(T, u32, generation, "g", REQ, 0, UINT32_MAX) /* 1, 2, … : the runners of this job so far */ \
-    X(T, u64, term, "e", REQ, 0, UINT64_MAX)       /* for names and metadata */                     \
-    X(T, str, cluster, "c", REQ, 0, WIRE_NAME_MAX)                                                  \
-    X(T, str, node, "n", REQ, 0, WIRE_NAME_MAX)                                                     \
-    X(T, str, tenant, "t", OPT, 0, WIRE_NAME_MAX)                                                   \
-    X(T, str, engine, "f", OPT, 0, 15)                                                              \
-    X(T, str, identity, "i", OPT, 0, 63) /* of the instance: the incarnation to store under */      \
-    X(T, str, version, "v", OPT, 0, 31)                                                             \
-    X(T, txt, data_dir, "d", OPT, 0, WIRE_PATH_MAX)                                                 \
-    X(T, txt, conninfo, "q", OPT, 0, WIRE_URL_MAX)                                                  \
-    X(T, txt, storage, "s", REQ, 0, WIRE_URL_MAX)                                                   \
-    X(T, strs, restore_roots, "r", OPT, 0, WIRE_PATH_MAX, WIRE_OPTIONS_MAX)                         \
-    X(T, msg, backup, "b", OPT, 0, msg_backup_params)                                               \
-    X(T, msg, restore, "x", OPT, 0, msg_restore_params)                                             \
-    X(T, msg, log, "l", OPT, 0, msg_log_params)                                                     \
-    X(T, str, name, "nm", OPT, 0, WIRE_NAME_MAX) /* of the resource: holds are named after it */    \
-    X(T, flag, sweep, "w", OPT, 0, 0) /* nothing but `sweep` follows: a full place is no reason */  \
+#define FRAME_JOB_FIELDS(X, T)                                                                       \
+    X(T, u32, kind, "k", REQ, 0, 31) /* enum job_kind */                                             \
+    X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                        \
+    X(T, u32, attempt, "a", REQ, 0, UINT32_MAX)                                                      \
+    X(T, u32, roles, "o", REQ, 0, 255)                                                               \
+    X(T, u32, generation, "g", REQ, 0, UINT32_MAX) /* 1, 2, … ; of a log: see FRAME_WRITER_BITS */ \
+    X(T, u64, term, "e", REQ, 0, UINT64_MAX)       /* for names and metadata */                      \
+    X(T, str, cluster, "c", REQ, 0, WIRE_NAME_MAX)                                                   \
+    X(T, str, node, "n", REQ, 0, WIRE_NAME_MAX)                                                      \
+    X(T, str, tenant, "t", OPT, 0, WIRE_NAME_MAX)                                                    \
+    X(T, str, engine, "f", OPT, 0, 15)                                                               \
+    X(T, str, identity, "i", OPT, 0, 63) /* of the instance: the incarnation to store under */       \
+    X(T, str, version, "v", OPT, 0, 31)                                                              \
+    X(T, txt, data_dir, "d", OPT, 0, WIRE_PATH_MAX)                                                  \
+    X(T, txt, conninfo, "q", OPT, 0, WIRE_URL_MAX)                                                   \
+    X(T, txt, storage, "s", REQ, 0, WIRE_URL_MAX)                                                    \
+    X(T, strs, restore_roots, "r", OPT, 0, WIRE_PATH_MAX, WIRE_OPTIONS_MAX)                          \
+    X(T, msg, backup, "b", OPT, 0, msg_backup_params)                                                \
+    X(T, msg, restore, "x", OPT, 0, msg_restore_params)                                              \
+    X(T, msg, log, "l", OPT, 0, msg_log_params)                                                      \
+    X(T, str, name, "nm", OPT, 0, WIRE_NAME_MAX) /* of the resource: holds are named after it */     \
+    X(T, flag, sweep, "w", OPT, 0, 0) /* nothing but `sweep` follows: a full place is no reason */   \
     X(T, flag, resume, "m", OPT, 0, 0) /* restore: what lies in the target is this job's own */
 CODEC_DECLARE(frame_job, FRAME_JOB_FIELDS);
 

@@ -430,12 +430,22 @@ static int step_restore(struct runner *r, struct tm_err *err)
         return tm_err_set(err, TM_E_INVALID, "job: no restore parameters");
     struct codec_arena *arena = &r->job_frame.arena;
     const char *live[2] = {r->job->data_dir, NULL};
+    TM_CLEANUP(storage_freep) struct storage *full = NULL;
+    if (in->full_storage && in->full_storage[0]) {
+        struct storage_options options = {.create_root = false};
+        int opened = storage_open(in->full_storage, &options, &full, err);
+        if (opened < 0)
+            return opened;
+    }
     struct restore_job job = {
         .storage = r->storage,
+        .full_storage = full,
         .cluster = in->source_cluster,
         .tenant = in->source_tenant,
         .backup_id = in->backup_id[0] ? in->backup_id : NULL,
         .to = in->target,
+        .exclusive = in->exclusive,
+        .lineage = in->lineage,
         .data_dir = in->data_dir,
         .wal_dir = in->wal_dir,
         .live_data_dirs = live,

@@ -15,6 +15,7 @@
  *   log_leads.c  which agent streams, and when another one takes over
  *   log_holders.c  which nodes hold log for it
  *   log_report.c what agents say of a log backup
+ *   log_attempts.c which attempt a log backup begins with
  *   log_status.c what people see of a log backup
  *   leads.c      which agent
  *   sources.c    restores: where the backup lies
@@ -245,6 +246,15 @@ struct node {
     uint64_t parked_until_us;
 };
 
+#define LOG_ATTEMPTS_MAX 256
+
+/* The highest attempt of any log backup of this tenant, in this life. */
+struct log_attempt {
+    char cluster[WIRE_NAME_MAX + 1];
+    char tenant[WIRE_NAME_MAX + 1];
+    uint32_t newest;
+};
+
 struct brain {
     struct brain_config config;
     struct brain_rng rng;
@@ -286,6 +296,9 @@ struct brain {
         char boot[WIRE_UID_MAX + 1];
     } * waiting;
     size_t waiting_count;
+
+    struct log_attempt log_attempts[LOG_ATTEMPTS_MAX];
+    size_t log_attempt_count; /* ever; the ring's place is this modulo its size */
 };
 
 /* ---- brain.c ---- */
@@ -461,6 +474,13 @@ bool log_holders_released(struct brain *b, struct res *res);
 /* ---- log_report.c ---- */
 
 void log_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report);
+
+/* ---- log_attempts.c ---- */
+
+/* What is durable now. */
+void log_attempt_note(struct brain *b, const struct record *rec);
+/* The attempt with which a task that has this cluster and tenant begins. */
+uint32_t log_attempt_next(struct brain *b, const struct record *rec);
 
 /* ---- log_status.c ---- */
 

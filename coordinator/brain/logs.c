@@ -194,6 +194,7 @@ static void begin(struct brain *b, struct res *res)
     next->started_us = b->now.real_us;
     set_step(b, res, next);
     choose(b, res, next, node, instance);
+    next->attempt = log_attempt_next(b, next);
     log_holder_add(b, res, next, node->name);
     persist_submit(b, res);
 }
@@ -499,6 +500,7 @@ void log_durable(struct brain *b, struct res *res)
         say_phase(b, res);
     }
     live->waiting[0] = '\0'; /* whatever it still waits for is said again */
+    log_attempt_note(b, rec);
     live->log_attempt = rec->attempt;
     live->log_phase = (enum phase)rec->phase;
     live->log_phase_us = rec->log->phase_us;

@@ -1,28 +1,20 @@
 /*
- * The null engine: positions, reader and log. What is in its blobs, session.h tells.
+ * The null engine: positions and reader. What is in its blobs, session.h tells; its log, log.h.
  */
 #include "agent/engine/null/null.h"
 
 #include "agent/engine/null/config.h"
+#include "agent/engine/null/log.h"
 #include "agent/engine/null/restore.h"
 #include "agent/engine/null/session.h"
 #include "common/hash.h"
 
-#define END_BLOB  "null1 end"
-#define LOG_FILE  UINT64_MAX /* number of the log's contents for null_fill */
-#define LOG_PIECE 65536u
+#define END_BLOB "null1 end"
 
 static const uint8_t final_start[] = {0xff};
 
 struct engine_reader {
     struct null_config config;
-};
-
-struct engine_log {
-    struct null_config config;
-    uint64_t next;
-    uint64_t end;
-    uint8_t piece[LOG_PIECE];
 };
 
 static void position_of(uint64_t byte, struct engine_position *ret)
@@ -279,65 +271,6 @@ static void null_reader_close(struct engine_reader *reader)
     free(reader);
 }
 
-/* ---- log ---- */
-
-static int null_log_position(const struct engine_position *position, uint64_t *ret_byte)
-{
-    if (position->len != 8)
-        return -TM_E_INVALID;
-    *ret_byte = be64_get(position->bytes);
-    return 0;
-}
-
-static int null_log_open(const struct engine_instance *instance, struct slice begin, uint64_t from,
-                         struct engine_log **ret, struct tm_err *err)
-{
-    (void)instance;
-    struct null_config c;
-    int r = null_begin_config(begin, &c, err);
-    if (r < 0)
-        return r;
-    if (from < NULL_LOG_START || from > NULL_LOG_START + c.log)
-        return tm_err_set(err, TM_E_NOT_FOUND, "log at %llu is gone or not written yet",
-                          (unsigned long long)from);
-    struct engine_log *log = calloc(1, sizeof(*log));
-    if (!log)
-        return tm_err_oom(err);
-    log->config = c;
-    log->next = from;
-    log->end = NULL_LOG_START + c.log;
-    *ret = log;
-    return 0;
-}
-
-static int null_log_next(struct engine_log *log, unsigned timeout_ms, struct engine_log_event *ret,
-                         struct tm_err *err)
-{
-    int r = null_config_fail(&log->config, "log_next", err);
-    if (r < 0)
-        return r;
-    *ret =
-        (struct engine_log_event){.kind = ENGINE_LOG_IDLE, .from = log->next, .flushed = log->end};
-    if (log->next >= log->end) {
-        /* never asleep in the simulation, which passes 0 */
-        struct timespec pause = {timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000000};
-        if (timeout_ms > 0)
-            (void)nanosleep(&pause, NULL);
-        return 0;
-    }
-    size_t n = (size_t)TM_MIN((uint64_t)LOG_PIECE, log->end - log->next);
-    null_fill(log->config.seed, LOG_FILE, log->next, log->piece, n);
-    ret->kind = ENGINE_LOG_DATA;
-    ret->data = slice_of(log->piece, n);
-    log->next += n;
-    return 0;
-}
-
-static void null_log_close(struct engine_log *log)
-{
-    free(log);
-}
-
 const struct engine_ops null_engine = {
     .name = "null",
     .caps = ENGINE_CAP_HOLD | ENGINE_CAP_LOG,
@@ -360,6 +293,21 @@ const struct engine_ops null_engine = {
     .log_open = null_log_open,
     .log_next = null_log_next,
     .log_close = null_log_close,
+    .log_describe = null_log_describe,
+    .log_history = null_log_history,
+    .log_read_file = null_log_read_file,
+    .hold_open = null_hold_open,
+    .hold_look = null_hold_look,
+    .hold_touch = null_hold_touch,
+    .hold_drop = null_hold_drop,
+    .hold_close = null_hold_close,
+    .index_open = null_index_open,
+    .index_push = null_index_push,
+    .index_take = null_index_take,
+    .index_close = null_index_close,
+    .log_last_record = null_log_last_record,
+    .position_text = null_position_text,
+    .position_parse = null_position_parse,
     .restore_open = null_restore_open,
     .restore_prepare = null_restore_prepare,
     .restore_file = null_restore_file,

@@ -52,5 +52,6 @@ const struct engine_ops postgres_engine = {
     .restore_manifest_file = pg_restore_manifest_file,
     .restore_finish = pg_restore_finish,
     .restore_start = pg_restore_start,
+    .restore_replayed = pg_restore_replayed,
     .restore_close = pg_restore_close,
 };

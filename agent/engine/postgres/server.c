@@ -328,6 +328,55 @@ int server_alive(int dir_fd, const char *data_dir, bool *ret_alive, pid_t *ret_p
     return 0;
 }
 
+/* ---- replay ---- */
+
+/* "postgres: startup recovering 000000010000000000000005" */
+static bool title_segment(const char *pid_text, char ret_segment[25])
+{
+    static const char mark[] = "recovering ";
+    char path[64];
+    char title[256];
+    size_t n = 0;
+    struct tm_err ignored = {0};
+    (void)snprintf(path, sizeof(path), "/proc/%.16s/cmdline", pid_text);
+    TM_CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fd_pread_some(fd, title, sizeof(title) - 1, 0, &n, path, &ignored) < 0)
+        return false;
+    title[n] = '\0';
+    const char *at = strstr(title, mark);
+    if (at == NULL || strspn(at + sizeof(mark) - 1, "0123456789ABCDEF") < 24)
+        return false;
+    memcpy(ret_segment, at + sizeof(mark) - 1, 24);
+    ret_segment[24] = '\0';
+    return true;
+}
+
+bool server_replaying(int dir_fd, char ret_segment[25])
+{
+    struct pidfile p;
+    struct tm_err ignored = {0};
+    TM_CLEANUP(buf_release) struct buf children = BUF_INIT;
+    const char *text = "";
+    char path[64];
+    if (!pidfile_read(dir_fd, &p) || p.pid <= 0)
+        return false;
+    (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)p.pid, (int)p.pid);
+    TM_CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fd_read_all(fd, &children, PIDFILE_MAX, path, &ignored) < 0 ||
+        buf_cstr(&children, &text, &ignored) < 0)
+        return false;
+    while (*text != '\0') {
+        char pid[17];
+        size_t len = strcspn(text, " ");
+        (void)snprintf(pid, sizeof(pid), "%.*s", (int)TM_MIN(len, (size_t)16), text);
+        if (len > 0 && title_segment(pid, ret_segment))
+            return true;
+        text += len;
+        text += strspn(text, " ");
+    }
+    return false;
+}
+
 /* ---- starting ---- */
 
 #define COMMAND_MAX 16

@@ -110,6 +110,8 @@ struct log_task {
     char name[WIRE_NAME_MAX + 1];
     char hold_name[LOG_HOLD_NAME_MAX + 1];
     unsigned threads;
+    int64_t mark_us; /* LOG_MARK_MS, and LOG_STUCK_MS; less in tests */
+    int64_t stuck_us;
     atomic_bool cancel;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -226,10 +228,12 @@ struct log_session {
     char label[FORMAT_LABEL_MAX];
     struct buf facts;
     uint64_t segment_bytes;
-    uint64_t run_from; /* of the unbroken run that is continued */
-    uint64_t next;     /* stream byte that is wanted next */
-    uint64_t fresh;    /* bytes before this are stored: compared only */
-    uint64_t until;    /* the fork that ends this branch; 0 = none */
+    uint64_t run_from;     /* of the unbroken run that is continued */
+    uint64_t next;         /* stream byte that is wanted next */
+    uint64_t compare_from; /* log before this is not stored any more: only indexed */
+    uint64_t fresh;        /* bytes before this are stored: compared only */
+    uint64_t until;        /* the fork that ends this branch; 0 = none */
+    bool empty; /* nothing is stored before `until`: there is nothing to prove or finish */
     uint64_t previous_end;
     uint64_t unrolled;
     bool gap; /* begins behind one */

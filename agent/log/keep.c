@@ -128,8 +128,7 @@ static void what_now(struct keeper *k, struct keep_now *ret)
                   t->checkpoint.flushed != t->stored_mark.flushed) &&
                  t->checkpoint.flushed >= t->branch.from;
     ret->final = t->mark_now && !t->in_session;
-    ret->mark = newer && (ret->final ||
-                          clock_mono_us() - t->stored_mark.mono_us >= LOG_MARK_MS * USEC_PER_MSEC);
+    ret->mark = newer && (ret->final || clock_mono_us() - t->stored_mark.mono_us >= t->mark_us);
 }
 
 static int keep(struct keeper *k, const struct keep_now *now, struct tm_err *err)

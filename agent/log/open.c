@@ -138,7 +138,9 @@ static void digest_place(struct log_session *s, const struct log_head *head)
 {
     uint32_t step = (uint32_t)TM_MIN(s->segment_bytes, (uint64_t)LOG_DIGEST_BYTES);
     s->digest_step = head->digest_bytes ? head->digest_bytes : step;
-    s->digest_from = head->boundary ? head->boundary : head->from;
+    s->digest_from = head->boundary
+                         ? head->boundary
+                         : (head->from + s->digest_step - 1) / s->digest_step * s->digest_step;
     if (head->boundary)
         memcpy(s->digest_seed, head->at_boundary, sizeof(s->digest_seed));
     s->next = TM_MIN(s->next, segment_start(s, s->digest_from));
@@ -163,11 +165,19 @@ static int continue_lineage(struct log_task *t, struct log_session *s,
     s->unrolled = head.chunks;
     s->until = until;
     s->fresh = s->next = limit;
+    s->compare_from = head.from;
+    s->empty = until > 0 && head.from >= until;
+    if (s->empty) {
+        s->next = s->fresh = until;
+        return 0;
+    }
     if (limit > head.from)
-        s->next = TM_MAX(segment_start(s, limit - 1), head.from);
+        s->next = segment_start(s, limit - 1);
     if (until == 0 || head.to < until)
         digest_place(s, &head); /* else nothing is written, only proven */
-    return s->next < s->fresh ? log_proof_open(t, lineage, s->next, &s->proof, err) : 0;
+    if (s->next == s->fresh)
+        return 0;
+    return log_proof_open(t, lineage, TM_MAX(s->next, s->compare_from), &s->proof, err);
 }
 
 /* ---- minting ---- */
@@ -262,7 +272,7 @@ int log_session_open(struct log_task *t, struct log_session *s, struct tm_err *e
     if (r < 0)
         return log_storage_error(err);
     r = choose(t, s, &o, err);
-    return r < 0 ? r : log_session_restart(t, s, err);
+    return r < 0 || s->empty ? r : log_session_restart(t, s, err);
 }
 
 int log_session_restart(struct log_task *t, struct log_session *s, struct tm_err *err)

@@ -237,10 +237,12 @@ static int compare(struct log_task *t, struct log_session *s, struct slice *byte
                    struct tm_err *err)
 {
     bool same = true;
-    struct slice part =
-        slice_of(bytes->data, (size_t)TM_MIN((uint64_t)TM_MIN(bytes->len, (size_t)LOG_STEP_BYTES),
-                                             s->fresh - s->next));
-    int r = log_proof_compare(s->proof, s->next, part, &same, err);
+    uint64_t to = s->next < s->compare_from ? s->compare_from : s->fresh;
+    size_t len = TM_MIN(bytes->len, (size_t)LOG_STEP_BYTES);
+    struct slice part = slice_of(bytes->data, (size_t)TM_MIN((uint64_t)len, to - s->next));
+    int r = 0;
+    if (s->next >= s->compare_from)
+        r = log_proof_compare(s->proof, s->next, part, &same, err);
     if (r < 0)
         return log_storage_error(err);
     if (!same)
@@ -416,7 +418,8 @@ int log_session_run(struct log_task *t, struct tm_err *err)
         drop_open_slot(t, &s);
     wait_stored(t);
     if (r == 0 && s.until > 0 && s.next >= s.until) {
-        t->finished = t->finished_proven = true;
+        t->finished = true;
+        t->finished_proven = !s.empty;
         memcpy(t->finished_id, s.lineage, sizeof(t->finished_id));
     }
     pthread_mutex_lock(&t->lock);

@@ -101,9 +101,9 @@ static void put_stuck(const struct log_task *t, struct told *ret)
                   {"receive", s->receive_ms}};
     for (size_t i = 0; i < TM_ARRAY_LEN(stages); i++) {
         char text[128], age[CLOCK_TEXT_MAX];
-        if (stages[i].ms < LOG_STUCK_MS)
-            continue;
         int64_t age_us = (int64_t)stages[i].ms * USEC_PER_MSEC;
+        if (age_us < t->stuck_us)
+            continue;
         (void)snprintf(text, sizeof(text), "log waits to be %s for %s",
                        i == 0   ? "committed"
                        : i == 1 ? "uploaded"

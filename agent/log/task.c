@@ -314,6 +314,8 @@ int log_task_new(const struct log_task_options *options, struct log_task **ret, 
         return tm_err_oom(err);
     t->options = *options;
     t->threads = options->threads ? options->threads : 2;
+    t->mark_us = LOG_MARK_MS * USEC_PER_MSEC;
+    t->stuck_us = LOG_STUCK_MS * USEC_PER_MSEC;
     t->stage = JOB_STAGE_STARTING;
     t->epoch = options->epoch;
     (void)snprintf(t->node, sizeof(t->node), "%s", options->node ? options->node : "");

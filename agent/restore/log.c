@@ -28,10 +28,7 @@ static int give(struct restore *r, enum restore_log_pass pass, const struct log_
         return r->engine->restore_check_log
                    ? r->engine->restore_check_log(r->target, ref->label, at, piece, err)
                    : 0;
-    rc = r->engine->restore_log(r->target, ref->label, at, piece, err);
-    if (rc == 0)
-        atomic_fetch_add(&r->log_done, piece.len);
-    return rc;
+    return r->engine->restore_log(r->target, ref->label, at, piece, err);
 }
 
 /* The bytes of one stored chunk from `from` up to `until`. */
@@ -102,9 +99,11 @@ static int pieces(struct restore *r, enum restore_log_pass pass, struct tm_err *
         const struct target_piece *piece = &r->plan.pieces[n];
         bool first_branch = piece->branch == r->plan.pieces[0].branch;
         struct log_ref ref;
+        uint64_t from = TM_MAX(piece->from, first_branch ? own_until(r) : 0);
         target_plan_piece(&r->plan, n, &ref);
-        rc =
-            one_chunk(r, pass, r->log_st, &ref, first_branch ? own_until(r) : 0, piece->until, err);
+        rc = one_chunk(r, pass, r->log_st, &ref, from, piece->until, err);
+        if (rc == 0 && pass == RESTORE_LOG_WRITE && piece->until > from)
+            atomic_fetch_add(&r->log_done, piece->until - from);
     }
     return rc;
 }

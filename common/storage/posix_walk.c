@@ -98,6 +98,16 @@ static bool entry_wanted(const struct walk *w, const char *name, int type)
     return type == 2 && storage_name_valid(name);
 }
 
+/* Whether a file need not be kept because the walk begins behind it: a directory may hold hundreds of
+ * thousands of names of which only the last are wanted. */
+static bool passed(const struct walk *w, size_t path_len, const char *name, int type)
+{
+    if (type != 2 || w->what != POSIX_WALK_OBJECTS ||
+        strncmp(w->path, w->start_after, path_len) != 0)
+        return false;
+    return strcmp(name, w->start_after + path_len) <= 0;
+}
+
 /* Reads the directory at w->path (ending in '/', or "" for the root) onto the stack. */
 static int push(struct walk *w, struct tm_err *err)
 {
@@ -125,7 +135,7 @@ static int push(struct walk *w, struct tm_err *err)
             break;
         }
         int type = entry_type(fd, entry);
-        if (entry_wanted(w, entry->d_name, type))
+        if (entry_wanted(w, entry->d_name, type) && !passed(w, dir.path_len, entry->d_name, type))
             r = dir_add(&dir, &cap, entry->d_name, type == 1, err);
     }
     (void)closedir(stream);

@@ -131,29 +131,17 @@ int log_head_read(struct object_scratch *scratches[2], struct storage *st,
 
 /* ---- rolling up ---- */
 
-struct roller {
-    struct object_scratch *scratch;
-    struct storage *st;
-    const struct repo_scope *scope;
-    const struct log_lineage *lineage;
-    struct epoch epoch;
-    const uint8_t *nonce;
-    uint32_t at_least;
-    uint32_t rolled;
-    struct log_entry *entries; /* adjacent */
-    size_t count;
-};
-
-static struct log_index roller_root(const struct roller *ro, size_t count)
+static struct log_index index_of(const uint8_t lineage[16], struct epoch epoch,
+                                 const struct log_entry *entries, size_t count)
 {
-    struct log_index root = {.from = ro->entries[0].from,
-                             .to = ro->entries[count - 1].to,
+    struct log_index root = {.from = entries[0].from,
+                             .to = entries[count - 1].to,
                              .chunks = (uint32_t)count,
-                             .term = ro->epoch.term,
-                             .counter = ro->epoch.counter};
-    memcpy(root.lineage, ro->lineage->record.id, sizeof(root.lineage));
+                             .term = epoch.term,
+                             .counter = epoch.counter};
+    memcpy(root.lineage, lineage, sizeof(root.lineage));
     for (size_t i = 0; i < count; i++) {
-        const struct log_entry *e = &ro->entries[i];
+        const struct log_entry *e = &entries[i];
         root.stored_bytes += e->stored_bytes;
         if (e->last_record != 0)
             root.last_record = e->last_record;
@@ -169,38 +157,52 @@ static struct log_index roller_root(const struct roller *ro, size_t count)
     return root;
 }
 
-static int roller_write(struct roller *ro, struct object_writer *w, size_t count,
-                        struct tm_err *err)
+int log_index_store(struct object_scratch *scratch, struct storage *st,
+                    const struct repo_scope *scope, const uint8_t lineage[16], struct epoch epoch,
+                    const uint8_t nonce[OBJECT_NONCE_BYTES], const struct log_entry *entries,
+                    size_t count, struct tm_err *err)
 {
+    TM_CLEANUP(object_writer_closep) struct object_writer *w = NULL;
     TM_CLEANUP(buf_release) struct buf buf = BUF_INIT;
-    struct log_index root = roller_root(ro, count);
+    struct object_options options = {
+        .kind = OBJECT_LOG_INDEX, .zstd_level = 3, .frame_bytes = STREAM_FRAME_BYTES};
+    struct log_index root = index_of(lineage, epoch, entries, count);
+    struct rel_name rel = names_rel_log_index(lineage, entries[0].from, epoch);
     struct object_info info;
-    int r = 0;
+    memcpy(options.nonce, nonce, OBJECT_NONCE_BYTES);
+    int r = object_writer_open(scratch, st, names_full(scope, rel.s).s, &options, &w, err);
     for (size_t i = 0; r == 0 && i < count; i++)
-        r = stream_put(w, &buf, &log_entry_codec, &ro->entries[i], err);
+        r = stream_put(w, &buf, &log_entry_codec, &entries[i], err);
     buf_reset(&buf);
     if (r == 0)
         r = codec_encode(&log_index_codec, &root, CODEC_MINOR_ALL, &buf, err);
     if (r == 0)
         r = object_writer_section(w, OBJECT_SECTION_ROOT, OBJECT_SECTION_REQUIRED, buf_slice(&buf),
                                   err);
-    return r < 0 ? r : object_writer_finish(w, &info, err);
+    if (r == 0)
+        r = object_writer_finish(w, &info, err);
+    return r < 0 && err->code == TM_E_EXISTS ? 0 : r;
 }
+
+struct roller {
+    struct object_scratch *scratch;
+    struct storage *st;
+    const struct repo_scope *scope;
+    const struct log_lineage *lineage;
+    struct epoch epoch;
+    const uint8_t *nonce;
+    uint32_t at_least;
+    uint32_t rolled;
+    struct log_entry *entries; /* adjacent */
+    size_t count;
+};
 
 /* Stores the first `count` entries as one index and forgets them. */
 static int roller_store(struct roller *ro, size_t count, struct tm_err *err)
 {
-    TM_CLEANUP(object_writer_closep) struct object_writer *w = NULL;
-    struct object_options options = {
-        .kind = OBJECT_LOG_INDEX, .zstd_level = 3, .frame_bytes = STREAM_FRAME_BYTES};
-    memcpy(options.nonce, ro->nonce, OBJECT_NONCE_BYTES);
-    struct rel_name rel =
-        names_rel_log_index(ro->lineage->record.id, ro->entries[0].from, ro->epoch);
-    int r =
-        object_writer_open(ro->scratch, ro->st, names_full(ro->scope, rel.s).s, &options, &w, err);
-    if (r == 0)
-        r = roller_write(ro, w, count, err);
-    if (r < 0 && err->code != TM_E_EXISTS)
+    int r = log_index_store(ro->scratch, ro->st, ro->scope, ro->lineage->record.id, ro->epoch,
+                            ro->nonce, ro->entries, count, err);
+    if (r < 0)
         return r;
     ro->rolled += (uint32_t)count;
     ro->count -= count;

@@ -56,6 +56,12 @@ const struct log_fence *log_chain_fence(const struct log_chain *chain);
 /* Whether the last entry given was a whole roll-up. */
 bool log_chain_was_stretch(const struct log_chain *chain);
 
+/* Stores one roll-up of adjacent entries, at least one. One of that name already is success. */
+int log_index_store(struct object_scratch *scratch, struct storage *st,
+                    const struct repo_scope *scope, const uint8_t lineage[16], struct epoch epoch,
+                    const uint8_t nonce[OBJECT_NONCE_BYTES], const struct log_entry *entries,
+                    size_t count, struct tm_err *err) TM_WUR;
+
 /* ---- bytes ---- */
 
 /* Fill in scratch, st, scope, and either refs with count or chain with lineage. A chain uses its

@@ -52,6 +52,7 @@ struct backup_log {
     struct backup_chunk *chunks;
     size_t count;
     size_t cap;
+    char damaged[TM_ERR_MSG_MAX]; /* the first chunk that could not be taken over; "" = none */
 };
 
 /* The nonce of a new object. */

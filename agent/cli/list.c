@@ -1,7 +1,6 @@
 /*
  * tidemark-agent list: which backups lie in a repository, and to which moments they lead back.
  */
-#include <getopt.h>
 #include <jansson.h>
 
 #include "agent/cli/internal.h"
@@ -183,12 +182,11 @@ static void print_moments(const struct lister *l)
     }
 }
 
-static int list(const char *url, const char *cluster, const char *tenant, bool json,
-                struct tm_err *err)
+static int list(const struct cli_where *where, bool json, struct tm_err *err)
 {
     TM_CLEANUP(storage_freep) struct storage *st = NULL;
     struct lister l = {.st = NULL};
-    int r = cli_open(url, &st, err);
+    int r = cli_open(where->url, &st, err);
     if (r == 0)
         r = object_scratch_new(&l.scratch, err);
     l.st = st;
@@ -198,7 +196,7 @@ static int list(const char *url, const char *cluster, const char *tenant, bool j
         r = l.backups && l.recoverable ? 0 : tm_err_oom(err);
     }
     if (r == 0)
-        r = cli_each_scope(st, cluster, tenant, show_scope, &l, err);
+        r = cli_each_scope(st, where->cluster, where->tenant, show_scope, &l, err);
     if (r == 0 && json)
         r = print_json(&l, err);
     else if (r == 0)
@@ -211,49 +209,32 @@ static int list(const char *url, const char *cluster, const char *tenant, bool j
     return r;
 }
 
+static int take_option(void *arg, int option)
+{
+    bool *json = arg;
+    (void)option; /* there is but one */
+    *json = strcmp(optarg, "json") == 0;
+    return *json ? 0 : cli_usage("list", "output '%s' is not json", optarg);
+}
+
 int cli_list(int argc, char **argv)
 {
-    enum { OPT_STORAGE = 256, OPT_CLUSTER, OPT_TENANT };
     static const struct option options[] = {
-        {"storage", required_argument, NULL, OPT_STORAGE},
-        {"cluster", required_argument, NULL, OPT_CLUSTER},
-        {"tenant", required_argument, NULL, OPT_TENANT},
+        CLI_OPTIONS,
         {"output", required_argument, NULL, 'o'},
-        {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    const char *url = NULL, *cluster = NULL, *tenant = NULL;
     bool json = false;
-    int c;
-    while ((c = getopt_long(argc, argv, "+:o:h", options, NULL)) != -1) {
-        switch (c) {
-        case OPT_STORAGE:
-            url = optarg;
-            break;
-        case OPT_CLUSTER:
-            cluster = optarg;
-            break;
-        case OPT_TENANT:
-            tenant = optarg;
-            break;
-        case 'o':
-            if (strcmp(optarg, "json") != 0)
-                return cli_usage("list", "output '%s' is not json", optarg);
-            json = true;
-            break;
-        case 'h':
-            (void)fputs(help, stdout);
-            return 0;
-        case ':':
-            return cli_usage("list", "'%s' wants a value", argv[optind - 1]);
-        default:
-            return cli_usage("list", "'%s' is no option", argv[optind - 1]);
-        }
-    }
-    if (optind < argc)
-        return cli_usage("list", "'%s' is one word too many", argv[optind]);
-    if (!url)
-        return cli_usage("list", "--storage is needed");
+    const struct cli_command command = {.subject = "list",
+                                        .help = help,
+                                        .letters = "+:o:h",
+                                        .options = options,
+                                        .take = take_option,
+                                        .arg = &json};
+    struct cli_where where;
     struct tm_err err;
-    return list(url, cluster, tenant, json, &err) < 0 ? cli_fail("list", &err) : 0;
+    int status = cli_parse(&command, argc, argv, &where);
+    if (status != 0)
+        return TM_MAX(status, 0);
+    return list(&where, json, &err) < 0 ? cli_fail("list", &err) : 0;
 }

@@ -397,9 +397,20 @@ static void restore_progress(void *arg, const struct restore_progress *p)
 {
     struct runner *r = arg;
     pthread_mutex_lock(&r->lock);
-    r->restore_progress =
-        (struct frame_progress){.bytes_done = p->bytes_done, .bytes_total = p->bytes_total};
+    r->restore_progress.bytes_done = p->bytes_done;
+    r->restore_progress.bytes_total = p->bytes_total;
     pthread_mutex_unlock(&r->lock);
+}
+
+static void restore_writing(void *arg)
+{
+    struct runner *r = arg;
+    struct frame f = {.type = FRAME_progress};
+    pthread_mutex_lock(&r->lock);
+    r->restore_progress.writing = true;
+    f.progress = r->restore_progress;
+    pthread_mutex_unlock(&r->lock);
+    runner_tell(r, &f);
 }
 
 /* Lists of the wire are counted, those of a restore job end with NULL. */
@@ -419,12 +430,22 @@ static int step_restore(struct runner *r, struct tm_err *err)
         return tm_err_set(err, TM_E_INVALID, "job: no restore parameters");
     struct codec_arena *arena = &r->job_frame.arena;
     const char *live[2] = {r->job->data_dir, NULL};
+    TM_CLEANUP(storage_freep) struct storage *full = NULL;
+    if (in->full_storage && in->full_storage[0]) {
+        struct storage_options options = {.create_root = false};
+        int opened = storage_open(in->full_storage, &options, &full, err);
+        if (opened < 0)
+            return opened;
+    }
     struct restore_job job = {
         .storage = r->storage,
+        .full_storage = full,
         .cluster = in->source_cluster,
         .tenant = in->source_tenant,
         .backup_id = in->backup_id[0] ? in->backup_id : NULL,
         .to = in->target,
+        .exclusive = in->exclusive,
+        .lineage = in->lineage,
         .data_dir = in->data_dir,
         .wal_dir = in->wal_dir,
         .live_data_dirs = live,
@@ -432,6 +453,7 @@ static int step_restore(struct runner *r, struct tm_err *err)
         .restore_roots = with_null(arena, r->job->restore_roots, r->job->restore_roots_count, err),
         .server_options = with_null(arena, in->server_options, in->server_options_count, err),
         .delta = in->delta,
+        .resume = r->job->resume,
         .start = in->start,
         .port = (uint16_t)in->port,
         .start_timeout_ms = in->start_timeout_ms,
@@ -440,6 +462,8 @@ static int step_restore(struct runner *r, struct tm_err *err)
         .cancel = &r->cancel,
         .progress = restore_progress,
         .progress_arg = r,
+        .writing = restore_writing,
+        .writing_arg = r,
     };
     struct restore_outcome outcome;
     if (!job.tablespace_map || !job.restore_roots || !job.server_options)

@@ -290,8 +290,8 @@ struct brain_node {
     const char *node;
     const char *boot;
     const char *version; /* of the agent */
-    bool connected;     /* and not silent */
-    uint64_t silent_us; /* since the last heartbeat, by the time of the last step */
+    bool connected;      /* and not silent */
+    uint64_t silent_us;  /* since the last heartbeat, by the time of the last step */
     const struct msg_instance *instances;
     size_t instance_count;
     size_t job_count; /* as reported */

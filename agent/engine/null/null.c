@@ -1,27 +1,17 @@
 /*
- * The null engine: sessions and reader. Blobs are text, so that a failing test shows what was
- * in them: begin is "null1 " and the conninfo, end is "null1 end ".
+ * The null engine: positions and reader. What is in its blobs, session.h tells; its log, log.h.
  */
 #include "agent/engine/null/null.h"
-
-#include <stdatomic.h>
 
 #include "agent/engine/null/config.h"
 #include "agent/engine/null/log.h"
 #include "agent/engine/null/restore.h"
+#include "agent/engine/null/session.h"
 #include "common/hash.h"
 
-#define BEGIN_MAGIC "null1 "
-#define END_BLOB    "null1 end"
+#define END_BLOB "null1 end"
 
 static const uint8_t final_start[] = {0xff};
-
-struct engine_session {
-    struct null_config config;
-    char conninfo[NULL_CONNINFO_MAX];
-    bool begun;
-    atomic_bool canceled;
-};
 
 struct engine_reader {
     struct null_config config;
@@ -29,9 +19,7 @@ struct engine_reader {
 
 static void position_of(uint64_t byte, struct engine_position *ret)
 {
-    *ret = (struct engine_position){.len = 8};
-    be64_put(ret->bytes, byte);
-    (void)snprintf(ret->text, sizeof(ret->text), "%llu", (unsigned long long)byte);
+    null_position(byte, "", ret);
 }
 
 /* ---- session side ---- */
@@ -57,106 +45,43 @@ static int null_describe(const struct engine_instance *instance, struct engine_d
 
 static int null_check(const struct engine_instance *instance, struct tm_err *err)
 {
-    struct null_config c;
-    int r = null_config_parse("null", instance->conninfo, &c, err);
-    return r < 0 ? r : null_config_fail(&c, "check", err);
+    return null_session_check("null", instance, err);
 }
 
-static int null_session_open(const struct engine_instance *instance, const char *label,
-                             struct engine_session **ret, struct tm_err *err)
+static int null_open(const struct engine_instance *instance, const char *label,
+                     struct engine_session **ret, struct tm_err *err)
 {
     (void)label;
-    struct null_config c;
-    int r = null_config_parse("null", instance->conninfo, &c, err);
-    if (r < 0 || (r = null_config_fail(&c, "session_open", err)) < 0)
-        return r;
-    struct engine_session *s = calloc(1, sizeof(*s));
-    if (!s)
-        return tm_err_oom(err);
-    s->config = c;
-    (void)snprintf(s->conninfo, sizeof(s->conninfo), "%s",
-                   instance->conninfo ? instance->conninfo : "");
-    *ret = s;
-    return 0;
+    return null_session_open("null", instance, ret, err);
 }
 
 static int null_snapshot_begin(struct engine_session *s, bool fast, struct buf *ret_begin,
                                struct engine_position *ret_replay_from, struct tm_err *err)
 {
     (void)fast;
-    TM_CLEANUP(buf_release) struct buf begin = BUF_INIT;
-    int r = null_config_fail(&s->config, "begin", err);
-    if (r < 0 || (r = buf_printf(&begin, err, BEGIN_MAGIC "%s", s->conninfo)) < 0)
-        return r;
-    s->begun = true;
-    position_of(NULL_LOG_START, ret_replay_from);
-    *ret_begin = begin;
-    begin = BUF_INIT;
-    return 0;
-}
-
-static int session_alive(struct engine_session *s, struct tm_err *err)
-{
-    if (atomic_load(&s->canceled))
-        return tm_err_set(err, TM_E_CANCELED, "the session was canceled");
-    return 0;
-}
-
-static int null_hold_advance(struct engine_session *s, uint64_t durable, struct tm_err *err)
-{
-    (void)durable;
-    return session_alive(s, err);
-}
-
-static int null_session_ping(struct engine_session *s, struct tm_err *err)
-{
-    int r = null_config_fail(&s->config, "ping", err);
-    return r < 0 ? r : session_alive(s, err);
+    int r = null_session_begin(s, ret_begin, err);
+    if (r == 0)
+        position_of(NULL_LOG_START, ret_replay_from);
+    return r;
 }
 
 static int null_snapshot_end(struct engine_session *s, struct buf *ret_end,
                              struct engine_position *ret_consistent_at, int64_t *ret_commit_us,
                              struct tm_err *err)
 {
-    TM_CLEANUP(buf_release) struct buf end = BUF_INIT;
-    int r = null_config_fail(&s->config, "end", err);
-    if (r < 0 || (r = session_alive(s, err)) < 0)
-        return r;
-    if (!s->begun)
-        return tm_err_set(err, TM_E_INTERNAL, "snapshot_end without snapshot_begin");
-    r = buf_append(&end, END_BLOB, strlen(END_BLOB), err);
+    int r = null_session_end(s, ret_end, err);
     if (r < 0)
         return r;
-    s->begun = false;
     position_of(NULL_LOG_START + s->config.log, ret_consistent_at);
     *ret_commit_us = null_config_now_us(&s->config);
-    *ret_end = end;
-    end = BUF_INIT;
     return 0;
-}
-
-static void null_session_close(struct engine_session *s)
-{
-    free(s);
-}
-
-static void null_session_cancel(struct engine_session *s)
-{
-    atomic_store(&s->canceled, true);
 }
 
 /* ---- reader ---- */
 
 int null_begin_config(struct slice begin, struct null_config *ret, struct tm_err *err)
 {
-    size_t magic = strlen(BEGIN_MAGIC);
-    char text[NULL_CONNINFO_MAX];
-    if (begin.len < magic || memcmp(begin.data, BEGIN_MAGIC, magic) != 0 ||
-        begin.len - magic >= sizeof(text))
-        return tm_err_set(err, TM_E_INVALID, "the begin blob is not the null engine's");
-    memcpy(text, begin.data + magic, begin.len - magic);
-    text[begin.len - magic] = '\0';
-    return null_config_parse("null", text, ret, err);
+    return null_session_config("null", begin, ret, err);
 }
 
 static int null_reader_open(const struct engine_instance *instance, struct slice begin,
@@ -351,9 +276,9 @@ const struct engine_ops null_engine = {
     .caps = ENGINE_CAP_HOLD | ENGINE_CAP_LOG,
     .describe = null_describe,
     .check = null_check,
-    .session_open = null_session_open,
+    .session_open = null_open,
     .snapshot_begin = null_snapshot_begin,
-    .hold_advance = null_hold_advance,
+    .hold_advance = null_session_hold,
     .session_ping = null_session_ping,
     .snapshot_end = null_snapshot_end,
     .session_close = null_session_close,

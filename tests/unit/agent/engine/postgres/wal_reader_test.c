@@ -15,8 +15,10 @@ struct seen {
     unsigned count;
     struct wal_record last;
     uint8_t data[256];
+    struct wal_block blocks[WAL_BLOCKS_MAX];
     uint64_t lsns[4096];
-    int fail_at; /* 0 = never */
+    size_t full_len; /* of the data that was handed out */
+    int fail_at;     /* 0 = never */
 };
 
 static int see(void *arg, const struct wal_record *record, struct tm_err *err)
@@ -26,9 +28,11 @@ static int see(void *arg, const struct wal_record *record, struct tm_err *err)
         s->lsns[s->count] = record->lsn;
     s->count++;
     s->last = *record;
+    s->full_len = record->data.len;
     memcpy(s->data, record->data.data != NULL ? record->data.data : s->data,
            TM_MIN(record->data.len, sizeof(s->data)));
     s->last.data = slice_of(s->data, TM_MIN(record->data.len, sizeof(s->data)));
+    memcpy(s->blocks, record->blocks, record->block_count * sizeof(*record->blocks));
     if (s->fail_at != 0 && s->count == (unsigned)s->fail_at)
         return tm_err_set(err, TM_E_REFUSED, "enough");
     return 0;
@@ -129,7 +133,9 @@ static void starts_inside_a_record(void **state)
     assert_int_equal(push_all(r, &b, FROM, b.at, 5000, &err), 0);
     wal_reader_free(r);
     r = reader_on(&b, second, &s);
+    assert_false(wal_reader_stepped_over(r));
     assert_int_equal(push_all(r, &b, second, b.at, 5000, &err), 0);
+    assert_true(wal_reader_stepped_over(r));
     wal_reader_free(r);
     assert_true(s.count > 50 && s.count < all.count);
     unsigned skipped = all.count - s.count;
@@ -234,11 +240,12 @@ static void blocks_are_stepped_over(void **state)
     struct seen s = {0};
     struct tm_err err;
     (void)state;
-    p[0] = 0, p[1] = 0x10, p += 4;               /* id 0, has image, no data */
+    p[0] = 0, p[1] = 0x12, p += 4;               /* id 0, fork 2, has image, no data */
     wal_put16(p, 9), p[4] = 0x01 | 0x04, p += 5; /* image of 9 bytes, hole, pglz (15+) */
     wal_put16(p, 100), p += 2;                   /* hole length */
-    p += 12 + 4;                                 /* relation, block */
-    p[0] = 1, p[1] = 0x80, wal_put16(p + 2, 5), p += 4 + 4;
+    wal_put32(p, 1663), wal_put32(p + 4, 5), wal_put32(p + 8, 16384), wal_put32(p + 12, 7);
+    p += 12 + 4; /* relation, block */
+    p[0] = 1, p[1] = 0x80 | 0x40 | 1, wal_put16(p + 2, 5), wal_put32(p + 4, 0xFFFFFFFE), p += 4 + 4;
     p[0] = 0xFD, p += 3; /* origin */
     p[0] = 0xFC, p += 5; /* top-level transaction */
     p[0] = 0xFF, p[1] = 3, p += 2;
@@ -252,6 +259,13 @@ static void blocks_are_stepped_over(void **state)
     assert_int_equal(s.count, 1);
     assert_int_equal(s.last.data_bytes, 3);
     assert_memory_equal(s.data, "abc", 3);
+    assert_int_equal(s.last.block_count, 2);
+    assert_true(s.blocks[0].tablespace == 1663 && s.blocks[0].database == 5 &&
+                s.blocks[0].relation == 16384 && s.blocks[0].fork == 2 && s.blocks[0].block == 7 &&
+                s.blocks[0].flags == WAL_BLOCK_IMAGE);
+    assert_true(s.blocks[1].tablespace == 1663 && s.blocks[1].database == 5 &&
+                s.blocks[1].relation == 16384 && s.blocks[1].fork == 1 &&
+                s.blocks[1].block == 0xFFFFFFFE && s.blocks[1].flags == WAL_BLOCK_INIT);
     wal_reader_free(r);
 
     /* a body whose parts do not add up */
@@ -274,11 +288,17 @@ static void long_record(void **state)
     (void)state;
     fill(data, len);
     wal_build_init(&b, 18, FROM);
-    (void)wal_data(&b, 1, 0, 1, data, len);
+    (void)wal_data(&b, 10, 0, 1, data, len);
+    (void)wal_data(&b, WAL_RM_XACT, 0, 1, data, len);
     struct wal_reader *r = reader_on(&b, FROM, &s);
-    assert_int_equal(push_all(r, &b, FROM, b.at, 70001, &err), 0);
+    assert_int_equal(push_all(r, &b, FROM, FROM + len + 30000, 70001, &err), 0);
     assert_int_equal(s.count, 1);
+    assert_true(s.full_len < WAL_RECORD_KEEP);
     assert_int_equal(s.last.data_bytes, len);
+    assert_int_equal(push_all(r, &b, FROM + len + 30000, b.at, 70001, &err), 0);
+    /* ends of transactions are kept longer */
+    assert_int_equal(s.count, 2);
+    assert_int_equal(s.full_len, len);
     assert_memory_equal(s.data, data, sizeof(s.data));
     wal_reader_free(r);
     *wal_at(&b, b.at - 1) ^= 1;
@@ -367,7 +387,141 @@ static void tablespace_create(void **state)
     r.data.len = 3;
     assert_false(wal_tablespace_create_of(&r, &c));
     r.info = 0x10; /* drop */
-    assert_int_equal(wal_record_kind(&r, 15), WAL_OTHER);
+    uint32_t oid;
+    assert_int_equal(wal_record_kind(&r, 15), WAL_TABLESPACE_DROP);
+    assert_false(wal_tablespace_drop_of(&r, &oid));
+    r.data.len = 4;
+    assert_true(wal_tablespace_drop_of(&r, &oid) && oid == 16384);
+}
+
+static void database_drop(void **state)
+{
+    uint8_t data[16];
+    uint32_t database, tablespace;
+    (void)state;
+    wal_put32(data, 5);
+    wal_put32(data + 4, 2);
+    wal_put32(data + 8, 1663);
+    wal_put32(data + 12, 16400);
+    struct wal_record r = {.rmid = WAL_RM_DBASE, .info = 0x20, .data = slice_of(data, 16)};
+    assert_true(wal_database_drop_of(&r, 15, 1, &database, &tablespace));
+    assert_true(database == 5 && tablespace == 16400);
+    assert_false(wal_database_drop_of(&r, 15, 2, &database, &tablespace));
+    assert_false(wal_database_drop_of(&r, 14, 0, &database, &tablespace)); /* nothing, before 15 */
+    r.info = 0x10;
+    assert_true(wal_database_drop_of(&r, 14, 0, &database, &tablespace) && tablespace == 1663);
+    assert_false(wal_database_drop_of(&r, 15, 0, &database, &tablespace)); /* a creation */
+    r.data.len = 12;
+    assert_false(wal_database_drop_of(&r, 14, 1, &database, &tablespace));
+}
+
+static void forks(void **state)
+{
+    uint8_t data[20];
+    struct wal_fork fork;
+    struct wal_fork_truncate cut;
+    (void)state;
+    for (unsigned k = 0; k < 3; k++)
+        wal_put32(data + (size_t)4 * k, 10 + k);
+    wal_put32(data + 12, 2);
+    struct wal_record r = {.rmid = WAL_RM_SMGR, .info = 0x10, .data = slice_of(data, 16)};
+    assert_true(wal_fork_create_of(&r, &fork));
+    assert_true(fork.tablespace == 10 && fork.database == 11 && fork.relation == 12 &&
+                fork.fork == 2);
+    assert_false(wal_fork_truncate_of(&r, &cut));
+    wal_put32(data + 12, 4); /* no such fork */
+    assert_false(wal_fork_create_of(&r, &fork));
+    wal_put32(data, 77);
+    for (unsigned k = 0; k < 3; k++)
+        wal_put32(data + 4 + (size_t)4 * k, 10 + k);
+    wal_put32(data + 16, 5);
+    r.info = 0x20;
+    assert_false(wal_fork_truncate_of(&r, &cut));
+    r.data.len = 20;
+    assert_true(wal_fork_truncate_of(&r, &cut));
+    assert_true(cut.blocks == 77 && cut.relation.tablespace == 10 && cut.relation.relation == 12 &&
+                cut.main && !cut.vm && cut.fsm);
+}
+
+/* All lists that may stand before the number of a prepared transaction. */
+static uint32_t build_commit(uint8_t *data, unsigned major, bool commit)
+{
+    uint8_t *p = data;
+    wal_put64(p, UINT64_C(86400) * 1000000), p += 8;
+    wal_put32(p, 1u | 2u | 4u | 8u | 16u | (major >= 15 ? 256u : 0)), p += 4;
+    p += 8;                          /* database */
+    wal_put32(p, 3), p += 4 + 3 * 4; /* subtransactions */
+    wal_put32(p, 2), p += 4;         /* files */
+    for (uint32_t k = 0; k < 6; k++)
+        wal_put32(p, 1000 + k), p += 4;
+    if (major >= 15)
+        wal_put32(p, 2), p += 4 + 2 * (major >= 18 ? 16 : 12); /* statistics */
+    if (commit)
+        wal_put32(p, 1), p += 4 + 16; /* invalidations */
+    wal_put32(p, 4711), p += 4;
+    return (uint32_t)(p - data);
+}
+
+static void transactions(void **state)
+{
+    (void)state;
+    for (unsigned major = 13; major <= 18; major++) {
+        for (unsigned commit = 0; commit < 2; commit++) {
+            uint8_t data[200] = {0};
+            struct wal_xact x;
+            uint32_t len = build_commit(data, major, commit);
+            struct wal_record r = {.rmid = WAL_RM_XACT,
+                                   .info = commit ? 0xB0 : 0xC0,
+                                   .xid = 5,
+                                   .data = slice_of(data, len),
+                                   .data_bytes = len};
+            assert_true(wal_xact_of(&r, major, &x));
+            assert_true(x.xid == 4711 && x.subxact_count == 3 && x.relation_count == 2 && !x.cut);
+            assert_true(x.time_us == INT64_C(946684800000000) + INT64_C(86400) * 1000000);
+            struct wal_fork f = wal_xact_relation(&x, 1);
+            assert_true(f.tablespace == 1003 && f.database == 1004 && f.relation == 1005);
+            /* of what is longer than what was kept, that much is known */
+            r.data.len = 60;
+            assert_true(wal_xact_of(&r, major, &x));
+            assert_true(x.cut && x.xid == 0 && x.subxact_count == 3 && x.relation_count == 1);
+            r.data.len = 30;
+            assert_true(wal_xact_of(&r, major, &x));
+            assert_true(x.cut && x.subxact_count == 1 && x.relation_count == 0);
+            /* a record that is too short for what it says is none, wherever it ends */
+            for (r.data_bytes = 0; r.data_bytes < len; r.data_bytes++) {
+                r.data.len = r.data_bytes;
+                assert_false(wal_xact_of(&r, major, &x));
+            }
+            /* without the flag nothing follows */
+            r.info = commit ? 0x00 : 0x20;
+            r.data.len = r.data_bytes = 8;
+            assert_true(wal_xact_of(&r, major, &x) && x.xid == 5 && x.relation_count == 0);
+        }
+    }
+}
+
+static void prepared(void **state)
+{
+    (void)state;
+    for (unsigned major = 13; major <= 18; major++) {
+        uint8_t data[100] = {0};
+        struct wal_xact x;
+        size_t stats = major >= 15 ? 8 : 0;
+        wal_put32(data + 8, 815);
+        wal_put64(data + 16, 1000000);
+        wal_put32(data + 28, 2);
+        wal_put16(data + 46 + stats, 6);
+        memcpy(data + 64 + stats, "ident", 6);
+        struct wal_record r = {
+            .rmid = WAL_RM_XACT, .info = 0x10, .data = slice_of(data, 70 + stats)};
+        assert_int_equal(wal_record_kind(&r, major), WAL_PREPARE);
+        assert_true(wal_xact_of(&r, major, &x));
+        assert_true(x.xid == 815 && x.subxact_count == 2 && x.time_us == INT64_C(946684801000000) &&
+                    x.name.len == 5);
+        assert_memory_equal(x.name.data, "ident", 5);
+        r.data.len--;
+        assert_false(wal_xact_of(&r, major, &x));
+    }
 }
 
 static void database_create(void **state)
@@ -426,7 +580,11 @@ static void xlog_records(void **state)
     data[16] = 1;
     wal_put64(data + 64, 1700000000);
     struct wal_record r = {.rmid = WAL_RM_XLOG, .info = 0x10, .data = slice_of(data, 88)};
-    assert_true(wal_checkpoint_of(&r, &c));
+    wal_put64(data + 24, UINT64_C(5000000000));
+    wal_put32(data + 20, 2);
+    assert_true(wal_checkpoint_of(&r, 15, &c));
+    assert_true(c.next_xid == UINT64_C(5000000000) && c.wal_level == -1);
+    assert_true(wal_checkpoint_of(&r, 17, &c) && c.wal_level == 2);
     assert_true(c.redo_lsn == 0x1234 && c.timeline == 3 && c.prev_timeline == 2 &&
                 c.full_page_writes && !c.shutdown && c.time_us == INT64_C(1700000000000000));
     r.info = 0x50;
@@ -434,8 +592,11 @@ static void xlog_records(void **state)
     r.info = 0x80;
     assert_true(wal_fpw_change_of(&r, &on) && on);
     r.info = 0x60;
+    data[24] = 0;
+    data[25] = 1;
     assert_true(wal_parameters_of(&r, &p) && p.max_connections == 0x1234 &&
-                p.max_worker_processes == 0 && p.max_wal_senders == 3);
+                p.max_worker_processes == 0 && p.max_wal_senders == 3 && !p.wal_log_hints &&
+                p.track_commit_timestamp);
     r.data.len = 20;
     assert_false(wal_parameters_of(&r, &p));
 }
@@ -447,6 +608,8 @@ int main(void)
         cmocka_unit_test(padding_and_switch), cmocka_unit_test(every_changed_byte_is_found),
         cmocka_unit_test(says_what_is_wrong), cmocka_unit_test(blocks_are_stepped_over),
         cmocka_unit_test(long_record),        cmocka_unit_test(overwritten_record),
+        cmocka_unit_test(database_drop),      cmocka_unit_test(forks),
+        cmocka_unit_test(transactions),       cmocka_unit_test(prepared),
         cmocka_unit_test(callback_stops),     cmocka_unit_test(refuses_configurations),
         cmocka_unit_test(tablespace_create),  cmocka_unit_test(database_create),
         cmocka_unit_test(times_and_points),   cmocka_unit_test(xlog_records),

@@ -25,8 +25,8 @@ static void live(struct rig *g, uint32_t generation)
         log_task_want(g->task, JOB_STEP_RUN, &g->params, &err) < 0)
         _exit(1);
     g->task->mark_us = 50000;
-    (void)log_task_run(g->task, &err);
-    (void)fprintf(stderr, "life %u ended by itself: %s\n", generation, err.msg);
+    int r = log_task_run(g->task, &err);
+    (void)fprintf(stderr, "life %u ended by itself: %d %s\n", generation, r, err.msg);
     _exit(1);
 }
 

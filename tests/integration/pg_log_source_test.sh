@@ -68,7 +68,7 @@ test_exhausted() {
     done
     wait_for 10 sh -c "[ \$('$PG15/psql' -XAtq -d postgres -c 'SELECT count(*) FROM pg_stat_replication') = $senders ] || [ \$('$PG15/psql' -XAtq -d postgres -c \"SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'\") = $senders ]"
     expect_error "no wal sender is free, raise max_wal_senders: cannot connect to PostgreSQL: " primary describe
-    expect_error "max_wal_senders (currently $senders)" primary describe
+    expect_error "(currently $senders)" primary describe
     sql postgres -c "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'walsender'" >/dev/null
     for n in "${pids[@]}"; do kill "$n" 2>/dev/null || true; wait "$n" 2>/dev/null || true; done
 }

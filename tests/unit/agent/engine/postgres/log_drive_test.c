@@ -158,7 +158,10 @@ static int hold_command(const struct engine_instance *instance, int argc, char *
     } else if (strcmp(argv[0], "lost") == 0) {
         status = lose(instance, hold);
     } else if (strcmp(argv[0], "drop") == 0) {
-        if (postgres_engine.hold_drop(hold, &err) < 0 || postgres_engine.hold_drop(hold, &err) < 0)
+        int r = postgres_engine.hold_drop(hold, &err);
+        if (r == 0) /* not there is success, too */
+            r = postgres_engine.hold_drop(hold, &err);
+        if (r < 0)
             status = die(&err);
         else
             printf("ok\n");

@@ -23,14 +23,15 @@
 
 static void usage(FILE *out)
 {
-    (void)fputs("usage: tidemark-agent [-c FILE] [--check-config]\n"
-                "       tidemark-agent restore|list|search|verify --storage URL … (see --help of each)\n"
-                "\n"
-                "  -c, --config FILE   configuration, default " DEFAULT_CONFIG "\n"
-                "      --check-config  read the configuration, say what is wrong with it, and end\n"
-                "      --version       print the version and end\n"
-                "  -h, --help          print this and end\n",
-                out);
+    (void)fputs(
+        "usage: tidemark-agent [-c FILE] [--check-config]\n"
+        "       tidemark-agent restore|list|search|verify --storage URL … (see --help of each)\n"
+        "\n"
+        "  -c, --config FILE   configuration, default " DEFAULT_CONFIG "\n"
+        "      --check-config  read the configuration, say what is wrong with it, and end\n"
+        "      --version       print the version and end\n"
+        "  -h, --help          print this and end\n",
+        out);
 }
 
 static int fail(const struct tm_err *err)

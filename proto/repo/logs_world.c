@@ -95,7 +95,7 @@ static int branch_walk(struct object_scratch *scratches[3], struct storage *st,
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     TM_CLEANUP(freep) uint64_t *forks = NULL;
     struct log_branch *b = &w->branches[at];
-    struct log_entry e;
+    struct log_entry e = {.from = 0};
     size_t fork_count = 0;
     int r = forks_of(w, at, &forks, &fork_count, err);
     if (r == 0)
@@ -234,7 +234,7 @@ int log_world_add(struct log_world *w, const struct log_backup *backup, struct t
 /* What was acknowledged before its commit time lies before it: that is a mark, too. */
 static void backup_proves(struct log_world *w, const struct log_backup *backup)
 {
-    if (backup->branch == SIZE_MAX)
+    if (backup->branch == SIZE_MAX || backup->run >= w->branches[backup->branch].run_count)
         return;
     struct log_run *run = &w->branches[backup->branch].runs[backup->run];
     run->end_us = TM_MAX(run->end_us, backup->point.from_us);

@@ -72,7 +72,7 @@ static int leg_pieces(struct planner *p, size_t leg, struct target_plan *plan, s
     const struct log_lineage *lineage = p->world.branches[l->branch].lineage;
     uint64_t until = leg == p->stop_leg ? p->log_to : l->to;
     uint64_t at = 0;
-    struct log_entry e;
+    struct log_entry e = {.from = 0};
     int r = path_segment(p, leg, l->from, &at, err);
     if (r == 0)
         r = log_chain_open(p->scratches, p->log_st, p->scope, lineage, at, &chain, err);

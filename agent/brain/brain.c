@@ -103,6 +103,7 @@ static void config_defaults(struct agent_brain_config *c)
         {offsetof(struct agent_brain_config, respawn_min_ms), 500},
         {offsetof(struct agent_brain_config, respawn_max_ms), 30000},
         {offsetof(struct agent_brain_config, runner_crashes_max), 5},
+        {offsetof(struct agent_brain_config, log_stop_ms), 10000},
     };
     for (size_t at = 0; at < TM_ARRAY_LEN(defaults); at++) {
         uint32_t *value = (uint32_t *)(void *)((char *)c + defaults[at].offset);
@@ -156,6 +157,27 @@ static int config_copy(struct agent_brain *b, struct tm_err *err)
     return r;
 }
 
+/* What an earlier life kept: to be taken in the first step, and to know what is kept already. */
+static int keep_log_jobs(struct agent_brain *b, struct tm_err *err)
+{
+    struct agent_brain_config *c = &b->config;
+    if (c->log_job_count > WIRE_JOBS_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "more than %d log jobs", WIRE_JOBS_MAX);
+    for (size_t at = 0; at < c->log_job_count; at++) {
+        const struct msg_assignment *job = &c->log_jobs[at];
+        if (job->kind != JOB_KIND_LOG || job->log == NULL)
+            return tm_err_set(err, TM_E_INVALID, "job '%s' is not a log job", job->name);
+        int r = codec_copy(&msg_assignment_codec, job, &b->log_kept_arena,
+                           &b->log_kept[b->log_kept_count], err);
+        if (r < 0)
+            return r;
+        b->log_kept_count++;
+    }
+    c->log_jobs = NULL; /* b->log_kept from here on */
+    b->log_kept_term = c->log_jobs_term;
+    return 0;
+}
+
 int agent_brain_new(const struct agent_brain_config *config, struct agent_rng rng,
                     struct agent_brain **ret, struct tm_err *err)
 {
@@ -174,6 +196,14 @@ int agent_brain_new(const struct agent_brain_config *config, struct agent_rng rn
         return r;
     b->term = config->seen_term;
     b->start = config->seen_start;
+    if (config->writer_count > AGENT_BRAIN_WRITERS_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "more than %d writers", AGENT_BRAIN_WRITERS_MAX);
+    b->writer_count = config->plant != AGENT_PLANT_OLD_WRITER ? config->writer_count : 0;
+    for (size_t at = 0; at < b->writer_count; at++)
+        b->writers[at] = config->writers[at];
+    b->config.writers = NULL; /* b->writers from here on */
+    if ((r = keep_log_jobs(b, err)) < 0)
+        return r;
     *ret = TM_TAKE(b);
     return 0;
 }
@@ -188,6 +218,7 @@ void agent_brain_free(struct agent_brain *b)
         codec_arena_release(&b->instances[at].arena);
     codec_arena_release(&b->step);
     codec_arena_release(&b->config_arena);
+    codec_arena_release(&b->log_kept_arena);
     free(b->actions);
     free(b);
 }
@@ -246,7 +277,7 @@ static void stop(struct agent_brain *b)
     struct tm_err err;
     (void)tm_err_set(&err, TM_E_CANCELED, "the agent was stopped");
     for (size_t at = 0; at < b->job_count; at++) {
-        if (b->jobs[at]->stage < JOB_STAGE_COMMITTED)
+        if (b->jobs[at]->stage < JOB_STAGE_COMMITTED && !agent_logjob_is(b->jobs[at]))
             agent_job_fail(b, b->jobs[at], &err, "agent");
         b->jobs[at]->dropping = true;
     }
@@ -296,8 +327,8 @@ static void dispatch(struct agent_brain *b, const struct agent_event *event)
     }
 }
 
-/* Jobs that are dropped and quiet leave; the list keeps its order. */
-static void reap_jobs(struct agent_brain *b)
+/* Jobs that are dropped and quiet leave; the list keeps its order. True: some did. */
+static bool reap_jobs(struct agent_brain *b)
 {
     size_t kept = 0;
     for (size_t at = 0; at < b->job_count; at++) {
@@ -311,14 +342,17 @@ static void reap_jobs(struct agent_brain *b)
         b->heartbeat_urgent = true;
         agent_desired_free_job(job);
     }
+    bool some = kept < b->job_count;
     b->job_count = kept;
+    return some;
 }
 
 static void settle(struct agent_brain *b)
 {
-    for (size_t at = 0; at < b->job_count; at++)
-        agent_job_advance(b, b->jobs[at]);
-    reap_jobs(b);
+    do {
+        for (size_t at = 0; at < b->job_count; at++)
+            agent_job_advance(b, b->jobs[at]);
+    } while (reap_jobs(b)); /* a job may have waited for one that is gone now */
     agent_link_tick(b);
     if (b->stopping && b->job_count == 0 && !b->done) {
         b->done = true;
@@ -338,6 +372,7 @@ int agent_brain_step(struct agent_brain *b, const struct agent_event *event, str
     b->failed = false;
     b->err = err;
     b->now = now;
+    agent_desired_resume(b);
     dispatch(b, event);
     if (!b->done)
         settle(b);

@@ -15,8 +15,14 @@
  * outbox and sent on until the job goes → step FINISH → SESSION_END → RUNNER_SEND(finish) →
  * want_results relayed → committed → reported until the job is no longer desired → dropped.
  *
- * Failure: a dead runner is spawned again (leases it had are reported as not held), a bounded
- * number of times with growing delay; a dead session fails the job; a coordinator that is gone
+ * A log job (log.c) has a runner and nothing else, for ever: RUNNER_SPAWN, RUNNER_SEND(job) → frame
+ * ready → RUNNER_SEND(log_want), again whenever what is wanted changes → the newest log_status is
+ * reported in every heartbeat → not desired any more → RUNNER_SEND(stop). It outlives coordinators
+ * and this agent: STORE_LOG_JOBS keeps what is wanted, config.log_jobs brings it back and is in force
+ * until the first desired set comes.
+ *
+ * Failure: a dead runner, of a restore too, is spawned again (leases it had are reported as not
+ * held), a bounded number of times with growing delay; a dead session fails the job; a coordinator that is gone
  * changes nothing but that work runs out; a job that is not desired any more is dropped at once.
  *
  * Jobs are named by a `job` handle (never reused in one life of the agent); runners by (job,
@@ -25,6 +31,20 @@
  *
  * Ownership: what an event points to is borrowed for the call; what an action points to is borrowed
  * until the next step or free.
+ *
+ * Writers of a log: a runner of a log job writes under epochs (term, counter) which must be above
+ * those of every runner before it, in this life of the agent and in earlier ones, on this node and
+ * on those that led before. Its generation, the first counter it may use, is therefore made of
+ *
+ *     attempt of the job | runners of this attempt on this node, under this term | 0
+ *     AGENT_BRAIN_ATTEMPT_BITS   AGENT_BRAIN_RUNNER_BITS   FRAME_WRITER_BITS: the runner's own
+ *
+ * and the term is that of the coordinator that last named the job, not a newer one that was met
+ * since: it may know nothing of the job, and give its attempt to another.
+ * The coordinator gives a higher attempt when the lead moves. The number of runners is durable: the
+ * daemon stores it before it starts the process (RUNNER_SPAWN's writers) and gives it back at the
+ * next start (config.writers), so that it does not begin anew when the coordinator, and with it a
+ * higher term, is away. A job with too many runners fails with an error that a new attempt ends.
  *
  * Limits: at most AGENT_BRAIN_IN_FLIGHT requests are outstanding; each is answered by exactly one
  * REPLY, FAILED, or by DISCONNECTED, which voids all.
@@ -42,6 +62,11 @@
 #define AGENT_BRAIN_RESULTS_BYTES  ((size_t)256 << 20)
 #define AGENT_BRAIN_PLAN_BYTES_MAX ((size_t)64 << 20)
 #define AGENT_BRAIN_DROPPED_MAX    256 /* jobs remembered as not to be started again */
+#define AGENT_BRAIN_RUNNER_BITS    10
+#define AGENT_BRAIN_ATTEMPT_BITS   (32 - AGENT_BRAIN_RUNNER_BITS - FRAME_WRITER_BITS)
+#define AGENT_BRAIN_RUNNERS_MAX    ((1u << AGENT_BRAIN_RUNNER_BITS) - 1)
+#define AGENT_BRAIN_ATTEMPTS_MAX   ((1u << AGENT_BRAIN_ATTEMPT_BITS) - 1)
+#define AGENT_BRAIN_WRITERS_MAX    64 /* log jobs whose runners are remembered, gone ones included */
 
 struct agent_brain;
 
@@ -59,6 +84,10 @@ struct agent_rng {
 enum agent_plant {
     AGENT_PLANT_NONE,
     AGENT_PLANT_DROP_RESULTS, /* forgets done results when the term changes */
+    AGENT_PLANT_OLD_WRITER,   /* a later life counts its runners from one again */
+    AGENT_PLANT_TWO_RUNNERS,  /* a log runner of an earlier attempt is not waited for */
+    AGENT_PLANT_FORGET_JOBS,  /* a later life does not take up the log jobs of an earlier one */
+    AGENT_PLANT_DEAF,         /* a change of step is not told to a log runner */
 };
 
 struct agent_instance {
@@ -68,6 +97,14 @@ struct agent_instance {
     const char *data_dir;
     const char *conninfo;
 };
+
+/* How many runners a log job has had here, under this term and attempt. */
+#define AGENT_WRITER_FIELDS(X, T)                                                                  \
+    X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                      \
+    X(T, u64, term, "e", REQ, 0, UINT64_MAX)                                                       \
+    X(T, u32, attempt, "a", REQ, 0, AGENT_BRAIN_ATTEMPTS_MAX)                                      \
+    X(T, u32, runners, "n", REQ, 0, AGENT_BRAIN_RUNNERS_MAX)
+CODEC_DECLARE(agent_writer, AGENT_WRITER_FIELDS);
 
 /* Strings are copied by agent_brain_new. 0 = the default in the comment. */
 struct agent_brain_config {
@@ -81,6 +118,11 @@ struct agent_brain_config {
     size_t restore_root_count;
     uint64_t seen_term; /* as stored by STORE_TERM; 0 = none */
     uint64_t seen_start;
+    const struct agent_writer *writers;    /* as stored by RUNNER_SPAWN */
+    size_t writer_count;                   /* at most AGENT_BRAIN_WRITERS_MAX */
+    const struct msg_assignment *log_jobs; /* as stored by STORE_LOG_JOBS */
+    uint64_t log_jobs_term;
+    size_t log_job_count;      /* at most WIRE_JOBS_MAX */
     uint32_t heartbeat_ms;     /* 1000 */
     uint32_t request_ms;       /* 10000: deadline of a request */
     uint32_t poll_ms;          /* 45000: deadline of a poll; above the coordinator's parking time */
@@ -89,7 +131,8 @@ struct agent_brain_config {
     uint32_t reconnect_max_ms; /* 10000 */
     uint32_t respawn_min_ms;   /* 500 */
     uint32_t respawn_max_ms;   /* 30000 */
-    uint32_t runner_crashes_max; /* 5 in one job, then the job fails */
+    uint32_t runner_crashes_max; /* 5 in one job, then the job fails; log jobs never do */
+    uint32_t log_stop_ms;        /* 10000: a log runner that was told to stop is killed after it */
     enum agent_plant plant;
 };
 
@@ -140,6 +183,7 @@ struct agent_event {
             const char *lineage_label;
             const char *identity; /* of the instance now */
             const char *version;
+            const char *warning; /* NULL or "" = none */
         } begun;
         struct {
             uint32_t job;
@@ -173,17 +217,18 @@ struct agent_event {
 /* ---- actions ---- */
 
 enum agent_action_kind {
-    AGENT_ACT_CONNECT,       /* dial and go through hello with this seen term */
-    AGENT_ACT_DISCONNECT,    /* close the connection; no event is expected for it */
-    AGENT_ACT_SEND,          /* a request; message->serial and ->term are set */
-    AGENT_ACT_STORE_TERM,    /* remember durably, best effort */
-    AGENT_ACT_SESSION_BEGIN, /* check, session_open, snapshot_begin → BEGUN | FAILED */
-    AGENT_ACT_SESSION_HOLD,  /* hold_advance, best effort */
-    AGENT_ACT_SESSION_END,   /* snapshot_end → ENDED | FAILED */
-    AGENT_ACT_SESSION_CLOSE, /* cancel what blocks, close → CLOSED; also for one that failed */
-    AGENT_ACT_RUNNER_SPAWN,  /* start the process */
-    AGENT_ACT_RUNNER_SEND,   /* queue a frame to it */
-    AGENT_ACT_RUNNER_KILL,   /* SIGKILL; → EXITED when reaped */
+    AGENT_ACT_CONNECT,        /* dial and go through hello with this seen term */
+    AGENT_ACT_DISCONNECT,     /* close the connection; no event is expected for it */
+    AGENT_ACT_SEND,           /* a request; message->serial and ->term are set */
+    AGENT_ACT_STORE_TERM,     /* remember durably, best effort */
+    AGENT_ACT_STORE_LOG_JOBS, /* the same, with what was there before replaced */
+    AGENT_ACT_SESSION_BEGIN,  /* check, session_open, snapshot_begin → BEGUN | FAILED */
+    AGENT_ACT_SESSION_HOLD,   /* hold_advance, best effort */
+    AGENT_ACT_SESSION_END,    /* snapshot_end → ENDED | FAILED */
+    AGENT_ACT_SESSION_CLOSE,  /* cancel what blocks, close → CLOSED; also for one that failed */
+    AGENT_ACT_RUNNER_SPAWN, /* start the process; its writers are durable before, or it is not started */
+    AGENT_ACT_RUNNER_SEND, /* queue a frame to it */
+    AGENT_ACT_RUNNER_KILL, /* SIGKILL; → EXITED when reaped */
     AGENT_ACT_LOG,
     AGENT_ACT_WAKE,
     AGENT_ACT_DONE, /* after STOP: everything is closed, the daemon may leave */
@@ -218,6 +263,11 @@ struct agent_action {
             uint64_t start;
         } store_term;
         struct {
+            const struct msg_assignment *jobs;
+            size_t count;
+            uint64_t term; /* of the coordinator that wants them */
+        } store_log_jobs;
+        struct {
             uint32_t job;
             size_t instance;   /* BEGIN: index into config.instances */
             bool fast;         /* BEGIN */
@@ -227,8 +277,10 @@ struct agent_action {
         struct {
             uint32_t job;
             uint32_t generation;
-            const struct frame *frame; /* SEND */
-            const char *uid;           /* SPAWN: for logs */
+            const struct frame *frame;          /* SEND */
+            const char *uid;                    /* SPAWN: for logs */
+            const struct agent_writer *writers; /* SPAWN: to be stored; NULL = nothing */
+            size_t writer_count;
         } runner;
         struct {
             int priority;

@@ -7,7 +7,7 @@
  *
  * A job binds its lead to one life of the agent: the database session lives in this process. One
  * that names another life, or that this life has dropped before, is not begun but reported failed,
- * unless it is only to be swept.
+ * unless it is only to be swept. Log jobs are bound to nothing: they were made to be taken up again.
  */
 #include "agent/brain/internal.h"
 
@@ -17,6 +17,8 @@ void agent_desired_free_job(struct job *job)
 {
     codec_arena_release(&job->want_arena);
     codec_arena_release(&job->totals_arena);
+    codec_arena_release(&job->warning_arena);
+    agent_logjob_release(job);
     buf_release(&job->begin);
     buf_release(&job->end);
     buf_release(&job->plan.keys);
@@ -70,6 +72,8 @@ static void set_want(struct agent_brain *b, struct job *job, const struct msg_as
         b->failed = true;
         return;
     }
+    if (agent_logjob_is(job) && job->handle != 0)
+        agent_logjob_rewanted(job, &copy);
     codec_arena_release(&job->want_arena);
     job->want_arena = arena;
     job->want = copy;
@@ -92,7 +96,8 @@ static bool cannot_start(const struct agent_brain *b, const struct job *job, str
                  (want->kind == JOB_KIND_BACKUP && (want->roles & JOB_ROLE_LEAD));
     if (want->step == JOB_STEP_ABORT)
         return false;
-    if (want->kind == JOB_KIND_BACKUP && job->instance == SIZE_MAX) {
+    if ((want->kind == JOB_KIND_BACKUP || want->kind == JOB_KIND_LOG) &&
+        job->instance == SIZE_MAX) {
         (void)tm_err_set(ret, TM_E_NOT_FOUND, "node '%s' has no instance of tenant '%s'",
                          b->config.node, want->tenant);
         return true;
@@ -115,24 +120,25 @@ static bool cannot_start(const struct agent_brain *b, const struct job *job, str
     return false;
 }
 
-static void take_job(struct agent_brain *b, const struct msg_assignment *want)
+static struct job *take_job(struct agent_brain *b, const struct msg_assignment *want)
 {
     if (b->job_count == WIRE_JOBS_MAX || b->stopping)
-        return; /* the next desired set brings it again */
+        return NULL; /* the next desired set brings it again */
     struct job *job = calloc(1, sizeof(*job));
     if (job == NULL) {
         b->failed = true;
         (void)tm_err_oom(b->err);
-        return;
+        return NULL;
     }
     set_want(b, job, want);
     if (b->failed) {
         agent_desired_free_job(job);
-        return;
+        return NULL;
     }
     job->handle = ++b->next_handle;
     job->stage = JOB_STAGE_STARTING;
     job->instance = instance_of(b, want->tenant);
+    job->log.term = b->term;
     job->results_from = UINT32_MAX;
     b->jobs[b->job_count++] = job;
     b->heartbeat_urgent = true;
@@ -140,6 +146,7 @@ static void take_job(struct agent_brain *b, const struct msg_assignment *want)
     struct tm_err err;
     if (cannot_start(b, job, &err))
         agent_job_fail(b, job, &err, "begin");
+    return job;
 }
 
 static void drop_job(struct agent_brain *b, struct job *job)
@@ -147,7 +154,8 @@ static void drop_job(struct agent_brain *b, struct job *job)
     if (job->dropping)
         return;
     job->dropping = true;
-    if (job->want.kind != JOB_KIND_BACKUP || agent_job_is_lead(job))
+    bool bound = job->want.kind == JOB_KIND_BACKUP ? agent_job_is_lead(job) : !agent_logjob_is(job);
+    if (bound)
         remember_dropped(b, job);
     agent_log(b, job, 6, AGENT_LOG_PLAIN, "job '%s' is not wanted any more", job->want.name);
 }
@@ -161,6 +169,10 @@ static bool makes_sense(const struct msg_assignment *want)
         return want->backup != NULL;
     case JOB_KIND_RESTORE:
         return want->restore != NULL;
+    case JOB_KIND_LOG:
+        return want->log != NULL && (want->roles & (JOB_ROLE_LEAD | JOB_ROLE_HOLD)) != 0 &&
+               (want->step == JOB_STEP_RUN || want->step == JOB_STEP_PAUSE ||
+                want->step == JOB_STEP_STOP);
     default:
         return false;
     }
@@ -189,10 +201,30 @@ void agent_desired_apply(struct agent_brain *b, const struct message *m)
             continue; /* of a newer minor version: not for us */
         struct job *job = find(b, want);
         if (job == NULL)
-            take_job(b, want);
+            (void)take_job(b, want);
         else if (!job->dropping)
             set_want(b, job, want);
         if (b->failed)
             return;
+        if (job != NULL)
+            job->log.term = b->term;
+    }
+    agent_logjob_keep(b, desired->jobs, desired->jobs_count);
+}
+
+void agent_desired_resume(struct agent_brain *b)
+{
+    if (b->resumed)
+        return;
+    b->resumed = true;
+    if (b->config.plant == AGENT_PLANT_FORGET_JOBS)
+        return;
+    for (size_t at = 0; at < b->log_kept_count && !b->failed; at++) {
+        const struct msg_assignment *want = &b->log_kept[at];
+        struct job *job = makes_sense(want) && find(b, want) == NULL ? take_job(b, want) : NULL;
+        if (job == NULL)
+            continue;
+        job->log.restored = true;
+        job->log.term = b->log_kept_term;
     }
 }

@@ -3,7 +3,7 @@
 /*
  * Inside the agent's brain. brain.c steps; link.c talks to the coordinator; desired.c takes and
  * drops jobs; job.c advances one; runner.c starts and feeds runners; work.c keeps plan, leases and
- * results; report.c says what there is.
+ * results; log.c is all of log jobs; report.c says what there is.
  *
  * Memory of one step (actions and all they point to) lies in `step`, released when the next step
  * begins. When it runs out, `failed` is set, the rest of the step does nothing, and the step fails.
@@ -67,6 +67,30 @@ struct held_lease {
     uint64_t counter;
 };
 
+/* What only a log job has. */
+struct log_job {
+    uint64_t term; /* of the coordinator that last named it */
+    bool restored; /* from an earlier life of the agent: no coordinator has confirmed it yet */
+    bool replace;  /* the runner was told another job than this: it goes first */
+    bool stop_sent;
+    uint64_t stop_by_us;
+    uint64_t spawned_us;
+    uint32_t crashes; /* all of them; job.crashes: since one lived for a while */
+    enum job_step failed_step;
+
+    bool told; /* to the runner that is: */
+    enum job_step told_step;
+    struct msg_log_params told_params;
+    struct codec_arena told_arena;
+    uint64_t told_us;
+
+    bool has_status;
+    struct msg_log_status status; /* the newest one */
+    struct codec_arena status_arena;
+    struct msg_error trouble; /* code 0 = none: why there is no newer one */
+    char trouble_text[WIRE_TEXT_MAX + 1];
+};
+
 struct job {
     uint32_t handle;
     struct msg_assignment want; /* as last desired */
@@ -77,6 +101,9 @@ struct job {
     struct tm_err error;
     char error_stage[32];
     int64_t error_since_us;
+    const char *warnings[WIRE_WARNINGS_MAX]; /* in warning_arena */
+    size_t warning_count;
+    struct codec_arena warning_arena;
 
     enum session_state session;
     struct buf begin;
@@ -99,6 +126,7 @@ struct job {
     bool begin_sent;
     bool ever_begun; /* some runner got begin: something may lie in storage */
     bool unstored;   /* failed before that: there is nothing to sweep */
+    bool writing;    /* restore: some runner began to write into the target */
     bool finish_sent;
     bool sweep_sent;
     uint32_t need; /* leases the runner would take */
@@ -135,6 +163,8 @@ struct job {
     struct msg_totals totals;
     struct codec_arena totals_arena;
     bool has_totals;
+
+    struct log_job log;
 };
 
 enum request_kind { REQ_HEARTBEAT, REQ_POLL, REQ_PLAN, REQ_WANT, REQ_DONE, REQ_RESULTS };
@@ -191,6 +221,13 @@ struct agent_brain {
     struct job *jobs[WIRE_JOBS_MAX];
     size_t job_count;
     uint32_t next_handle;
+    struct agent_writer writers[AGENT_BRAIN_WRITERS_MAX]; /* longest unused first */
+    size_t writer_count;
+    bool resumed;                                  /* config.log_jobs were taken */
+    struct msg_assignment log_kept[WIRE_JOBS_MAX]; /* what STORE_LOG_JOBS said last */
+    size_t log_kept_count;
+    uint64_t log_kept_term;
+    struct codec_arena log_kept_arena;
     struct dropped dropped[AGENT_BRAIN_DROPPED_MAX];
     size_t dropped_count; /* ever; the ring's place is this modulo its size */
 
@@ -227,6 +264,8 @@ uint64_t agent_link_next_us(const struct agent_brain *b);
 /* ---- desired.c ---- */
 
 void agent_desired_apply(struct agent_brain *b, const struct message *m);
+/* Once: the jobs that an earlier life of the agent kept. */
+void agent_desired_resume(struct agent_brain *b);
 void agent_desired_free_job(struct job *job);
 
 /* ---- job.c ---- */
@@ -235,6 +274,8 @@ void agent_desired_free_job(struct job *job);
 void agent_job_advance(struct agent_brain *b, struct job *job);
 void agent_job_fail(struct agent_brain *b, struct job *job, const struct tm_err *err,
                     const char *stage);
+/* What the operator should hear of though the job goes on: logged and reported, each text once. */
+void agent_job_warn(struct agent_brain *b, struct job *job, const char *text);
 void agent_job_session_event(struct agent_brain *b, const struct agent_event *event);
 bool agent_job_is_lead(const struct job *job);
 bool agent_job_is_worker(const struct job *job);
@@ -252,6 +293,27 @@ void agent_runner_send_begin(struct agent_brain *b, struct job *job);
 void agent_runner_send_finish(struct agent_brain *b, struct job *job);
 void agent_runner_send_sweep(struct agent_brain *b, struct job *job);
 struct frame *agent_runner_send(struct agent_brain *b, struct job *job, enum frame_type type);
+
+/* "was killed by signal 9 (out of memory?)" */
+void agent_runner_describe_death(int signal, int status, char *text, size_t size);
+
+/* ---- log.c ---- */
+
+bool agent_logjob_is(const struct job *job);
+void agent_logjob_advance(struct agent_brain *b, struct job *job);
+void agent_logjob_frame(struct agent_brain *b, struct job *job, const struct frame *f);
+void agent_logjob_exited(struct agent_brain *b, struct job *job, int signal, int status);
+/* The assignment is about to become `want`. */
+void agent_logjob_rewanted(struct job *job, const struct msg_assignment *want);
+/* Counts the runner that is being spawned. False: the job failed, there is none. */
+bool agent_logjob_take_writer(struct agent_brain *b, struct job *job, struct agent_writer *ret);
+/* The generation of such a runner. */
+uint32_t agent_logjob_generation(const struct agent_writer *writer);
+void agent_logjob_report(struct agent_brain *b, struct job *job, struct msg_job *to);
+uint64_t agent_logjob_next_us(const struct agent_brain *b, const struct job *job);
+void agent_logjob_release(struct job *job);
+/* Emits STORE_LOG_JOBS when the log jobs among these are not those that are kept. */
+void agent_logjob_keep(struct agent_brain *b, const struct msg_assignment *jobs, size_t count);
 
 /* ---- work.c ---- */
 

@@ -23,7 +23,7 @@ bool agent_job_is_worker(const struct job *job)
 void agent_job_fail(struct agent_brain *b, struct job *job, const struct tm_err *err,
                     const char *stage)
 {
-    if (job->stage >= JOB_STAGE_COMMITTED)
+    if (job->stage >= JOB_STAGE_COMMITTED && job->stage <= JOB_STAGE_SWEPT)
         return;
     /* what this life started and never let store has left nothing; of another life nobody knows */
     job->unstored = !job->ever_begun && job->want.step != JOB_STEP_ABORT &&
@@ -36,6 +36,24 @@ void agent_job_fail(struct agent_brain *b, struct job *job, const struct tm_err 
     b->heartbeat_urgent = true;
     agent_log(b, job, 3, AGENT_LOG_JOB_FAILED, "job '%s' failed (%s): %s", job->want.name, stage,
               err->msg);
+}
+
+void agent_job_warn(struct agent_brain *b, struct job *job, const char *text)
+{
+    for (size_t at = 0; at < job->warning_count; at++) {
+        if (strcmp(job->warnings[at], text) == 0)
+            return;
+    }
+    if (job->warning_count == WIRE_WARNINGS_MAX)
+        return;
+    const char *copy = codec_arena_text(&job->warning_arena, text, b->err);
+    if (copy == NULL) {
+        b->failed = true;
+        return;
+    }
+    job->warnings[job->warning_count++] = copy;
+    b->heartbeat_urgent = true;
+    agent_log(b, job, 4, AGENT_LOG_PLAIN, "job '%s': %s", job->want.name, text);
 }
 
 /* ---- session ---- */
@@ -91,6 +109,8 @@ static void session_begun(struct agent_brain *b, struct job *job, const struct a
     COPY_TEXT(job->identity, event->begun.identity);
     COPY_TEXT(job->version, event->begun.version);
     job->session = SESSION_HELD;
+    if (event->begun.warning != NULL && event->begun.warning[0] != '\0')
+        agent_job_warn(b, job, event->begun.warning);
     if (job->want.identity[0] != '\0' && job->identity[0] != '\0' &&
         strcmp(job->want.identity, job->identity) != 0) {
         struct tm_err err;
@@ -180,8 +200,7 @@ static void advance_sweep(struct agent_brain *b, struct job *job)
 
 static void advance_restore(struct agent_brain *b, struct job *job)
 {
-    if (job->generation == 0) /* one that died leaves a half restored directory: no second try */
-        agent_runner_want(b, job);
+    agent_runner_want(b, job);
     if (job->runner == RUNNER_READY)
         stage_reached(b, job, JOB_STAGE_WORKING);
 }
@@ -225,6 +244,10 @@ void agent_job_advance(struct agent_brain *b, struct job *job)
 {
     if (b->failed)
         return;
+    if (agent_logjob_is(job)) {
+        agent_logjob_advance(b, job);
+        return;
+    }
     if (!job->dropping && job->want.step == JOB_STEP_ABORT && job->stage < JOB_STAGE_COMMITTED) {
         struct tm_err err;
         (void)tm_err_set(&err, TM_E_CANCELED, "stopped by the coordinator");
@@ -247,6 +270,8 @@ void agent_job_advance(struct agent_brain *b, struct job *job)
 uint64_t agent_job_next_us(const struct agent_brain *b, const struct job *job)
 {
     uint64_t next = UINT64_MAX;
+    if (agent_logjob_is(job))
+        return agent_logjob_next_us(b, job);
     if (job->runner == RUNNER_WAITING)
         next = job->respawn_at_us;
     if (!b->connected || job->stage >= JOB_STAGE_COMMITTED)

@@ -49,9 +49,13 @@ static void report_job(struct agent_brain *b, struct job *job, struct msg_job *t
     to->bytes_total = job->bytes_total;
     to->log_bytes = job->log_bytes;
     to->want_serial = job->want_settled;
+    if (agent_logjob_is(job))
+        agent_logjob_report(b, job, to);
     report_leases(b, job, to);
     if (job->has_totals)
         to->totals = &job->totals;
+    to->warnings = job->warnings;
+    to->warnings_count = job->warning_count;
     if (job->error.code != TM_E_OK && job->stage >= JOB_STAGE_FAILED)
         report_error(b, job, to);
 }

@@ -1,9 +1,10 @@
 /*
  * Runners: spawned when a job wants one, told the job, then begin, then fed; buried when they die.
  * A death costs the leases the runner had (the next heartbeat no longer lists them) and, if the
- * plan was not complete, the plan. The next one is spawned after a pause that doubles. Too many
- * deaths of a backup's runners fail the job and name the signal; a sweep is tried until it is not
- * wanted.
+ * plan was not complete, the plan. The next one is spawned after a pause that doubles. The next one
+ * of a restore goes over what is there as a delta restore does, once an earlier one has begun to
+ * write; before that, a target that is not empty is another's. Too many deaths fail the job and
+ * name the signal; a sweep is tried until it is not wanted.
  */
 #include "agent/brain/internal.h"
 
@@ -32,7 +33,7 @@ static bool sweeping(const struct job *job)
     return job->stage == JOB_STAGE_FAILED || job->want.kind == JOB_KIND_DELETE;
 }
 
-static void send_job(struct agent_brain *b, struct job *job)
+static void send_job(struct agent_brain *b, struct job *job, uint32_t generation, uint64_t term)
 {
     struct frame *f = agent_runner_send(b, job, FRAME_job);
     if (f == NULL)
@@ -43,8 +44,8 @@ static void send_job(struct agent_brain *b, struct job *job)
     COPY_TEXT(to->uid, want->uid);
     to->attempt = want->attempt;
     to->roles = want->roles;
-    to->generation = job->generation;
-    to->term = b->term;
+    to->generation = generation;
+    to->term = term;
     COPY_TEXT(to->cluster, want->cluster);
     COPY_TEXT(to->node, b->config.node);
     COPY_TEXT(to->tenant, want->tenant);
@@ -61,7 +62,10 @@ static void send_job(struct agent_brain *b, struct job *job)
     to->storage = want->storage;
     to->backup = want->backup;
     to->restore = want->restore;
+    to->log = want->log;
+    COPY_TEXT(to->name, want->name);
     to->sweep = sweeping(job);
+    to->resume = job->writing;
     if (b->config.restore_root_count > 0) {
         to->restore_roots_count = b->config.restore_root_count;
         to->restore_roots =
@@ -117,6 +121,16 @@ void agent_runner_send_sweep(struct agent_brain *b, struct job *job)
 
 static void spawn(struct agent_brain *b, struct job *job)
 {
+    uint32_t generation = job->generation + 1;
+    uint64_t term = b->term;
+    bool writes = agent_logjob_is(job);
+    if (writes) {
+        struct agent_writer writer;
+        if (!agent_logjob_take_writer(b, job, &writer))
+            return;
+        generation = agent_logjob_generation(&writer);
+        term = writer.term;
+    }
     job->generation++;
     job->runner = RUNNER_STARTING;
     const char *uid = agent_step_text(b, job->want.uid);
@@ -124,7 +138,11 @@ static void spawn(struct agent_brain *b, struct job *job)
     action->runner.job = job->handle;
     action->runner.generation = job->generation;
     action->runner.uid = uid;
-    send_job(b, job);
+    if (writes) {
+        action->runner.writers = b->writers;
+        action->runner.writer_count = b->writer_count;
+    }
+    send_job(b, job, generation, term);
 }
 
 void agent_runner_want(struct agent_brain *b, struct job *job)
@@ -159,7 +177,7 @@ bool agent_runner_gone(const struct job *job)
     return job->runner == RUNNER_NONE || job->runner == RUNNER_WAITING;
 }
 
-static void describe_death(int signal, int status, char *text, size_t size)
+void agent_runner_describe_death(int signal, int status, char *text, size_t size)
 {
     if (signal != 0)
         (void)snprintf(text, size, "was killed by signal %d%s", signal,
@@ -171,17 +189,14 @@ static void describe_death(int signal, int status, char *text, size_t size)
 static void died(struct agent_brain *b, struct job *job, int signal, int status)
 {
     char how[80];
-    describe_death(signal, status, how, sizeof(how));
+    agent_runner_describe_death(signal, status, how, sizeof(how));
     job->crashes++;
     agent_log(b, job, 4, AGENT_LOG_RUNNER_DIED, "runner %u of job '%s' %s", job->generation,
               job->want.name, how);
     if (sweeping(job))
         return;
     struct tm_err err;
-    if (job->want.kind == JOB_KIND_RESTORE) {
-        (void)tm_err_set(&err, TM_E_INTERNAL, "the runner %s", how);
-        agent_job_fail(b, job, &err, "restore");
-    } else if (job->crashes > b->config.runner_crashes_max) {
+    if (job->crashes > b->config.runner_crashes_max) {
         (void)tm_err_set(&err, TM_E_INTERNAL, "%u runners died; the last one %s", job->crashes,
                          how);
         agent_job_fail(b, job, &err, "runner");
@@ -190,13 +205,18 @@ static void died(struct agent_brain *b, struct job *job, int signal, int status)
 
 void agent_runner_exited(struct agent_brain *b, struct job *job, int signal, int status)
 {
+    if (agent_logjob_is(job)) {
+        agent_logjob_exited(b, job, signal, status);
+        return;
+    }
     bool expected = job->runner == RUNNER_KILLED;
     job->runner = RUNNER_NONE;
     job->begin_sent = false;
     job->finish_sent = false;
     job->sweep_sent = false;
     job->need = 0;
-    job->bytes_before = job->bytes_done;
+    if (job->want.kind != JOB_KIND_RESTORE) /* whose next runner goes over all of it again */
+        job->bytes_before = job->bytes_done;
     agent_work_lost_runner(job);
     b->heartbeat_urgent = true;
     bool over =
@@ -264,6 +284,10 @@ static void log_durable(struct agent_brain *b, struct job *job, uint64_t byte)
 
 void agent_runner_frame(struct agent_brain *b, struct job *job, const struct frame *f)
 {
+    if (agent_logjob_is(job)) {
+        agent_logjob_frame(b, job, f);
+        return;
+    }
     if (job->runner != RUNNER_STARTING && job->runner != RUNNER_READY)
         return; /* killed: what it still says does not count */
     switch (f->type) {
@@ -291,6 +315,7 @@ void agent_runner_frame(struct agent_brain *b, struct job *job, const struct fra
     case FRAME_progress:
         job->bytes_done = job->bytes_before + f->progress.bytes_done;
         job->log_bytes = f->progress.log_bytes;
+        job->writing |= f->progress.writing;
         if (f->progress.bytes_total > 0)
             job->bytes_total = f->progress.bytes_total;
         break;
@@ -304,6 +329,9 @@ void agent_runner_frame(struct agent_brain *b, struct job *job, const struct fra
     case FRAME_restored:
         if (job->want.kind == JOB_KIND_RESTORE && job->stage < JOB_STAGE_COMMITTED)
             reached(b, job, JOB_STAGE_RESTORED, f->restored.totals);
+        break;
+    case FRAME_warning:
+        agent_job_warn(b, job, f->warning.text);
         break;
     case FRAME_failed:
         frame_failed(b, job, f->failed.error);

@@ -57,6 +57,49 @@ int cli_usage(const char *subject, const char *fmt, ...)
     return CLI_USAGE;
 }
 
+static int take_common(struct cli_where *where, int option)
+{
+    switch (option) {
+    case CLI_OPT_STORAGE:
+        where->url = optarg;
+        return 1;
+    case CLI_OPT_CLUSTER:
+        where->cluster = optarg;
+        return 1;
+    case CLI_OPT_TENANT:
+        where->tenant = optarg;
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+int cli_parse(const struct cli_command *command, int argc, char **argv, struct cli_where *ret)
+{
+    const char *subject = command->subject;
+    struct cli_where where = {.url = NULL};
+    int option;
+    while ((option = getopt_long(argc, argv, command->letters, command->options, NULL)) != -1) {
+        if (option == 'h') {
+            (void)fputs(command->help, stdout);
+            return -1;
+        }
+        if (option == ':')
+            return cli_usage(subject, "'%s' wants a value", argv[optind - 1]);
+        if (option == '?')
+            return cli_usage(subject, "'%s' is no option", argv[optind - 1]);
+        int status = take_common(&where, option) ? 0 : command->take(command->arg, option);
+        if (status != 0)
+            return status;
+    }
+    if (optind < argc)
+        return cli_usage(subject, "'%s' is one word too many", argv[optind]);
+    if (!where.url)
+        return cli_usage(subject, "--storage is needed");
+    *ret = where;
+    return 0;
+}
+
 int cli_open(const char *url, struct storage **ret, struct tm_err *err)
 {
     TM_CLEANUP(storage_freep) struct storage *st = NULL;

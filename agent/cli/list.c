@@ -2,7 +2,6 @@
  * tidemark-agent list: which backups lie in a repository, and to which moments they and the stored
  * log lead back.
  */
-#include <getopt.h>
 #include <jansson.h>
 
 #include "agent/cli/internal.h"
@@ -202,27 +201,31 @@ static void print_moments(const struct lister *l)
     }
 }
 
-static int list(const char *url, const char *full_url, const char *cluster, const char *tenant,
-                bool json, struct tm_err *err)
+struct list_args {
+    const char *full_url;
+    bool json;
+};
+
+static int list(const struct cli_where *where, const struct list_args *args, struct tm_err *err)
 {
     TM_CLEANUP(storage_freep) struct storage *st = NULL;
     TM_CLEANUP(storage_freep) struct storage *full_st = NULL;
     struct lister l = {.st = NULL};
-    int r = cli_open(url, &st, err);
-    if (r == 0 && full_url)
-        r = cli_open(full_url, &full_st, err);
+    int r = cli_open(where->url, &st, err);
+    if (r == 0 && args->full_url)
+        r = cli_open(args->full_url, &full_st, err);
     for (size_t i = 0; r == 0 && i < TM_ARRAY_LEN(l.scratches); i++)
         r = object_scratch_new(&l.scratches[i], err);
     l.st = full_st ? full_st : st;
     l.log_st = st;
-    if (r == 0 && json) {
+    if (r == 0 && args->json) {
         l.backups = json_array();
         l.recoverable = json_array();
         r = l.backups && l.recoverable ? 0 : tm_err_oom(err);
     }
     if (r == 0)
-        r = cli_each_scope(l.st, cluster, tenant, show_scope, &l, err);
-    if (r == 0 && json)
+        r = cli_each_scope(l.st, where->cluster, where->tenant, show_scope, &l, err);
+    if (r == 0 && args->json)
         r = print_json(&l, err);
     else if (r == 0)
         print_moments(&l);
@@ -235,53 +238,36 @@ static int list(const char *url, const char *full_url, const char *cluster, cons
     return r;
 }
 
+static int take_option(void *arg, int option)
+{
+    struct list_args *args = arg;
+    if (option == CLI_OPT_OWN) {
+        args->full_url = optarg;
+        return 0;
+    }
+    args->json = strcmp(optarg, "json") == 0;
+    return args->json ? 0 : cli_usage("list", "output '%s' is not json", optarg);
+}
+
 int cli_list(int argc, char **argv)
 {
-    enum { OPT_STORAGE = 256, OPT_FULL_STORAGE, OPT_CLUSTER, OPT_TENANT };
     static const struct option options[] = {
-        {"storage", required_argument, NULL, OPT_STORAGE},
-        {"full-backup-storage", required_argument, NULL, OPT_FULL_STORAGE},
-        {"cluster", required_argument, NULL, OPT_CLUSTER},
-        {"tenant", required_argument, NULL, OPT_TENANT},
+        CLI_OPTIONS,
+        {"full-backup-storage", required_argument, NULL, CLI_OPT_OWN},
         {"output", required_argument, NULL, 'o'},
-        {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    const char *url = NULL, *full_url = NULL, *cluster = NULL, *tenant = NULL;
-    bool json = false;
-    int c;
-    while ((c = getopt_long(argc, argv, "+:o:h", options, NULL)) != -1) {
-        switch (c) {
-        case OPT_STORAGE:
-            url = optarg;
-            break;
-        case OPT_FULL_STORAGE:
-            full_url = optarg;
-            break;
-        case OPT_CLUSTER:
-            cluster = optarg;
-            break;
-        case OPT_TENANT:
-            tenant = optarg;
-            break;
-        case 'o':
-            if (strcmp(optarg, "json") != 0)
-                return cli_usage("list", "output '%s' is not json", optarg);
-            json = true;
-            break;
-        case 'h':
-            (void)fputs(help, stdout);
-            return 0;
-        case ':':
-            return cli_usage("list", "'%s' wants a value", argv[optind - 1]);
-        default:
-            return cli_usage("list", "'%s' is no option", argv[optind - 1]);
-        }
-    }
-    if (optind < argc)
-        return cli_usage("list", "'%s' is one word too many", argv[optind]);
-    if (!url)
-        return cli_usage("list", "--storage is needed");
+    struct list_args args = {.json = false};
+    const struct cli_command command = {.subject = "list",
+                                        .help = help,
+                                        .letters = "+:o:h",
+                                        .options = options,
+                                        .take = take_option,
+                                        .arg = &args};
+    struct cli_where where;
     struct tm_err err;
-    return list(url, full_url, cluster, tenant, json, &err) < 0 ? cli_fail("list", &err) : 0;
+    int status = cli_parse(&command, argc, argv, &where);
+    if (status != 0)
+        return TM_MAX(status, 0);
+    return list(&where, &args, &err) < 0 ? cli_fail("list", &err) : 0;
 }

@@ -1,7 +1,6 @@
 /*
  * tidemark-agent search: the transactions and named points that the stored log holds.
  */
-#include <getopt.h>
 #include <jansson.h>
 
 #include "agent/cli/internal.h"
@@ -179,44 +178,56 @@ static int time_option(const char *text, int64_t *ret, struct tm_err *err)
     return r;
 }
 
-enum {
-    OPT_STORAGE = 256,
-    OPT_CLUSTER,
-    OPT_TENANT,
-    OPT_FROM,
-    OPT_TO,
-    OPT_XID,
-    OPT_NAME,
-    OPT_POINTS,
-    OPT_LIMIT
+enum { OPT_FROM = CLI_OPT_OWN, OPT_TO, OPT_XID, OPT_NAME, OPT_POINTS, OPT_LIMIT };
+
+struct search_args {
+    struct log_search search;
+    bool json;
 };
 
 /* An option whose value is a number or a time. */
-static int value_option(int option, const char *text, struct log_search *search, struct tm_err *err)
+static int take_value(struct log_search *search, int option, struct tm_err *err)
 {
     uint64_t limit = 0;
     int r = 0;
     switch (option) {
     case OPT_FROM:
-        return time_option(text, &search->from_us, err);
+        return time_option(optarg, &search->from_us, err);
     case OPT_TO:
-        return time_option(text, &search->to_us, err);
+        return time_option(optarg, &search->to_us, err);
     case OPT_XID:
-        return parse_u64_in(text, 1, UINT64_MAX, &search->xid, err);
+        return parse_u64_in(optarg, 1, UINT64_MAX, &search->xid, err);
     default:
-        r = parse_u64_in(text, 1, LIMIT_MAX, &limit, err);
+        r = parse_u64_in(optarg, 1, LIMIT_MAX, &limit, err);
         if (r == 0)
             search->limit = (uint32_t)limit;
         return r;
     }
 }
 
+static int take_option(void *arg, int option)
+{
+    struct search_args *args = arg;
+    struct tm_err err;
+    switch (option) {
+    case OPT_NAME:
+        args->search.name = optarg;
+        return 0;
+    case OPT_POINTS:
+        args->search.points_only = true;
+        return 0;
+    case 'o':
+        args->json = strcmp(optarg, "json") == 0;
+        return args->json ? 0 : cli_usage("search", "output '%s' is not json", optarg);
+    default:
+        return take_value(&args->search, option, &err) < 0 ? cli_usage("search", "%s", err.msg) : 0;
+    }
+}
+
 int cli_search(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"storage", required_argument, NULL, OPT_STORAGE},
-        {"cluster", required_argument, NULL, OPT_CLUSTER},
-        {"tenant", required_argument, NULL, OPT_TENANT},
+        CLI_OPTIONS,
         {"from", required_argument, NULL, OPT_FROM},
         {"to", required_argument, NULL, OPT_TO},
         {"xid", required_argument, NULL, OPT_XID},
@@ -224,57 +235,25 @@ int cli_search(int argc, char **argv)
         {"points", no_argument, NULL, OPT_POINTS},
         {"limit", required_argument, NULL, OPT_LIMIT},
         {"output", required_argument, NULL, 'o'},
-        {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    struct searcher s = {.search = {.limit = LIMIT_DEFAULT}};
-    const char *url = NULL, *cluster = NULL, *tenant = NULL;
-    bool json = false;
+    struct search_args args = {.search = {.limit = LIMIT_DEFAULT}};
+    const struct cli_command command = {.subject = "search",
+                                        .help = help,
+                                        .letters = "+:o:h",
+                                        .options = options,
+                                        .take = take_option,
+                                        .arg = &args};
+    struct cli_where where;
     struct tm_err err;
-    int c;
-    while ((c = getopt_long(argc, argv, "+:o:h", options, NULL)) != -1) {
-        switch (c) {
-        case OPT_STORAGE:
-            url = optarg;
-            break;
-        case OPT_CLUSTER:
-            cluster = optarg;
-            break;
-        case OPT_TENANT:
-            tenant = optarg;
-            break;
-        case OPT_FROM:
-        case OPT_TO:
-        case OPT_XID:
-        case OPT_LIMIT:
-            if (value_option(c, optarg, &s.search, &err) < 0)
-                return cli_usage("search", "%s", err.msg);
-            break;
-        case OPT_NAME:
-            s.search.name = optarg;
-            break;
-        case OPT_POINTS:
-            s.search.points_only = true;
-            break;
-        case 'o':
-            if (strcmp(optarg, "json") != 0)
-                return cli_usage("search", "output '%s' is not json", optarg);
-            json = true;
-            break;
-        case 'h':
-            (void)fputs(help, stdout);
-            return 0;
-        case ':':
-            return cli_usage("search", "'%s' wants a value", argv[optind - 1]);
-        default:
-            return cli_usage("search", "'%s' is no option", argv[optind - 1]);
-        }
-    }
-    if (optind < argc)
-        return cli_usage("search", "'%s' is one word too many", argv[optind]);
-    if (!url || !cluster)
-        return cli_usage("search", "--storage and --cluster are needed");
-    if (json && !(s.events = json_array()))
+    int status = cli_parse(&command, argc, argv, &where);
+    if (status != 0)
+        return TM_MAX(status, 0);
+    if (!where.cluster)
+        return cli_usage("search", "--cluster is needed");
+    struct searcher s = {.search = args.search};
+    if (args.json && !(s.events = json_array()))
         return cli_fail("search", (tm_err_oom(&err), &err));
-    return search(&s, url, cluster, tenant, &err) < 0 ? cli_fail("search", &err) : 0;
+    return search(&s, where.url, where.cluster, where.tenant, &err) < 0 ? cli_fail("search", &err)
+                                                                        : 0;
 }

@@ -29,7 +29,8 @@ static void on_begun(void *arg, const struct engine_session_begun *begun)
                                           .replay_from_text = from->text,
                                           .lineage_label = begun->description.lineage_label,
                                           .identity = begun->description.identity,
-                                          .version = begun->description.version}};
+                                          .version = begun->description.version,
+                                          .warning = begun->description.warning}};
 
     agent_feed(db->agent, &event);
 }
@@ -193,9 +194,15 @@ static const struct runner_child_handlers runner_handlers = {.frame = on_frame,
 
 static int runner_spawn(struct agent *a, const struct agent_action *action, struct tm_err *err)
 {
-    struct agent_runner *runner = calloc(1, sizeof *runner);
+    struct agent_runner *runner;
     int r;
 
+    /* one that could not be told apart from a later one must not write */
+    if (action->runner.writers &&
+        (r = agent_kept_store_writers(a, action->runner.writers, action->runner.writer_count,
+                                      err)) < 0)
+        return tm_err_prefix(err, "no runner is started, its number cannot be stored");
+    runner = calloc(1, sizeof *runner);
     if (!runner)
         return tm_err_oom(err);
     runner->agent = a;
@@ -297,6 +304,10 @@ void agent_act(struct agent *a, const struct agent_action *action)
         break;
     case AGENT_ACT_STORE_TERM:
         agent_term_store(a, action->store_term.term, action->store_term.start);
+        break;
+    case AGENT_ACT_STORE_LOG_JOBS:
+        agent_kept_store_jobs(a, action->store_log_jobs.jobs, action->store_log_jobs.count,
+                              action->store_log_jobs.term);
         break;
     case AGENT_ACT_SESSION_BEGIN:
     case AGENT_ACT_SESSION_HOLD:

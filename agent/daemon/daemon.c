@@ -269,6 +269,11 @@ static int make_brain(struct agent *a, struct tm_err *err)
         .restore_root_count = a->config.restore_roots.count,
         .seen_term = a->seen_term,
         .seen_start = a->seen_start,
+        .writers = a->kept.writers.writers,
+        .writer_count = a->kept.writers.writers_count,
+        .log_jobs = a->kept.jobs.jobs,
+        .log_jobs_term = a->kept.jobs.term,
+        .log_job_count = a->kept.jobs.jobs_count,
     };
 
     for (size_t i = 0; i < a->config.instances.count; i++)
@@ -277,8 +282,10 @@ static int make_brain(struct agent *a, struct tm_err *err)
                                                .caps = engine_find(items[i].engine)->caps,
                                                .data_dir = items[i].data_dir,
                                                .conninfo = items[i].conninfo};
-    return agent_brain_new(&config, (struct agent_rng){.next = random_u64, .arg = a}, &a->brain,
-                           err);
+    int r =
+        agent_brain_new(&config, (struct agent_rng){.next = random_u64, .arg = a}, &a->brain, err);
+    agent_kept_release(&a->kept); /* the brain has its own */
+    return r;
 }
 
 static int make_line(struct agent *a, struct tm_err *err)
@@ -304,14 +311,16 @@ static int start(struct agent *a, struct tm_err *err)
     int r;
 
     if ((r = lockfile_take(a->config.state_dir, &a->lock_fd, err)) < 0 ||
-        (r = agent_term_load(a, err)) < 0 || (r = make_boot_id(a, err)) < 0 ||
-        (r = loop_new(&a->loop, err)) < 0 ||
+        (r = agent_term_load(a, err)) < 0 || (r = agent_kept_load_writers(a, err)) < 0 ||
+        (r = make_boot_id(a, err)) < 0 || (r = loop_new(&a->loop, err)) < 0 ||
         (r = loop_on_signals(a->loop, signals, on_signal, a, err)) < 0 ||
         (r = loop_timer_new(a->loop, on_wake, a, &a->wake, err)) < 0 ||
         (r = loop_timer_new(a->loop, on_second, a, &a->second, err)) < 0 ||
         (r = loop_timer_new(a->loop, on_drain, a, &a->drain, err)) < 0 ||
-        (r = make_line(a, err)) < 0 || (r = make_brain(a, err)) < 0 ||
-        (r = agent_watch_start(a, err)) < 0)
+        (r = make_line(a, err)) < 0)
+        return r;
+    agent_kept_load_jobs(a);
+    if ((r = make_brain(a, err)) < 0 || (r = agent_watch_start(a, err)) < 0)
         return r;
     return loop_watchdog(a->loop, err);
 }
@@ -323,7 +332,8 @@ static void agent_release(struct agent *a)
 {
     struct list_link *link;
 
-    loop_exit_within(EXIT_WITHIN_S, a->stopping && !a->failed ? 0 : 1);
+    loop_exit_within(EXIT_WITHIN_S, a->stopping && !a->failed ? 0 : 1,
+                     "<4>tidemark-agent: not everything could be ended in time\n");
     agent_jobs_release(a);
     workers_free(a->lookers);
     free(a->watches);
@@ -337,6 +347,7 @@ static void agent_release(struct agent *a)
     }
     line_free(a->wire);
     agent_brain_free(a->brain);
+    agent_kept_release(&a->kept);
     while ((link = list_pop_front(&a->deferred)))
         free(LIST_ENTRY(link, struct agent_deferred, link));
     loop_timer_free(a->wake);

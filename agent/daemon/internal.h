@@ -56,6 +56,22 @@ struct agent_deferred {
     struct tm_err err;
 };
 
+/* term: of the coordinator that wanted them */
+#define KEPT_JOBS_FIELDS(X, T)                                                                     \
+    X(T, u64, term, "e", REQ, 0, UINT64_MAX)                                                       \
+    X(T, list, jobs, "j", OPT, 0, msg_assignment, WIRE_JOBS_MAX)
+CODEC_DECLARE(kept_jobs, KEPT_JOBS_FIELDS);
+#define KEPT_WRITERS_FIELDS(X, T)                                                                  \
+    X(T, list, writers, "w", OPT, 0, agent_writer, AGENT_BRAIN_WRITERS_MAX)
+CODEC_DECLARE(kept_writers, KEPT_WRITERS_FIELDS);
+
+struct agent_kept { /* as found at the start */
+    struct kept_jobs jobs;
+    struct codec_arena arena; /* of jobs */
+    struct kept_writers writers;
+    struct codec_arena writers_arena;
+};
+
 struct agent {
     struct agent_config config;
     const char *config_path;
@@ -79,6 +95,7 @@ struct agent {
     char boot[33];
     uint64_t seen_term;
     uint64_t seen_start;
+    struct agent_kept kept;
     int lock_fd;
 };
 
@@ -93,5 +110,17 @@ void agent_watch_tick(struct agent *a, int64_t now_us);
 /* term.c */
 int agent_term_load(struct agent *a, struct tm_err *err) TM_WUR;
 void agent_term_store(struct agent *a, uint64_t term, uint64_t start);
+/* kept.c */
+void agent_kept_load_jobs(struct agent *a);
+void agent_kept_store_jobs(struct agent *a, const struct msg_assignment *jobs, size_t count,
+                           uint64_t term);
+int agent_kept_load_writers(struct agent *a, struct tm_err *err) TM_WUR;
+int agent_kept_store_writers(struct agent *a, const struct agent_writer *writers, size_t count,
+                             struct tm_err *err) TM_WUR;
+void agent_kept_release(struct agent_kept *kept);
+int agent_kept_encode(const struct codec_table *table, const void *record, struct buf *out,
+                      struct tm_err *err) TM_WUR;
+int agent_kept_decode(const struct codec_table *table, struct slice in, struct codec_arena *arena,
+                      void *record, struct tm_err *err) TM_WUR;
 
 #endif

@@ -259,3 +259,37 @@ int posix_walk_open(int root, const char *shown_root, const char *prefix, const 
     *ret = &w->base;
     return 0;
 }
+
+/* ---- empty directories ---- */
+
+static void prune_children(int dir_fd, unsigned depth)
+{
+    int again = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *stream = again < 0 || depth == POSIX_WALK_DEPTH_MAX ? NULL : fdopendir(again);
+    if (stream == NULL) {
+        closep(&again);
+        return;
+    }
+    const struct dirent *entry;
+    while ((entry = readdir(stream)) != NULL) {
+        if (entry->d_name[0] == '.' || (entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN))
+            continue;
+        TM_CLEANUP(closep)
+        int child = openat(dir_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (child < 0)
+            continue;
+        prune_children(child, depth + 1);
+        (void)unlinkat(dir_fd, entry->d_name, AT_REMOVEDIR);
+    }
+    (void)closedir(stream);
+}
+
+void posix_prune_tree(int root, const char *dir)
+{
+    TM_CLEANUP(closep)
+    int fd = openat(root, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return;
+    prune_children(fd, 0);
+    (void)unlinkat(root, dir, AT_REMOVEDIR);
+}

@@ -4,7 +4,8 @@
  * TM_E_CONFLICT, retryable: the CLI asks again.
  *
  * A spec may change only while its resource waits (Scheduled): a job that runs, or has run, did so
- * by the spec it had. The words around it (labels) and cleanPolicy may change at any time.
+ * by the spec it had. The words around it (labels) and cleanPolicy may change at any time. A log
+ * backup lives by its spec: what it should do may change at any time, what it is never.
  */
 #include "coordinator/brain/internal.h"
 
@@ -21,7 +22,8 @@ static size_t live_count(const struct brain *b)
 {
     size_t count = 0;
     for (size_t at = 0; at < b->resource_count; at++)
-        count += b->resources[at]->live != NULL || !b->resources[at]->exists;
+        count += !b->resources[at]->exists ||
+                 (b->resources[at]->live != NULL && !log_at_rest(b->resources[at]));
     return count;
 }
 
@@ -38,6 +40,11 @@ static int create(struct brain *b, const struct view *v, const struct brain_even
                           BRAIN_RESOURCES_MAX);
     if (live_count(b) >= BRAIN_JOBS_MAX)
         return tm_err_retry(err, TM_E_LIMIT, "%d jobs are under way already", BRAIN_JOBS_MAX);
+    if (v->kind == JOB_KIND_LOG) {
+        int r = log_conflict(b, v, NULL, err);
+        if (r < 0)
+            return r;
+    }
     struct res *res = store_add(b, v->kind_text, v->namespace_, v->name);
     struct record *next = res != NULL ? persist_stage(b, res) : NULL;
     if (next == NULL)
@@ -47,6 +54,8 @@ static int create(struct brain *b, const struct view *v, const struct brain_even
     next->created_us = b->now.real_us;
     next->phase = PHASE_SCHEDULED;
     next->attempt = 1;
+    if (v->kind == JOB_KIND_LOG)
+        log_created(b, res, next, v);
     brain_check(b, stage_document(b, res, v->document));
     res->next_spec = TM_TAKE(*spec);
     res->cmd = event->command.cmd;
@@ -61,6 +70,9 @@ static bool same_job(const struct view *a, const struct view *b)
     if (strcmp(a->cluster, b->cluster) != 0 || strcmp(a->tenant, b->tenant) != 0 ||
         strcmp(a->node, b->node) != 0 || strcmp(a->storage, b->storage) != 0 ||
         strcmp(a->backup_name, b->backup_name) != 0)
+        return false;
+    if (a->kind != b->kind ||
+        (a->kind == JOB_KIND_RESTORE && strcmp(a->full_storage, b->full_storage) != 0))
         return false;
     return a->kind == JOB_KIND_BACKUP
                ? codec_equal(&msg_backup_params_codec, a->backup, b->backup)
@@ -78,7 +90,18 @@ static int configure(struct brain *b, struct res *res, const struct view *v,
     }
     if (res->now.rec.deleting)
         return tm_err_set(err, TM_E_REFUSED, "%s/%s is being deleted", v->kind_text, v->name);
-    if (res->now.rec.phase != PHASE_SCHEDULED && !same_job(&res->view, v))
+    if (log_is(res) && v->kind == JOB_KIND_LOG) {
+        int r = log_may_configure(res, v, err);
+        if (r == 0 && res->now.rec.phase == PHASE_SCHEDULED)
+            r = log_conflict(b, v, res, err);
+        if (r < 0)
+            return r;
+    } else if (v->kind != res->view.kind && (log_is(res) || v->kind == JOB_KIND_LOG)) {
+        return tm_err_set(err, TM_E_REFUSED,
+                          "%s/%s: a snapshot cannot become a log backup, nor the reverse; apply it "
+                          "under another name",
+                          v->kind_text, v->name);
+    } else if (res->now.rec.phase != PHASE_SCHEDULED && !same_job(&res->view, v))
         return tm_err_set(err, TM_E_REFUSED,
                           "%s/%s was started already and its spec cannot change any more; apply it "
                           "under another name",
@@ -87,6 +110,8 @@ static int configure(struct brain *b, struct res *res, const struct view *v,
     if (next == NULL)
         return tm_err_oom(err);
     next->generation++;
+    if (v->kind == JOB_KIND_LOG)
+        log_configured(b, res, next, v);
     brain_check(b, stage_document(b, res, v->document));
     res->next_spec = TM_TAKE(*spec);
     res->cmd = event->command.cmd;
@@ -137,7 +162,8 @@ static int delete_resource(struct brain *b, const struct brain_event *event, str
         brain_answer(b, event->command.cmd, BRAIN_DELETING, NULL);
         return 0;
     }
-    bool started = !store_terminal(res) && res->now.rec.phase != PHASE_SCHEDULED;
+    bool started =
+        !store_terminal(res) && res->now.rec.phase != PHASE_SCHEDULED && !log_at_rest(res);
     res->cmd = event->command.cmd;
     if (!started && !job_must_sweep(res)) {
         res->outcome = BRAIN_DELETED;
@@ -159,6 +185,8 @@ static int retry(struct brain *b, const struct brain_event *event, struct tm_err
     int r = find(b, event, &res, err);
     if (r < 0)
         return r;
+    if (log_is(res) && !res->now.rec.deleting)
+        return log_retry(b, res, event->command.cmd, err);
     if (res->now.rec.phase != PHASE_FAILED || res->now.rec.deleting)
         return tm_err_set(err, TM_E_REFUSED, "%s/%s did not fail", event->command.kind,
                           event->command.name);

@@ -43,6 +43,8 @@ uint32_t desired_roles(const struct brain *b, const struct res *res, const struc
     const struct record *rec = &res->now.rec;
     if (!res->exists || res->live == NULL)
         return 0;
+    if (log_is(res))
+        return log_roles(res, node);
     if (job_deleting(res)) {
         bool sweeps = job_must_sweep(res) && strcmp(node->cluster, rec->cluster) == 0 &&
                       strcmp(node->name, res->live->sweeper) == 0;
@@ -66,6 +68,7 @@ static void assign_params(struct brain *b, const struct res *res, struct msg_ass
             return;
         *to->backup = *res->view.backup;
         COPY_TEXT(to->backup->backup_id, rec->backup_id);
+        to->backup->share_log = rec->share_log;
     } else {
         to->restore = brain_step_alloc(b, sizeof(*to->restore));
         if (to->restore == NULL)
@@ -73,6 +76,7 @@ static void assign_params(struct brain *b, const struct res *res, struct msg_ass
         *to->restore = *res->view.restore;
         COPY_TEXT(to->restore->backup_id, rec->source_backup_id);
         COPY_TEXT(to->restore->source_cluster, rec->source_cluster);
+        to->restore->full_storage = rec->full_storage;
     }
 }
 
@@ -86,7 +90,8 @@ static void assign(struct brain *b, const struct res *res, const struct node *no
     to->kind = deleting ? JOB_KIND_DELETE : res->view.kind;
     to->roles = roles;
     to->step = deleting ? JOB_STEP_RUN : rec->step;
-    COPY_TEXT(to->boot, (roles & JOB_ROLE_LEAD) && !deleting ? rec->boot : node->boot);
+    COPY_TEXT(to->boot,
+              (roles & JOB_ROLE_LEAD) && !deleting && !log_is(res) ? rec->boot : node->boot);
     COPY_TEXT(to->cluster, rec->cluster);
     COPY_TEXT(to->tenant, rec->tenant);
     COPY_TEXT(to->identity, rec->identity);
@@ -95,7 +100,10 @@ static void assign(struct brain *b, const struct res *res, const struct node *no
     to->plan_gen = res->live->table.gen;
     to->plan_have = (uint32_t)res->live->table.count;
     to->plan_done = res->live->table.complete;
-    assign_params(b, res, to);
+    if (log_is(res))
+        log_assign(b, res, roles, to);
+    else
+        assign_params(b, res, to);
 }
 
 /* Jobs that the node leads first: they must never be crowded out by those it only helps with. */

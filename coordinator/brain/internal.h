@@ -10,7 +10,15 @@
  *   nodes.c      agents: up, gone, heartbeats, instances
  *   desired.c    who should have what; parked polls
  *   jobs.c       a job from phase to phase
+ *   logs.c       a log backup from phase to phase: it never ends by itself
+ *   log_wish.c   log backups: what is applied, asked for and assigned
+ *   log_leads.c  which agent streams, and when another one takes over
+ *   log_holders.c  which nodes hold log for it
+ *   log_report.c what agents say of a log backup
+ *   log_attempts.c which attempt a log backup begins with
+ *   log_status.c what people see of a log backup
  *   leads.c      which agent
+ *   sources.c    restores: where the backup lies
  *   table.c      one job's ranges, their leases and results (knows no messages)
  *   requests.c   plan, ranges, verdicts, results
  *   status.c     what people see
@@ -38,7 +46,36 @@ enum phase {
     PHASE_RUNNING,
     PHASE_COMPLETE,
     PHASE_FAILED,
+    PHASE_PAUSE,   /* logs */
+    PHASE_STOPPED, /* logs: for good; stored log may still be truncated */
+    PHASE_FAIL,    /* logs: until somebody resumes it, or by itself when that may help */
 };
+
+#define LOG_HOLDERS_MAX 64
+
+/* What a log backup is beyond any job. */
+#define LOG_RECORD_FIELDS(X, T)                                                                    \
+    X(T, i64, phase_us, "pu", OPT, 0, 0)               /* in this phase since */                   \
+    X(T, i64, running_us, "ru", OPT, 0, 0)             /* Running for the first time */            \
+    X(T, i64, paused_us, "pa", OPT, 0, 0)              /* step PAUSE: since */                     \
+    X(T, u32, truncate_gen, "tg", OPT, 0, UINT32_MAX)  /* of the newest wish… */                 \
+    X(T, u32, truncated_gen, "td", OPT, 0, UINT32_MAX) /* …and the newest that was answered */   \
+    X(T, txt, truncate_until, "tu", OPT, 0, 63)                                                    \
+    X(T, flag, truncate_force, "tf", OPT, 0, 0)                                                    \
+    X(T, i64, truncated_us, "tt", OPT, 0, 0)                                                       \
+    X(T, str, truncated_position, "tp", OPT, 0, WIRE_POSITION_MAX)                                 \
+    X(T, msg, truncate_error, "te", OPT, 0, msg_error)                                             \
+    /* last known, for when nobody reports */                                                      \
+    X(T, str, lineage, "l", OPT, 0, WIRE_UID_MAX)                                                  \
+    X(T, str, label, "b", OPT, 0, 63)                                                              \
+    X(T, str, position, "p", OPT, 0, WIRE_POSITION_MAX)                                            \
+    X(T, u64, durable, "d", OPT, 0, UINT64_MAX)                                                    \
+    X(T, i64, checkpoint_us, "t", OPT, 0, 0)                                                       \
+    X(T, u64, latency_us, "y", OPT, 0, UINT64_MAX)                                                 \
+    X(T, i64, noted_us, "n", OPT, 0, 0) /* when the above was so */                                \
+    /* nodes whose source may hold log for this task, until they said that they do not any more */ \
+    X(T, strs, holders, "h", OPT, 0, WIRE_NAME_MAX, LOG_HOLDERS_MAX)
+CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
 
 #define RECORD_FIELDS(X, T)                                                                           \
     X(T, str, kind, "k", REQ, 0, 31)                                                                  \
@@ -67,17 +104,59 @@ enum phase {
     X(T, i64, completed_us, "tc", OPT, 0, 0)                                                          \
     X(T, u32, ranges_total, "rt", OPT, 0, UINT32_MAX)                                                 \
     X(T, u64, bytes_total, "bt", OPT, 0, UINT64_MAX)                                                  \
+    X(T, u32, ranges_done, "rd", OPT, 0, UINT32_MAX) /* Failed: how far it came */                    \
+    X(T, u64, bytes_done, "bd", OPT, 0, UINT64_MAX)                                                   \
     X(T, msg, error, "e", OPT, 0, msg_error)                                                          \
     X(T, str, error_node, "en", OPT, 0, WIRE_NAME_MAX)                                                \
     X(T, msg, totals, "to", OPT, 0, msg_totals)                                                       \
     X(T, flag, deleting, "d", OPT, 0, 0)                                                              \
-    X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */
+    X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */                              \
+    X(T, strs, warnings, "w", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX)                               \
+    /* restore: of the backups, "" = storage */                                                       \
+    X(T, txt, full_storage, "fs", OPT, 0, WIRE_URL_MAX)                                               \
+    X(T, flag, share_log, "sl", OPT, 0, 0) /* backup: a log backup stores the same log there */       \
+    X(T, msg, log, "lg", OPT, 0, log_record)
 CODEC_DECLARE(record, RECORD_FIELDS);
 
 /* A record with what it points to. */
 struct stored {
     struct record rec;
     struct codec_arena arena;
+};
+
+/* What a node that only holds log says. */
+struct log_hold {
+    char node[WIRE_NAME_MAX + 1];
+    bool stopped; /* it holds nothing any more */
+    uint64_t at;
+    uint64_t bytes;
+    bool lost;
+    bool at_risk;
+    char error[WIRE_TEXT_MAX + 1];
+};
+
+/* What is known of a log backup only in this life of the coordinator. */
+struct log_live {
+    enum job_stage stage; /* of the lead, under this attempt; 0 = nothing heard yet */
+    bool has_status;
+    struct msg_log_status status;
+    struct codec_arena arena; /* of status */
+    uint64_t heard_us;        /* mono: the lead last reported, or was chosen */
+    int64_t heard_real_us;
+    uint64_t moved_us; /* mono: its checkpoint last moved */
+    int64_t moved_real_us;
+    uint64_t noted_us; /* mono: the record last took the progress in */
+    bool quiet;        /* the change under way is nothing that agents are told */
+    bool two_primaries;
+    bool has_failure; /* stage FAILED, to be written down */
+    struct tm_err failure;
+    char failure_stage[32];
+    int64_t failure_since_us;
+    uint32_t failures;  /* in a row */
+    uint64_t retry_us;  /* mono: phase FAIL ends then, when the error was retryable */
+    uint64_t delete_us; /* mono: deletion was asked for, 0 = it was not */
+    struct log_hold holds[LOG_HOLDERS_MAX];
+    size_t hold_count;
 };
 
 /* What is known of a job only in this life of the coordinator. */
@@ -109,11 +188,17 @@ struct live {
     struct msg_totals totals;
     struct codec_arena totals_arena;
     bool swept;
+    char warnings[WIRE_WARNINGS_MAX][WIRE_TEXT_MAX + 1]; /* as the lead told */
+    size_t warning_count;
     char problem[WIRE_TEXT_MAX + 1];                /* the first corrupt page, named */
     char excluded[EXCLUDED_MAX][WIRE_NAME_MAX + 1]; /* workers that failed */
     size_t excluded_count;
     char workers[WORKERS_MAX][WIRE_NAME_MAX + 1]; /* that have the job: they keep it to its end */
     size_t worker_count;
+    struct log_live *log; /* log backups only, as the rest of these */
+    enum phase log_phase; /* what the newest durable record said, to see what a change changed */
+    int64_t log_phase_us;
+    uint32_t log_attempt;
 };
 
 struct res {
@@ -161,6 +246,15 @@ struct node {
     uint64_t parked_until_us;
 };
 
+#define LOG_ATTEMPTS_MAX 256
+
+/* The highest attempt of any log backup of this tenant, in this life. */
+struct log_attempt {
+    char cluster[WIRE_NAME_MAX + 1];
+    char tenant[WIRE_NAME_MAX + 1];
+    uint32_t newest;
+};
+
 struct brain {
     struct brain_config config;
     struct brain_rng rng;
@@ -190,9 +284,11 @@ struct brain {
     uint64_t revision;
     uint64_t version;
 
-    struct waiting_up { /* hellos that wait for a higher term */
+    struct
+        waiting_up { /* hellos that wait for a higher term, or to see whether another agent lives */
         uint64_t conn;
         uint64_t ctx;
+        uint64_t arrived_us; /* mono */
         uint64_t seen_term;
         uint64_t seen_start;
         char cluster[WIRE_NAME_MAX + 1];
@@ -200,6 +296,9 @@ struct brain {
         char boot[WIRE_UID_MAX + 1];
     } * waiting;
     size_t waiting_count;
+
+    struct log_attempt log_attempts[LOG_ATTEMPTS_MAX];
+    size_t log_attempt_count; /* ever; the ring's place is this modulo its size */
 };
 
 /* ---- brain.c ---- */
@@ -288,6 +387,9 @@ struct node *lead_pick(struct brain *b, struct res *res, const char *cluster,
 struct node *lead_for_delete(struct brain *b, struct res *res);
 void lead_waiting(struct brain *b, struct res *res, const char *fmt, ...) TM_PRINTF(3, 4);
 struct node *lead_of(const struct brain *b, const struct res *res);
+bool lead_usable(const struct node *node);
+/* Jobs that the node leads. */
+size_t lead_count(const struct brain *b, const struct node *node);
 
 /* ---- jobs.c ---- */
 
@@ -305,6 +407,95 @@ bool job_must_sweep(const struct res *res);
 bool job_deleting(const struct res *res); /* at its end, and to be deleted */
 bool job_is_lead(const struct res *res, const struct node *node);
 void job_progress(struct brain *b, struct res *res);
+
+/* ---- logs.c ---- */
+
+#define LOG_RETRY_MIN_US UINT64_C(10000000) /* phase FAIL, doubled each time … */
+#define LOG_RETRY_MAX_US UINT64_C(300000000)
+#define LOG_CALM_US      INT64_C(600000000) /* … until it held out so long */
+#define LOG_NOTE_US      UINT64_C(60000000) /* progress goes into the record this often */
+#define LOG_STUCK_US     UINT64_C(8000000)  /* beyond flushInterval: the checkpoint is stuck */
+
+bool log_is(const struct res *res);
+/* Stopped, nobody holds anything, nothing is left to be truncated. */
+bool log_at_rest(const struct res *res);
+bool log_truncating(const struct res *res);
+int log_live_new(struct brain *b, struct live *live);
+void log_live_free(struct log_live *log);
+void log_tick(struct brain *b, struct res *res);
+void log_durable(struct brain *b, struct res *res);
+void log_restart(struct brain *b, struct res *res, struct record *next);
+
+/* ---- log_wish.c ---- */
+
+/* The new record of a log backup gets what only those have. */
+void log_created(struct brain *b, struct res *res, struct record *next, const struct view *v);
+/* Whether the spec may change so while the task is there. */
+int log_may_configure(const struct res *res, const struct view *v, struct tm_err *err) TM_WUR;
+void log_configured(struct brain *b, struct res *res, struct record *next, const struct view *v);
+/* Another task stores the same log at the same place. skip may be NULL. */
+int log_conflict(const struct brain *b, const struct view *v, const struct res *skip,
+                 struct tm_err *err) TM_WUR;
+/* A task that is not Stopped, and stores the log that `v` would at the same place. */
+bool log_same_place(const struct res *other, const struct view *v);
+/* For a snapshot that starts now. */
+bool log_is_shared(const struct brain *b, const char *cluster, const char *tenant,
+                   const char *storage);
+/* Resume what failed, or truncate once more. */
+int log_retry(struct brain *b, struct res *res, uint64_t cmd, struct tm_err *err) TM_WUR;
+uint32_t log_roles(const struct res *res, const struct node *node);
+void log_assign(struct brain *b, const struct res *res, uint32_t roles, struct msg_assignment *to);
+
+/* ---- log_leads.c ---- */
+
+/* Who is to stream: NULL, and waiting says for whom. */
+struct node *log_lead_pick(struct brain *b, struct res *res,
+                           const struct msg_instance **ret_instance);
+/* Who truncates for a task that is Stopped: the lead, or any node of the tenant. */
+struct node *log_truncator_pick(struct brain *b, struct res *res,
+                                const struct msg_instance **ret_instance);
+/* Whether the lead is to stay, be it only because nothing better is known yet. */
+bool log_lead_stays(const struct brain *b, const struct res *res);
+/* Another node that says to be primary while the lead is; NULL = none. */
+const struct node *log_second_primary(const struct brain *b, const struct res *res);
+
+/* ---- log_holders.c ---- */
+
+/* The node may hold log for this task. */
+bool log_holds(const struct res *res, const struct node *node);
+/* Into, and out of, the staged record. */
+void log_holder_add(struct brain *b, struct res *res, struct record *next, const char *name);
+void log_holder_drop(struct record *next, const char *name);
+/* Standbys that are there and not in the record; those that said to hold nothing any more. True when a
+ * change is under way. */
+bool log_holders_take(struct brain *b, struct res *res);
+bool log_holders_released(struct brain *b, struct res *res);
+
+/* ---- log_report.c ---- */
+
+void log_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report);
+
+/* ---- log_attempts.c ---- */
+
+/* What is durable now. */
+void log_attempt_note(struct brain *b, const struct record *rec);
+/* The attempt with which a task that has this cluster and tenant begins. */
+uint32_t log_attempt_next(struct brain *b, const struct record *rec);
+
+/* ---- log_status.c ---- */
+
+void log_fill(const struct brain *b, const struct res *res);
+
+/* ---- sources.c ---- */
+
+struct source {
+    const char *cluster;
+    const char *storage;
+    const char *full_storage; /* of backups, when not with the log */
+    const char *id;           /* "" = the newest that will do */
+};
+/* False: the restore must wait, and says for what. */
+bool source_resolve(struct brain *b, struct res *res, struct source *ret);
 
 /* ---- requests.c ---- */
 

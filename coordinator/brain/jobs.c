@@ -93,6 +93,15 @@ int job_live(struct brain *b, struct res *res, bool loaded)
         memcpy(live->failure_node, res->now.rec.error_node, sizeof(live->failure_node));
         live->failure_since_us = res->now.rec.error->since_us;
     }
+    if (log_is(res) && log_live_new(b, live) < 0) {
+        free(live);
+        return -(int)TM_E_NO_MEMORY;
+    }
+    if (log_is(res)) {
+        live->log_phase = (enum phase)res->now.rec.phase;
+        live->log_phase_us = res->now.rec.log->phase_us;
+        live->log_attempt = res->now.rec.attempt;
+    }
     job_live_free(res->live);
     res->live = live;
     return 0;
@@ -104,6 +113,7 @@ void job_live_free(struct live *live)
         return;
     table_release(&live->table);
     codec_arena_release(&live->totals_arena);
+    log_live_free(live->log);
     free(live);
 }
 
@@ -140,45 +150,13 @@ void job_progress(struct brain *b, struct res *res)
 
 #define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
 
-struct source {
-    const char *cluster;
-    const char *storage;
-    const char *id;
-};
-
-/* Restore: where the backup lies. False: it must wait. */
-static bool resolve_source(struct brain *b, struct res *res, struct source *ret)
-{
-    const struct view *v = &res->view;
-    *ret = (struct source){.cluster = v->cluster, .storage = v->storage, .id = v->backup_name};
-    if (v->backup_name[0] == '\0')
-        return true;
-    const struct res *from = store_find(b, "Backup", v->namespace_, v->backup_name);
-    if (from == NULL && v->storage[0] != '\0')
-        return true; /* the id of a backup in that storage */
-    if (from == NULL || !from->exists) {
-        lead_waiting(b, res, "waiting for backup '%s', which does not exist", v->backup_name);
-        return false;
-    }
-    if (from->now.rec.phase != PHASE_COMPLETE || from->now.rec.deleting) {
-        lead_waiting(b, res, "waiting for backup '%s' to be Complete", v->backup_name);
-        return false;
-    }
-    ret->id = from->now.rec.backup_id;
-    if (v->cluster[0] == '\0')
-        ret->cluster = from->now.rec.cluster;
-    if (v->storage[0] == '\0')
-        ret->storage = from->now.rec.storage != NULL ? from->now.rec.storage : "";
-    return true;
-}
-
 static void start(struct brain *b, struct res *res)
 {
     struct source source;
     const struct msg_instance *instance;
     if (b->now.mono_us < res->live->not_before_us)
         return;
-    if (!resolve_source(b, res, &source))
+    if (!source_resolve(b, res, &source))
         return;
     const struct node *node = lead_pick(b, res, source.cluster, &instance);
     if (node == NULL)
@@ -201,15 +179,22 @@ static void start(struct brain *b, struct res *res)
     else
         COPY_TEXT(next->source_backup_id, source.id);
     COPY_TEXT(next->source_cluster, source.cluster);
+    next->share_log = backup && log_is_shared(b, next->cluster, next->tenant, source.storage);
     next->started_us = b->now.real_us;
     next->completed_us = 0;
     next->error = NULL;
     next->error_node[0] = '\0';
     next->totals = NULL;
+    next->warnings = NULL;
+    next->warnings_count = 0;
     next->leftovers = false;
     next->ranges_total = 0;
     next->bytes_total = 0;
+    next->ranges_done = 0;
+    next->bytes_done = 0;
     persist_text(b, res, &next->storage, source.storage);
+    if (!backup)
+        persist_text(b, res, &next->full_storage, source.full_storage);
     persist_submit(b, res);
 }
 
@@ -230,6 +215,19 @@ static void stage_error(struct brain *b, struct res *res, struct record *next)
     memcpy(next->error_node, live->failure_node, sizeof(next->error_node));
 }
 
+/* How far a job came that ends without success: what is live is gone afterwards. */
+static void keep_progress(const struct res *res, struct record *next)
+{
+    const struct live *live = res->live;
+    const struct table *t = &live->table;
+    next->ranges_done = TM_MAX(next->ranges_done, (uint32_t)t->done_count);
+    next->bytes_done = TM_MAX(next->bytes_done, TM_MAX(t->done.bytes, live->bytes_done));
+    if (res->view.kind == JOB_KIND_RESTORE)
+        next->bytes_total = TM_MAX(next->bytes_total, live->bytes_total);
+    if (next->bytes_total > 0)
+        next->bytes_done = TM_MIN(next->bytes_done, next->bytes_total);
+}
+
 static void to_step(struct brain *b, struct res *res, enum job_step step)
 {
     struct record *next = persist_stage(b, res);
@@ -241,9 +239,26 @@ static void to_step(struct brain *b, struct res *res, enum job_step step)
         next->ranges_total = (uint32_t)res->live->table.count;
         next->bytes_total = res->live->table.bytes_total;
     }
-    if (step == JOB_STEP_ABORT)
+    if (step == JOB_STEP_ABORT) {
+        keep_progress(res, next);
         stage_error(b, res, next);
+    }
     persist_submit(b, res);
+}
+
+/* Warnings stay with the job when it is over, however it ended. */
+static void stage_warnings(struct brain *b, struct res *res, struct record *next)
+{
+    const struct live *live = res->live;
+    size_t count = live->warning_count;
+    next->warnings_count = 0;
+    next->warnings =
+        codec_arena_array(&res->next.arena, count + 1, sizeof(*next->warnings), b->err);
+    for (size_t at = 0; next->warnings != NULL && at < count; at++) {
+        next->warnings[at] = codec_arena_text(&res->next.arena, live->warnings[at], b->err);
+        next->warnings_count += next->warnings[at] != NULL;
+    }
+    b->failed |= next->warnings_count < count;
 }
 
 static void complete(struct brain *b, struct res *res)
@@ -263,6 +278,7 @@ static void complete(struct brain *b, struct res *res)
         b->failed = true;
         return;
     }
+    stage_warnings(b, res, next);
     persist_submit(b, res);
 }
 
@@ -278,7 +294,9 @@ static void fail_finally(struct brain *b, struct res *res, bool leftovers)
     next->step = 0;
     next->completed_us = again ? 0 : b->now.real_us;
     next->leftovers = leftovers;
+    keep_progress(res, next);
     stage_error(b, res, next);
+    stage_warnings(b, res, next);
     persist_submit(b, res);
 }
 
@@ -411,7 +429,9 @@ void job_tick(struct brain *b)
         struct res *res = b->resources[at];
         if (res->live == NULL || res->staged)
             continue;
-        if (job_deleting(res))
+        if (log_is(res))
+            log_tick(b, res);
+        else if (job_deleting(res))
             deletion(b, res);
         else if (res->now.rec.phase != PHASE_SCHEDULED)
             underway(b, res);
@@ -438,6 +458,10 @@ static void log_end(struct brain *b, const struct res *res)
 
 void job_durable(struct brain *b, struct res *res)
 {
+    if (log_is(res)) {
+        log_durable(b, res);
+        return;
+    }
     const struct record *rec = &res->now.rec;
     struct live *live = res->live;
     bool was_underway = live != NULL && !store_terminal(res);
@@ -526,6 +550,10 @@ static void report_lead(struct brain *b, struct res *res, const struct msg_job *
     live->bytes_done = report->bytes_done;
     live->bytes_total = report->bytes_total;
     live->log_bytes = report->log_bytes;
+    if (report->warnings_count > 0) /* an agent that was restarted knows of none */
+        live->warning_count = report->warnings_count;
+    for (size_t at = 0; at < report->warnings_count; at++)
+        COPY_TEXT(live->warnings[at], report->warnings[at]);
     bool early = report->stage == JOB_STAGE_FINISHING && brain_plant(b, BRAIN_PLANT_COMPLETE_EARLY);
     if (report->stage == JOB_STAGE_COMMITTED || report->stage == JOB_STAGE_RESTORED || early)
         keep_totals(b, live, report->totals);
@@ -543,6 +571,10 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
 {
     const struct record *rec = &res->now.rec;
     struct live *live = res->live;
+    if (log_is(res)) {
+        log_report(b, res, node, report);
+        return;
+    }
     if (job_deleting(res) != (report->kind == JOB_KIND_DELETE))
         return; /* of the backup that is to be deleted, or of a deletion before a restart */
     if (job_deleting(res)) {

@@ -26,12 +26,12 @@ struct node *lead_of(const struct brain *b, const struct res *res)
     return node_find(b, res->now.rec.cluster, res->now.rec.node);
 }
 
-static bool usable(const struct node *node)
+bool lead_usable(const struct node *node)
 {
     return node->fresh && node->conn != 0 && node->heard;
 }
 
-static size_t led_by(const struct brain *b, const struct node *node)
+size_t lead_count(const struct brain *b, const struct node *node)
 {
     size_t count = 0;
     for (size_t at = 0; at < b->resource_count; at++) {
@@ -48,7 +48,7 @@ static struct node *pick_backup(struct brain *b, struct res *res,
     char trouble[200] = "";
     for (size_t at = 0; at < b->node_count; at++) {
         struct node *node = b->nodes[at];
-        if (!usable(node) || strcmp(node->cluster, v->cluster) != 0)
+        if (!lead_usable(node) || strcmp(node->cluster, v->cluster) != 0)
             continue;
         const struct msg_instance *instance = node_instance(node, v->tenant);
         if (instance == NULL)
@@ -60,7 +60,7 @@ static struct node *pick_backup(struct brain *b, struct res *res,
         }
         if (instance->role != INSTANCE_PRIMARY && instance->role != INSTANCE_MEMBER)
             continue;
-        if (led_by(b, node) >= WIRE_JOBS_MAX) {
+        if (lead_count(b, node) >= WIRE_JOBS_MAX) {
             (void)snprintf(trouble, sizeof(trouble), "; node '%s' leads %d jobs already",
                            node->name, WIRE_JOBS_MAX);
             continue;
@@ -81,7 +81,7 @@ static struct node *pick_restore(struct brain *b, struct res *res, const char *c
     size_t nodes = 0;
     for (size_t at = 0; at < b->node_count; at++) {
         struct node *node = b->nodes[at];
-        if (!usable(node) || strcmp(node->cluster, cluster) != 0)
+        if (!lead_usable(node) || strcmp(node->cluster, cluster) != 0)
             continue;
         if (v->node[0] != '\0' && strcmp(v->node, node->name) != 0)
             continue;
@@ -98,7 +98,7 @@ static struct node *pick_restore(struct brain *b, struct res *res, const char *c
                      cluster);
     else if (found == NULL)
         lead_waiting(b, res, "waiting for an agent of cluster '%s'", cluster);
-    else if (led_by(b, found) >= WIRE_JOBS_MAX) {
+    else if (lead_count(b, found) >= WIRE_JOBS_MAX) {
         lead_waiting(b, res, "node '%s' leads %d jobs already", found->name, WIRE_JOBS_MAX);
         return NULL;
     }
@@ -117,11 +117,11 @@ struct node *lead_pick(struct brain *b, struct res *res, const char *cluster,
 struct node *lead_for_delete(struct brain *b, struct res *res)
 {
     struct node *node = lead_of(b, res);
-    if (node != NULL && usable(node))
+    if (node != NULL && lead_usable(node))
         return node;
     for (size_t at = 0; at < b->node_count; at++) {
         node = b->nodes[at];
-        if (usable(node) && strcmp(node->cluster, res->now.rec.cluster) == 0 &&
+        if (lead_usable(node) && strcmp(node->cluster, res->now.rec.cluster) == 0 &&
             node_instance(node, res->now.rec.tenant) != NULL)
             return node;
     }

@@ -65,17 +65,27 @@ static void fill_live(struct resource_status *s, const struct res *res)
             s->ranges_total = t->count;
             s->bytes_total = t->bytes_total;
         }
-        s->ranges_done = t->done_count;
-        s->bytes_done = TM_MAX(t->done.bytes, live->bytes_done);
+        s->ranges_done = TM_MAX(s->ranges_done, t->done_count);
+        s->bytes_done = TM_MAX(s->bytes_done, TM_MAX(t->done.bytes, live->bytes_done));
     } else {
-        s->bytes_total = live->bytes_total;
-        s->bytes_done = live->bytes_done;
+        s->bytes_total = TM_MAX(s->bytes_total, live->bytes_total);
+        s->bytes_done = TM_MAX(s->bytes_done, live->bytes_done);
     }
     if (s->bytes_total > 0)
         s->bytes_done = TM_MIN(s->bytes_done, s->bytes_total);
     COPY_TEXT(s->waiting, live->waiting);
     if (live->problem[0] != '\0')
         resource_status_add_problem(s, res->now.rec.node, "", -1, live->problem);
+}
+
+static void fill_warnings(struct resource_status *s, const struct res *res)
+{
+    const struct record *rec = &res->now.rec;
+    const struct live *live = store_terminal(res) ? NULL : res->live;
+    for (size_t n = 0; live != NULL && n < live->warning_count; n++)
+        resource_status_add_warning(s, live->warnings[n]);
+    for (size_t n = 0; live == NULL && n < rec->warnings_count; n++)
+        resource_status_add_warning(s, rec->warnings[n]);
 }
 
 static void fill_totals(struct resource_status *s, const struct record *rec)
@@ -92,6 +102,7 @@ static void fill_totals(struct resource_status *s, const struct record *rec)
     fill_counters(s, totals->counters);
     for (size_t n = 0; n < totals->problems_count; n++) {
         const struct msg_problem *one = &totals->problems[n];
+        /* 2^64-1 is no block: -1 says the same */
         resource_status_add_problem(s, rec->node, one->path, (int64_t)one->block, one->what);
     }
 }
@@ -130,11 +141,15 @@ static void fill_path(struct resource_status *s, const struct record *rec)
                    rec->storage, rec->cluster, rec->tenant, rec->identity, rec->backup_id);
 }
 
-static void fill(const struct res *res)
+static void fill(const struct brain *b, const struct res *res)
 {
     struct resource_status *s = res->status;
     const struct record *rec = &res->now.rec;
     resource_status_clear(s);
+    if (log_is(res)) {
+        log_fill(b, res);
+        return;
+    }
     fill_phases(s, res);
     COPY_TEXT(s->backup_id, rec->backup_id[0] != '\0' ? rec->backup_id : rec->source_backup_id);
     COPY_TEXT(s->tenant, rec->tenant[0] != '\0' ? rec->tenant : res->view.tenant);
@@ -144,6 +159,10 @@ static void fill(const struct res *res)
     s->attempt = rec->attempt;
     s->ranges_total = rec->ranges_total;
     s->bytes_total = rec->bytes_total;
+    if (rec->phase == PHASE_FAILED || rec->step == JOB_STEP_ABORT) {
+        s->ranges_done = rec->ranges_done;
+        s->bytes_done = rec->bytes_done;
+    }
     if (res->live != NULL && !store_terminal(res))
         fill_live(s, res);
     if (rec->phase == PHASE_COMPLETE) {
@@ -155,14 +174,15 @@ static void fill(const struct res *res)
         s->bytes_done = s->bytes_total;
     }
     fill_path(s, rec);
+    fill_warnings(s, res);
     fill_error(s, res);
 }
 
 /* ---- reading ---- */
 
-static void look(const struct res *res, struct brain_resource *ret)
+static void look(const struct brain *b, const struct res *res, struct brain_resource *ret)
 {
-    fill(res);
+    fill(b, res);
     *ret = (struct brain_resource){
         .spec = res->spec,
         .status = res->status,
@@ -181,7 +201,7 @@ bool brain_resource_next(const struct brain *b, size_t *cursor, struct brain_res
         const struct res *res = b->resources[(*cursor)++];
         if (!res->exists)
             continue;
-        look(res, ret);
+        look(b, res, ret);
         return true;
     }
     return false;
@@ -194,6 +214,6 @@ bool brain_resource_find(const struct brain *b, const char *kind, const char *na
     const struct res *res = store_find(b, kind, where, name);
     if (res == NULL || !res->exists)
         return false;
-    look(res, ret);
+    look(b, res, ret);
     return true;
 }

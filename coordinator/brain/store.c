@@ -1,6 +1,7 @@
 /* The resources: a sorted array; read back at start, found by name or by job. */
 #include "coordinator/brain/internal.h"
 
+CODEC_DEFINE(log_record, "log record", LOG_RECORD_FIELDS);
 CODEC_DEFINE(record, "record", RECORD_FIELDS);
 
 static int compare(const struct res *res, const char *kind, const char *namespace_,
@@ -146,6 +147,8 @@ int store_load(struct brain *b, struct slice key, struct slice value, struct tm_
         r = view_parse(stored.rec.document, &spec, err);
     if (r == 0)
         r = store_set_spec(res, spec, err);
+    if (r == 0 && log_is(res) && stored.rec.log == NULL)
+        r = tm_err_set(err, TM_E_CORRUPT, "what a log backup has is missing");
     if (r < 0) {
         codec_arena_release(&stored.arena);
         if (err->code != TM_E_NO_MEMORY)

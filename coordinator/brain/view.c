@@ -7,6 +7,7 @@
 
 #define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", (from) != NULL ? (from) : "")
 #define MIB                 (UINT64_C(1) << 20)
+#define USEC_PER_SECOND     INT64_C(1000000)
 
 static const char *text_or(const char *text, const char *otherwise)
 {
@@ -58,6 +59,53 @@ static int view_backup(const struct backup_spec *spec, struct codec_arena *arena
     return 0;
 }
 
+static enum job_step wish_of(const struct backup_spec *spec)
+{
+    if (spec->log_stop || spec->log_subcommand == LOG_STOP)
+        return JOB_STEP_STOP;
+    return spec->log_subcommand == LOG_PAUSE ? JOB_STEP_PAUSE : JOB_STEP_RUN;
+}
+
+static int truncate_wish(const struct backup_spec *spec, struct codec_arena *arena, struct view *v,
+                         struct tm_err *err)
+{
+    struct moment moment;
+    char text[MOMENT_TEXT_MAX];
+    v->truncate_until = "";
+    if (spec->log_truncate_until == NULL)
+        return 0;
+    int r = moment_parse(spec->log_truncate_until, &moment, err);
+    if (r < 0)
+        return r;
+    v->truncate_force = spec->log_truncate_force;
+    v->truncate_until = codec_arena_text(arena, moment_text(&moment, text), err);
+    return v->truncate_until == NULL ? -(int)err->code : 0;
+}
+
+static int view_log(const struct backup_spec *spec, struct codec_arena *arena, struct view *v,
+                    struct tm_err *err)
+{
+    v->kind = JOB_KIND_LOG;
+    v->cluster = text_or(spec->br.cluster, "");
+    v->tenant = text_or(spec->br.tenant, RESOURCE_TENANT);
+    v->node = "";
+    v->storage = text_or(spec->storage.url, "");
+    v->backup_name = "";
+    v->log_wish = wish_of(spec);
+    struct msg_log_params *to = codec_arena_alloc(arena, sizeof(*to), err);
+    if (to == NULL)
+        return -(int)err->code;
+    v->log = to;
+    COPY_TEXT(to->compression, spec->compression);
+    to->flush_ms = bounded(spec->flush_interval_us / 1000, 3600000);
+    to->gcttl_s = bounded(spec->br.gcttl_us / USEC_PER_SECOND, UINT32_MAX);
+    to->hold_limit = spec->hold_limit;
+    to->release = spec->on_hold_limit == HOLD_RELEASE;
+    to->from_standby = spec->log_source == LOG_SOURCE_STANDBY;
+    to->accept_incarnation = spec->accept_incarnation;
+    return truncate_wish(spec, arena, v, err);
+}
+
 /* "name", "value", "name", "value", … */
 static int pairs_of(const struct schema_map *map, struct codec_arena *arena, const char ***ret,
                     size_t *ret_count, struct tm_err *err)
@@ -82,7 +130,7 @@ static int pairs_of(const struct schema_map *map, struct codec_arena *arena, con
 static int view_restore(const struct restore_spec *spec, struct codec_arena *arena, struct view *v,
                         struct tm_err *err)
 {
-    char target[128];
+    char target[RESTORE_TARGET_MAX];
     v->kind = JOB_KIND_RESTORE;
     v->cluster = text_or(spec->br.cluster, "");
     v->tenant = text_or(spec->br.tenant, RESOURCE_TENANT);
@@ -97,10 +145,13 @@ static int view_restore(const struct restore_spec *spec, struct codec_arena *are
     COPY_TEXT(to->source_tenant, v->tenant);
     to->data_dir = text_or(spec->data_dir, "");
     to->wal_dir = spec->wal_dir;
-    to->target =
-        codec_arena_text(arena, restore_target_text(&spec->target, target, sizeof(target)), err);
+    to->target = codec_arena_text(arena, restore_target_text(spec, target, sizeof(target)), err);
     if (to->target == NULL)
         return -(int)err->code;
+    to->exclusive = !spec->target.inclusive;
+    COPY_TEXT(to->lineage, spec->target.lineage);
+    v->to_point = strcmp(to->target, "immediate") != 0;
+    v->full_storage = text_or(spec->full_storage.url, "");
     to->concurrency = bounded(spec->br.concurrency, 256);
     to->rate_limit = (uint64_t)TM_MAX(spec->br.rate_limit_mib, INT64_C(0)) * MIB;
     to->port = bounded(spec->port, 65535);
@@ -122,11 +173,14 @@ static int check_bounds(const struct view *v, struct tm_err *err)
     if (strlen(v->cluster) > WIRE_NAME_MAX || strlen(v->tenant) > WIRE_NAME_MAX ||
         strlen(v->node) > WIRE_NAME_MAX || strlen(v->name) > WIRE_NAME_MAX)
         return tm_err_set(err, TM_E_INVALID, "a name is longer than %d bytes", WIRE_NAME_MAX);
-    if (strlen(v->storage) > WIRE_URL_MAX)
+    if (strlen(v->storage) > WIRE_URL_MAX ||
+        (v->full_storage != NULL && strlen(v->full_storage) > WIRE_URL_MAX))
         return tm_err_set(err, TM_E_INVALID, "the storage URL is longer than %d bytes",
                           WIRE_URL_MAX);
     if (v->kind == JOB_KIND_RESTORE)
         return codec_encode(&msg_restore_params_codec, v->restore, CODEC_MINOR_ALL, &bytes, err);
+    if (v->kind == JOB_KIND_LOG)
+        return codec_encode(&msg_log_params_codec, v->log, CODEC_MINOR_ALL, &bytes, err);
     return codec_encode(&msg_backup_params_codec, v->backup, CODEC_MINOR_ALL, &bytes, err);
 }
 
@@ -138,7 +192,9 @@ int view_of(const struct resource *spec, struct codec_arena *arena, struct view 
                         .name = spec->name,
                         .document = slice_of(spec->document, spec->document_len)};
     int r = resource_check_apply(spec, err);
-    if (r == 0 && spec->kind == RESOURCE_BACKUP)
+    if (r == 0 && spec->kind == RESOURCE_BACKUP && spec->backup.mode == BACKUP_MODE_LOG)
+        r = view_log(&spec->backup, arena, &view, err);
+    else if (r == 0 && spec->kind == RESOURCE_BACKUP)
         r = view_backup(&spec->backup, arena, &view, err);
     else if (r == 0 && spec->kind == RESOURCE_RESTORE)
         r = view_restore(&spec->restore, arena, &view, err);

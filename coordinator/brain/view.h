@@ -12,21 +12,27 @@ struct resource;
 enum view_policy { VIEW_RETAIN, VIEW_DELETE, VIEW_ON_FAILURE };
 
 struct view {
-    enum job_kind kind; /* BACKUP or RESTORE */
+    enum job_kind kind; /* BACKUP, RESTORE or LOG */
     const char *kind_text;
     const char *namespace_;
     const char *name;
-    struct slice document;   /* canonical form: what is stored */
-    const char *cluster;     /* restore: "" = that of the Backup it names */
-    const char *tenant;      /* "" = the only one of the cluster */
-    const char *node;        /* restore: "" = the only one of the cluster */
-    const char *storage;     /* URL; "" for a restore from a named Backup */
-    const char *backup_name; /* restore: of a Backup resource, "" = storage or backup id given */
+    struct slice document;    /* canonical form: what is stored */
+    const char *cluster;      /* restore: "" = that of the Backup it names */
+    const char *tenant;       /* "" = the only one of the cluster */
+    const char *node;         /* restore: "" = the only one of the cluster */
+    const char *storage;      /* URL; "" for a restore from a named Backup */
+    const char *full_storage; /* restore: where backups lie when not with the log; "" = there */
+    bool to_point;            /* restore: log is replayed beyond the backup */
+    const char *backup_name;  /* restore: of a Backup resource, "" = storage or backup id given */
     enum view_policy policy;
     uint32_t retries_max;
     uint32_t retry_pause_ms;
     struct msg_backup_params *backup;
     struct msg_restore_params *restore;
+    struct msg_log_params *log; /* LOG: as wished; what only the record knows is not set */
+    enum job_step log_wish;     /* LOG: RUN, PAUSE or STOP */
+    const char *truncate_until; /* LOG: "" = nothing; else RFC 3339 or a position */
+    bool truncate_force;
 };
 
 int view_of(const struct resource *spec, struct codec_arena *arena, struct view *ret,

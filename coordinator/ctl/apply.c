@@ -171,30 +171,37 @@ int named_of(struct ctl *c, const char *command, const struct option_words *word
     return 0;
 }
 
-/* One change of one resource, asked again for a while when another change is just under way. */
-static int change(struct ctl *c, enum control_command command, const struct named *named,
-                  const char *namespace_)
+int resource_change(struct ctl *c, enum control_command command, const char *kind,
+                    const char *namespace_, const char *name, bool quiet, struct tm_err *err)
 {
-    struct tm_err err;
     struct control_request request = {.command = command};
-    (void)snprintf(request.kind, sizeof(request.kind), "%s", named->kind);
-    (void)snprintf(request.name, sizeof(request.name), "%s", named->name);
+    (void)snprintf(request.kind, sizeof(request.kind), "%s", kind);
+    (void)snprintf(request.name, sizeof(request.name), "%s", name);
     (void)snprintf(request.namespace_, sizeof(request.namespace_), "%s",
                    namespace_ != NULL ? namespace_ : "");
-    int result = ctl_connect(c, &err);
+    int result = ctl_connect(c, err);
     for (int tries = CONFLICT_TRIES; result == 0; tries--) {
         struct client_reply r;
-        if ((result = client_call(c->client, &request, &r, &err)) < 0)
+        if ((result = client_call(c->client, &request, &r, err)) < 0)
             break;
         bool again = tries > 0 && in_conflict(&r.reply);
         if (!again)
-            result = print_results(c, &r.reply, false, &err);
+            result = print_results(c, &r.reply, quiet, err);
         client_reply_release(&r);
         if (!again)
             break;
         pause_conflict();
     }
-    return result < 0 ? ctl_fail(c, &err) : 0;
+    return result;
+}
+
+static int change(struct ctl *c, enum control_command command, const struct named *named,
+                  const char *namespace_)
+{
+    struct tm_err err;
+    return resource_change(c, command, named->kind, namespace_, named->name, false, &err) < 0
+               ? ctl_fail(c, &err)
+               : 0;
 }
 
 static int run_delete(struct ctl *c, const struct command *self, const struct option_value *values,
@@ -232,7 +239,8 @@ const struct command command_retry = {
     .words = "KIND NAME",
     .summary = "let a Failed resource start over",
     .detail =
-        "Starts a Failed backup or restore over, from the beginning, with the spec it has.\n\n"
+        "Starts a Failed backup or restore over, from the beginning, with the spec it has. A log\n"
+        "backup that is Fail goes on; one whose truncation was refused truncates again.\n\n"
         "  tidemark retry backup nightly-3",
     .options = (const struct option_row[]){NAMESPACE_OPTION},
     .option_count = 1,
@@ -270,20 +278,31 @@ static int run_editor(const char *path, struct tm_err *err)
     return 0;
 }
 
-/* What an operator may change, without what the coordinator adds. */
-static int editable_yaml(struct ctl *c, const struct named *named, const char *namespace_,
-                         struct buf *ret, struct tm_err *err)
+int resource_fetch(struct ctl *c, const char *kind, const char *namespace_, const char *name,
+                   json_t **ret, struct tm_err *err)
 {
-    json_t *resource;
-    int result =
-        client_get(c->client, CONTROL_GET, named->kind, namespace_, named->name, &resource, err);
-    if (result < 0)
-        return result;
+    int result = ctl_connect(c, err);
+    return result < 0 ? result
+                      : client_get(c->client, CONTROL_GET, kind, namespace_, name, ret, err);
+}
+
+void resource_strip(json_t *resource)
+{
     (void)json_object_del(resource, "status");
     json_t *metadata = json_object_get(resource, "metadata");
     static const char *const added[] = {"uid", "generation", "creationTimestamp"};
     for (size_t n = 0; n < TM_ARRAY_LEN(added); n++)
         (void)json_object_del(metadata, added[n]);
+}
+
+static int editable_yaml(struct ctl *c, const struct named *named, const char *namespace_,
+                         struct buf *ret, struct tm_err *err)
+{
+    json_t *resource;
+    int result = resource_fetch(c, named->kind, namespace_, named->name, &resource, err);
+    if (result < 0)
+        return result;
+    resource_strip(resource);
     char *text = json_dumps(resource, JSON_COMPACT);
     json_decref(resource);
     result = text == NULL ? tm_err_oom(err) : json_to_yaml(slice_str(text), ret, err);
@@ -315,7 +334,7 @@ static int run_edit(struct ctl *c, const struct command *self, const struct opti
     if (named_of(c, self->name, words, &named) < 0)
         return CTL_STATUS_USAGE;
     TM_CLEANUP(buf_release) struct buf yaml = BUF_INIT;
-    if (ctl_connect(c, &err) < 0 || editable_yaml(c, &named, values[0].text, &yaml, &err) < 0)
+    if (editable_yaml(c, &named, values[0].text, &yaml, &err) < 0)
         return ctl_fail(c, &err);
     char path[] = "/tmp/tidemark-edit-XXXXXX.yaml";
     TM_CLEANUP(closep) int fd = mkostemps(path, 5, O_CLOEXEC);

@@ -24,8 +24,8 @@ struct command {
 };
 
 extern const struct command command_apply, command_get, command_describe, command_delete,
-    command_edit, command_wait, command_retry, command_backup, command_restore, command_nodes,
-    command_top, command_version;
+    command_edit, command_wait, command_retry, command_backup, command_restore, command_log,
+    command_nodes, command_top, command_version;
 
 /* Connects on first use. */
 int ctl_connect(struct ctl *c, struct tm_err *err) TM_WUR;
@@ -35,6 +35,8 @@ const json_t *json_at(const json_t *value, const char *path);
 /* Its text, or "" */
 const char *json_text_at(const json_t *value, const char *path);
 uint64_t json_u64_at(const json_t *value, const char *path);
+/* A resource of backupMode log. */
+bool json_is_log(const json_t *resource);
 
 /* The kind for a word of the user, said in the coordinator's words. */
 int kind_of(const char *word, const char **ret_kind, const char **ret_word, struct tm_err *err);
@@ -42,6 +44,37 @@ int kind_of(const char *word, const char **ret_kind, const char **ret_word, stru
 /* Sends YAML and prints "backup/NAME created" for each; warnings go to stderr. */
 int apply_yaml(struct ctl *c, const char *source, struct slice yaml, bool quiet,
                struct tm_err *err) TM_WUR;
+
+/* words.c: option values into a spec, under `key`; what was not given is left out. */
+int spec_text(json_t *object, const char *key, const struct option_value *value,
+              struct tm_err *err) TM_WUR;
+int spec_number(json_t *object, const char *key, const struct option_value *value,
+                struct tm_err *err) TM_WUR;
+int spec_flag(json_t *object, const char *key, const struct option_value *value,
+              struct tm_err *err) TM_WUR;
+int spec_pairs(json_t *object, const char *key, const struct option_value *value,
+               struct tm_err *err) TM_WUR;                                  /* KEY=VALUE words */
+int spec_storage(const char *url, json_t *spec, struct tm_err *err) TM_WUR; /* its storage block */
+/* Makes a resource around the spec, which is taken over, and applies it. namespace_ may be NULL. */
+int spec_apply(struct ctl *c, const char *kind, const char *word, const char *name,
+               const char *namespace_, json_t *spec, struct tm_err *err) TM_WUR;
+
+/* A resource as it is, and one as an operator may change it: without what the coordinator adds. */
+int resource_fetch(struct ctl *c, const char *kind, const char *namespace_, const char *name,
+                   json_t **ret, struct tm_err *err) TM_WUR;
+void resource_strip(json_t *resource);
+/* One change of one resource, said on c->out unless quiet; asked again when another is under way. */
+int resource_change(struct ctl *c, enum control_command command, const char *kind,
+                    const char *namespace_, const char *name, bool quiet,
+                    struct tm_err *err) TM_WUR;
+/* All that is known, in words. */
+void describe_resource(struct ctl *c, const json_t *resource);
+
+/* log.c: the checkpoint of each cluster that has log backups, from a list of resources: an array of
+ * {cluster, logCheckpointTs, latencySeconds, tenants}, a cluster's being the minimum of its tenants'.
+ * NULL when memory is out. */
+json_t *log_clusters(const json_t *resources);
+void log_clusters_print(struct ctl *c, const json_t *clusters);
 
 /*
  * Follows a resource until it reaches `phase` (0), cannot reach it any more or `timeout_us` is over
@@ -51,6 +84,7 @@ struct follow_what {
     const char *kind, *word, *name;
     const char *namespace_; /* NULL = default, or the only one */
     const char *phase;
+    bool fail_ends; /* Fail is the end, too: a log backup may come out of it, later */
 };
 int follow(struct ctl *c, const struct follow_what *what, int64_t timeout_us, bool show,
            struct tm_err *err) TM_WUR;

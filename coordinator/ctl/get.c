@@ -1,5 +1,5 @@
 /*
- * tidemark get | describe: resources as table, JSON or YAML.
+ * tidemark get: resources as table, JSON or YAML.
  * Failure modes: a name that is not there (status 3), an unknown kind or output form (status 2).
  */
 #include "common/clock.h"
@@ -21,6 +21,24 @@ static const char *mode_of(const json_t *resource)
     return mode[0] != '\0' ? mode : "snapshot";
 }
 
+bool json_is_log(const json_t *resource)
+{
+    return strcmp(json_text_at(resource, "spec.backupMode"), "log") == 0;
+}
+
+/* How far it is safe: of a snapshot the moment it is of, of a log backup its checkpoint. */
+static const char *commit_of(const json_t *resource)
+{
+    return json_text_at(resource,
+                        json_is_log(resource) ? "status.logCheckpointTs" : "status.commitTs");
+}
+
+static const char *position_of(const json_t *resource)
+{
+    return json_text_at(resource,
+                        json_is_log(resource) ? "status.logCheckpointPosition" : "status.position");
+}
+
 static int backup_rows(const json_t *items, bool wide, struct text_table *t, struct tm_err *err)
 {
     size_t at;
@@ -37,14 +55,14 @@ static int backup_rows(const json_t *items, bool wide, struct text_table *t, str
             (result = text_table_cell(t, err, "%s", mode_of(one))) < 0 ||
             (result = text_table_cell(t, err, "%s", json_text_at(one, "status.phase"))) < 0 ||
             (result = text_table_cell(t, err, "%s", json_text_at(one, "status.backupPath"))) < 0 ||
-            (result = text_table_cell(t, err, "%s", json_text_at(one, "status.commitTs"))) < 0 ||
+            (result = text_table_cell(t, err, "%s", commit_of(one))) < 0 ||
             (result = text_table_cell(t, err, "%s",
                                       json_text_at(one, "status.logSuccessTruncateUntil"))) < 0)
             return result;
         if (!wide)
             continue;
         if ((result = text_table_cell(t, err, "%s", size)) < 0 ||
-            (result = text_table_cell(t, err, "%s", json_text_at(one, "status.position"))) < 0 ||
+            (result = text_table_cell(t, err, "%s", position_of(one))) < 0 ||
             (result = text_table_cell(t, err, "%s", json_text_at(one, "status.timeStarted"))) < 0 ||
             (result = text_table_cell(t, err, "%s", json_text_at(one, "status.timeCompleted"))) <
                 0 ||
@@ -105,7 +123,8 @@ static int print_table(struct ctl *c, const char *kind, const json_t *items, boo
 
 static int print_value(struct ctl *c, const json_t *value, bool yaml, struct tm_err *err)
 {
-    char *text = json_dumps(value, yaml ? JSON_COMPACT : JSON_INDENT(2));
+    char *text =
+        json_dumps(value, (yaml ? JSON_COMPACT : JSON_INDENT(2)) | JSON_REAL_PRECISION(15));
     if (text == NULL)
         return tm_err_oom(err);
     int result = 0;
@@ -126,7 +145,7 @@ static int select_labels(json_t *items, const struct option_value *labels, struc
 {
     for (size_t n = 0; n < labels->count; n++) {
         const char *equals = strchr(labels->all[n], '=');
-        if (equals == NULL)
+        if (equals == NULL || equals == labels->all[n])
             return tm_err_set(err, TM_E_INVALID, "label '%s' is not KEY=VALUE", labels->all[n]);
         char key[256];
         (void)snprintf(key, sizeof(key), "%.*s", (int)(equals - labels->all[n]), labels->all[n]);
@@ -230,138 +249,4 @@ const struct command command_get = {
              .help = "only this namespace; default: all"}},
     .option_count = 3,
     .run = run_get,
-};
-
-/* ---- describe ---- */
-
-static void line(struct ctl *c, const char *label, const char *text)
-{
-    if (text[0] != '\0')
-        (void)fprintf(c->out, "%-18s %s\n", label, text);
-}
-
-static void size_line(struct ctl *c, const char *label, uint64_t bytes)
-{
-    char text[SIZE_TEXT_MAX];
-    if (bytes > 0)
-        line(c, label, size_format(bytes, text));
-}
-
-static void describe_error(struct ctl *c, const json_t *status)
-{
-    if (json_at(status, "lastError") == NULL)
-        return;
-    (void)fprintf(c->out, "Last error:        %s\n", json_text_at(status, "lastError.message"));
-    (void)fprintf(c->out, "                   node %s, stage %s, since %s\n",
-                  json_text_at(status, "lastError.node"), json_text_at(status, "lastError.stage"),
-                  json_text_at(status, "lastError.since"));
-}
-
-/* "db-a: base/5/16384 block 7: wrong checksum" */
-static void describe_problem(struct ctl *c, const json_t *problem)
-{
-    const char *node = json_text_at(problem, "node");
-    const char *file = json_text_at(problem, "file");
-    (void)fprintf(c->out, "  %s%s%s", node, node[0] != '\0' ? ": " : "", file);
-    if (json_at(problem, "block") != NULL)
-        (void)fprintf(c->out, " block %llu", (unsigned long long)json_u64_at(problem, "block"));
-    (void)fprintf(c->out, "%s%s\n", file[0] != '\0' ? ": " : "", json_text_at(problem, "message"));
-}
-
-static void describe_lists(struct ctl *c, const json_t *status)
-{
-    size_t at;
-    const json_t *one;
-    if (json_array_size(json_at(status, "conditions")) > 0)
-        (void)fprintf(c->out, "Conditions:\n");
-    json_array_foreach(json_at(status, "conditions"), at, one)
-    {
-        const char *reason = json_text_at(one, "reason");
-        const char *message = json_text_at(one, "message");
-        (void)fprintf(c->out, "  %-10s %-5s  %s%s%s%s%s\n", json_text_at(one, "type"),
-                      json_text_at(one, "status"), json_text_at(one, "lastTransitionTime"),
-                      reason[0] != '\0' ? "  " : "", reason, message[0] != '\0' ? "  " : "",
-                      message);
-    }
-    if (json_array_size(json_at(status, "problems")) > 0)
-        (void)fprintf(c->out, "Problems:\n");
-    json_array_foreach(json_at(status, "problems"), at, one)
-    {
-        describe_problem(c, one);
-    }
-    if (json_array_size(json_at(status, "warnings")) > 0)
-        (void)fprintf(c->out, "Warnings:\n");
-    json_array_foreach(json_at(status, "warnings"), at, one)
-    {
-        (void)fprintf(c->out, "  %s\n", json_string_value(one));
-    }
-}
-
-static void describe_waiting(struct ctl *c, const char *text)
-{
-    static const char word[] = "waiting ";
-    bool repeats = strncmp(text, word, sizeof(word) - 1) == 0;
-    line(c, "Waiting:", text + (repeats ? sizeof(word) - 1 : 0));
-}
-
-static void describe_body(struct ctl *c, const json_t *one)
-{
-    const json_t *status = json_at(one, "status");
-    line(c, "Name:", json_text_at(one, "metadata.name"));
-    line(c, "Namespace:", json_text_at(one, "metadata.namespace"));
-    line(c, "Kind:", json_text_at(one, "kind"));
-    line(c, "Cluster:", json_text_at(one, "spec.br.cluster"));
-    line(c, "Tenant:", json_text_at(status, "tenant"));
-    line(c, "Phase:", json_text_at(status, "phase"));
-    describe_waiting(c, json_text_at(status, "waiting"));
-    line(c, "Node:", json_text_at(status, "node"));
-    line(c, "Data directory:", json_text_at(one, "spec.dataDir"));
-    line(c, "Backup:", json_text_at(one, "spec.backup"));
-    line(c, "Backup id:", json_text_at(status, "backupId"));
-    line(c, "Path:", json_text_at(status, "backupPath"));
-    size_line(c, "Stored:", json_u64_at(status, "backupSize"));
-    size_line(c, "Read:", json_u64_at(status, "dataSize"));
-    size_line(c, "Own log:", json_u64_at(status, "logSize"));
-    line(c, "Consistent at:", json_text_at(status, "commitTs"));
-    line(c, "Position:", json_text_at(status, "position"));
-    line(c, "Created:", json_text_at(one, "metadata.creationTimestamp"));
-    line(c, "Started:", json_text_at(status, "timeStarted"));
-    line(c, "Completed:", json_text_at(status, "timeCompleted"));
-    line(c, "Time taken:", json_text_at(status, "timeTaken"));
-    if (json_u64_at(status, "progress.rangesTotal") > 0)
-        (void)fprintf(c->out, "%-18s %llu of %llu\n",
-                      "Ranges:", (unsigned long long)json_u64_at(status, "progress.rangesDone"),
-                      (unsigned long long)json_u64_at(status, "progress.rangesTotal"));
-    if (json_at(status, "pages") != NULL)
-        (void)fprintf(c->out, "%-18s %llu checked, %llu unverified, %llu corrupt\n",
-                      "Pages:", (unsigned long long)json_u64_at(status, "pages.checked"),
-                      (unsigned long long)json_u64_at(status, "pages.unverified"),
-                      (unsigned long long)json_u64_at(status, "pages.corrupt"));
-    describe_error(c, status);
-    describe_lists(c, status);
-}
-
-static int run_describe(struct ctl *c, const struct command *self,
-                        const struct option_value *values, const struct option_words *words)
-{
-    struct tm_err err;
-    struct named named;
-    json_t *items;
-    if (named_of(c, self->name, words, &named) < 0)
-        return CTL_STATUS_USAGE;
-    if (fetch(c, named.kind, values[0].text, named.name, &items, &err) < 0)
-        return ctl_fail(c, &err);
-    describe_body(c, json_array_get(items, 0));
-    json_decref(items);
-    return 0;
-}
-
-const struct command command_describe = {
-    .name = "describe",
-    .words = "KIND NAME",
-    .summary = "one resource in words: phase, progress, conditions, problems",
-    .detail = "Tells all that is known of one resource.\n\n  tidemark describe backup nightly-3",
-    .options = (const struct option_row[]){NAMESPACE_OPTION},
-    .option_count = 1,
-    .run = run_describe,
 };

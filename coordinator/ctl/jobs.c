@@ -3,95 +3,15 @@
  * The spec is written as JSON, which is YAML: nothing needs quoting rules of our own.
  * Failure modes: those of apply; a job that ends Failed is status 1 and says why.
  */
-#include "common/parse.h"
-#include "common/storage/url.h"
 #include "coordinator/ctl/command.h"
-
-/* file:///path → the spec's local block; the coordinator judges the rest. */
-static int storage_block(const char *url, json_t *spec, struct tm_err *err)
-{
-    struct storage_url parsed;
-    int result = storage_url_parse(url, &parsed, err);
-    if (result < 0)
-        return result;
-    bool here = parsed.host[0] == '\0' || strcmp(parsed.host, "localhost") == 0;
-    if (strcmp(parsed.scheme, "file") != 0 || parsed.path[0] != '/' || !here ||
-        parsed.param_count > 0)
-        return tm_err_set(err, TM_E_INVALID,
-                          "storage '%s' is not file:///PATH, the only storage of this version",
-                          url);
-    json_t *block = json_pack("{s:s}", "path", parsed.path);
-    return json_object_set_new(spec, "local", block) < 0 ? tm_err_oom(err) : 0;
-}
-
-static int put_text(json_t *object, const char *key, const struct option_value *value,
-                    struct tm_err *err)
-{
-    if (!value->given)
-        return 0;
-    if (json_object_set_new(object, key, json_string(value->text)) < 0)
-        return tm_err_set(err, TM_E_INVALID, "%s '%s' is not UTF-8 text", key, value->text);
-    return 0;
-}
-
-static int put_number(json_t *object, const char *key, const struct option_value *value,
-                      struct tm_err *err)
-{
-    if (!value->given)
-        return 0;
-    int64_t number;
-    int result = parse_i64(value->text, &number, err);
-    if (result < 0)
-        return tm_err_prefix(err, "%s", key);
-    return json_object_set_new(object, key, json_integer(number)) < 0 ? tm_err_oom(err) : 0;
-}
-
-static int put_flag(json_t *object, const char *key, const struct option_value *value,
-                    struct tm_err *err)
-{
-    if (value->given && json_object_set_new(object, key, json_true()) < 0)
-        return tm_err_oom(err);
-    return 0;
-}
-
-/* KEY=VALUE words → a map */
-static int put_pairs(json_t *object, const char *key, const struct option_value *value,
-                     struct tm_err *err)
-{
-    if (!value->given)
-        return 0;
-    json_t *map = json_object();
-    for (size_t n = 0; n < value->count; n++) {
-        const char *equals = strchr(value->all[n], '=');
-        char name[1024];
-        if (equals == NULL || (size_t)(equals - value->all[n]) >= sizeof(name)) {
-            json_decref(map);
-            return tm_err_set(err, TM_E_INVALID, "'%s' is not NAME=VALUE", value->all[n]);
-        }
-        (void)snprintf(name, sizeof(name), "%.*s", (int)(equals - value->all[n]), value->all[n]);
-        if (json_object_set_new(map, name, json_string(equals + 1)) < 0) {
-            json_decref(map);
-            return tm_err_set(err, TM_E_INVALID, "'%s' is not UTF-8 text", value->all[n]);
-        }
-    }
-    return json_object_set_new(object, key, map) < 0 ? tm_err_oom(err) : 0;
-}
+#include "proto/spec/spec.h"
 
 /* Applies and, unless told not to, follows. Takes the spec over. */
 static int apply_and_follow(struct ctl *c, const char *kind, const char *word, const char *name,
                             json_t *spec, bool wait)
 {
     struct tm_err err;
-    json_t *resource = json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "tidemark/v1", "kind",
-                                 kind, "metadata", "name", name, "spec", spec);
-    char *text = resource != NULL ? json_dumps(resource, JSON_INDENT(1)) : NULL;
-    json_decref(resource);
-    if (text == NULL) {
-        (void)tm_err_set(&err, TM_E_INVALID, "%s '%s' is not UTF-8 text", word, name);
-        return ctl_fail(c, &err);
-    }
-    int result = apply_yaml(c, word, slice_str(text), false, &err);
-    free(text);
+    int result = spec_apply(c, kind, word, name, NULL, spec, &err);
     if (result == 0 && wait)
         result = follow(
             c, &(struct follow_what){.kind = kind, .word = word, .name = name, .phase = "Complete"},
@@ -146,14 +66,14 @@ static int run_backup(struct ctl *c, const struct command *self, const struct op
         (void)tm_err_oom(&err);
         return ctl_fail(c, &err);
     }
-    if (put_text(br, "cluster", &values[BACKUP_CLUSTER], &err) < 0 ||
-        put_text(br, "tenant", &values[BACKUP_TENANT], &err) < 0 ||
-        put_number(br, "concurrency", &values[BACKUP_CONCURRENCY], &err) < 0 ||
-        put_number(br, "rateLimit", &values[BACKUP_RATE], &err) < 0 ||
-        put_flag(br, "checksum", &values[BACKUP_CHECKSUM], &err) < 0 ||
-        put_text(spec, "compression", &values[BACKUP_COMPRESSION], &err) < 0 ||
-        put_text(spec, "cleanPolicy", &values[BACKUP_CLEAN], &err) < 0 ||
-        storage_block(values[BACKUP_STORAGE].text, spec, &err) < 0) {
+    if (spec_text(br, "cluster", &values[BACKUP_CLUSTER], &err) < 0 ||
+        spec_text(br, "tenant", &values[BACKUP_TENANT], &err) < 0 ||
+        spec_number(br, "concurrency", &values[BACKUP_CONCURRENCY], &err) < 0 ||
+        spec_number(br, "rateLimit", &values[BACKUP_RATE], &err) < 0 ||
+        spec_flag(br, "checksum", &values[BACKUP_CHECKSUM], &err) < 0 ||
+        spec_text(spec, "compression", &values[BACKUP_COMPRESSION], &err) < 0 ||
+        spec_text(spec, "cleanPolicy", &values[BACKUP_CLEAN], &err) < 0 ||
+        spec_storage(values[BACKUP_STORAGE].text, spec, &err) < 0) {
         json_decref(spec);
         return ctl_usage(c, self->name, "%s", err.msg);
     }
@@ -177,6 +97,11 @@ enum restore_option {
     RESTORE_CLUSTER,
     RESTORE_TENANT,
     RESTORE_STORAGE,
+    RESTORE_FULL,
+    RESTORE_TO,
+    RESTORE_INCLUSIVE,
+    RESTORE_EXCLUSIVE,
+    RESTORE_LINEAGE,
     RESTORE_DATA_DIR,
     RESTORE_WAL_DIR,
     RESTORE_NODE,
@@ -197,6 +122,17 @@ static const struct option_row restore_rows[] = {
     [RESTORE_CLUSTER] = {.name = "cluster", .value = "NAME", .help = "that was backed up"},
     [RESTORE_TENANT] = {.name = "tenant", .value = "NAME", .help = "default: main"},
     [RESTORE_STORAGE] = {.name = "storage", .value = "URL", .help = "default: the backup's"},
+    [RESTORE_FULL] = {.name = "full-backup-storage",
+                      .value = "URL",
+                      .help = "where backups lie, when not with the log"},
+    [RESTORE_TO] = {.name = "to",
+                    .value = "POINT",
+                    .help = "a time, TSO or position; xid:N, name:TEXT, latest, immediate"},
+    [RESTORE_INCLUSIVE] = {.name = "inclusive", .help = "stop behind the point (default)"},
+    [RESTORE_EXCLUSIVE] = {.name = "exclusive", .help = "stop before the point"},
+    [RESTORE_LINEAGE] = {.name = "lineage",
+                         .value = "ID",
+                         .help = "which branch of the log; default: the one that has the point"},
     [RESTORE_DATA_DIR] = {.name = "data-dir", .value = "DIR", .help = "where to, on the node"},
     [RESTORE_WAL_DIR] = {.name = "wal-dir", .value = "DIR", .help = "a place of its own for WAL"},
     [RESTORE_NODE] = {.name = "node",
@@ -218,29 +154,87 @@ static const struct option_row restore_rows[] = {
     [RESTORE_NO_WAIT] = {.name = "no-wait", .help = "do not follow it to its end"},
 };
 
+/* "xid:7" → target.xid; what has no word before it is a position or a time. */
+static int point_of(const char *text, json_t *spec, json_t *target, struct tm_err *err)
+{
+    static const char *const words[] = {"time", "position", "xid", "name"};
+    const char *key = strchr(text, '/') != NULL ? "position" : "time";
+    const char *value = text;
+    if (strcmp(text, "immediate") == 0)
+        return json_object_set_new(target, "immediate", json_true()) < 0 ? tm_err_oom(err) : 0;
+    if (json_object_set_new(spec, "restoreMode", json_string("pitr")) < 0)
+        return tm_err_oom(err);
+    if (strcmp(text, "latest") == 0)
+        return 0;
+    for (size_t n = 0; n < TM_ARRAY_LEN(words); n++) {
+        size_t len = strlen(words[n]);
+        if (strncmp(text, words[n], len) != 0 || text[len] != ':')
+            continue;
+        key = words[n];
+        value = text + len + 1;
+    }
+    struct moment moment;
+    bool is_moment = strcmp(key, "time") == 0 || strcmp(key, "position") == 0;
+    if (is_moment && moment_parse(value, &moment, err) < 0)
+        return -(int)err->code;
+    if (json_object_set_new(target, key, json_string(value)) < 0)
+        return tm_err_set(err, TM_E_INVALID, "to '%s' is not UTF-8 text", text);
+    return 0;
+}
+
+static int target_of(const struct option_value *values, json_t *spec, struct tm_err *err)
+{
+    if (values[RESTORE_INCLUSIVE].given && values[RESTORE_EXCLUSIVE].given)
+        return tm_err_set(err, TM_E_INVALID, "--inclusive and --exclusive contradict each other");
+    if ((values[RESTORE_INCLUSIVE].given || values[RESTORE_EXCLUSIVE].given ||
+         values[RESTORE_LINEAGE].given || values[RESTORE_FULL].given) &&
+        !values[RESTORE_TO].given)
+        return tm_err_set(err, TM_E_INVALID, "--to is wanted: what point is meant?");
+    json_t *target = json_object();
+    if (target == NULL)
+        return tm_err_oom(err);
+    int result =
+        values[RESTORE_TO].given ? point_of(values[RESTORE_TO].text, spec, target, err) : 0;
+    if (result == 0)
+        result = spec_text(target, "lineage", &values[RESTORE_LINEAGE], err);
+    if (result == 0 && values[RESTORE_EXCLUSIVE].given &&
+        json_object_set_new(target, "inclusive", json_false()) < 0)
+        result = tm_err_oom(err);
+    if (result == 0 && json_object_size(target) > 0 && json_object_set(spec, "target", target) < 0)
+        result = tm_err_oom(err);
+    json_decref(target);
+    if (result < 0 || !values[RESTORE_FULL].given)
+        return result;
+    json_t *full = json_object();
+    if (full == NULL || json_object_set_new(spec, "pitrFullBackupStorageProvider", full) < 0)
+        return tm_err_oom(err);
+    return spec_storage(values[RESTORE_FULL].text, full, err);
+}
+
 static int restore_spec_of(const struct option_value *values, json_t *spec, struct tm_err *err)
 {
     json_t *br = json_object();
     if (br == NULL || json_object_set_new(spec, "br", br) < 0)
         return tm_err_oom(err);
     int result;
-    if ((result = put_text(br, "cluster", &values[RESTORE_CLUSTER], err)) < 0 ||
-        (result = put_text(br, "tenant", &values[RESTORE_TENANT], err)) < 0 ||
-        (result = put_number(br, "concurrency", &values[RESTORE_CONCURRENCY], err)) < 0 ||
-        (result = put_number(br, "rateLimit", &values[RESTORE_RATE], err)) < 0 ||
-        (result = put_text(spec, "backup", &values[RESTORE_BACKUP], err)) < 0 ||
-        (result = put_text(spec, "dataDir", &values[RESTORE_DATA_DIR], err)) < 0 ||
-        (result = put_text(spec, "walDir", &values[RESTORE_WAL_DIR], err)) < 0 ||
-        (result = put_text(spec, "node", &values[RESTORE_NODE], err)) < 0 ||
-        (result = put_pairs(spec, "tablespaceMap", &values[RESTORE_MAP], err)) < 0 ||
-        (result = put_pairs(spec, "serverOptions", &values[RESTORE_SERVER], err)) < 0 ||
-        (result = put_flag(spec, "delta", &values[RESTORE_DELTA], err)) < 0 ||
-        (result = put_flag(spec, "start", &values[RESTORE_START], err)) < 0 ||
-        (result = put_number(spec, "port", &values[RESTORE_PORT], err)) < 0)
+    if ((result = spec_text(br, "cluster", &values[RESTORE_CLUSTER], err)) < 0 ||
+        (result = spec_text(br, "tenant", &values[RESTORE_TENANT], err)) < 0 ||
+        (result = spec_number(br, "concurrency", &values[RESTORE_CONCURRENCY], err)) < 0 ||
+        (result = spec_number(br, "rateLimit", &values[RESTORE_RATE], err)) < 0 ||
+        (result = spec_text(spec, "backup", &values[RESTORE_BACKUP], err)) < 0 ||
+        (result = spec_text(spec, "dataDir", &values[RESTORE_DATA_DIR], err)) < 0 ||
+        (result = spec_text(spec, "walDir", &values[RESTORE_WAL_DIR], err)) < 0 ||
+        (result = spec_text(spec, "node", &values[RESTORE_NODE], err)) < 0 ||
+        (result = spec_pairs(spec, "tablespaceMap", &values[RESTORE_MAP], err)) < 0 ||
+        (result = spec_pairs(spec, "serverOptions", &values[RESTORE_SERVER], err)) < 0 ||
+        (result = spec_flag(spec, "delta", &values[RESTORE_DELTA], err)) < 0 ||
+        (result = spec_flag(spec, "start", &values[RESTORE_START], err)) < 0 ||
+        (result = spec_number(spec, "port", &values[RESTORE_PORT], err)) < 0 ||
+        (result = target_of(values, spec, err)) < 0)
         return result;
     if (json_object_size(br) == 0)
         (void)json_object_del(spec, "br");
-    return values[RESTORE_STORAGE].given ? storage_block(values[RESTORE_STORAGE].text, spec, err)
+    return values[RESTORE_STORAGE].given ? spec_storage(values[RESTORE_STORAGE].text, spec, err)
                                          : 0;
 }
 
@@ -274,7 +268,11 @@ const struct command command_restore = {
     .detail =
         "Makes a Restore resource and follows it until it is Complete or Failed. The agent\n"
         "writes only below its restore_roots and never over a live database.\n\n"
-        "  tidemark restore try --backup first --data-dir /srv/restore/try --start --port 5433",
+        "  tidemark restore try --backup first --data-dir /srv/restore/try --start --port 5433\n\n"
+        "With --to, log behind the backup is replayed up to that point; --backup may then name a\n"
+        "log backup, or be left out with --storage: the newest backup before the point is "
+        "taken.\n\n"
+        "  tidemark restore r --backup wal --to 2026-11-21T10:00:00Z --data-dir /srv/restore/r",
     .options = restore_rows,
     .option_count = TM_ARRAY_LEN(restore_rows),
     .run = run_restore,

@@ -61,6 +61,22 @@ static int print_nodes(struct ctl *c, const json_t *nodes, struct tm_err *err)
     return result;
 }
 
+/* How far the clusters with log backups are safe. */
+static int print_clusters(struct ctl *c, struct tm_err *err)
+{
+    json_t *resources = NULL;
+    int result = client_list(c->client, CONTROL_LIST, "Backup", &resources, err);
+    if (result < 0)
+        return result;
+    json_t *clusters = log_clusters(resources);
+    json_decref(resources);
+    if (clusters == NULL)
+        return tm_err_oom(err);
+    log_clusters_print(c, clusters);
+    json_decref(clusters);
+    return 0;
+}
+
 static int run_nodes(struct ctl *c, const struct command *self, const struct option_value *values,
                      const struct option_words *words)
 {
@@ -79,6 +95,8 @@ static int run_nodes(struct ctl *c, const struct command *self, const struct opt
         free(text);
     } else {
         result = print_nodes(c, nodes, &err);
+        if (result == 0)
+            result = print_clusters(c, &err);
     }
     json_decref(nodes);
     return result < 0 ? ctl_fail(c, &err) : 0;
@@ -88,7 +106,8 @@ const struct command command_nodes = {
     .name = "nodes",
     .words = "",
     .summary = "the agents, their instances, roles and positions",
-    .detail = "One line an instance.\n\n  tidemark nodes -o json",
+    .detail = "One line an instance; below, how far each cluster with log backups is safe.\n\n"
+              "  tidemark nodes -o json",
     .options =
         (const struct option_row[]){
             {.name = "output", .letter = 'o', .value = "FORM", .help = "json"}},
@@ -102,7 +121,29 @@ static bool is_live(const json_t *resource)
 {
     const char *phase = json_text_at(resource, "status.phase");
     return strcmp(phase, "Running") == 0 || strcmp(phase, "Prepare") == 0 ||
-           strcmp(phase, "Scheduled") == 0 || strcmp(phase, "Deleting") == 0;
+           strcmp(phase, "Scheduled") == 0 || strcmp(phase, "Deleting") == 0 ||
+           strcmp(phase, "Pause") == 0 || strcmp(phase, "Fail") == 0;
+}
+
+static char *how_far(const json_t *resource, char line[PROGRESS_LINE_MAX])
+{
+    struct progress p;
+    if (json_is_log(resource)) {
+        const json_t *behind = json_at(resource, "status.latencySeconds");
+        char text[CLOCK_TEXT_MAX];
+        (void)snprintf(
+            line, PROGRESS_LINE_MAX, "%s%s%s", json_text_at(resource, "status.logCheckpointTs"),
+            behind != NULL ? ", behind " : "",
+            behind != NULL ? duration_format_brief((int64_t)(json_number_value(behind) * 1e6), text)
+                           : "");
+        return line;
+    }
+    progress_init(&p);
+    progress_feed(&p, json_u64_at(resource, "status.progress.rangesDone"),
+                  json_u64_at(resource, "status.progress.rangesTotal"),
+                  json_u64_at(resource, "status.progress.bytesDone"),
+                  json_u64_at(resource, "status.progress.bytesTotal"), 1);
+    return progress_line(&p, line);
 }
 
 static int print_jobs(struct ctl *c, const json_t *resources, struct tm_err *err)
@@ -121,18 +162,12 @@ static int print_jobs(struct ctl *c, const json_t *resources, struct tm_err *err
         const char *word = "";
         if ((result = kind_of(json_text_at(one, "kind"), &kind, &word, err)) < 0)
             continue;
-        struct progress p;
         char line[PROGRESS_LINE_MAX];
-        progress_init(&p);
-        progress_feed(&p, json_u64_at(one, "status.progress.rangesDone"),
-                      json_u64_at(one, "status.progress.rangesTotal"),
-                      json_u64_at(one, "status.progress.bytesDone"),
-                      json_u64_at(one, "status.progress.bytesTotal"), 1);
         if ((result = text_table_cell(&t, err, "%s/%s", word, json_text_at(one, "metadata.name"))) <
                 0 ||
             (result = text_table_cell(&t, err, "%s", json_text_at(one, "status.phase"))) < 0 ||
             (result = text_table_cell(&t, err, "%s", json_text_at(one, "status.node"))) < 0 ||
-            (result = text_table_cell(&t, err, "%s", progress_line(&p, line))) < 0)
+            (result = text_table_cell(&t, err, "%s", how_far(one, line))) < 0)
             continue;
         result = text_table_cell(&t, err, "%s", json_text_at(one, "status.lastError.message"));
     }

@@ -17,6 +17,7 @@
 struct follower {
     struct ctl *c;
     const char *kind, *word, *name, *namespace_, *phase;
+    bool fail_ends;
     bool show;
     struct progress progress;
     char shown[PROGRESS_LINE_MAX];
@@ -87,7 +88,7 @@ static int judge(const struct follower *f, const json_t *resource, struct tm_err
     struct tm_err ignored;
     if (resource_phase_parse(now, &is, &ignored) < 0 ||
         resource_phase_parse(f->phase, &wanted, &ignored) < 0 ||
-        !resource_phase_is_past(is, wanted))
+        !(resource_phase_is_past(is, wanted) || (f->fail_ends && is == RESOURCE_FAIL)))
         return 0;
     const char *why = json_text_at(resource, "status.lastError.message");
     const char *node = json_text_at(resource, "status.lastError.node");
@@ -149,6 +150,7 @@ int follow(struct ctl *c, const struct follow_what *what, int64_t timeout_us, bo
                          .name = what->name,
                          .namespace_ = what->namespace_,
                          .phase = what->phase,
+                         .fail_ends = what->fail_ends,
                          .show = show};
     progress_init(&f.progress);
     int64_t start_us = clock_mono_us();
@@ -224,10 +226,13 @@ const struct command command_wait = {
     .summary = "wait until a resource reaches a phase",
     .detail = "Ends with 0 when the phase is reached, with 1 on time out or when a terminal phase\n"
               "makes it impossible, saying why.\n\n"
-              "  tidemark wait backup nightly-3 --for=Complete --timeout=2h",
+              "  tidemark wait backup nightly-3 --for=Complete --timeout=2h\n"
+              "  tidemark wait backup wal --for=Running",
     .options =
         (const struct option_row[]){
-            {.name = "for", .value = "PHASE", .help = "Prepare, Running, Complete, Failed, …"},
+            {.name = "for",
+             .value = "PHASE",
+             .help = "Running, Complete, Failed, Pause, Stopped, …"},
             {.name = "timeout", .value = "TIME", .help = "30s, 10m, 2h; default 60s"},
             NAMESPACE_OPTION},
     .option_count = 3,

@@ -57,8 +57,6 @@ static const struct schema_field br_fields[] = {
     SCHEMA_FIELD(struct br_spec, checksum, "checksum", SCHEMA_BOOL),
     {.name = "gcttl",
      .type = SCHEMA_CUSTOM,
-     .flags = SCHEMA_WARN,
-     .warning = SPEC_NO_HOLD,
      .offset = offsetof(struct br_spec, gcttl_us),
      .parse = parse_gcttl},
     SCHEMA_FIELD(struct br_spec, options, "options", SCHEMA_LIST, .item = &spec_text_item,
@@ -128,7 +126,7 @@ static int flag_level(const struct flag *flag, char **compression, struct tm_err
     return compression != NULL ? replace_text(compression, text, err) : 0;
 }
 
-static int take_flag(struct br_spec *br, char **compression, struct flag *flag,
+static int take_flag(struct br_spec *br, char **compression, bool holds, struct flag *flag,
                      struct schema_warnings *warnings, struct tm_err *err)
 {
     struct tm_err why;
@@ -155,7 +153,7 @@ static int take_flag(struct br_spec *br, char **compression, struct flag *flag,
     }
     if (flag->value == NULL)
         return yaml_error(flag->node, err, "flag '--%s' needs a value", flag->name);
-    if (strcmp(flag->name, "gcttl") == 0)
+    if (strcmp(flag->name, "gcttl") == 0 && !holds)
         schema_warn(warnings, flag->node, "flag '--gcttl' " SPEC_NO_HOLD);
     if (strcmp(flag->name, "gcttl") == 0)
         return gcttl_from(flag->value, &br->gcttl_us, &why) < 0 ? flag_error(flag, &why, err) : 0;
@@ -195,8 +193,9 @@ static int next_flag(const struct yaml_node **at, struct flag *ret, struct tm_er
     return 0;
 }
 
-int spec_br_options(struct br_spec *br, char **compression, const struct yaml_node *options,
-                    struct schema_warnings *warnings, struct tm_err *err)
+int spec_br_options(struct br_spec *br, char **compression, bool holds,
+                    const struct yaml_node *options, struct schema_warnings *warnings,
+                    struct tm_err *err)
 {
     if (options == NULL || options->kind != YAML_KIND_LIST)
         return 0;
@@ -205,7 +204,7 @@ int spec_br_options(struct br_spec *br, char **compression, const struct yaml_no
         struct flag flag;
         int r = next_flag(&at, &flag, err);
         if (r == 0)
-            r = take_flag(br, compression, &flag, warnings, err);
+            r = take_flag(br, compression, holds, &flag, warnings, err);
         if (r < 0)
             return r;
     }

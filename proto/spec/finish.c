@@ -12,8 +12,6 @@
 #include "common/parse.h"
 #include "proto/spec/internal.h"
 
-#define NOT_YET_LOG "log backup is not in this version; a snapshot backup restores on its own"
-
 void spec_refuse(struct tm_err *refusal, enum tm_err_code code, const struct yaml_node *node,
                  const char *fmt, ...)
 {
@@ -28,8 +26,16 @@ void spec_refuse(struct tm_err *refusal, enum tm_err_code code, const struct yam
     refusal->code = code;
 }
 
-/* The node of `path`, or the nearest one above it that was written. */
-static const struct yaml_node *node_at(const struct yaml_node *spec, const char *path)
+/* Generated specs carry empty strings for what is not meant. */
+static void drop_empty(char **text)
+{
+    if (*text == NULL || (*text)[0] != '\0')
+        return;
+    free(*text);
+    *text = NULL;
+}
+
+const struct yaml_node *spec_node_at(const struct yaml_node *spec, const char *path)
 {
     char nearer[128];
     (void)snprintf(nearer, sizeof(nearer), "%s", path);
@@ -48,7 +54,7 @@ int spec_check_name(const struct yaml_node *spec, const char *path, const char *
     struct tm_err why;
     if (text == NULL || resource_name_check(path, text, &why) == 0)
         return 0;
-    return yaml_error(node_at(spec, path), err, "%s", why.msg);
+    return yaml_error(spec_node_at(spec, path), err, "%s", why.msg);
 }
 
 /* Clusters, tenants and nodes are named in configuration files, under a wider rule. */
@@ -61,7 +67,7 @@ static int check_place(const struct yaml_node *spec, const char *path, const cha
     if (len > 0 && len <= RESOURCE_NAME_MAX && text[0] != '.' &&
         strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == len)
         return 0;
-    return yaml_error(node_at(spec, path), err,
+    return yaml_error(spec_node_at(spec, path), err,
                       "%s '%.64s' is no name: use up to %d letters, digits, '-', '_' and '.'", path,
                       text, RESOURCE_NAME_MAX);
 }
@@ -71,7 +77,7 @@ int spec_check_path(const struct yaml_node *spec, const char *path, const char *
 {
     if (text == NULL)
         return 0;
-    const struct yaml_node *node = node_at(spec, path);
+    const struct yaml_node *node = spec_node_at(spec, path);
     if (text[0] != '/')
         return yaml_error(node, err, "'%s' must be an absolute path, '%s' is not", path, text);
     for (const char *at = text; *at != '\0';) {
@@ -85,45 +91,37 @@ int spec_check_path(const struct yaml_node *spec, const char *path, const char *
     return 0;
 }
 
-static bool is_position(const char *text)
-{
-    size_t high = strspn(text, "0123456789abcdefABCDEF");
-    if (high < 1 || high > 8 || text[high] != '/')
-        return false;
-    size_t low = strspn(text + high + 1, "0123456789abcdefABCDEF");
-    return low >= 1 && low <= 8 && text[high + 1 + low] == '\0';
-}
-
 int spec_check_moment(const struct yaml_node *spec, const char *path, const char *text,
                       bool position_too, struct tm_err *err)
 {
+    struct moment moment;
+    struct tm_err why;
     if (text == NULL)
         return 0;
-    int64_t us;
-    uint64_t tso;
-    struct tm_err why;
-    if (clock_parse(text, &us, &why) == 0 || parse_u64(text, &tso, &why) == 0 ||
-        (position_too && is_position(text)))
+    if (moment_parse(text, &moment, &why) == 0 && (position_too || !moment.is_position))
         return 0;
-    char zoned[64]; /* TiDB's "2018-05-11 01:42:23" has no zone: UTC */
-    (void)snprintf(zoned, sizeof(zoned), "%sZ", text);
-    if (clock_parse(zoned, &us, &why) == 0)
-        return 0;
-    return yaml_error(node_at(spec, path), err,
+    return yaml_error(spec_node_at(spec, path), err,
                       "'%s': '%s' is no time (2026-11-21T10:00:00Z)%s or TSO", path, text,
                       position_too ? ", position (0/3000148)" : "");
 }
 
 /* ---- br ---- */
 
-static int finish_br(struct br_spec *br, char **compression, const struct yaml_node *spec,
-                     bool cluster_required, struct schema_warnings *warnings, struct tm_err *err)
+static int finish_br(struct br_spec *br, char **compression, bool holds,
+                     const struct yaml_node *spec, bool cluster_required,
+                     struct schema_warnings *warnings, struct tm_err *err)
 {
-    int r = spec_br_options(br, compression, yaml_find(spec, "br.options"), warnings, err);
+    const struct yaml_node *gcttl = yaml_find(spec, "br.gcttl");
+    drop_empty(&br->time_ago);
+    drop_empty(&br->database);
+    drop_empty(&br->table);
+    if (gcttl != NULL && !holds)
+        schema_warn(warnings, gcttl, "field 'gcttl' " SPEC_NO_HOLD);
+    int r = spec_br_options(br, compression, holds, yaml_find(spec, "br.options"), warnings, err);
     if (r < 0)
         return r;
     if (cluster_required && br->cluster == NULL)
-        return yaml_error(node_at(spec, "br"), err,
+        return yaml_error(spec_node_at(spec, "br"), err,
                           "br.cluster is missing: the name of the cluster, as in the agents' "
                           "configuration");
     if (br->tenant == NULL && (br->tenant = strdup(RESOURCE_TENANT)) == NULL)
@@ -139,16 +137,16 @@ static void refuse_parts(const struct br_spec *br, const struct schema_list *tab
         "a physical backup copies the whole cluster; restore it elsewhere and "
         "export the tables from there";
     if (table_filter->count > 0)
-        spec_refuse(refusal, TM_E_INVALID, node_at(spec, "tableFilter"),
+        spec_refuse(refusal, TM_E_INVALID, spec_node_at(spec, "tableFilter"),
                     "tableFilter cannot be honoured: %s", why);
     if (br->database != NULL || br->table != NULL)
-        spec_refuse(refusal, TM_E_INVALID, node_at(spec, "br"),
+        spec_refuse(refusal, TM_E_INVALID, spec_node_at(spec, "br"),
                     "databases and tables cannot be chosen: %s", why);
     if (type == BACKUP_TYPE_PART)
-        spec_refuse(refusal, TM_E_INVALID, node_at(spec, "backupType"),
+        spec_refuse(refusal, TM_E_INVALID, spec_node_at(spec, "backupType"),
                     "backupType of a %s can only be full: %s", what, why);
     if (type == BACKUP_TYPE_OTHER)
-        spec_refuse(refusal, TM_E_INVALID, node_at(spec, "backupType"),
+        spec_refuse(refusal, TM_E_INVALID, spec_node_at(spec, "backupType"),
                     "backupType of a %s can only be full: the others exist for TiKV alone", what);
 }
 
@@ -162,7 +160,7 @@ static int check_compression(const struct yaml_node *spec, const char *text, str
         return 0;
     if (strncmp(text, "zstd:", 5) == 0 && parse_u64_in(text + 5, 1, 19, &level, &why) == 0)
         return 0;
-    return yaml_error(node_at(spec, "compression"), err,
+    return yaml_error(spec_node_at(spec, "compression"), err,
                       "'compression': '%s' is not known: zstd, zstd:1 to zstd:19, or none", text);
 }
 
@@ -170,21 +168,18 @@ static void refuse_backup(const struct backup_spec *b, const struct yaml_node *s
                           struct tm_err *refusal)
 {
     if (b->mode == BACKUP_MODE_VOLUME)
-        spec_refuse(refusal, TM_E_UNSUPPORTED, node_at(spec, "backupMode"),
+        spec_refuse(refusal, TM_E_UNSUPPORTED, spec_node_at(spec, "backupMode"),
                     "volume snapshots are not taken; use backupMode snapshot");
-    if (b->mode == BACKUP_MODE_LOG)
-        spec_refuse(refusal, TM_E_UNSUPPORTED, node_at(spec, "backupMode"), NOT_YET_LOG);
+    spec_log_refuse(b, spec, refusal);
     refuse_parts(&b->br, &b->table_filter, b->type, "backup", spec, refusal);
     if (b->br.time_ago != NULL)
-        spec_refuse(refusal, TM_E_INVALID, node_at(spec, "br.timeAgo"),
+        spec_refuse(refusal, TM_E_INVALID, spec_node_at(spec, "br.timeAgo"),
                     "timeAgo cannot be honoured: a physical backup is of the moment it ends, the "
                     "past is not kept in the data files; restore an earlier backup to that time");
     if (b->mode == BACKUP_MODE_SNAPSHOT && b->commit_ts != NULL)
-        spec_refuse(refusal, TM_E_INVALID, node_at(spec, "commitTs"),
+        spec_refuse(refusal, TM_E_INVALID, spec_node_at(spec, "commitTs"),
                     "commitTs cannot be chosen: a physical backup is of the moment it ends; the "
                     "status tells it afterwards");
-    if (b->log_backup != NULL)
-        spec_refuse(refusal, TM_E_UNSUPPORTED, node_at(spec, "logBackup"), NOT_YET_LOG);
     spec_refuse_storage(&b->storage, spec, refusal);
 }
 
@@ -192,7 +187,13 @@ static void refuse_backup(const struct backup_spec *b, const struct yaml_node *s
 static int finish_backup(struct backup_spec *b, const struct yaml_node *spec, bool is_template,
                          struct schema_warnings *warnings, struct tm_err *err)
 {
-    int r = finish_br(&b->br, &b->compression, spec, !is_template, warnings, err);
+    drop_empty(&b->log_backup);
+    drop_empty(&b->log_truncate_until);
+    drop_empty(&b->commit_ts);
+    int r = finish_br(&b->br, &b->compression, b->mode == BACKUP_MODE_LOG, spec, !is_template,
+                      warnings, err);
+    if (r == 0)
+        spec_log_warn(b, spec, warnings);
     if (r == 0)
         r = check_compression(spec, b->compression, err);
     if (r == 0)
@@ -205,7 +206,7 @@ static int finish_backup(struct backup_spec *b, const struct yaml_node *spec, bo
         return r;
     if (b->log_stop && b->log_subcommand != LOG_SUBCOMMAND_NONE)
         return yaml_error(
-            node_at(spec, "logStop"), err,
+            spec_node_at(spec, "logStop"), err,
             "'logStop' and 'logSubcommand' are both given; logStop is the older form, "
             "use logSubcommand");
     if (!is_template && b->storage.kind == STORAGE_SPEC_NONE)
@@ -225,28 +226,57 @@ int spec_backup_finish(struct backup_spec *b, const struct yaml_node *spec,
 
 /* ---- Restore ---- */
 
-static int check_target(const struct restore_target *t, const struct yaml_node *spec,
-                        struct tm_err *err)
+static int check_point(const struct restore_target *t, const struct yaml_node *spec,
+                       struct tm_err *err)
 {
-    int given = (t->time != NULL) + (t->position != NULL) + (t->xid != NULL) + (t->name != NULL) +
-                t->immediate;
-    if (given > 1)
-        return yaml_error(
-            node_at(spec, "target"), err,
-            "'target' names %d points; one of time, position, xid, name and immediate "
-            "is wanted",
-            given);
+    struct moment moment;
     int64_t us;
     uint64_t xid;
     struct tm_err why;
-    if (t->time != NULL && clock_parse(t->time, &us, &why) < 0)
-        return yaml_error(node_at(spec, "target.time"), err, "'target.time': %s", why.msg);
-    if (t->position != NULL && !is_position(t->position))
-        return yaml_error(node_at(spec, "target.position"), err,
+    if (t->time != NULL && (moment_parse(t->time, &moment, &why) < 0 || moment.is_position) &&
+        clock_parse(t->time, &us, &why) < 0)
+        return yaml_error(spec_node_at(spec, "target.time"), err, "'target.time': %s", why.msg);
+    if (t->position != NULL &&
+        (moment_parse(t->position, &moment, &why) < 0 || !moment.is_position))
+        return yaml_error(spec_node_at(spec, "target.position"), err,
                           "'target.position': '%s' is no position (0/3000148)", t->position);
     if (t->xid != NULL && parse_u64(t->xid, &xid, &why) < 0)
-        return yaml_error(node_at(spec, "target.xid"), err, "'target.xid': %s", why.msg);
+        return yaml_error(spec_node_at(spec, "target.xid"), err, "'target.xid': %s", why.msg);
+    if (t->lineage != NULL &&
+        (strlen(t->lineage) != 32 || strspn(t->lineage, "0123456789abcdef") != 32))
+        return yaml_error(spec_node_at(spec, "target.lineage"), err,
+                          "'target.lineage': '%s' is not the 32 hex digits of a lineage; the "
+                          "status of the log backup lists them",
+                          t->lineage);
     return 0;
+}
+
+static int points_of(const struct restore_target *t)
+{
+    return (t->time != NULL) + (t->position != NULL) + (t->xid != NULL) + (t->name != NULL) +
+           t->immediate;
+}
+
+static int check_target(const struct restore_spec *r, const struct yaml_node *spec,
+                        struct tm_err *err)
+{
+    const struct restore_target *t = &r->target;
+    int given = points_of(t);
+    if (given > 1)
+        return yaml_error(
+            spec_node_at(spec, "target"), err,
+            "'target' names %d points; one of time, position, xid, name and immediate "
+            "is wanted",
+            given);
+    if (given > 0 && r->pitr_restored_ts != NULL)
+        return yaml_error(spec_node_at(spec, "pitrRestoredTs"), err,
+                          "'pitrRestoredTs' and 'target' each name a point; one is wanted");
+    bool to_point = (given > 0 && !t->immediate) || r->pitr_restored_ts != NULL;
+    if (!t->inclusive && !to_point)
+        return yaml_error(spec_node_at(spec, "target.inclusive"), err,
+                          "'target.inclusive' is false, but there is no time, position, xid or "
+                          "name to stop before");
+    return check_point(t, spec, err);
 }
 
 static int check_tablespaces(const struct restore_spec *r, const struct yaml_node *spec,
@@ -255,7 +285,7 @@ static int check_tablespaces(const struct restore_spec *r, const struct yaml_nod
     for (size_t n = 0; n < r->tablespace_map.count; n++) {
         const struct schema_map_entry *entry = &r->tablespace_map.entries[n];
         if (entry->value[0] != '/')
-            return yaml_error(node_at(spec, "tablespaceMap"), err,
+            return yaml_error(spec_node_at(spec, "tablespaceMap"), err,
                               "'tablespaceMap' maps '%s' to '%s', which is not an absolute path",
                               entry->key, entry->value);
     }
@@ -264,7 +294,7 @@ static int check_tablespaces(const struct restore_spec *r, const struct yaml_nod
                                                     "abcdefghijklmnopqrstuvwxyz"
                                                     "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.")] !=
             '\0')
-            return yaml_error(node_at(spec, "serverOptions"), err,
+            return yaml_error(spec_node_at(spec, "serverOptions"), err,
                               "'serverOptions': '%s' is not the name of a setting",
                               r->server_options.entries[n].key);
     return 0;
@@ -278,7 +308,7 @@ static int check_restore(struct restore_spec *r, const struct yaml_node *spec, s
     if (result == 0)
         result = spec_check_path(spec, "walDir", r->wal_dir, err);
     if (result == 0)
-        result = check_target(&r->target, spec, err);
+        result = check_target(r, spec, err);
     if (result == 0)
         result = check_tablespaces(r, spec, err);
     if (result == 0)
@@ -290,7 +320,7 @@ static int check_restore(struct restore_spec *r, const struct yaml_node *spec, s
                           "neither 'backup' nor storage is given: name a Backup, or one of s3, "
                           "azblob, oss, cos, local and nfs");
     if (r->port != 0 && !r->start)
-        return yaml_error(node_at(spec, "port"), err,
+        return yaml_error(spec_node_at(spec, "port"), err,
                           "'port' is for a restored server that is started; add 'start: true'");
     return 0;
 }
@@ -298,32 +328,37 @@ static int check_restore(struct restore_spec *r, const struct yaml_node *spec, s
 static void refuse_restore(const struct restore_spec *r, const struct yaml_node *spec,
                            struct tm_err *refusal)
 {
-    const struct restore_target *t = &r->target;
+    bool beyond = points_of(&r->target) > 0 && !r->target.immediate;
     if (r->mode == RESTORE_MODE_VOLUME)
-        spec_refuse(refusal, TM_E_UNSUPPORTED, node_at(spec, "restoreMode"),
+        spec_refuse(refusal, TM_E_UNSUPPORTED, spec_node_at(spec, "restoreMode"),
                     "volume snapshots are not restored; use restoreMode snapshot");
-    if (r->mode == RESTORE_MODE_PITR || r->pitr_restored_ts != NULL ||
-        r->full_storage.kind != STORAGE_SPEC_NONE)
-        spec_refuse(refusal, TM_E_UNSUPPORTED,
-                    node_at(spec, r->mode == RESTORE_MODE_PITR  ? "restoreMode"
-                                  : r->pitr_restored_ts != NULL ? "pitrRestoredTs"
-                                                                : "pitrFullBackupStorageProvider"),
-                    "restoring to a point in time needs log backup, which is not in this version; "
-                    "leave it out to restore the moment the backup is of");
-    if (t->time != NULL || t->position != NULL || t->xid != NULL || t->name != NULL ||
-        t->lineage != NULL)
-        spec_refuse(refusal, TM_E_UNSUPPORTED, node_at(spec, "target"),
-                    "a target beyond the backup itself needs log backup, which is not in this "
-                    "version; use 'target: {immediate: true}' or leave it out");
+    if (r->mode != RESTORE_MODE_PITR && r->pitr_restored_ts != NULL)
+        spec_refuse(refusal, TM_E_INVALID, spec_node_at(spec, "pitrRestoredTs"),
+                    "pitrRestoredTs belongs to restoreMode pitr; add it, or leave pitrRestoredTs "
+                    "out to restore the moment the backup is of");
+    if (r->mode != RESTORE_MODE_PITR && !beyond && r->full_storage.kind != STORAGE_SPEC_NONE)
+        spec_refuse(
+            refusal, TM_E_INVALID, spec_node_at(spec, "pitrFullBackupStorageProvider"),
+            "pitrFullBackupStorageProvider belongs to restoreMode pitr or a target; without "
+            "log, give the backup's storage alone");
     refuse_parts(&r->br, &r->table_filter, r->type, "restore", spec, refusal);
     spec_refuse_storage(&r->storage, spec, refusal);
+    spec_refuse_storage(&r->full_storage, yaml_get(spec, "pitrFullBackupStorageProvider"), refusal);
+    if (r->data_dir == NULL)
+        spec_refuse(refusal, TM_E_INVALID, spec,
+                    "dataDir is missing: a directory on the node, below a restore_root of its "
+                    "agent, to restore into");
 }
 
 int spec_restore_finish(struct restore_spec *r, const struct yaml_node *spec,
                         struct schema_warnings *warnings, struct tm_err *refusal,
                         struct tm_err *err)
 {
-    int result = finish_br(&r->br, NULL, spec, r->backup == NULL, warnings, err);
+    char **const optional[] = {&r->pitr_restored_ts, &r->target.time, &r->target.position,
+                               &r->target.xid,       &r->target.name, &r->target.lineage};
+    for (size_t n = 0; n < TM_ARRAY_LEN(optional); n++)
+        drop_empty(optional[n]);
+    int result = finish_br(&r->br, NULL, false, spec, r->backup == NULL, warnings, err);
     if (result == 0)
         result = check_restore(r, spec, err);
     if (result == 0)
@@ -336,7 +371,7 @@ int spec_restore_finish(struct restore_spec *r, const struct yaml_node *spec,
 static int finish_compact(struct compact_spec *c, const struct yaml_node *spec, bool is_template,
                           struct schema_warnings *warnings, struct tm_err *err)
 {
-    int r = finish_br(&c->br, NULL, spec, !is_template, warnings, err);
+    int r = finish_br(&c->br, NULL, false, spec, !is_template, warnings, err);
     if (r == 0)
         r = spec_check_moment(spec, "startTs", c->start_ts, true, err);
     if (r == 0)
@@ -400,8 +435,8 @@ int spec_schedule_finish(struct schedule_spec *s, const struct yaml_node *spec,
 {
     struct tm_err why;
     if (cron_parse(s->schedule, s->time_zone, &s->cron, &why) < 0)
-        return yaml_error(node_at(spec, "schedule"), err, "'schedule': %s", why.msg);
-    int r = finish_br(&s->br, NULL, spec, false, warnings, err);
+        return yaml_error(spec_node_at(spec, "schedule"), err, "'schedule': %s", why.msg);
+    int r = finish_br(&s->br, NULL, false, spec, false, warnings, err);
     if (r == 0)
         r = finish_templates(s, spec, warnings, err);
     if (r == 0)

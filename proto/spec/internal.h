@@ -23,6 +23,7 @@
         SCHEMA_SKIP("priorityClassName", SPEC_POD), SCHEMA_SKIP("additionalVolumes", SPEC_POD),    \
         SCHEMA_SKIP("additionalVolumeMounts", SPEC_POD),                                           \
         SCHEMA_SKIP("storageClassName", SPEC_POD), SCHEMA_SKIP("storageSize", SPEC_POD),           \
+        SCHEMA_SKIP("requests", SPEC_POD), SCHEMA_SKIP("limits", SPEC_POD),                        \
         SCHEMA_SKIP("useKMS", SPEC_NOWHERE), SCHEMA_SKIP("tikvGCLifeTime", SPEC_TIDB)
 
 /* The storage blocks, side by side with a spec's other fields; all fill one struct storage_spec.
@@ -53,9 +54,11 @@ extern const struct schema spec_compact_schema;
 /* Element of a list of strings. */
 extern const struct schema_field spec_text_item;
 
-/* br.options: takes over the flags that are known, warns of the others. compression may be NULL. */
-int spec_br_options(struct br_spec *br, char **compression, const struct yaml_node *options,
-                    struct schema_warnings *warnings, struct tm_err *err) TM_WUR;
+/* br.options: takes over the flags that are known, warns of the others. compression may be NULL.
+ * `holds`: log is held beyond a backup, so that gcttl means something. */
+int spec_br_options(struct br_spec *br, char **compression, bool holds,
+                    const struct yaml_node *options, struct schema_warnings *warnings,
+                    struct tm_err *err) TM_WUR;
 
 /* After the tables: names, defaults that depend on each other, and what is not carried out, which
  * goes into *refusal (the first one stays). `spec` is the node of the spec. */
@@ -75,17 +78,23 @@ int spec_compact_finish(struct compact_spec *c, const struct yaml_node *spec,
 /* Notes why this version does not do it, at the node; the first note stays. */
 void spec_refuse(struct tm_err *refusal, enum tm_err_code code, const struct yaml_node *node,
                  const char *fmt, ...) TM_PRINTF(4, 5);
+/* log.c: what a log backup and a snapshot do not share. */
+void spec_log_warn(const struct backup_spec *b, const struct yaml_node *spec,
+                   struct schema_warnings *warnings);
+void spec_log_refuse(const struct backup_spec *b, const struct yaml_node *spec,
+                     struct tm_err *refusal);
 /* Storage this version has no driver for. */
 void spec_refuse_storage(const struct storage_spec *storage, const struct yaml_node *spec,
                          struct tm_err *refusal);
+/* The node of `path`, or the nearest one above it that was written. */
+const struct yaml_node *spec_node_at(const struct yaml_node *spec, const char *path);
 /* The name rule, at the node of `path` below `spec`. NULL text is fine. */
 int spec_check_name(const struct yaml_node *spec, const char *path, const char *text,
                     struct tm_err *err) TM_WUR;
 /* Absolute, no "." or ".." component, no control character. */
 int spec_check_path(const struct yaml_node *spec, const char *path, const char *text,
                     struct tm_err *err) TM_WUR;
-/* A point in time: RFC 3339, "YYYY-MM-DD hh:mm:ss" as TiDB writes it, a TSO, or an engine position
- * when `position_too`. */
+/* A moment (spec.h); a position only when `position_too`. */
 int spec_check_moment(const struct yaml_node *spec, const char *path, const char *text,
                       bool position_too, struct tm_err *err) TM_WUR;
 

@@ -116,6 +116,77 @@ static void set_result(json_t *object, const struct resource *r, const struct re
         set_number(object, "attempt", st->attempt);
 }
 
+/* Seconds to the millisecond, as a number. */
+static void set_seconds(json_t *object, const char *key, int64_t us)
+{
+    int64_t ms = us / 1000;
+    (void)json_object_set_new(object, key, json_real((double)ms / 1000.0));
+}
+
+static json_t *recoverable_json(const struct status_log *log)
+{
+    json_t *list = json_array();
+    for (size_t n = 0; n < log->recoverable_count; n++) {
+        const struct status_interval *one = &log->recoverable[n];
+        json_t *item = json_object();
+        set_text(item, "lineage", one->lineage);
+        set_text(item, "label", one->label);
+        set_text(item, "fromPosition", one->from_position);
+        set_text(item, "toPosition", one->to_position);
+        set_time(item, "from", one->from_us);
+        set_time(item, "to", one->to_us);
+        set_text(item, "backupId", one->backup_id);
+        (void)json_object_set_new(item, "abandoned", json_boolean(one->abandoned));
+        (void)json_array_append_new(list, item);
+    }
+    return list;
+}
+
+static json_t *holds_json(const struct status_log *log)
+{
+    json_t *list = json_array();
+    for (size_t n = 0; n < log->hold_count; n++) {
+        const struct status_hold *one = &log->holds[n];
+        json_t *item = json_object();
+        set_text(item, "node", one->node);
+        set_number(item, "at", one->at);
+        set_number(item, "bytes", one->bytes);
+        (void)json_object_set_new(item, "atRisk", json_boolean(one->at_risk));
+        (void)json_object_set_new(item, "lost", json_boolean(one->lost));
+        (void)json_array_append_new(list, item);
+    }
+    return list;
+}
+
+static void set_log(json_t *object, const struct status_log *log)
+{
+    if (!log->is_log)
+        return;
+    set_time(object, "logCheckpointTs", log->checkpoint_us);
+    set_text(object, "logCheckpointPosition", log->position);
+    if (log->has_latency)
+        set_seconds(object, "latencySeconds",
+                    (int64_t)(log->latency_us > INT64_MAX ? INT64_MAX : log->latency_us));
+    if (log->has_skew)
+        set_seconds(object, "skewSeconds", log->skew_us);
+    (void)json_object_set_new(object, "recoverable", recoverable_json(log));
+    if (log->truncated_us != 0)
+        set_time(object, "logSuccessTruncateUntil", log->truncated_us);
+    else
+        set_text(object, "logSuccessTruncateUntil", log->truncated_position);
+    if (log->truncate_until[0] != '\0') {
+        json_t *truncate = json_object();
+        set_text(truncate, "until", log->truncate_until);
+        (void)json_object_set_new(truncate, "pending", json_boolean(log->truncate_pending));
+        set_text(truncate, "error", log->truncate_error);
+        (void)json_object_set_new(object, "logTruncate", truncate);
+    }
+    if (log->hold_count > 0)
+        (void)json_object_set_new(object, "holds", holds_json(log));
+    if (log->needs_full)
+        (void)json_object_set_new(object, "needsFullBackup", json_true());
+}
+
 static json_t *status_json(const struct resource *r, const struct resource_status *st)
 {
     json_t *object = json_object();
@@ -123,6 +194,7 @@ static json_t *status_json(const struct resource *r, const struct resource_statu
     (void)json_object_set_new(object, "conditions", conditions_json(st));
     set_text(object, "waiting", st->waiting);
     set_result(object, r, st);
+    set_log(object, &st->log);
     set_progress(object, st);
     if (st->pages_checked > 0 || st->pages_corrupt > 0 || st->pages_unverified > 0) {
         json_t *pages = json_object();

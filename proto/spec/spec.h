@@ -15,9 +15,9 @@
  * type, a value that does not parse is TM_E_INVALID "FILE:line:column: …", with a suggestion where
  * one is near. Fields that mean something only inside Kubernetes are accepted with a warning each.
  *
- * What can be written but not done in this version (schedules, compaction, log backup, object
- * stores) parses, and is refused by resource_check_apply with a sentence that says so; what cannot
- * ever be done by a physical backup (timeAgo, tableFilter) is refused there, too.
+ * What can be written but not done in this version (schedules, compaction, object stores) parses,
+ * and is refused by resource_check_apply with a sentence that says so; what cannot ever be done by a
+ * physical backup (timeAgo, tableFilter) is refused there, too.
  *
  * A resource keeps `document`, its canonical form: one line of JSON {apiVersion, kind, metadata,
  * spec}, everything as given, in the order given. JSON is YAML: resource_parse reads it back. Two
@@ -109,6 +109,8 @@ enum backup_type { BACKUP_TYPE_FULL, BACKUP_TYPE_PART, BACKUP_TYPE_OTHER };
 enum backup_mode { BACKUP_MODE_SNAPSHOT, BACKUP_MODE_LOG, BACKUP_MODE_VOLUME };
 enum clean_policy { CLEAN_RETAIN, CLEAN_ON_FAILURE, CLEAN_DELETE };
 enum log_subcommand { LOG_SUBCOMMAND_NONE, LOG_START, LOG_STOP, LOG_PAUSE };
+enum log_source { LOG_SOURCE_PRIMARY, LOG_SOURCE_STANDBY };
+enum hold_policy { HOLD_ALERT, HOLD_RELEASE };
 
 struct retry_policy {
     int64_t min_retry_us;     /* default 300 s; doubled each time */
@@ -136,25 +138,32 @@ struct backup_spec {
     struct schema_list table_filter; /* char *; refused at apply */
     struct retry_policy *retry;      /* NULL: a failed backup stays failed */
     struct alerts_spec *alerts;      /* NULL = none */
-    int log_subcommand;              /* enum log_subcommand */
-    bool log_stop;
+    /* backupMode log */
+    int log_subcommand; /* enum log_subcommand; NONE = start, or stop with log_stop */
+    bool log_stop;      /* the older form of log-stop */
     char *log_truncate_until;
-    char *commit_ts;
+    bool log_truncate_force;
+    int64_t flush_interval_us; /* default 5 s */
+    uint64_t hold_limit;       /* bytes of log held at the source; 0 = none */
+    int on_hold_limit;         /* enum hold_policy */
+    int log_source;            /* enum log_source */
+    char *commit_ts;           /* where to begin: taken with a warning, log begins at the start */
 };
 
 enum restore_mode { RESTORE_MODE_SNAPSHOT, RESTORE_MODE_PITR, RESTORE_MODE_VOLUME };
 
 #define RESTORE_MAP_MAX 32 /* tablespaces mapped, server options set */
 
-/* At most one of time, position, xid, name, immediate; none: immediate, the end of the backup. */
+/* At most one of time, position, xid, name, immediate. None: the end of the stored log with
+ * restoreMode pitr, else immediate, the end of the backup. */
 struct restore_target {
-    char *time; /* RFC 3339, checked */
+    char *time; /* a moment that is no position, checked */
     char *position;
     char *xid;
     char *name;
     bool immediate;
     bool inclusive; /* default true */
-    char *lineage;
+    char *lineage;  /* 32 hex digits; NULL = choose */
 };
 
 struct restore_spec {
@@ -165,7 +174,7 @@ struct restore_spec {
     struct storage_spec full_storage; /* pitrFullBackupStorageProvider */
     char *backup;   /* a Backup of the same namespace, or a backup id; NULL = newest in storage */
     char *node;     /* where to; NULL = the only node of the cluster */
-    char *data_dir; /* required, absolute */
+    char *data_dir; /* absolute; NULL: understood, and refused at apply */
     char *wal_dir;  /* NULL = inside data_dir */
     struct restore_target target;
     struct schema_map tablespace_map;
@@ -229,7 +238,8 @@ struct resource_list {
 };
 #define RESOURCE_LIST_INIT ((struct resource_list){.count = 0})
 
-/* All documents of the input, or an error and nothing. Input without any resource is an error. */
+/* All documents of the input, or an error and nothing; a document may be a list ({items: […]}, as
+ * get prints). Input without any resource is an error. */
 int resource_parse(const char *source, struct slice yaml, struct resource_list *ret_list,
                    struct tm_err *err) TM_WUR;
 void resource_list_release(struct resource_list *list);
@@ -245,8 +255,22 @@ int resource_check_apply(const struct resource *r, struct tm_err *err) TM_WUR;
 /* The same name, labels and spec: applying `b` over `a` changes nothing. */
 bool resource_equal(const struct resource *a, const struct resource *b);
 
-/* "immediate", "time:2026-…Z", "position:0/3000148", "xid:742", "name:x": how agents are told.
- * Returns `text`, which has `size` bytes (128 are enough). */
-char *restore_target_text(const struct restore_target *target, char *text, size_t size);
+/* What a text in a spec means: a time, given as RFC 3339, as TiDB writes it ("2018-05-11 01:42:23",
+ * UTC, or with +0800) or as a TSO (its time is taken); or, when it has a '/', an engine position. */
+#define MOMENT_TEXT_MAX 64
+struct moment {
+    bool is_position;
+    int64_t time_us;
+    char position[MOMENT_TEXT_MAX];
+};
+int moment_parse(const char *text, struct moment *ret, struct tm_err *err) TM_WUR;
+/* One form for each moment: RFC 3339 UTC, or the position. Returns `text` of MOMENT_TEXT_MAX. */
+char *moment_text(const struct moment *moment, char *text);
+
+/* "immediate", "latest", "time:2026-…Z", "position:0/3000148", "xid:742", "name:x": how agents are
+ * told (proto/repo/target.h). Returns `text`, which has `size` bytes; RESTORE_TARGET_MAX is enough
+ * for every spec that was accepted. */
+#define RESTORE_TARGET_MAX 192
+char *restore_target_text(const struct restore_spec *restore, char *text, size_t size);
 
 #endif

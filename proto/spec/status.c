@@ -60,6 +60,8 @@ void resource_status_clear(struct resource_status *st)
         free(st->warnings[n]);
     free(st->warnings);
     free(st->problems);
+    free(st->log.recoverable);
+    free(st->log.holds);
     memset(st, 0, sizeof(*st));
 }
 
@@ -137,4 +139,29 @@ void resource_status_add_warning(struct resource_status *st, const char *text)
     char *copy = strdup(text);
     if (copy != NULL)
         grown[st->warning_count++] = copy;
+}
+
+void resource_status_add_interval(struct resource_status *st, const struct status_interval *one)
+{
+    struct status_log *log = &st->log;
+    if (log->recoverable_count >= STATUS_INTERVALS_MAX)
+        return;
+    struct status_interval *grown =
+        reallocarray(log->recoverable, log->recoverable_count + 1, sizeof(*grown));
+    if (grown == NULL)
+        return;
+    log->recoverable = grown;
+    grown[log->recoverable_count++] = *one;
+}
+
+void resource_status_add_hold(struct resource_status *st, const struct status_hold *one)
+{
+    struct status_log *log = &st->log;
+    if (log->hold_count >= STATUS_HOLDS_MAX)
+        return;
+    struct status_hold *grown = reallocarray(log->holds, log->hold_count + 1, sizeof(*grown));
+    if (grown == NULL)
+        return;
+    log->holds = grown;
+    grown[log->hold_count++] = *one;
 }

@@ -47,6 +47,8 @@ bool resource_phase_is_past(enum resource_phase now, enum resource_phase wanted)
 #define STATUS_CONDITIONS_MAX 16
 #define STATUS_PROBLEMS_MAX   64 /* further ones are counted only */
 #define STATUS_WARNINGS_MAX   32
+#define STATUS_INTERVALS_MAX  64
+#define STATUS_HOLDS_MAX      65 /* the lead's and its standbys' */
 
 struct status_condition {
     enum resource_phase type;
@@ -71,6 +73,48 @@ struct status_error {
     int64_t since_us;
     enum tm_err_code code;
     char message[TM_ERR_MSG_MAX];
+};
+
+/* A stretch of time that storage can restore; or, abandoned, a tail that no primary has any more. */
+struct status_interval {
+    char lineage[33];
+    char label[64];
+    char from_position[65];
+    char to_position[65];
+    int64_t from_us;
+    int64_t to_us;
+    char backup_id[33]; /* it starts from */
+    bool abandoned;
+};
+
+/* Log kept at a source for a log backup. */
+struct status_hold {
+    char node[RESOURCE_NAME_MAX + 1];
+    uint64_t at; /* from this byte on */
+    uint64_t bytes;
+    bool at_risk; /* less than a failover to this node would need */
+    bool lost;
+};
+
+/* A log backup, beyond what every resource has. */
+struct status_log {
+    bool is_log;
+    int64_t checkpoint_us; /* everything acknowledged before is stored */
+    char position[65];
+    bool has_latency;
+    uint64_t latency_us;
+    bool has_skew;
+    int64_t skew_us; /* the source's clock minus its agent's */
+    bool needs_full;
+    int64_t truncated_us;
+    char truncated_position[65];
+    char truncate_until[64];             /* the newest wish, "" = none… */
+    bool truncate_pending;               /* …not answered yet… */
+    char truncate_error[TM_ERR_MSG_MAX]; /* …or refused */
+    struct status_interval *recoverable; /* malloc'ed by resource_status_add_interval */
+    size_t recoverable_count;
+    struct status_hold *holds; /* malloc'ed by resource_status_add_hold */
+    size_t hold_count;
 };
 
 struct resource_status {
@@ -112,6 +156,7 @@ struct resource_status {
     size_t problems_dropped;
     char **warnings; /* malloc'ed by resource_status_add_warning */
     size_t warning_count;
+    struct status_log log;
 };
 
 /* NULL when memory is out. */
@@ -129,6 +174,8 @@ void resource_status_set_phase(struct resource_status *st, enum resource_phase p
 void resource_status_add_problem(struct resource_status *st, const char *node, const char *file,
                                  int64_t block, const char *message);
 void resource_status_add_warning(struct resource_status *st, const char *text);
+void resource_status_add_interval(struct resource_status *st, const struct status_interval *one);
+void resource_status_add_hold(struct resource_status *st, const struct status_hold *one);
 
 /* What the state store knows about a resource beside spec and status. */
 struct resource_meta {

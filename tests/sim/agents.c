@@ -125,6 +125,21 @@ static void act_session(struct world *w, uint32_t which, const struct agent_acti
     }
 }
 
+static void keep_log_jobs(struct sim_agent *a, const struct agent_action *action)
+{
+    struct codec_arena arena = {0};
+    struct tm_err err;
+    for (size_t at = 0; at < action->store_log_jobs.count; at++) {
+        if (codec_copy(&msg_assignment_codec, &action->store_log_jobs.jobs[at], &arena,
+                       &a->log_jobs[at], &err) < 0)
+            sim_die("log jobs", &err);
+    }
+    a->log_job_count = action->store_log_jobs.count;
+    a->log_jobs_term = action->store_log_jobs.term;
+    codec_arena_release(&a->log_jobs_arena);
+    a->log_jobs_arena = arena;
+}
+
 static void act(struct world *w, uint32_t which, const struct agent_action *action)
 {
     struct sim_agent *a = &w->agents[which];
@@ -146,7 +161,14 @@ static void act(struct world *w, uint32_t which, const struct agent_action *acti
         a->seen_term = action->store_term.term;
         a->seen_start = action->store_term.start;
         break;
+    case AGENT_ACT_STORE_LOG_JOBS:
+        keep_log_jobs(a, action);
+        break;
     case AGENT_ACT_RUNNER_SPAWN:
+        if (action->runner.writers != NULL) {
+            a->writer_count = action->runner.writer_count;
+            memcpy(a->writers, action->runner.writers, a->writer_count * sizeof(a->writers[0]));
+        }
         runner_spawn(w, which, action->runner.job, action->runner.generation);
         break;
     case AGENT_ACT_RUNNER_SEND:
@@ -196,9 +218,12 @@ void agent_feed(struct world *w, uint32_t which, const struct agent_event *event
 static void look_at_instance(struct world *w, uint32_t which)
 {
     const struct sim_agent *a = &w->agents[which];
+    bool primary = w->profile.logs ? a->db.primary : a->primary;
+    struct msg_error down = {.code = TM_E_UNAVAILABLE, .text = "the database is down"};
     struct msg_instance seen = {.role = w->profile.members ? INSTANCE_MEMBER
-                                        : a->primary       ? INSTANCE_PRIMARY
-                                                           : INSTANCE_STANDBY};
+                                        : primary          ? INSTANCE_PRIMARY
+                                                           : INSTANCE_STANDBY,
+                                .error = a->db.down ? &down : NULL};
     (void)snprintf(seen.identity, sizeof(seen.identity), "7000");
     (void)snprintf(seen.position, sizeof(seen.position), "0/1");
     struct agent_event event = {.kind = AGENT_EV_INSTANCE};
@@ -207,12 +232,22 @@ static void look_at_instance(struct world *w, uint32_t which)
     agent_feed(w, which, &event);
 }
 
+static void on_look(struct world *w, struct sim_arg *arg)
+{
+    if (!arg_alive(w, arg))
+        return;
+    uint32_t which = arg->who;
+    later(w, which, SEC(1), on_look);
+    look_at_instance(w, which);
+}
+
 void agent_start(struct world *w, uint32_t which)
 {
     struct sim_agent *a = &w->agents[which];
     struct tm_err err = {0};
     a->alive = true;
     a->life = ++w->next_life;
+    a->started_us = w->now_us;
     (void)snprintf(a->boot, sizeof(a->boot), "boot%" PRIu64, a->life);
     memset(a->sessions, 0, sizeof(a->sessions));
     struct agent_instance instance = {.tenant = "main",
@@ -229,6 +264,11 @@ void agent_start(struct world *w, uint32_t which)
                                         .instance_count = 1,
                                         .seen_term = a->seen_term,
                                         .seen_start = a->seen_start,
+                                        .writers = a->writers,
+                                        .writer_count = a->writer_count,
+                                        .log_jobs = a->log_jobs,
+                                        .log_jobs_term = a->log_jobs_term,
+                                        .log_job_count = a->log_job_count,
                                         .request_ms = 4000,
                                         .poll_ms = 14000,
                                         .reconnect_max_ms = 2000,
@@ -241,6 +281,8 @@ void agent_start(struct world *w, uint32_t which)
     struct agent_event event = {.kind = AGENT_EV_TICK};
     agent_feed(w, which, &event);
     look_at_instance(w, which);
+    if (w->profile.logs)
+        later(w, which, SEC(1), on_look);
 }
 
 void agent_crash(struct world *w, uint32_t which)

@@ -262,6 +262,13 @@ static void apply(struct world *w, uint32_t which, struct sim_want *want)
                        "spec:\n  br:\n    cluster: c1\n    tenant: main\n  node: n0\n"
                        "  dataDir: /srv/restore/x\n  local:\n    path: /backup\n",
                        want->name);
+    else if (want->log)
+        (void)snprintf(text, sizeof(text),
+                       "apiVersion: tidemark/v1\nkind: Backup\nmetadata:\n  name: %s\n"
+                       "spec:\n  backupMode: log\n  logSubcommand: %s\n"
+                       "  br:\n    cluster: c1\n    tenant: main\n"
+                       "  local:\n    path: /backup\n",
+                       want->name, want->subcommand);
     else
         (void)snprintf(text, sizeof(text),
                        "apiVersion: tidemark/v1\nkind: Backup\nmetadata:\n  name: %s\n"
@@ -283,7 +290,7 @@ static void on_apply(struct world *w, struct sim_arg *arg)
 {
     struct sim_want *want = &w->wants[arg->a];
     uint32_t which;
-    if (want->answered)
+    if (want->answered || (want->log && want->deleted))
         return;
     sim_at(w, SEC(2), on_apply)->a = arg->a; /* until an answer comes */
     if (coord_newest(w, &which) != NULL)
@@ -302,6 +309,26 @@ void coord_want(struct world *w, bool restore, bool policy_delete, bool last)
     sim_at(w, 0, on_apply)->a = w->want_count++;
 }
 
+void coord_want_log(struct world *w)
+{
+    size_t at = w->want_count;
+    coord_want(w, false, false, false);
+    if (at == w->want_count)
+        return;
+    w->wants[at].log = true;
+    w->wants[at].subcommand = "log-start";
+}
+
+void coord_wish_log(struct world *w, size_t want, const char *subcommand)
+{
+    if (w->wants[want].deleted)
+        return;
+    sim_log(w, "wish: %s", subcommand);
+    w->wants[want].subcommand = subcommand;
+    w->wants[want].answered = false;
+    sim_at(w, 0, on_apply)->a = want;
+}
+
 static void on_delete(struct world *w, struct sim_arg *arg)
 {
     struct sim_want *want = &w->wants[arg->a];
@@ -309,7 +336,7 @@ static void on_delete(struct world *w, struct sim_arg *arg)
     if (want->delete_answered)
         return;
     sim_at(w, SEC(2), on_delete)->a = arg->a;
-    if (!want->answered || coord_newest(w, &which) == NULL)
+    if ((!want->answered && !want->log) || coord_newest(w, &which) == NULL)
         return;
     struct brain_event event = {.kind = BRAIN_EV_COMMAND};
     want->delete_cmd = ++w->next_cmd;

@@ -7,6 +7,8 @@
 
 #include <stdio.h>
 
+#define ALONE_US SEC(20)
+
 static void on_coord_back(struct world *w, struct sim_arg *arg)
 {
     uint32_t which;
@@ -86,7 +88,7 @@ static void on_runner_crash(struct world *w, struct sim_arg *arg)
     size_t first = (size_t)sim_below(w, SIM_RUNNERS_MAX);
     for (size_t at = 0; at < SIM_RUNNERS_MAX; at++) {
         struct sim_runner *r = &w->runners[(first + at) % SIM_RUNNERS_MAX];
-        if (!r->alive || (w->profile.benign && r->kind == JOB_KIND_RESTORE))
+        if (!r->alive)
             continue;
         sim_log(w, "a runner of agent %s dies", w->agents[r->agent].node);
         runner_end(w, r, 9);
@@ -161,6 +163,102 @@ static void on_unwant(struct world *w, struct sim_arg *arg)
         coord_delete(w, arg->a);
 }
 
+/* ---- log backups ---- */
+
+static size_t log_want(const struct world *w)
+{
+    size_t at = w->want_count;
+    while (at-- > 0 && (!w->wants[at].log || w->wants[at].deleted)) {
+    }
+    return at;
+}
+
+static void on_want_log(struct world *w, struct sim_arg *arg)
+{
+    (void)arg;
+    coord_want_log(w);
+}
+
+static const char *const subcommands[] = {"log-start", "log-pause", "log-stop"};
+
+/* a: into subcommands. What was stopped is stopped for good. */
+static void on_wish_log(struct world *w, struct sim_arg *arg)
+{
+    size_t want = log_want(w);
+    if (want < w->want_count && strcmp(w->wants[want].subcommand, "log-stop") != 0)
+        coord_wish_log(w, want, subcommands[arg->a]);
+}
+
+/* a: whether another one is wanted in its place */
+static void on_unwant_log(struct world *w, struct sim_arg *arg)
+{
+    size_t want = log_want(w);
+    if (want >= w->want_count)
+        return;
+    coord_delete(w, want);
+    if (arg->a)
+        coord_want_log(w);
+}
+
+/* A state that was lost or put back has forgotten wishes: they are told once more. */
+static void on_remind(struct world *w, struct sim_arg *arg)
+{
+    (void)arg;
+    for (size_t at = 0; at < w->want_count && w->rolled_back; at++) {
+        struct sim_want *want = &w->wants[at];
+        if (!want->log)
+            continue;
+        if (!want->deleted) {
+            coord_wish_log(w, at, want->subcommand);
+        } else if (want->delete_answered) {
+            want->delete_answered = false;
+            coord_delete(w, at);
+        }
+    }
+}
+
+/* The coordinator is away for long, the lead's agent is started meanwhile: it streams on alone. */
+static void on_alone(struct world *w, struct sim_arg *arg)
+{
+    (void)arg;
+    for (uint32_t at = 0; at < SIM_COORDS_MAX; at++)
+        coord_crash(w, at);
+    sim_at(w, ALONE_US, on_coord_back);
+    for (uint32_t at = 0; at < w->profile.agents; at++) {
+        if (!w->agents[at].alive)
+            continue;
+        agent_crash(w, at);
+        sim_at(w, SEC(1), on_agent_back)->a = at;
+    }
+    sim_at(w, ALONE_US - SEC(1), lineages_alone)->a = w->now_us + SEC(10);
+}
+
+static void plan_logs(struct world *w)
+{
+    struct sim_profile *p = &w->profile;
+    uint64_t at_us = sim_below(w, SEC(8));
+    uint64_t last_us = p->faults_until_us;
+    sim_at(w, SEC(1), lineages_watch);
+    sim_at(w, at_us, on_want_log);
+    sim_at(w, last_us + FAULTS_CALM_US - SEC(1), on_remind);
+    if (!p->benign && sim_chance(w, 300)) /* when nothing else goes wrong */
+        sim_at(w, last_us + SEC(2), on_alone);
+    for (int promotions = 0; promotions < 3 && !p->benign; promotions++) {
+        uint64_t agent = sim_below(w, p->agents);
+        if (sim_chance(w, 600))
+            sim_at(w, SEC(5) + sim_below(w, last_us - SEC(5)), source_promote)->a = agent;
+    }
+    for (uint64_t wish = 0; wish < sim_below(w, 4); wish++) {
+        at_us += SEC(2) + sim_below(w, SEC(10));
+        uint64_t which = sim_chance(w, 150) ? 2 : 1 - wish % 2;
+        sim_at(w, at_us, on_wish_log)->a = which;
+    }
+    if (sim_chance(w, 250)) {
+        bool again = sim_chance(w, 700);
+        sim_at(w, at_us + sim_below(w, SEC(15)), on_unwant_log)->a = again;
+    }
+}
+
 struct fault {
     sim_fn fn;
     bool benign; /* may happen in a benign run */
@@ -215,6 +313,7 @@ void faults_plan(struct world *w)
     p->dup = sim_chance(w, 500) ? (uint32_t)sim_below(w, 100) : 0;
     p->delay_max_us = sim_chance(w, 500) ? MS(5) : MS(120);
     p->faults_until_us = SEC(20) + sim_below(w, SEC(20));
+    p->logs = !p->members && sim_chance(w, 800);
 
     uint64_t count = sim_below(w, p->benign ? 5 : 9);
     for (uint64_t at = 0; at < count; at++)
@@ -223,6 +322,8 @@ void faults_plan(struct world *w)
     sim_at(w, p->faults_until_us + FAULTS_CALM_US, on_last_want);
     sim_at(w, SEC(2) + sim_below(w, SEC(15)), on_store_saved);
     plan_wants(w);
+    if (p->logs)
+        plan_logs(w);
     w->registry = ram_registry_new();
     struct storage *st = NULL;
     struct tm_err err;

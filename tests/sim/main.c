@@ -11,25 +11,35 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#define STEPS_MAX                                                                                  \
+    UINT64_C(500000) /* in one run; a brain that wants to be woken at once, for ever, makes more */
 #define SETTLE_US SEC(200) /* after the faults stop, all jobs must have come to their end */
 
 struct plant {
     const char *name;
     enum brain_plant coord;
     enum agent_plant agent;
+    enum sim_plant sim;
 };
 
 static const struct plant plants[] = {
-    {"accept-stale", BRAIN_PLANT_ACCEPT_STALE, AGENT_PLANT_NONE},
-    {"no-fence", BRAIN_PLANT_NO_FENCE, AGENT_PLANT_NONE},
-    {"answer-early", BRAIN_PLANT_ANSWER_EARLY, AGENT_PLANT_NONE},
-    {"double-count", BRAIN_PLANT_DOUBLE_COUNT, AGENT_PLANT_NONE},
-    {"no-release", BRAIN_PLANT_NO_RELEASE, AGENT_PLANT_NONE},
-    {"forget-restart", BRAIN_PLANT_FORGET_RESTART, AGENT_PLANT_NONE},
-    {"adopt-nothing", BRAIN_PLANT_ADOPT_NOTHING, AGENT_PLANT_NONE},
-    {"complete-early", BRAIN_PLANT_COMPLETE_EARLY, AGENT_PLANT_NONE},
-    {"ignore-seen", BRAIN_PLANT_IGNORE_SEEN, AGENT_PLANT_NONE},
-    {"drop-results", BRAIN_PLANT_NONE, AGENT_PLANT_DROP_RESULTS},
+    {"accept-stale", BRAIN_PLANT_ACCEPT_STALE, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"no-fence", BRAIN_PLANT_NO_FENCE, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"answer-early", BRAIN_PLANT_ANSWER_EARLY, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"double-count", BRAIN_PLANT_DOUBLE_COUNT, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"no-release", BRAIN_PLANT_NO_RELEASE, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"forget-restart", BRAIN_PLANT_FORGET_RESTART, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"adopt-nothing", BRAIN_PLANT_ADOPT_NOTHING, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"complete-early", BRAIN_PLANT_COMPLETE_EARLY, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"ignore-seen", BRAIN_PLANT_IGNORE_SEEN, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"drop-results", BRAIN_PLANT_NONE, AGENT_PLANT_DROP_RESULTS, SIM_PLANT_NONE},
+    {"same-attempt", BRAIN_PLANT_SAME_ATTEMPT, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"old-writer", BRAIN_PLANT_NONE, AGENT_PLANT_OLD_WRITER, SIM_PLANT_NONE},
+    {"forget-jobs", BRAIN_PLANT_NONE, AGENT_PLANT_FORGET_JOBS, SIM_PLANT_NONE},
+    {"deaf", BRAIN_PLANT_NONE, AGENT_PLANT_DEAF, SIM_PLANT_NONE},
+    {"two-runners", BRAIN_PLANT_NONE, AGENT_PLANT_TWO_RUNNERS, SIM_PLANT_NONE},
+    {"early-checkpoint", BRAIN_PLANT_NONE, AGENT_PLANT_NONE, SIM_PLANT_EARLY_CHECKPOINT},
+    {"no-proof", BRAIN_PLANT_NONE, AGENT_PLANT_NONE, SIM_PLANT_NO_PROOF},
 };
 
 static void on_start(struct world *w, struct sim_arg *arg)
@@ -57,6 +67,7 @@ static bool run(uint64_t seed, const struct how *how, const struct plant *plant,
     w->always_real = how->real;
     w->coord_plant = plant != NULL ? plant->coord : BRAIN_PLANT_NONE;
     w->agent_plant = plant != NULL ? plant->agent : AGENT_PLANT_NONE;
+    w->sim_plant = plant != NULL ? plant->sim : SIM_PLANT_NONE;
     w->rng[0] = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
     w->rng[1] = ~seed * UINT64_C(0xbf58476d1ce4e5b9) + 7;
     for (int warm = 0; warm < 8; warm++)
@@ -68,10 +79,14 @@ static bool run(uint64_t seed, const struct how *how, const struct plant *plant,
         a->slow = 1;
         a->primary = at == 0;
     }
+    source_start(w);
     sim_at(w, 0, on_start);
     uint64_t until_us = w->profile.faults_until_us + SETTLE_US;
     uint64_t checked_us = 0;
     while (w->now_us < until_us && !w->violated && sim_step(w)) {
+        if (w->counts.steps > STEPS_MAX)
+            sim_violate(w, "%" PRIu64 " events in %.1f s", w->counts.steps,
+                        (double)w->now_us / 1e6);
         if (w->now_us < w->profile.faults_until_us + FAULTS_CALM_US + SEC(1) ||
             w->now_us < checked_us + SEC(1))
             continue;
@@ -122,10 +137,10 @@ static int run_plants(uint64_t seeds)
                run(seed, &quietly, &plants[at], &counts, violation, sizeof(violation)))
             seed++;
         if (seed < seeds) {
-            (void)printf("plant %-15s found at seed %" PRIu64 ": %s\n", plants[at].name, seed,
+            (void)printf("plant %-16s found at seed %" PRIu64 ": %s\n", plants[at].name, seed,
                          violation);
         } else {
-            (void)printf("plant %-15s NOT FOUND in %" PRIu64 " seeds\n", plants[at].name, seeds);
+            (void)printf("plant %-16s NOT FOUND in %" PRIu64 " seeds\n", plants[at].name, seeds);
             missed++;
         }
     }

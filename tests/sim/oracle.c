@@ -206,6 +206,11 @@ void oracle_stored(struct world *w, const char *key, struct slice value)
             rec.attempt, rec.deleting ? " deleting" : "", rec.error != NULL ? ": " : "",
             rec.error != NULL ? rec.error->text : "");
     check_end(w, &rec);
+    if (rec.log != NULL && rec.job[0] != '\0')
+        lineages_phase(w, rec.job, rec.phase == PHASE_STOPPED);
+    if (rec.phase == PHASE_FAIL)
+        sim_violate(w, "log task '%s' is Fail: %s", rec.name,
+                    rec.error != NULL ? rec.error->text : "");
     w->counts.completed += rec.phase == PHASE_COMPLETE && !rec.deleting;
     bool last = false;
     for (size_t at = 0; at < w->want_count; at++)
@@ -266,6 +271,29 @@ void oracle_manifest(struct world *w, const char *uid, const struct sim_backup *
 
 /* ---- the end --------------------------------------------------------------------------------------------------- */
 
+/* It does what is wished, and what was flushed when everything was well again is stored. */
+static bool log_settled(struct world *w, const struct brain_resource *resource)
+{
+    TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
+    struct record rec;
+    char key[160];
+    const char *name = resource->spec->name;
+    (void)snprintf(key, sizeof(key), BRAIN_KEY_PREFIX "Backup/default/%s", name);
+    if (!stored_record(w, key, &rec, &arena) || rec.log == NULL)
+        return false;
+    const char *wish = "log-start";
+    for (size_t at = 0; at < w->want_count; at++)
+        if (strcmp(w->wants[at].name, name) == 0)
+            wish = w->wants[at].subcommand;
+    if (strcmp(wish, "log-stop") == 0)
+        return rec.phase == PHASE_STOPPED && rec.log->holders_count == 0;
+    if (strcmp(wish, "log-pause") == 0)
+        return rec.phase == PHASE_PAUSE || rec.phase == PHASE_SCHEDULED;
+    uint64_t well_us = SIM_REAL_US + w->profile.faults_until_us + FAULTS_CALM_US;
+    return rec.phase == PHASE_RUNNING && rec.step == JOB_STEP_RUN &&
+           (uint64_t)resource->status->log.checkpoint_us >= well_us;
+}
+
 bool oracle_settled(struct world *w)
 {
     uint32_t which;
@@ -273,12 +301,18 @@ bool oracle_settled(struct world *w)
     if (c == NULL)
         return false;
     for (size_t at = 0; at < w->want_count; at++) {
-        if (!w->wants[at].answered || (w->wants[at].deleted && !w->wants[at].delete_answered))
+        const struct sim_want *want = &w->wants[at];
+        if (want->deleted ? !want->delete_answered : !want->answered)
             return false;
     }
     size_t cursor = 0;
     struct brain_resource resource;
     while (brain_resource_next(c->brain, &cursor, &resource)) {
+        if (!resource.deleting && resource.status->log.is_log) {
+            if (!log_settled(w, &resource))
+                return false;
+            continue;
+        }
         if (resource.deleting || (resource.status->phase != RESOURCE_COMPLETE &&
                                   resource.status->phase != RESOURCE_FAILED))
             return false;
@@ -296,7 +330,8 @@ void oracle_end(struct world *w)
         size_t cursor = 0;
         struct brain_resource resource;
         while (c != NULL && brain_resource_next(c->brain, &cursor, &resource)) {
-            if (resource.status->phase != RESOURCE_COMPLETE &&
+            bool log_fine = resource.status->log.is_log && log_settled(w, &resource);
+            if (!log_fine && resource.status->phase != RESOURCE_COMPLETE &&
                 resource.status->phase != RESOURCE_FAILED)
                 sim_violate(w, "job %s is %s for ever%s%s", resource.uid,
                             resource_phase_text(resource.status->phase),

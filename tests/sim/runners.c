@@ -10,12 +10,18 @@
 
 #include <stdio.h>
 
-static bool arg_alive(const struct world *w, const struct sim_arg *arg)
+#define arg_alive    runner_is
+#define later        runner_later
+#define storage_down runner_storage_down
+#define tell         runner_tell
+#define tell_failed  runner_tell_failed
+
+bool runner_is(const struct world *w, const struct sim_arg *arg)
 {
     return w->runners[arg->who].alive && w->runners[arg->who].life == arg->life;
 }
 
-static struct sim_arg *later(struct world *w, const struct sim_runner *r, uint64_t delay_us,
+struct sim_arg *runner_later(struct world *w, const struct sim_runner *r, uint64_t delay_us,
                              sim_fn fn)
 {
     struct sim_arg *arg = sim_at(w, delay_us, fn);
@@ -35,7 +41,7 @@ struct sim_runner *runner_find(struct world *w, uint32_t agent, uint32_t job, ui
     return NULL;
 }
 
-static bool storage_down(const struct world *w)
+bool runner_storage_down(const struct world *w)
 {
     return w->now_us < w->storage_down_until_us;
 }
@@ -70,7 +76,7 @@ static struct sim_arg *to_agent(struct world *w, const struct sim_runner *r, sim
     return arg;
 }
 
-static void tell(struct world *w, const struct sim_runner *r, const struct frame *f)
+void runner_tell(struct world *w, const struct sim_runner *r, const struct frame *f)
 {
     struct tm_err err;
     struct sim_arg *arg = to_agent(w, r, on_frame);
@@ -120,7 +126,7 @@ void sim_key_set(uint8_t to[SIM_KEY_MAX], size_t *ret_len, struct slice key)
 }
 
 /* Told once; the agent then kills the runner. */
-static void tell_failed(struct world *w, const struct sim_runner *r, const struct tm_err *err,
+void runner_tell_failed(struct world *w, const struct sim_runner *r, const struct tm_err *err,
                         const char *stage)
 {
     struct msg_error error = msg_error_of(err, stage);
@@ -148,7 +154,7 @@ static void on_ready(struct world *w, struct sim_arg *arg)
     struct sim_runner *r = &w->runners[arg->who];
     struct tm_err err;
     bool down = storage_down(w);
-    bool opens = w->profile.real && r->kind != JOB_KIND_RESTORE;
+    bool opens = w->profile.real && r->kind != JOB_KIND_RESTORE && r->kind != JOB_KIND_LOG;
     if (!down && opens && real_open(w, r, r->sweeping, &err) < 0) {
         if (!again(w, r, &err, "storage"))
             return;
@@ -475,6 +481,31 @@ static void on_sweep(struct world *w, struct sim_arg *arg)
     tell(w, r, &f);
 }
 
+static bool has_filled(const struct sim_agent *a, const char *uid)
+{
+    for (size_t at = 0; at < a->filled_count; at++) {
+        if (strcmp(a->filled[at], uid) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* From here on the target is filled: the next runner of this job must know that, and no other. */
+static void on_writing(struct world *w, struct sim_arg *arg)
+{
+    if (!arg_alive(w, arg))
+        return;
+    struct sim_runner *r = &w->runners[arg->who];
+    struct sim_agent *a = &w->agents[r->agent];
+    struct frame f = {.type = FRAME_progress};
+    f.progress.writing = true;
+    tell(w, r, &f);
+    if (a->filled_count == SIM_TARGETS_MAX)
+        sim_die("too many restores", NULL);
+    if (!has_filled(a, r->uid))
+        memcpy(a->filled[a->filled_count++], r->uid, sizeof(r->uid));
+}
+
 static void on_restored(struct world *w, struct sim_arg *arg)
 {
     if (!arg_alive(w, arg))
@@ -484,6 +515,15 @@ static void on_restored(struct world *w, struct sim_arg *arg)
     struct frame f = {.type = FRAME_restored};
     f.restored.totals = &totals;
     tell(w, r, &f);
+}
+
+static void take_restore(struct world *w, struct sim_runner *r, bool resume)
+{
+    bool own = has_filled(&w->agents[r->agent], r->uid);
+    if (resume != own)
+        sim_violate(w, "a restore is %stold that its target is its own", own ? "not " : "");
+    later(w, r, MS(300) + sim_below(w, SEC(1)), on_writing);
+    later(w, r, SEC(2) + sim_below(w, SEC(6)), on_restored);
 }
 
 /* ---- from the agent ---- */
@@ -508,7 +548,15 @@ static void take_job(struct world *w, struct sim_runner *r, const struct frame_j
         memcpy(r->backup_id, job->backup->backup_id, sizeof(r->backup_id));
     later(w, r, MS(20) + sim_below(w, MS(200)), on_ready);
     if (job->kind == JOB_KIND_RESTORE)
-        later(w, r, SEC(1) + sim_below(w, SEC(6)), on_restored);
+        take_restore(w, r, job->resume);
+    else if (job->kind == JOB_KIND_LOG)
+        stream_job(w, r, job);
+}
+
+static void on_stop(struct world *w, struct sim_arg *arg)
+{
+    if (arg_alive(w, arg))
+        runner_end(w, &w->runners[arg->who], 0);
 }
 
 static void take(struct world *w, struct sim_runner *r, const struct frame *f)
@@ -534,6 +582,12 @@ static void take(struct world *w, struct sim_runner *r, const struct frame *f)
         break;
     case FRAME_sweep:
         later(w, r, MS(20) + sim_below(w, MS(200)), on_sweep)->a = f->sweep.remove;
+        break;
+    case FRAME_log_want:
+        stream_want(w, r, &f->log_want);
+        break;
+    case FRAME_stop: /* it may be busy for longer than anybody waits */
+        later(w, r, sim_chance(w, 100) ? SEC(60) : sim_below(w, SEC(2)), on_stop);
         break;
     default:
         break;

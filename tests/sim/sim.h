@@ -12,6 +12,9 @@
  *   net.c      connections, requests, replies: lost, delayed, doubled, cut
  *   runners.c  the runner: plan, ranges, commit, sweep against modelled storage
  *   depot.c    what lies in storage, as a model
+ *   source.c   the databases' log: it grows, branches when a standby is promoted
+ *   streams.c  the runner of a log backup, as a model
+ *   lineages.c what lies in storage of the log, and what must be true of it
  *   real.c     the same with the real formats, in some of the runs
  *   oracle.c   what must always be true
  *   faults.c   what goes wrong, and when
@@ -30,6 +33,10 @@
 #define SIM_WORKERS     2
 #define SIM_QUEUE_MAX   64
 #define SIM_KEY_MAX     16
+
+#define SIM_BRANCHES_MAX 8
+#define SIM_LINEAGES_MAX 64
+#define SIM_REAL_US      SEC(1790000000) /* what the clocks on the wall say at simulated time 0 */
 
 #define FAULTS_CALM_US SEC(26) /* after the faults: the last dead process is up again */
 
@@ -80,6 +87,70 @@ struct sim_backup {
     bool tombstone;
 };
 
+/* ---- the log ---- */
+
+/* A timeline: the bytes before `fork` are its parent's. One byte is written each millisecond. */
+struct sim_branch {
+    uint32_t parent;
+    uint64_t fork;
+    uint64_t since_us;
+    uint64_t until_us; /* 0: still written */
+};
+
+/* A node's database; it lives on when the agent does not. */
+struct sim_db {
+    uint32_t branch;
+    bool primary;
+    bool down;
+};
+
+struct sim_epoch {
+    uint64_t term;
+    uint64_t counter;
+};
+
+struct sim_writer {
+    struct sim_epoch epoch;
+    uint64_t from;
+    uint64_t runner; /* its life */
+};
+
+struct sim_chunk {
+    uint64_t from;
+    uint64_t to;
+    struct sim_epoch epoch;
+    uint32_t branch; /* whose bytes they are */
+};
+
+struct sim_lineage {
+    uint32_t branch; /* whose bytes they should be */
+    uint64_t from;
+    struct sim_writer *writers;
+    size_t writer_count;
+    size_t writer_cap;
+    struct sim_chunk *chunks;
+    size_t chunk_count;
+    size_t chunk_cap;
+};
+
+struct sim_stream { /* what a log runner knows */
+    bool wanted;
+    bool stopping;
+    uint32_t step;
+    bool open;
+    uint32_t lineage;
+    uint32_t branch;
+    struct sim_epoch epoch;
+    uint64_t durable;
+    uint64_t unsure_to; /* this much was stored, and the answer got lost */
+    bool unsure;
+    uint64_t look_at;
+    int64_t look_us;
+    int64_t checkpoint_us;
+    uint64_t checkpoint; /* HOLD: as told */
+    uint64_t hold_at;
+};
+
 /* ---- processes -------------------------------------------------------------------------------------- */
 
 struct sim_store_entry {
@@ -109,9 +180,12 @@ struct sim_session {
     uint32_t job;
 };
 
+#define SIM_TARGETS_MAX 64
+
 struct sim_agent {
     bool alive;
     uint64_t life;
+    uint64_t started_us;
     struct agent_brain *brain;
     char node[16];
     char boot[32];
@@ -126,7 +200,16 @@ struct sim_agent {
     uint64_t partition_until_us;
     unsigned slow; /* factor */
     bool primary;
+    struct sim_db db;
+    struct agent_writer writers[AGENT_BRAIN_WRITERS_MAX]; /* its disk, as the next two */
+    size_t writer_count;
+    struct msg_assignment log_jobs[WIRE_JOBS_MAX];
+    size_t log_job_count;
+    uint64_t log_jobs_term;
+    struct codec_arena log_jobs_arena;
     struct sim_session sessions[16];
+    char filled[SIM_TARGETS_MAX][WIRE_UID_MAX + 1]; /* its disk: restores that began to write */
+    size_t filled_count;
 };
 
 struct sim_lease {
@@ -170,6 +253,7 @@ struct sim_runner {
     uint32_t finish_ranges;
     bool sweeping;
     struct sim_real *real; /* NULL: the model */
+    struct sim_stream stream;
 };
 
 /* ---- what is watched ---------------------------------------------------------------------------------- */
@@ -199,6 +283,8 @@ struct oracle_job {
 struct sim_want { /* a resource the person at the CLI wants */
     char name[16];
     bool restore;
+    bool log;
+    const char *subcommand; /* log: the newest wish */
     bool deleted;
     bool sent;
     bool answered;
@@ -219,6 +305,7 @@ struct sim_profile {
     uint32_t dup;
     uint64_t delay_max_us;
     uint64_t faults_until_us;
+    bool logs; /* a log backup, and standbys that are promoted */
 };
 
 struct sim_counts {
@@ -229,12 +316,20 @@ struct sim_counts {
     uint64_t faults;
 };
 
+/* Wrong on purpose in what stands for the log task. */
+enum sim_plant {
+    SIM_PLANT_NONE,
+    SIM_PLANT_EARLY_CHECKPOINT, /* told before it is stored */
+    SIM_PLANT_NO_PROOF,         /* a lineage is continued whatever its bytes are */
+};
+
 struct world {
     uint64_t seed;
     bool verbose;
     bool always_real;
     enum brain_plant coord_plant;
     enum agent_plant agent_plant;
+    enum sim_plant sim_plant;
     uint64_t rng[2];
     uint64_t now_us;
     uint64_t seq;
@@ -253,6 +348,17 @@ struct world {
     size_t backup_count;
     struct ram_registry *registry;
     uint64_t storage_down_until_us;
+    struct sim_branch branches[SIM_BRANCHES_MAX];
+    size_t branch_count;
+    struct sim_lineage lineages[SIM_LINEAGES_MAX];
+    size_t lineage_count;
+    struct sim_quiet { /* log tasks that stopped, or were told to pause last */
+        char uid[WIRE_UID_MAX + 1];
+        bool stopped;
+        uint64_t since_us;
+    } quiet[16];
+    size_t quiet_count;
+    uint64_t shown_checkpoint_us;
     struct sim_want wants[8];
     size_t want_count;
     uint64_t next_cmd;
@@ -286,6 +392,9 @@ void coord_crash(struct world *w, uint32_t which);
 void coord_feed(struct world *w, uint32_t which, const struct brain_event *event);
 void coord_want(struct world *w, bool restore, bool policy_delete, bool last);
 void coord_delete(struct world *w, size_t want);
+void coord_want_log(struct world *w);
+/* Applies the log backup's spec once more, with this subcommand. */
+void coord_wish_log(struct world *w, size_t want, const char *subcommand);
 void store_copy(struct sim_store *to, const struct sim_store *from);
 void store_release(struct sim_store *s);
 struct sim_coord *coord_newest(struct world *w, uint32_t *ret_which);
@@ -316,6 +425,13 @@ void runner_end(struct world *w, struct sim_runner *r, int signal);
 struct sim_runner *runner_find(struct world *w, uint32_t agent, uint32_t job, uint32_t generation);
 
 void runner_release(struct sim_runner *r);
+bool runner_is(const struct world *w, const struct sim_arg *arg);
+struct sim_arg *runner_later(struct world *w, const struct sim_runner *r, uint64_t delay_us,
+                             sim_fn fn);
+void runner_tell(struct world *w, const struct sim_runner *r, const struct frame *f);
+void runner_tell_failed(struct world *w, const struct sim_runner *r, const struct tm_err *err,
+                        const char *stage);
+bool runner_storage_down(const struct world *w);
 void sim_key_set(uint8_t to[SIM_KEY_MAX], size_t *ret_len, struct slice key);
 
 /* ---- depot.c --------------------------------------------------------------------------------------------------- */
@@ -325,6 +441,37 @@ void depot_put(struct world *w, struct sim_backup *backup, const struct sim_obje
 const struct sim_object *depot_object(const struct sim_backup *backup, uint32_t range,
                                       uint64_t term, uint64_t counter);
 void depot_sweep(struct sim_backup *backup);
+
+/* ---- source.c ---- */
+
+void source_start(struct world *w);
+uint64_t source_flushed(const struct world *w, uint32_t branch, uint64_t at_us);
+uint64_t source_node_flushed(const struct world *w, const struct sim_agent *a);
+/* Up to where both have the same bytes. */
+uint64_t source_same_until(const struct world *w, uint32_t a, uint32_t b);
+void source_promote(struct world *w, struct sim_arg *arg);
+
+/* ---- streams.c ---- */
+
+void stream_job(struct world *w, struct sim_runner *r, const struct frame_job *job);
+void stream_want(struct world *w, struct sim_runner *r, const struct frame_log_want *want);
+
+/* ---- lineages.c ---- */
+
+bool sim_epoch_above(struct sim_epoch a, struct sim_epoch b);
+struct sim_epoch lineage_newest_epoch(const struct sim_lineage *l);
+/* Where the log that counts ends. */
+uint64_t lineage_end(const struct sim_lineage *l);
+uint32_t lineage_new(struct world *w, uint32_t branch, uint64_t from);
+void lineage_write(struct world *w, struct sim_lineage *l, struct sim_epoch epoch, uint64_t from,
+                   const struct sim_runner *r);
+void lineage_put(struct world *w, struct sim_lineage *l, const struct sim_chunk *chunk,
+                 const struct sim_runner *r);
+void lineages_watch(struct world *w, struct sim_arg *arg);
+/* a: what was flushed by then must be stored now, where an agent was told to see to it. */
+void lineages_alone(struct world *w, struct sim_arg *arg);
+void lineages_phase(struct world *w, const char *uid, bool stopped);
+void lineages_release(struct world *w);
 
 /* ---- oracle.c --------------------------------------------------------------------------------------------------- */
 

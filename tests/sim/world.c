@@ -132,6 +132,7 @@ void world_release(struct world *w)
         free(w->backups[at].objects);
         free(w->backups[at].entries);
     }
+    lineages_release(w);
     ram_registry_free(w->registry);
     store_release(&w->store);
     store_release(&w->old_store);

@@ -1,125 +1,5 @@
 /* The agent's brain, scene by scene: what it asks for, keeps, gives up. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "agent/brain/brain.h"
-
-#define SEC(n) ((uint64_t)(n)*1000000)
-
-/* A brain, what it did in the last step by kind, and the newest request and frame of each type. */
-struct stage {
-    struct agent_brain *brain;
-    uint64_t mono_us;
-    uint64_t random;
-    unsigned did[32];
-    struct message asked[MESSAGE_error + 1]; /* copies, type 0 = none */
-    struct frame told[FRAME_failed + 1];
-    struct agent_action last[32];
-    unsigned said[AGENT_LOG_RESTORE_COMPLETE + 1]; /* lines of the last step, by event */
-    char log[512];
-};
-
-static uint64_t next_number(void *arg)
-{
-    return ++((struct stage *)arg)->random;
-}
-
-static void copy_frame(const struct frame *f, struct frame *ret)
-{
-    struct tm_err err;
-    TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
-    frame_release(ret);
-    assert_int_equal(frame_encode(f, &bytes, &err), 0);
-    assert_int_equal(frame_next(&bytes, ret, &err), 1);
-}
-
-static void feed(struct stage *s, const struct agent_event *event)
-{
-    struct tm_err err = {0};
-    struct agent_actions actions;
-    struct agent_now now = {.mono_us = s->mono_us, .real_us = (int64_t)s->mono_us};
-    memset(s->did, 0, sizeof(s->did));
-    memset(s->said, 0, sizeof(s->said));
-    assert_int_equal(agent_brain_step(s->brain, event, now, &actions, &err), 0);
-    for (size_t at = 0; at < actions.count; at++) {
-        const struct agent_action *a = &actions.items[at];
-        s->did[a->kind]++;
-        s->last[a->kind] = *a;
-        if (a->kind == AGENT_ACT_SEND) {
-            struct message *to = &s->asked[a->send.message->type];
-            message_release(to);
-            assert_int_equal(message_copy(a->send.message, to, &err), 0);
-        } else if (a->kind == AGENT_ACT_RUNNER_SEND) {
-            copy_frame(a->runner.frame, &s->told[a->runner.frame->type]);
-        } else if (a->kind == AGENT_ACT_LOG) {
-            s->said[a->log.event]++;
-            (void)snprintf(s->log, sizeof(s->log), "%s", a->log.text);
-        }
-    }
-}
-
-static void tick(struct stage *s, uint64_t after_us)
-{
-    struct agent_event event = {.kind = AGENT_EV_TICK};
-    s->mono_us += after_us;
-    feed(s, &event);
-}
-
-static void connect_to(struct stage *s, uint64_t term)
-{
-    struct agent_event event = {.kind = AGENT_EV_CONNECTED};
-    event.connected.term = term;
-    event.connected.start = term * 10;
-    feed(s, &event);
-}
-
-static int setup(void **state)
-{
-    struct stage *s = calloc(1, sizeof(*s));
-    struct tm_err err;
-    struct agent_instance instance = {
-        .tenant = "main", .engine = "mock", .data_dir = "/data", .conninfo = "host=/run"};
-    struct agent_brain_config config = {.cluster = "demo1",
-                                        .node = "db-a",
-                                        .boot = "boot1",
-                                        .version = "1.0",
-                                        .instances = &instance,
-                                        .instance_count = 1,
-                                        .seen_term = 3,
-                                        .seen_start = 30};
-    struct agent_rng rng = {.next = next_number, .arg = s};
-    s->mono_us = SEC(50);
-    assert_int_equal(agent_brain_new(&config, rng, &s->brain, &err), 0);
-    tick(s, 0);
-    *state = s;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct stage *s = *state;
-    agent_brain_free(s->brain);
-    for (size_t at = 0; at < TM_ARRAY_LEN(s->asked); at++)
-        message_release(&s->asked[at]);
-    for (size_t at = 0; at < TM_ARRAY_LEN(s->told); at++)
-        frame_release(&s->told[at]);
-    free(s);
-    return 0;
-}
-
-/* Answers the newest request of `to`. */
-static void answer(struct stage *s, enum message_type to, struct message *m, uint64_t term)
-{
-    struct agent_event event = {.kind = AGENT_EV_REPLY};
-    m->serial = s->asked[to].serial;
-    m->term = term;
-    event.reply.message = m;
-    feed(s, &event);
-}
+#include "tests/unit/agent/brain/stage.h"
 
 static struct msg_backup_params params = {.backup_id = "20261121T000000Z-00000001"};
 
@@ -139,55 +19,19 @@ static struct msg_assignment assignment(enum job_step step)
     return a;
 }
 
-static void desire(struct stage *s, uint64_t revision, struct msg_assignment *a)
-{
-    struct message m = {.type = MESSAGE_desired};
-    m.desired.revision = revision;
-    m.desired.lease_ms = 10000;
-    m.desired.jobs = a;
-    m.desired.jobs_count = a != NULL;
-    s->mono_us += SEC(1);
-    answer(s, MESSAGE_poll, &m, 4);
-    if (s->did[AGENT_ACT_SEND] == 0)
-        tick(s, 0);
-}
-
-static void frame(struct stage *s, uint32_t generation, struct frame f)
-{
-    struct agent_event event = {.kind = AGENT_EV_RUNNER_FRAME};
-    event.frame.job = 1;
-    event.frame.generation = generation;
-    event.frame.frame = &f;
-    feed(s, &event);
-}
-
-static void begun(struct stage *s)
+static void begun_with(struct stage *s, const char *warning)
 {
     struct agent_event event = {.kind = AGENT_EV_SESSION_BEGUN};
     event.begun.job = 1;
     event.begun.begin = slice_str("blob");
     event.begun.identity = "7000";
+    event.begun.warning = warning;
     feed(s, &event);
 }
 
-static void exited(struct stage *s, uint32_t generation)
+static void begun(struct stage *s)
 {
-    struct agent_event event = {.kind = AGENT_EV_RUNNER_EXITED};
-    event.exited.job = 1;
-    event.exited.generation = generation;
-    event.exited.signal = 9;
-    feed(s, &event);
-}
-
-/* The one job of the newest heartbeat, made now. */
-static const struct msg_job *reported(struct stage *s)
-{
-    struct agent_event event = {.kind = AGENT_EV_REQUEST_FAILED};
-    event.request_failed.serial = s->asked[MESSAGE_heartbeat].serial;
-    feed(s, &event);
-    tick(s, SEC(2));
-    assert_int_equal(s->asked[MESSAGE_heartbeat].heartbeat.jobs_count, 1);
-    return &s->asked[MESSAGE_heartbeat].heartbeat.jobs[0];
+    begun_with(s, "");
 }
 
 /* Connected, with a job whose runner is ready, planned and at work. */
@@ -488,6 +332,80 @@ static void a_lost_session(void **state)
     assert_string_equal(job->error->stage, "session");
 }
 
+/* Connected, with a restore. */
+static void restoring(struct stage *s)
+{
+    struct msg_restore_params target = {
+        .source_cluster = "demo1", .source_tenant = "main", .data_dir = "/srv/restore/x"};
+    struct msg_assignment a = assignment(JOB_STEP_RUN);
+    a.kind = JOB_KIND_RESTORE;
+    a.backup = NULL;
+    a.restore = &target;
+    connect_to(s, 4);
+    desire(s, 1, &a);
+}
+
+static void a_dead_restore_runner(void **state)
+{
+    struct stage *s = *state;
+    restoring(s);
+    frame(s, 1, (struct frame){.type = FRAME_ready});
+    exited(s, 1); /* nothing was written yet: what lies in the target is not this job's */
+    assert_int_equal(s->said[AGENT_LOG_RUNNER_DIED], 1);
+    tick(s, SEC(2));
+    assert_int_equal(s->told[FRAME_job].job.generation, 2);
+    assert_false(s->told[FRAME_job].job.resume);
+
+    frame(s, 2, (struct frame){.type = FRAME_ready});
+    frame(s, 2, (struct frame){.type = FRAME_progress, .progress = {.writing = true}});
+    frame(s, 2, (struct frame){.type = FRAME_progress, .progress = {.bytes_done = 70}});
+    exited(s, 2);
+    tick(s, SEC(3));
+    assert_int_equal(s->told[FRAME_job].job.generation, 3);
+    assert_true(s->told[FRAME_job].job.resume);
+    frame(s, 3, (struct frame){.type = FRAME_ready});
+    frame(s, 3, (struct frame){.type = FRAME_progress, .progress = {.bytes_done = 20}});
+    const struct msg_job *job = reported(s);
+    assert_int_equal(job->stage, JOB_STAGE_WORKING);
+    assert_int_equal(job->bytes_done, 20); /* all is gone over again */
+    struct msg_totals totals = {.position = "0/2"};
+    frame(s, 3, (struct frame){.type = FRAME_restored, .restored = {.totals = &totals}});
+    assert_int_equal(reported(s)->stage, JOB_STAGE_RESTORED);
+}
+
+static void a_restore_whose_runners_all_die(void **state)
+{
+    struct stage *s = *state;
+    restoring(s);
+    for (uint32_t generation = 1; generation <= 6; generation++) {
+        assert_int_equal(s->told[FRAME_job].job.generation, generation);
+        exited(s, generation);
+        tick(s, SEC(31));
+    }
+    assert_int_equal(s->told[FRAME_job].job.generation, 6);
+    const struct msg_job *job = reported(s);
+    assert_int_equal(job->stage, JOB_STAGE_FAILED);
+    assert_string_equal(job->error->text,
+                        "6 runners died; the last one was killed by signal 9 (out of memory?)");
+}
+
+static void a_warning_is_said_once_and_reported(void **state)
+{
+    struct stage *s = *state;
+    connect_to(s, 4);
+    struct msg_assignment a = assignment(JOB_STEP_PREPARE);
+    desire(s, 1, &a);
+    begun_with(s, "the hold has no bound");
+    assert_int_equal(s->said[AGENT_LOG_PLAIN], 1);
+    assert_string_equal(s->log, "job 'b': the hold has no bound");
+    for (int beat = 0; beat < 2; beat++) {
+        const struct msg_job *job = reported(s);
+        assert_int_equal(job->warnings_count, 1);
+        assert_string_equal(job->warnings[0], "the hold has no bound");
+        assert_int_equal(s->said[AGENT_LOG_PLAIN], 0);
+    }
+}
+
 static void stops(void **state)
 {
     struct stage *s = *state;
@@ -521,6 +439,9 @@ int main(void)
         SCENE(dropped_jobs_stay_dropped),
         SCENE(results_outlive_coordinators),
         SCENE(a_lost_session),
+        SCENE(a_dead_restore_runner),
+        SCENE(a_restore_whose_runners_all_die),
+        SCENE(a_warning_is_said_once_and_reported),
         SCENE(stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -321,11 +321,9 @@ static void refusals_keep_the_connection(void **state)
     struct control_request broken = apply_of(DOC("one") "---\nkind: [");
     struct control_request later =
         apply_of("apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: x}\n"
-                 "spec: {br: {cluster: c}, backupMode: log, local: {path: /x}}\n");
-    expect_error(
-        f, fd, &later, TM_E_UNSUPPORTED,
-        "s.yaml:4:26: log backup is not in this version; a snapshot backup restores on its "
-        "own");
+                 "spec: {br: {cluster: c}, backupMode: volume-snapshot, local: {path: /x}}\n");
+    expect_error(f, fd, &later, TM_E_UNSUPPORTED,
+                 "s.yaml:4:26: volume snapshots are not taken; use backupMode snapshot");
     expect_error(f, fd, &(struct control_request){.command = CONTROL_GET, .kind = "bakcup"},
                  TM_E_INVALID, "unknown kind 'bakcup', did you mean 'backup'?");
     expect_error(f, fd, &(struct control_request){.command = CONTROL_DELETE, .kind = "backup"},

@@ -130,8 +130,28 @@ static const struct {
     {BACKUP_HEAD "  env: \"\\u007f\"\n" GOOD,
      "s.yaml:5:3: the spec holds text that cannot be stored: control characters, or keys of more "
      "than a line"},
-    {RESTORE_HEAD "  br: {cluster: test}\n  backup: x\n",
-     "s.yaml:5:3: field 'dataDir' of spec of Restore is missing"},
+    {RESTORE_HEAD "  dataDir: ''\n  br: {cluster: test}\n  backup: x\n", NULL},
+    {BACKUP_HEAD "  flushInterval: 10ms\n" GOOD,
+     "s.yaml:5:18: 'flushInterval': 10ms is not in 100ms to 1h"},
+    {BACKUP_HEAD "  holdLimit: much\n" GOOD, NULL},
+    {BACKUP_HEAD "  onHoldLimit: panic\n" GOOD,
+     "s.yaml:5:16: 'onHoldLimit': unknown value 'panic' (known: alert, release)"},
+    {BACKUP_HEAD "  logSource: replica\n" GOOD,
+     "s.yaml:5:14: 'logSource': unknown value 'replica' (known: primary, standby)"},
+    {BACKUP_HEAD "  logSubcommand: log-resume\n" GOOD, NULL},
+    {RESTORE_HEAD "  backup: x\n  restoreMode: pitr\n  pitrRestoredTs: '12:00'\n",
+     "s.yaml:7:19: 'pitrRestoredTs': '12:00' is no time (2026-11-21T10:00:00Z), position "
+     "(0/3000148) or TSO"},
+    {RESTORE_HEAD "  backup: x\n  restoreMode: pitr\n  pitrRestoredTs: 0/1\n  target: {xid: 7}\n",
+     "s.yaml:7:19: 'pitrRestoredTs' and 'target' each name a point; one is wanted"},
+    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  target: {inclusive: false}\n",
+     "s.yaml:7:23: 'target.inclusive' is false, but there is no time, position, xid or name to "
+     "stop before"},
+    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  target: {xid: 7, lineage: abc}\n",
+     "s.yaml:7:29: 'target.lineage': 'abc' is not the 32 hex digits of a lineage; the status of "
+     "the log backup lists them"},
+    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  target: {time: 0/3000148}\n",
+     "s.yaml:7:18: 'target.time': '0/3000148' is not a time: write it as 2026-11-21T09:54:01Z"},
     {RESTORE_HEAD "  br: {cluster: test}\n  backup: x\n  dataDir: x\n",
      "s.yaml:7:12: 'dataDir' must be an absolute path, 'x' is not"},
     {RESTORE_HEAD "  br: {cluster: test}\n  dataDir: /x\n",
@@ -217,17 +237,33 @@ static const struct {
      "s.yaml:5:3: commitTs cannot be chosen: a physical backup is of the moment it ends; the "
      "status "
      "tells it afterwards"},
-    {BACKUP_HEAD "  backupMode: log\n" GOOD, TM_E_UNSUPPORTED,
-     "s.yaml:5:3: log backup is not in this version; a snapshot backup restores on its own"},
+    {BACKUP_HEAD "  logSubcommand: log-start\n" GOOD, TM_E_INVALID,
+     "s.yaml:5:3: logSubcommand belongs to a log backup; add 'backupMode: log', or leave it out"},
+    {BACKUP_HEAD "  flushInterval: 1s\n" GOOD, TM_E_INVALID,
+     "s.yaml:5:3: flushInterval belongs to a log backup; add 'backupMode: log', or leave it out"},
+    {BACKUP_HEAD "  backupMode: log\n  backupType: table\n" GOOD, TM_E_INVALID,
+     "s.yaml:6:3: backupType of a backup can only be full: a physical backup copies the whole "
+     "cluster; restore it elsewhere and export the tables from there"},
     {BACKUP_HEAD "  br: {cluster: test}\n  s3: {bucket: b}\n", TM_E_UNSUPPORTED,
      "s.yaml:6:3: there is no driver for s3 storage in this version; use 'local' or 'nfs' with a "
      "directory that is mounted on every node"},
-    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  restoreMode: pitr\n", TM_E_UNSUPPORTED,
-     "s.yaml:7:3: restoring to a point in time needs log backup, which is not in this version; "
-     "leave it out to restore the moment the backup is of"},
-    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  target: {xid: 17}\n", TM_E_UNSUPPORTED,
-     "s.yaml:7:3: a target beyond the backup itself needs log backup, which is not in this "
-     "version; use 'target: {immediate: true}' or leave it out"},
+    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  pitrRestoredTs: '2026-11-21T10:00:00Z'\n",
+     TM_E_INVALID,
+     "s.yaml:7:3: pitrRestoredTs belongs to restoreMode pitr; add it, or leave pitrRestoredTs out "
+     "to restore the moment the backup is of"},
+    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  pitrFullBackupStorageProvider: {local: {path: "
+                  "/f}}\n",
+     TM_E_INVALID,
+     "s.yaml:7:3: pitrFullBackupStorageProvider belongs to restoreMode pitr or a target; without "
+     "log, give the backup's storage alone"},
+    {RESTORE_HEAD "  backup: x\n  dataDir: /x\n  restoreMode: pitr\n"
+                  "  pitrFullBackupStorageProvider: {s3: {bucket: b}}\n",
+     TM_E_UNSUPPORTED,
+     "s.yaml:8:35: there is no driver for s3 storage in this version; use 'local' or 'nfs' with a "
+     "directory that is mounted on every node"},
+    {RESTORE_HEAD "  br: {cluster: test}\n  backup: x\n", TM_E_INVALID,
+     "s.yaml:4:1: dataDir is missing: a directory on the node, below a restore_root of its agent, "
+     "to restore into"},
     {SCHEDULE_HEAD "  schedule: '@daily'\n  timeZone: UTC\n  backupTemplate: {}\n" GOOD,
      TM_E_UNSUPPORTED,
      "s.yaml:4:1: schedules are not run by this version; apply the backupTemplate as a Backup from "
@@ -317,14 +353,13 @@ static void restore_everything(void **state)
                                "  start: true\n  port: 5433\n  startTimeout: 90s\n  delta: true\n"
                                "  serverOptions: {shared_buffers: 1GB, fsync: off}\n");
     struct tm_err err = {0};
-    char target[128];
+    char target[RESTORE_TARGET_MAX];
     assert_int_equal(resource_check_apply(r, &err), 0);
     assert_string_equal(r->restore.backup, "full-1");
     assert_string_equal(r->restore.node, "db-b");
     assert_string_equal(r->restore.data_dir, "/srv/r");
     assert_string_equal(r->restore.wal_dir, "/srv/w");
-    assert_string_equal(restore_target_text(&r->restore.target, target, sizeof(target)),
-                        "immediate");
+    assert_string_equal(restore_target_text(&r->restore, target, sizeof(target)), "immediate");
     assert_string_equal(schema_map_get(&r->restore.tablespace_map, "/a"), "/b");
     assert_string_equal(schema_map_get(&r->restore.server_options, "fsync"), "off");
     assert_true(r->restore.start);
@@ -429,6 +464,26 @@ static void operator_files(void **state)
         assert_string_equal(list.warnings.items[n], warnings[n]);
 }
 
+/* Templates write all fields, empty where nothing is meant. */
+static void empty_is_not_given(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        BACKUP_HEAD "  br: {cluster: test, db: \"\", table: \"\", timeAgo: \"\", options: []}\n"
+                    "  tableFilter: []\n  commitTs: \"\"\n  local: {path: /x, prefix: \"\"}\n"
+                    "  logStop: false\n  logTruncateUntil: \"\"\n  logBackup: \"\"\n"
+                    "  requests: {cpu: 1000m}\n  limits: {cpu: 2000m}\n",
+        RESTORE_HEAD "  backup: x\n  dataDir: /x\n  pitrRestoredTs: \"\"\n"
+                     "  target: {time: \"\", name: \"\", xid: \"\", lineage: \"\"}\n",
+    };
+    for (size_t n = 0; n < TM_ARRAY_LEN(texts); n++) {
+        TM_CLEANUP(resource_freep) struct resource *r = parse_one(texts[n]);
+        struct tm_err err = {0};
+        if (resource_check_apply(r, &err) < 0)
+            fail_msg("%s", err.msg);
+    }
+}
+
 static void several_documents(void **state)
 {
     (void)state;
@@ -438,6 +493,42 @@ static void several_documents(void **state)
     assert_int_equal(list.count, 2);
     assert_int_equal(list.items[0]->kind, RESOURCE_BACKUP);
     assert_int_equal(list.items[1]->kind, RESOURCE_RESTORE);
+}
+
+/* What `get -o yaml` prints of several can be applied again. */
+static void a_list(void **state)
+{
+    (void)state;
+#define ITEM(name)                                                                                 \
+    "- apiVersion: tidemark/v1\n  kind: Backup\n  metadata: {name: " name                          \
+    "}\n  spec: {br: {cluster: c}, local: {path: /x}}\n  status: {phase: Complete}\n"
+    static const struct {
+        const char *text;
+        const char *want;
+    } bad_lists[] = {
+        {"items: []\n", "s.yaml: there is no resource in it"},
+        {"items:\n" ITEM("a") ITEM("a"), "s.yaml:7:3: backup/a is there twice"},
+        {"items:\n" ITEM("a") "spec: {}\n",
+         "s.yaml:7:1: unknown field 'spec' in a list of resources"},
+        {"items: [x]\n",
+         "s.yaml:1:9: a resource must be a map with apiVersion, kind, metadata and spec, not text"},
+    };
+    TM_CLEANUP(resource_list_release) struct resource_list list = RESOURCE_LIST_INIT;
+    parse("apiVersion: v1\nkind: List\nmetadata: {}\nitems:\n" ITEM("a")
+              ITEM("b") "---\n" BACKUP_HEAD GOOD,
+          &list);
+    assert_int_equal(list.count, 3);
+    assert_string_equal(list.items[0]->name, "a");
+    assert_string_equal(list.items[1]->name, "b");
+    assert_string_equal(list.items[2]->name, "x");
+    for (size_t n = 0; n < TM_ARRAY_LEN(bad_lists); n++) {
+        TM_CLEANUP(resource_list_release) struct resource_list none = RESOURCE_LIST_INIT;
+        struct tm_err err = {0};
+        assert_int_equal(resource_parse("s.yaml", slice_str(bad_lists[n].text), &none, &err),
+                         -TM_E_INVALID);
+        assert_string_equal(err.msg, bad_lists[n].want);
+    }
+#undef ITEM
 }
 
 /* ---- canonical form ---- */
@@ -524,7 +615,9 @@ int main(void)
         cmocka_unit_test(restore_everything),
         cmocka_unit_test(storage_urls),
         cmocka_unit_test(operator_files),
+        cmocka_unit_test(empty_is_not_given),
         cmocka_unit_test(several_documents),
+        cmocka_unit_test(a_list),
         cmocka_unit_test(what_get_shows_is_unchanged),
         cmocka_unit_test(equality),
         cmocka_unit_test(kind_words),

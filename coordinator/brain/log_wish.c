@@ -1,0 +1,192 @@
+/*
+ * Log backups: what is applied and asked for, and what agents are told.
+ *
+ * The spec is the wish (run, pause, stop; truncate until), the record what is durably decided. Stop
+ * goes before truncate before start: a stopped task still truncates, and never starts again.
+ * A wish to truncate gets a number when it is applied; the lead answers with that number, done or not.
+ */
+#include "coordinator/brain/internal.h"
+
+#include <stdio.h>
+
+#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
+
+static const char *text_or_empty(const char *text)
+{
+    return text != NULL ? text : "";
+}
+
+/* ---- applied ---- */
+
+static void wish_truncate(struct brain *b, struct res *res, struct log_record *log,
+                          const struct view *v)
+{
+    bool same = strcmp(text_or_empty(log->truncate_until), v->truncate_until) == 0 &&
+                log->truncate_force == v->truncate_force;
+    if (same)
+        return;
+    persist_text(b, res, &log->truncate_until, v->truncate_until);
+    log->truncate_force = v->truncate_force;
+    log->truncate_error = NULL;
+    log->truncate_gen++;
+    if (v->truncate_until[0] == '\0') /* taken back: nothing to wait for */
+        log->truncated_gen = log->truncate_gen;
+}
+
+void log_created(struct brain *b, struct res *res, struct record *next, const struct view *v)
+{
+    next->log = codec_arena_alloc(&res->next.arena, sizeof(*next->log), b->err);
+    if (next->log == NULL) {
+        b->failed = true;
+        return;
+    }
+    next->log->phase_us = b->now.real_us;
+    wish_truncate(b, res, next->log, v);
+}
+
+int log_may_configure(const struct res *res, const struct view *v, struct tm_err *err)
+{
+    const struct record *rec = &res->now.rec;
+    const struct view *old = &res->view;
+    bool stopped = rec->phase == PHASE_STOPPED || rec->step == JOB_STEP_STOP;
+    if (stopped && v->log_wish != JOB_STEP_STOP) /* its hold is gone, or may be */
+        return tm_err_set(
+            err, TM_E_REFUSED,
+            "%s/%s is %s for good; a new task is needed: apply one under another name",
+            v->kind_text, v->name, rec->phase == PHASE_STOPPED ? "Stopped" : "being stopped");
+    if (rec->phase == PHASE_SCHEDULED)
+        return 0;
+    if (strcmp(old->cluster, v->cluster) != 0 || strcmp(old->tenant, v->tenant) != 0 ||
+        strcmp(old->storage, v->storage) != 0 || old->log->from_standby != v->log->from_standby)
+        return tm_err_set(
+            err, TM_E_REFUSED,
+            "%s/%s was started already: cluster, tenant, storage and logSource cannot "
+            "change any more; apply it under another name",
+            v->kind_text, v->name);
+    return 0;
+}
+
+void log_configured(struct brain *b, struct res *res, struct record *next, const struct view *v)
+{
+    wish_truncate(b, res, next->log, v);
+}
+
+bool log_same_place(const struct res *other, const struct view *v)
+{
+    return log_is(other) && other->now.rec.phase != PHASE_STOPPED &&
+           strcmp(other->view.cluster, v->cluster) == 0 &&
+           strcmp(other->view.tenant, v->tenant) == 0 &&
+           strcmp(other->view.storage, v->storage) == 0;
+}
+
+/* Holds are named after tenant and task: a task of that name in another namespace would share it. */
+static bool same_hold(const struct res *other, const struct view *v)
+{
+    return log_is(other) && !log_at_rest(other) && strcmp(other->view.name, v->name) == 0 &&
+           strcmp(other->view.cluster, v->cluster) == 0 &&
+           strcmp(other->view.tenant, v->tenant) == 0;
+}
+
+int log_conflict(const struct brain *b, const struct view *v, const struct res *skip,
+                 struct tm_err *err)
+{
+    for (size_t at = 0; at < b->resource_count; at++) {
+        const struct res *other = b->resources[at];
+        if (other == skip)
+            continue;
+        if (log_same_place(other, v))
+            return tm_err_set(err, TM_E_REFUSED,
+                              "%s/%s: %s/%s stores the log of tenant '%s' of cluster '%s' there "
+                              "already; stop it first, or choose another storage",
+                              v->kind_text, v->name, other->now.rec.kind, other->now.rec.name,
+                              v->tenant, v->cluster);
+        if (same_hold(other, v))
+            return tm_err_set(err, TM_E_REFUSED,
+                              "%s/%s: namespace '%s' has a log backup of this name and tenant; "
+                              "choose another name",
+                              v->kind_text, v->name, other->view.namespace_);
+    }
+    return 0;
+}
+
+bool log_is_shared(const struct brain *b, const char *cluster, const char *tenant,
+                   const char *storage)
+{
+    for (size_t at = 0; at < b->resource_count; at++) {
+        const struct res *res = b->resources[at];
+        const struct record *rec = &res->now.rec;
+        if (log_is(res) && rec->phase == PHASE_RUNNING && rec->step == JOB_STEP_RUN &&
+            !rec->deleting && strcmp(rec->cluster, cluster) == 0 &&
+            strcmp(rec->tenant, tenant) == 0 && strcmp(text_or_empty(rec->storage), storage) == 0)
+            return true;
+    }
+    return false;
+}
+
+int log_retry(struct brain *b, struct res *res, uint64_t cmd, struct tm_err *err)
+{
+    const struct record *rec = &res->now.rec;
+    bool failed = rec->phase == PHASE_FAIL;
+    bool truncate = rec->log->truncate_error != NULL;
+    if (!failed && !truncate)
+        return tm_err_set(err, TM_E_REFUSED, "%s/%s did not fail", rec->kind, rec->name);
+    struct record *next = persist_stage(b, res);
+    if (next == NULL)
+        return tm_err_oom(err);
+    if (failed)
+        log_restart(b, res, next);
+    if (truncate) {
+        next->log->truncate_error = NULL;
+        next->log->truncate_gen++;
+    }
+    res->cmd = cmd;
+    res->outcome = BRAIN_DONE;
+    persist_submit(b, res);
+    return 0;
+}
+
+/* ---- assigned ---- */
+
+static uint32_t holder_roles(const struct res *res, const struct node *node)
+{
+    const struct record *rec = &res->now.rec;
+    if (!log_holds(res, node))
+        return 0;
+    if (rec->phase == PHASE_STOPPED || rec->step == JOB_STEP_STOP)
+        return JOB_ROLE_HOLD; /* whatever it is now, its hold must go */
+    const struct msg_instance *instance = node_instance(node, rec->tenant);
+    bool primary = instance != NULL && instance->error == NULL &&
+                   instance->role != INSTANCE_STANDBY && instance->role != INSTANCE_UNKNOWN;
+    return primary ? 0 : JOB_ROLE_HOLD;
+}
+
+uint32_t log_roles(const struct res *res, const struct node *node)
+{
+    const struct record *rec = &res->now.rec;
+    if (rec->phase == PHASE_SCHEDULED || strcmp(node->cluster, rec->cluster) != 0)
+        return 0;
+    if (!job_is_lead(res, node))
+        return holder_roles(res, node);
+    if (rec->phase == PHASE_STOPPED)
+        return log_holds(res, node) || log_truncating(res) ? JOB_ROLE_LEAD : 0;
+    return rec->phase == PHASE_FAIL ? 0 : JOB_ROLE_LEAD;
+}
+
+void log_assign(struct brain *b, const struct res *res, uint32_t roles, struct msg_assignment *to)
+{
+    const struct record *rec = &res->now.rec;
+    const struct log_live *live = res->live->log;
+    to->log = brain_step_alloc(b, sizeof(*to->log));
+    if (to->log == NULL)
+        return;
+    *to->log = *res->view.log;
+    to->step = rec->phase == PHASE_STOPPED ? JOB_STEP_STOP : rec->step;
+    to->log->paused_us = to->step == JOB_STEP_PAUSE ? rec->log->paused_us : 0;
+    if ((roles & JOB_ROLE_HOLD) != 0)
+        to->log->checkpoint = live->has_status ? live->status.durable : rec->log->durable;
+    if ((roles & JOB_ROLE_LEAD) != 0 && log_truncating(res)) {
+        to->log->truncate_gen = rec->log->truncate_gen;
+        to->log->truncate_until = rec->log->truncate_until;
+        to->log->truncate_force = rec->log->truncate_force;
+    }
+}

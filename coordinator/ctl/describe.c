@@ -1,0 +1,200 @@
+/*
+ * tidemark describe: one resource in words. What is not known is not said.
+ * Failure modes: a name that is not there (status 3), an unknown kind (status 2).
+ */
+#include "common/size.h"
+#include "coordinator/ctl/command.h"
+
+static void line(struct ctl *c, const char *label, const char *text)
+{
+    if (text[0] != '\0')
+        (void)fprintf(c->out, "%-18s %s\n", label, text);
+}
+
+static void size_line(struct ctl *c, const char *label, uint64_t bytes)
+{
+    char text[SIZE_TEXT_MAX];
+    if (bytes > 0)
+        line(c, label, size_format(bytes, text));
+}
+
+static void describe_error(struct ctl *c, const json_t *status)
+{
+    if (json_at(status, "lastError") == NULL)
+        return;
+    (void)fprintf(c->out, "Last error:        %s\n", json_text_at(status, "lastError.message"));
+    (void)fprintf(c->out, "                   node %s, stage %s, since %s\n",
+                  json_text_at(status, "lastError.node"), json_text_at(status, "lastError.stage"),
+                  json_text_at(status, "lastError.since"));
+}
+
+/* "db-a: base/5/16384 block 7: wrong checksum" */
+static void describe_problem(struct ctl *c, const json_t *problem)
+{
+    const char *node = json_text_at(problem, "node");
+    const char *file = json_text_at(problem, "file");
+    (void)fprintf(c->out, "  %s%s%s", node, node[0] != '\0' ? ": " : "", file);
+    if (json_at(problem, "block") != NULL)
+        (void)fprintf(c->out, " block %llu", (unsigned long long)json_u64_at(problem, "block"));
+    (void)fprintf(c->out, "%s%s\n", file[0] != '\0' ? ": " : "", json_text_at(problem, "message"));
+}
+
+static void describe_lists(struct ctl *c, const json_t *status)
+{
+    size_t at;
+    const json_t *one;
+    if (json_array_size(json_at(status, "conditions")) > 0)
+        (void)fprintf(c->out, "Conditions:\n");
+    json_array_foreach(json_at(status, "conditions"), at, one)
+    {
+        const char *reason = json_text_at(one, "reason");
+        const char *message = json_text_at(one, "message");
+        (void)fprintf(c->out, "  %-10s %-5s  %s%s%s%s%s\n", json_text_at(one, "type"),
+                      json_text_at(one, "status"), json_text_at(one, "lastTransitionTime"),
+                      reason[0] != '\0' ? "  " : "", reason, message[0] != '\0' ? "  " : "",
+                      message);
+    }
+    if (json_array_size(json_at(status, "problems")) > 0)
+        (void)fprintf(c->out, "Problems:\n");
+    json_array_foreach(json_at(status, "problems"), at, one)
+    {
+        describe_problem(c, one);
+    }
+    if (json_array_size(json_at(status, "warnings")) > 0)
+        (void)fprintf(c->out, "Warnings:\n");
+    json_array_foreach(json_at(status, "warnings"), at, one)
+    {
+        (void)fprintf(c->out, "  %s\n", json_string_value(one));
+    }
+}
+
+static void seconds_line(struct ctl *c, const char *label, const json_t *value)
+{
+    if (value != NULL)
+        (void)fprintf(c->out, "%-18s %.3f s\n", label, json_number_value(value));
+}
+
+static void describe_log(struct ctl *c, const json_t *status)
+{
+    line(c, "Safe until:", json_text_at(status, "logCheckpointTs"));
+    line(c, "Log position:", json_text_at(status, "logCheckpointPosition"));
+    line(c, "Lineage:", json_text_at(status, "lineage"));
+    seconds_line(c, "Behind:", json_at(status, "latencySeconds"));
+    seconds_line(c, "Clock skew:", json_at(status, "skewSeconds"));
+    line(c, "Truncated until:", json_text_at(status, "logSuccessTruncateUntil"));
+    if (json_at(status, "logTruncate") != NULL) {
+        const char *error = json_text_at(status, "logTruncate.error");
+        bool pending = json_is_true(json_at(status, "logTruncate.pending"));
+        (void)fprintf(c->out, "%-18s until %s: %s\n",
+                      "Truncation:", json_text_at(status, "logTruncate.until"),
+                      pending            ? "under way"
+                      : error[0] != '\0' ? error
+                                         : "done");
+    }
+}
+
+static void describe_intervals(struct ctl *c, const json_t *status)
+{
+    size_t at;
+    const json_t *one;
+    if (json_array_size(json_at(status, "recoverable")) > 0)
+        (void)fprintf(c->out, "Recoverable:\n");
+    json_array_foreach(json_at(status, "recoverable"), at, one)
+    {
+        const char *from = json_text_at(one, "from");
+        const char *to = json_text_at(one, "to");
+        (void)fprintf(c->out, "  %s to %s  (%s to %s, lineage %s)%s\n",
+                      from[0] != '\0' ? from : "-", to[0] != '\0' ? to : "-",
+                      json_text_at(one, "fromPosition"), json_text_at(one, "toPosition"),
+                      json_text_at(one, "lineage"),
+                      json_is_true(json_at(one, "abandoned")) ? "  abandoned" : "");
+    }
+}
+
+static void describe_holds(struct ctl *c, const json_t *status)
+{
+    size_t at;
+    const json_t *one;
+    if (json_array_size(json_at(status, "holds")) > 0)
+        (void)fprintf(c->out, "Log held at:\n");
+    json_array_foreach(json_at(status, "holds"), at, one)
+    {
+        char text[SIZE_TEXT_MAX];
+        (void)fprintf(c->out, "  %s: %s%s%s\n", json_text_at(one, "node"),
+                      size_format(json_u64_at(one, "bytes"), text),
+                      json_is_true(json_at(one, "atRisk")) ? ", failover at risk" : "",
+                      json_is_true(json_at(one, "lost")) ? ", lost" : "");
+    }
+}
+
+static void describe_waiting(struct ctl *c, const char *text)
+{
+    static const char word[] = "waiting ";
+    bool repeats = strncmp(text, word, sizeof(word) - 1) == 0;
+    line(c, "Waiting:", text + (repeats ? sizeof(word) - 1 : 0));
+}
+
+void describe_resource(struct ctl *c, const json_t *one)
+{
+    const json_t *status = json_at(one, "status");
+    line(c, "Name:", json_text_at(one, "metadata.name"));
+    line(c, "Namespace:", json_text_at(one, "metadata.namespace"));
+    line(c, "Kind:", json_text_at(one, "kind"));
+    line(c, "Cluster:", json_text_at(one, "spec.br.cluster"));
+    line(c, "Tenant:", json_text_at(status, "tenant"));
+    line(c, "Phase:", json_text_at(status, "phase"));
+    describe_waiting(c, json_text_at(status, "waiting"));
+    line(c, "Node:", json_text_at(status, "node"));
+    line(c, "Data directory:", json_text_at(one, "spec.dataDir"));
+    line(c, "Backup:", json_text_at(one, "spec.backup"));
+    line(c, "Backup id:", json_text_at(status, "backupId"));
+    line(c, "Path:", json_text_at(status, "backupPath"));
+    size_line(c, "Stored:", json_u64_at(status, "backupSize"));
+    size_line(c, "Read:", json_u64_at(status, "dataSize"));
+    size_line(c, "Own log:", json_u64_at(status, "logSize"));
+    describe_log(c, status);
+    line(c, "Consistent at:", json_text_at(status, "commitTs"));
+    line(c, "Position:", json_text_at(status, "position"));
+    line(c, "Created:", json_text_at(one, "metadata.creationTimestamp"));
+    line(c, "Started:", json_text_at(status, "timeStarted"));
+    line(c, "Completed:", json_text_at(status, "timeCompleted"));
+    line(c, "Time taken:", json_text_at(status, "timeTaken"));
+    if (json_u64_at(status, "progress.rangesTotal") > 0)
+        (void)fprintf(c->out, "%-18s %llu of %llu\n",
+                      "Ranges:", (unsigned long long)json_u64_at(status, "progress.rangesDone"),
+                      (unsigned long long)json_u64_at(status, "progress.rangesTotal"));
+    if (json_at(status, "pages") != NULL)
+        (void)fprintf(c->out, "%-18s %llu checked, %llu unverified, %llu corrupt\n",
+                      "Pages:", (unsigned long long)json_u64_at(status, "pages.checked"),
+                      (unsigned long long)json_u64_at(status, "pages.unverified"),
+                      (unsigned long long)json_u64_at(status, "pages.corrupt"));
+    describe_error(c, status);
+    describe_intervals(c, status);
+    describe_holds(c, status);
+    describe_lists(c, status);
+}
+
+static int run_describe(struct ctl *c, const struct command *self,
+                        const struct option_value *values, const struct option_words *words)
+{
+    struct tm_err err;
+    struct named named;
+    json_t *one;
+    if (named_of(c, self->name, words, &named) < 0)
+        return CTL_STATUS_USAGE;
+    if (resource_fetch(c, named.kind, values[0].text, named.name, &one, &err) < 0)
+        return ctl_fail(c, &err);
+    describe_resource(c, one);
+    json_decref(one);
+    return 0;
+}
+
+const struct command command_describe = {
+    .name = "describe",
+    .words = "KIND NAME",
+    .summary = "one resource in words: phase, progress, conditions, problems",
+    .detail = "Tells all that is known of one resource.\n\n  tidemark describe backup nightly-3",
+    .options = (const struct option_row[]){NAMESPACE_OPTION},
+    .option_count = 1,
+    .run = run_describe,
+};

@@ -262,6 +262,7 @@ max_wal_senders = 0" "wal_level is minimal, a backup needs replica or logical"
     refuse "max_replication_slots = 0" "max_replication_slots is 0, a backup needs one to hold the log"
 }
 
+# shellcheck disable=SC2068 # majors are words
 for MAJOR in ${@:-${TIDEMARK_TEST_MAJORS:-13 15 18}}; do
     step "PostgreSQL $MAJOR"
     DATA=$T/data-$MAJOR

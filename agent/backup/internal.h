@@ -48,7 +48,6 @@ struct backup_log {
     struct log_digest digest;
     struct chunk_writer writer;
     bool writing;
-    int64_t marked_us;
     struct backup_chunk *chunks;
     size_t count;
     size_t cap;

@@ -8,6 +8,9 @@
  * place the higher one counts. The running digest is found again by reading what is stored, so
  * that writing can go on at any byte.
  *
+ * There are no time marks here: when a source sent something says nothing of what it had acknowledged
+ * by then. The manifest says to what time a backup's log is good.
+ *
  * Failure modes: a stored chunk is damaged. Then it and all behind it count as not stored, and
  * writing goes on before it: what this writer stores there has the higher epoch. The source may
  * have recycled that log meanwhile; whoever streams it finds out.
@@ -20,7 +23,6 @@
 
 /* Every engine's log segments are multiples of this, so digests do not depend on the engine. */
 #define DIGEST_STEP (1u << 20)
-#define MARK_US     1000000 /* a time mark at most this often */
 
 /* ---- what is there ---- */
 
@@ -318,15 +320,6 @@ int backup_log_finish(struct backup_log *log, struct tm_err *err)
     return r < 0 ? tm_err_prefix(err, "log") : 0;
 }
 
-/* Time marks make a stored log searchable by time; one a second is plenty. */
-static int mark(struct backup_log *log, int64_t source_us, struct tm_err *err)
-{
-    if (!log->writing || source_us < log->marked_us + MARK_US)
-        return 0;
-    log->marked_us = source_us;
-    return chunk_writer_mark(&log->writer, log->next, source_us, err);
-}
-
 int backup_log_pump(struct backup_log *log, const struct engine_ops *engine,
                     struct engine_log *elog, uint64_t until, unsigned timeout_ms,
                     uint64_t *ret_flushed, struct tm_err *err)
@@ -348,9 +341,6 @@ int backup_log_pump(struct backup_log *log, const struct engine_ops *engine,
         if (r < 0)
             return r;
     }
-    r = mark(log, event.source_us, err);
-    if (r < 0)
-        return r;
     *ret_flushed = event.flushed;
     return until == 0 || log->next < until;
 }

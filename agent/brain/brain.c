@@ -174,6 +174,7 @@ static int keep_log_jobs(struct agent_brain *b, struct tm_err *err)
         b->log_kept_count++;
     }
     c->log_jobs = NULL; /* b->log_kept from here on */
+    b->log_kept_term = c->log_jobs_term;
     return 0;
 }
 

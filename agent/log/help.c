@@ -53,9 +53,10 @@ static int truncate_now(struct helper *h, const char *until, bool force,
     int r = fill_wish(until, &wish, &target, err);
     if (r == 0)
         r = log_random(t, nonce, sizeof(nonce), err);
+    if (r == 0)
+        r = log_epoch_take(t, &wish.epoch, err);
     if (r < 0)
         return r;
-    wish.epoch = log_epoch_take(t);
     r = log_truncate_run(h->scratches, t->options.storage, t->options.storage, &t->options.scope,
                          &positions, &wish, nonce, ret, err);
     return r < 0 ? log_storage_error(err) : 0;

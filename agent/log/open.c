@@ -110,23 +110,19 @@ static int set_facts(struct log_session *s, struct slice facts, struct tm_err *e
 
 /* ---- epochs ---- */
 
-/* Ours must be above what is stored. Another writer's of this run's lineage means that we were
- * replaced; one from before this run only says how high to begin. */
+/* Ours must be above all that is stored but our own: else we were replaced. */
 static int check_epoch(struct log_task *t, const struct log_lineage *lineage,
                        const struct log_head *head, struct tm_err *err)
 {
     int r = 0;
     pthread_mutex_lock(&t->lock);
-    bool ours_before =
-        t->branch.epoch.term > 0 && memcmp(t->branch.lineage, lineage->record.id, 16) == 0;
-    if ((ours_before && epoch_cmp(head->epoch, t->branch.epoch) > 0) ||
-        head->epoch.term > t->epoch.term)
+    bool own = t->wrote && memcmp(t->branch.lineage, lineage->record.id, 16) == 0 &&
+               epoch_cmp(head->epoch, t->branch.epoch) == 0;
+    if (!own && epoch_cmp(head->epoch, t->epoch) >= 0)
         r = tm_err_set(err, TM_E_CONFLICT,
                        "a newer writer (%llu.%u) has taken over the log, this one is %llu.%u",
                        (unsigned long long)head->epoch.term, head->epoch.counter,
                        (unsigned long long)t->epoch.term, t->epoch.counter);
-    else if (head->epoch.term == t->epoch.term && head->epoch.counter >= t->epoch.counter)
-        t->epoch.counter = head->epoch.counter + 1;
     pthread_mutex_unlock(&t->lock);
     return r;
 }
@@ -211,6 +207,7 @@ static int mint(struct log_task *t, struct log_session *s, const struct engine_l
 {
     struct lineage record = {.history = buf_slice(&source->history),
                              .facts = buf_slice(&source->facts),
+                             .segment_bytes = source->segment_bytes,
                              .created_us = clock_real_us()};
     int r = log_random(t, record.id, sizeof(record.id), err);
     if (r < 0)
@@ -331,9 +328,11 @@ static int store_writer(struct log_task *t, const struct log_session *s, struct 
 
 int log_session_write(struct log_task *t, struct log_session *s, struct tm_err *err)
 {
-    struct epoch epoch = log_epoch_take(t);
+    struct epoch epoch;
     struct buf facts = BUF_INIT;
     int r = buf_append_slice(&facts, buf_slice(&s->facts), err);
+    if (r == 0)
+        r = log_epoch_take(t, &epoch, err);
     if (r == 0)
         r = store_writer(t, s, epoch, err);
     if (r < 0) {

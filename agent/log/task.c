@@ -61,13 +61,22 @@ int log_storage_error(struct tm_err *err)
     return -(int)err->code;
 }
 
-struct epoch log_epoch_take(struct log_task *t)
+int log_epoch_take(struct log_task *t, struct epoch *ret, struct tm_err *err)
 {
     pthread_mutex_lock(&t->lock);
-    struct epoch epoch = t->epoch;
-    t->epoch.counter++;
+    uint32_t used = t->epoch.counter - t->options.epoch.counter;
+    bool left = t->options.epochs == 0 || used < t->options.epochs;
+    if (left) {
+        *ret = t->epoch;
+        t->epoch.counter++;
+    }
     pthread_mutex_unlock(&t->lock);
-    return epoch;
+    if (left)
+        return 0;
+    (void)tm_err_retry(err, TM_E_LIMIT, "the log was opened %u times by one writer: a new one must",
+                       used);
+    log_fail(t, err);
+    return -TM_E_LIMIT;
 }
 
 int64_t log_backoff(int64_t pause_us)

@@ -4,6 +4,7 @@
  *   job      open the storage, look at the repository → ready
  *   begin    reader, workers; lead: log thread, plan → plan_batch…
  *   finish   final range, end of the log, results in pages → commit → committed
+ *   log_want of a log task (task.c): what is wanted of it now
  *   sweep    → swept            (restore: right after ready → restored)
  *
  * Any failure is told once (`failed`) with the name of the step, and ends the runner.
@@ -89,10 +90,12 @@ static int step_job(struct runner *r, struct tm_err *err)
     bool lead = (r->job->roles & JOB_ROLE_LEAD) != 0;
     struct storage_options options = {.create_root = lead && r->job->kind == JOB_KIND_BACKUP &&
                                                      !r->job->sweep};
+    if (lead && r->job->kind == JOB_KIND_LOG)
+        options.create_root = true;
     int rc = storage_open(r->job->storage, &options, &r->storage, err);
     if (rc < 0)
         return rc;
-    if (r->job->kind == JOB_KIND_BACKUP) {
+    if (r->job->kind == JOB_KIND_BACKUP || r->job->kind == JOB_KIND_LOG) {
         r->engine = engine_find(r->job->engine);
         if (!r->engine)
             return tm_err_set(err, TM_E_UNSUPPORTED, "there is no engine '%s'", r->job->engine);
@@ -495,12 +498,30 @@ static int one_step(struct runner *r, struct frame *f, const char **stage, struc
     case FRAME_finish:
         *stage = "finish";
         return step_finish(r, &f->finish, stage, err);
+    case FRAME_log_want:
+        *stage = "log";
+        return task_want(r, &f->log_want, err);
     case FRAME_sweep:
         *stage = "sweep";
         return step_sweep(r, &f->sweep, err);
     default:
         return tm_err_set(err, TM_E_INTERNAL, "'%s' does not belong here", frame_name(f->type));
     }
+}
+
+static int start_log(struct runner *r, const char **stage, struct tm_err *err)
+{
+    struct repo_scope scope;
+    int level;
+    *stage = "log";
+    if (!r->job->log)
+        return tm_err_set(err, TM_E_INVALID, "job: no log parameters");
+    int rc = fill_scope(r, &scope, err);
+    if (rc < 0 || (rc = parse_compression(r->job->log->compression, &level, err)) < 0 ||
+        (rc = task_open(r, &scope, level, err)) < 0)
+        return rc;
+    send_ready(r);
+    return task_start(r, err);
 }
 
 static int start_job(struct runner *r, const char **stage, struct tm_err *err)
@@ -514,6 +535,8 @@ static int start_job(struct runner *r, const char **stage, struct tm_err *err)
         *stage = "restore";
         return step_restore(r, err);
     }
+    if (r->job->kind == JOB_KIND_LOG)
+        return start_log(r, stage, err);
     rc = open_backup(r, err);
     if (rc == 0)
         send_ready(r);

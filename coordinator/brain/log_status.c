@@ -157,7 +157,7 @@ static void fill_holds(struct resource_status *s, const struct res *res)
         if (hold->lost)
             warn(s, "failover at risk: the hold on standby '%s' is lost", hold->node);
         if (hold->error[0] != '\0')
-            warn(s, "standby '%s' cannot hold log: %s", hold->node, hold->error);
+            warn(s, "node '%s' cannot hold log: %s", hold->node, hold->error);
     }
 }
 

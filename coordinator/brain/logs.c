@@ -217,7 +217,7 @@ static bool move(struct brain *b, struct res *res)
     brain_log(b, res, node->name, 5, BRAIN_LOG_PLAIN,
               "%s/%s: its log is taken from node '%s' now, no longer from '%s'", next->kind,
               next->name, node->name, next->node);
-    next->attempt++;
+    next->attempt += b->config.plant != BRAIN_PLANT_SAME_ATTEMPT;
     set_step(b, res, next);
     if (next->phase == PHASE_FAIL) {
         next->phase = PHASE_PREPARE;

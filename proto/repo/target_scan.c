@@ -127,7 +127,7 @@ static int record_read(void *arg, uint64_t at, struct slice *ret, struct tm_err 
     return r < 0 ? r : 0;
 }
 
-static uint64_t segment_floor(const struct planner *p, uint32_t segment_bytes, size_t leg,
+static uint64_t segment_floor(const struct planner *p, uint64_t segment_bytes, size_t leg,
                               uint64_t at)
 {
     const struct log_leg *l = &p->path.legs[leg];
@@ -144,6 +144,10 @@ int path_segment(struct planner *p, size_t leg, uint64_t at, uint64_t *ret, stru
     struct chunk_reader cr = CHUNK_READER_INIT;
     struct log_entry entry;
     struct log_ref ref;
+    if (b->lineage->record.segment_bytes != 0) {
+        *ret = segment_floor(p, b->lineage->record.segment_bytes, leg, at);
+        return 0;
+    }
     /* where the log ends, the chunk before tells as well */
     int r = log_chain_open(p->scratches, p->log_st, p->scope, b->lineage, at > 0 ? at - 1 : 0,
                            &chain, err);

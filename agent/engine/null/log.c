@@ -235,7 +235,7 @@ int null_log_next(struct engine_log *log, unsigned timeout_ms, struct engine_log
     *ret = (struct engine_log_event){.kind = ENGINE_LOG_IDLE,
                                      .from = log->next,
                                      .flushed = log->end,
-                                     .source_us = log->live ? null_config_now_us(&log->config) : 0};
+                                     .source_us = null_config_now_us(&log->config)};
     if (log->next >= log->end) {
         if (log->live && strcmp(log->label, log->config.branch) != 0) {
             ret->kind = ENGINE_LOG_END;

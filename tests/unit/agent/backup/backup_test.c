@@ -1,6 +1,7 @@
 /* agent/backup: whole backups of arithmetic databases into memory. */
 #include "tests/unit/agent/backup/whole.h"
 
+#include "proto/format/chunk.h"
 #include "proto/repo/catalog.h"
 #include "proto/repo/verify.h"
 
@@ -206,6 +207,29 @@ static void test_sweep_committed(void **state)
     assert_int_equal(count_below(st, prefix.s), 1); /* the tombstone stays */
     OK(backup_sweep(w.backup, BACKUP_SWEEP_DELETE, "test", &swept, &w_err));
     assert_int_equal(whole_try_commit(&w), -TM_E_CANCELED);
+    whole_end(&w);
+}
+
+/* When the source sent something is no promise about the log: its chunks carry no time marks. */
+static void test_log_without_marks(void **state)
+{
+    (void)state;
+    TM_CLEANUP(ram_registry_freep) struct ram_registry *registry = ram_registry_new();
+    TM_CLEANUP(storage_freep) struct storage *st = store(registry);
+    TM_CLEANUP(object_scratch_freep) struct object_scratch *scratch = NULL;
+    struct whole w;
+    struct chunk_reader cr;
+    struct slice marks;
+    whole_begin(&w, st, &null_engine, "files=2 log=300000"); /* its events have the clock's time */
+    whole_run(&w);
+    struct rel_name rel = names_rel_backup_log(WHOLE_ID, w.log_from, (struct epoch){1, 1});
+    struct full_name name = names_full(&w.options.scope, rel.s);
+    OK(object_scratch_new(&scratch, &w_err));
+    OK(chunk_reader_open(&cr, scratch, st, name.s, NULL, &w_err));
+    assert_int_equal(cr.root.to, w.log_to);
+    assert_int_equal(cr.root.mark_us, 0);
+    assert_int_equal(chunk_reader_section(&cr, OBJECT_SECTION_MARKS, &marks, &w_err), 0);
+    chunk_reader_release(&cr);
     whole_end(&w);
 }
 
@@ -450,6 +474,7 @@ int main(void)
         cmocka_unit_test(test_commit_refuses),
         cmocka_unit_test(test_sweep),
         cmocka_unit_test(test_sweep_committed),
+        cmocka_unit_test(test_log_without_marks),
         cmocka_unit_test(test_log_taken_over),
         cmocka_unit_test(test_damaged_log),
         cmocka_unit_test(test_range_fails_clean),

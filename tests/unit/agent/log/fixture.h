@@ -124,7 +124,7 @@ static void rig_begin_options(struct rig *g, const char *url, const char *words)
 /* Storage in memory, of this test. */
 #define RIG_BEGIN(g, words) rig_begin_options(g, rig_url(__func__), words)
 
-static const char *rig_url(const char *test)
+static inline TM_UNUSED const char *rig_url(const char *test)
 {
     static char url[128];
     (void)snprintf(url, sizeof(url), "ram://%s", test);

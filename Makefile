@@ -118,6 +118,10 @@ $(BUILD)/tests/fuzz/%_fuzz: $(BUILD)/tests/fuzz/%_fuzz.o $(FUZZ_MAIN) $(LIBAGENT
 $(BUILD)/tests/sim/sim: $(call objs,$(SIM_SRC)) $(LIBAGENT) $(LIBCOORD) $(LIBPROTO) $(LIBCOMMON)
 	$(link_test)
 
+# how fast log is packed: built only on demand, see tests/bench/log_pack.c
+$(BUILD)/tests/bench/log_pack: $(BUILD)/tests/bench/log_pack.o $(LIBAGENT) $(LIBPROTO) $(LIBCOMMON)
+	$(link_test)
+
 define link_test
 	@mkdir -p $(@D)
 	$(Q)echo "  LD   $@"

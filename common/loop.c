@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 
@@ -351,6 +353,7 @@ void loop_notify_extend(int64_t extra_us)
 struct exit_plan {
     unsigned seconds;
     int code;
+    const char *last_words;
 };
 
 static void *exit_main(void *arg)
@@ -360,16 +363,20 @@ static void *exit_main(void *arg)
     struct timespec left = {.tv_sec = plan.seconds};
     while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR)
         ;
+    /* whoever does not read our stderr may not keep us either */
+    struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&room, 1, 0) == 1 && (room.revents & POLLOUT))
+        (void)!write(STDERR_FILENO, plan.last_words, strlen(plan.last_words));
     _exit(plan.code);
 }
 
-void loop_exit_within(unsigned seconds, int code)
+void loop_exit_within(unsigned seconds, int code, const char *last_words)
 {
     struct exit_plan *plan = malloc(sizeof(*plan));
     pthread_t thread;
     if (plan == NULL)
         return;
-    *plan = (struct exit_plan){.seconds = seconds, .code = code};
+    *plan = (struct exit_plan){.seconds = seconds, .code = code, .last_words = last_words};
     if (pthread_create(&thread, NULL, exit_main, plan) == 0)
         (void)pthread_detach(thread);
     else

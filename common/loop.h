@@ -76,9 +76,10 @@ int loop_child_new(struct loop *loop, pid_t pid, int pidfd, loop_child_fn *fn, v
 void loop_child_free(struct loop_child *child);
 TM_DEFINE_FREEP(struct loop_child, loop_child_free)
 
-/* The process ends with `code` after this many seconds, come what may. For the way out, when all
- * that must be durable is: a library whose threads hang may not keep a daemon from ending. */
-void loop_exit_within(unsigned seconds, int code);
+/* The process ends with `code` after this many seconds, come what may, and writes `last_words` (a
+ * constant) to stderr before. For the way out, when all that must be durable is: a library whose
+ * threads hang may not keep a daemon from ending. */
+void loop_exit_within(unsigned seconds, int code, const char *last_words);
 
 /* ---- service manager: without $NOTIFY_SOCKET these do nothing and succeed ---- */
 /* Sends the keep-alive by itself when WatchdogSec= is set for this process. */

@@ -42,11 +42,13 @@ void schema_warn(struct schema_warnings *w, const struct yaml_node *node, const 
 {
     if (w == NULL)
         return;
-    bool keyed = node->key != NULL;
+    bool keyed = node != NULL && node->key != NULL;
     char text[TM_ERR_MSG_MAX];
-    int used =
-        snprintf(text, sizeof(text), "%s:%u:%u: ", node->source,
-                 keyed ? node->key_line : node->line, keyed ? node->key_column : node->column);
+    int used = 0;
+    if (node != NULL)
+        used =
+            snprintf(text, sizeof(text), "%s:%u:%u: ", node->source,
+                     keyed ? node->key_line : node->line, keyed ? node->key_column : node->column);
     if (used >= 0 && (size_t)used < sizeof(text)) {
         va_list ap;
         va_start(ap, fmt);

@@ -155,7 +155,8 @@ struct schema_warnings {
 void schema_warnings_release(struct schema_warnings *w);
 /* One line each: "PROGRAM: warning: …". */
 void schema_warnings_print(const struct schema_warnings *w, const char *program, FILE *out);
-/* Notes a warning at the node's key (or value when it has no key). Never fails; w may be NULL. */
+/* Notes a warning at the node's key (or value when it has no key); node NULL = it is about no place
+ * in the text. Never fails; w may be NULL. */
 void schema_warn(struct schema_warnings *w, const struct yaml_node *node, const char *fmt, ...)
     TM_PRINTF(3, 4);
 

@@ -76,6 +76,11 @@ int backup_open(const struct backup_options *options, struct backup **ret,
                 struct tm_err *err) TM_WUR;
 void backup_free(struct backup *b);
 TM_DEFINE_FREEP(struct backup, backup_free)
+/* The lead's look alone: room, repository object, no other database under cluster and tenant,
+ * identity. Of the options only storage, scope, engine, accept_incarnation, now_us and random
+ * matter. The log task's beginning, too. */
+int backup_place_ensure(const struct backup_options *options, struct object_scratch *scratch,
+                        struct tm_err *err) TM_WUR;
 const struct backup_counters *backup_counters(const struct backup *b);
 
 struct backup_worker;
@@ -124,6 +129,7 @@ struct backup_result {
     struct engine_range_stats stats;
     struct backup_problem problems[BACKUP_PROBLEMS_MAX];
     unsigned problem_count;
+    uint64_t problems_total;
 };
 void backup_result_release(struct backup_result *r);
 
@@ -149,10 +155,13 @@ struct backup_log_options {
 struct backup_log;
 /*
  * Looks what earlier writers of this backup left, and continues behind the last chunk of the
- * unbroken run that starts at `from`. *ret_next is the stream byte to open the engine's log at.
+ * unbroken run that starts at `from`; a damaged chunk ends that run and is stored again. *ret_next
+ * is the stream byte to open the engine's log at.
  */
 int backup_log_open(struct backup *b, const struct backup_log_options *options,
                     struct backup_log **ret, uint64_t *ret_next, struct tm_err *err) TM_WUR;
+/* What was wrong with a chunk of an earlier writer; "" = nothing. */
+const char *backup_log_damaged(const struct backup_log *log);
 /* Log bytes, contiguous with what came before. Chunks are cut and made durable on the way. */
 int backup_log_append(struct backup_log *log, uint64_t from, struct slice data,
                       struct tm_err *err) TM_WUR;

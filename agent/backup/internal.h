@@ -48,10 +48,10 @@ struct backup_log {
     struct log_digest digest;
     struct chunk_writer writer;
     bool writing;
-    int64_t marked_us;
     struct backup_chunk *chunks;
     size_t count;
     size_t cap;
+    char damaged[TM_ERR_MSG_MAX]; /* the first chunk that could not be taken over; "" = none */
 };
 
 /* The nonce of a new object. */

@@ -7,6 +7,13 @@
  * writing goes on behind it under this writer's higher epoch. Where two epochs stored the same
  * place the higher one counts. The running digest is found again by reading what is stored, so
  * that writing can go on at any byte.
+ *
+ * There are no time marks here: when a source sent something says nothing of what it had acknowledged
+ * by then. The manifest says to what time a backup's log is good.
+ *
+ * Failure modes: a stored chunk is damaged. Then it and all behind it count as not stored, and
+ * writing goes on before it: what this writer stores there has the higher epoch. The source may
+ * have recycled that log meanwhile; whoever streams it finds out.
  */
 #include <assert.h>
 
@@ -16,7 +23,6 @@
 
 /* Every engine's log segments are multiples of this, so digests do not depend on the engine. */
 #define DIGEST_STEP (1u << 20)
-#define MARK_US     1000000 /* a time mark at most this often */
 
 /* ---- what is there ---- */
 
@@ -37,7 +43,17 @@ static int keep_chunk(struct backup_log *log, const struct backup_chunk *chunk, 
     return 0;
 }
 
-/* The footer of one stored chunk. 1 = it is of this log, 0 = of another lineage. */
+/* Whether the failure is the object's own: it is as if it were not there. The first is kept. */
+static bool set_aside(struct backup_log *log, const struct tm_err *err)
+{
+    if (err->code != TM_E_CORRUPT && err->code != TM_E_UNSUPPORTED)
+        return false;
+    if (log->damaged[0] == '\0')
+        (void)snprintf(log->damaged, sizeof(log->damaged), "%s", err->msg);
+    return true;
+}
+
+/* The footer of one stored chunk. 1 = it is of this log, 0 = of another lineage, or damaged. */
 static int read_chunk(struct backup_log *log, const char *name, struct backup_chunk *chunk,
                       struct tm_err *err)
 {
@@ -57,7 +73,9 @@ static int read_chunk(struct backup_log *log, const char *name, struct backup_ch
         ours = memcmp(log->lineage, cr.root.lineage, sizeof(log->lineage)) == 0;
     }
     chunk_reader_release(&cr);
-    return r < 0 ? r : ours;
+    if (r < 0)
+        return set_aside(log, err) ? 0 : r;
+    return ours;
 }
 
 /* One listed object. Names ascend by place, then epoch: a later name of the same place wins. */
@@ -102,11 +120,13 @@ static int list_chunks(struct backup_log *log, struct tm_err *err)
     return r;
 }
 
-/* The running digest where writing goes on: taken over what is stored, read once more. */
-static int redo_digest(struct backup_log *log, struct tm_err *err)
+/* The running digest over the chunks there are. *ret_good: how many could be read. */
+static int digest_chunks(struct backup_log *log, size_t *ret_good, struct tm_err *err)
 {
     struct buf boundaries = BUF_INIT;
+    log_digest_release(&log->digest);
     int r = log_digest_init(&log->digest, DIGEST_STEP, log->from, NULL, err);
+    *ret_good = 0;
     for (size_t i = 0; r == 0 && i < log->count; i++) {
         struct log_ref ref;
         struct slice piece;
@@ -119,23 +139,34 @@ static int redo_digest(struct backup_log *log, struct tm_err *err)
             r = log_digest_update(&log->digest, piece, &boundaries, err);
         chunk_reader_release(&cr);
         buf_reset(&boundaries);
+        *ret_good += r == 0;
     }
     buf_release(&boundaries);
+    return r;
+}
+
+/* The running digest where writing goes on: taken over what is stored, read once more. */
+static int redo_digest(struct backup_log *log, struct tm_err *err)
+{
+    size_t good;
+    int r;
+    while ((r = digest_chunks(log, &good, err)) < 0 && good < log->count && set_aside(log, err))
+        log->count = good;
     return r;
 }
 
 static int take_over(struct backup_log *log, struct tm_err *err)
 {
     int r = list_chunks(log, err);
+    if (r == 0)
+        r = redo_digest(log, err);
+    if (r == 0 && log->count == 0)
+        r = backup_nonce(log->backup, log->lineage, err);
     if (r < 0)
         return r;
     log->durable = log->count ? log->chunks[log->count - 1].to : log->from;
     log->next = log->durable;
-    if (log->count == 0) {
-        r = backup_nonce(log->backup, log->lineage, err);
-        return r < 0 ? r : log_digest_init(&log->digest, DIGEST_STEP, log->from, NULL, err);
-    }
-    return redo_digest(log, err);
+    return 0;
 }
 
 int backup_log_open(struct backup *b, const struct backup_log_options *options,
@@ -266,6 +297,11 @@ int backup_log_append(struct backup_log *log, uint64_t from, struct slice data, 
     return 0;
 }
 
+const char *backup_log_damaged(const struct backup_log *log)
+{
+    return log->damaged;
+}
+
 uint64_t backup_log_durable(const struct backup_log *log)
 {
     return log->durable;
@@ -282,15 +318,6 @@ int backup_log_finish(struct backup_log *log, struct tm_err *err)
         return 0;
     int r = chunk_end(log, err);
     return r < 0 ? tm_err_prefix(err, "log") : 0;
-}
-
-/* Time marks make a stored log searchable by time; one a second is plenty. */
-static int mark(struct backup_log *log, int64_t source_us, struct tm_err *err)
-{
-    if (!log->writing || source_us < log->marked_us + MARK_US)
-        return 0;
-    log->marked_us = source_us;
-    return chunk_writer_mark(&log->writer, log->next, source_us, err);
 }
 
 int backup_log_pump(struct backup_log *log, const struct engine_ops *engine,
@@ -314,9 +341,6 @@ int backup_log_pump(struct backup_log *log, const struct engine_ops *engine,
         if (r < 0)
             return r;
     }
-    r = mark(log, event.source_us, err);
-    if (r < 0)
-        return r;
     *ret_flushed = event.flushed;
     return until == 0 || log->next < until;
 }

@@ -99,18 +99,32 @@ static int fill_identity(const struct backup *b, struct identity *ret, struct tm
     return 0;
 }
 
-static int open_as_lead(struct backup *b, struct object_scratch *scratch, struct tm_err *err)
+static int ensure_place(struct backup *b, struct object_scratch *scratch, struct tm_err *err)
 {
     struct storage *st = b->options.storage;
     struct repository repo;
     struct identity mine;
     uint8_t id[OBJECT_NONCE_BYTES], nonce[OBJECT_NONCE_BYTES];
-    int r = check_writable(b, err);
-    if (r < 0 || (r = backup_nonce(b, id, err)) < 0 || (r = backup_nonce(b, nonce, err)) < 0 ||
+    int r;
+    if ((r = backup_nonce(b, id, err)) < 0 || (r = backup_nonce(b, nonce, err)) < 0 ||
         (r = repository_open(scratch, st, id, backup_now_us(b), &repo, err)) < 0 ||
         (r = check_incarnations(b, err)) < 0 || (r = fill_identity(b, &mine, err)) < 0)
         return r;
     return identity_ensure(scratch, st, &mine, nonce, err);
+}
+
+int backup_place_ensure(const struct backup_options *options, struct object_scratch *scratch,
+                        struct tm_err *err)
+{
+    struct backup b = {.options = *options};
+    int r = check_room(options->storage, err);
+    return r < 0 ? r : ensure_place(&b, scratch, err);
+}
+
+static int open_as_lead(struct backup *b, struct object_scratch *scratch, struct tm_err *err)
+{
+    int r = check_writable(b, err);
+    return r < 0 ? r : ensure_place(b, scratch, err);
 }
 
 static int open_as_worker(struct backup *b, struct object_scratch *scratch, struct tm_err *err)

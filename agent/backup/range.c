@@ -76,6 +76,7 @@ static int sink_problem(struct range_sink *base, const char *path, uint64_t bloc
     struct backup_result *result = s->result;
     struct problem problem;
     problem_set(&problem, path, block, what);
+    result->problems_total++;
     if (result->problem_count < BACKUP_PROBLEMS_MAX) {
         struct backup_problem *p = &result->problems[result->problem_count++];
         size_t len = strlen(path);
@@ -135,6 +136,23 @@ static int verify_object(struct backup_worker *w, const char *name, const struct
     return rc < 0 ? tm_err_prefix(err, "read back after storing") : 0;
 }
 
+/* The manifest names the first ones of each range; the last of them says that there are more. */
+static uint32_t name_problems(const struct backup_result *result,
+                              struct problem problems[SEGMENT_PROBLEMS_MAX])
+{
+    uint32_t named = TM_MIN(result->problem_count, SEGMENT_PROBLEMS_MAX);
+    for (uint32_t n = 0; n < named; n++) {
+        const struct backup_problem *p = &result->problems[n];
+        char what[sizeof(p->what) + 64];
+        uint64_t more = n + 1 == named ? result->problems_total - named : 0;
+        if (more > 0)
+            (void)snprintf(what, sizeof(what), "%s (and %llu more in this range)", p->what,
+                           (unsigned long long)more);
+        problem_set(&problems[n], p->path, p->block, more > 0 ? what : p->what);
+    }
+    return named;
+}
+
 static int encode_result(const struct backup_lease *lease, const char *rel,
                          const struct object_info *info, struct backup_result *result,
                          struct tm_err *err)
@@ -153,11 +171,8 @@ static int encode_result(const struct backup_lease *lease, const char *rel,
         .pages_unverified = result->stats.pages_unverified,
         .pages_corrupt = result->stats.pages_corrupt,
         .problems = problems,
-        .problems_count = TM_MIN(result->problem_count, SEGMENT_PROBLEMS_MAX),
+        .problems_count = name_problems(result, problems),
     };
-    for (size_t i = 0; i < range.problems_count; i++)
-        problem_set(&problems[i], result->problems[i].path, result->problems[i].block,
-                    result->problems[i].what);
     (void)snprintf(range.object, sizeof(range.object), "%s", rel);
     memcpy(range.digest, info->digest, sizeof(range.digest));
     buf_reset(&result->blob);
@@ -181,6 +196,7 @@ static int store(struct backup_worker *w, const struct engine_ops *engine,
     struct object_info info;
     TM_CLEANUP(object_writer_closep) struct object_writer *object = NULL;
     ret->problem_count = 0;
+    ret->problems_total = 0;
     data_index_reset(&w->index);
     int r = backup_nonce(b, options.nonce, err);
     if (r < 0 || (r = object_writer_open(w->scratch, b->options.storage, name.s, &options, &object,

@@ -21,8 +21,8 @@
  * and this agent: STORE_LOG_JOBS keeps what is wanted, config.log_jobs brings it back and is in force
  * until the first desired set comes.
  *
- * Failure: a dead runner is spawned again (leases it had are reported as not held), a bounded
- * number of times with growing delay; a dead session fails the job; a coordinator that is gone
+ * Failure: a dead runner, of a restore too, is spawned again (leases it had are reported as not
+ * held), a bounded number of times with growing delay; a dead session fails the job; a coordinator that is gone
  * changes nothing but that work runs out; a job that is not desired any more is dropped at once.
  *
  * Jobs are named by a `job` handle (never reused in one life of the agent); runners by (job,
@@ -183,6 +183,7 @@ struct agent_event {
             const char *lineage_label;
             const char *identity; /* of the instance now */
             const char *version;
+            const char *warning; /* NULL or "" = none */
         } begun;
         struct {
             uint32_t job;

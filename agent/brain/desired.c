@@ -17,6 +17,7 @@ void agent_desired_free_job(struct job *job)
 {
     codec_arena_release(&job->want_arena);
     codec_arena_release(&job->totals_arena);
+    codec_arena_release(&job->warning_arena);
     agent_logjob_release(job);
     buf_release(&job->begin);
     buf_release(&job->end);

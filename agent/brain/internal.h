@@ -101,6 +101,9 @@ struct job {
     struct tm_err error;
     char error_stage[32];
     int64_t error_since_us;
+    const char *warnings[WIRE_WARNINGS_MAX]; /* in warning_arena */
+    size_t warning_count;
+    struct codec_arena warning_arena;
 
     enum session_state session;
     struct buf begin;
@@ -123,6 +126,7 @@ struct job {
     bool begin_sent;
     bool ever_begun; /* some runner got begin: something may lie in storage */
     bool unstored;   /* failed before that: there is nothing to sweep */
+    bool writing;    /* restore: some runner began to write into the target */
     bool finish_sent;
     bool sweep_sent;
     uint32_t need; /* leases the runner would take */
@@ -270,6 +274,8 @@ void agent_desired_free_job(struct job *job);
 void agent_job_advance(struct agent_brain *b, struct job *job);
 void agent_job_fail(struct agent_brain *b, struct job *job, const struct tm_err *err,
                     const char *stage);
+/* What the operator should hear of though the job goes on: logged and reported, each text once. */
+void agent_job_warn(struct agent_brain *b, struct job *job, const char *text);
 void agent_job_session_event(struct agent_brain *b, const struct agent_event *event);
 bool agent_job_is_lead(const struct job *job);
 bool agent_job_is_worker(const struct job *job);

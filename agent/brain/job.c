@@ -38,6 +38,24 @@ void agent_job_fail(struct agent_brain *b, struct job *job, const struct tm_err 
               err->msg);
 }
 
+void agent_job_warn(struct agent_brain *b, struct job *job, const char *text)
+{
+    for (size_t at = 0; at < job->warning_count; at++) {
+        if (strcmp(job->warnings[at], text) == 0)
+            return;
+    }
+    if (job->warning_count == WIRE_WARNINGS_MAX)
+        return;
+    const char *copy = codec_arena_text(&job->warning_arena, text, b->err);
+    if (copy == NULL) {
+        b->failed = true;
+        return;
+    }
+    job->warnings[job->warning_count++] = copy;
+    b->heartbeat_urgent = true;
+    agent_log(b, job, 4, AGENT_LOG_PLAIN, "job '%s': %s", job->want.name, text);
+}
+
 /* ---- session ---- */
 
 static void session_action(struct agent_brain *b, struct job *job, enum agent_action_kind kind)
@@ -91,6 +109,8 @@ static void session_begun(struct agent_brain *b, struct job *job, const struct a
     COPY_TEXT(job->identity, event->begun.identity);
     COPY_TEXT(job->version, event->begun.version);
     job->session = SESSION_HELD;
+    if (event->begun.warning != NULL && event->begun.warning[0] != '\0')
+        agent_job_warn(b, job, event->begun.warning);
     if (job->want.identity[0] != '\0' && job->identity[0] != '\0' &&
         strcmp(job->want.identity, job->identity) != 0) {
         struct tm_err err;
@@ -180,8 +200,7 @@ static void advance_sweep(struct agent_brain *b, struct job *job)
 
 static void advance_restore(struct agent_brain *b, struct job *job)
 {
-    if (job->generation == 0) /* one that died leaves a half restored directory: no second try */
-        agent_runner_want(b, job);
+    agent_runner_want(b, job);
     if (job->runner == RUNNER_READY)
         stage_reached(b, job, JOB_STAGE_WORKING);
 }

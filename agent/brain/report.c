@@ -54,6 +54,8 @@ static void report_job(struct agent_brain *b, struct job *job, struct msg_job *t
     report_leases(b, job, to);
     if (job->has_totals)
         to->totals = &job->totals;
+    to->warnings = job->warnings;
+    to->warnings_count = job->warning_count;
     if (job->error.code != TM_E_OK && job->stage >= JOB_STAGE_FAILED)
         report_error(b, job, to);
 }

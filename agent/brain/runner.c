@@ -1,9 +1,10 @@
 /*
  * Runners: spawned when a job wants one, told the job, then begin, then fed; buried when they die.
  * A death costs the leases the runner had (the next heartbeat no longer lists them) and, if the
- * plan was not complete, the plan. The next one is spawned after a pause that doubles. Too many
- * deaths of a backup's runners fail the job and name the signal; a sweep is tried until it is not
- * wanted.
+ * plan was not complete, the plan. The next one is spawned after a pause that doubles. The next one
+ * of a restore goes over what is there as a delta restore does, once an earlier one has begun to
+ * write; before that, a target that is not empty is another's. Too many deaths fail the job and
+ * name the signal; a sweep is tried until it is not wanted.
  */
 #include "agent/brain/internal.h"
 
@@ -64,6 +65,7 @@ static void send_job(struct agent_brain *b, struct job *job, uint32_t generation
     to->log = want->log;
     COPY_TEXT(to->name, want->name);
     to->sweep = sweeping(job);
+    to->resume = job->writing;
     if (b->config.restore_root_count > 0) {
         to->restore_roots_count = b->config.restore_root_count;
         to->restore_roots =
@@ -194,10 +196,7 @@ static void died(struct agent_brain *b, struct job *job, int signal, int status)
     if (sweeping(job))
         return;
     struct tm_err err;
-    if (job->want.kind == JOB_KIND_RESTORE) {
-        (void)tm_err_set(&err, TM_E_INTERNAL, "the runner %s", how);
-        agent_job_fail(b, job, &err, "restore");
-    } else if (job->crashes > b->config.runner_crashes_max) {
+    if (job->crashes > b->config.runner_crashes_max) {
         (void)tm_err_set(&err, TM_E_INTERNAL, "%u runners died; the last one %s", job->crashes,
                          how);
         agent_job_fail(b, job, &err, "runner");
@@ -216,7 +215,8 @@ void agent_runner_exited(struct agent_brain *b, struct job *job, int signal, int
     job->finish_sent = false;
     job->sweep_sent = false;
     job->need = 0;
-    job->bytes_before = job->bytes_done;
+    if (job->want.kind != JOB_KIND_RESTORE) /* whose next runner goes over all of it again */
+        job->bytes_before = job->bytes_done;
     agent_work_lost_runner(job);
     b->heartbeat_urgent = true;
     bool over =
@@ -315,6 +315,7 @@ void agent_runner_frame(struct agent_brain *b, struct job *job, const struct fra
     case FRAME_progress:
         job->bytes_done = job->bytes_before + f->progress.bytes_done;
         job->log_bytes = f->progress.log_bytes;
+        job->writing |= f->progress.writing;
         if (f->progress.bytes_total > 0)
             job->bytes_total = f->progress.bytes_total;
         break;
@@ -328,6 +329,9 @@ void agent_runner_frame(struct agent_brain *b, struct job *job, const struct fra
     case FRAME_restored:
         if (job->want.kind == JOB_KIND_RESTORE && job->stage < JOB_STAGE_COMMITTED)
             reached(b, job, JOB_STAGE_RESTORED, f->restored.totals);
+        break;
+    case FRAME_warning:
+        agent_job_warn(b, job, f->warning.text);
         break;
     case FRAME_failed:
         frame_failed(b, job, f->failed.error);

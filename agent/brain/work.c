@@ -270,10 +270,11 @@ void agent_work_range_done(struct agent_brain *b, struct job *job,
 {
     if (!release_lease(job, done->range, done->term, done->counter))
         return;
-    if (done->counters != NULL && done->counters->problem != NULL)
-        agent_log(b, job, 3,
-                  done->counters->pages_corrupt > 0 ? AGENT_LOG_PAGE_CORRUPT : AGENT_LOG_PLAIN,
+    if (done->counters != NULL && done->counters->problem != NULL) {
+        bool corrupt = done->counters->pages_corrupt > 0;
+        agent_log(b, job, corrupt ? 3 : 4, corrupt ? AGENT_LOG_PAGE_CORRUPT : AGENT_LOG_PLAIN,
                   "range %u of job '%s': %s", done->range, job->want.name, done->counters->problem);
+    }
     struct msg_result result = {.range = done->range,
                                 .term = done->term,
                                 .counter = done->counter,

@@ -2,7 +2,6 @@
  * tidemark-agent restore: from storage alone to a data directory that starts.
  */
 #include <assert.h>
-#include <getopt.h>
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
@@ -23,8 +22,13 @@ static const char help[] =
     "      --cluster C                 whose backup\n"
     "      --tenant T                  of which tenant (default: main, or the only one)\n"
     "      --backup ID                 which one (default: the newest that fits --to; see `list`)\n"
-    "      --to TIME|POSITION|immediate\n"
-    "                                  where to stop (default: immediate, the backup's own end)\n"
+    "      --to TARGET                 where to stop (default: immediate, the backup's own end):\n"
+    "                                  a time (2026-11-21T10:00:00Z), a TSO, a position "
+    "(0/3000148),\n"
+    "                                  xid:N, name:TEXT, latest; see `list` and `search`\n"
+    "      --exclusive                 stop before the target, not behind it\n"
+    "      --lineage ID                which branch of the log, where there are several\n"
+    "      --dry-run                   say what would be restored, and write nothing\n"
     "      --data-dir DIR              must be empty or not there, unless --delta\n"
     "      --wal-dir DIR               log directory outside the data directory\n"
     "      --tablespace-map OLD=NEW    where a tablespace goes; once for each\n"
@@ -46,7 +50,7 @@ static const char help[] =
 #define ROOTS_MAX 64u
 
 struct args {
-    const char *url;
+    struct cli_where where;
     const char *full_url;
     const char *tablespaces[2 * PAIRS_MAX + 1];
     size_t tablespace_count; /* strings */
@@ -79,12 +83,12 @@ static int number(const char *option, const char *text, uint64_t max, uint64_t *
 }
 
 enum {
-    OPT_STORAGE = 256,
-    OPT_FULL,
-    OPT_CLUSTER,
-    OPT_TENANT,
+    OPT_FULL = CLI_OPT_OWN,
     OPT_BACKUP,
     OPT_TO,
+    OPT_EXCLUSIVE,
+    OPT_LINEAGE,
+    OPT_DRY_RUN,
     OPT_DATA_DIR,
     OPT_WAL_DIR,
     OPT_TABLESPACE,
@@ -98,12 +102,13 @@ enum {
 };
 
 static const struct option options[] = {
-    {"storage", required_argument, NULL, OPT_STORAGE},
+    CLI_OPTIONS,
     {"full-backup-storage", required_argument, NULL, OPT_FULL},
-    {"cluster", required_argument, NULL, OPT_CLUSTER},
-    {"tenant", required_argument, NULL, OPT_TENANT},
     {"backup", required_argument, NULL, OPT_BACKUP},
     {"to", required_argument, NULL, OPT_TO},
+    {"exclusive", no_argument, NULL, OPT_EXCLUSIVE},
+    {"lineage", required_argument, NULL, OPT_LINEAGE},
+    {"dry-run", no_argument, NULL, OPT_DRY_RUN},
     {"data-dir", required_argument, NULL, OPT_DATA_DIR},
     {"wal-dir", required_argument, NULL, OPT_WAL_DIR},
     {"tablespace-map", required_argument, NULL, OPT_TABLESPACE},
@@ -115,7 +120,6 @@ static const struct option options[] = {
     {"start", no_argument, NULL, OPT_START},
     {"port", required_argument, NULL, OPT_PORT},
     {"quiet", no_argument, NULL, 'q'},
-    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
@@ -139,32 +143,37 @@ static int take_number(struct args *a, int option)
     }
 }
 
-static int take_option(struct args *a, int option)
+/* Options whose value is kept as it stands. */
+static bool take_text(struct args *a, int option)
 {
+    const struct {
+        int option;
+        const char **value;
+    } texts[] = {
+        {OPT_FULL, &a->full_url},       {OPT_BACKUP, &a->job.backup_id},
+        {OPT_TO, &a->job.to},           {OPT_DATA_DIR, &a->job.data_dir},
+        {OPT_WAL_DIR, &a->job.wal_dir}, {OPT_LINEAGE, &a->job.lineage},
+    };
+    for (size_t n = 0; n < TM_ARRAY_LEN(texts); n++) {
+        if (texts[n].option == option) {
+            *texts[n].value = optarg;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int take_option(void *arg, int option)
+{
+    struct args *a = arg;
+    if (take_text(a, option))
+        return 0;
     switch (option) {
-    case OPT_STORAGE:
-        a->url = optarg;
+    case OPT_EXCLUSIVE:
+        a->job.exclusive = true;
         return 0;
-    case OPT_FULL:
-        a->full_url = optarg;
-        return 0;
-    case OPT_CLUSTER:
-        a->job.cluster = optarg;
-        return 0;
-    case OPT_TENANT:
-        a->job.tenant = optarg;
-        return 0;
-    case OPT_BACKUP:
-        a->job.backup_id = optarg;
-        return 0;
-    case OPT_TO:
-        a->job.to = optarg;
-        return 0;
-    case OPT_DATA_DIR:
-        a->job.data_dir = optarg;
-        return 0;
-    case OPT_WAL_DIR:
-        a->job.wal_dir = optarg;
+    case OPT_DRY_RUN:
+        a->job.dry_run = true;
         return 0;
     case OPT_DELTA:
         a->job.delta = true;
@@ -193,28 +202,22 @@ static int take_option(struct args *a, int option)
     }
 }
 
-/* 0 = run, positive = exit status, -1 = help was asked for. */
+/* As cli_parse. */
 static int parse(int argc, char **argv, struct args *a)
 {
-    int c;
-    while ((c = getopt_long(argc, argv, "+:qh", options, NULL)) != -1) {
-        if (c == 'h')
-            return -1;
-        if (c == ':')
-            return cli_usage("restore", "'%s' wants a value", argv[optind - 1]);
-        if (c == '?')
-            return cli_usage("restore", "'%s' is no option", argv[optind - 1]);
-        int r = take_option(a, c);
-        if (r != 0)
-            return r;
-    }
-    if (optind < argc)
-        return cli_usage("restore", "'%s' is one word too many", argv[optind]);
-    if (!a->url || !a->job.cluster || !a->job.data_dir)
-        return cli_usage("restore", "%s is needed",
-                         !a->url           ? "--storage"
-                         : !a->job.cluster ? "--cluster"
-                                           : "--data-dir");
+    const struct cli_command command = {.subject = "restore",
+                                        .help = help,
+                                        .letters = "+:qh",
+                                        .options = options,
+                                        .take = take_option,
+                                        .arg = a};
+    int status = cli_parse(&command, argc, argv, &a->where);
+    if (status != 0)
+        return status;
+    a->job.cluster = a->where.cluster;
+    a->job.tenant = a->where.tenant;
+    if (!a->job.cluster || !a->job.data_dir)
+        return cli_usage("restore", "%s is needed", !a->job.cluster ? "--cluster" : "--data-dir");
     return 0;
 }
 
@@ -233,6 +236,13 @@ static void show_bar(const struct display *d, const struct restore_progress *p)
     int64_t us = TM_MAX(clock_mono_us() - d->started_us, INT64_C(1));
     uint64_t per_s = (uint64_t)((double)p->bytes_done * 1e6 / (double)us);
     unsigned percent = p->bytes_total ? (unsigned)(p->bytes_done * 100 / p->bytes_total) : 0;
+    if (p->stage == RESTORE_START && p->replay_total > 0) {
+        (void)fprintf(stderr, "\r\033[K%-8s %3u%%  replayed %s of %s of log",
+                      restore_stage_text(p->stage),
+                      (unsigned)(p->replay_done * 100 / p->replay_total),
+                      size_format(p->replay_done, done), size_format(p->replay_total, total));
+        return;
+    }
     (void)fprintf(stderr, "\r\033[K%-8s %3u%%  %s of %s  %s/s  ranges %u/%u",
                   restore_stage_text(p->stage), TM_MIN(percent, 100u),
                   size_format(p->bytes_done, done), size_format(p->bytes_total, total),
@@ -304,8 +314,8 @@ static int run(struct args *a, struct restore_outcome *ret, struct tm_err *err)
     TM_CLEANUP(storage_freep) struct storage *full = NULL;
     TM_CLEANUP(freep) char *data_dir = NULL;
     struct interruption interruption = {.started = false};
-    assert(a->url && a->job.data_dir);
-    int r = cli_open(a->url, &st, err);
+    assert(a->where.url && a->job.data_dir);
+    int r = cli_open(a->where.url, &st, err);
     if (r == 0 && a->full_url)
         r = cli_open(a->full_url, &full, err);
     if (r < 0)
@@ -339,6 +349,29 @@ static int run(struct args *a, struct restore_outcome *ret, struct tm_err *err)
     return r;
 }
 
+static void print_outcome(const struct args *a, const char *data_dir,
+                          const struct restore_outcome *o)
+{
+    char commit[CLOCK_TEXT_MAX], size[SIZE_TEXT_MAX], log[SIZE_TEXT_MAX];
+    const struct restore_progress *p = &o->totals;
+    (void)printf("%s backup %s into %s\n", a->job.dry_run ? "would restore" : "restored",
+                 o->backup_id, data_dir);
+    if (o->by_log)
+        (void)printf("  and replay %s of log up to the record at %s, branch %s\n",
+                     size_format(o->log_bytes, log), o->position, o->label);
+    (void)printf("  as of %s, position %s\n", clock_format(o->commit_us, commit), o->position);
+    if (a->job.dry_run) {
+        (void)printf("  %u ranges, %s to be fetched\n", p->ranges_total,
+                     size_format(p->bytes_total, size));
+        return;
+    }
+    (void)printf("  %llu files, %s", (unsigned long long)p->files,
+                 size_format(p->bytes_done, size));
+    if (a->job.delta)
+        (void)printf(", %s of it kept", size_format(p->bytes_kept, log));
+    (void)printf("%s\n", o->started ? ", started" : "");
+}
+
 int cli_restore(int argc, char **argv)
 {
     TM_CLEANUP(freep) struct args *a = calloc(1, sizeof(*a));
@@ -348,24 +381,12 @@ int cli_restore(int argc, char **argv)
         return cli_fail("restore", &err);
     }
     int status = parse(argc, argv, a);
-    if (status == -1) {
-        (void)fputs(help, stdout);
-        return 0;
-    }
     if (status != 0)
-        return status;
+        return TM_MAX(status, 0);
     const char *data_dir = a->job.data_dir;
     struct restore_outcome outcome;
     if (run(a, &outcome, &err) < 0)
         return cli_fail("restore", &err);
-    char commit[CLOCK_TEXT_MAX], size[SIZE_TEXT_MAX], kept[SIZE_TEXT_MAX];
-    (void)printf("restored backup %s into %s\n", outcome.backup_id, data_dir);
-    (void)printf("  as of %s, position %s\n", clock_format(outcome.commit_us, commit),
-                 outcome.position);
-    (void)printf("  %llu files, %s", (unsigned long long)outcome.totals.files,
-                 size_format(outcome.totals.bytes_done, size));
-    if (a->job.delta)
-        (void)printf(", %s of it kept", size_format(outcome.totals.bytes_kept, kept));
-    (void)printf("%s\n", outcome.started ? ", started" : "");
+    print_outcome(a, data_dir, &outcome);
     return 0;
 }

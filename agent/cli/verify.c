@@ -1,8 +1,6 @@
 /*
  * tidemark-agent verify: every object of a backup is read again and judged by its digests.
  */
-#include <getopt.h>
-
 #include "agent/cli/internal.h"
 #include "proto/repo/verify.h"
 
@@ -73,14 +71,13 @@ static int verify_scope(void *arg, const struct repo_scope *scope, struct tm_err
     return r;
 }
 
-static int verify(struct verifier *v, const char *url, const char *cluster, const char *tenant,
-                  struct tm_err *err)
+static int verify(struct verifier *v, const struct cli_where *where, struct tm_err *err)
 {
-    int r = cli_open(url, &v->st, err);
+    int r = cli_open(where->url, &v->st, err);
     for (size_t i = 0; r == 0 && i < TM_ARRAY_LEN(v->scratches); i++)
         r = object_scratch_new(&v->scratches[i], err);
     if (r == 0)
-        r = cli_each_scope(v->st, cluster, tenant, verify_scope, v, err);
+        r = cli_each_scope(v->st, where->cluster, where->tenant, verify_scope, v, err);
     if (r == 0 && v->checked == 0)
         r = v->backup_id
                 ? tm_err_set(err, TM_E_NOT_FOUND, "no committed backup '%s' in '%s'", v->backup_id,
@@ -94,51 +91,37 @@ static int verify(struct verifier *v, const char *url, const char *cluster, cons
     return r;
 }
 
+enum { OPT_BACKUP = CLI_OPT_OWN };
+
+static int take_option(void *arg, int option)
+{
+    struct verifier *v = arg;
+    if (option == OPT_BACKUP)
+        v->backup_id = optarg;
+    else
+        v->verbose = true;
+    return 0;
+}
+
 int cli_verify(int argc, char **argv)
 {
-    enum { OPT_STORAGE = 256, OPT_CLUSTER, OPT_TENANT, OPT_BACKUP };
     static const struct option options[] = {
-        {"storage", required_argument, NULL, OPT_STORAGE},
-        {"cluster", required_argument, NULL, OPT_CLUSTER},
-        {"tenant", required_argument, NULL, OPT_TENANT},
+        CLI_OPTIONS,
         {"backup", required_argument, NULL, OPT_BACKUP},
         {"verbose", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     struct verifier v = {.st = NULL};
-    const char *url = NULL, *cluster = NULL, *tenant = NULL;
-    int c;
-    while ((c = getopt_long(argc, argv, "+:vh", options, NULL)) != -1) {
-        switch (c) {
-        case OPT_STORAGE:
-            url = optarg;
-            break;
-        case OPT_CLUSTER:
-            cluster = optarg;
-            break;
-        case OPT_TENANT:
-            tenant = optarg;
-            break;
-        case OPT_BACKUP:
-            v.backup_id = optarg;
-            break;
-        case 'v':
-            v.verbose = true;
-            break;
-        case 'h':
-            (void)fputs(help, stdout);
-            return 0;
-        case ':':
-            return cli_usage("verify", "'%s' wants a value", argv[optind - 1]);
-        default:
-            return cli_usage("verify", "'%s' is no option", argv[optind - 1]);
-        }
-    }
-    if (optind < argc)
-        return cli_usage("verify", "'%s' is one word too many", argv[optind]);
-    if (!url)
-        return cli_usage("verify", "--storage is needed");
+    const struct cli_command command = {.subject = "verify",
+                                        .help = help,
+                                        .letters = "+:vh",
+                                        .options = options,
+                                        .take = take_option,
+                                        .arg = &v};
+    struct cli_where where;
     struct tm_err err;
-    return verify(&v, url, cluster, tenant, &err) < 0 ? cli_fail("verify", &err) : 0;
+    int status = cli_parse(&command, argc, argv, &where);
+    if (status != 0)
+        return TM_MAX(status, 0);
+    return verify(&v, &where, &err) < 0 ? cli_fail("verify", &err) : 0;
 }

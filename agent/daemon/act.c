@@ -29,7 +29,8 @@ static void on_begun(void *arg, const struct engine_session_begun *begun)
                                           .replay_from_text = from->text,
                                           .lineage_label = begun->description.lineage_label,
                                           .identity = begun->description.identity,
-                                          .version = begun->description.version}};
+                                          .version = begun->description.version,
+                                          .warning = begun->description.warning}};
 
     agent_feed(db->agent, &event);
 }

@@ -332,7 +332,8 @@ static void agent_release(struct agent *a)
 {
     struct list_link *link;
 
-    loop_exit_within(EXIT_WITHIN_S, a->stopping && !a->failed ? 0 : 1);
+    loop_exit_within(EXIT_WITHIN_S, a->stopping && !a->failed ? 0 : 1,
+                     "<4>tidemark-agent: not everything could be ended in time\n");
     agent_jobs_release(a);
     workers_free(a->lookers);
     free(a->watches);

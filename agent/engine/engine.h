@@ -34,6 +34,8 @@
 #define ENGINE_LABEL_MAX    64
 #define ENGINE_PATH_MAX     1024
 #define ENGINE_IDENTITY_MAX 64
+#define ENGINE_WARNING_MAX  256
+#define ENGINE_NO_BLOCK     UINT64_MAX
 
 enum engine_cap {
     ENGINE_CAP_HOLD = 1u << 0,               /* can keep the source from recycling log */
@@ -70,6 +72,7 @@ struct engine_description {
     struct engine_position position;
     int64_t now_us; /* the source's clock */
     uint64_t data_bytes_estimate;
+    char warning[ENGINE_WARNING_MAX]; /* a setting that makes backups a risk; "" = none */
 };
 
 /* ---- backup: what a reader sends, into a sink that owns the buffer ---- */
@@ -102,7 +105,8 @@ struct range_sink_ops {
     int (*advance)(struct range_sink *, size_t bytes, struct tm_err *);
     /* crc32c of this part as read from the source; may be combined across parts */
     int (*file_end)(struct range_sink *, uint32_t crc32c, struct tm_err *);
-    /* something the operator must hear of (a corrupt page); the backup goes on */
+    /* something the operator must hear of (a corrupt page); the backup goes on. block:
+     * ENGINE_NO_BLOCK when it is about the whole file */
     int (*problem)(struct range_sink *, const char *path, uint64_t block, const char *what,
                    struct tm_err *);
 };
@@ -202,7 +206,8 @@ struct engine_restore_spec {
     const char *const *server_options; /* pairs "name", "value", NULL-terminated */
     struct slice begin;                /* blobs stored with the backup */
     struct slice end;
-    bool delta;             /* keep what is identical */
+    bool delta;  /* keep what is identical */
+    bool resume; /* what lies there an earlier try of this restore has left: go on as delta */
     const char *target;     /* "immediate" for a snapshot; "record" = stop behind stop_record */
     uint64_t stop_record;   /* start of the last record that is wanted; 0 with "immediate" */
     const char *stop_label; /* the branch it lies on; NULL = the snapshot's own */
@@ -345,6 +350,9 @@ struct engine_ops {
     int (*restore_finish)(struct engine_restore *, struct tm_err *);
     /* Starts the restored server and waits until it accepts connections. */
     int (*restore_start)(struct engine_restore *, unsigned timeout_ms, struct tm_err *);
+    /* Optional. From another thread, while restore_start runs: log before *ret_byte is replayed; false
+     * when that cannot be told (yet). */
+    bool (*restore_replayed)(const struct engine_restore *, uint64_t *ret_byte);
     void (*restore_close)(struct engine_restore *);
 };
 

@@ -54,7 +54,9 @@ struct log_task_options {
     struct engine_instance instance; /* strings borrowed */
     const char *node;
     const char *name;   /* of the task: the hold's name is made of it and the scope */
-    struct epoch epoch; /* of this writer: above every earlier one of the same node */
+    struct epoch epoch; /* the first of this writer's: above every earlier writer's */
+    uint32_t epochs;    /* so many counters from there on are its own, one for each opening of a
+                           lineage; more end the run with an error that may pass. 0 = endless */
     int zstd_level;
     unsigned threads; /* 0 = 2 */
     bool hold_only;   /* a standby: nothing is streamed, the hold follows params.checkpoint */

@@ -8,11 +8,9 @@
  */
 #include "agent/restore/internal.h"
 
-#include "common/clock.h"
-
 #define STACK_BYTES (256u << 10)
 
-static void fail(struct restore *r, const struct tm_err *err)
+void restore_fail(struct restore *r, const struct tm_err *err)
 {
     pthread_mutex_lock(&r->lock);
     if (!r->failed)
@@ -22,6 +20,16 @@ static void fail(struct restore *r, const struct tm_err *err)
     r->queue_count = 0;
     pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
+}
+
+int restore_failed(struct restore *r, struct tm_err *err)
+{
+    pthread_mutex_lock(&r->lock);
+    bool failed = r->failed;
+    if (failed)
+        *err = r->first_err;
+    pthread_mutex_unlock(&r->lock);
+    return failed ? -(int)err->code : 0;
 }
 
 static bool take(struct restore *r, struct restore_item *ret)
@@ -53,7 +61,7 @@ static void *worker_main(void *arg)
             atomic_fetch_add(&r->ranges_done, 1);
     }
     if (rc < 0)
-        fail(r, &err);
+        restore_fail(r, &err);
     return NULL;
 }
 
@@ -112,7 +120,7 @@ static void join_all(struct restore *r, pthread_t *threads, unsigned count)
                 break;
             restore_report(r);
             if (restore_canceled(r, &err) < 0)
-                fail(r, &err);
+                restore_fail(r, &err);
         }
     }
 }
@@ -144,17 +152,13 @@ int restore_files(struct restore *r, struct tm_err *err)
     if (rc == 0)
         rc = feed(r, err);
     if (rc < 0)
-        fail(r, err);
+        restore_fail(r, err);
     pthread_mutex_lock(&r->lock);
     r->queue_closed = true;
     pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
     join_all(r, threads, started);
     r->queue = NULL;
-    if (r->failed) {
-        *err = r->first_err;
-        return -(int)err->code;
-    }
     restore_report(r);
-    return 0;
+    return restore_failed(r, err);
 }

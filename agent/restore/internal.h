@@ -6,14 +6,18 @@
  *   restore.c    the stages, one after the other
  *   files.c      worker threads and their queue
  *   file.c       one range: objects' frames into files; delta
- *   passes.c     the passes over log and file entries
+ *   plan.c       what is asked, what it needs
+ *   log.c        the log, looked through and written
+ *   passes.c     the pass over file entries
  */
 #include <pthread.h>
 
 #include "agent/restore/restore.h"
+#include "common/clock.h"
 #include "common/throttle.h"
 #include "proto/format/data.h"
 #include "proto/repo/planner.h"
+#include "proto/repo/target.h"
 
 #define RESTORE_QUEUE_MAX 32u
 #define RESTORE_TICK_MS   500
@@ -30,7 +34,8 @@ struct restore_item {
 
 struct restore {
     const struct restore_job *job;
-    struct storage *st; /* where the snapshot lies */
+    struct storage *st;     /* where the snapshot lies */
+    struct storage *log_st; /* where the log lies */
     struct repo_scope scope;
     const struct engine_ops *engine;
     struct engine_restore *target;
@@ -39,13 +44,19 @@ struct restore {
     struct restore_outcome outcome;
     struct object_scratch *manifest_scratch;
     struct object_scratch *segment_scratch;
-    struct object_scratch *object_scratch; /* log chunks, footers */
+    struct object_scratch *object_scratch; /* footers */
+    struct object_scratch *log_scratch;    /* log chunks */
+    struct target_plan plan;               /* no pieces: the backup's own end */
+    struct log_lineages lineages;          /* their histories */
+    pthread_t log_thread;
+    bool log_started;
     struct throttle throttle;
     bool throttled;
     uint64_t log_to;
     uint64_t log_from;
 
     _Atomic uint64_t bytes_done;
+    _Atomic uint64_t log_done;
     _Atomic uint64_t bytes_kept;
     _Atomic uint64_t files;
     _Atomic uint32_t ranges_done;
@@ -58,6 +69,7 @@ struct restore {
     bool queue_closed;
     bool failed;
     struct tm_err first_err;
+    bool replay_done;
 };
 
 int restore_canceled(const struct restore *r, struct tm_err *err) TM_WUR;
@@ -76,11 +88,23 @@ int restore_range(struct restore_worker *w, const struct restore_item *item,
                   struct tm_err *err) TM_WUR;
 void restore_item_set(struct restore_item *item, const struct segment_range *range);
 
-/* passes.c */
+/* The first failure of any thread is the one that counts; everybody ends soon. */
+void restore_fail(struct restore *r, const struct tm_err *err);
+/* It, or 0. */
+int restore_failed(struct restore *r, struct tm_err *err) TM_WUR;
+
+/* plan.c: chooses backup and log, opens the engine's target. */
+int restore_plan(struct restore *r, struct tm_err *err) TM_WUR;
+
+/* log.c */
 enum restore_log_pass { RESTORE_LOG_CHECK, RESTORE_LOG_WRITE };
-/* Proves the chain of ranges and adds it up; then all log goes to the engine, to be looked at or to
- * be put into its place. */
-int restore_log_all(struct restore *r, enum restore_log_pass pass, struct tm_err *err) TM_WUR;
+/* Proves the chain of ranges and adds it up; then all log goes to the engine, to be looked at. */
+int restore_log_check(struct restore *r, struct tm_err *err) TM_WUR;
+/* The backup's own log into its place; then a thread for the rest, which join waits for. */
+int restore_log_write(struct restore *r, struct tm_err *err) TM_WUR;
+void restore_log_join(struct restore *r);
+
+/* passes.c */
 /* All whole files, in key order, to the engine's own manifest. */
 int restore_manifest(struct restore *r, struct tm_err *err) TM_WUR;
 

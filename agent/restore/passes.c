@@ -1,75 +1,11 @@
 /*
- * The passes that go over a backup in order, in one thread: log, and file entries.
- *
- * Log, pass "check": before anything is written, every range of the manifest is read (which proves
- * that they cover the key space) and all log is fetched, verified and shown to the engine.
- * Log, pass "write": the same log into its place.
- * Manifest: the footers of all data objects in key order; parts of a file are adjacent there, and
- * their checksums add up to the file's without its bytes being read again.
+ * The pass that goes over all file entries of a backup in order, in one thread: the footers of all
+ * data objects in key order; parts of a file are adjacent there, and their checksums add up to the
+ * file's without its bytes being read again.
  */
 #include "agent/restore/internal.h"
 
 #include "common/hash.h"
-#include "proto/format/chunk.h"
-
-/* ---- log ---- */
-
-static int give_log(struct restore *r, enum restore_log_pass pass, const struct log_ref *ref,
-                    uint64_t at, struct slice piece, struct tm_err *err)
-{
-    /* what was streamed beyond the snapshot's end is not part of it */
-    if (at >= r->log_to)
-        return 0;
-    if (piece.len > r->log_to - at)
-        piece.len = (size_t)(r->log_to - at);
-    if (pass == RESTORE_LOG_WRITE)
-        return r->engine->restore_log(r->target, ref->label, at, piece, err);
-    return r->engine->restore_check_log
-               ? r->engine->restore_check_log(r->target, ref->label, at, piece, err)
-               : 0;
-}
-
-static int one_chunk(struct restore *r, enum restore_log_pass pass, const struct log_ref *ref,
-                     struct tm_err *err)
-{
-    struct full_name name = names_full(&r->scope, ref->object);
-    struct chunk_reader cr = CHUNK_READER_INIT;
-    struct slice piece;
-    uint64_t at;
-    int rc = chunk_reader_open(&cr, r->object_scratch, r->st, name.s, ref, err);
-    while (rc == 0 && (rc = chunk_reader_next(&cr, &at, &piece, err)) == 1) {
-        rc = restore_canceled(r, err);
-        if (rc == 0)
-            rc = give_log(r, pass, ref, at, piece, err);
-    }
-    chunk_reader_release(&cr);
-    return rc;
-}
-
-static int all_ranges(struct backup_ranges *ranges, struct tm_err *err)
-{
-    struct segment_range range;
-    int rc;
-    while ((rc = backup_ranges_next(ranges, &range, err)) == 1)
-        ;
-    return rc;
-}
-
-int restore_log_all(struct restore *r, enum restore_log_pass pass, struct tm_err *err)
-{
-    struct backup_ranges ranges = BACKUP_RANGES_INIT;
-    struct log_ref ref;
-    int rc = backup_ranges_open(&ranges, r->manifest_scratch, r->segment_scratch, r->st, &r->scope,
-                                r->outcome.backup_id, err);
-    if (rc == 0)
-        rc = all_ranges(&ranges, err);
-    while (rc == 0 && (rc = backup_ranges_log(&ranges, &ref, err)) == 1)
-        rc = one_chunk(r, pass, &ref, err);
-    backup_ranges_release(&ranges);
-    return rc < 0 ? tm_err_prefix(err, "backup '%s'", r->outcome.backup_id) : 0;
-}
-
-/* ---- manifest ---- */
 
 /* The file whose parts are being added up. */
 struct whole {

@@ -29,7 +29,7 @@ int restore_canceled(const struct restore *r, struct tm_err *err)
 void restore_report(struct restore *r)
 {
     struct restore_progress *p = &r->outcome.totals;
-    p->bytes_done = atomic_load(&r->bytes_done);
+    p->bytes_done = atomic_load(&r->bytes_done) + atomic_load(&r->log_done);
     p->bytes_kept = atomic_load(&r->bytes_kept);
     p->files = atomic_load(&r->files);
     p->ranges_done = atomic_load(&r->ranges_done);
@@ -43,97 +43,34 @@ static void enter(struct restore *r, enum restore_stage stage)
     restore_report(r);
 }
 
-/* ---- plan ---- */
-
-static int choose(struct restore *r, struct tm_err *err)
-{
-    const char *to = r->job->to ? r->job->to : "immediate";
-    struct restore_request request = {.backup_id = r->job->backup_id};
-    struct restore_choice choice = {.exact = false};
-    struct tm_err ignored;
-    if (strcmp(to, "immediate") == 0)
-        request.immediate = true;
-    else if (clock_parse(to, &request.target_us, &ignored) < 0)
-        request.target_position = to;
-    int rc = catalog_resolve(r->object_scratch, r->st, r->job->cluster, r->job->tenant,
-                             r->job->incarnation, &r->scope, err);
-    if (rc == 0)
-        rc = restore_choose(r->object_scratch, r->st, &r->scope, &request, &choice, err);
-    if (rc < 0)
-        return rc;
-    memcpy(r->outcome.backup_id, choice.backup_id, sizeof(r->outcome.backup_id));
-    r->outcome.commit_us = choice.commit_us;
-    return 0;
-}
-
-static int read_manifest(struct restore *r, struct tm_err *err)
-{
-    struct manifest_reader mr = MANIFEST_READER_INIT;
-    int rc =
-        manifest_reader_open(&mr, r->manifest_scratch, r->st, &r->scope, r->outcome.backup_id, err);
-    if (rc == 0) {
-        const struct manifest *m = &mr.root;
-        r->engine = engine_find(m->engine);
-        if (!r->engine)
-            rc = tm_err_set(err, TM_E_UNSUPPORTED,
-                            "backup '%s' is of engine '%s', which is not known", m->backup_id,
-                            m->engine);
-        r->log_from = m->log_from;
-        r->log_to = m->log_to;
-        r->outcome.totals.bytes_total = m->raw_bytes;
-        r->outcome.totals.ranges_total = m->ranges;
-        if (m->consistent_at)
-            (void)snprintf(r->outcome.position, sizeof(r->outcome.position), "%s",
-                           m->consistent_at->text);
-        if (rc == 0 && (rc = buf_append_slice(&r->begin, m->begin, err)) == 0)
-            rc = buf_append_slice(&r->end, m->end, err);
-    }
-    manifest_reader_release(&mr);
-    return rc;
-}
-
-static int open_target(struct restore *r, struct tm_err *err)
-{
-    const struct restore_job *job = r->job;
-    struct engine_restore_spec spec = {
-        .data_dir = job->data_dir,
-        .wal_dir = job->wal_dir,
-        .live_data_dirs = job->live_data_dirs,
-        .tablespace_map = job->tablespace_map,
-        .restore_roots = job->restore_roots,
-        .server_options = job->server_options,
-        .begin = buf_slice(&r->begin),
-        .end = buf_slice(&r->end),
-        .delta = job->delta,
-        .target = "immediate",
-        .port = job->port,
-    };
-    return r->engine->restore_open(&spec, &r->target, err);
-}
-
 /* ---- the stages ---- */
 
 static int plan_and_check(struct restore *r, struct tm_err *err)
 {
     enter(r, RESTORE_PLAN);
-    int rc = choose(r, err);
-    if (rc < 0 || (rc = read_manifest(r, err)) < 0 || (rc = open_target(r, err)) < 0)
+    int rc = restore_plan(r, err);
+    if (rc < 0)
         return rc;
     enter(r, RESTORE_CHECK);
-    return restore_log_all(r, RESTORE_LOG_CHECK, err);
+    return restore_log_check(r, err);
 }
 
 static int write_all(struct restore *r, struct tm_err *err)
 {
+    if (r->job->writing)
+        r->job->writing(r->job->writing_arg);
     int rc = r->engine->restore_prepare(r->target, err);
     if (rc < 0)
         return rc;
     enter(r, RESTORE_FILES);
-    rc = restore_files(r, err);
+    rc = restore_log_write(r, err);
+    if (rc == 0)
+        rc = restore_files(r, err);
     if (rc < 0)
-        return rc;
+        restore_fail(r, err);
     enter(r, RESTORE_LOG);
-    rc = restore_log_all(r, RESTORE_LOG_WRITE, err);
+    restore_log_join(r);
+    rc = restore_failed(r, err);
     if (rc < 0)
         return rc;
     enter(r, RESTORE_MANIFEST);
@@ -144,16 +81,49 @@ static int write_all(struct restore *r, struct tm_err *err)
     return r->engine->restore_finish(r->target, err);
 }
 
+/* Replay may take hours: tells how far the server is while restore_start waits for it. */
+static void *watch_replay(void *arg)
+{
+    struct restore *r = arg;
+    struct restore_progress *p = &r->outcome.totals;
+    uint64_t from = r->log_from;
+    pthread_mutex_lock(&r->lock);
+    while (!r->replay_done) {
+        struct timespec until = clock_after(CLOCK_MONOTONIC, RESTORE_TICK_MS * USEC_PER_MSEC);
+        uint64_t at;
+        (void)pthread_cond_timedwait(&r->changed, &r->lock, &until);
+        if (r->replay_done || !r->engine->restore_replayed(r->target, &at) || at < from)
+            continue;
+        p->replay_done = TM_MIN(at - from, p->replay_total);
+        restore_report(r);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
 static int start(struct restore *r, struct tm_err *err)
 {
+    pthread_t watcher;
     if (!r->job->start)
         return 0;
+    r->outcome.totals.replay_total = TM_MAX(r->log_to, r->plan.log_to) - r->log_from;
     enter(r, RESTORE_START);
     unsigned timeout_ms = r->job->start_timeout_ms ? r->job->start_timeout_ms : 600000;
+    bool watching =
+        r->engine->restore_replayed != NULL && pthread_create(&watcher, NULL, watch_replay, r) == 0;
     int rc = r->engine->restore_start(r->target, timeout_ms, err);
-    if (rc == 0)
-        r->outcome.started = true;
-    return rc;
+    if (watching) {
+        pthread_mutex_lock(&r->lock);
+        r->replay_done = true;
+        pthread_cond_broadcast(&r->changed);
+        pthread_mutex_unlock(&r->lock);
+        (void)pthread_join(watcher, NULL);
+    }
+    if (rc < 0)
+        return rc;
+    r->outcome.started = true;
+    r->outcome.totals.replay_done = r->outcome.totals.replay_total;
+    return 0;
 }
 
 static int init(struct restore *r, const struct restore_job *job, struct tm_err *err)
@@ -161,6 +131,9 @@ static int init(struct restore *r, const struct restore_job *job, struct tm_err 
     pthread_condattr_t attr;
     *r = (struct restore){.job = job,
                           .st = job->full_storage ? job->full_storage : job->storage,
+                          .log_st = job->storage,
+                          .plan = TARGET_PLAN_INIT,
+                          .lineages = LOG_LINEAGES_INIT,
                           .begin = BUF_INIT,
                           .end = BUF_INIT};
     pthread_mutex_init(&r->lock, NULL);
@@ -173,6 +146,8 @@ static int init(struct restore *r, const struct restore_job *job, struct tm_err 
         rc = object_scratch_new(&r->segment_scratch, err);
     if (rc == 0)
         rc = object_scratch_new(&r->object_scratch, err);
+    if (rc == 0)
+        rc = object_scratch_new(&r->log_scratch, err);
     if (rc == 0 && job->rate_limit_bytes_s > 0) {
         rc = throttle_init(&r->throttle, job->rate_limit_bytes_s, clock_mono_us(), err);
         r->throttled = rc == 0;
@@ -189,6 +164,9 @@ static void release(struct restore *r)
     object_scratch_free(r->manifest_scratch);
     object_scratch_free(r->segment_scratch);
     object_scratch_free(r->object_scratch);
+    object_scratch_free(r->log_scratch);
+    target_plan_release(&r->plan);
+    log_lineages_release(&r->lineages);
     buf_release(&r->begin);
     buf_release(&r->end);
     pthread_cond_destroy(&r->changed);
@@ -203,9 +181,9 @@ int restore_run(const struct restore_job *job, struct restore_outcome *ret, stru
     int rc = init(r, job, err);
     if (rc == 0)
         rc = plan_and_check(r, err);
-    if (rc == 0)
+    if (rc == 0 && !job->dry_run)
         rc = write_all(r, err);
-    if (rc == 0)
+    if (rc == 0 && !job->dry_run)
         rc = start(r, err);
     if (rc == 0) {
         enter(r, RESTORE_DONE);

@@ -3,10 +3,11 @@
 /*
  * From stored backup to a data directory that starts.
  *
- *   1 plan      proto/repo resolves the job to a backup and the objects it needs
+ *   1 plan      proto/repo resolves the job to a backup, the log behind it and the record to stop at
  *   2 check     manifest, segments and log are read before anything is written
- *   3 files     threads take ranges: fetch, verify, write; data is flushed while the rest is fetched
- *   4 log       into its place, in order
+ *   3 files     threads take ranges: fetch, verify, write; data is flushed while the rest is fetched;
+ *               another thread fetches the log and puts it into its place, in order
+ *   4 log       what is left of it
  *   5 manifest  file entries once more, in key order, for the engine's own manifest
  *   6 finish    the engine makes the directory startable, last; and starts it when asked to
  *
@@ -45,7 +46,9 @@ struct restore_progress {
     uint32_t ranges_done;
     uint64_t bytes_total; /* raw */
     uint64_t bytes_done;
-    uint64_t bytes_kept; /* delta: found identical */
+    uint64_t bytes_kept;   /* delta: found identical */
+    uint64_t replay_total; /* bytes of log that the started server replays … */
+    uint64_t replay_done;  /* … and has replayed */
     uint64_t files;
 };
 
@@ -56,7 +59,10 @@ struct restore_job {
     const char *tenant;      /* NULL = "main" */
     const char *incarnation; /* NULL = the only one, or the one of the backup */
     const char *backup_id;   /* NULL = the latest that fits */
-    const char *to;          /* NULL or "immediate"; others when log restores exist */
+    const char *to;          /* NULL = "immediate"; the forms of proto/repo/target.h */
+    bool exclusive;          /* stop before the target, not behind it */
+    const char *lineage;     /* 32 hex digits; NULL = choose */
+    bool dry_run;            /* plan and check only: nothing is written */
     const char *data_dir;
     const char *wal_dir;               /* log directory outside data_dir, or NULL */
     const char *const *live_data_dirs; /* never restored over; NULL-terminated or NULL */
@@ -64,6 +70,7 @@ struct restore_job {
     const char *const *restore_roots;  /* NULL-terminated, empty = nowhere; NULL = anywhere */
     const char *const *server_options; /* pairs, NULL-terminated, or NULL */
     bool delta;
+    bool resume; /* an earlier run of this very job got as far as `writing` and was killed */
     bool start;
     uint16_t port;               /* 0 = leave */
     unsigned start_timeout_ms;   /* 0 = 10 minutes */
@@ -73,12 +80,18 @@ struct restore_job {
     /* Called from one thread at a time, about twice a second; may be NULL. */
     void (*progress)(void *arg, const struct restore_progress *p);
     void *progress_arg;
+    /* Called once, before anything is written; may be NULL. */
+    void (*writing)(void *arg);
+    void *writing_arg;
 };
 
 struct restore_outcome {
     char backup_id[NAMES_BACKUP_ID_LEN + 1];
     char position[ENGINE_POSITION_MAX];
     int64_t commit_us;
+    bool by_log;                  /* log behind the backup is replayed, up to position */
+    char label[ENGINE_LABEL_MAX]; /* by_log: of the branch */
+    uint64_t log_bytes;           /* by_log: raw, of the task's log */
     struct restore_progress totals;
     bool started;
 };

@@ -24,6 +24,7 @@ CODEC_DEFINE(frame_progress, "progress", FRAME_PROGRESS_FIELDS);
 CODEC_DEFINE(frame_committed, "committed", FRAME_COMMITTED_FIELDS);
 CODEC_DEFINE(frame_swept, "swept", FRAME_SWEPT_FIELDS);
 CODEC_DEFINE(frame_restored, "restored", FRAME_RESTORED_FIELDS);
+CODEC_DEFINE(frame_warning, "warning", FRAME_WARNING_FIELDS);
 CODEC_DEFINE(frame_failed, "failed", FRAME_FAILED_FIELDS);
 CODEC_DEFINE(frame_log_want, "log_want", FRAME_LOG_WANT_FIELDS);
 CODEC_DEFINE(frame_log_status, "log_status", FRAME_LOG_STATUS_FIELDS);

@@ -18,6 +18,7 @@
  *     sweep    remove what is not committed      swept        storage is clean, or was committed
  *     stop     end now, cleanly                  restored     (restore jobs do all after `job`)
  *     log_want what is wanted of a log task      log_status   what it does, on change and each second
+ *                                                warning      what the operator should hear of
  *                                                failed       the job cannot go on; then exits
  *
  * Calling order, backup:  job, ready, begin, plan_batch…, ranges/need/range_done…, finish,
@@ -30,7 +31,8 @@
  *     The runner goes on by itself through every failure that may pass; `failed` is for the others.
  * Sweep: job (kind BACKUP or DELETE), ready, sweep, swept, stop. The agent sends it only after
  * every earlier runner of the job was reaped. Restore: job (kind RESTORE), ready, progress…,
- * restored | failed.
+ * restored | failed; the first progress with `writing` goes out before the first byte is written.
+ * After a crash a new runner gets `job` again, with `resume` when an earlier one had said `writing`.
  */
 #include "proto/wire/messages.h"
 
@@ -62,8 +64,9 @@
     X(T, msg, backup, "b", OPT, 0, msg_backup_params)                                                \
     X(T, msg, restore, "x", OPT, 0, msg_restore_params)                                              \
     X(T, msg, log, "l", OPT, 0, msg_log_params)                                                      \
-    X(T, str, name, "m", OPT, 0, WIRE_NAME_MAX) /* of the resource: holds are named after it */      \
-    X(T, flag, sweep, "w", OPT, 0, 0) /* nothing but `sweep` follows: a full place is no reason */
+    X(T, str, name, "nm", OPT, 0, WIRE_NAME_MAX) /* of the resource: holds are named after it */     \
+    X(T, flag, sweep, "w", OPT, 0, 0) /* nothing but `sweep` follows: a full place is no reason */   \
+    X(T, flag, resume, "m", OPT, 0, 0) /* restore: what lies in the target is this job's own */
 CODEC_DECLARE(frame_job, FRAME_JOB_FIELDS);
 
 #define FRAME_BEGIN_FIELDS(X, T)                                                                   \
@@ -153,7 +156,8 @@ CODEC_DECLARE(frame_log_durable, FRAME_LOG_DURABLE_FIELDS);
 #define FRAME_PROGRESS_FIELDS(X, T)                                                                \
     X(T, u64, bytes_done, "b", OPT, 0, UINT64_MAX)                                                 \
     X(T, u64, bytes_total, "z", OPT, 0, UINT64_MAX) /* restore; a backup's comes from its plan */  \
-    X(T, u64, log_bytes, "l", OPT, 0, UINT64_MAX)
+    X(T, u64, log_bytes, "l", OPT, 0, UINT64_MAX)                                                  \
+    X(T, flag, writing, "w", OPT, 0, 0) /* restore: the target is no longer as it was */
 CODEC_DECLARE(frame_progress, FRAME_PROGRESS_FIELDS);
 
 #define FRAME_COMMITTED_FIELDS(X, T) X(T, msg, totals, "t", REQ, 0, msg_totals)
@@ -168,6 +172,9 @@ CODEC_DECLARE(frame_swept, FRAME_SWEPT_FIELDS);
 
 #define FRAME_RESTORED_FIELDS(X, T) X(T, msg, totals, "t", REQ, 0, msg_totals)
 CODEC_DECLARE(frame_restored, FRAME_RESTORED_FIELDS);
+
+#define FRAME_WARNING_FIELDS(X, T) X(T, txt, text, "t", REQ, 0, WIRE_TEXT_MAX)
+CODEC_DECLARE(frame_warning, FRAME_WARNING_FIELDS);
 
 /* error.stage: "storage", "plan", "log", "range", "final", "commit", "sweep", "restore", … */
 #define FRAME_FAILED_FIELDS(X, T) X(T, msg, error, "x", REQ, 0, msg_error)
@@ -209,7 +216,8 @@ CODEC_DECLARE(frame_log_status, FRAME_LOG_STATUS_FIELDS);
     X(swept, 25)                                                                                   \
     X(restored, 26)                                                                                \
     X(failed, 27)                                                                                  \
-    X(log_status, 28)
+    X(warning, 28)                                                                                 \
+    X(log_status, 29)
 
 enum frame_type {
 #define FRAME_ENUM(name, number) FRAME_##name = number,

@@ -6,7 +6,8 @@
  *   runner.c   the control thread: socket in, frames routed, progress out
  *   steps.c    the step thread: everything that happens once per job, in the order of the frames
  *   ranges.c   lease queue and worker threads
- *   logs.c     the log thread
+ *   logs.c     the log thread of a backup
+ *   task.c     the log thread of a log backup
  *
  * One mutex guards all that threads share (`lock`), one condition wakes all of them (`changed`):
  * there are about ten threads and a few events a second. Frames go out under `send_lock`, which is
@@ -40,6 +41,8 @@ struct waiting_frame {
     struct list_link link;
     struct frame frame;
 };
+
+struct log_task;
 
 enum log_state { LOG_NONE, LOG_RUNNING, LOG_FINISHED, LOG_FAILED };
 
@@ -81,6 +84,8 @@ struct runner {
     struct frame_progress restore_progress;
     bool restoring;
 
+    struct log_task *task; /* kind LOG */
+
     struct backup_log *log; /* the log thread's until log_state is FINISHED */
     _Atomic uint64_t log_bytes;
 
@@ -120,5 +125,12 @@ void logs_finish_at(struct runner *r, uint64_t until);
 /* Waits for the end of the log, or of the runner. */
 int logs_wait(struct runner *r, struct tm_err *err) TM_WUR;
 void logs_join(struct runner *r);
+
+/* task.c */
+int task_open(struct runner *r, const struct repo_scope *scope, int zstd_level,
+              struct tm_err *err) TM_WUR;
+int task_start(struct runner *r, struct tm_err *err) TM_WUR;
+int task_want(struct runner *r, const struct frame_log_want *want, struct tm_err *err) TM_WUR;
+void task_end(struct runner *r); /* the log thread will end; join it with logs_join */
 
 #endif

@@ -5,11 +5,13 @@
  * bytes are appended; every durable chunk is told to the agent (log_durable), which lets the source
  * recycle → when `finish` has said where the log ends, the stream is cut there and the last chunk
  * committed. Failure: a lost connection is tried again for a minute from the next byte due (the
- * hold keeps it there); everything else ends the job.
+ * hold keeps it there). A chunk that an earlier runner stored and that is damaged is streamed again;
+ * the hold had let it go, so the source may have recycled it. Everything else ends the job.
  */
 #include "agent/runner/internal.h"
 
 #include "common/clock.h"
+#include "common/utf8.h"
 
 #define PUMP_MS  200
 #define RETRY_US 500000
@@ -63,8 +65,22 @@ static void pause_us(struct runner *r, int64_t us)
     pthread_mutex_unlock(&r->lock);
 }
 
+/* The operator hears of damaged storage also when nothing is lost by it. */
+static void tell_damaged(struct runner *r)
+{
+    char text[WIRE_TEXT_MAX + 1];
+    if (backup_log_damaged(r->log)[0] == '\0')
+        return;
+    (void)snprintf(text, sizeof(text), "stored log is damaged and is streamed again: %.400s",
+                   backup_log_damaged(r->log));
+    utf8_clean(text);
+    struct frame f = {.type = FRAME_warning, .warning = {.text = text}};
+    runner_tell(r, &f);
+}
+
 static int stream_all(struct runner *r, uint64_t from, struct tm_err *err)
 {
+    const uint64_t began = backup_log_next(r->log);
     uint64_t told = from;
     int64_t last_good_us = clock_mono_us();
     tell_durable(r, &told);
@@ -80,7 +96,9 @@ static int stream_all(struct runner *r, uint64_t from, struct tm_err *err)
         if (rc > 0 || runner_stopping(r))
             return tm_err_set(err, TM_E_CANCELED, "canceled");
         if (!err->retryable || clock_mono_us() - last_good_us > RUNNER_LOG_RETRY_US)
-            return rc;
+            return backup_log_next(r->log) == began && backup_log_damaged(r->log)[0] != '\0'
+                       ? tm_err_prefix(err, "stored log is damaged and cannot be streamed again")
+                       : rc;
         pause_us(r, RETRY_US);
     }
 }
@@ -129,6 +147,7 @@ int logs_start(struct runner *r, struct tm_err *err)
         rc = backup_log_open(r->backup, &options, &r->log, &next, err);
     if (rc < 0)
         return rc;
+    tell_damaged(r);
     pthread_mutex_lock(&r->lock);
     r->log_state = LOG_RUNNING;
     pthread_mutex_unlock(&r->lock);

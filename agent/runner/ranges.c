@@ -92,8 +92,11 @@ void ranges_counters(const struct backup_result *result, struct msg_counters *re
     if (result->problem_count == 0)
         return;
     const struct backup_problem *p = &result->problems[0];
-    (void)snprintf(text, size, "%s, block %llu: %s", p->path, (unsigned long long)p->block,
-                   p->what);
+    if (p->block == ENGINE_NO_BLOCK)
+        (void)snprintf(text, size, "%s: %s", p->path, p->what);
+    else
+        (void)snprintf(text, size, "%s, block %llu: %s", p->path, (unsigned long long)p->block,
+                       p->what);
     utf8_clean(text); /* a path is any bytes */
     ret->problem = text;
 }

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <signal.h>
 
+#include "agent/log/log.h"
 #include "common/clock.h"
 #include "common/parse.h"
 #include "common/spawn.h"
@@ -236,6 +237,7 @@ static void free_frames(struct list *list)
 static void runner_release(struct runner *r)
 {
     backup_log_free(r->log);
+    log_task_free(r->task);
     if (r->reader)
         r->engine->reader_close(r->reader);
     backup_free(r->backup);
@@ -280,6 +282,7 @@ int runner_serve(int fd, struct tm_err *err)
     if (r->step_started)
         pthread_join(r->step_thread, NULL);
     ranges_join(r);
+    task_end(r);
     logs_join(r);
     runner_release(r);
     free(r);

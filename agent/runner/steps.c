@@ -4,6 +4,7 @@
  *   job      open the storage, look at the repository → ready
  *   begin    reader, workers; lead: log thread, plan → plan_batch…
  *   finish   final range, end of the log, results in pages → commit → committed
+ *   log_want of a log task (task.c): what is wanted of it now
  *   sweep    → swept            (restore: right after ready → restored)
  *
  * Any failure is told once (`failed`) with the name of the step, and ends the runner.
@@ -89,10 +90,12 @@ static int step_job(struct runner *r, struct tm_err *err)
     bool lead = (r->job->roles & JOB_ROLE_LEAD) != 0;
     struct storage_options options = {.create_root = lead && r->job->kind == JOB_KIND_BACKUP &&
                                                      !r->job->sweep};
+    if (lead && r->job->kind == JOB_KIND_LOG)
+        options.create_root = true;
     int rc = storage_open(r->job->storage, &options, &r->storage, err);
     if (rc < 0)
         return rc;
-    if (r->job->kind == JOB_KIND_BACKUP) {
+    if (r->job->kind == JOB_KIND_BACKUP || r->job->kind == JOB_KIND_LOG) {
         r->engine = engine_find(r->job->engine);
         if (!r->engine)
             return tm_err_set(err, TM_E_UNSUPPORTED, "there is no engine '%s'", r->job->engine);
@@ -397,9 +400,20 @@ static void restore_progress(void *arg, const struct restore_progress *p)
 {
     struct runner *r = arg;
     pthread_mutex_lock(&r->lock);
-    r->restore_progress =
-        (struct frame_progress){.bytes_done = p->bytes_done, .bytes_total = p->bytes_total};
+    r->restore_progress.bytes_done = p->bytes_done;
+    r->restore_progress.bytes_total = p->bytes_total;
     pthread_mutex_unlock(&r->lock);
+}
+
+static void restore_writing(void *arg)
+{
+    struct runner *r = arg;
+    struct frame f = {.type = FRAME_progress};
+    pthread_mutex_lock(&r->lock);
+    r->restore_progress.writing = true;
+    f.progress = r->restore_progress;
+    pthread_mutex_unlock(&r->lock);
+    runner_tell(r, &f);
 }
 
 /* Lists of the wire are counted, those of a restore job end with NULL. */
@@ -419,12 +433,22 @@ static int step_restore(struct runner *r, struct tm_err *err)
         return tm_err_set(err, TM_E_INVALID, "job: no restore parameters");
     struct codec_arena *arena = &r->job_frame.arena;
     const char *live[2] = {r->job->data_dir, NULL};
+    TM_CLEANUP(storage_freep) struct storage *full = NULL;
+    if (in->full_storage && in->full_storage[0]) {
+        struct storage_options options = {.create_root = false};
+        int opened = storage_open(in->full_storage, &options, &full, err);
+        if (opened < 0)
+            return opened;
+    }
     struct restore_job job = {
         .storage = r->storage,
+        .full_storage = full,
         .cluster = in->source_cluster,
         .tenant = in->source_tenant,
         .backup_id = in->backup_id[0] ? in->backup_id : NULL,
         .to = in->target,
+        .exclusive = in->exclusive,
+        .lineage = in->lineage,
         .data_dir = in->data_dir,
         .wal_dir = in->wal_dir,
         .live_data_dirs = live,
@@ -432,6 +456,7 @@ static int step_restore(struct runner *r, struct tm_err *err)
         .restore_roots = with_null(arena, r->job->restore_roots, r->job->restore_roots_count, err),
         .server_options = with_null(arena, in->server_options, in->server_options_count, err),
         .delta = in->delta,
+        .resume = r->job->resume,
         .start = in->start,
         .port = (uint16_t)in->port,
         .start_timeout_ms = in->start_timeout_ms,
@@ -440,6 +465,8 @@ static int step_restore(struct runner *r, struct tm_err *err)
         .cancel = &r->cancel,
         .progress = restore_progress,
         .progress_arg = r,
+        .writing = restore_writing,
+        .writing_arg = r,
     };
     struct restore_outcome outcome;
     if (!job.tablespace_map || !job.restore_roots || !job.server_options)
@@ -471,12 +498,30 @@ static int one_step(struct runner *r, struct frame *f, const char **stage, struc
     case FRAME_finish:
         *stage = "finish";
         return step_finish(r, &f->finish, stage, err);
+    case FRAME_log_want:
+        *stage = "log";
+        return task_want(r, &f->log_want, err);
     case FRAME_sweep:
         *stage = "sweep";
         return step_sweep(r, &f->sweep, err);
     default:
         return tm_err_set(err, TM_E_INTERNAL, "'%s' does not belong here", frame_name(f->type));
     }
+}
+
+static int start_log(struct runner *r, const char **stage, struct tm_err *err)
+{
+    struct repo_scope scope;
+    int level;
+    *stage = "log";
+    if (!r->job->log)
+        return tm_err_set(err, TM_E_INVALID, "job: no log parameters");
+    int rc = fill_scope(r, &scope, err);
+    if (rc < 0 || (rc = parse_compression(r->job->log->compression, &level, err)) < 0 ||
+        (rc = task_open(r, &scope, level, err)) < 0)
+        return rc;
+    send_ready(r);
+    return task_start(r, err);
 }
 
 static int start_job(struct runner *r, const char **stage, struct tm_err *err)
@@ -490,6 +535,8 @@ static int start_job(struct runner *r, const char **stage, struct tm_err *err)
         *stage = "restore";
         return step_restore(r, err);
     }
+    if (r->job->kind == JOB_KIND_LOG)
+        return start_log(r, stage, err);
     rc = open_backup(r, err);
     if (rc == 0)
         send_ready(r);

@@ -367,9 +367,16 @@ static int posix_sweep_leftovers(struct storage *base, const char *prefix, int64
         dir_of(object.name, dir);
         prune(st, dir);
     }
-    if (r == 0)
-        *ret_count = count;
-    return r;
+    if (r < 0)
+        return r;
+    size_t len = strlen(prefix);
+    if (len > 0 && prefix[len - 1] == '/') { /* writers that gave up leave directories behind */
+        char dir[STORAGE_NAME_MAX + 1];
+        (void)snprintf(dir, sizeof(dir), "%.*s", (int)len - 1, prefix);
+        posix_prune_tree(st->root, dir);
+    }
+    *ret_count = count;
+    return 0;
 }
 
 /* ---- the store itself ---- */

@@ -18,4 +18,8 @@ int posix_walk_open(int root, const char *shown_root, const char *prefix, const 
                     enum posix_walk_what what, struct storage_iter **ret,
                     struct tm_err *err) TM_WUR;
 
+/* Removes empty directories below `dir`, and `dir` itself when nothing is left in it; best effort.
+ * Only ever by rmdir: what gets a file meanwhile stays. */
+void posix_prune_tree(int root, const char *dir);
+
 #endif

@@ -98,6 +98,16 @@ static bool entry_wanted(const struct walk *w, const char *name, int type)
     return type == 2 && storage_name_valid(name);
 }
 
+/* Whether a file need not be kept because the walk begins behind it: a directory may hold hundreds of
+ * thousands of names of which only the last are wanted. */
+static bool passed(const struct walk *w, size_t path_len, const char *name, int type)
+{
+    if (type != 2 || w->what != POSIX_WALK_OBJECTS ||
+        strncmp(w->path, w->start_after, path_len) != 0)
+        return false;
+    return strcmp(name, w->start_after + path_len) <= 0;
+}
+
 /* Reads the directory at w->path (ending in '/', or "" for the root) onto the stack. */
 static int push(struct walk *w, struct tm_err *err)
 {
@@ -125,7 +135,7 @@ static int push(struct walk *w, struct tm_err *err)
             break;
         }
         int type = entry_type(fd, entry);
-        if (entry_wanted(w, entry->d_name, type))
+        if (entry_wanted(w, entry->d_name, type) && !passed(w, dir.path_len, entry->d_name, type))
             r = dir_add(&dir, &cap, entry->d_name, type == 1, err);
     }
     (void)closedir(stream);
@@ -248,4 +258,38 @@ int posix_walk_open(int root, const char *shown_root, const char *prefix, const 
     }
     *ret = &w->base;
     return 0;
+}
+
+/* ---- empty directories ---- */
+
+static void prune_children(int dir_fd, unsigned depth)
+{
+    int again = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *stream = again < 0 || depth == POSIX_WALK_DEPTH_MAX ? NULL : fdopendir(again);
+    if (stream == NULL) {
+        closep(&again);
+        return;
+    }
+    const struct dirent *entry;
+    while ((entry = readdir(stream)) != NULL) {
+        if (entry->d_name[0] == '.' || (entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN))
+            continue;
+        TM_CLEANUP(closep)
+        int child = openat(dir_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (child < 0)
+            continue;
+        prune_children(child, depth + 1);
+        (void)unlinkat(dir_fd, entry->d_name, AT_REMOVEDIR);
+    }
+    (void)closedir(stream);
+}
+
+void posix_prune_tree(int root, const char *dir)
+{
+    TM_CLEANUP(closep)
+    int fd = openat(root, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return;
+    prune_children(fd, 0);
+    (void)unlinkat(root, dir, AT_REMOVEDIR);
 }

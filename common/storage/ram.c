@@ -527,7 +527,9 @@ void ram_set_faults(struct storage *st, const struct ram_faults *faults)
     for (size_t i = 0; i < s->count; i++)
         s->objects[i].listed_from = 0;
     (void)pthread_mutex_unlock(&s->lock);
-    st->features = faults->no_conditional_create ? 0 : STORAGE_CONDITIONAL_CREATE;
+    uint32_t features = faults->no_conditional_create ? 0 : STORAGE_CONDITIONAL_CREATE;
+    if (st->features != features) /* else others may be using it meanwhile */
+        st->features = features;
 }
 
 uint64_t ram_op_count(struct storage *st, enum ram_op op)

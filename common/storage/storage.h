@@ -72,7 +72,8 @@ struct storage_ops {
                 struct storage_iter **ret, struct tm_err *);
     int (*remove)(struct storage *, const char *const *names, size_t count, struct tm_err *);
     int (*now)(struct storage *, int64_t *ret_us, struct tm_err *);
-    /* optional: unfinished uploads older than `older_than_us` by the store's clock are removed */
+    /* optional: unfinished uploads older than `older_than_us` by the store's clock are removed, and
+     * what else no object needs (empty directories) */
     int (*sweep_leftovers)(struct storage *, const char *prefix, int64_t older_than_us,
                            uint64_t *ret_count, struct tm_err *);
     /* optional: bytes free for new objects; UINT64_MAX when unknown */

@@ -104,13 +104,16 @@ CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
     X(T, i64, completed_us, "tc", OPT, 0, 0)                                                          \
     X(T, u32, ranges_total, "rt", OPT, 0, UINT32_MAX)                                                 \
     X(T, u64, bytes_total, "bt", OPT, 0, UINT64_MAX)                                                  \
+    X(T, u32, ranges_done, "rd", OPT, 0, UINT32_MAX) /* Failed: how far it came */                    \
+    X(T, u64, bytes_done, "bd", OPT, 0, UINT64_MAX)                                                   \
     X(T, msg, error, "e", OPT, 0, msg_error)                                                          \
     X(T, str, error_node, "en", OPT, 0, WIRE_NAME_MAX)                                                \
     X(T, msg, totals, "to", OPT, 0, msg_totals)                                                       \
     X(T, flag, deleting, "d", OPT, 0, 0)                                                              \
     X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */                              \
-    X(T, txt, full_storage, "fs", OPT, 0,                                                             \
-      WIRE_URL_MAX)                        /* restore: of the backups, "" = storage */                \
+    X(T, strs, warnings, "w", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX)                               \
+    /* restore: of the backups, "" = storage */                                                       \
+    X(T, txt, full_storage, "fs", OPT, 0, WIRE_URL_MAX)                                               \
     X(T, flag, share_log, "sl", OPT, 0, 0) /* backup: a log backup stores the same log there */       \
     X(T, msg, log, "lg", OPT, 0, log_record)
 CODEC_DECLARE(record, RECORD_FIELDS);
@@ -185,6 +188,8 @@ struct live {
     struct msg_totals totals;
     struct codec_arena totals_arena;
     bool swept;
+    char warnings[WIRE_WARNINGS_MAX][WIRE_TEXT_MAX + 1]; /* as the lead told */
+    size_t warning_count;
     char problem[WIRE_TEXT_MAX + 1];                /* the first corrupt page, named */
     char excluded[EXCLUDED_MAX][WIRE_NAME_MAX + 1]; /* workers that failed */
     size_t excluded_count;
@@ -279,9 +284,11 @@ struct brain {
     uint64_t revision;
     uint64_t version;
 
-    struct waiting_up { /* hellos that wait for a higher term */
+    struct
+        waiting_up { /* hellos that wait for a higher term, or to see whether another agent lives */
         uint64_t conn;
         uint64_t ctx;
+        uint64_t arrived_us; /* mono */
         uint64_t seen_term;
         uint64_t seen_start;
         char cluster[WIRE_NAME_MAX + 1];

@@ -185,9 +185,13 @@ static void start(struct brain *b, struct res *res)
     next->error = NULL;
     next->error_node[0] = '\0';
     next->totals = NULL;
+    next->warnings = NULL;
+    next->warnings_count = 0;
     next->leftovers = false;
     next->ranges_total = 0;
     next->bytes_total = 0;
+    next->ranges_done = 0;
+    next->bytes_done = 0;
     persist_text(b, res, &next->storage, source.storage);
     if (!backup)
         persist_text(b, res, &next->full_storage, source.full_storage);
@@ -211,6 +215,19 @@ static void stage_error(struct brain *b, struct res *res, struct record *next)
     memcpy(next->error_node, live->failure_node, sizeof(next->error_node));
 }
 
+/* How far a job came that ends without success: what is live is gone afterwards. */
+static void keep_progress(const struct res *res, struct record *next)
+{
+    const struct live *live = res->live;
+    const struct table *t = &live->table;
+    next->ranges_done = TM_MAX(next->ranges_done, (uint32_t)t->done_count);
+    next->bytes_done = TM_MAX(next->bytes_done, TM_MAX(t->done.bytes, live->bytes_done));
+    if (res->view.kind == JOB_KIND_RESTORE)
+        next->bytes_total = TM_MAX(next->bytes_total, live->bytes_total);
+    if (next->bytes_total > 0)
+        next->bytes_done = TM_MIN(next->bytes_done, next->bytes_total);
+}
+
 static void to_step(struct brain *b, struct res *res, enum job_step step)
 {
     struct record *next = persist_stage(b, res);
@@ -222,9 +239,26 @@ static void to_step(struct brain *b, struct res *res, enum job_step step)
         next->ranges_total = (uint32_t)res->live->table.count;
         next->bytes_total = res->live->table.bytes_total;
     }
-    if (step == JOB_STEP_ABORT)
+    if (step == JOB_STEP_ABORT) {
+        keep_progress(res, next);
         stage_error(b, res, next);
+    }
     persist_submit(b, res);
+}
+
+/* Warnings stay with the job when it is over, however it ended. */
+static void stage_warnings(struct brain *b, struct res *res, struct record *next)
+{
+    const struct live *live = res->live;
+    size_t count = live->warning_count;
+    next->warnings_count = 0;
+    next->warnings =
+        codec_arena_array(&res->next.arena, count + 1, sizeof(*next->warnings), b->err);
+    for (size_t at = 0; next->warnings != NULL && at < count; at++) {
+        next->warnings[at] = codec_arena_text(&res->next.arena, live->warnings[at], b->err);
+        next->warnings_count += next->warnings[at] != NULL;
+    }
+    b->failed |= next->warnings_count < count;
 }
 
 static void complete(struct brain *b, struct res *res)
@@ -244,6 +278,7 @@ static void complete(struct brain *b, struct res *res)
         b->failed = true;
         return;
     }
+    stage_warnings(b, res, next);
     persist_submit(b, res);
 }
 
@@ -259,7 +294,9 @@ static void fail_finally(struct brain *b, struct res *res, bool leftovers)
     next->step = 0;
     next->completed_us = again ? 0 : b->now.real_us;
     next->leftovers = leftovers;
+    keep_progress(res, next);
     stage_error(b, res, next);
+    stage_warnings(b, res, next);
     persist_submit(b, res);
 }
 
@@ -513,6 +550,10 @@ static void report_lead(struct brain *b, struct res *res, const struct msg_job *
     live->bytes_done = report->bytes_done;
     live->bytes_total = report->bytes_total;
     live->log_bytes = report->log_bytes;
+    if (report->warnings_count > 0) /* an agent that was restarted knows of none */
+        live->warning_count = report->warnings_count;
+    for (size_t at = 0; at < report->warnings_count; at++)
+        COPY_TEXT(live->warnings[at], report->warnings[at]);
     bool early = report->stage == JOB_STAGE_FINISHING && brain_plant(b, BRAIN_PLANT_COMPLETE_EARLY);
     if (report->stage == JOB_STAGE_COMMITTED || report->stage == JOB_STAGE_RESTORED || early)
         keep_totals(b, live, report->totals);

@@ -157,7 +157,7 @@ static void fill_holds(struct resource_status *s, const struct res *res)
         if (hold->lost)
             warn(s, "failover at risk: the hold on standby '%s' is lost", hold->node);
         if (hold->error[0] != '\0')
-            warn(s, "standby '%s' cannot hold log: %s", hold->node, hold->error);
+            warn(s, "node '%s' cannot hold log: %s", hold->node, hold->error);
     }
 }
 
@@ -183,6 +183,8 @@ static void fill_warnings(const struct brain *b, struct resource_status *s, cons
         warn(s, "no backup leads to what is stored now; take a full backup");
     if (live->has_status && live->status.warning != NULL && live->status.warning[0] != '\0')
         warn(s, "%s", live->status.warning);
+    for (size_t at = 0; at < res->live->warning_count; at++)
+        warn(s, "%s", res->live->warnings[at]);
 }
 
 /* ---- what is wrong ---- */

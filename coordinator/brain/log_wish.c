@@ -68,10 +68,7 @@ int log_may_configure(const struct res *res, const struct view *v, struct tm_err
 
 void log_configured(struct brain *b, struct res *res, struct record *next, const struct view *v)
 {
-    if (next->log == NULL)
-        log_created(b, res, next, v);
-    else
-        wish_truncate(b, res, next->log, v);
+    wish_truncate(b, res, next->log, v);
 }
 
 bool log_same_place(const struct res *other, const struct view *v)
@@ -82,17 +79,32 @@ bool log_same_place(const struct res *other, const struct view *v)
            strcmp(other->view.storage, v->storage) == 0;
 }
 
+/* Holds are named after tenant and task: a task of that name in another namespace would share it. */
+static bool same_hold(const struct res *other, const struct view *v)
+{
+    return log_is(other) && !log_at_rest(other) && strcmp(other->view.name, v->name) == 0 &&
+           strcmp(other->view.cluster, v->cluster) == 0 &&
+           strcmp(other->view.tenant, v->tenant) == 0;
+}
+
 int log_conflict(const struct brain *b, const struct view *v, const struct res *skip,
                  struct tm_err *err)
 {
     for (size_t at = 0; at < b->resource_count; at++) {
         const struct res *other = b->resources[at];
-        if (other != skip && log_same_place(other, v))
+        if (other == skip)
+            continue;
+        if (log_same_place(other, v))
             return tm_err_set(err, TM_E_REFUSED,
                               "%s/%s: %s/%s stores the log of tenant '%s' of cluster '%s' there "
                               "already; stop it first, or choose another storage",
                               v->kind_text, v->name, other->now.rec.kind, other->now.rec.name,
                               v->tenant, v->cluster);
+        if (same_hold(other, v))
+            return tm_err_set(err, TM_E_REFUSED,
+                              "%s/%s: namespace '%s' has a log backup of this name and tenant; "
+                              "choose another name",
+                              v->kind_text, v->name, other->view.namespace_);
     }
     return 0;
 }

@@ -498,9 +498,9 @@ void log_durable(struct brain *b, struct res *res)
         if (rec->phase == PHASE_FAIL)
             schedule_retry(b, res, b->now.real_us - live->log_phase_us);
         say_phase(b, res);
-        live->waiting[0] = '\0';
     }
     log_attempt_note(b, rec);
+    live->waiting[0] = '\0'; /* whatever it still waits for is said again */
     live->log_attempt = rec->attempt;
     live->log_phase = (enum phase)rec->phase;
     live->log_phase_us = rec->log->phase_us;

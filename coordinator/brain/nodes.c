@@ -4,13 +4,21 @@
  * An agent that has seen a newer term than ours, or the same term from another start, tells that
  * this coordinator's state was lost or rolled back: nobody is welcomed until a higher term is
  * durable, so that epochs never repeat.
+ *
+ * Two agents that were given one name would push each other out for ever, each time ending the
+ * other's jobs. So another life of a node is let in at once when the connection before it is closed
+ * or silent; when it spoke a moment ago, it is awaited: if it speaks again, two agents live and the
+ * newcomer is refused. An agent that was killed and started again waits at most CONTEST_US, and only
+ * where the transport did not tell that its predecessor's connection ended.
  */
 #include "coordinator/brain/internal.h"
 
 #include <stdio.h>
 
 #define WAITING_MAX    1024
-#define HANG_UP_LEASES 3 /* silent for so many lease times: its connection is closed */
+#define HANG_UP_LEASES 3       /* silent for so many lease times: its connection is closed */
+#define CONTEST_US     3500000 /* three heartbeats, and some: silent for so long is dead */
+#define SETTLE_US      500000  /* what a dead agent had sent is read by then */
 
 void node_free(struct node *node)
 {
@@ -96,16 +104,47 @@ static void new_life(struct brain *b, struct node *node, const char *boot)
     }
 }
 
+static void refuse(struct brain *b, uint64_t conn, uint64_t ctx, const struct tm_err *err)
+{
+    struct brain_action *action = brain_emit(b, BRAIN_ACT_REFUSE);
+    action->refuse.conn = conn;
+    action->refuse.ctx = ctx;
+    action->refuse.err = brain_step_err(b, err);
+}
+
+enum claim {
+    CLAIM_FREE,      /* nobody else bears the name, or a dead one */
+    CLAIM_UNDECIDED, /* another agent bore it a moment ago */
+    CLAIM_TAKEN,     /* and has spoken since */
+};
+
+static enum claim claim_of(const struct brain *b, const struct waiting_up *up)
+{
+    const struct node *node = node_find(b, up->cluster, up->node);
+    if (node == NULL || node->conn == 0 || strcmp(node->boot, up->boot) == 0)
+        return CLAIM_FREE;
+    if (b->now.mono_us - node->seen_us >= CONTEST_US)
+        return CLAIM_FREE;
+    return node->seen_us > up->arrived_us + SETTLE_US ? CLAIM_TAKEN : CLAIM_UNDECIDED;
+}
+
+static void refuse_twin(struct brain *b, const struct waiting_up *up)
+{
+    struct tm_err err;
+    (void)tm_err_retry(&err, TM_E_REFUSED,
+                       "another agent is connected as node '%s' of cluster '%s': stop it, or give "
+                       "this one a node name of its own",
+                       up->node, up->cluster);
+    refuse(b, up->conn, up->ctx, &err);
+}
+
 static void welcome(struct brain *b, const struct waiting_up *up)
 {
     struct node *node = node_find(b, up->cluster, up->node);
     if (node == NULL && b->node_count >= BRAIN_NODES_MAX) {
         struct tm_err err;
         (void)tm_err_set(&err, TM_E_LIMIT, "there are %d nodes already", BRAIN_NODES_MAX);
-        struct brain_action *action = brain_emit(b, BRAIN_ACT_REFUSE);
-        action->refuse.conn = up->conn;
-        action->refuse.ctx = up->ctx;
-        action->refuse.err = brain_step_err(b, &err);
+        refuse(b, up->conn, up->ctx, &err);
         return;
     }
     if (node == NULL)
@@ -141,7 +180,7 @@ static bool newer_than_ours(const struct brain *b, const struct waiting_up *up)
     return up->seen_term > b->term || (up->seen_term == b->term && up->seen_start != b->start);
 }
 
-/* Welcomes all that wait, when no higher term is needed. */
+/* Welcomes all that wait and may come, when no higher term is needed. */
 static void welcome_waiting(struct brain *b)
 {
     uint64_t highest = 0;
@@ -160,9 +199,18 @@ static void welcome_waiting(struct brain *b)
         brain_emit(b, BRAIN_ACT_RAISE_TERM)->raise_term.at_least = highest + 1;
         return;
     }
-    for (size_t at = 0; at < b->waiting_count; at++)
-        welcome(b, &b->waiting[at]);
-    b->waiting_count = 0;
+    size_t kept = 0;
+    for (size_t at = 0; at < b->waiting_count; at++) {
+        const struct waiting_up *up = &b->waiting[at];
+        enum claim claim = claim_of(b, up);
+        if (claim == CLAIM_FREE)
+            welcome(b, up);
+        else if (claim == CLAIM_TAKEN)
+            refuse_twin(b, up);
+        else
+            b->waiting[kept++] = *up;
+    }
+    b->waiting_count = kept;
 }
 
 void node_up(struct brain *b, const struct brain_event *event)
@@ -176,15 +224,13 @@ void node_up(struct brain *b, const struct brain_event *event)
     if (b->waiting_count == WAITING_MAX) {
         struct tm_err err;
         (void)tm_err_retry(&err, TM_E_UNAVAILABLE, "too many agents wait to be welcomed");
-        struct brain_action *action = brain_emit(b, BRAIN_ACT_REFUSE);
-        action->refuse.conn = event->up.conn;
-        action->refuse.ctx = event->up.ctx;
-        action->refuse.err = brain_step_err(b, &err);
+        refuse(b, event->up.conn, event->up.ctx, &err);
         return;
     }
     struct waiting_up *up = &b->waiting[b->waiting_count++];
     *up = (struct waiting_up){.conn = event->up.conn,
                               .ctx = event->up.ctx,
+                              .arrived_us = b->now.mono_us,
                               .seen_term = event->up.seen_term,
                               .seen_start = event->up.seen_start};
     (void)snprintf(up->cluster, sizeof(up->cluster), "%s", event->up.cluster);
@@ -308,6 +354,8 @@ void node_tick(struct brain *b)
         b->nodes[kept++] = node;
     }
     b->node_count = kept;
+    if (b->waiting_count > 0)
+        welcome_waiting(b);
 }
 
 bool brain_node_next(const struct brain *b, size_t *cursor, struct brain_node *ret)

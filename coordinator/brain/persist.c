@@ -103,6 +103,8 @@ static void refused(struct brain *b, struct res *res, const struct tm_err *err)
     res->txn = 0;
     brain_log(b, res, NULL, 3, BRAIN_LOG_PLAIN, "cannot make a change durable: %s", err->msg);
     if (res->cmd == 0 && res->exists) {
+        if (res->live != NULL)
+            lead_waiting(b, res, "waiting for the coordinator to store its state: %s", err->msg);
         res->retry_us = b->now.mono_us + PERSIST_RETRY_US;
         return;
     }

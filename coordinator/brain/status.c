@@ -65,17 +65,27 @@ static void fill_live(struct resource_status *s, const struct res *res)
             s->ranges_total = t->count;
             s->bytes_total = t->bytes_total;
         }
-        s->ranges_done = t->done_count;
-        s->bytes_done = TM_MAX(t->done.bytes, live->bytes_done);
+        s->ranges_done = TM_MAX(s->ranges_done, t->done_count);
+        s->bytes_done = TM_MAX(s->bytes_done, TM_MAX(t->done.bytes, live->bytes_done));
     } else {
-        s->bytes_total = live->bytes_total;
-        s->bytes_done = live->bytes_done;
+        s->bytes_total = TM_MAX(s->bytes_total, live->bytes_total);
+        s->bytes_done = TM_MAX(s->bytes_done, live->bytes_done);
     }
     if (s->bytes_total > 0)
         s->bytes_done = TM_MIN(s->bytes_done, s->bytes_total);
     COPY_TEXT(s->waiting, live->waiting);
     if (live->problem[0] != '\0')
         resource_status_add_problem(s, res->now.rec.node, "", -1, live->problem);
+}
+
+static void fill_warnings(struct resource_status *s, const struct res *res)
+{
+    const struct record *rec = &res->now.rec;
+    const struct live *live = store_terminal(res) ? NULL : res->live;
+    for (size_t n = 0; live != NULL && n < live->warning_count; n++)
+        resource_status_add_warning(s, live->warnings[n]);
+    for (size_t n = 0; live == NULL && n < rec->warnings_count; n++)
+        resource_status_add_warning(s, rec->warnings[n]);
 }
 
 static void fill_totals(struct resource_status *s, const struct record *rec)
@@ -92,6 +102,7 @@ static void fill_totals(struct resource_status *s, const struct record *rec)
     fill_counters(s, totals->counters);
     for (size_t n = 0; n < totals->problems_count; n++) {
         const struct msg_problem *one = &totals->problems[n];
+        /* 2^64-1 is no block: -1 says the same */
         resource_status_add_problem(s, rec->node, one->path, (int64_t)one->block, one->what);
     }
 }
@@ -148,6 +159,10 @@ static void fill(const struct brain *b, const struct res *res)
     s->attempt = rec->attempt;
     s->ranges_total = rec->ranges_total;
     s->bytes_total = rec->bytes_total;
+    if (rec->phase == PHASE_FAILED || rec->step == JOB_STEP_ABORT) {
+        s->ranges_done = rec->ranges_done;
+        s->bytes_done = rec->bytes_done;
+    }
     if (res->live != NULL && !store_terminal(res))
         fill_live(s, res);
     if (rec->phase == PHASE_COMPLETE) {
@@ -159,6 +174,7 @@ static void fill(const struct brain *b, const struct res *res)
         s->bytes_done = s->bytes_total;
     }
     fill_path(s, rec);
+    fill_warnings(s, res);
     fill_error(s, res);
 }
 

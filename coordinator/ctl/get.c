@@ -145,7 +145,7 @@ static int select_labels(json_t *items, const struct option_value *labels, struc
 {
     for (size_t n = 0; n < labels->count; n++) {
         const char *equals = strchr(labels->all[n], '=');
-        if (equals == NULL)
+        if (equals == NULL || equals == labels->all[n])
             return tm_err_set(err, TM_E_INVALID, "label '%s' is not KEY=VALUE", labels->all[n]);
         char key[256];
         (void)snprintf(key, sizeof(key), "%.*s", (int)(equals - labels->all[n]), labels->all[n]);

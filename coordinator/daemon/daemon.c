@@ -325,7 +325,8 @@ static void coordinator_release(struct coordinator *c)
 {
     struct list_link *link;
 
-    loop_exit_within(EXIT_WITHIN_S, c->stopping && !c->failed ? 0 : 1);
+    loop_exit_within(EXIT_WITHIN_S, c->stopping && !c->failed ? 0 : 1,
+                     "<4>tidemark-coordinator: not everything could be ended in time\n");
     coordinator_control_stop(c);
     if (c->gate)
         gate_stop(c->gate);

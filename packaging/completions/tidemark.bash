@@ -22,11 +22,23 @@ _tidemark() {
         return
         ;;
     --for)
-        COMPREPLY=($(compgen -W "Scheduled Prepare Running Complete Failed Deleting" -- "$cur"))
+        COMPREPLY=($(compgen -W "Scheduled Prepare Running Complete Failed Pause Stopped Fail Deleting" -- "$cur"))
         return
         ;;
     --clean-policy)
         COMPREPLY=($(compgen -W "Retain OnFailure Delete" -- "$cur"))
+        return
+        ;;
+    --on-hold-limit)
+        COMPREPLY=($(compgen -W "alert release" -- "$cur"))
+        return
+        ;;
+    --source)
+        COMPREPLY=($(compgen -W "primary standby" -- "$cur"))
+        return
+        ;;
+    --to)
+        COMPREPLY=($(compgen -W "latest immediate xid: name:" -- "$cur"))
         return
         ;;
     --compression)
@@ -45,6 +57,13 @@ _tidemark() {
         ;;
     esac
     case $command in
+    log)
+        if [ "$prev" = "$command" ]; then
+            COMPREPLY=($(compgen -W "start pause resume stop status truncate" -- "$cur"))
+        else
+            COMPREPLY=($(compgen -W "$(tidemark log status 2>/dev/null | awk 'NR > 1 { if ($0 == "") exit; print $1 }')" -- "$cur"))
+        fi
+        ;;
     get | describe | delete | edit | wait | retry)
         if [ "$prev" = "$command" ]; then
             COMPREPLY=($(compgen -W "backup restore backupschedule compactbackup" -- "$cur"))

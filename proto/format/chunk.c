@@ -127,6 +127,7 @@ int chunk_writer_digests(struct chunk_writer *cw, uint32_t count, struct slice b
 int chunk_writer_events(struct chunk_writer *cw, const struct events_writer *events,
                         uint64_t last_record, struct tm_err *err)
 {
+    cw->task = true;
     cw->root.events = events->count;
     cw->root.min_us = events->min_us;
     cw->root.max_us = events->max_us;
@@ -189,6 +190,10 @@ int chunk_writer_finish(struct chunk_writer *cw, const char *rel, struct log_ref
 {
     TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
     struct object_info info;
+    if (!cw->task) { /* a backup's own log is written as it always was */
+        cw->root.mark_at = 0;
+        cw->root.mark_us = 0;
+    }
     int r = codec_encode(&log_chunk_codec, &cw->root, CODEC_MINOR_ALL, &out, err);
     if (r == 0)
         r = object_writer_section(cw->object, OBJECT_SECTION_ROOT, OBJECT_SECTION_REQUIRED,

@@ -56,6 +56,7 @@ struct chunk_writer {
     struct buf marks;
     uint32_t digest_count;
     uint32_t mark_count;
+    bool task;         /* events were given: the root tells of them, and of the newest mark */
     struct buf events; /* the encoded section */
     struct {
         uint16_t id;

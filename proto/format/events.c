@@ -1,6 +1,6 @@
 /*
  * Events in a chunk's footer: differences to the event before, so that thousands of commits take a
- * few bytes each. Failure modes: a section that is cut off, counts wrong, runs backwards in the log
+ * few bytes each; differences of times and xids are taken modulo 2^64, so any value has one. Failure modes: a section that is cut off, counts wrong, runs backwards in the log
  * or carries something behind its end is TM_E_CORRUPT.
  */
 #include "proto/format/events.h"
@@ -28,7 +28,8 @@ int events_writer_add(struct events_writer *w, const struct log_point *event, st
     if (r == 0)
         r = pack_uint(&w->items, event->end - event->at, err);
     if (r == 0)
-        r = pack_int(&w->items, event->time_us - w->last.time_us, err);
+        r = pack_int(&w->items, (int64_t)((uint64_t)event->time_us - (uint64_t)w->last.time_us),
+                     err);
     if (r == 0)
         r = pack_int(&w->items, (int64_t)(event->xid - w->last.xid), err);
     if (r == 0 && named)
@@ -97,14 +98,13 @@ static int unpack_event(struct events_reader *r, struct log_point *ret, struct t
         rc = unpack_int(&r->rest, "event xid", &xid, err);
     if (rc < 0)
         return rc;
-    int64_t time_us;
-    if (kind == 0 || __builtin_add_overflow(r->last.time_us, time, &time_us))
-        return tm_err_set(err, TM_E_CORRUPT, "event: kind or time out of bounds");
+    if (kind == 0)
+        return tm_err_set(err, TM_E_CORRUPT, "event kind: 0 is none");
     *ret = (struct log_point){.kind = (enum event_kind)kind,
                               .at = r->last.at + step,
                               .previous = r->last.at + step - back,
                               .end = r->last.at + step + length,
-                              .time_us = time_us,
+                              .time_us = (int64_t)((uint64_t)r->last.time_us + (uint64_t)time),
                               .xid = r->last.xid + (uint64_t)xid};
     return members == MEMBERS_NAMED
                ? unpack_str(&r->rest, "event name", ret->name, sizeof(ret->name), err)

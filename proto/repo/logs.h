@@ -83,8 +83,8 @@ int log_head_read(struct object_scratch *scratches[2], struct storage *st,
                   const struct repo_scope *scope, const struct log_lineage *lineage,
                   struct log_head *ret, struct tm_err *err) TM_WUR;
 
-/* Rolls up what lies behind the last roll-up when that is worth it, leaving the newest chunks
- * alone. *ret_rolled is the number of chunks. Crash-safe: an index that is there twice is equal. */
+/* Rolls up what lies behind the last roll-up when that are `at_least` chunks (0 =
+ * LOGS_INDEX_AFTER), leaving the newest alone. *ret_rolled is the number of chunks. Crash-safe: an index that is there twice is equal. */
 int log_index_roll(struct object_scratch *scratches[2], struct storage *st,
                    const struct repo_scope *scope, const struct log_lineage *lineage,
                    struct epoch epoch, const uint8_t nonce[OBJECT_NONCE_BYTES], uint32_t at_least,
@@ -126,7 +126,8 @@ struct log_search {
 };
 typedef int (*log_search_fn)(void *arg, const struct lineage *lineage,
                              const struct log_point *point, struct tm_err *err);
-/* Chunks whose times or counts rule them out are not opened. */
+/* Chunks whose times or counts rule them out are not opened. 1 = the limit was reached, and there is
+ * more. A search in a child lineage begins at its fork: what lies before is told once. */
 int log_search_run(struct object_scratch *scratches[3], struct storage *st,
                    const struct repo_scope *scope, const struct log_search *search,
                    log_search_fn fn, void *arg, struct tm_err *err) TM_WUR;

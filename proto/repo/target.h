@@ -41,7 +41,7 @@ struct target {
 };
 
 /* "immediate", "latest", "time:…", "position:…", "xid:…", "name:…"; and without a word before it:
- * a time, a TSO or a position. */
+ * a time, a TSO or a position. Positions are read by the engine, later. */
 int target_parse(const char *text, struct target *ret, struct tm_err *err) TM_WUR;
 
 /* Whole records in given log bytes: the start of the last record that begins at or before (or, with
@@ -57,6 +57,18 @@ struct target_engine {
     void *arg;
 };
 
+/* One chunk of the log task: small, because a plan may have many. */
+struct target_piece {
+    uint64_t from;
+    uint64_t to;
+    uint64_t until; /* its bytes behind this one are not of this history, or not wanted */
+    uint64_t stored_bytes;
+    uint64_t term;
+    uint32_t counter;
+    uint32_t branch; /* index of its label, history and lineage */
+    uint8_t digest[32];
+};
+
 struct target_plan {
     char backup_id[NAMES_BACKUP_ID_LEN + 1];
     bool immediate;       /* nothing of the log task is needed */
@@ -65,18 +77,23 @@ struct target_plan {
     char stop_label[FORMAT_LABEL_MAX];
     char stop_position[FORMAT_POSITION_MAX];
     uint8_t lineage[16]; /* of the stop */
-    int64_t stop_us;     /* time of the last wanted commit; the backup's own when there is none */
-    struct log_ref *pieces; /* of the log task, in the order of replay; they begin at a segment */
+    int64_t stop_us;     /* newest time of a wanted commit; the backup's own when there is none */
+    /* in the order of replay; the first one holds the start of the segment in which the backup is
+     * consistent, a child's first one that of the fork's */
+    struct target_piece *pieces;
     size_t piece_count;
     uint64_t log_bytes; /* raw, of the pieces */
     /* of every branch on the way, for the engine */
     char (*labels)[FORMAT_LABEL_MAX];
     struct slice *histories; /* in arena */
+    uint8_t (*lineages)[16];
     size_t label_count;
     struct codec_arena arena;
 };
 #define TARGET_PLAN_INIT ((struct target_plan){.immediate = false})
 void target_plan_release(struct target_plan *plan);
+/* The piece as metadata names a log object. */
+void target_plan_piece(const struct target_plan *plan, size_t index, struct log_ref *ret);
 
 /* backup_id NULL = choose: the newest that is consistent at or before the target and leads to it. */
 int target_plan_make(struct object_scratch *scratches[3], struct storage *log_st,

@@ -26,6 +26,15 @@ void spec_refuse(struct tm_err *refusal, enum tm_err_code code, const struct yam
     refusal->code = code;
 }
 
+/* Generated specs carry empty strings for what is not meant. */
+static void drop_empty(char **text)
+{
+    if (*text == NULL || (*text)[0] != '\0')
+        return;
+    free(*text);
+    *text = NULL;
+}
+
 const struct yaml_node *spec_node_at(const struct yaml_node *spec, const char *path)
 {
     char nearer[128];
@@ -103,6 +112,9 @@ static int finish_br(struct br_spec *br, char **compression, bool holds,
                      struct schema_warnings *warnings, struct tm_err *err)
 {
     const struct yaml_node *gcttl = yaml_find(spec, "br.gcttl");
+    drop_empty(&br->time_ago);
+    drop_empty(&br->database);
+    drop_empty(&br->table);
     if (gcttl != NULL && !holds)
         schema_warn(warnings, gcttl, "field 'gcttl' " SPEC_NO_HOLD);
     int r = spec_br_options(br, compression, holds, yaml_find(spec, "br.options"), warnings, err);
@@ -175,6 +187,9 @@ static void refuse_backup(const struct backup_spec *b, const struct yaml_node *s
 static int finish_backup(struct backup_spec *b, const struct yaml_node *spec, bool is_template,
                          struct schema_warnings *warnings, struct tm_err *err)
 {
+    drop_empty(&b->log_backup);
+    drop_empty(&b->log_truncate_until);
+    drop_empty(&b->commit_ts);
     int r = finish_br(&b->br, &b->compression, b->mode == BACKUP_MODE_LOG, spec, !is_template,
                       warnings, err);
     if (r == 0)
@@ -339,6 +354,10 @@ int spec_restore_finish(struct restore_spec *r, const struct yaml_node *spec,
                         struct schema_warnings *warnings, struct tm_err *refusal,
                         struct tm_err *err)
 {
+    char **const optional[] = {&r->pitr_restored_ts, &r->target.time, &r->target.position,
+                               &r->target.xid,       &r->target.name, &r->target.lineage};
+    for (size_t n = 0; n < TM_ARRAY_LEN(optional); n++)
+        drop_empty(optional[n]);
     int result = finish_br(&r->br, NULL, false, spec, r->backup == NULL, warnings, err);
     if (result == 0)
         result = check_restore(r, spec, err);

@@ -23,6 +23,7 @@
         SCHEMA_SKIP("priorityClassName", SPEC_POD), SCHEMA_SKIP("additionalVolumes", SPEC_POD),    \
         SCHEMA_SKIP("additionalVolumeMounts", SPEC_POD),                                           \
         SCHEMA_SKIP("storageClassName", SPEC_POD), SCHEMA_SKIP("storageSize", SPEC_POD),           \
+        SCHEMA_SKIP("requests", SPEC_POD), SCHEMA_SKIP("limits", SPEC_POD),                        \
         SCHEMA_SKIP("useKMS", SPEC_NOWHERE), SCHEMA_SKIP("tikvGCLifeTime", SPEC_TIDB)
 
 /* The storage blocks, side by side with a spec's other fields; all fill one struct storage_spec.

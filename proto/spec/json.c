@@ -119,7 +119,8 @@ static void set_result(json_t *object, const struct resource *r, const struct re
 /* Seconds to the millisecond, as a number. */
 static void set_seconds(json_t *object, const char *key, int64_t us)
 {
-    (void)json_object_set_new(object, key, json_real((double)(us / 1000) / 1000.0));
+    int64_t ms = us / 1000;
+    (void)json_object_set_new(object, key, json_real((double)ms / 1000.0));
 }
 
 static json_t *recoverable_json(const struct status_log *log)

@@ -24,12 +24,20 @@ static const struct {
     {"commitTs", "has no effect: log is kept from the moment the task starts; ignored"},
 };
 
+/* Written, and not as what it would be anyhow: templates write every field there is. */
+static bool is_meant(const struct yaml_node *node)
+{
+    if (node == NULL || node->kind != YAML_KIND_SCALAR)
+        return node != NULL;
+    return node->text[0] != '\0' && strcmp(node->text, "false") != 0;
+}
+
 void spec_log_warn(const struct backup_spec *b, const struct yaml_node *spec,
                    struct schema_warnings *warnings)
 {
     if (b->mode != BACKUP_MODE_LOG) {
         const struct yaml_node *leaned_on = yaml_get(spec, "logBackup");
-        if (leaned_on != NULL)
+        if (is_meant(leaned_on))
             schema_warn(warnings, leaned_on,
                         "field 'logBackup' has no effect: a snapshot shares the log of a running "
                         "log backup in the same storage by itself; ignored");
@@ -38,7 +46,7 @@ void spec_log_warn(const struct backup_spec *b, const struct yaml_node *spec,
     for (size_t n = 0; n < TM_ARRAY_LEN(snapshot_fields); n++) {
         const struct yaml_node *node = yaml_find(spec, snapshot_fields[n].path);
         const char *dot = strrchr(snapshot_fields[n].path, '.');
-        if (node != NULL)
+        if (is_meant(node))
             schema_warn(warnings, node, "field '%s' %s",
                         dot != NULL ? dot + 1 : snapshot_fields[n].path, snapshot_fields[n].why);
     }
@@ -56,7 +64,7 @@ void spec_log_refuse(const struct backup_spec *b, const struct yaml_node *spec,
 {
     for (size_t n = 0; n < TM_ARRAY_LEN(log_fields) && b->mode == BACKUP_MODE_SNAPSHOT; n++) {
         const struct yaml_node *node = yaml_get(spec, log_fields[n]);
-        if (node != NULL)
+        if (is_meant(node))
             spec_refuse(refusal, TM_E_INVALID, node,
                         "%s belongs to a log backup; add 'backupMode: log', or leave it out",
                         log_fields[n]);

@@ -321,6 +321,60 @@ static int refuse_twice(const struct resource_list *list, const struct resource 
     return 0;
 }
 
+/* A document may be a list, as `get -o yaml` prints several: {items: […]}, perhaps with the words that
+ * Kubernetes puts around it. Its resources in *ret_first, else the document itself. */
+static int open_list(const struct yaml_node *doc, const struct yaml_node **ret_first,
+                     uint32_t *ret_count, struct tm_err *err)
+{
+    static const char *const around[] = {"apiVersion", "kind", "metadata", "items"};
+    const struct yaml_node *items = yaml_get(doc, "items");
+    const char *kind = yaml_get_text(doc, "kind");
+    *ret_first = doc;
+    *ret_count = 1;
+    if (items == NULL || items->kind != YAML_KIND_LIST ||
+        (kind != NULL && strcmp(kind, "List") != 0))
+        return 0;
+    for (const struct yaml_node *field = doc->first; field != NULL; field = field->next) {
+        bool known = false;
+        for (size_t n = 0; n < TM_ARRAY_LEN(around); n++)
+            known = known || strcmp(field->key, around[n]) == 0;
+        if (!known)
+            return yaml_key_error(field, err, "unknown field '%s' in a list of resources",
+                                  field->key);
+    }
+    *ret_first = items->first;
+    *ret_count = items->count;
+    return 0;
+}
+
+static int add_resource(struct resource_list *list, const struct yaml_node *node,
+                        struct tm_err *err)
+{
+    TM_CLEANUP(resource_freep) struct resource *r = NULL;
+    int result = parse_document(node, &list->warnings, &r, err);
+    if (result == 0)
+        result = refuse_twice(list, r, node, err);
+    if (result == 0)
+        list->items[list->count++] = TM_TAKE(r);
+    return result;
+}
+
+static int add_document(struct resource_list *list, const struct yaml_node *doc, struct tm_err *err)
+{
+    const struct yaml_node *node;
+    uint32_t count;
+    int result = open_list(doc, &node, &count, err);
+    if (result < 0 || count == 0)
+        return result;
+    struct resource **more = realloc(list->items, (list->count + count) * sizeof(*more));
+    if (more == NULL)
+        return tm_err_oom(err);
+    list->items = more;
+    for (; result == 0 && count > 0; node = node->next, count--)
+        result = add_resource(list, node, err);
+    return result;
+}
+
 int resource_parse(const char *source, struct slice yaml, struct resource_list *ret_list,
                    struct tm_err *err)
 {
@@ -328,21 +382,13 @@ int resource_parse(const char *source, struct slice yaml, struct resource_list *
     int result = yaml_parse(source, yaml, &y, err);
     if (result < 0)
         return result;
-    if (yaml_doc_count(y) == 0)
-        return tm_err_set(err, TM_E_INVALID, "%s: there is no resource in it", source);
     TM_CLEANUP(resource_list_release) struct resource_list list = RESOURCE_LIST_INIT;
-    list.items = calloc(yaml_doc_count(y), sizeof(struct resource *));
-    if (list.items == NULL)
-        return tm_err_oom(err);
-    for (size_t n = 0; n < yaml_doc_count(y); n++) {
-        TM_CLEANUP(resource_freep) struct resource *r = NULL;
-        result = parse_document(yaml_doc(y, n), &list.warnings, &r, err);
-        if (result == 0)
-            result = refuse_twice(&list, r, yaml_doc(y, n), err);
-        if (result < 0)
-            return result;
-        list.items[list.count++] = TM_TAKE(r);
-    }
+    for (size_t n = 0; n < yaml_doc_count(y) && result == 0; n++)
+        result = add_document(&list, yaml_doc(y, n), err);
+    if (result < 0)
+        return result;
+    if (list.count == 0)
+        return tm_err_set(err, TM_E_INVALID, "%s: there is no resource in it", source);
     *ret_list = list;
     list = RESOURCE_LIST_INIT;
     return 0;

@@ -238,7 +238,8 @@ struct resource_list {
 };
 #define RESOURCE_LIST_INIT ((struct resource_list){.count = 0})
 
-/* All documents of the input, or an error and nothing. Input without any resource is an error. */
+/* All documents of the input, or an error and nothing; a document may be a list ({items: […]}, as
+ * get prints). Input without any resource is an error. */
 int resource_parse(const char *source, struct slice yaml, struct resource_list *ret_list,
                    struct tm_err *err) TM_WUR;
 void resource_list_release(struct resource_list *list);

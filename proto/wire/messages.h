@@ -48,6 +48,7 @@
 #define WIRE_PLAN_MAX      256 /* ranges in one plan_ranges */
 #define WIRE_RESULTS_MAX   64  /* in one results page, in one ranges_done */
 #define WIRE_PROBLEMS_MAX  16
+#define WIRE_WARNINGS_MAX  8  /* of one job */
 #define WIRE_OPTIONS_MAX   64 /* strings in a list of pairs */
 #define WIRE_INTERVALS_MAX 32
 
@@ -238,7 +239,8 @@ enum job_stage {
     X(T, u64, want_serial, "w", OPT, 0, UINT64_MAX)                                                  \
     X(T, msg, totals, "t", OPT, 0, msg_totals)                                                       \
     X(T, msg, error, "x", OPT, 0, msg_error)                                                         \
-    X(T, msg, log, "g", OPT, 0, msg_log_status)
+    X(T, msg, log, "g", OPT, 0, msg_log_status)                                                      \
+    X(T, strs, warnings, "y", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX) /* all of this attempt */
 CODEC_DECLARE(msg_job, MSG_JOB_FIELDS);
 
 #define MSG_HEARTBEAT_FIELDS(X, T)                                                                 \

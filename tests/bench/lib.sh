@@ -64,7 +64,7 @@ postgres_make() { # [LINE OF postgresql.conf…]: page checksums on, started
 }
 
 daemons_start() {
-    local port=$((PGPORT + 20000))
+    local port=$((10000 + $$ % 20000)) # below what outgoing connections are given
     cat >"$dir/coordinator.yaml" <<Y
 listen: tcp://127.0.0.1:$port
 control_socket: $TIDEMARK_CONTROL_SOCKET

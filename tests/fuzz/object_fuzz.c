@@ -4,6 +4,7 @@
  *   'o'  an object, as it lies in storage: opened as every kind, read whole
  *   'h'  the same, with all hashes set right first, so that what lies behind them is reached
  *   'r'  a record: decoded by every table
+ *   'e'  the event section of a chunk
  *   'd'  u16 length, that many bytes of file section, the rest extents: behind a valid container
  *
  * Nothing may crash, leak, or allocate by a length that was not checked; verdicts do not matter.
@@ -89,6 +90,31 @@ static void read_manifest(struct target *t)
     manifest_reader_release(&mr);
 }
 
+/* What was read is written again and must read the same. */
+static void read_events(struct target *t, struct slice section)
+{
+    struct events_reader r;
+    struct events_writer w = EVENTS_WRITER_INIT;
+    struct log_point event;
+    if (events_reader_init(&r, section, &t->err) == 0) {
+        while (events_reader_next(&r, &event, &t->err) > 0) {
+            if (events_writer_add(&w, &event, &t->err) < 0)
+                break;
+        }
+    }
+    struct buf again = BUF_INIT;
+    uint32_t count = 0;
+    if (events_writer_section(&w, &again, &t->err) == 0 &&
+        events_reader_init(&r, buf_slice(&again), &t->err) == 0) {
+        while (events_reader_next(&r, &event, &t->err) > 0)
+            count++;
+        if (count != w.count || memcmp(&event, &w.last, sizeof(event)) * (int)count != 0)
+            abort();
+    }
+    buf_release(&again);
+    events_writer_release(&w);
+}
+
 static void read_chunk(struct target *t)
 {
     struct chunk_reader cr = CHUNK_READER_INIT;
@@ -97,13 +123,15 @@ static void read_chunk(struct target *t)
     if (chunk_reader_open(&cr, t->scratch, t->st, NAME, NULL, &t->err) == 0) {
         while (chunk_reader_next(&cr, &at, &piece, &t->err) > 0) {
         }
+        if (chunk_reader_section(&cr, OBJECT_SECTION_EVENTS, &piece, &t->err) > 0)
+            read_events(t, piece);
     }
     chunk_reader_release(&cr);
 }
 
 static void read_as_everything(struct target *t)
 {
-    for (unsigned kind = OBJECT_REPOSITORY; kind <= OBJECT_CHECKPOINT; kind++)
+    for (unsigned kind = OBJECT_REPOSITORY; kind <= OBJECT_TRUNCATION; kind++)
         read_object(t, (enum object_kind)kind);
     read_streams(t);
     read_manifest(t);
@@ -169,6 +197,10 @@ union any_record {
     struct tombstone tombstone;
     struct lineage lineage;
     struct log_writer log_writer;
+    struct log_entry log_entry;
+    struct log_index log_index;
+    struct log_mark log_mark;
+    struct truncation truncation;
 };
 
 static void decode_record(struct target *t, struct slice bytes)
@@ -177,7 +209,8 @@ static void decode_record(struct target *t, struct slice bytes)
         &position_codec,    &problem_codec,    &repository_codec, &identity_codec,
         &data_root_codec,   &log_chunk_codec,  &plan_range_codec, &segment_range_codec,
         &segment_ref_codec, &log_ref_codec,    &manifest_codec,   &tombstone_codec,
-        &lineage_codec,     &log_writer_codec,
+        &lineage_codec,     &log_writer_codec, &log_entry_codec,  &log_index_codec,
+        &log_mark_codec,    &truncation_codec,
     };
     for (size_t i = 0; i < TM_ARRAY_LEN(tables); i++) {
         union any_record record;
@@ -231,6 +264,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct slice rest = slice_of(data + 1, size - 1);
     if (data[0] == 'r') {
         decode_record(&t, rest);
+    } else if (data[0] == 'e') {
+        read_events(&t, rest);
     } else if (data[0] == 'd') {
         read_sections(&t, rest);
     } else if (data[0] == 'o' || data[0] == 'h') {

@@ -53,6 +53,10 @@ for daemon in coordinator agent; do
     as_postgres "$BUILD/tidemark-$daemon" -c "$T/$daemon.yaml" --check-config
     expect_fail 2 "" "$BUILD/tidemark-$daemon" --no-such-flag
 done
+sed 's|data_dir: .*|data_dir: /nonexistent/main|' "$T/agent.yaml" >"$T/absent.yaml" # not there yet: no reason not to start
+as_postgres "$BUILD/tidemark-agent" -c "$T/absent.yaml" --check-config >"$T/absent.out" 2>&1 || fail "status $?: $(cat "$T/absent.out")"
+grep -qx "tidemark-agent: warning: data_dir '/nonexistent/main' of tenant 'main' cannot be seen: No such file or directory" "$T/absent.out" ||
+    fail "$(cat "$T/absent.out")"
 
 step "data_dir is not the server that conninfo points to; role without rights; unreachable server"
 daemons_stop
@@ -61,7 +65,7 @@ backup_fails() { # NAME TEXT
   local: {path: '"$T/repo"'}'
     sed -i "s/name: x/name: $1/" "$T/spec.yaml"
     tidemark apply -f "$T/spec.yaml" >/dev/null
-    tidemark wait backup "$1" --for=Failed --timeout=90s
+    tidemark wait backup "$1" --for=Failed --timeout=120s
     case $(tidemark get backup "$1" -o json | jq -r '.status.lastError.message') in
     *"$2"*) ;;
     *) fail "$(tidemark get backup "$1" -o json | jq -c .status) does not say '$2'" ;;
@@ -95,7 +99,7 @@ spec '  br: {cluster: test}
   local: {path: '"$T/repo"'}'
 sed -i "s/name: x/name: good/" "$T/spec.yaml"
 tidemark apply -f "$T/spec.yaml" >/dev/null
-tidemark wait backup good --for=Complete --timeout=90s
+tidemark wait backup good --for=Complete --timeout=120s
 R=("$BUILD/tidemark-agent" restore --storage "file://$T/repo" --cluster test)
 install -d -o postgres -g postgres "$T/restore/full"
 as_postgres touch "$T/restore/full/something"
@@ -114,7 +118,7 @@ spec:
   dataDir: /srv/elsewhere
 X
 tidemark apply -f "$T/restore.yaml" >/dev/null
-tidemark wait restore outside --for=Failed --timeout=60s
+tidemark wait restore outside --for=Failed --timeout=120s
 case $(tidemark get restore outside -o json | jq -r .status.lastError.message) in
 *restore_roots*) ;;
 *) fail "$(tidemark get restore outside -o json)" ;;
@@ -126,15 +130,22 @@ install -m 600 /dev/null "$T/source/$odd" # of root: not readable
 backup_fails odd-name "cannot open 'odd???[31m': Permission denied"
 rm "$T/source/$odd"
 as_postgres ln -s base "$T/source/$odd"
+as_postgres mkfifo "$T/source/pipe"
 spec '  br: {cluster: test}
   local: {path: '"$T/repo"'}'
 sed -i "s/name: x/name: odd-link/" "$T/spec.yaml"
 tidemark apply -f "$T/spec.yaml" >/dev/null
-tidemark wait backup odd-link --for=Complete --timeout=90s
+tidemark wait backup odd-link --for=Complete --timeout=120s
 tidemark get backup odd-link -o json >"$T/odd.json"
-expect_json "$T/odd.json" '.status.problems[0].file' 'odd???[31m'
+expect_json "$T/odd.json" '[.status.problems[] | .file]' '[
+  "odd???[31m",
+  "pipe"
+]'
+expect_json "$T/odd.json" '.status.problems[1] | .message + ", block " + (.block | tostring)' 'a named pipe is not in the backup, block null'
+tidemark describe backup odd-link | grep -qx "  db-a: pipe: a named pipe is not in the backup" || fail "$(tidemark describe backup odd-link)"
+grep -q "<4>.*range [0-9]* of job 'odd-link': odd" "$T/agent.log" || fail "not in the agent's log: $(grep odd-link "$T/agent.log")"
 as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/repo" >/dev/null
-rm "$T/source/$odd"
+rm "$T/source/$odd" "$T/source/pipe"
 expect_fail 2 "file:///PATH" tidemark backup no --cluster test --storage file://relative/x
 
 step "another cluster's data in the prefix"
@@ -142,14 +153,15 @@ postgres_stop 15 "$T/source"
 mv "$T/source" "$T/source.old"
 postgres_init 15 "$T/source" -k
 postgres_start 15 "$T/source"
-wait_for 30 node_is primary
-sleep 3
+IDENTITY=$(sql postgres -c "SELECT system_identifier FROM pg_control_system()")
+identity_is_known() { [ "$(tidemark nodes -o json | jq -r '.items[0].instances[0].identity')" = "$IDENTITY" ]; }
+wait_for 30 identity_is_known
 spec '  br: {cluster: test}
   local: {path: '"$T/repo"'}'
 sed -i "s/name: x/name: new-life/" "$T/spec.yaml"
 tidemark apply -f "$T/spec.yaml" >/dev/null
 # another system identifier under the same cluster and tenant: never mixed with what is there
-tidemark wait backup new-life --for=Failed --timeout=90s
+tidemark wait backup new-life --for=Failed --timeout=120s
 case $(tidemark get backup new-life -o json | jq -r .status.lastError.message) in
 *"holds backups of another database"*) ;;
 *) fail "$(tidemark get backup new-life -o json | jq -c .status)" ;;
@@ -159,6 +171,6 @@ esac
 printf '  acceptIncarnation: true\n' >>"$T/spec.yaml"
 sed -i "s/name: new-life/name: meant/" "$T/spec.yaml"
 tidemark apply -f "$T/spec.yaml" >/dev/null
-tidemark wait backup meant --for=Complete --timeout=90s
+tidemark wait backup meant --for=Complete --timeout=120s
 [ "$(find "$T/repo/test/main" -name identity.mpk | wc -l)" = 2 ] || fail "two incarnations were expected"
 daemons_stop

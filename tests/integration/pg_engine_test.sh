@@ -80,16 +80,16 @@ test_backup() {
         -c "CREATE UNLOGGED TABLE light AS SELECT n FROM generate_series(1, 1000) n"
     pgbench -i -q -s 3 postgres >/dev/null 2>&1
     touch "$data/base/pgsql_tmp_never" "$data/global/pg_internal.init.99"
-    pgbench -n -c 3 -T 5 postgres >"$T/pgbench.log" 2>&1 &
-    local load=$!
+    writer_start postgres -c 3
     sql second -c "CREATE TABLE brief AS SELECT n FROM generate_series(1, 50000) n"
-    drive backup "$data" "$CONNINFO" "$target" 1000000 100 2 >"$T/backup.out" &
+    drive backup "$data" "$CONNINFO" "$target" 1000000 100 "$T/run/gate-$major" >"$T/backup.out" &
     local backup=$!
-    sleep 1
+    wait_for 60 test -e "$T/run/gate-$major.planned"
     sql second -c "DROP TABLE brief" -c "CREATE TABLE late AS SELECT n FROM generate_series(1, 1000) n" -c "VACUUM FULL quiet"
+    touch "$T/run/gate-$major.go"
     wait "$backup" || fail "backup: $(cat "$T/backup.out")"
     sql second -c "CREATE TABLE after_all (n int)"
-    wait "$load" || fail "pgbench: $(cat "$T/pgbench.log")"
+    writer_stop
     out=$(tail -n 1 "$T/backup.out")
     case $out in
     *"links 1 "*"corrupt 0") ;;
@@ -156,10 +156,11 @@ test_corruption() {
 test_not_synchronous() {
     local major=$1 data=$2 target=$T/run/sync-$1
     sql postgres -c "ALTER SYSTEM SET synchronous_standby_names = '*'" -c "SELECT pg_reload_conf()" >/dev/null
-    drive backup "$data" "$CONNINFO" "$target" 100000000 10000 3 >"$T/sync.out" &
+    drive backup "$data" "$CONNINFO" "$target" 100000000 10000 "$T/run/sync-gate-$major" >"$T/sync.out" &
     local backup=$! state
     wait_for 10 sh -c "PGOPTIONS='-c synchronous_commit=local' '$PG15/psql' -XAtq -d postgres -c \"SELECT 1 FROM pg_stat_replication\" | grep -q 1"
     state=$(sql postgres -c "SELECT flush_lsn IS NULL AND sync_state <> 'sync' FROM pg_stat_replication")
+    touch "$T/run/sync-gate-$major.go"
     wait "$backup" || fail "backup: $(cat "$T/sync.out")"
     sql postgres -c "ALTER SYSTEM RESET synchronous_standby_names" -c "SELECT pg_reload_conf()" >/dev/null
     [ "$state" = t ] || fail "our stream became the synchronous standby: $state"

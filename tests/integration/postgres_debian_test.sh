@@ -43,6 +43,8 @@ restore() { as_postgres "$BUILD/tidemark-agent" restore --storage "file://$T/rep
 clone() { "$PG15/psql" -XAtq -h "$T/restore/clone" -p "$clone_port" -d postgres -c "$1"; }
 restore --data-dir "$T/restore/plain"
 as_postgres "$PG15/pg_verifybackup" -q "$T/restore/plain"
+archived_all() { [ "$(sql postgres -c "select count(*) from pg_ls_archive_statusdir() where name like '%.ready'")" = 0 ]; }
+wait_for 20 archived_all # of the source: later ones would be the clone's
 rm -f "$T"/run/archived-*
 restore --data-dir "$T/restore/clone" --start --port "$clone_port"
 printf '15 %s\n' "$T/restore/clone" >"$(mark_of "$T/restore/clone")"

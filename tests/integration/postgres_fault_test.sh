@@ -34,11 +34,26 @@ step "kill -9 of the runner, three times: its ranges are leased anew and the job
 RATE=100 apply killed-runner
 wait_for 60 running killed-runner
 for _ in 1 2 3; do
-    runner_pids | xargs -r kill -9
+    runner_pids | xargs -r kill -9 || true # it may just have ended
     sleep 1
 done
 tidemark wait backup killed-runner --for=Complete --timeout=120s
 restores killed-runner
+
+step "kill -9 of the runner, and a log chunk it stored is damaged: streamed again, and said"
+RATE=60 apply damaged-log
+wait_for 60 running damaged-log
+chunk() { find "$(status damaged-log .status.backupPath | sed 's|^file://||')/log" -type f ! -name '.*' | sort | grep -m 1 .; }
+sql postgres -c "create table filler as select 1" -c "select pg_switch_wal()" >/dev/null # the first chunk is whole
+wait_for 20 chunk
+damaged=$(chunk)
+printf 'XXXX' | dd of="$damaged" bs=1 seek=$(($(stat -c %s "$damaged") / 2)) conv=notrunc status=none
+runner_pids | xargs -r kill -9
+tidemark wait backup damaged-log --for=Complete --timeout=120s
+status damaged-log '.status.warnings[]' | grep -q "^stored log is damaged and is streamed again: .*$(basename "$damaged")" ||
+    fail "no warning: $(status damaged-log .status.warnings)"
+grep -q "<4>.*job 'damaged-log': stored log is damaged" "$T/agent.log" || fail "not in the agent's log"
+restores damaged-log
 
 step "kill -9 of the coordinator: the job goes on and completes"
 RATE=60 apply killed-coordinator
@@ -67,25 +82,26 @@ esac
 [ "$(committed)" = "$before" ] || fail "a manifest of a failed backup"
 no_leftovers() { [ "$(find "$T/repo" -path "*$id*" -type f ! -name deleted.mpk | wc -l)" = 0 ]; }
 wait_for 30 no_leftovers
+[ -z "$(find "$T/repo" -type d -empty)" ] || fail "empty directories: $(find "$T/repo" -type d -empty)"
 
 step "the database session is lost: Failed, saying so"
 RATE=20 apply lost-session
 wait_for 60 running lost-session
 sql postgres -c "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'tidemark%' and backend_type = 'client backend'" >/dev/null
-tidemark wait backup lost-session --for=Failed --timeout=60s
+tidemark wait backup lost-session --for=Failed --timeout=120s
 expect_out db-a status lost-session .status.lastError.node
 
 step "storage: full from the start, and full in the middle"
 mkdir "$T/small"
 mount -t tmpfs -o size=16m,mode=777 tmpfs "$T/small"
 REPO=$T/small apply full-start
-tidemark wait backup full-start --for=Failed --timeout=60s
+tidemark wait backup full-start --for=Failed --timeout=120s
 case $(status full-start .status.lastError.message) in
 *"$T/small' is full: only 16 MiB are free"*) ;;
 *) fail "lastError is '$(status full-start .status.lastError.message)'" ;;
 esac
 mount -o remount,size=100m "$T/small"
-REPO=$T/small RATE=60 apply full-disk
+REPO=$T/small RATE=20 apply full-disk
 wait_for 60 running full-disk
 dd if=/dev/zero of="$T/small/filler" bs=1M status=none 2>/dev/null || true
 tidemark wait backup full-disk --for=Failed --timeout=120s
@@ -96,17 +112,19 @@ esac
 expect_out db-a status full-disk .status.lastError.node
 swept_small() { [ "$(find "$T/small" -path '*backup/*' -type f ! -name deleted.mpk | wc -l)" = 0 ]; }
 wait_for 30 swept_small
+no_empty() { [ -z "$(find "$T/small" -mindepth 1 -type d -empty)" ]; }
+wait_for 10 no_empty
 [ "$(REPO=$T/small committed)" = 0 ] || fail "a manifest on a full disk"
 umount "$T/small"
 
 step "storage: missing, read-only, another cluster's"
 REPO=$T/nowhere/deep apply no-path
-tidemark wait backup no-path --for=Failed --timeout=60s
+tidemark wait backup no-path --for=Failed --timeout=120s
 case $(status no-path .status.lastError.message) in *"$T/nowhere"*) ;; *) fail "$(status no-path .status.lastError.message)" ;; esac
 mkdir "$T/readonly"
 mount -t tmpfs -o size=200m,ro tmpfs "$T/readonly"
 REPO=$T/readonly apply read-only
-tidemark wait backup read-only --for=Failed --timeout=60s
+tidemark wait backup read-only --for=Failed --timeout=120s
 case $(status read-only .status.lastError.message) in *"$T/readonly"*"Read-only file system"*) ;; *) fail "$(status read-only .status.lastError.message)" ;; esac
 umount "$T/readonly"
 
@@ -151,7 +169,8 @@ restores server-up
 
 step "a corrupt page in the database: named by file and block, the backup goes on"
 file=$(sql postgres -c "select pg_relation_filepath('pgbench_accounts')")
-sql postgres -c checkpoint
+# no vacuum may write the page again from memory
+sql postgres -c "alter table pgbench_accounts set (autovacuum_enabled = off)" -c checkpoint
 printf 'XXXX' | dd of="$T/source/$file" bs=1 seek=$((8192 * 7 + 4000)) conv=notrunc status=none
 apply corrupt-page
 tidemark wait backup corrupt-page --for=Complete --timeout=120s

@@ -23,15 +23,20 @@ T=$(mktemp -d /var/tmp/tidemark-test.XXXXXX)
 chmod 755 "$T"
 install -d -o postgres -g postgres "$T/run"
 : >"$T/pids"
-# one port range a test: the pid keeps tests that run side by side apart
+# one port a test: the pid keeps tests that run side by side apart. Below 32768, where the kernel takes the ports of
+# outgoing connections from: one of those on this port would keep the coordinator from listening. PostgreSQL listens
+# on a socket in $T only, its port is but a part of the name.
 PGPORT=$((20000 + $$ % 20000))
-AGENT_PORT=$((PGPORT + 20000))
+AGENT_PORT=$((12000 + $$ % 20000))
 export PGHOST=$T/run PGPORT
 export TIDEMARK_CONTROL_SOCKET=$T/run/control.sock
 # sanitized binaries: leaks inside libnng's reaper are not ours, everything else is fatal
 export LSAN_OPTIONS=suppressions=$TOP/tests/lib/lsan.supp:print_suppressions=0
-# (use_sigaltstack: ASan trips over its own alternate stack when a short-lived thread ends)
-export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:use_sigaltstack=0 TSAN_OPTIONS=halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1
+# (use_sigaltstack: ASan trips over its own alternate stack when a short-lived thread ends; exitcode: none that a test
+# expects of a command that is to fail)
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:use_sigaltstack=0:exitcode=99
+export TSAN_OPTIONS=halt_on_error=1:exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99
+PATIENCE_S=120 # what is waited for may take this long at least, on the slowest machine
 
 step() { printf '== %s\n' "$*"; }
 fail() {
@@ -94,7 +99,10 @@ postgres_start() {
     printf '%s %s\n' "$major" "$data" >"$(mark_of "$data")"
     as_postgres "$(bindir "$major")/pg_ctl" -D "$data" -l "$T/run/$(basename "$data").log" -w -t 120 start >/dev/null ||
         fail "PostgreSQL $major does not start: $(tail -n 20 "$T/run/$(basename "$data").log")"
+    # pg_ctl does not wait for the end of a recovery, until when nothing can be written
+    [ -e "$data/standby.signal" ] || wait_for 60 recovery_is_over
 }
+recovery_is_over() { [ "$(sql postgres -c 'select pg_is_in_recovery()')" = f ]; }
 postgres_stop() {
     local major=$1 data=$2 mode=${3:-fast}
     as_postgres "$(bindir "$major")/pg_ctl" -D "$data" -m "$mode" -w stop >/dev/null
@@ -112,7 +120,10 @@ writer_start() { # DATABASE
     WRITER_PID=$!
     echo "$WRITER_PID" >>"$T/pids"
 }
-writer_stop() { end_process "$WRITER_PID"; }
+writer_stop() {
+    kill -0 "$WRITER_PID" 2>/dev/null || fail "pgbench ended by itself: $(tail -n 5 "$T/pgbench.log")"
+    end_process "$WRITER_PID"
+}
 
 # ---- Tidemark --------------------------------------------------------------------------------------------------
 tidemark() { "$BUILD/tidemark" "$@"; }
@@ -211,8 +222,8 @@ expect_json() {
     got=$(jq -r "$2" "$1") || fail "jq $2 on $(cat "$1")"
     [ "$got" = "$3" ] || fail "$2 is '$got' instead of '$3' in $(cat "$1")"
 }
-wait_for() {
-    local deadline=$((SECONDS + $1))
+wait_for() { # SECONDS CMD…: how long it takes at most where nothing else runs; it is no measurement
+    local deadline=$((SECONDS + ($1 > PATIENCE_S ? $1 : PATIENCE_S)))
     shift
     until "$@" >/dev/null 2>&1; do
         [ "$SECONDS" -lt "$deadline" ] || fail "still not true after a while: $*"

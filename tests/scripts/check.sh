@@ -36,7 +36,9 @@ unit_deadline=300 sim_deadline=900 integration_deadline=1200 fault_deadline=3600
 
 export TIDEMARK_BUILD=$build TIDEMARK_SANITIZED=$sanitize
 export LSAN_OPTIONS=suppressions=$PWD/tests/lib/lsan.supp:print_suppressions=0
-export ASAN_OPTIONS=detect_leaks=1 TSAN_OPTIONS=halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+# exitcode: no status that a test may expect of something that is to fail
+export ASAN_OPTIONS=detect_leaks=1:exitcode=99 TSAN_OPTIONS=halt_on_error=1:exitcode=99
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=99
 
 tests/scripts/deps.sh --check || echo "going on with what is here"
 started=$(date +%s)
@@ -93,6 +95,16 @@ else
         add "$name" $fault_deadline "$script"
     done < <(scripts_of tests/fault)
 fi
+
+for pattern in ${patterns[@]+"${patterns[@]}"}; do
+    for name in ${names[@]+"${names[@]}"}; do
+        # shellcheck disable=SC2053 # the right side is a pattern
+        [[ $name != $pattern ]] || continue 2
+    done
+    echo "no test is called '$pattern'"
+    echo "0 passed, 1 failed"
+    exit 1
+done
 
 # ---- one test, in a process of its own; its verdict is left in $logs
 seconds_since() { awk -v a="$1" -v b="$(date +%s.%N)" 'BEGIN {printf "%.1f", b - a}'; }

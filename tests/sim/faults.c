@@ -88,7 +88,7 @@ static void on_runner_crash(struct world *w, struct sim_arg *arg)
     size_t first = (size_t)sim_below(w, SIM_RUNNERS_MAX);
     for (size_t at = 0; at < SIM_RUNNERS_MAX; at++) {
         struct sim_runner *r = &w->runners[(first + at) % SIM_RUNNERS_MAX];
-        if (!r->alive || (w->profile.benign && r->kind == JOB_KIND_RESTORE))
+        if (!r->alive)
             continue;
         sim_log(w, "a runner of agent %s dies", w->agents[r->agent].node);
         runner_end(w, r, 9);

@@ -50,7 +50,9 @@ void real_end_blob(struct buf *ret)
     struct engine_position position;
     struct tm_err err;
     int64_t commit_us;
+    TM_CLEANUP(buf_release) struct buf begin = BUF_INIT;
     if (mock_engine.session_open(&instance, "sim", &session, &err) < 0 ||
+        mock_engine.snapshot_begin(session, true, &begin, &position, &err) < 0 ||
         mock_engine.snapshot_end(session, ret, &position, &commit_us, &err) < 0)
         sim_die("session", &err);
     mock_engine.session_close(session);

@@ -180,6 +180,8 @@ struct sim_session {
     uint32_t job;
 };
 
+#define SIM_TARGETS_MAX 64
+
 struct sim_agent {
     bool alive;
     uint64_t life;
@@ -206,6 +208,8 @@ struct sim_agent {
     uint64_t log_jobs_term;
     struct codec_arena log_jobs_arena;
     struct sim_session sessions[16];
+    char filled[SIM_TARGETS_MAX][WIRE_UID_MAX + 1]; /* its disk: restores that began to write */
+    size_t filled_count;
 };
 
 struct sim_lease {

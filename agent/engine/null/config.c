@@ -49,6 +49,13 @@ static int set_word(struct null_config *c, const char *name, const char *value, 
         {"value", &c->value, 4096},
         {"revision", &c->revision, UINT64_C(1) << 60},
         {"now", &c->now_us, UINT64_C(1) << 60},
+        {"rate", &c->rate, UINT64_C(1) << 40},
+        {"since", &c->since, UINT64_C(1) << 60},
+        {"cut", &c->cut, UINT64_C(1) << 60},
+        {"twist", &c->twist, UINT64_C(1) << 60},
+        {"fork", &c->fork, UINT64_C(1) << 60},
+        {"ahead", &c->ahead, UINT64_C(1) << 50},
+        {"lost", &c->lost, 1},
     };
     for (size_t i = 0; i < TM_ARRAY_LEN(numbers); i++) {
         if (strcmp(name, numbers[i].name) != 0)
@@ -61,6 +68,12 @@ static int set_word(struct null_config *c, const char *name, const char *value, 
         return set_text(name, value, c->identity, sizeof(c->identity), err);
     if (strcmp(name, "fail") == 0)
         return set_text(name, value, c->fail, sizeof(c->fail), err);
+    if (strcmp(name, "branch") == 0)
+        return set_text(name, value, c->branch, sizeof(c->branch), err);
+    if (strcmp(name, "parent") == 0)
+        return set_text(name, value, c->parent, sizeof(c->parent), err);
+    if (strcmp(name, "state") == 0)
+        return set_text(name, value, c->state, sizeof(c->state), err);
     if (strcmp(name, "role") == 0) {
         if (strcmp(value, "primary") != 0 && strcmp(value, "standby") != 0)
             return tm_err_set(err, TM_E_INVALID, "conninfo: role is primary or standby, not '%s'",
@@ -80,7 +93,8 @@ int null_config_parse(const char *engine, const char *conninfo, struct null_conf
                             .log = 300000,
                             .keys = 1000,
                             .value = 100,
-                            .revision = 1};
+                            .revision = 1,
+                            .branch = "1"};
     (void)snprintf(c.identity, sizeof(c.identity), "%s1", engine);
     char text[NULL_CONNINFO_MAX];
     size_t len = conninfo ? strlen(conninfo) : 0;
@@ -89,7 +103,7 @@ int null_config_parse(const char *engine, const char *conninfo, struct null_conf
     memcpy(text, conninfo ? conninfo : "", len);
     text[len] = '\0';
     char *rest = NULL;
-    for (char *word = strtok_r(text, " \t", &rest); word; word = strtok_r(NULL, " \t", &rest)) {
+    for (char *word = strtok_r(text, " \t\n", &rest); word; word = strtok_r(NULL, " \t\n", &rest)) {
         char *equals = strchr(word, '=');
         if (!equals)
             return tm_err_set(err, TM_E_INVALID, "conninfo: '%s' is not name=value", word);
@@ -111,7 +125,7 @@ int null_config_fail(const struct null_config *c, const char *call, struct tm_er
 
 int64_t null_config_now_us(const struct null_config *c)
 {
-    return c->now_us > 0 ? (int64_t)c->now_us : clock_real_us();
+    return (c->now_us > 0 ? (int64_t)c->now_us : clock_real_us()) + (int64_t)c->ahead;
 }
 
 /* ---- files ---- */

@@ -21,7 +21,17 @@ struct null_config {
     uint64_t now_us; /* 0 = the clock's */
     bool standby;
     char fail[32];
-    uint64_t keys; /* mock */
+    uint64_t rate;  /* of the log, bytes a second since since_us */
+    uint64_t since; /* µs since 1970 */
+    uint64_t cut;   /* log before this byte is gone */
+    uint64_t twist; /* log from this byte on is another; 0 = none */
+    uint64_t fork;  /* where the branch left its parent */
+    uint64_t ahead; /* µs, of the source's clock */
+    uint64_t lost;  /* holds are */
+    char branch[ENGINE_LABEL_MAX];
+    char parent[ENGINE_LABEL_MAX]; /* "" = none */
+    char state[256];               /* a file with more words; "" = none */
+    uint64_t keys;                 /* mock */
     uint64_t value;
     uint64_t revision;
 };

@@ -9,20 +9,14 @@
 #include "agent/engine/null/config.h"
 #include "agent/engine/null/null.h"
 #include "agent/engine/null/restore.h"
+#include "agent/engine/null/session.h"
 #include "common/hash.h"
 #include "common/parse.h"
 
-#define BEGIN_MAGIC "mock1 "
-#define KEY_DIGITS  8
-#define KEY_LEN     (1 + KEY_DIGITS)
+#define KEY_DIGITS 8
+#define KEY_LEN    (1 + KEY_DIGITS)
 
 static const uint8_t final_start[] = {0xff};
-
-struct engine_session {
-    struct null_config config;
-    char conninfo[NULL_CONNINFO_MAX];
-    atomic_bool canceled;
-};
 
 struct engine_reader {
     struct null_config config;
@@ -31,9 +25,7 @@ struct engine_reader {
 
 static void position_of(uint64_t revision, struct engine_position *ret)
 {
-    *ret = (struct engine_position){.len = 8};
-    be64_put(ret->bytes, revision);
-    (void)snprintf(ret->text, sizeof(ret->text), "revision %llu", (unsigned long long)revision);
+    null_position(revision, "revision ", ret);
 }
 
 static int mock_describe(const struct engine_instance *instance, struct engine_description *ret,
@@ -55,99 +47,44 @@ static int mock_describe(const struct engine_instance *instance, struct engine_d
 
 static int mock_check(const struct engine_instance *instance, struct tm_err *err)
 {
-    struct null_config c;
-    int r = null_config_parse("mock", instance->conninfo, &c, err);
-    return r < 0 ? r : null_config_fail(&c, "check", err);
+    return null_session_check("mock", instance, err);
 }
 
-static int mock_session_open(const struct engine_instance *instance, const char *label,
-                             struct engine_session **ret, struct tm_err *err)
+static int mock_open(const struct engine_instance *instance, const char *label,
+                     struct engine_session **ret, struct tm_err *err)
 {
     (void)label;
-    struct null_config c;
-    int r = null_config_parse("mock", instance->conninfo, &c, err);
-    if (r < 0 || (r = null_config_fail(&c, "session_open", err)) < 0)
-        return r;
-    struct engine_session *s = calloc(1, sizeof(*s));
-    if (!s)
-        return tm_err_oom(err);
-    s->config = c;
-    (void)snprintf(s->conninfo, sizeof(s->conninfo), "%s",
-                   instance->conninfo ? instance->conninfo : "");
-    *ret = s;
-    return 0;
+    return null_session_open("mock", instance, ret, err);
 }
 
 static int mock_snapshot_begin(struct engine_session *s, bool fast, struct buf *ret_begin,
                                struct engine_position *ret_replay_from, struct tm_err *err)
 {
     (void)fast;
-    TM_CLEANUP(buf_release) struct buf begin = BUF_INIT;
-    int r = null_config_fail(&s->config, "begin", err);
-    if (r < 0 || (r = buf_printf(&begin, err, BEGIN_MAGIC "%s", s->conninfo)) < 0)
-        return r;
-    position_of(s->config.revision, ret_replay_from);
-    *ret_begin = begin;
-    begin = BUF_INIT;
-    return 0;
-}
-
-static int mock_hold_advance(struct engine_session *s, uint64_t durable, struct tm_err *err)
-{
-    (void)s;
-    (void)durable;
-    (void)err;
-    return 0;
-}
-
-static int mock_session_ping(struct engine_session *s, struct tm_err *err)
-{
-    if (atomic_load(&s->canceled))
-        return tm_err_set(err, TM_E_CANCELED, "the session was canceled");
-    return null_config_fail(&s->config, "ping", err);
+    int r = null_session_begin(s, ret_begin, err);
+    if (r == 0)
+        position_of(s->config.revision, ret_replay_from);
+    return r;
 }
 
 static int mock_snapshot_end(struct engine_session *s, struct buf *ret_end,
                              struct engine_position *ret_consistent_at, int64_t *ret_commit_us,
                              struct tm_err *err)
 {
-    TM_CLEANUP(buf_release) struct buf end = BUF_INIT;
-    int r = mock_session_ping(s, err);
-    if (r < 0 || (r = null_config_fail(&s->config, "end", err)) < 0)
-        return r;
-    r = buf_printf(&end, err, "mock1 end");
+    int r = null_session_end(s, ret_end, err);
     if (r < 0)
         return r;
     position_of(s->config.revision + s->config.keys, ret_consistent_at);
     *ret_commit_us = null_config_now_us(&s->config);
-    *ret_end = end;
-    end = BUF_INIT;
     return 0;
-}
-
-static void mock_session_close(struct engine_session *s)
-{
-    free(s);
-}
-
-static void mock_session_cancel(struct engine_session *s)
-{
-    atomic_store(&s->canceled, true);
 }
 
 static int mock_reader_open(const struct engine_instance *instance, struct slice begin,
                             struct engine_reader **ret, struct tm_err *err)
 {
     (void)instance;
-    size_t magic = strlen(BEGIN_MAGIC);
-    char text[NULL_CONNINFO_MAX];
-    if (begin.len < magic || memcmp(begin.data, BEGIN_MAGIC, magic) != 0 ||
-        begin.len - magic >= sizeof(text))
-        return tm_err_set(err, TM_E_INVALID, "the begin blob is not the mock engine's");
-    memcpy(text, begin.data + magic, begin.len - magic);
-    text[begin.len - magic] = '\0';
     struct null_config c;
-    int r = null_config_parse("mock", text, &c, err);
+    int r = null_session_config("mock", begin, &c, err);
     if (r < 0 || (r = null_config_fail(&c, "reader_open", err)) < 0)
         return r;
     struct engine_reader *reader = calloc(1, sizeof(*reader));
@@ -305,13 +242,13 @@ const struct engine_ops mock_engine = {
     .caps = ENGINE_CAP_RANGE_OWN_POSITION,
     .describe = mock_describe,
     .check = mock_check,
-    .session_open = mock_session_open,
+    .session_open = mock_open,
     .snapshot_begin = mock_snapshot_begin,
-    .hold_advance = mock_hold_advance,
-    .session_ping = mock_session_ping,
+    .hold_advance = null_session_hold,
+    .session_ping = null_session_ping,
     .snapshot_end = mock_snapshot_end,
-    .session_close = mock_session_close,
-    .session_cancel = mock_session_cancel,
+    .session_close = null_session_close,
+    .session_cancel = null_session_cancel,
     .reader_open = mock_reader_open,
     .plan = mock_plan,
     .read_range = mock_read_range,

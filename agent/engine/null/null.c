@@ -1,45 +1,25 @@
 /*
- * The null engine: sessions, reader and log. Blobs are text, so that a failing test shows what was
- * in them: begin is "null1 " and the conninfo, end is "null1 end ".
+ * The null engine: positions and reader. What is in its blobs, session.h tells; its log, log.h.
  */
 #include "agent/engine/null/null.h"
 
-#include <stdatomic.h>
-
 #include "agent/engine/null/config.h"
+#include "agent/engine/null/log.h"
 #include "agent/engine/null/restore.h"
+#include "agent/engine/null/session.h"
 #include "common/hash.h"
 
-#define BEGIN_MAGIC "null1 "
-#define END_BLOB    "null1 end"
-#define LOG_FILE    UINT64_MAX /* number of the log's contents for null_fill */
-#define LOG_PIECE   65536u
+#define END_BLOB "null1 end"
 
 static const uint8_t final_start[] = {0xff};
-
-struct engine_session {
-    struct null_config config;
-    char conninfo[NULL_CONNINFO_MAX];
-    bool begun;
-    atomic_bool canceled;
-};
 
 struct engine_reader {
     struct null_config config;
 };
 
-struct engine_log {
-    struct null_config config;
-    uint64_t next;
-    uint64_t end;
-    uint8_t piece[LOG_PIECE];
-};
-
 static void position_of(uint64_t byte, struct engine_position *ret)
 {
-    *ret = (struct engine_position){.len = 8};
-    be64_put(ret->bytes, byte);
-    (void)snprintf(ret->text, sizeof(ret->text), "%llu", (unsigned long long)byte);
+    null_position(byte, "", ret);
 }
 
 /* ---- session side ---- */
@@ -65,106 +45,43 @@ static int null_describe(const struct engine_instance *instance, struct engine_d
 
 static int null_check(const struct engine_instance *instance, struct tm_err *err)
 {
-    struct null_config c;
-    int r = null_config_parse("null", instance->conninfo, &c, err);
-    return r < 0 ? r : null_config_fail(&c, "check", err);
+    return null_session_check("null", instance, err);
 }
 
-static int null_session_open(const struct engine_instance *instance, const char *label,
-                             struct engine_session **ret, struct tm_err *err)
+static int null_open(const struct engine_instance *instance, const char *label,
+                     struct engine_session **ret, struct tm_err *err)
 {
     (void)label;
-    struct null_config c;
-    int r = null_config_parse("null", instance->conninfo, &c, err);
-    if (r < 0 || (r = null_config_fail(&c, "session_open", err)) < 0)
-        return r;
-    struct engine_session *s = calloc(1, sizeof(*s));
-    if (!s)
-        return tm_err_oom(err);
-    s->config = c;
-    (void)snprintf(s->conninfo, sizeof(s->conninfo), "%s",
-                   instance->conninfo ? instance->conninfo : "");
-    *ret = s;
-    return 0;
+    return null_session_open("null", instance, ret, err);
 }
 
 static int null_snapshot_begin(struct engine_session *s, bool fast, struct buf *ret_begin,
                                struct engine_position *ret_replay_from, struct tm_err *err)
 {
     (void)fast;
-    TM_CLEANUP(buf_release) struct buf begin = BUF_INIT;
-    int r = null_config_fail(&s->config, "begin", err);
-    if (r < 0 || (r = buf_printf(&begin, err, BEGIN_MAGIC "%s", s->conninfo)) < 0)
-        return r;
-    s->begun = true;
-    position_of(NULL_LOG_START, ret_replay_from);
-    *ret_begin = begin;
-    begin = BUF_INIT;
-    return 0;
-}
-
-static int session_alive(struct engine_session *s, struct tm_err *err)
-{
-    if (atomic_load(&s->canceled))
-        return tm_err_set(err, TM_E_CANCELED, "the session was canceled");
-    return 0;
-}
-
-static int null_hold_advance(struct engine_session *s, uint64_t durable, struct tm_err *err)
-{
-    (void)durable;
-    return session_alive(s, err);
-}
-
-static int null_session_ping(struct engine_session *s, struct tm_err *err)
-{
-    int r = null_config_fail(&s->config, "ping", err);
-    return r < 0 ? r : session_alive(s, err);
+    int r = null_session_begin(s, ret_begin, err);
+    if (r == 0)
+        position_of(NULL_LOG_START, ret_replay_from);
+    return r;
 }
 
 static int null_snapshot_end(struct engine_session *s, struct buf *ret_end,
                              struct engine_position *ret_consistent_at, int64_t *ret_commit_us,
                              struct tm_err *err)
 {
-    TM_CLEANUP(buf_release) struct buf end = BUF_INIT;
-    int r = null_config_fail(&s->config, "end", err);
-    if (r < 0 || (r = session_alive(s, err)) < 0)
-        return r;
-    if (!s->begun)
-        return tm_err_set(err, TM_E_INTERNAL, "snapshot_end without snapshot_begin");
-    r = buf_append(&end, END_BLOB, strlen(END_BLOB), err);
+    int r = null_session_end(s, ret_end, err);
     if (r < 0)
         return r;
-    s->begun = false;
     position_of(NULL_LOG_START + s->config.log, ret_consistent_at);
     *ret_commit_us = null_config_now_us(&s->config);
-    *ret_end = end;
-    end = BUF_INIT;
     return 0;
-}
-
-static void null_session_close(struct engine_session *s)
-{
-    free(s);
-}
-
-static void null_session_cancel(struct engine_session *s)
-{
-    atomic_store(&s->canceled, true);
 }
 
 /* ---- reader ---- */
 
 int null_begin_config(struct slice begin, struct null_config *ret, struct tm_err *err)
 {
-    size_t magic = strlen(BEGIN_MAGIC);
-    char text[NULL_CONNINFO_MAX];
-    if (begin.len < magic || memcmp(begin.data, BEGIN_MAGIC, magic) != 0 ||
-        begin.len - magic >= sizeof(text))
-        return tm_err_set(err, TM_E_INVALID, "the begin blob is not the null engine's");
-    memcpy(text, begin.data + magic, begin.len - magic);
-    text[begin.len - magic] = '\0';
-    return null_config_parse("null", text, ret, err);
+    return null_session_config("null", begin, ret, err);
 }
 
 static int null_reader_open(const struct engine_instance *instance, struct slice begin,
@@ -354,73 +271,14 @@ static void null_reader_close(struct engine_reader *reader)
     free(reader);
 }
 
-/* ---- log ---- */
-
-static int null_log_position(const struct engine_position *position, uint64_t *ret_byte)
-{
-    if (position->len != 8)
-        return -TM_E_INVALID;
-    *ret_byte = be64_get(position->bytes);
-    return 0;
-}
-
-static int null_log_open(const struct engine_instance *instance, struct slice begin, uint64_t from,
-                         struct engine_log **ret, struct tm_err *err)
-{
-    (void)instance;
-    struct null_config c;
-    int r = null_begin_config(begin, &c, err);
-    if (r < 0)
-        return r;
-    if (from < NULL_LOG_START || from > NULL_LOG_START + c.log)
-        return tm_err_set(err, TM_E_NOT_FOUND, "log at %llu is gone or not written yet",
-                          (unsigned long long)from);
-    struct engine_log *log = calloc(1, sizeof(*log));
-    if (!log)
-        return tm_err_oom(err);
-    log->config = c;
-    log->next = from;
-    log->end = NULL_LOG_START + c.log;
-    *ret = log;
-    return 0;
-}
-
-static int null_log_next(struct engine_log *log, unsigned timeout_ms, struct engine_log_event *ret,
-                         struct tm_err *err)
-{
-    int r = null_config_fail(&log->config, "log_next", err);
-    if (r < 0)
-        return r;
-    *ret =
-        (struct engine_log_event){.kind = ENGINE_LOG_IDLE, .from = log->next, .flushed = log->end};
-    if (log->next >= log->end) {
-        /* never asleep in the simulation, which passes 0 */
-        struct timespec pause = {timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000000};
-        if (timeout_ms > 0)
-            (void)nanosleep(&pause, NULL);
-        return 0;
-    }
-    size_t n = (size_t)TM_MIN((uint64_t)LOG_PIECE, log->end - log->next);
-    null_fill(log->config.seed, LOG_FILE, log->next, log->piece, n);
-    ret->kind = ENGINE_LOG_DATA;
-    ret->data = slice_of(log->piece, n);
-    log->next += n;
-    return 0;
-}
-
-static void null_log_close(struct engine_log *log)
-{
-    free(log);
-}
-
 const struct engine_ops null_engine = {
     .name = "null",
     .caps = ENGINE_CAP_HOLD | ENGINE_CAP_LOG,
     .describe = null_describe,
     .check = null_check,
-    .session_open = null_session_open,
+    .session_open = null_open,
     .snapshot_begin = null_snapshot_begin,
-    .hold_advance = null_hold_advance,
+    .hold_advance = null_session_hold,
     .session_ping = null_session_ping,
     .snapshot_end = null_snapshot_end,
     .session_close = null_session_close,
@@ -435,6 +293,21 @@ const struct engine_ops null_engine = {
     .log_open = null_log_open,
     .log_next = null_log_next,
     .log_close = null_log_close,
+    .log_describe = null_log_describe,
+    .log_history = null_log_history,
+    .log_read_file = null_log_read_file,
+    .hold_open = null_hold_open,
+    .hold_look = null_hold_look,
+    .hold_touch = null_hold_touch,
+    .hold_drop = null_hold_drop,
+    .hold_close = null_hold_close,
+    .index_open = null_index_open,
+    .index_push = null_index_push,
+    .index_take = null_index_take,
+    .index_close = null_index_close,
+    .log_last_record = null_log_last_record,
+    .position_text = null_position_text,
+    .position_parse = null_position_parse,
     .restore_open = null_restore_open,
     .restore_prepare = null_restore_prepare,
     .restore_file = null_restore_file,

@@ -18,24 +18,44 @@
  *   role=primary    primary or standby
  *   now=0           the source's time in microseconds since 1970; 0 = the clock's
  *   fail=NAME       that call fails: check, session_open, begin, end, ping, reader_open, plan,
- *                   read_range, log_next, prepare, finish
+ *                   read_range, log_next, prepare, finish, log_describe, hold_open, hold_look,
+ *                   hold_touch, log_open, log_read_file; hold_taken: the hold is somebody else's
+ *
+ * and, of the log that a log task streams (log= bytes of it are there from the start):
+ *
+ *   rate=0          it grows by so many bytes a second …
+ *   since=0         … since this time, in microseconds since 1970
+ *   cut=0           log before this stream byte is gone
+ *   branch=1        label of the branch that is written; other labels, other bytes
+ *   parent= fork=0  the branch it came from, and where; before `fork` its bytes are the parent's
+ *   twist=0         from this stream byte on bytes are others, under the same label (a clone)
+ *   ahead=0         microseconds that the source's clock is ahead
+ *   lost=0          1: holds are lost
+ *   state=PATH      a file with more words, read anew with each call; holds are files beside it
  *
  * Blocks are 8 KiB; about a quarter of a block compresses, some blocks are zero. The log starts at
  * stream byte 1 MiB, has segments of 64 KiB, and a snapshot's replay_from lies at a segment's
- * start. A restored directory holds the files, `log` (the stored log from replay_from on), and
+ * start. It consists of records of 256 bytes; every 16th is a commit, every 4096th a named point, and
+ * their times follow from their places. A restored directory holds the files, `log` (the stored log from replay_from on), and
  * `STARTABLE`, which restore_finish writes last.
  *
- * Thread safety: as engine.h says. No state is shared between calls but what is opened.
+ * Thread safety: as engine.h says. No state is shared between calls but what is opened, and the
+ * hold's file.
  */
 #include "agent/engine/engine.h"
 
 #define NULL_BLOCK_BYTES 8192u
 #define NULL_LOG_START   (1u << 20)
 #define NULL_LOG_SEGMENT 65536u
+#define NULL_LOG_RECORD  256u
+#define NULL_LOG_TIME_US INT64_C(1600000000000000) /* plus its place: time of a commit */
 
 extern const struct engine_ops null_engine;
 
 /* What the engine would store at `offset` of its file number `file`: for judging a restore. */
 void null_fill(uint64_t seed, uint64_t file, uint64_t offset, void *ret, size_t len);
+/* The log's bytes from stream byte `at` on, as the source that `conninfo` tells of has them. */
+int null_log_fill(const char *conninfo, uint64_t at, void *ret, size_t len,
+                  struct tm_err *err) TM_WUR;
 
 #endif

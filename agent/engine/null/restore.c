@@ -7,6 +7,7 @@
 #include "agent/engine/null/restore.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "agent/engine/null/null.h"
@@ -63,7 +64,7 @@ int null_restore_open(const struct engine_restore_spec *spec, struct engine_rest
         *err = ignored;
         return r;
     }
-    if (r == 0 && !empty && !spec->delta)
+    if (r == 0 && !empty && !spec->delta && !spec->resume)
         return tm_err_set(err, TM_E_REFUSED,
                           "'%s' is not empty: choose another directory, or ask for delta",
                           spec->data_dir);
@@ -71,7 +72,7 @@ int null_restore_open(const struct engine_restore_spec *spec, struct engine_rest
     if (!restore)
         return tm_err_oom(err);
     restore->config = c;
-    restore->delta = spec->delta;
+    restore->delta = spec->delta || spec->resume;
     restore->dirfd = restore->log_fd = restore->manifest_fd = -1;
     (void)snprintf(restore->data_dir, sizeof(restore->data_dir), "%s", spec->data_dir);
     *ret = restore;
@@ -85,11 +86,28 @@ static int open_own(struct engine_restore *restore, const char *name, int *fd, s
     return fs_open_beneath(restore->dirfd, name, O_RDWR | O_CREAT | O_TRUNC, 0600, fd, err);
 }
 
+/* The directory is ours alone until dirfd is closed; only now is it certain that it is empty. */
+static int take_place(struct engine_restore *restore, struct tm_err *err)
+{
+    if (flock(restore->dirfd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK
+                   ? tm_err_set(err, TM_E_CONFLICT,
+                                "another restore is writing to data directory '%s'",
+                                restore->data_dir)
+                   : tm_err_errno(err, errno, "cannot lock '%s'", restore->data_dir);
+    bool empty = false;
+    int r = fs_dir_empty(restore->data_dir, &empty, err);
+    if (r < 0 || empty || restore->delta)
+        return r;
+    return tm_err_set(err, TM_E_REFUSED, "'%s' is not empty any more", restore->data_dir);
+}
+
 int null_restore_prepare(struct engine_restore *restore, struct tm_err *err)
 {
     int r = null_config_fail(&restore->config, "prepare", err);
     if (r < 0 || (r = fs_mkdir_p(restore->data_dir, 0700, err)) < 0 ||
-        (r = fs_open_dir(restore->data_dir, &restore->dirfd, err)) < 0)
+        (r = fs_open_dir(restore->data_dir, &restore->dirfd, err)) < 0 ||
+        (r = take_place(restore, err)) < 0)
         return r;
     if (unlinkat(restore->dirfd, NULL_STARTABLE, 0) < 0 && errno != ENOENT)
         return tm_err_errno(err, errno, "cannot remove '%s/" NULL_STARTABLE "'", restore->data_dir);

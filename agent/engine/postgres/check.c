@@ -105,8 +105,15 @@ int pg_check(const struct engine_instance *instance, struct tm_err *err)
     "CASE WHEN rec THEN NULL ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END, "            \
     "(SELECT greatest(c.timeline_id, r.min_recovery_end_timeline) "                                \
     "FROM pg_control_checkpoint() c, pg_control_recovery() r), "                                   \
-    "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint "                                   \
+    "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, "                                  \
+    "current_setting('max_slot_wal_keep_size') "                                                   \
     "FROM pg_is_in_recovery() AS rec"
+
+/* Without a bound the slot that holds the log for a backup keeps it until the disk is full. */
+#define UNBOUNDED_HOLD                                                                             \
+    "max_slot_wal_keep_size is -1: while storage is slow or away, the log held for the backup "    \
+    "can "                                                                                         \
+    "fill the server's disk; set it to what the disk can spare"
 
 static uint64_t estimate_bytes(struct pg_conn *conn)
 {
@@ -143,6 +150,8 @@ static int describe(struct pg_conn *conn, struct engine_description *ret, struct
                                          : strtoull(PQgetvalue(result, 0, 3), NULL, 16);
     snprintf(made.lineage_label, sizeof(made.lineage_label), "%llu", (unsigned long long)timeline);
     made.now_us = strtoll(PQgetvalue(result, 0, 5), NULL, 10);
+    if (strcmp(PQgetvalue(result, 0, 6), "-1") == 0)
+        snprintf(made.warning, sizeof(made.warning), "%s", UNBOUNDED_HOLD);
     made.data_bytes_estimate = estimate_bytes(conn);
     *ret = made;
     return 0;

@@ -350,6 +350,11 @@ const char *pg_conn_sqlstate(const struct pg_conn *conn)
     return conn->sqlstate;
 }
 
+bool pg_conn_usable(const struct pg_conn *conn)
+{
+    return !conn->broken && !atomic_load(&conn->canceled) && PQstatus(conn->pq) == CONNECTION_OK;
+}
+
 PGconn *pg_conn_raw(struct pg_conn *conn)
 {
     return conn->pq;

@@ -46,6 +46,9 @@ int pg_conn_query(struct pg_conn *conn, unsigned timeout_ms, const char *sql,
                   const char *const *params, int count, PGresult **ret, struct tm_err *err) TM_WUR;
 const char *pg_conn_sqlstate(const struct pg_conn *conn); /* "" when there was none */
 
+/* Whether another statement may work: false once it broke, or a statement was given up. */
+bool pg_conn_usable(const struct pg_conn *conn);
+
 /* The bare connection, for COPY; and its number as in "150018". */
 PGconn *pg_conn_raw(struct pg_conn *conn);
 uint32_t pg_conn_version(const struct pg_conn *conn);

@@ -23,7 +23,9 @@
     "(SELECT setting FROM pg_settings WHERE name = 'data_directory'), "                            \
     "current_setting('wal_level'), current_setting('max_wal_senders'), "                           \
     "current_setting('max_replication_slots'), (SELECT count(*) FROM pg_replication_slots), "      \
-    "pg_backend_pid(), extract(epoch FROM pg_postmaster_start_time())::bigint "                    \
+    "pg_backend_pid(), extract(epoch FROM pg_postmaster_start_time())::bigint, "                   \
+    "(SELECT count(*) FROM pg_replication_slots WHERE NOT temporary "                              \
+    "AND left(slot_name, 9) = 'tidemark_') "                                                       \
     "FROM pg_roles r WHERE r.rolname = current_user"
 
 static bool is_true(const PGresult *result, int column)
@@ -72,21 +74,22 @@ int pg_facts_read(struct pg_conn *conn, struct pg_facts *ret, struct tm_err *err
     facts.used_replication_slots = number(result, 11);
     facts.backend_pid = number(result, 12);
     facts.started_s = number(result, 13);
+    facts.own_replication_slots = number(result, 14);
     *ret = facts;
     return 0;
 }
 
 /* ---- judging ---- */
 
-static int judge_rights(const struct pg_facts *facts, struct tm_err *err)
+static int judge_rights(const struct pg_facts *facts, bool log_only, struct tm_err *err)
 {
     char missing[400] = "";
     size_t len = 0;
-    if (!facts->may_start)
+    if (!log_only && !facts->may_start)
         len += (size_t)snprintf(missing + len, sizeof(missing) - len,
                                 " GRANT EXECUTE ON FUNCTION %s TO %s;",
                                 facts->version->start_function, facts->role);
-    if (!facts->may_stop && len < sizeof(missing))
+    if (!log_only && !facts->may_stop && len < sizeof(missing))
         len += (size_t)snprintf(missing + len, sizeof(missing) - len,
                                 " GRANT EXECUTE ON FUNCTION %s TO %s;",
                                 facts->version->stop_function, facts->role);
@@ -99,8 +102,8 @@ static int judge_rights(const struct pg_facts *facts, struct tm_err *err)
     if (len == 0)
         return 0;
     return tm_err_set(err, TM_E_PERMISSION,
-                      "role %s lacks rights for a backup; run as a superuser:%s", facts->role,
-                      missing);
+                      "role %s lacks rights for a %sbackup; run as a superuser:%s", facts->role,
+                      log_only ? "log " : "", missing);
 }
 
 static int judge_settings(const struct pg_facts *facts, struct tm_err *err)
@@ -118,6 +121,11 @@ static int judge_settings(const struct pg_facts *facts, struct tm_err *err)
             err, TM_E_REFUSED,
             "max_replication_slots is 0, a backup needs one to hold the log: raise it "
             "in postgresql.conf and restart the server");
+    return 0;
+}
+
+static int judge_slots(const struct pg_facts *facts, struct tm_err *err)
+{
     if (facts->used_replication_slots >= facts->max_replication_slots)
         return tm_err_retry(
             err, TM_E_UNAVAILABLE,
@@ -132,8 +140,22 @@ int pg_facts_judge(const struct pg_facts *facts, struct tm_err *err)
     if (facts->in_recovery)
         return tm_err_set(err, TM_E_REFUSED,
                           "the server is a standby; a backup is taken from the primary");
-    int r = judge_rights(facts, err);
-    return r < 0 ? r : judge_settings(facts, err);
+    int r = judge_rights(facts, false, err);
+    if (r == 0)
+        r = judge_settings(facts, err);
+    return r < 0 ? r : judge_slots(facts, err);
+}
+
+int pg_facts_judge_log(const struct pg_facts *facts, struct tm_err *err)
+{
+    int r = judge_rights(facts, true, err);
+    if (r == 0)
+        r = judge_settings(facts, err);
+    /* all in use is no obstacle when one of them is, perhaps, the task's own hold: opening that
+     * says more */
+    if (r == 0 && facts->own_replication_slots == 0)
+        r = judge_slots(facts, err);
+    return r;
 }
 
 /* ---- proving ---- */

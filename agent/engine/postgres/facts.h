@@ -36,6 +36,7 @@ struct pg_facts {
     int64_t max_wal_senders;
     int64_t max_replication_slots;
     int64_t used_replication_slots;
+    int64_t own_replication_slots; /* lasting ones of ours among them */
     int64_t backend_pid;
     int64_t started_s; /* the server's start */
 };
@@ -44,6 +45,8 @@ int pg_facts_read(struct pg_conn *conn, struct pg_facts *ret, struct tm_err *err
 
 /* Rights, settings, role of the server: what stands in the way of a snapshot. */
 int pg_facts_judge(const struct pg_facts *facts, struct tm_err *err) TM_WUR;
+/* The same of a log backup: it needs fewer rights, and may run on a standby. */
+int pg_facts_judge_log(const struct pg_facts *facts, struct tm_err *err) TM_WUR;
 
 /* Is it the server of this data directory? ret_control: its pg_control. */
 int pg_facts_prove(const struct pg_facts *facts, const struct engine_instance *instance,

@@ -144,25 +144,29 @@ static int add_name(struct entry *entry, enum listing_kind kind, const char *nam
     return 0;
 }
 
-/* What an entry is, links followed; 0 for what is gone or no file at all (a socket). */
+/* What an entry is, links followed; S_IFLNK for a link to nowhere, 0 for what is gone. */
 static mode_t type_of(int dir_fd, const struct dirent *dirent, bool *ret_link)
 {
-    struct stat st;
-    *ret_link = dirent->d_type == DT_LNK;
-    if (dirent->d_type == DT_REG)
-        return S_IFREG;
-    if (dirent->d_type == DT_DIR)
-        return S_IFDIR;
-    if (dirent->d_type == DT_UNKNOWN) {
-        if (fstatat(dir_fd, dirent->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-            return 0;
-        *ret_link = S_ISLNK(st.st_mode);
-        if (!*ret_link)
-            return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? st.st_mode & S_IFMT : 0;
-    }
-    if (!*ret_link || fstatat(dir_fd, dirent->d_name, &st, 0) < 0)
+    struct stat st = {.st_mode = DTTOIF((mode_t)dirent->d_type)};
+    *ret_link = false;
+    if (dirent->d_type == DT_UNKNOWN &&
+        fstatat(dir_fd, dirent->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return 0;
-    return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? st.st_mode & S_IFMT : 0;
+    if (!S_ISLNK(st.st_mode))
+        return st.st_mode & S_IFMT;
+    *ret_link = true;
+    if (fstatat(dir_fd, dirent->d_name, &st, 0) == 0)
+        return st.st_mode & S_IFMT;
+    /* was the link removed, or does it lead nowhere? */
+    return fstatat(dir_fd, dirent->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode)
+               ? S_IFLNK
+               : 0;
+}
+
+/* A socket of the server's own: made anew at every start. */
+static bool is_server_socket(mode_t type, const char *name)
+{
+    return type == S_IFSOCK && strncmp(name, ".s.PGSQL.", 9) == 0;
 }
 
 static int add_dirent(const struct listing_cache *cache, struct entry *entry,
@@ -173,9 +177,12 @@ static int add_dirent(const struct listing_cache *cache, struct entry *entry,
     struct files_relation relation;
     bool link;
     mode_t type = type_of(dir_fd, dirent, &link);
-    if (type == 0)
+    if (type == 0 || is_server_socket(type, name))
         return 0;
-    switch (files_classify(place, name, type == S_IFDIR, cache->version_dir)) {
+    enum files_what what = files_classify(place, name, type == S_IFDIR, cache->version_dir);
+    if (what != FILES_SKIP && type != S_IFREG && type != S_IFDIR)
+        return add_name(entry, LISTING_SPECIAL, name, err);
+    switch (what) {
     case FILES_SKIP:
         return 0;
     case FILES_RELATION:

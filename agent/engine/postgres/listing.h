@@ -26,9 +26,10 @@
 enum listing_kind {
     LISTING_FILE = 'f',
     LISTING_DIR = 'd',
-    LISTING_EMPTY_DIR = 'e',  /* make it, do not look inside */
-    LISTING_LINK = 'l',       /* a tablespace */
-    LISTING_FOREIGN_DIR = 'x' /* a link to a directory that is no tablespace: told, not followed */
+    LISTING_EMPTY_DIR = 'e',   /* make it, do not look inside */
+    LISTING_LINK = 'l',        /* a tablespace */
+    LISTING_FOREIGN_DIR = 'x', /* a link to a directory that is no tablespace: told, not followed */
+    LISTING_SPECIAL = 's' /* neither file nor directory, or a link to nowhere: told, not read */
 };
 
 struct listing {

@@ -262,7 +262,7 @@ static int tell_unreadable(struct part *p, int os_errno, struct tm_err *err)
     char what[160];
     snprintf(what, sizeof(what), "configuration file cannot be read: %s",
              strerrordesc_np(os_errno));
-    return p->sink->ops->problem(p->sink, p->item->path, 0, what, err);
+    return p->sink->ops->problem(p->sink, p->item->path, ENGINE_NO_BLOCK, what, err);
 }
 
 static int read_regular(struct part *p, struct tm_err *err)
@@ -287,14 +287,44 @@ static int read_regular(struct part *p, struct tm_err *err)
 
 /* ---- directories and links ---- */
 
+static const char *special_text(mode_t mode)
+{
+    switch (mode & S_IFMT) {
+    case S_IFLNK:
+        return "symbolic link leads to no file or directory: it is not in the backup";
+    case S_IFIFO:
+        return "a named pipe is not in the backup";
+    case S_IFSOCK:
+        return "a socket is not in the backup";
+    case S_IFCHR:
+    case S_IFBLK:
+        return "a device is not in the backup";
+    default:
+        return NULL;
+    }
+}
+
+static int tell_special(struct part *p, struct tm_err *err)
+{
+    struct stat st;
+    if (fstatat(p->reader->root_fd, p->item->path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : tm_err_errno(err, errno, "cannot stat '%s'", p->item->path);
+    const char *what = special_text(st.st_mode);
+    if (what == NULL) /* another thing since it was listed: as new as what came after the begin */
+        return 0;
+    return p->sink->ops->problem(p->sink, p->item->path, ENGINE_NO_BLOCK, what, err);
+}
+
 static int read_other(struct part *p, struct tm_err *err)
 {
     const struct walk_item *item = p->item;
     struct file_entry entry = {.kind = item->kind == LISTING_LINK ? FILE_LINK : FILE_DIRECTORY,
                                .last_part = true};
     struct stat st;
+    if (item->kind == LISTING_SPECIAL)
+        return tell_special(p, err);
     if (item->kind == LISTING_FOREIGN_DIR)
-        return p->sink->ops->problem(p->sink, item->path, 0,
+        return p->sink->ops->problem(p->sink, item->path, ENGINE_NO_BLOCK,
                                      "symbolic link to a directory is not followed: what is "
                                      "behind it is not in the backup",
                                      err);

@@ -7,7 +7,9 @@
  *     session.c     check, describe, the session that holds pg_backup_start … pg_backup_stop
  *     plan.c        cuts the key space into ranges
  *     reader.c      reads a range;  listing.c lists directories;  page.c checks pages
- *     stream.c      the log, by physical replication
+ *     stream.c      the log, by physical replication;  log_file.c from the source's files
+ *     log_describe.c  what a log task must know;  hold.c keeps log at the source
+ *     wal_index.c   what a log says: events, block references, settings;  log_last.c
  *     restore*.c    restore.h
  */
 #include "agent/engine/engine.h"
@@ -44,5 +46,30 @@ int pg_log_open(const struct engine_instance *, struct slice begin, uint64_t fro
 int pg_log_next(struct engine_log *, unsigned timeout_ms, struct engine_log_event *,
                 struct tm_err *);
 void pg_log_close(struct engine_log *);
+
+int pg_log_describe(const struct engine_instance *, struct engine_log_source *, struct tm_err *);
+int pg_log_history(const struct engine_instance *, const char *label, struct buf *,
+                   struct tm_err *);
+int pg_log_read_file(const struct engine_instance *, struct slice facts, const char *label,
+                     uint64_t from, uint8_t *dst, size_t len, struct tm_err *);
+/* hold_look and hold_touch say TM_E_NOT_FOUND when somebody dropped the slot. */
+int pg_hold_open(const struct engine_instance *, const char *name, bool may_make,
+                 struct engine_hold **, bool *ret_made, struct tm_err *);
+int pg_hold_look(struct engine_hold *, struct engine_hold_state *, struct tm_err *);
+int pg_hold_touch(struct engine_hold *, uint64_t durable, uint64_t *ret_from, struct tm_err *);
+int pg_hold_drop(struct engine_hold *, struct tm_err *);
+void pg_hold_close(struct engine_hold *);
+/* Facts may be a snapshot's begin, too. */
+int pg_index_open(struct slice facts, uint64_t from, struct engine_log_index **, struct tm_err *);
+int pg_index_push(struct engine_log_index *, struct slice bytes, struct tm_err *);
+int pg_index_take(struct engine_log_index *, struct engine_index_part *, struct tm_err *);
+void pg_index_close(struct engine_log_index *);
+/* TM_E_NOT_FOUND when there is no such record. */
+int pg_log_last_record(struct slice facts, uint64_t from,
+                       int (*read)(void *arg, uint64_t at, struct slice *, struct tm_err *),
+                       void *arg, uint64_t limit, bool before, uint64_t *ret_record,
+                       struct tm_err *);
+void pg_position_text(uint64_t byte, char ret[ENGINE_POSITION_MAX]);
+int pg_position_parse(const char *text, uint64_t *ret_byte, struct tm_err *);
 
 #endif

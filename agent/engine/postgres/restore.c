@@ -110,13 +110,10 @@ static int spec_copy(struct engine_restore *r, const struct engine_restore_spec 
         return rc;
     if (spec->wal_get != NULL && (r->wal_get = strdup(spec->wal_get)) == NULL)
         return tm_err_oom(err);
-    if (spec->target != NULL && spec->target[0] != '\0' && strcmp(spec->target, "immediate") != 0)
-        return tm_err_set(err, TM_E_UNSUPPORTED,
-                          "cannot restore to '%.64s': a snapshot is restored to 'immediate'",
-                          spec->target);
     r->port = spec->port;
-    r->delta = spec->delta;
-    return 0;
+    r->resume = spec->resume;
+    r->delta = spec->delta || spec->resume;
+    return target_stop_set(r, spec, err);
 }
 
 /* ---- what the backup says ---- */
@@ -137,6 +134,10 @@ static int backup_read(struct engine_restore *r, const struct engine_restore_spe
         (r->label.start_timeline != 0 && r->label.start_timeline != r->begin.timeline))
         return tm_err_set(err, TM_E_CORRUPT,
                           "the backup cannot be restored: its backup_label is of another backup");
+    if (r->stop_record != 0 && r->stop_timeline == r->end.timeline &&
+        r->stop_record < r->begin.start_lsn)
+        return tm_err_set(err, TM_E_INVALID,
+                          "the backup cannot be restored to a record before its own begin");
     if (r->end.stop_lsn < r->begin.start_lsn || r->begin.tablespace_count > PG_TABLESPACES_MAX)
         return tm_err_set(err, TM_E_CORRUPT,
                           "the backup cannot be restored: it ends before it begins");
@@ -163,7 +164,7 @@ static int delta_check(const struct engine_restore *r, struct tm_err *err)
     int fd = open(r->data.path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return tm_err_errno(err, errno, "cannot open data directory '%s'", r->data.path);
-    if (faccessat(fd, "PG_VERSION", F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+    if (!r->resume && faccessat(fd, "PG_VERSION", F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
         faccessat(fd, "global", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
         return tm_err_set(err, TM_E_REFUSED,
                           "'%s' is not empty and is no PostgreSQL data directory: nothing in it "

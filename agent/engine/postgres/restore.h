@@ -56,6 +56,7 @@ int pg_restore_manifest_file(struct engine_restore *restore, const char *path, u
 int pg_restore_finish(struct engine_restore *restore, struct tm_err *err) TM_WUR;
 int pg_restore_start(struct engine_restore *restore, unsigned timeout_ms,
                      struct tm_err *err) TM_WUR;
+bool pg_restore_replayed(const struct engine_restore *restore, uint64_t *ret_byte);
 void pg_restore_close(struct engine_restore *restore);
 TM_DEFINE_FREEP(struct engine_restore, pg_restore_close)
 

@@ -302,11 +302,14 @@ static int append_minimums(struct engine_restore *r, struct slice automatic,
         long needed;
         long usual;
     } limits[] = {
-        {"max_connections", c->max_connections, 100},
-        {"max_worker_processes", c->max_worker_processes, 8},
-        {"max_wal_senders", c->max_wal_senders, 10},
-        {"max_prepared_transactions", c->max_prepared_transactions, 0},
-        {"max_locks_per_transaction", c->max_locks_per_transaction, 64},
+        {"max_connections", TM_MAX(c->max_connections, r->raised.max_connections), 100},
+        {"max_worker_processes", TM_MAX(c->max_worker_processes, r->raised.max_worker_processes),
+         8},
+        {"max_wal_senders", TM_MAX(c->max_wal_senders, r->raised.max_wal_senders), 10},
+        {"max_prepared_transactions",
+         TM_MAX(c->max_prepared_transactions, r->raised.max_prepared_xacts), 0},
+        {"max_locks_per_transaction",
+         TM_MAX(c->max_locks_per_transaction, r->raised.max_locks_per_xact), 64},
     };
     int rc = 0;
     for (size_t k = 0; rc >= 0 && k < TM_ARRAY_LEN(limits); k++) {
@@ -330,16 +333,19 @@ static int append_recovery(struct engine_restore *r, struct buf *out, struct tm_
     TM_CLEANUP(buf_release) struct buf command = BUF_INIT;
     const char *text = NULL;
     char timeline[16], lsn[PG_LSN_TEXT_MAX];
+    bool by_record = r->stop_record != 0;
+    uint64_t last = by_record ? r->stop_record : r->last_record;
     int rc = 0;
     for (size_t k = 0; rc >= 0 && k < TM_ARRAY_LEN(emptied); k++)
         rc = conf_append(out, emptied[k], "", err);
-    (void)snprintf(timeline, sizeof(timeline), "%" PRIu32, r->end.timeline);
+    (void)snprintf(timeline, sizeof(timeline), "%" PRIu32,
+                   by_record ? r->stop_timeline : r->end.timeline);
     if (rc >= 0)
         rc = conf_append(out, "restore_command", r->wal_get != NULL ? r->wal_get : "false", err);
     /* 'immediate' is noticed only when a record beyond the end is read, and the stored log may end
      * there: the last wanted record is named instead */
-    if (rc >= 0 && r->last_record > 0) {
-        rc = conf_append(out, "recovery_target_lsn", pg_lsn_format(r->last_record, lsn), err);
+    if (rc >= 0 && last > 0) {
+        rc = conf_append(out, "recovery_target_lsn", pg_lsn_format(last, lsn), err);
         if (rc >= 0)
             rc = conf_append(out, "recovery_target_inclusive", "on", err);
     } else if (rc >= 0) {

@@ -74,6 +74,12 @@ struct restore_config_file {
     uint64_t bytes;
 };
 
+/* How a timeline came to be: the bytes of its .history file. */
+struct restore_history {
+    uint32_t timeline;
+    struct buf text;
+};
+
 struct path_set; /* restore_delta.c */
 
 struct engine_restore {
@@ -82,9 +88,14 @@ struct engine_restore {
     char **roots; /* real paths; NULL = anywhere */
     char **server_options;
     char **live_data_dirs; /* real paths */
+    uint64_t stop_record;  /* replay ends behind the record that begins here; 0 = at consistency */
+    uint32_t stop_timeline;
+    struct restore_history *histories;
+    size_t history_count;
     char *wal_get;
     uint16_t port;
     bool delta;
+    bool resume; /* what is there was left by an earlier try */
 
     /* what the backup says */
     struct pg_begin begin;
@@ -124,7 +135,10 @@ struct engine_restore {
     char log_name[40];
     char **late_dirs; /* of tablespaces that replay will create */
     size_t late_dir_count;
-    uint64_t last_record; /* start of the last record that ends at or before stop_lsn; 0 = none */
+    uint64_t last_record;  /* start of the last record that ends at or before stop_lsn; 0 = none */
+    uint32_t now_timeline; /* of the log that is being read */
+    bool stop_seen;        /* the record to stop behind was there */
+    struct wal_parameters raised; /* the highest limits that the log asks for */
 
     /* manifest */
     struct pg_manifest *manifest;
@@ -183,6 +197,9 @@ int target_remove_dir(int dir_fd, const char *name, struct tm_err *err) TM_WUR;
 int target_remove_foreign(struct engine_restore *r, struct tm_err *err) TM_WUR;
 
 /* restore_log.c */
+/* Which record to stop behind, and the timelines on the way. */
+int target_stop_set(struct engine_restore *r, const struct engine_restore_spec *spec,
+                    struct tm_err *err) TM_WUR;
 int target_log_finish(struct engine_restore *r, struct tm_err *err) TM_WUR;
 void target_log_release(struct engine_restore *r);
 

@@ -6,6 +6,8 @@
  * such record in the range must name a place that is absent or empty and inside the roots, or be
  * the very place where that tablespace is restored to; anything else refuses the whole restore.
  *
+ * A restore to a record looks no further than that record: what comes behind it is not replayed.
+ *
  * Segments are padded with zeros to their full size, which PostgreSQL takes for the end of log.
  */
 #include <errno.h>
@@ -79,13 +81,40 @@ static int tablespace_place(struct engine_restore *r, const struct wal_tablespac
     return rc < 0 ? rc : late_dir_add(r, real, err);
 }
 
+/* Replay needs limits at least as high as the source had at any moment of it. */
+static void note_parameters(struct engine_restore *r, const struct wal_record *record)
+{
+    struct wal_parameters p;
+    if (!wal_parameters_of(record, &p))
+        return;
+    struct wal_parameters *top = &r->raised;
+    top->max_connections = TM_MAX(top->max_connections, p.max_connections);
+    top->max_worker_processes = TM_MAX(top->max_worker_processes, p.max_worker_processes);
+    top->max_wal_senders = TM_MAX(top->max_wal_senders, p.max_wal_senders);
+    top->max_prepared_xacts = TM_MAX(top->max_prepared_xacts, p.max_prepared_xacts);
+    top->max_locks_per_xact = TM_MAX(top->max_locks_per_xact, p.max_locks_per_xact);
+}
+
+/* False: replay stops before this record. */
+static bool is_replayed(struct engine_restore *r, const struct wal_record *record)
+{
+    if (r->stop_record == 0 || r->now_timeline != r->stop_timeline)
+        return true;
+    if (record->lsn == r->stop_record)
+        r->stop_seen = true;
+    return record->lsn <= r->stop_record;
+}
+
 static int log_record(void *arg, const struct wal_record *record, struct tm_err *err)
 {
     struct engine_restore *r = arg;
     struct wal_tablespace_create create;
     char at[PG_LSN_TEXT_MAX];
-    if (record->end_lsn <= r->end.stop_lsn)
+    if (!is_replayed(r, record))
+        return 0;
+    if (record->end_lsn <= r->end.stop_lsn && r->now_timeline == r->end.timeline)
         r->last_record = record->lsn;
+    note_parameters(r, record);
     if (wal_record_kind(record, r->version->major) != WAL_TABLESPACE_CREATE)
         return 0;
     if (!wal_tablespace_create_of(record, &create))
@@ -115,6 +144,7 @@ static int read_on(struct engine_restore *r, struct wal_reader **reader, uint64_
                    struct tm_err *err)
 {
     int rc = 0;
+    r->now_timeline = now;
     if (*reader == NULL || *timeline != now) {
         const struct wal_reader_config config = {
             .major = r->version->major,
@@ -152,6 +182,45 @@ int pg_restore_check_log(struct engine_restore *r, const char *lineage_label, ui
         rc = read_on(r, &r->check_reader, &r->check_next, &r->check_timeline, timeline, from, data,
                      err);
     return rc < 0 ? tm_err_prefix(err, "checking the stored log") : 0;
+}
+
+/* ---- where to stop ---- */
+
+static int histories_copy(struct engine_restore *r, const struct engine_restore_spec *spec,
+                          struct tm_err *err)
+{
+    if (spec->history_count == 0)
+        return 0;
+    if (spec->history_count > RESTORE_STRINGS_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "more than %d timelines", RESTORE_STRINGS_MAX);
+    r->histories = calloc(spec->history_count, sizeof(*r->histories));
+    if (r->histories == NULL)
+        return tm_err_oom(err);
+    for (size_t k = 0; k < spec->history_count; k++) {
+        struct restore_history *to = &r->histories[k];
+        int rc = timeline_of(spec->history_labels[k], &to->timeline, err);
+        if (rc >= 0)
+            rc = buf_append_slice(&to->text, spec->histories[k], err);
+        if (rc < 0)
+            return rc;
+        r->history_count++;
+    }
+    return 0;
+}
+
+int target_stop_set(struct engine_restore *r, const struct engine_restore_spec *spec,
+                    struct tm_err *err)
+{
+    const char *target = spec->target != NULL ? spec->target : "";
+    if (target[0] == '\0' || strcmp(target, "immediate") == 0)
+        return histories_copy(r, spec, err);
+    if (strcmp(target, "record") != 0 || spec->stop_record == 0 || spec->stop_label == NULL)
+        return tm_err_set(
+            err, TM_E_UNSUPPORTED,
+            "cannot restore to '%.64s': 'immediate' or the place of a record is wanted", target);
+    r->stop_record = spec->stop_record;
+    int rc = timeline_of(spec->stop_label, &r->stop_timeline, err);
+    return rc < 0 ? rc : histories_copy(r, spec, err);
 }
 
 /* ---- segments ---- */
@@ -234,6 +303,12 @@ static int log_complete(const struct engine_restore *r, struct tm_err *err)
         return 0; /* the server fetches what is missing */
     if (r->log_reader == NULL)
         return tm_err_set(err, TM_E_CORRUPT, "the backup has no log: it cannot be made consistent");
+    if (r->stop_record != 0 && !r->stop_seen)
+        return tm_err_set(err, TM_E_CORRUPT,
+                          "the stored log does not hold the record at %s to stop behind",
+                          pg_lsn_format(r->stop_record, want));
+    if (r->stop_record != 0 && r->stop_timeline != r->end.timeline)
+        return 0; /* the chain of timelines leads behind the end of the backup */
     uint64_t end = wal_reader_valid_end(r->log_reader);
     if (end < r->end.stop_lsn)
         return tm_err_set(err, TM_E_CORRUPT, "the stored log ends at %s, but is needed up to %s",
@@ -241,21 +316,32 @@ static int log_complete(const struct engine_restore *r, struct tm_err *err)
     return 0;
 }
 
-static int write_history(struct engine_restore *r, struct tm_err *err)
+static int write_history(struct engine_restore *r, uint32_t timeline, struct slice text,
+                         struct tm_err *err)
 {
     char name[PG_WAL_NAME_MAX];
     char path[64];
     TM_CLEANUP(closep) int fd = -1;
-    if (r->begin.history.len == 0)
+    if (text.len == 0)
         return 0;
-    (void)pg_wal_history_name(r->begin.timeline, name);
+    (void)pg_wal_history_name(timeline, name);
     (void)snprintf(path, sizeof(path), "pg_wal/%s", name);
     int rc = target_open_file(r, path, place_file_mode(r), O_TRUNC, &fd, err);
     if (rc >= 0)
-        rc = fd_pwrite_full(fd, r->begin.history.data, r->begin.history.len, 0, path, err);
+        rc = fd_pwrite_full(fd, text.data, text.len, 0, path, err);
     if (rc >= 0)
         rc = fd_close(&fd, path, err);
     return rc < 0 ? rc : write_done_mark(r, name, err);
+}
+
+/* All that are known, also of branches that are not on the way: the restored server then takes a
+ * timeline number that nobody has. */
+static int write_histories(struct engine_restore *r, struct tm_err *err)
+{
+    int rc = write_history(r, r->begin.timeline, buf_slice(&r->begin.history), err);
+    for (size_t k = 0; rc >= 0 && k < r->history_count; k++)
+        rc = write_history(r, r->histories[k].timeline, buf_slice(&r->histories[k].text), err);
+    return rc;
 }
 
 /* Replay does not make the directory of a tablespace it creates. */
@@ -279,7 +365,7 @@ int target_log_finish(struct engine_restore *r, struct tm_err *err)
     if (rc >= 0)
         rc = segment_close(r, err);
     if (rc >= 0)
-        rc = write_history(r, err);
+        rc = write_histories(r, err);
     return rc < 0 ? rc : make_late_dirs(r, err);
 }
 
@@ -291,4 +377,7 @@ void target_log_release(struct engine_restore *r)
     for (size_t k = 0; k < r->late_dir_count; k++)
         free(r->late_dirs[k]);
     free(r->late_dirs);
+    for (size_t k = 0; k < r->history_count; k++)
+        buf_release(&r->histories[k].text);
+    free(r->histories);
 }

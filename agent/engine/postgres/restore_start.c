@@ -6,8 +6,23 @@
 
 #include "agent/engine/postgres/restore_internal.h"
 #include "agent/engine/postgres/server.h"
+#include "common/hash.h"
 
 #define START_LOG "server.log"
+
+bool pg_restore_replayed(const struct engine_restore *r, uint64_t *ret_byte)
+{
+    char segment[25];
+    uint64_t log = 0, number = 0;
+    if (r->data.fd < 0 || !server_replaying(r->data.fd, segment))
+        return false;
+    for (size_t k = 8; k < 24; k++) { /* behind the timeline */
+        uint64_t *part = k < 16 ? &log : &number;
+        *part = *part << 4 | (uint64_t)hex_value(segment[k]);
+    }
+    *ret_byte = log << 32 | number * r->begin.wal_segment_bytes;
+    return true;
+}
 
 int pg_restore_start(struct engine_restore *r, unsigned timeout_ms, struct tm_err *err)
 {

@@ -1,7 +1,8 @@
 /*
- * Starting is pg_ctl's work; waiting is ours: the eighth line of postmaster.pid says "ready" only
- * when the server accepts connections and has left recovery ("standby" while it is still in it),
- * and reading a file needs neither a password nor a client library.
+ * Starting is pg_ctl's work; waiting is ours: the eighth line of postmaster.pid says "ready" when
+ * the server accepts connections. With hot_standby that is so from the consistent position on, while
+ * it is still in recovery and refuses to write; pg_control says "in production" once that is over.
+ * Reading two files needs neither a password nor a client library.
  *
  * Failure modes: no server of that version here; pg_ctl fails at once (bad configuration); the
  * server dies during recovery (its pid goes); it takes longer than the timeout. In all but the
@@ -24,6 +25,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "agent/engine/postgres/control_file.h"
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/fs.h"
@@ -326,6 +328,55 @@ int server_alive(int dir_fd, const char *data_dir, bool *ret_alive, pid_t *ret_p
     return 0;
 }
 
+/* ---- replay ---- */
+
+/* "postgres: startup recovering 000000010000000000000005" */
+static bool title_segment(const char *pid_text, char ret_segment[25])
+{
+    static const char mark[] = "recovering ";
+    char path[64];
+    char title[256];
+    size_t n = 0;
+    struct tm_err ignored = {0};
+    (void)snprintf(path, sizeof(path), "/proc/%.16s/cmdline", pid_text);
+    TM_CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fd_pread_some(fd, title, sizeof(title) - 1, 0, &n, path, &ignored) < 0)
+        return false;
+    title[n] = '\0';
+    const char *at = strstr(title, mark);
+    if (at == NULL || strspn(at + sizeof(mark) - 1, "0123456789ABCDEF") < 24)
+        return false;
+    memcpy(ret_segment, at + sizeof(mark) - 1, 24);
+    ret_segment[24] = '\0';
+    return true;
+}
+
+bool server_replaying(int dir_fd, char ret_segment[25])
+{
+    struct pidfile p;
+    struct tm_err ignored = {0};
+    TM_CLEANUP(buf_release) struct buf children = BUF_INIT;
+    const char *text = "";
+    char path[64];
+    if (!pidfile_read(dir_fd, &p) || p.pid <= 0)
+        return false;
+    (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)p.pid, (int)p.pid);
+    TM_CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fd_read_all(fd, &children, PIDFILE_MAX, path, &ignored) < 0 ||
+        buf_cstr(&children, &text, &ignored) < 0)
+        return false;
+    while (*text != '\0') {
+        char pid[17];
+        size_t len = strcspn(text, " ");
+        (void)snprintf(pid, sizeof(pid), "%.*s", (int)TM_MIN(len, (size_t)16), text);
+        if (len > 0 && title_segment(pid, ret_segment))
+            return true;
+        text += len;
+        text += strspn(text, " ");
+    }
+    return false;
+}
+
 /* ---- starting ---- */
 
 #define COMMAND_MAX 16
@@ -431,13 +482,24 @@ static int fail(const struct server_start *s, uint64_t log_from, struct tm_err *
                       tail[0] != '\0' ? tail : "(nothing)");
 }
 
+/* Connections and writes alike. What pg_control said before the start is gone by the time the pid
+ * file says "ready": recovery begins with its own state. */
+static bool accepts_writes(const struct pidfile *p, int dir_fd)
+{
+    struct control_file control;
+    struct tm_err ignored = {0};
+    return strncmp(p->lines[PIDFILE_LINES - 1], "ready", 5) == 0 &&
+           control_file_read(dir_fd, &control, NULL, &ignored) == 0 &&
+           control.state == CONTROL_IN_PRODUCTION;
+}
+
 static int wait_ready(const struct server_start *s, int dir_fd, int64_t deadline,
                       struct tm_err *err)
 {
     for (;;) {
         struct pidfile p;
         bool there = pidfile_read(dir_fd, &p);
-        if (there && strncmp(p.lines[PIDFILE_LINES - 1], "ready", 5) == 0)
+        if (there && accepts_writes(&p, dir_fd))
             return 0;
         if (!there || p.pid <= 0 || (kill(p.pid, 0) < 0 && errno == ESRCH))
             return tm_err_set(err, TM_E_UNAVAILABLE, "the server on '%s' ended during recovery",

@@ -29,6 +29,10 @@ int server_find_bindir(unsigned major, const char *hint, char ret_dir[SERVER_BIN
 int server_alive(int dir_fd, const char *data_dir, bool *ret_alive, pid_t *ret_pid,
                  struct tm_err *err) TM_WUR;
 
+/* The log file that the starting server on `dir_fd` replays now, by its name: the title of the
+ * startup process tells, long before the server can be asked. False when there is none. */
+bool server_replaying(int dir_fd, char ret_segment[25]);
+
 struct server_start {
     const char *bindir;
     const char *data_dir;

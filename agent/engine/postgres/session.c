@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #include "agent/engine/postgres/pg.h"
+#include "agent/engine/postgres/slot.h"
 #include "agent/engine/postgres/wal.h"
 #include "common/hash.h"
 
@@ -89,26 +90,16 @@ void pg_session_cancel(struct engine_session *session)
 
 static int make_slot(struct engine_session *session, struct tm_err *err)
 {
-    TM_CLEANUP(pg_result_freep) PGresult *result = NULL;
     uint8_t random[4];
+    char name[SLOT_NAME_MAX];
     int r = random_bytes(random, sizeof(random), err);
     if (r < 0)
         return r;
-    snprintf(session->slot, sizeof(session->slot), "tidemark_%d_%08x", (int)getpid(),
-             be32_get(random));
-    const char *const params[] = {session->slot};
-    /* immediately reserved, temporary */
-    r = pg_conn_query(session->conn, PG_QUERY_TIMEOUT_MS,
-                      "SELECT lsn::text FROM pg_create_physical_replication_slot($1, true, true)",
-                      params, 1, &result, err);
-    if (r < 0) {
-        session->slot[0] = '\0';
-        if (strcmp(pg_conn_sqlstate(session->conn), "53400") == 0)
-            return tm_err_prefix(err, "cannot hold the log (max_replication_slots is %lld)",
-                                 (long long)session->facts.max_replication_slots);
-        return tm_err_prefix(err, "cannot hold the log with a replication slot");
-    }
-    return pg_lsn_parse(PQgetvalue(result, 0, 0), &session->held_from, err);
+    snprintf(name, sizeof(name), "tidemark_%d_%08x", (int)getpid(), be32_get(random));
+    r = pg_slot_make(session->conn, name, true, &session->held_from, err);
+    if (r == 0)
+        memcpy(session->slot, name, sizeof(name));
+    return r;
 }
 
 static int ask_clock(struct engine_session *session, int64_t *ret_us, struct tm_err *err)
@@ -168,22 +159,12 @@ int pg_snapshot_begin(struct engine_session *session, bool fast, struct buf *ret
 
 int pg_hold_advance(struct engine_session *session, uint64_t durable, struct tm_err *err)
 {
-    TM_CLEANUP(pg_result_freep) PGresult *result = NULL;
-    char lsn[PG_LSN_TEXT_MAX];
     /* whole segments only: the server recycles nothing smaller */
     uint64_t to = pg_wal_segment_start(durable, session->control.wal_segment_bytes);
     if (session->slot[0] == '\0' || to <= session->held_from)
         return 0;
-    const char *const params[] = {session->slot, pg_lsn_format(to, lsn)};
-    int r = pg_conn_query(session->conn, PG_QUERY_TIMEOUT_MS,
-                          "SELECT end_lsn::text FROM pg_replication_slot_advance($1, $2::pg_lsn)",
-                          params, 2, &result, err);
-    if (r < 0) {
-        (void)tm_err_prefix(err, "cannot let go of log before %s", lsn);
-        return prefix_instance(session->instance, err);
-    }
-    /* it may be clamped silently: believe what it says, not what was asked for */
-    return pg_lsn_parse(PQgetvalue(result, 0, 0), &session->held_from, err);
+    int r = pg_slot_advance(session->conn, session->slot, to, &session->held_from, err);
+    return r < 0 ? prefix_instance(session->instance, err) : 0;
 }
 
 int pg_session_ping(struct engine_session *session, struct tm_err *err)

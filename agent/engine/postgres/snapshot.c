@@ -10,12 +10,13 @@
 
 #include <stdlib.h>
 
+#include "agent/engine/postgres/blob.h"
 #include "agent/engine/postgres/wal.h"
 
-#define BLOB_VERSION   1
-#define BLOB_HEADER    6
-#define FIELD_HEADER   6
 #define BLOB_FIELD_MAX ((size_t)ENGINE_BLOB_MAX)
+
+#define BEGIN "snapshot's begin"
+#define END   "snapshot's end"
 
 enum begin_tag {
     B_SYSTEM_ID = 1,
@@ -49,41 +50,6 @@ enum end_tag {
 
 /* ---- writing ---- */
 
-static int put_header(struct buf *out, char kind, struct tm_err *err)
-{
-    uint8_t header[BLOB_HEADER] = {'T', 'M', 'P', 'G', (uint8_t)kind, BLOB_VERSION};
-    return buf_append(out, header, sizeof(header), err);
-}
-
-static int put_field(struct buf *out, unsigned tag, const void *data, size_t len,
-                     struct tm_err *err)
-{
-    uint8_t header[FIELD_HEADER];
-    be16_put(header, (uint16_t)tag);
-    be32_put(header + 2, (uint32_t)len);
-    int r = buf_append(out, header, sizeof(header), err);
-    return r < 0 || len == 0 ? r : buf_append(out, data, len, err);
-}
-
-static int put_u32(struct buf *out, unsigned tag, uint32_t value, struct tm_err *err)
-{
-    uint8_t bytes[4];
-    be32_put(bytes, value);
-    return put_field(out, tag, bytes, sizeof(bytes), err);
-}
-
-static int put_u64(struct buf *out, unsigned tag, uint64_t value, struct tm_err *err)
-{
-    uint8_t bytes[8];
-    be64_put(bytes, value);
-    return put_field(out, tag, bytes, sizeof(bytes), err);
-}
-
-static int put_text(struct buf *out, unsigned tag, const char *text, struct tm_err *err)
-{
-    return put_field(out, tag, text, strlen(text), err);
-}
-
 static int put_tablespace(struct buf *out, const struct pg_tablespace *tablespace,
                           struct tm_err *err)
 {
@@ -94,7 +60,7 @@ static int put_tablespace(struct buf *out, const struct pg_tablespace *tablespac
                           tablespace->oid);
     be32_put(value, tablespace->oid);
     memcpy(value + 4, tablespace->path, len);
-    return put_field(out, B_TABLESPACE, value, 4 + len, err);
+    return pg_blob_put_field(out, B_TABLESPACE, value, 4 + len, err);
 }
 
 static int put_config_file(struct buf *out, const struct pg_config_file *file, struct tm_err *err)
@@ -107,7 +73,7 @@ static int put_config_file(struct buf *out, const struct pg_config_file *file, s
     value[0] = (uint8_t)role;
     memcpy(value + 1, file->role, role);
     memcpy(value + 1 + role, file->path, len);
-    return put_field(out, B_CONFIG_FILE, value, 1 + role + len, err);
+    return pg_blob_put_field(out, B_CONFIG_FILE, value, 1 + role + len, err);
 }
 
 static int put_begin_lists(const struct pg_begin *begin, struct buf *out, struct tm_err *err)
@@ -118,7 +84,7 @@ static int put_begin_lists(const struct pg_begin *begin, struct buf *out, struct
     for (size_t n = 0; r == 0 && n < begin->config_file_count; n++)
         r = put_config_file(out, &begin->config_files[n], err);
     if (r == 0 && begin->history.len > 0)
-        r = put_field(out, B_HISTORY, begin->history.data, begin->history.len, err);
+        r = pg_blob_put_field(out, B_HISTORY, begin->history.data, begin->history.len, err);
     return r;
 }
 
@@ -138,21 +104,21 @@ int pg_begin_encode(const struct pg_begin *begin, struct buf *out, struct tm_err
         {B_WAL_SEGMENT, begin->wal_segment_bytes},
         {B_CHECKSUM_VERSION, begin->checksum_version},
     };
-    int r = put_header(&blob, 'B', err);
+    int r = pg_blob_put_header(&blob, 'B', err);
     if (r == 0)
-        r = put_u64(&blob, B_SYSTEM_ID, begin->system_id, err);
+        r = pg_blob_put_u64(&blob, B_SYSTEM_ID, begin->system_id, err);
     if (r == 0)
-        r = put_u64(&blob, B_START_LSN, begin->start_lsn, err);
+        r = pg_blob_put_u64(&blob, B_START_LSN, begin->start_lsn, err);
     if (r == 0)
-        r = put_u64(&blob, B_REPLAY_FROM, begin->replay_from, err);
+        r = pg_blob_put_u64(&blob, B_REPLAY_FROM, begin->replay_from, err);
     for (size_t n = 0; r == 0 && n < TM_ARRAY_LEN(words); n++)
-        r = put_u32(&blob, words[n].tag, words[n].value, err);
+        r = pg_blob_put_u32(&blob, words[n].tag, words[n].value, err);
     if (r == 0)
-        r = put_u64(&blob, B_START_US, (uint64_t)begin->start_us, err);
+        r = pg_blob_put_u64(&blob, B_START_US, (uint64_t)begin->start_us, err);
     if (r == 0)
-        r = put_text(&blob, B_DATA_DIR, begin->data_dir, err);
+        r = pg_blob_put_text(&blob, B_DATA_DIR, begin->data_dir, err);
     if (r == 0)
-        r = put_text(&blob, B_LABEL, begin->label, err);
+        r = pg_blob_put_text(&blob, B_LABEL, begin->label, err);
     if (r == 0)
         r = put_begin_lists(begin, &blob, err);
     if (r < 0)
@@ -167,18 +133,19 @@ int pg_begin_encode(const struct pg_begin *begin, struct buf *out, struct tm_err
 int pg_end_encode(const struct pg_end *end, struct buf *out, struct tm_err *err)
 {
     TM_CLEANUP(buf_release) struct buf blob = BUF_INIT;
-    int r = put_header(&blob, 'E', err);
+    int r = pg_blob_put_header(&blob, 'E', err);
     if (r == 0)
-        r = put_u64(&blob, E_STOP_LSN, end->stop_lsn, err);
+        r = pg_blob_put_u64(&blob, E_STOP_LSN, end->stop_lsn, err);
     if (r == 0)
-        r = put_u32(&blob, E_TIMELINE, end->timeline, err);
+        r = pg_blob_put_u32(&blob, E_TIMELINE, end->timeline, err);
     if (r == 0)
-        r = put_u64(&blob, E_COMMIT_US, (uint64_t)end->commit_us, err);
+        r = pg_blob_put_u64(&blob, E_COMMIT_US, (uint64_t)end->commit_us, err);
     if (r == 0)
-        r = put_field(&blob, E_BACKUP_LABEL, end->backup_label.data, end->backup_label.len, err);
+        r = pg_blob_put_field(&blob, E_BACKUP_LABEL, end->backup_label.data, end->backup_label.len,
+                              err);
     if (r == 0 && end->tablespace_map.len > 0)
-        r = put_field(&blob, E_TABLESPACE_MAP, end->tablespace_map.data, end->tablespace_map.len,
-                      err);
+        r = pg_blob_put_field(&blob, E_TABLESPACE_MAP, end->tablespace_map.data,
+                              end->tablespace_map.len, err);
     if (r < 0)
         return r;
     if (blob.len > BLOB_FIELD_MAX)
@@ -189,89 +156,12 @@ int pg_end_encode(const struct pg_end *end, struct buf *out, struct tm_err *err)
 
 /* ---- reading ---- */
 
-struct field {
-    unsigned tag;
-    struct slice value;
-};
-
-static int bad_field(const char *kind, unsigned tag, const char *what, struct tm_err *err)
-{
-    return tm_err_set(err, TM_E_CORRUPT, "the snapshot's %s: field %u: %s", kind, tag, what);
-}
-
-static int open_blob(const char *kind, struct slice *blob, struct tm_err *err)
-{
-    const uint8_t letter = kind[0] == 'b' ? 'B' : 'E';
-    if (blob->len < BLOB_HEADER || memcmp(blob->data, "TMPG", 4) != 0 || blob->data[4] != letter)
-        return tm_err_set(err, TM_E_CORRUPT, "the snapshot's %s is not one of PostgreSQL", kind);
-    if (blob->data[5] != BLOB_VERSION)
-        return tm_err_set(err, TM_E_UNSUPPORTED, "the snapshot's %s has version %u, not %u", kind,
-                          blob->data[5], BLOB_VERSION);
-    *blob = slice_of(blob->data + BLOB_HEADER, blob->len - BLOB_HEADER);
-    return 0;
-}
-
-static int next_field(const char *kind, struct slice *rest, struct field *ret, struct tm_err *err)
-{
-    if (rest->len < FIELD_HEADER)
-        return tm_err_set(err, TM_E_CORRUPT, "the snapshot's %s ends inside a field", kind);
-    unsigned tag = be16_get(rest->data);
-    size_t len = be32_get(rest->data + 2);
-    if (len > rest->len - FIELD_HEADER)
-        return bad_field(kind, tag, "longer than what is there", err);
-    *ret = (struct field){tag, slice_of(rest->data + FIELD_HEADER, len)};
-    *rest = slice_of(rest->data + FIELD_HEADER + len, rest->len - FIELD_HEADER - len);
-    return 0;
-}
-
-static int get_u32(const char *kind, struct field field, uint32_t *ret, struct tm_err *err)
-{
-    if (field.value.len != 4)
-        return bad_field(kind, field.tag, "not a 4-byte number", err);
-    *ret = be32_get(field.value.data);
-    return 0;
-}
-
-static int get_u64(const char *kind, struct field field, uint64_t *ret, struct tm_err *err)
-{
-    if (field.value.len != 8)
-        return bad_field(kind, field.tag, "not an 8-byte number", err);
-    *ret = be64_get(field.value.data);
-    return 0;
-}
-
-static int get_text(const char *kind, struct field field, struct slice text, size_t max, char **ret,
-                    struct tm_err *err)
-{
-    if (text.len >= max)
-        return bad_field(kind, field.tag, "text too long", err);
-    if (memchr(text.data, '\0', text.len))
-        return bad_field(kind, field.tag, "text holds a NUL", err);
-    char *copy = malloc(text.len + 1);
-    if (!copy)
-        return tm_err_oom(err);
-    memcpy(copy, text.data, text.len);
-    copy[text.len] = '\0';
-    free(*ret); /* a repeated field: the last one counts */
-    *ret = copy;
-    return 0;
-}
-
-static int get_bytes(const char *kind, struct field field, size_t max, struct buf *ret,
-                     struct tm_err *err)
-{
-    if (field.value.len > max)
-        return bad_field(kind, field.tag, "too long", err);
-    buf_reset(ret);
-    return buf_append_slice(ret, field.value, err);
-}
-
-static int get_tablespace(struct field field, struct pg_begin *begin, struct tm_err *err)
+static int get_tablespace(struct pg_blob_field field, struct pg_begin *begin, struct tm_err *err)
 {
     if (field.value.len < 5)
-        return bad_field("begin", field.tag, "too short", err);
+        return pg_blob_bad(BEGIN, field.tag, "too short", err);
     if (begin->tablespace_count == PG_TABLESPACES_MAX)
-        return bad_field("begin", field.tag, "too many tablespaces", err);
+        return pg_blob_bad(BEGIN, field.tag, "too many tablespaces", err);
     if (!begin->tablespaces) {
         begin->tablespaces = calloc(PG_TABLESPACES_MAX, sizeof(*begin->tablespaces));
         if (!begin->tablespaces)
@@ -279,16 +169,16 @@ static int get_tablespace(struct field field, struct pg_begin *begin, struct tm_
     }
     struct pg_tablespace *tablespace = &begin->tablespaces[begin->tablespace_count++];
     tablespace->oid = be32_get(field.value.data);
-    return get_text("begin", field, slice_of(field.value.data + 4, field.value.len - 4),
-                    ENGINE_PATH_MAX, &tablespace->path, err);
+    return pg_blob_get_text(BEGIN, field, slice_of(field.value.data + 4, field.value.len - 4),
+                            ENGINE_PATH_MAX, &tablespace->path, err);
 }
 
-static int get_config_file(struct field field, struct pg_begin *begin, struct tm_err *err)
+static int get_config_file(struct pg_blob_field field, struct pg_begin *begin, struct tm_err *err)
 {
     if (field.value.len < 2 || field.value.len < 1u + field.value.data[0])
-        return bad_field("begin", field.tag, "too short", err);
+        return pg_blob_bad(BEGIN, field.tag, "too short", err);
     if (begin->config_file_count == PG_CONFIG_FILES_MAX)
-        return bad_field("begin", field.tag, "too many configuration files", err);
+        return pg_blob_bad(BEGIN, field.tag, "too many configuration files", err);
     if (!begin->config_files) {
         begin->config_files = calloc(PG_CONFIG_FILES_MAX, sizeof(*begin->config_files));
         if (!begin->config_files)
@@ -296,57 +186,57 @@ static int get_config_file(struct field field, struct pg_begin *begin, struct tm
     }
     struct pg_config_file *file = &begin->config_files[begin->config_file_count++];
     size_t role = field.value.data[0];
-    int r = get_text("begin", field, slice_of(field.value.data + 1, role), UINT8_MAX + 1,
-                     &file->role, err);
+    int r = pg_blob_get_text(BEGIN, field, slice_of(field.value.data + 1, role), UINT8_MAX + 1,
+                             &file->role, err);
     if (r < 0)
         return r;
-    return get_text("begin", field,
-                    slice_of(field.value.data + 1 + role, field.value.len - 1 - role),
-                    ENGINE_PATH_MAX, &file->path, err);
+    return pg_blob_get_text(BEGIN, field,
+                            slice_of(field.value.data + 1 + role, field.value.len - 1 - role),
+                            ENGINE_PATH_MAX, &file->path, err);
 }
 
-static int take_begin_field(struct field field, struct pg_begin *begin, struct tm_err *err)
+static int take_begin_field(struct pg_blob_field field, struct pg_begin *begin, struct tm_err *err)
 {
     switch (field.tag) {
     case B_SYSTEM_ID:
-        return get_u64("begin", field, &begin->system_id, err);
+        return pg_blob_get_u64(BEGIN, field, &begin->system_id, err);
     case B_START_LSN:
-        return get_u64("begin", field, &begin->start_lsn, err);
+        return pg_blob_get_u64(BEGIN, field, &begin->start_lsn, err);
     case B_REPLAY_FROM:
-        return get_u64("begin", field, &begin->replay_from, err);
+        return pg_blob_get_u64(BEGIN, field, &begin->replay_from, err);
     case B_TIMELINE:
-        return get_u32("begin", field, &begin->timeline, err);
+        return pg_blob_get_u32(BEGIN, field, &begin->timeline, err);
     case B_VERSION_NUM:
-        return get_u32("begin", field, &begin->version_num, err);
+        return pg_blob_get_u32(BEGIN, field, &begin->version_num, err);
     case B_CATALOG_VERSION:
-        return get_u32("begin", field, &begin->catalog_version, err);
+        return pg_blob_get_u32(BEGIN, field, &begin->catalog_version, err);
     case B_CONTROL_VERSION:
-        return get_u32("begin", field, &begin->control_version, err);
+        return pg_blob_get_u32(BEGIN, field, &begin->control_version, err);
     case B_BLOCK_BYTES:
-        return get_u32("begin", field, &begin->block_bytes, err);
+        return pg_blob_get_u32(BEGIN, field, &begin->block_bytes, err);
     case B_RELATION_SEGMENT:
-        return get_u32("begin", field, &begin->relation_segment_blocks, err);
+        return pg_blob_get_u32(BEGIN, field, &begin->relation_segment_blocks, err);
     case B_WAL_SEGMENT:
-        return get_u32("begin", field, &begin->wal_segment_bytes, err);
+        return pg_blob_get_u32(BEGIN, field, &begin->wal_segment_bytes, err);
     case B_CHECKSUM_VERSION:
-        return get_u32("begin", field, &begin->checksum_version, err);
+        return pg_blob_get_u32(BEGIN, field, &begin->checksum_version, err);
     case B_START_US: {
         uint64_t value;
-        int r = get_u64("begin", field, &value, err);
+        int r = pg_blob_get_u64(BEGIN, field, &value, err);
         if (r == 0)
             begin->start_us = (int64_t)value;
         return r;
     }
     case B_DATA_DIR:
-        return get_text("begin", field, field.value, ENGINE_PATH_MAX, &begin->data_dir, err);
+        return pg_blob_get_text(BEGIN, field, field.value, ENGINE_PATH_MAX, &begin->data_dir, err);
     case B_LABEL:
-        return get_text("begin", field, field.value, PG_LABEL_MAX, &begin->label, err);
+        return pg_blob_get_text(BEGIN, field, field.value, PG_LABEL_MAX, &begin->label, err);
     case B_TABLESPACE:
         return get_tablespace(field, begin, err);
     case B_CONFIG_FILE:
         return get_config_file(field, begin, err);
     case B_HISTORY:
-        return get_bytes("begin", field, PG_HISTORY_MAX, &begin->history, err);
+        return pg_blob_get_bytes(BEGIN, field, PG_HISTORY_MAX, &begin->history, err);
     default:
         return 0;
     }
@@ -357,21 +247,13 @@ static int check_begin(const struct pg_begin *begin, struct tm_err *err)
 {
     uint32_t block = begin->block_bytes, segment = begin->wal_segment_bytes;
     if (block < 1024 || block > 32768 || (block & (block - 1)) != 0)
-        return bad_field("begin", B_BLOCK_BYTES, "impossible", err);
+        return pg_blob_bad(BEGIN, B_BLOCK_BYTES, "impossible", err);
     if (!pg_wal_segment_bytes_valid(segment))
-        return bad_field("begin", B_WAL_SEGMENT, "impossible", err);
+        return pg_blob_bad(BEGIN, B_WAL_SEGMENT, "impossible", err);
     if (begin->relation_segment_blocks == 0)
-        return bad_field("begin", B_RELATION_SEGMENT, "impossible", err);
+        return pg_blob_bad(BEGIN, B_RELATION_SEGMENT, "impossible", err);
     if (begin->replay_from > begin->start_lsn || begin->replay_from % segment != 0)
-        return bad_field("begin", B_REPLAY_FROM, "impossible", err);
-    return 0;
-}
-
-static int check_required(const char *kind, uint32_t seen, unsigned last, struct tm_err *err)
-{
-    for (unsigned tag = 1; tag <= last; tag++)
-        if (!(seen & 1u << tag))
-            return bad_field(kind, tag, "missing", err);
+        return pg_blob_bad(BEGIN, B_REPLAY_FROM, "impossible", err);
     return 0;
 }
 
@@ -379,17 +261,17 @@ int pg_begin_decode(struct slice blob, struct pg_begin *ret, struct tm_err *err)
 {
     TM_CLEANUP(pg_begin_release) struct pg_begin begin = {0};
     uint32_t seen = 0;
-    int r = open_blob("begin", &blob, err);
+    int r = pg_blob_open(BEGIN, 'B', &blob, err);
     while (r == 0 && blob.len > 0) {
-        struct field field;
-        r = next_field("begin", &blob, &field, err);
+        struct pg_blob_field field;
+        r = pg_blob_next(BEGIN, &blob, &field, err);
         if (r == 0)
             r = take_begin_field(field, &begin, err);
         if (r == 0 && field.tag < 32)
             seen |= 1u << field.tag;
     }
     if (r == 0)
-        r = check_required("begin", seen, B_LAST_REQUIRED, err);
+        r = pg_blob_require(BEGIN, seen, B_LAST_REQUIRED, err);
     if (r == 0)
         r = check_begin(&begin, err);
     if (r < 0)
@@ -399,24 +281,24 @@ int pg_begin_decode(struct slice blob, struct pg_begin *ret, struct tm_err *err)
     return 0;
 }
 
-static int take_end_field(struct field field, struct pg_end *end, struct tm_err *err)
+static int take_end_field(struct pg_blob_field field, struct pg_end *end, struct tm_err *err)
 {
     uint64_t value;
     int r;
     switch (field.tag) {
     case E_STOP_LSN:
-        return get_u64("end", field, &end->stop_lsn, err);
+        return pg_blob_get_u64(END, field, &end->stop_lsn, err);
     case E_TIMELINE:
-        return get_u32("end", field, &end->timeline, err);
+        return pg_blob_get_u32(END, field, &end->timeline, err);
     case E_COMMIT_US:
-        r = get_u64("end", field, &value, err);
+        r = pg_blob_get_u64(END, field, &value, err);
         if (r == 0)
             end->commit_us = (int64_t)value;
         return r;
     case E_BACKUP_LABEL:
-        return get_bytes("end", field, BLOB_FIELD_MAX, &end->backup_label, err);
+        return pg_blob_get_bytes(END, field, BLOB_FIELD_MAX, &end->backup_label, err);
     case E_TABLESPACE_MAP:
-        return get_bytes("end", field, BLOB_FIELD_MAX, &end->tablespace_map, err);
+        return pg_blob_get_bytes(END, field, BLOB_FIELD_MAX, &end->tablespace_map, err);
     default:
         return 0;
     }
@@ -426,17 +308,17 @@ int pg_end_decode(struct slice blob, struct pg_end *ret, struct tm_err *err)
 {
     TM_CLEANUP(pg_end_release) struct pg_end end = {0};
     uint32_t seen = 0;
-    int r = open_blob("end", &blob, err);
+    int r = pg_blob_open(END, 'E', &blob, err);
     while (r == 0 && blob.len > 0) {
-        struct field field;
-        r = next_field("end", &blob, &field, err);
+        struct pg_blob_field field;
+        r = pg_blob_next(END, &blob, &field, err);
         if (r == 0)
             r = take_end_field(field, &end, err);
         if (r == 0 && field.tag < 32)
             seen |= 1u << field.tag;
     }
     if (r == 0)
-        r = check_required("end", seen, E_LAST_REQUIRED, err);
+        r = pg_blob_require(END, seen, E_LAST_REQUIRED, err);
     if (r < 0)
         return r;
     *ret = end;

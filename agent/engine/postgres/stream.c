@@ -1,7 +1,7 @@
 /*
  * The log, by physical replication.
  *
- * Happy path: a replication connection is opened, proven to be the snapshot's cluster, and told to
+ * Happy path: a replication connection is opened, proven to be the right cluster, and told to
  * start; then each CopyData message is handed on as it came, one at a time, while status replies
  * keep the server from thinking that we are gone.
  *
@@ -20,8 +20,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "agent/engine/postgres/log_facts.h"
 #include "agent/engine/postgres/pg.h"
-#include "agent/engine/postgres/snapshot.h"
 #include "agent/engine/postgres/wal.h"
 #include "common/clock.h"
 
@@ -91,29 +91,30 @@ static int start(struct engine_log *log, uint32_t timeline, struct tm_err *err)
     return 0;
 }
 
-int pg_log_open(const struct engine_instance *instance, struct slice begin_blob, uint64_t from,
+int pg_log_open(const struct engine_instance *instance, struct slice blob, uint64_t from,
                 struct engine_log **ret, struct tm_err *err)
 {
-    TM_CLEANUP(pg_begin_release) struct pg_begin begin = {0};
+    struct pg_log_facts facts;
     TM_CLEANUP(pg_log_closep) struct engine_log *log = calloc(1, sizeof(*log));
     struct pg_identity identity = {0};
     if (!log)
         return tm_err_oom(err);
-    int r = pg_begin_decode(begin_blob, &begin, err);
+    int r = pg_log_facts_decode(blob, &facts, err);
     if (r == 0)
         r = pg_replication_open(instance->conninfo, &log->conn, &identity, err);
     if (r < 0)
         return tm_err_prefix(err, "instance '%s'", instance->tenant);
-    if (identity.system_id != begin.system_id)
-        return tm_err_set(err, TM_E_CONFLICT,
-                          "instance '%s': the server has system identifier %llu, the snapshot was "
-                          "begun on %llu",
-                          instance->tenant, (unsigned long long)identity.system_id,
-                          (unsigned long long)begin.system_id);
+    if (identity.system_id != facts.system_id)
+        return tm_err_set(
+            err, TM_E_CONFLICT,
+            "instance '%s': the server has system identifier %llu, the log is that of "
+            "%llu",
+            instance->tenant, (unsigned long long)identity.system_id,
+            (unsigned long long)facts.system_id);
     log->at = from;
     log->flushed = identity.flushed;
     log->heard_us = log->status_us = clock_mono_us();
-    r = start(log, begin.timeline, err);
+    r = start(log, facts.timeline, err);
     if (r < 0)
         return tm_err_prefix(err, "instance '%s'", instance->tenant);
     *ret = TM_TAKE(log);

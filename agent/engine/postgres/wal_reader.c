@@ -1,7 +1,7 @@
 /*
  * Happy path: bytes go through one of four states. At a page start the page header is collected and
  * judged; inside a page, a record header is collected at the next aligned position, then the rest
- * of the record is collected (its first WAL_RECORD_KEEP bytes) and summed. When its last byte came,
+ * of the record is collected (its first bytes) and summed. When its last byte came,
  * the checksum decides and the record is handed out.
  *
  * Failure modes: everything that does not fit is TM_E_CORRUPT with the position; PostgreSQL would
@@ -15,6 +15,7 @@
 
 #include "agent/engine/postgres/version.h"
 #include "agent/engine/postgres/wal.h"
+#include "agent/engine/postgres/wal_body.h"
 #include "common/hash.h"
 
 #define PAGE_SHORT_BYTES  24
@@ -60,7 +61,10 @@ struct wal_reader {
     uint32_t total; /* length of the current record */
     uint32_t body_have;
     uint32_t crc;    /* over the body so far */
-    struct buf kept; /* body, its first WAL_RECORD_KEEP bytes */
+    uint32_t keep;   /* how much of the body is kept */
+    struct buf kept; /* its first bytes */
+    bool stepped;    /* a record that began before `from` has ended */
+    struct wal_block blocks[WAL_BLOCKS_MAX];
 };
 
 static uint16_t le16_at(const uint8_t *p)
@@ -150,6 +154,11 @@ uint64_t wal_reader_record_count(const struct wal_reader *r)
     return r->count;
 }
 
+bool wal_reader_stepped_over(const struct wal_reader *r)
+{
+    return r->stepped;
+}
+
 /* ---- pages ---- */
 
 static bool at_segment_start(const struct wal_reader *r, uint64_t lsn)
@@ -184,7 +193,7 @@ static int continuation_check(struct wal_reader *r, uint64_t start, uint16_t fla
     bool continues = (flags & PAGE_CONTINUES) != 0;
     bool inside = r->state == STATE_BODY || (r->state == STATE_HEAD && r->head_have > 0);
     if ((inside || r->state == STATE_STEP) && !continues && (flags & PAGE_OVERWRITES) != 0) {
-        /* the server crashed inside this record and went on with another one */
+        /* the server crashed inside this record and went on with another one: it never was */
         r->state = STATE_HEAD;
         r->head_have = 0;
         r->prev_lsn = 0;
@@ -270,97 +279,14 @@ static int page_header_take(struct wal_reader *r, struct slice in, size_t *ret_u
 
 /* ---- records ---- */
 
-struct body_layout {
-    uint32_t data_offset; /* within the body */
-    uint32_t data_bytes;
-};
-
-/* Length of the fixed part of one block reference, and of the data it announces. 0: not enough
- * bytes. */
-static uint32_t block_reference(const struct wal_reader *r, const uint8_t *p, uint32_t have,
-                                uint32_t *ret_payload)
-{
-    uint8_t image_compressed = r->config.major >= 15 ? 0x1C : 0x02;
-    uint32_t used = 4; /* id, fork and flags, data length */
-    if (have < used)
-        return 0;
-    uint8_t flags = p[1];
-    uint32_t payload = le16_at(p + 2);
-    if (flags & 0x10) { /* carries a page image */
-        if (have < used + 5)
-            return 0;
-        payload += le16_at(p + used);
-        uint8_t image_flags = p[used + 4];
-        used += 5;
-        if ((image_flags & 0x01) && (image_flags & image_compressed)) {
-            used += 2; /* length of the hole */
-        }
-    }
-    if (!(flags & 0x80))
-        used += 12; /* tablespace, database, relation */
-    used += 4;      /* block number */
-    if (have < used)
-        return 0;
-    *ret_payload = payload;
-    return used;
-}
-
-/* Where the main data lies. `kept` holds the first bytes of a body of `body` bytes. */
-static bool body_parse(const struct wal_reader *r, struct slice kept, uint32_t body,
-                       struct body_layout *ret)
-{
-    uint64_t payload = 0;
-    uint32_t data_bytes = 0;
-    uint32_t at = 0;
-    bool data_seen = false;
-    while (!data_seen && (uint64_t)body - at > payload) {
-        uint32_t have = (uint32_t)kept.len - at;
-        const uint8_t *p = kept.data + at;
-        uint32_t block_payload = 0;
-        uint32_t used;
-        if (have < 1)
-            return false;
-        switch (p[0]) {
-        case 0xFF:
-            used = 2;
-            data_seen = true;
-            break;
-        case 0xFE:
-            used = 5;
-            data_seen = true;
-            break;
-        case 0xFD:
-            used = 3;
-            break;
-        case 0xFC:
-            used = 5;
-            break;
-        default:
-            used = p[0] <= 32 ? block_reference(r, p, have, &block_payload) : 0;
-        }
-        if (used == 0 || used > have)
-            return false;
-        if (data_seen) {
-            data_bytes = used == 2 ? p[1] : le32_at(p + 1);
-            block_payload = data_bytes;
-        }
-        payload += block_payload;
-        at += used;
-    }
-    if ((uint64_t)at + payload != body)
-        return false;
-    *ret = (struct body_layout){.data_offset = body - data_bytes, .data_bytes = data_bytes};
-    return true;
-}
-
 static int record_done(struct wal_reader *r, struct tm_err *err)
 {
     uint32_t body = r->total - RECORD_HEAD_BYTES;
     uint32_t crc = crc32c(r->crc, r->head, RECORD_CRC_OFFSET);
     if (crc != le32_at(r->head + RECORD_CRC_OFFSET))
         return corrupt(r, r->record_lsn, "the record's checksum is wrong", err);
-    struct body_layout layout;
-    if (!body_parse(r, buf_slice(&r->kept), body, &layout))
+    struct wal_body layout;
+    if (!wal_body_parse(r->config.major, buf_slice(&r->kept), body, &layout, r->blocks))
         return corrupt(r, r->record_lsn, "the record is malformed", err);
 
     struct wal_record record = {
@@ -373,6 +299,8 @@ static int record_done(struct wal_reader *r, struct tm_err *err)
         .info = r->head[16],
         .rmid = r->head[17],
         .data_bytes = layout.data_bytes,
+        .blocks = r->blocks,
+        .block_count = layout.block_count,
     };
     if (layout.data_offset < r->kept.len)
         record.data = slice_of(r->kept.data + layout.data_offset, r->kept.len - layout.data_offset);
@@ -400,6 +328,9 @@ static int record_head_done(struct wal_reader *r, struct tm_err *err)
     r->state = STATE_BODY;
     r->body_have = 0;
     r->crc = CRC32C_INIT;
+    r->keep = r->head[17] == WAL_RM_XACT ? WAL_RECORD_KEEP_XACT : WAL_RECORD_KEEP;
+    if (r->kept.cap > 2 * WAL_RECORD_KEEP)
+        buf_release(&r->kept);
     buf_reset(&r->kept);
     return r->total == RECORD_HEAD_BYTES ? record_done(r, err) : 0;
 }
@@ -450,7 +381,7 @@ static int body_take(struct wal_reader *r, struct slice in, size_t *ret_used, st
 {
     size_t n = TM_MIN(in.len, (size_t)(r->total - RECORD_HEAD_BYTES - r->body_have));
     r->crc = crc32c(r->crc, in.data, n);
-    size_t keep = TM_MIN(n, (size_t)WAL_RECORD_KEEP - r->kept.len);
+    size_t keep = TM_MIN(n, (size_t)r->keep - r->kept.len);
     int rc = buf_append(&r->kept, in.data, keep, err);
     if (rc < 0) {
         r->state = STATE_FAILED;
@@ -467,8 +398,10 @@ static size_t step_take(struct wal_reader *r, struct slice in)
     size_t n = TM_MIN((uint64_t)in.len, r->step_left);
     r->step_left -= n;
     r->position += n;
-    if (r->step_left == 0)
+    if (r->step_left == 0) {
         r->state = STATE_HEAD;
+        r->stepped = true;
+    }
     return n;
 }
 

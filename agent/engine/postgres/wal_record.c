@@ -3,9 +3,9 @@
  * in the byte order of the server; servers of the other byte order are not supported. Every read is
  * bounded by the main data that is there; a record that is too short for its kind is not decoded.
  */
-#include <endian.h>
-
+#include "agent/engine/postgres/files.h"
 #include "agent/engine/postgres/wal.h"
+#include "agent/engine/postgres/wal_body.h"
 #include "agent/engine/postgres/wal_reader.h"
 
 #define XLOG_CHECKPOINT_SHUTDOWN 0x00
@@ -19,46 +19,10 @@
 
 #define XACT_OPERATION       0x70
 #define XACT_COMMIT          0x00
+#define XACT_PREPARE         0x10
 #define XACT_ABORT           0x20
 #define XACT_COMMIT_PREPARED 0x30
 #define XACT_ABORT_PREPARED  0x40
-
-static bool get32(struct slice data, size_t offset, uint32_t *ret)
-{
-    if (data.len < 4 || offset > data.len - 4)
-        return false;
-    uint32_t v;
-    memcpy(&v, data.data + offset, sizeof(v));
-    *ret = le32toh(v);
-    return true;
-}
-
-static bool get_int(struct slice data, size_t offset, int32_t *ret)
-{
-    uint32_t v;
-    if (!get32(data, offset, &v))
-        return false;
-    *ret = (int32_t)v;
-    return true;
-}
-
-static bool get64(struct slice data, size_t offset, uint64_t *ret)
-{
-    if (data.len < 8 || offset > data.len - 8)
-        return false;
-    uint64_t v;
-    memcpy(&v, data.data + offset, sizeof(v));
-    *ret = le64toh(v);
-    return true;
-}
-
-static bool get8(struct slice data, size_t offset, uint8_t *ret)
-{
-    if (offset >= data.len)
-        return false;
-    *ret = data.data[offset];
-    return true;
-}
 
 static enum wal_kind xlog_kind(uint8_t info)
 {
@@ -92,6 +56,8 @@ static enum wal_kind xact_kind(uint8_t info)
     case XACT_ABORT:
     case XACT_ABORT_PREPARED:
         return WAL_ABORT;
+    case XACT_PREPARE:
+        return WAL_PREPARE;
     default:
         return WAL_OTHER;
     }
@@ -105,10 +71,16 @@ enum wal_kind wal_record_kind(const struct wal_record *record, unsigned major)
         return xlog_kind(record->info);
     case WAL_RM_XACT:
         return xact_kind(record->info);
+    case WAL_RM_SMGR:
+        return high == 0x10 ? WAL_FORK_CREATE : high == 0x20 ? WAL_FORK_TRUNCATE : WAL_OTHER;
     case WAL_RM_TBLSPC:
-        return high == 0x00 ? WAL_TABLESPACE_CREATE : WAL_OTHER;
+        return high == 0x00   ? WAL_TABLESPACE_CREATE
+               : high == 0x10 ? WAL_TABLESPACE_DROP
+                              : WAL_OTHER;
     case WAL_RM_DBASE:
         /* 15 split creation in two, and moved the drop */
+        if (high == (major >= 15 ? 0x20 : 0x10))
+            return WAL_DATABASE_DROP;
         return high == 0x00 || (major >= 15 && high == 0x10) ? WAL_DATABASE_CREATE : WAL_OTHER;
     default:
         return WAL_OTHER;
@@ -119,7 +91,7 @@ bool wal_tablespace_create_of(const struct wal_record *record, struct wal_tables
 {
     uint32_t oid;
     if (record->rmid != WAL_RM_TBLSPC || (record->info & 0xF0) != 0x00 ||
-        !get32(record->data, 0, &oid))
+        !wal_get32(record->data, 0, &oid))
         return false;
     const uint8_t *path = record->data.data + 4;
     size_t room = record->data.len - 4;
@@ -136,25 +108,79 @@ bool wal_database_create_of(const struct wal_record *record, unsigned major,
 {
     struct wal_database_create out = {0};
     if (wal_record_kind(record, major) != WAL_DATABASE_CREATE ||
-        !get32(record->data, 0, &out.database) || !get32(record->data, 4, &out.tablespace))
+        !wal_get32(record->data, 0, &out.database) || !wal_get32(record->data, 4, &out.tablespace))
         return false;
     out.by_file_copy = (record->info & 0xF0) == 0x00;
-    if (out.by_file_copy && (!get32(record->data, 8, &out.source_database) ||
-                             !get32(record->data, 12, &out.source_tablespace)))
+    if (out.by_file_copy && (!wal_get32(record->data, 8, &out.source_database) ||
+                             !wal_get32(record->data, 12, &out.source_tablespace)))
         return false;
     *ret = out;
     return true;
 }
 
-bool wal_checkpoint_of(const struct wal_record *record, struct wal_checkpoint *ret)
+bool wal_database_drop_of(const struct wal_record *record, unsigned major, uint32_t n,
+                          uint32_t *ret_database, uint32_t *ret_tablespace)
 {
-    struct wal_checkpoint out = {0};
+    uint32_t count;
+    return wal_record_kind(record, major) == WAL_DATABASE_DROP &&
+           wal_get32(record->data, 4, &count) && n < count &&
+           wal_get32(record->data, 8 + (size_t)n * 4, ret_tablespace) &&
+           wal_get32(record->data, 0, ret_database);
+}
+
+bool wal_tablespace_drop_of(const struct wal_record *record, uint32_t *ret_oid)
+{
+    return record->rmid == WAL_RM_TBLSPC && (record->info & 0xF0) == 0x10 &&
+           wal_get32(record->data, 0, ret_oid);
+}
+
+static bool get_relation(struct slice data, size_t offset, struct wal_fork *ret)
+{
+    return wal_get32(data, offset, &ret->tablespace) &&
+           wal_get32(data, offset + 4, &ret->database) &&
+           wal_get32(data, offset + 8, &ret->relation);
+}
+
+bool wal_fork_create_of(const struct wal_record *record, struct wal_fork *ret)
+{
+    struct wal_fork out = {0};
+    uint32_t fork;
+    if (record->rmid != WAL_RM_SMGR || (record->info & 0xF0) != 0x10 ||
+        !get_relation(record->data, 0, &out) || !wal_get32(record->data, 12, &fork) ||
+        fork > FORK_INIT)
+        return false;
+    out.fork = (uint8_t)fork;
+    *ret = out;
+    return true;
+}
+
+bool wal_fork_truncate_of(const struct wal_record *record, struct wal_fork_truncate *ret)
+{
+    struct wal_fork_truncate out = {.blocks = 0};
+    uint32_t flags;
+    if (record->rmid != WAL_RM_SMGR || (record->info & 0xF0) != 0x20 ||
+        !wal_get32(record->data, 0, &out.blocks) || !get_relation(record->data, 4, &out.relation) ||
+        !wal_get32(record->data, 16, &flags))
+        return false;
+    out.main = (flags & 1) != 0;
+    out.vm = (flags & 2) != 0;
+    out.fsm = (flags & 4) != 0;
+    *ret = out;
+    return true;
+}
+
+bool wal_checkpoint_of(const struct wal_record *record, unsigned major, struct wal_checkpoint *ret)
+{
+    struct wal_checkpoint out = {.wal_level = -1};
     uint8_t full_page_writes;
     uint64_t time_s;
     if (record->rmid != WAL_RM_XLOG || xlog_kind(record->info) != WAL_CHECKPOINT ||
-        !get64(record->data, 0, &out.redo_lsn) || !get32(record->data, 8, &out.timeline) ||
-        !get32(record->data, 12, &out.prev_timeline) ||
-        !get8(record->data, 16, &full_page_writes) || !get64(record->data, 64, &time_s))
+        !wal_get64(record->data, 0, &out.redo_lsn) || !wal_get32(record->data, 8, &out.timeline) ||
+        !wal_get32(record->data, 12, &out.prev_timeline) ||
+        !wal_get8(record->data, 16, &full_page_writes) || !wal_get64(record->data, 64, &time_s))
+        return false;
+    if (!wal_get64(record->data, 24, &out.next_xid) ||
+        (major >= 17 && !wal_get32(record->data, 20, (uint32_t *)&out.wal_level)))
         return false;
     out.full_page_writes = full_page_writes != 0;
     out.shutdown = (record->info & 0xF0) == XLOG_CHECKPOINT_SHUTDOWN;
@@ -166,14 +192,18 @@ bool wal_checkpoint_of(const struct wal_record *record, struct wal_checkpoint *r
 bool wal_parameters_of(const struct wal_record *record, struct wal_parameters *ret)
 {
     struct wal_parameters out;
+    uint8_t hints, stamps;
     if (record->rmid != WAL_RM_XLOG || xlog_kind(record->info) != WAL_PARAMETER_CHANGE ||
-        !get_int(record->data, 0, &out.max_connections) ||
-        !get_int(record->data, 4, &out.max_worker_processes) ||
-        !get_int(record->data, 8, &out.max_wal_senders) ||
-        !get_int(record->data, 12, &out.max_prepared_xacts) ||
-        !get_int(record->data, 16, &out.max_locks_per_xact) ||
-        !get_int(record->data, 20, &out.wal_level))
+        !wal_get32(record->data, 0, (uint32_t *)&out.max_connections) ||
+        !wal_get32(record->data, 4, (uint32_t *)&out.max_worker_processes) ||
+        !wal_get32(record->data, 8, (uint32_t *)&out.max_wal_senders) ||
+        !wal_get32(record->data, 12, (uint32_t *)&out.max_prepared_xacts) ||
+        !wal_get32(record->data, 16, (uint32_t *)&out.max_locks_per_xact) ||
+        !wal_get32(record->data, 20, (uint32_t *)&out.wal_level) ||
+        !wal_get8(record->data, 24, &hints) || !wal_get8(record->data, 25, &stamps))
         return false;
+    out.wal_log_hints = hints != 0;
+    out.track_commit_timestamp = stamps != 0;
     *ret = out;
     return true;
 }
@@ -190,7 +220,7 @@ bool wal_time_of(const struct wal_record *record, unsigned major, int64_t *ret_r
     default:
         return false;
     }
-    if (!get64(record->data, 0, &raw))
+    if (!wal_get64(record->data, 0, &raw))
         return false;
     return !__builtin_add_overflow((int64_t)raw, PG_EPOCH_US, ret_real_us);
 }
@@ -208,14 +238,14 @@ bool wal_restore_point_of(const struct wal_record *record, char ret_name[WAL_RES
 bool wal_backup_end_of(const struct wal_record *record, uint64_t *ret_start_lsn)
 {
     return record->rmid == WAL_RM_XLOG && xlog_kind(record->info) == WAL_BACKUP_END &&
-           get64(record->data, 0, ret_start_lsn);
+           wal_get64(record->data, 0, ret_start_lsn);
 }
 
 bool wal_fpw_change_of(const struct wal_record *record, bool *ret_on)
 {
     uint8_t on;
     if (record->rmid != WAL_RM_XLOG || xlog_kind(record->info) != WAL_FPW_CHANGE ||
-        !get8(record->data, 0, &on))
+        !wal_get8(record->data, 0, &on))
         return false;
     *ret_on = on != 0;
     return true;

@@ -329,6 +329,26 @@ static void children_die_with_their_parent(void **state)
     assert_int_equal(got, 0);
 }
 
+/* The last resort of a daemon whose libraries hang. */
+static void exit_within_ends_what_hangs(void **state)
+{
+    (void)state;
+    struct tm_err err;
+    TM_CLEANUP(loop_freep) struct loop *loop = new_loop();
+    TM_CLEANUP(spawned_release) struct spawned child = SPAWNED_INIT;
+    spawn_child("hang", NULL, 0, &child);
+    struct ending e = {.loop = loop};
+    TM_CLEANUP(loop_child_freep) struct loop_child *watch = NULL;
+    assert_int_equal(loop_child_new(loop, child.pid, child.pidfd, child_ended, &e, &watch, &err),
+                     0);
+    char got[16] = "";
+    assert_int_equal(fd_read_full(child.socket, got, 5, "child", &err), 0);
+    assert_string_equal(got, "late\n");
+    assert_int_equal(run(loop), 0);
+    assert_true(e.end.exited);
+    assert_int_equal(e.end.status, 9);
+}
+
 static int child_main(const char *what)
 {
     struct tm_err err;
@@ -343,6 +363,11 @@ static int child_main(const char *what)
             fd_write_full(SPAWN_SOCKET_FD, bytes, 14, "parent", &err) < 0)
             return 92;
         return 5;
+    }
+    if (strcmp(what, "hang") == 0) {
+        if (dup2(SPAWN_SOCKET_FD, STDERR_FILENO) < 0)
+            return 95;
+        loop_exit_within(0, 9, "late\n");
     }
     if (strcmp(what, "parent") == 0) {
         const char *const argv[] = {program, "--child", "grandchild", NULL};
@@ -421,6 +446,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(children_talk_and_end),
         cmocka_unit_test(killed_children_are_told_apart),
         cmocka_unit_test(children_die_with_their_parent),
+        cmocka_unit_test(exit_within_ends_what_hangs),
         cmocka_unit_test(notifications_reach_the_manager),
         cmocka_unit_test(signals_arrive_in_the_loop),
     };

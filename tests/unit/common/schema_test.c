@@ -207,6 +207,16 @@ static void errors(void **state)
     expect_error("- a\n", "t.yaml:1:1: spec must be a map, not a list");
 }
 
+static void a_warning_about_no_place(void **state)
+{
+    (void)state;
+    struct schema_warnings w = SCHEMA_WARNINGS_INIT;
+    schema_warn(&w, NULL, "data_dir '%s' cannot be seen", "/x");
+    assert_int_equal(w.count, 1);
+    assert_string_equal(w.items[0], "data_dir '/x' cannot be seen");
+    schema_warnings_release(&w);
+}
+
 static void many_warnings_are_counted(void **state)
 {
     (void)state;
@@ -226,6 +236,7 @@ int main(void)
         cmocka_unit_test(defaults),
         cmocka_unit_test(everything),
         cmocka_unit_test(errors),
+        cmocka_unit_test(a_warning_about_no_place),
         cmocka_unit_test(many_warnings_are_counted),
     };
     return cmocka_run_group_tests_name("common/schema", tests, NULL, NULL);

@@ -84,7 +84,7 @@ static void waiting_ends_by_time_rate_and_stop(void **state)
     int64_t begin = clock_mono_us();
     assert_int_equal(throttle_wait(&t, 10000, &err), 0); /* the burst */
     assert_int_equal(throttle_wait(&t, 3000, &err), 0);
-    assert_in_range(clock_mono_us() - begin, 20000, 5 * USEC_PER_SEC);
+    assert_true(clock_mono_us() - begin >= 29000);
 
     struct waiter w = {.throttle = &t, .result = 1};
     throttle_set_rate(&t, 10, clock_mono_us()); /* 10,000 s from now */

@@ -1,6 +1,7 @@
 /* agent/backup: whole backups of arithmetic databases into memory. */
 #include "tests/unit/agent/backup/whole.h"
 
+#include "proto/format/chunk.h"
 #include "proto/repo/catalog.h"
 #include "proto/repo/verify.h"
 
@@ -209,6 +210,29 @@ static void test_sweep_committed(void **state)
     whole_end(&w);
 }
 
+/* When the source sent something is no promise about the log: its chunks carry no time marks. */
+static void test_log_without_marks(void **state)
+{
+    (void)state;
+    TM_CLEANUP(ram_registry_freep) struct ram_registry *registry = ram_registry_new();
+    TM_CLEANUP(storage_freep) struct storage *st = store(registry);
+    TM_CLEANUP(object_scratch_freep) struct object_scratch *scratch = NULL;
+    struct whole w;
+    struct chunk_reader cr;
+    struct slice marks;
+    whole_begin(&w, st, &null_engine, "files=2 log=300000"); /* its events have the clock's time */
+    whole_run(&w);
+    struct rel_name rel = names_rel_backup_log(WHOLE_ID, w.log_from, (struct epoch){1, 1});
+    struct full_name name = names_full(&w.options.scope, rel.s);
+    OK(object_scratch_new(&scratch, &w_err));
+    OK(chunk_reader_open(&cr, scratch, st, name.s, NULL, &w_err));
+    assert_int_equal(cr.root.to, w.log_to);
+    assert_int_equal(cr.root.mark_us, 0);
+    assert_int_equal(chunk_reader_section(&cr, OBJECT_SECTION_MARKS, &marks, &w_err), 0);
+    chunk_reader_release(&cr);
+    whole_end(&w);
+}
+
 /* Another writer takes the log over behind the last whole chunk. */
 static void test_log_taken_over(void **state)
 {
@@ -248,6 +272,84 @@ static void test_log_taken_over(void **state)
     OK(whole_try_commit(&w));
     OK(verify(st, &w.options.scope, &totals));
     whole_end(&w);
+}
+
+/* Streams from where the log wants it to `until`, or to its end (0). */
+static void stream_until(struct whole *w, uint64_t next, uint64_t until)
+{
+    struct engine_log *elog = NULL;
+    uint64_t flushed;
+    OK(null_engine.log_open(&w->instance, buf_slice(&w->begin), next, &elog, &w_err));
+    while (until == 0 || backup_log_next(w->log) < until) {
+        int r = backup_log_pump(w->log, &null_engine, elog, w->log_to, 0, &flushed, &w_err);
+        OK(r);
+        if (r == 0)
+            break;
+    }
+    null_engine.log_close(elog);
+}
+
+/* The stored log chunk at `from`, of epoch {1, counter}. */
+static uint8_t *stored_chunk(struct whole *w, uint64_t from, uint32_t counter, size_t *ret_len)
+{
+    struct rel_name rel = names_rel_backup_log(WHOLE_ID, from, (struct epoch){1, counter});
+    uint8_t *bytes = ram_bytes(w->options.storage, names_full(&w->options.scope, rel.s).s, ret_len);
+    assert_non_null(bytes);
+    return bytes;
+}
+
+/* A damaged chunk counts as not stored, and so does what lies behind it. */
+static void test_damaged_log(void **state)
+{
+    (void)state;
+    const uint64_t step = BACKUP_LOG_CHUNK_BYTES;
+    static const struct {
+        const char *what;
+        unsigned chunk;   /* which one */
+        unsigned percent; /* where in it; 100 = the last byte */
+    } damages[] = {{"header", 1, 0}, {"frame", 1, 40}, {"footer", 1, 100}, {"first", 0, 40}};
+    for (size_t n = 0; n < TM_ARRAY_LEN(damages); n++) {
+        TM_CLEANUP(ram_registry_freep) struct ram_registry *registry = ram_registry_new();
+        TM_CLEANUP(storage_freep) struct storage *st = store(registry);
+        struct whole w;
+        struct verify_totals totals;
+        uint64_t next, from;
+        size_t len;
+        whole_begin(&w, st, &null_engine, "files=2 log=60000000");
+        whole_ranges(&w);
+        whole_stop(&w);
+        struct backup_log_options options = {
+            .lineage_label = "1", .from = w.log_from, .epoch = {1, 1}};
+        OK(backup_log_open(w.backup, &options, &w.log, &next, &w_err));
+        stream_until(&w, next, w.log_from + 50000000);
+        assert_int_equal(backup_log_durable(w.log), w.log_from - w.log_from % step + 3 * step);
+        backup_log_free(w.log); /* the runner dies, and a disk forgets */
+        from = damages[n].chunk == 0 ? w.log_from : damages[n].chunk * step;
+        uint8_t *bytes = stored_chunk(&w, from, 1, &len);
+        bytes[TM_MIN(len * damages[n].percent / 100, len - 1)] ^= 1;
+
+        options.epoch.counter = 2;
+        OK(backup_log_open(w.backup, &options, &w.log, &next, &w_err));
+        assert_int_equal(next, from);
+        assert_non_null(strstr(backup_log_damaged(w.log), "/log/"));
+        stream_until(&w, next, from + step + 1000); /* this runner dies as well */
+        backup_log_free(w.log);
+
+        /* the third one finds: good, stored again, good and of the first runner; but where the
+         * first chunk had to be stored again, what lies behind it is of another lineage */
+        options.epoch.counter = 3;
+        OK(backup_log_open(w.backup, &options, &w.log, &next, &w_err));
+        assert_int_equal(next, damages[n].chunk == 0 ? step : 3 * step);
+        stream_until(&w, next, 0);
+        OK(backup_log_finish(w.log, &w_err));
+        assert_int_equal(backup_log_durable(w.log), w.log_to);
+        whole_final(&w);
+        OK(whole_try_commit(&w));
+        if (verify(st, &w.options.scope, &totals) < 0)
+            fail_msg("damaged %s: %s", damages[n].what, w_err.msg);
+        assert_int_equal(w.totals.log_bytes, 60000000);
+        whole_end(&w);
+    }
 }
 
 static void test_range_fails_clean(void **state)
@@ -372,7 +474,9 @@ int main(void)
         cmocka_unit_test(test_commit_refuses),
         cmocka_unit_test(test_sweep),
         cmocka_unit_test(test_sweep_committed),
+        cmocka_unit_test(test_log_without_marks),
         cmocka_unit_test(test_log_taken_over),
+        cmocka_unit_test(test_damaged_log),
         cmocka_unit_test(test_range_fails_clean),
         cmocka_unit_test(test_range_twice),
         cmocka_unit_test(test_cancel),

@@ -19,13 +19,19 @@ static struct msg_assignment assignment(enum job_step step)
     return a;
 }
 
-static void begun(struct stage *s)
+static void begun_with(struct stage *s, const char *warning)
 {
     struct agent_event event = {.kind = AGENT_EV_SESSION_BEGUN};
     event.begun.job = 1;
     event.begun.begin = slice_str("blob");
     event.begun.identity = "7000";
+    event.begun.warning = warning;
     feed(s, &event);
+}
+
+static void begun(struct stage *s)
+{
+    begun_with(s, "");
 }
 
 /* Connected, with a job whose runner is ready, planned and at work. */
@@ -326,6 +332,80 @@ static void a_lost_session(void **state)
     assert_string_equal(job->error->stage, "session");
 }
 
+/* Connected, with a restore. */
+static void restoring(struct stage *s)
+{
+    struct msg_restore_params target = {
+        .source_cluster = "demo1", .source_tenant = "main", .data_dir = "/srv/restore/x"};
+    struct msg_assignment a = assignment(JOB_STEP_RUN);
+    a.kind = JOB_KIND_RESTORE;
+    a.backup = NULL;
+    a.restore = &target;
+    connect_to(s, 4);
+    desire(s, 1, &a);
+}
+
+static void a_dead_restore_runner(void **state)
+{
+    struct stage *s = *state;
+    restoring(s);
+    frame(s, 1, (struct frame){.type = FRAME_ready});
+    exited(s, 1); /* nothing was written yet: what lies in the target is not this job's */
+    assert_int_equal(s->said[AGENT_LOG_RUNNER_DIED], 1);
+    tick(s, SEC(2));
+    assert_int_equal(s->told[FRAME_job].job.generation, 2);
+    assert_false(s->told[FRAME_job].job.resume);
+
+    frame(s, 2, (struct frame){.type = FRAME_ready});
+    frame(s, 2, (struct frame){.type = FRAME_progress, .progress = {.writing = true}});
+    frame(s, 2, (struct frame){.type = FRAME_progress, .progress = {.bytes_done = 70}});
+    exited(s, 2);
+    tick(s, SEC(3));
+    assert_int_equal(s->told[FRAME_job].job.generation, 3);
+    assert_true(s->told[FRAME_job].job.resume);
+    frame(s, 3, (struct frame){.type = FRAME_ready});
+    frame(s, 3, (struct frame){.type = FRAME_progress, .progress = {.bytes_done = 20}});
+    const struct msg_job *job = reported(s);
+    assert_int_equal(job->stage, JOB_STAGE_WORKING);
+    assert_int_equal(job->bytes_done, 20); /* all is gone over again */
+    struct msg_totals totals = {.position = "0/2"};
+    frame(s, 3, (struct frame){.type = FRAME_restored, .restored = {.totals = &totals}});
+    assert_int_equal(reported(s)->stage, JOB_STAGE_RESTORED);
+}
+
+static void a_restore_whose_runners_all_die(void **state)
+{
+    struct stage *s = *state;
+    restoring(s);
+    for (uint32_t generation = 1; generation <= 6; generation++) {
+        assert_int_equal(s->told[FRAME_job].job.generation, generation);
+        exited(s, generation);
+        tick(s, SEC(31));
+    }
+    assert_int_equal(s->told[FRAME_job].job.generation, 6);
+    const struct msg_job *job = reported(s);
+    assert_int_equal(job->stage, JOB_STAGE_FAILED);
+    assert_string_equal(job->error->text,
+                        "6 runners died; the last one was killed by signal 9 (out of memory?)");
+}
+
+static void a_warning_is_said_once_and_reported(void **state)
+{
+    struct stage *s = *state;
+    connect_to(s, 4);
+    struct msg_assignment a = assignment(JOB_STEP_PREPARE);
+    desire(s, 1, &a);
+    begun_with(s, "the hold has no bound");
+    assert_int_equal(s->said[AGENT_LOG_PLAIN], 1);
+    assert_string_equal(s->log, "job 'b': the hold has no bound");
+    for (int beat = 0; beat < 2; beat++) {
+        const struct msg_job *job = reported(s);
+        assert_int_equal(job->warnings_count, 1);
+        assert_string_equal(job->warnings[0], "the hold has no bound");
+        assert_int_equal(s->said[AGENT_LOG_PLAIN], 0);
+    }
+}
+
 static void stops(void **state)
 {
     struct stage *s = *state;
@@ -359,6 +439,9 @@ int main(void)
         SCENE(dropped_jobs_stay_dropped),
         SCENE(results_outlive_coordinators),
         SCENE(a_lost_session),
+        SCENE(a_dead_restore_runner),
+        SCENE(a_restore_whose_runners_all_die),
+        SCENE(a_warning_is_said_once_and_reported),
         SCENE(stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

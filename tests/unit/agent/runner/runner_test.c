@@ -337,6 +337,50 @@ static void test_second_runner(void **state)
     agent_release(&a);
 }
 
+/* The second runner finds a log chunk damaged: it says so, streams it again, and commits. */
+static void test_damaged_log(void **state)
+{
+    (void)state;
+    struct agent a;
+    struct frame f;
+    struct repo_scope scope;
+    size_t len = 0;
+    agent_init(&a, "ram://runner-damaged");
+    agent_start(&a);
+    tell_job(&a);
+    wait_for(&a, FRAME_ready);
+    tell_begin(&a, false);
+    work_all(&a);
+    while (a.durable < 16 << 20)
+        wait_for(&a, FRAME_log_durable);
+    agent_stop(&a);
+    TM_CLEANUP(storage_freep) struct storage *st = NULL;
+    OK(storage_open(a.job.storage, &(struct storage_options){.io_timeout_ms = 0}, &st, &err));
+    OK(names_scope_set(&scope, "demo1", "main", "null1", &err));
+    struct rel_name rel = names_rel_backup_log(ID, NULL_LOG_START, (struct epoch){7, 1});
+    uint8_t *bytes = ram_bytes(st, names_full(&scope, rel.s).s, &len);
+    assert_non_null(bytes);
+    bytes[len / 2] ^= 1;
+
+    a.job.generation = 2;
+    agent_start(&a);
+    tell_job(&a);
+    wait_for(&a, FRAME_ready);
+    tell_begin(&a, true);
+    until(&a, FRAME_warning, &f);
+    const char *says = "stored log is damaged and is streamed again: ";
+    assert_memory_equal(f.warning.text, says, strlen(says));
+    assert_non_null(strstr(f.warning.text, rel.s));
+    frame_release(&f);
+    tell_finish(&a);
+    until(&a, FRAME_committed, &f);
+    assert_int_equal(f.committed.totals->log_bytes, 20000000);
+    frame_release(&f);
+    agent_stop(&a);
+    verify("ram://runner-damaged");
+    agent_release(&a);
+}
+
 static void test_sweep(void **state)
 {
     (void)state;
@@ -467,10 +511,11 @@ static void test_garbage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_backup),     cmocka_unit_test(test_second_runner),
-        cmocka_unit_test(test_sweep),      cmocka_unit_test(test_range_fails),
-        cmocka_unit_test(test_no_storage), cmocka_unit_test(test_bad_compression),
-        cmocka_unit_test(test_agent_gone), cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_backup),          cmocka_unit_test(test_second_runner),
+        cmocka_unit_test(test_damaged_log),     cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_range_fails),     cmocka_unit_test(test_no_storage),
+        cmocka_unit_test(test_bad_compression), cmocka_unit_test(test_agent_gone),
+        cmocka_unit_test(test_garbage),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     ram_process_registry_free();

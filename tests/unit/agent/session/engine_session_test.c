@@ -200,11 +200,12 @@ static void begin(struct fixture *f, const char *mode)
     assert_int_equal(engine_session_begin(f->loop, &spec, &handlers, f, &f->s, &err), 0);
 }
 
+/* For as long as it takes (check.sh ends a test that hangs), unless something else is seen. */
 static void wait_for(struct fixture *f, const char *seen)
 {
     struct tm_err err = {0};
 
-    for (int i = 0; i < 2000 && strcmp(f->seen, seen) != 0; i++)
+    while (strcmp(f->seen, seen) != 0 && strncmp(f->seen, seen, strlen(f->seen)) == 0)
         assert_int_equal(loop_turn(f->loop, 2000, &err), 0);
     assert_string_equal(f->seen, seen);
 }
@@ -216,9 +217,8 @@ static void test_whole_life(void **state)
     begin(f, "");
     wait_for(f, "begun ");
     engine_session_hold(f->s, 100);
-    for (int i = 0; i < 2000 && held != 100; i++)
+    while (held != 100)
         usleep(1000);
-    assert_int_equal(held, 100);
     engine_session_end(f->s);
     wait_for(f, "begun ended ");
     engine_session_close(f->s);
@@ -255,7 +255,7 @@ static void test_close_cancels(void **state)
     struct fixture *f = *state;
 
     begin(f, "hang");
-    for (int i = 0; i < 2000 && opens == 0; i++)
+    while (opens == 0)
         usleep(1000);
     usleep(5000);
     engine_session_close(f->s);

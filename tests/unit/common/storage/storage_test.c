@@ -339,6 +339,41 @@ static void test_posix_leftovers(void **state)
     storage_writer_free(w[1]);
 }
 
+/* Writers that gave up, and one at work: its directory stays, as does all above the prefix. */
+static void test_posix_empty_directories(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const given_up[] = {"c/b/1/data/x", "c/b/1/log/y/z", "c/b/2/data/x"};
+    static const struct {
+        const char *path;
+        bool there;
+    } after[] = {{"c/b/1/data", false}, {"c/b/1/log", false}, {"c/b/1/plan", true}, {"c/b/1", true},
+                 {"c/b/2", true},       {"c/b/3", false},     {"c/b", true}};
+    struct storage_writer *w = NULL;
+    uint64_t count = 7;
+    char path[256];
+    for (size_t n = 0; n < TM_ARRAY_LEN(given_up); n++) {
+        assert_int_equal(storage_create(f->st, given_up[n], &w, &f->err), 0);
+        storage_writer_free(w);
+    }
+    assert_int_equal(storage_create(f->st, "c/b/3/data/x", &w, &f->err), 0);
+    storage_writer_free(w);
+    assert_int_equal(storage_create(f->st, "c/b/1/plan/x", &w, &f->err), 0);
+    assert_int_equal(storage_sweep_leftovers(f->st, "c/b/1/", 0, &count, &f->err), 0);
+    assert_int_equal(count, 0);
+    assert_int_equal(storage_sweep_leftovers(f->st, "c/b/3/", 0, &count, &f->err), 0);
+    assert_int_equal(storage_sweep_leftovers(f->st, "c/b/4/", 0, &count, &f->err), 0);
+    for (size_t n = 0; n < TM_ARRAY_LEN(after); n++) {
+        (void)snprintf(path, sizeof(path), "%s/repo/%s", f->dir, after[n].path);
+        if ((access(path, F_OK) == 0) != after[n].there)
+            fail_msg("'%s' is %sthere", after[n].path, after[n].there ? "not " : "");
+    }
+    assert_int_equal(storage_writer_commit(w, &f->err), 0); /* nobody was in its way */
+    storage_writer_free(w);
+    put(f, "c/b/3/data/x", "a directory that was pruned is made again");
+    assert_string_equal(listed(f, "", NULL), "c/b/1/plan/x c/b/3/data/x");
+}
+
 static void test_posix_remove_prunes(void **state)
 {
     struct fixture *f = *state;
@@ -506,6 +541,7 @@ int main(void)
         BOTH(test_space_and_clock),
         BOTH(test_race_has_one_winner),
         P(test_posix_leftovers),
+        P(test_posix_empty_directories),
         P(test_posix_remove_prunes),
         P(test_posix_foreign_files),
         P(test_posix_open_errors),

@@ -44,11 +44,14 @@ static void a_store_that_refuses(void **state)
     persisted(s, s->held_txn, true);
     persisted(s, s->held_txn, false); /* the start of the job: not true, and tried again */
     assert_int_equal(status_of(s, "b")->phase, RESOURCE_SCHEDULED);
+    assert_string_equal(status_of(s, "b")->waiting,
+                        "waiting for the coordinator to store its state: disk full");
     uint64_t failed = s->held_txn;
     tick(s, SEC(2));
     assert_int_not_equal(s->held_txn, failed);
     persisted(s, s->held_txn, true);
     assert_int_equal(status_of(s, "b")->phase, RESOURCE_PREPARE);
+    assert_string_equal(status_of(s, "b")->waiting, "");
 }
 
 static void says_what_it_waits_for(void **state)
@@ -163,8 +166,9 @@ static void a_lead_that_restarts(void **state)
 {
     struct stage *s = *state;
     struct msg_assignment a = running(s, 0, 2);
+    gone(s, 10);
     up(s, 12, "db-a", "boot9", 0);
-    assert_int_equal(s->closed, 10);
+    assert_int_equal(s->welcomed, 12);
     const struct resource_status *status = status_of(s, "b");
     assert_int_equal(status->phase, RESOURCE_RUNNING);
     assert_string_equal(status->error.message, "agent on node 'db-a' was restarted: the database "
@@ -223,6 +227,88 @@ static void a_node_that_is_silent(void **state)
                                 "is closed");
     up(s, 11, "db-a", "boot1", 0);
     assert_true(is_connected(s));
+}
+
+/* Two agents of one name: the one that lives stays, whatever the other does. */
+static void twins(void **state)
+{
+    struct stage *s = *state;
+    (void)running(s, 0, 2);
+    up(s, 11, "db-a", "boot2", 0);
+    assert_int_equal(s->welcomed, 10);
+    assert_int_equal(s->refused, 0); /* it may be the same agent, killed and started again */
+    s->mono_us += MS(400);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL); /* perhaps sent before it died */
+    assert_int_equal(s->refused, 0);
+    s->mono_us += MS(400);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(s->refused, 11);
+    assert_string_equal(s->refusal, "another agent is connected as node 'db-a' of cluster 'demo1': "
+                                    "stop it, or give this one a node name of its own");
+    assert_int_equal(s->closed, 0);
+    assert_int_equal(status_of(s, "b")->phase, RESOURCE_RUNNING);
+    assert_false(status_of(s, "b")->has_error);
+    gone(s, 10); /* now the name is free, at once */
+    up(s, 12, "db-a", "boot2", 0);
+    assert_int_equal(s->welcomed, 12);
+}
+
+/* Killed and started again, and the transport does not tell that the old connection is dead. */
+static void a_new_life_beside_a_dead_connection(void **state)
+{
+    struct stage *s = *state;
+    up(s, 10, "db-a", "boot1", 0);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    tick(s, SEC(1));
+    up(s, 11, "db-a", "boot2", 0);
+    up(s, 12, "db-b", "boot1", 0); /* others do not wait for it */
+    assert_int_equal(s->welcomed, 12);
+    up(s, 13, "db-a", "boot1", 0); /* nor the same life on another connection */
+    assert_int_equal(s->welcomed, 13);
+    assert_int_equal(s->closed, 10);
+    gone(s, 10);
+    tick(s, MS(3400));
+    assert_int_equal(s->welcomed, 13);
+    tick(s, MS(200));
+    assert_int_equal(s->welcomed, 11);
+    assert_int_equal(s->closed, 13);
+    assert_int_equal(s->refused, 0);
+    tick(s, SEC(4));
+    up(s, 14, "db-a", "boot3", 0); /* silent for long enough */
+    assert_int_equal(s->welcomed, 14);
+}
+
+static void how_far_it_came_is_kept(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = running(s, 0, 3);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    want(s, 10, &a, 1);
+    assert_int_equal(s->reply.type, MESSAGE_ranges);
+    const struct msg_lease lease = s->reply.ranges.leases[0];
+    (void)done(s, 10, &a, lease.range, lease.term, lease.counter);
+    struct msg_error error = {.code = TM_E_IO, .text = "cannot read 'x'", .stage = "range"};
+    struct msg_job job = job_at(&a, JOB_STAGE_FAILED);
+    job.error = &error;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    for (int life = 0; life < 2; life++) {
+        assert_int_equal(status_of(s, "b")->phase, RESOURCE_RUNNING); /* swept first */
+        assert_int_equal(status_of(s, "b")->ranges_done, 1);
+        assert_int_equal(status_of(s, "b")->bytes_done, 100);
+        brain_free(s->brain);
+        start(s, (uint64_t)life + 2);
+        up(s, 10, "db-a", "boot1", 0);
+    }
+    job.stage = JOB_STAGE_SWEPT;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_int_equal(status_of(s, "b")->phase, RESOURCE_FAILED);
+    assert_int_equal(status_of(s, "b")->ranges_done, 1);
+    assert_int_equal(status_of(s, "b")->ranges_total, 3);
+    assert_int_equal(status_of(s, "b")->bytes_done, 100);
+    assert_int_equal(status_of(s, "b")->bytes_total, 300);
+    command(s, BRAIN_CMD_RETRY, "b");
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(status_of(s, "b")->ranges_done, 0);
 }
 
 static void retries(void **state)
@@ -329,6 +415,9 @@ int main(void)
         SCENE(a_lead_that_restarts),
         SCENE(a_lead_that_is_silent),
         SCENE(a_node_that_is_silent),
+        SCENE(twins),
+        SCENE(a_new_life_beside_a_dead_connection),
+        SCENE(how_far_it_came_is_kept),
         SCENE(retries),
         SCENE(storage_has_the_last_word),
         SCENE(a_sweep_that_cannot_work),

@@ -37,7 +37,7 @@ static void standbys_hold(void **state)
     held.error = &error;
     beat(s, 11, INSTANCE_STANDBY, 0, &job);
     assert_string_equal(status_of(s, "wal")->warnings[0],
-                        "standby 'db-b' cannot hold log: all replication slots are in use");
+                        "node 'db-b' cannot hold log: all replication slots are in use");
     assert_false(status_of(s, "wal")->has_error);
 }
 

@@ -140,6 +140,10 @@ static void a_second_task_in_the_same_place(void **state)
              "  backupMode: log\n  br: {cluster: demo1}\n  local: {path: /elsewhere}\n");
     assert_int_equal(s->answer.code, TM_E_OK);
     assert_int_equal(status_of(s, "far")->phase, RESOURCE_PREPARE);
+    apply(s, "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: far, namespace: x}\nspec:\n"
+             "  backupMode: log\n  br: {cluster: demo1}\n  local: {path: /farther}\n");
+    assert_string_equal(s->answer.msg, "Backup/far: namespace 'default' has a log backup of this "
+                                       "name and tenant; choose another name");
 }
 
 /* Both are accepted before either is durable: one begins, the other waits and says for whom. */

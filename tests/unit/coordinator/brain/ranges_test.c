@@ -17,8 +17,13 @@ static void a_backup_from_end_to_end(void **state)
     assert_int_equal(done(s, 10, &a, 0, 1, 1), VERDICT_ACCEPTED);
 
     struct msg_job job = job_at(&a, JOB_STAGE_WORKING);
+    const char *warnings[] = {"the hold has no bound"};
+    job.warnings = warnings;
+    job.warnings_count = 1;
     beat(s, 10, INSTANCE_PRIMARY, 0, &job);
     assert_int_equal(desired_job(s)->step, JOB_STEP_FINISH);
+    assert_int_equal(status_of(s, "b")->warning_count, 1);
+    assert_string_equal(status_of(s, "b")->warnings[0], "the hold has no bound");
     struct message m = {.type = MESSAGE_want_results};
     memcpy(m.want_results.uid, a.uid, sizeof(a.uid));
     m.want_results.attempt = a.attempt;
@@ -38,6 +43,8 @@ static void a_backup_from_end_to_end(void **state)
     assert_int_equal(status->backup_bytes, 90);
     assert_string_equal(status->position, "0/3000148");
     assert_int_equal(status->ranges_done, 2);
+    assert_int_equal(status->warning_count, 1); /* also when the job is over */
+    assert_string_equal(status->warnings[0], "the hold has no bound");
     beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
     assert_int_equal(s->reply.desired.jobs_count, 0);
     apply(s, BACKUP("    concurrency: 3\n"));

@@ -37,6 +37,9 @@ struct stage {
     uint64_t raise_to;
     uint64_t closed;
     uint64_t wake_us; /* asked for by the last step; UINT64_MAX = not */
+    uint64_t welcomed; /* connections, the newest */
+    uint64_t refused;
+    char refusal[512];
     enum brain_log_event said; /* newest line */
     char log[512];
 };
@@ -104,6 +107,11 @@ static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
             break;
         case BRAIN_ACT_WELCOME:
             s->welcome_term = a->welcome.term;
+            s->welcomed = a->welcome.conn;
+            break;
+        case BRAIN_ACT_REFUSE:
+            s->refused = a->refuse.conn;
+            (void)snprintf(s->refusal, sizeof(s->refusal), "%s", a->refuse.err->msg);
             break;
         case BRAIN_ACT_CLOSE:
             s->closed = a->close.conn;
@@ -222,6 +230,13 @@ static TM_UNUSED void up(struct stage *s, uint64_t conn, const char *node, const
     event.up.boot = boot;
     event.up.seen_term = seen;
     event.up.seen_start = seen != 0 ? 1 : 0;
+    feed(s, &event);
+}
+
+static TM_UNUSED void gone(struct stage *s, uint64_t conn)
+{
+    struct brain_event event = {.kind = BRAIN_EV_AGENT_GONE};
+    event.gone.conn = conn;
     feed(s, &event);
 }
 

@@ -141,6 +141,7 @@ static nng_socket dial(struct fixture *f)
     return s;
 }
 
+/* What is awaited is awaited for as long as it takes: check.sh ends a test that hangs. */
 static void turn(struct fixture *f)
 {
     struct tm_err err = {0};
@@ -157,7 +158,7 @@ static void exchange_bytes(struct fixture *f, nng_socket s, const void *data, si
     int rv = NNG_EAGAIN;
 
     assert_int_equal(nng_send(s, (void *)(uintptr_t)data, len, 0), 0);
-    for (int i = 0; i < 2000 && rv == NNG_EAGAIN; i++) {
+    while (rv == NNG_EAGAIN) {
         turn(f);
         rv = nng_recv(s, &got, &got_len, NNG_FLAG_ALLOC | NNG_FLAG_NONBLOCK);
     }
@@ -240,7 +241,7 @@ static void test_good_key(void **state)
     assert_int_equal(in.desired.revision, 11);
     message_release(&in);
     nng_close(s);
-    for (int i = 0; i < 500 && f->gones == 0; i++)
+    while (f->gones == 0)
         turn(f);
     assert_int_equal(f->gones, 1);
     assert_int_equal(gate_connection_count(f->gate), 0);
@@ -305,7 +306,7 @@ static void test_refused_by_brain(void **state)
     greet(f, s, "unwanted", "", text);
     assert_string_equal(text, "no room");
     gate_tick(f->gate, clock_mono_us() + GATE_REFUSE_US + 1);
-    for (int i = 0; i < 500 && f->gones == 0; i++)
+    while (f->gones == 0)
         turn(f);
     assert_int_equal(f->gones, 1);
     nng_close(s);
@@ -316,14 +317,13 @@ static void test_silent_connection(void **state)
     struct fixture *f = *state;
     nng_socket s = dial(f);
 
-    for (int i = 0; i < 500 && gate_connection_count(f->gate) == 0; i++)
+    while (gate_connection_count(f->gate) == 0)
         turn(f);
     gate_tick(f->gate, clock_mono_us() + GATE_HELLO_US / 2);
     assert_int_equal(gate_connection_count(f->gate), 1);
     gate_tick(f->gate, clock_mono_us() + GATE_HELLO_US + 1);
-    for (int i = 0; i < 500 && gate_connection_count(f->gate) > 0; i++)
+    while (gate_connection_count(f->gate) > 0)
         turn(f);
-    assert_int_equal(gate_connection_count(f->gate), 0);
     nng_close(s);
 }
 
@@ -383,7 +383,7 @@ static void test_parked_poll(void **state)
     greet(f, s, "free", "", text);
     assert_int_equal(nng_ctx_open(&ctx, s), 0);
     assert_int_equal(nng_aio_alloc(&aio, NULL, NULL), 0);
-    nng_aio_set_timeout(aio, 5000);
+    nng_aio_set_timeout(aio, NNG_DURATION_INFINITE);
     assert_int_equal(message_encode(&poll, MESSAGE_MINOR, &out, &err), 0);
     assert_int_equal(nng_msg_alloc(&msg, 0), 0);
     assert_int_equal(nng_msg_append(msg, out.data, out.len), 0);
@@ -398,7 +398,8 @@ static void test_parked_poll(void **state)
         assert_int_equal(in.type, MESSAGE_desired);
         message_release(&in);
     }
-    assert_int_not_equal(f->parked, 0);
+    while (f->parked == 0)
+        turn(f);
     answer.desired.revision = 77;
     gate_reply(f->gate, f->parked_conn, f->parked, &answer);
     nng_aio_wait(aio);

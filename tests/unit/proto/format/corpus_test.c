@@ -73,6 +73,28 @@ static void test_roots(void **state)
                               .history = slice_str("1\t0/3000148\tx\n"),
                               .created_us = 4};
     struct log_writer writer = {.lineage = "lineage", .term = 1, .counter = 2, .from = 4096};
+    struct log_mark mark = {
+        .lineage = "lineage", .at = 8192, .time_us = 5, .term = 1, .counter = 2};
+    struct truncation truncation = {.lineage = "lineage",
+                                    .from = 4096,
+                                    .until_us = 6,
+                                    .until_position = "0/1000",
+                                    .term = 1,
+                                    .counter = 2,
+                                    .node = "db-a",
+                                    .created_us = 7};
+    struct log_index index = {.lineage = "lineage",
+                              .from = 4096,
+                              .to = 8192,
+                              .chunks = 1,
+                              .term = 1,
+                              .counter = 2,
+                              .stored_bytes = 9,
+                              .last_record = 8000,
+                              .min_us = 1,
+                              .max_us = 2,
+                              .mark_at = 8192,
+                              .mark_us = 3};
     const struct {
         const char *file;
         enum object_kind kind;
@@ -84,6 +106,9 @@ static void test_roots(void **state)
         {"tombstone", OBJECT_TOMBSTONE, &tombstone_codec, &tombstone},
         {"lineage", OBJECT_LINEAGE, &lineage_codec, &lineage},
         {"writer", OBJECT_WRITER, &log_writer_codec, &writer},
+        {"mark", OBJECT_MARK, &log_mark_codec, &mark},
+        {"truncation", OBJECT_TRUNCATION, &truncation_codec, &truncation},
+        {"log-index", OBJECT_LOG_INDEX, &log_index_codec, &index},
     };
     for (size_t i = 0; i < TM_ARRAY_LEN(all); i++) {
         struct buf record = BUF_INIT;
@@ -282,11 +307,47 @@ static void test_chunk(void **state)
     kept_object(f, "chunk");
 }
 
+/* A chunk as the log task writes it: with events, and a section of an engine. */
+static void test_task_chunk(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t zeros[1000];
+    struct chunk_writer cw = CHUNK_WRITER_INIT;
+    struct events_writer ew = EVENTS_WRITER_INIT;
+    struct log_ref ref;
+    struct object_info info;
+    struct log_chunk root = {.lineage = "lineage", .label = "1", .from = 4096, .term = 1};
+    struct log_point commit = {.kind = EVENT_COMMIT,
+                               .at = 4200,
+                               .previous = 4150,
+                               .end = 4300,
+                               .time_us = 1234567,
+                               .xid = 77};
+    struct log_point point = {
+        .kind = EVENT_POINT, .at = 4300, .previous = 4200, .end = 4400, .name = "before"};
+    assert_int_equal(events_writer_add(&ew, &commit, &f->err), 0);
+    assert_int_equal(events_writer_add(&ew, &point, &f->err), 0);
+    assert_int_equal(
+        chunk_writer_open(&cw, f->scratch, f->st, NAME, &root, 0, nonce, NULL, &f->err), 0);
+    assert_int_equal(chunk_writer_data(&cw, slice_of(zeros, sizeof(zeros)), &f->err), 0);
+    assert_int_equal(chunk_writer_events(&cw, &ew, 4300, &f->err), 0);
+    assert_int_equal(chunk_writer_section(&cw, 256, slice_str("blocks"), &f->err), 0);
+    assert_int_equal(chunk_writer_finish(&cw, "log", &ref, &info, &f->err), 0);
+    chunk_writer_release(&cw);
+    kept_object(f, "task-chunk");
+    struct buf section = BUF_INIT;
+    assert_int_equal(events_writer_section(&ew, &section, &f->err), 0);
+    kept(f, "events", 'e', buf_slice(&section));
+    buf_release(&section);
+    events_writer_release(&ew);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_roots), T(test_data), T(test_streams), T(test_manifest), T(test_chunk),
+        T(test_roots),    T(test_data),  T(test_streams),
+        T(test_manifest), T(test_chunk), T(test_task_chunk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

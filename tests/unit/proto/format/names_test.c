@@ -40,6 +40,20 @@ static void test_build(void **state)
     assert_string_equal(names_rel_chunk(lineage, 1, epoch).s,
                         "log/dead0102030405060708090a0b0c0d0e/chunk/0000000000000001-"
                         "0000000000000012.00000034");
+    assert_string_equal(names_rel_mark(lineage, 2, epoch, 3).s,
+                        "log/dead0102030405060708090a0b0c0d0e/mark/0000000000000002-"
+                        "0000000000000012.00000034-00000003");
+    assert_string_equal(names_rel_log_index(lineage, 4, epoch).s,
+                        "log/dead0102030405060708090a0b0c0d0e/index/0000000000000004-"
+                        "0000000000000012.00000034");
+    assert_string_equal(names_rel_truncate(epoch, 5).s,
+                        "truncate/0000000000000012.00000034-00000005");
+    assert_string_equal(names_logs_prefix(&scope).s, "demo1/main/7300000000000000001/log/");
+    assert_string_equal(
+        names_log_prefix(&scope, lineage, "mark").s,
+        "demo1/main/7300000000000000001/log/dead0102030405060708090a0b0c0d0e/mark/");
+    assert_string_equal(names_log_prefix(&scope, lineage, "").s,
+                        "demo1/main/7300000000000000001/log/dead0102030405060708090a0b0c0d0e/");
 }
 
 static void test_largest_fits(void **state)
@@ -79,6 +93,19 @@ static void test_parse(void **state)
     p = names_parse_rel(names_rel_writer(lineage, epoch).s);
     assert_int_equal(p.kind, NAME_WRITER);
     assert_memory_equal(p.lineage, lineage, 16);
+    p = names_parse_rel(names_rel_mark(lineage, 0xfedcba9876543210, epoch, 9).s);
+    assert_int_equal(p.kind, NAME_MARK);
+    assert_memory_equal(p.lineage, lineage, 16);
+    assert_int_equal(p.from, 0xfedcba9876543210);
+    assert_int_equal(epoch_cmp(p.epoch, epoch), 0);
+    assert_int_equal(p.number, 9);
+    p = names_parse_rel(names_rel_log_index(lineage, 77, epoch).s);
+    assert_int_equal(p.kind, NAME_LOG_INDEX);
+    assert_int_equal(p.from, 77);
+    p = names_parse_rel(names_rel_truncate(epoch, 6).s);
+    assert_int_equal(p.kind, NAME_TRUNCATE);
+    assert_int_equal(p.number, 6);
+    assert_int_equal(epoch_cmp(p.epoch, epoch), 0);
     const char *other[] = {
         "",
         "backup",
@@ -97,6 +124,13 @@ static void test_parse(void **state)
         "log/dead0102030405060708090a0b0c0d0E/lineage.mpk",
         "identity.mpk",
         "intent/x",
+        "truncate/",
+        "truncate/0000000000000012.00000034",
+        "truncate/0000000000000012.00000034-000000055",
+        "log/dead0102030405060708090a0b0c0d0e/mark/0000000000000002-0000000000000012.00000034",
+        "log/dead0102030405060708090a0b0c0d0e/mark/0000000000000002",
+        "log/dead0102030405060708090a0b0c0d0e/index/0000000000000004-0000000000000012.0000003",
+        "log/dead0102030405060708090a0b0c0d0e/compacted/x",
     };
     for (size_t i = 0; i < TM_ARRAY_LEN(other); i++) {
         p = names_parse_rel(other[i]);

@@ -21,7 +21,7 @@ struct fixture {
     struct tm_err err;
 };
 
-static int setup(void **state)
+static TM_UNUSED int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     f->registry = ram_registry_new();
@@ -33,7 +33,7 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
+static TM_UNUSED int teardown(void **state)
 {
     struct fixture *f = *state;
     for (int i = 0; i < 3; i++)

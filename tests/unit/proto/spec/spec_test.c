@@ -464,6 +464,26 @@ static void operator_files(void **state)
         assert_string_equal(list.warnings.items[n], warnings[n]);
 }
 
+/* Templates write all fields, empty where nothing is meant. */
+static void empty_is_not_given(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        BACKUP_HEAD "  br: {cluster: test, db: \"\", table: \"\", timeAgo: \"\", options: []}\n"
+                    "  tableFilter: []\n  commitTs: \"\"\n  local: {path: /x, prefix: \"\"}\n"
+                    "  logStop: false\n  logTruncateUntil: \"\"\n  logBackup: \"\"\n"
+                    "  requests: {cpu: 1000m}\n  limits: {cpu: 2000m}\n",
+        RESTORE_HEAD "  backup: x\n  dataDir: /x\n  pitrRestoredTs: \"\"\n"
+                     "  target: {time: \"\", name: \"\", xid: \"\", lineage: \"\"}\n",
+    };
+    for (size_t n = 0; n < TM_ARRAY_LEN(texts); n++) {
+        TM_CLEANUP(resource_freep) struct resource *r = parse_one(texts[n]);
+        struct tm_err err = {0};
+        if (resource_check_apply(r, &err) < 0)
+            fail_msg("%s", err.msg);
+    }
+}
+
 static void several_documents(void **state)
 {
     (void)state;
@@ -473,6 +493,42 @@ static void several_documents(void **state)
     assert_int_equal(list.count, 2);
     assert_int_equal(list.items[0]->kind, RESOURCE_BACKUP);
     assert_int_equal(list.items[1]->kind, RESOURCE_RESTORE);
+}
+
+/* What `get -o yaml` prints of several can be applied again. */
+static void a_list(void **state)
+{
+    (void)state;
+#define ITEM(name)                                                                                 \
+    "- apiVersion: tidemark/v1\n  kind: Backup\n  metadata: {name: " name                          \
+    "}\n  spec: {br: {cluster: c}, local: {path: /x}}\n  status: {phase: Complete}\n"
+    static const struct {
+        const char *text;
+        const char *want;
+    } bad_lists[] = {
+        {"items: []\n", "s.yaml: there is no resource in it"},
+        {"items:\n" ITEM("a") ITEM("a"), "s.yaml:7:3: backup/a is there twice"},
+        {"items:\n" ITEM("a") "spec: {}\n",
+         "s.yaml:7:1: unknown field 'spec' in a list of resources"},
+        {"items: [x]\n",
+         "s.yaml:1:9: a resource must be a map with apiVersion, kind, metadata and spec, not text"},
+    };
+    TM_CLEANUP(resource_list_release) struct resource_list list = RESOURCE_LIST_INIT;
+    parse("apiVersion: v1\nkind: List\nmetadata: {}\nitems:\n" ITEM("a")
+              ITEM("b") "---\n" BACKUP_HEAD GOOD,
+          &list);
+    assert_int_equal(list.count, 3);
+    assert_string_equal(list.items[0]->name, "a");
+    assert_string_equal(list.items[1]->name, "b");
+    assert_string_equal(list.items[2]->name, "x");
+    for (size_t n = 0; n < TM_ARRAY_LEN(bad_lists); n++) {
+        TM_CLEANUP(resource_list_release) struct resource_list none = RESOURCE_LIST_INIT;
+        struct tm_err err = {0};
+        assert_int_equal(resource_parse("s.yaml", slice_str(bad_lists[n].text), &none, &err),
+                         -TM_E_INVALID);
+        assert_string_equal(err.msg, bad_lists[n].want);
+    }
+#undef ITEM
 }
 
 /* ---- canonical form ---- */
@@ -559,7 +615,9 @@ int main(void)
         cmocka_unit_test(restore_everything),
         cmocka_unit_test(storage_urls),
         cmocka_unit_test(operator_files),
+        cmocka_unit_test(empty_is_not_given),
         cmocka_unit_test(several_documents),
+        cmocka_unit_test(a_list),
         cmocka_unit_test(what_get_shows_is_unchanged),
         cmocka_unit_test(equality),
         cmocka_unit_test(kind_words),

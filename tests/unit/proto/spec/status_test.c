@@ -152,6 +152,65 @@ static void json_with_everything(void **state)
                                  "\"2026-11-21T10:00:00.000000Z\", \"generation\": 2}"));
 }
 
+static void json_of_a_log_backup(void **state)
+{
+    (void)state;
+    TM_CLEANUP(resource_freep) struct resource *r = sample();
+    TM_CLEANUP(resource_status_freep) struct resource_status *st = resource_status_new();
+    TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
+    TM_CLEANUP(buf_release) struct buf bare = BUF_INIT;
+    struct tm_err err = {0};
+    const char *text = NULL;
+    st->log.is_log = true;
+    assert_int_equal(resource_json(r, st, NULL, &bare, &err), 0);
+    assert_int_equal(buf_cstr(&bare, &text, &err), 0);
+    assert_string_equal(strstr(text, "\"status\": "),
+                        "\"status\": {\"phase\": \"\", \"conditions\": [], \"recoverable\": [], "
+                        "\"progress\": {\"rangesTotal\": 0, \"rangesDone\": 0, \"bytesTotal\": 0, "
+                        "\"bytesDone\": 0}}}");
+    resource_status_set_phase(st, RESOURCE_RUNNING, T0, "", "");
+    st->log.checkpoint_us = T0 + 250;
+    (void)snprintf(st->log.position, sizeof(st->log.position), "0/3000148");
+    (void)snprintf(st->lineage, sizeof(st->lineage), "00112233445566778899aabbccddeeff");
+    st->log.has_latency = true;
+    st->log.latency_us = 4203999;
+    st->log.has_skew = true;
+    st->log.skew_us = -1500;
+    st->log.needs_full = true;
+    st->log.truncated_us = T0;
+    (void)snprintf(st->log.truncate_until, sizeof(st->log.truncate_until), "0/2000");
+    (void)snprintf(st->log.truncate_error, sizeof(st->log.truncate_error), "backup 'b' needs it");
+    resource_status_add_interval(st, &(struct status_interval){.lineage = "0011",
+                                                               .label = "1",
+                                                               .from_position = "0/1",
+                                                               .to_position = "0/2",
+                                                               .from_us = T0,
+                                                               .to_us = T0 + 1,
+                                                               .backup_id = "b1"});
+    resource_status_add_interval(st, &(struct status_interval){.lineage = "0022",
+                                                               .from_position = "0/2",
+                                                               .to_position = "0/3",
+                                                               .abandoned = true});
+    resource_status_add_hold(
+        st, &(struct status_hold){.node = "db-b", .at = 7, .bytes = 8, .at_risk = true});
+    assert_int_equal(resource_json(r, st, NULL, &out, &err), 0);
+    assert_int_equal(buf_cstr(&out, &text, &err), 0);
+    assert_string_equal(
+        strstr(text, "\"lineage\": "),
+        "\"lineage\": \"00112233445566778899aabbccddeeff\", \"logCheckpointTs\": "
+        "\"2026-11-21T10:00:00.000250Z\", \"logCheckpointPosition\": \"0/3000148\", "
+        "\"latencySeconds\": 4.203, \"skewSeconds\": -0.001, \"recoverable\": [{\"lineage\": "
+        "\"0011\", \"label\": \"1\", \"fromPosition\": \"0/1\", \"toPosition\": \"0/2\", "
+        "\"from\": \"2026-11-21T10:00:00.000000Z\", \"to\": \"2026-11-21T10:00:00.000001Z\", "
+        "\"backupId\": \"b1\", \"abandoned\": false}, {\"lineage\": \"0022\", "
+        "\"fromPosition\": \"0/2\", \"toPosition\": \"0/3\", \"abandoned\": true}], "
+        "\"logSuccessTruncateUntil\": \"2026-11-21T10:00:00.000000Z\", \"logTruncate\": "
+        "{\"until\": \"0/2000\", \"pending\": false, \"error\": \"backup 'b' needs it\"}, "
+        "\"holds\": [{\"node\": \"db-b\", \"at\": 7, \"bytes\": 8, \"atRisk\": true, "
+        "\"lost\": false}], \"needsFullBackup\": true, \"progress\": {\"rangesTotal\": 0, "
+        "\"rangesDone\": 0, \"bytesTotal\": 0, \"bytesDone\": 0}}}");
+}
+
 static void yaml_text(void **state)
 {
     (void)state;
@@ -191,6 +250,7 @@ int main(void)
         cmocka_unit_test(limits),
         cmocka_unit_test(json_without_status),
         cmocka_unit_test(json_with_everything),
+        cmocka_unit_test(json_of_a_log_backup),
         cmocka_unit_test(yaml_text),
     };
     return cmocka_run_group_tests_name("proto/spec/status", tests, NULL, NULL);

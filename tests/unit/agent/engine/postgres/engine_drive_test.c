@@ -7,11 +7,11 @@
  *     control               prints pg_control as "name value" lines
  *     check                 prints "ok" or the error, with its code
  *     describe              prints role, version, identity, lineage label
- *     backup TARGET BYTES FILES [SECONDS]
+ *     backup TARGET BYTES FILES [GATE]
  *                           a whole backup, written straight to TARGET as a data directory that can
  *                           be started: ranges of BYTES or FILES, read by three threads; the log
- *                           goes to TARGET/pg_wal. The session stays open for SECONDS between plan
- *                           and reading
+ *                           goes to TARGET/pg_wal. When the plan is made and the log streams,
+ *                           GATE.planned appears, and nothing is read before GATE.go is there
  *     plan BYTES FILES      plans only; prints ranges, and the peak of our memory in KiB
  */
 #include <fcntl.h>
@@ -354,6 +354,19 @@ static void finish(struct drive *drive, struct engine_session *session, pthread_
     printf("consistent at %s, %s\n", consistent.text, clock_format(commit_us, text));
 }
 
+/* Says that the plan is made, and waits for whoever is to go first. */
+static void pass_gate(const char *gate)
+{
+    char path[4096];
+    snprintf(path, sizeof(path), "%s.planned", gate);
+    TM_CLEANUP(closep) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0)
+        die_errno(path);
+    snprintf(path, sizeof(path), "%s.go", gate);
+    while (access(path, F_OK) < 0)
+        (void)nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+}
+
 static void backup(struct drive *drive, char **argv, int argc)
 {
     TM_CLEANUP(buf_release) struct buf blob = BUF_INIT;
@@ -369,7 +382,7 @@ static void backup(struct drive *drive, char **argv, int argc)
         die_errno("thread");
     /* what changes now was planned otherwise; and the stream can be looked at meanwhile */
     if (argc > 3)
-        (void)nanosleep(&(struct timespec){.tv_sec = strtol(argv[3], NULL, 10)}, NULL);
+        pass_gate(argv[3]);
     /* the first range makes the directories that the others write into */
     size_t all = drive->range_count;
     for (drive->range_count = 0; drive->range_count < all; drive->range_count++)

@@ -10,7 +10,9 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include "agent/engine/postgres/control_file.h"
 #include "agent/engine/postgres/pg.h"
@@ -65,6 +67,32 @@ static void make_link(const struct room *room, const char *target, const char *p
     snprintf(full, sizeof(full), "%s/%s", room->data, path);
     snprintf(to, sizeof(to), "%s/%s", room->top, target);
     assert_int_equal(symlink(to, full), 0);
+}
+
+static void make_socket(const struct room *room, const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    int len = snprintf(address.sun_path, sizeof(address.sun_path), "%.60s/%.30s", room->data, path);
+    assert_true(len > 0);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+    close(fd);
+}
+
+/* What is neither file, directory, nor a link that is followed. */
+static void make_specials(const struct room *room)
+{
+    char full[PATH_BYTES];
+    snprintf(full, sizeof(full), "%s/base/1/400", room->data); /* named as a relation */
+    assert_int_equal(mkfifo(full, 0600), 0);
+    snprintf(full, sizeof(full), "%s/null", room->data);
+    assert_int_equal(symlink("/dev/null", full), 0);
+    make_socket(room, "socket");
+    make_socket(room, ".s.PGSQL.5432");
+    make_link(room, "nowhere", "dangling");
+    make_link(room, "nowhere", "pg_tblspc/16700");
+    make_link(room, "nowhere", "postmaster.opts"); /* a name that is left out anyway */
 }
 
 static void write_control(const struct room *room)
@@ -189,6 +217,7 @@ static int room_make(void **state)
     make_link(room, "data/inside", "pg_tblspc/16600");
     make_link(room, "elsewhere", "log");
     make_link(room, "linked.conf", "linked.conf");
+    make_specials(room);
     write_control(room);
     make_begin(room);
     room->instance = (struct engine_instance){"main", room->data, "host=/nowhere"};
@@ -308,9 +337,9 @@ static int on_problem(struct range_sink *base, const char *path, uint64_t block,
                       struct tm_err *err)
 {
     struct run *run = (struct run *)(void *)base;
-    return buf_printf(&run->problems, err, "%s %llu %s\n",
-                      strrchr(path, '/') ? strrchr(path, '/') : path, (unsigned long long)block,
-                      what);
+    assert_true(block == ENGINE_NO_BLOCK); /* no page is corrupt here */
+    return buf_printf(&run->problems, err, "%s: %s\n",
+                      strrchr(path, '/') ? strrchr(path, '/') : path, what);
 }
 
 static const struct range_sink_ops sink_ops = {on_begin, on_room, on_advance, on_end, on_problem};
@@ -412,9 +441,17 @@ static void expect_all(const struct room *room, struct run *run)
     snprintf(want, sizeof(want), "%s%s/etc.conf ", ORDER, room->top);
     assert_string_equal(order, want);
     assert_string_equal(problems,
-                        "log 0 symbolic link to a directory is not followed: what is behind it is "
+                        "/400: a named pipe is not in the backup\n"
+                        "dangling: symbolic link leads to no file or directory: it is not in the "
+                        "backup\n"
+                        "log: symbolic link to a directory is not followed: what is behind it is "
                         "not in the backup\n"
-                        "/gone.conf 0 configuration file cannot be read: No such file or "
+                        "null: symbolic link leads to no file or directory: it is not in the "
+                        "backup\n"
+                        "/16700: symbolic link leads to no file or directory: it is not "
+                        "in the backup\n"
+                        "socket: a socket is not in the backup\n"
+                        "/gone.conf: configuration file cannot be read: No such file or "
                         "directory\n");
     expect_file(run, "PG_VERSION", 3);
     expect_file(run, "big.log", (3u << 20) + 77);

@@ -243,7 +243,7 @@ static void refuses_options(void **state)
     refused(f, "server option 'tidemark.owners' is not known");
     f->spec.server_options = NULL;
     f->spec.target = "2026-01-01";
-    refused(f, "cannot restore to '2026-01-01': a snapshot is restored to 'immediate'");
+    refused(f, "cannot restore to '2026-01-01': 'immediate' or the place of a record is wanted");
 }
 
 static void tablespaces_need_a_place(void **state)

@@ -35,7 +35,7 @@ static int count(void *arg, const struct wal_record *record, struct tm_err *err)
     }
     if (wal_record_kind(record, c->major) == WAL_CHECKPOINT) {
         c->checkpoints++;
-        if (!wal_checkpoint_of(record, &checkpoint) ||
+        if (!wal_checkpoint_of(record, c->major, &checkpoint) ||
             checkpoint.time_us < INT64_C(1500000000000000) || checkpoint.redo_lsn > record->lsn)
             return tm_err_set(err, TM_E_CORRUPT, "a checkpoint that makes no sense");
     }

@@ -1,0 +1,49 @@
+#ifndef TM_AGENT_ENGINE_POSTGRES_BLOB_H
+#define TM_AGENT_ENGINE_POSTGRES_BLOB_H
+/*
+ * How this engine's blobs are encoded: "TMPG", a letter that says what it is, u8 version 1, then
+ * fields: u16 tag, u32 length, value; all integers big-endian.
+ *
+ *     pg_blob_put_header → pg_blob_put_*                 pg_blob_open → pg_blob_next* → pg_blob_require
+ *
+ * `what` is the blob's name in messages: "snapshot's begin". Everything malformed is TM_E_CORRUPT
+ * and names the field by its tag; another version is TM_E_UNSUPPORTED.
+ */
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/err.h"
+
+int pg_blob_put_header(struct buf *out, char letter, struct tm_err *err) TM_WUR;
+int pg_blob_put_field(struct buf *out, unsigned tag, const void *data, size_t len,
+                      struct tm_err *err) TM_WUR;
+int pg_blob_put_u32(struct buf *out, unsigned tag, uint32_t value, struct tm_err *err) TM_WUR;
+int pg_blob_put_u64(struct buf *out, unsigned tag, uint64_t value, struct tm_err *err) TM_WUR;
+int pg_blob_put_text(struct buf *out, unsigned tag, const char *text, struct tm_err *err) TM_WUR;
+
+struct pg_blob_field {
+    unsigned tag;
+    struct slice value;
+};
+
+/* The letter of a blob of this engine, or 0. */
+char pg_blob_letter(struct slice blob);
+/* *blob becomes what lies behind the header. */
+int pg_blob_open(const char *what, char letter, struct slice *blob, struct tm_err *err) TM_WUR;
+int pg_blob_next(const char *what, struct slice *rest, struct pg_blob_field *ret,
+                 struct tm_err *err) TM_WUR;
+/* Bit n of `seen` is tag n: 1 … last must be there. */
+int pg_blob_require(const char *what, uint32_t seen, unsigned last, struct tm_err *err) TM_WUR;
+int pg_blob_bad(const char *what, unsigned tag, const char *why, struct tm_err *err);
+
+int pg_blob_get_u32(const char *what, struct pg_blob_field field, uint32_t *ret,
+                    struct tm_err *err) TM_WUR;
+int pg_blob_get_u64(const char *what, struct pg_blob_field field, uint64_t *ret,
+                    struct tm_err *err) TM_WUR;
+/* `text` is the field's value or a part of it; *ret is freed first. */
+int pg_blob_get_text(const char *what, struct pg_blob_field field, struct slice text, size_t max,
+                     char **ret, struct tm_err *err) TM_WUR;
+int pg_blob_get_bytes(const char *what, struct pg_blob_field field, size_t max, struct buf *ret,
+                      struct tm_err *err) TM_WUR;
+
+#endif

@@ -1,0 +1,61 @@
+/*
+ * Happy path: one statement each.
+ *
+ * Failure modes: see slot.h. Advancing is clamped silently by the server (to the flushed position,
+ * on a standby to the replayed one): what it answers counts, not what was asked for.
+ */
+#include "agent/engine/postgres/slot.h"
+
+#include <stdio.h>
+
+#include "agent/engine/postgres/wal.h"
+
+static int refused(struct pg_conn *conn, struct tm_err *err)
+{
+    TM_CLEANUP(pg_result_freep) PGresult *result = NULL;
+    char state[8];
+    snprintf(state, sizeof(state), "%s", pg_conn_sqlstate(conn));
+    if (strcmp(state, "42710") == 0)
+        return tm_err_set(err, TM_E_EXISTS, "there is a replication slot of that name");
+    const bool slots = strcmp(state, "53400") == 0, rights = strcmp(state, "42501") == 0;
+    struct tm_err ignored;
+    if ((!slots && !rights) ||
+        pg_conn_query(conn, PG_QUERY_TIMEOUT_MS,
+                      "SELECT current_setting('max_replication_slots'), quote_ident(current_user)",
+                      NULL, 0, &result, &ignored) < 0)
+        return tm_err_prefix(err, "cannot hold the log with a replication slot");
+    if (slots)
+        return tm_err_prefix(err, "cannot hold the log (max_replication_slots is %s)",
+                             PQgetvalue(result, 0, 0));
+    return tm_err_set(err, TM_E_PERMISSION,
+                      "cannot hold the log: role %s may not make replication slots; run as a "
+                      "superuser: ALTER ROLE %s REPLICATION;",
+                      PQgetvalue(result, 0, 1), PQgetvalue(result, 0, 1));
+}
+
+int pg_slot_make(struct pg_conn *conn, const char *name, bool temporary, uint64_t *ret_from,
+                 struct tm_err *err)
+{
+    TM_CLEANUP(pg_result_freep) PGresult *result = NULL;
+    const char *const params[] = {name, temporary ? "true" : "false"};
+    /* immediately reserved: one that is not keeps nothing, and cannot be advanced */
+    int r = pg_conn_query(
+        conn, PG_QUERY_TIMEOUT_MS,
+        "SELECT lsn::text FROM pg_create_physical_replication_slot($1, true, $2::boolean)", params,
+        2, &result, err);
+    return r < 0 ? refused(conn, err) : pg_lsn_parse(PQgetvalue(result, 0, 0), ret_from, err);
+}
+
+int pg_slot_advance(struct pg_conn *conn, const char *name, uint64_t to, uint64_t *ret_from,
+                    struct tm_err *err)
+{
+    TM_CLEANUP(pg_result_freep) PGresult *result = NULL;
+    char lsn[PG_LSN_TEXT_MAX];
+    const char *const params[] = {name, pg_lsn_format(to, lsn)};
+    int r = pg_conn_query(conn, PG_QUERY_TIMEOUT_MS,
+                          "SELECT end_lsn::text FROM pg_replication_slot_advance($1, $2::pg_lsn)",
+                          params, 2, &result, err);
+    if (r < 0)
+        return tm_err_prefix(err, "cannot let go of log before %s", lsn);
+    return pg_lsn_parse(PQgetvalue(result, 0, 0), ret_from, err);
+}

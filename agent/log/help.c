@@ -1,0 +1,242 @@
+/*
+ * The thread for what takes long and must hold nothing up: truncating, rolling up, and counting what
+ * storage can restore. One thing at a time, in this order.
+ *
+ * A wish to truncate that fails for good is carried out, with its error; one that may pass is tried
+ * again. A roll-up that fails is tried again with the next chunks: chunks count without it.
+ */
+#include "agent/log/internal.h"
+
+#include "common/clock.h"
+#include "proto/repo/target.h"
+
+struct helper {
+    struct log_task *task;
+    struct object_scratch *scratches[3];
+    int64_t recover_us;  /* mono: when to count next */
+    int64_t truncate_us; /* mono: not before */
+    int64_t truncate_pause_us;
+};
+
+static struct log_positions positions_of(const struct log_task *t)
+{
+    return (struct log_positions){.text = t->options.engine->position_text,
+                                  .parse = t->options.engine->position_parse};
+}
+
+/* ---- truncating ---- */
+
+static int fill_wish(const char *until, struct log_truncate *wish, struct target *target,
+                     struct tm_err *err)
+{
+    int r = target_parse(until, target, err);
+    if (r < 0)
+        return r;
+    if (target->kind == TARGET_TIME) {
+        wish->until_us = target->time_us;
+        return 0;
+    }
+    if (target->kind != TARGET_POSITION)
+        return tm_err_set(err, TM_E_INVALID, "'%s' is neither a time nor a position", until);
+    wish->until_position = target->text;
+    return 0;
+}
+
+static int truncate_now(struct helper *h, const char *until, bool force,
+                        struct log_truncate_result *ret, struct tm_err *err)
+{
+    struct log_task *t = h->task;
+    struct target target;
+    struct log_truncate wish = {.force = force, .node = t->node, .now_us = clock_real_us()};
+    struct log_positions positions = positions_of(t);
+    uint8_t nonce[OBJECT_NONCE_BYTES];
+    int r = fill_wish(until, &wish, &target, err);
+    if (r == 0)
+        r = log_random(t, nonce, sizeof(nonce), err);
+    if (r == 0)
+        r = log_epoch_take(t, &wish.epoch, err);
+    if (r < 0)
+        return r;
+    r = log_truncate_run(h->scratches, t->options.storage, t->options.storage, &t->options.scope,
+                         &positions, &wish, nonce, ret, err);
+    return r < 0 ? log_storage_error(err) : 0;
+}
+
+static void truncate_wish(struct helper *h)
+{
+    struct log_task *t = h->task;
+    struct log_truncate_result result = {0};
+    struct tm_err err;
+    char until[sizeof(t->truncate_until)];
+    pthread_mutex_lock(&t->lock);
+    uint32_t gen = t->params.truncate_gen;
+    bool force = t->params.truncate_force;
+    memcpy(until, t->truncate_until, sizeof(until));
+    pthread_mutex_unlock(&t->lock);
+    int r = truncate_now(h, until, force, &result, &err);
+    pthread_mutex_lock(&t->lock);
+    t->truncate_failed = r < 0;
+    if (r < 0)
+        t->truncate_err = err;
+    if (r == 0 || !err.retryable)
+        t->truncate_done = gen;
+    if (r == 0) {
+        t->truncated_us = result.truncated_us;
+        (void)snprintf(t->truncated_position, sizeof(t->truncated_position), "%s",
+                       result.truncated_position);
+        t->recover_now = true;
+    }
+    t->status_serial++;
+    pthread_cond_broadcast(&t->changed);
+    pthread_mutex_unlock(&t->lock);
+    h->truncate_pause_us = r < 0 ? log_backoff(h->truncate_pause_us) : 0;
+    h->truncate_us = clock_mono_us() + h->truncate_pause_us;
+}
+
+/* ---- rolling up ---- */
+
+static int roll_up(struct helper *h, struct tm_err *err)
+{
+    struct log_task *t = h->task;
+    struct log_lineage lineage = {.truncated = 0};
+    uint8_t nonce[OBJECT_NONCE_BYTES];
+    uint32_t rolled = 0;
+    pthread_mutex_lock(&t->lock);
+    struct epoch epoch = t->branch.epoch;
+    memcpy(lineage.record.id, t->branch.lineage, sizeof(lineage.record.id));
+    pthread_mutex_unlock(&t->lock);
+    TM_CLEANUP(log_lineages_release) struct log_lineages all = LOG_LINEAGES_INIT;
+    int r = log_lineages_read(h->scratches[0], t->options.storage, &t->options.scope, &all, err);
+    if (r == 0)
+        r = log_random(t, nonce, sizeof(nonce), err);
+    if (r < 0)
+        return r;
+    const struct log_lineage *own = log_lineages_find(&all, lineage.record.id);
+    if (own)
+        r = log_index_roll(h->scratches, t->options.storage, &t->options.scope, own, epoch, nonce,
+                           LOGS_INDEX_AFTER, &rolled, err);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&t->lock);
+    t->unrolled = t->unrolled > rolled && rolled > 0 ? t->unrolled - rolled : 0;
+    pthread_mutex_unlock(&t->lock);
+    return 0;
+}
+
+/* ---- what can be restored ---- */
+
+static void put_interval(const struct recoverable *in, struct msg_interval *ret)
+{
+    *ret = (struct msg_interval){
+        .from_us = in->from_us, .to_us = in->to_us, .abandoned = in->abandoned};
+    names_lineage_text(in->lineage, ret->lineage);
+    (void)snprintf(ret->label, sizeof(ret->label), "%s", in->lineage_label);
+    (void)snprintf(ret->from_position, sizeof(ret->from_position), "%s", in->from_position);
+    (void)snprintf(ret->to_position, sizeof(ret->to_position), "%s", in->to_position);
+    (void)snprintf(ret->backup_id, sizeof(ret->backup_id), "%s", in->backup_id);
+}
+
+/* Log up to where a backup leads on this lineage; 0 = none does. */
+static uint64_t connected_to(const struct log_task *t, const struct recoverable_list *list,
+                             const uint8_t lineage[16])
+{
+    uint64_t to = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        uint64_t byte;
+        struct tm_err ignored;
+        const struct recoverable *r = &list->items[i];
+        if (!r->abandoned && memcmp(r->lineage, lineage, 16) == 0 &&
+            t->options.engine->position_parse(r->to_position, &byte, &ignored) == 0)
+            to = TM_MAX(to, byte);
+    }
+    return to;
+}
+
+static int recover(struct helper *h, struct tm_err *err)
+{
+    struct log_task *t = h->task;
+    struct log_positions positions = positions_of(t);
+    TM_CLEANUP(recoverable_list_release) struct recoverable_list list = RECOVERABLE_LIST_INIT;
+    uint8_t lineage[16];
+    pthread_mutex_lock(&t->lock);
+    memcpy(lineage, t->branch.lineage, sizeof(lineage));
+    struct epoch epoch = t->branch.epoch;
+    pthread_mutex_unlock(&t->lock);
+    int r = log_recoverable(h->scratches, t->options.storage, t->options.storage, &t->options.scope,
+                            &positions, &list, err);
+    if (r < 0)
+        return r;
+    uint64_t to = connected_to(t, &list, lineage);
+    pthread_mutex_lock(&t->lock);
+    /* the newest ones, when there are more than can be told */
+    size_t skip = list.count > WIRE_INTERVALS_MAX ? list.count - WIRE_INTERVALS_MAX : 0;
+    t->interval_count = list.count - skip;
+    for (size_t i = skip; i < list.count; i++)
+        put_interval(&list.items[i], &t->intervals[i - skip]);
+    if (t->writing && epoch_cmp(epoch, t->branch.epoch) == 0 && !t->hold_lost)
+        t->needs_full = to < t->branch.from || to == 0;
+    t->status_serial++;
+    pthread_mutex_unlock(&t->lock);
+    return 0;
+}
+
+/* ---- the thread ---- */
+
+/* With the lock. */
+static bool truncate_due(const struct helper *h)
+{
+    const struct log_task *t = h->task;
+    return t->wanted && t->params.truncate_gen > t->truncate_done && t->truncate_until[0] &&
+           clock_mono_us() >= h->truncate_us;
+}
+
+static void help_once(struct helper *h)
+{
+    struct log_task *t = h->task;
+    struct tm_err ignored;
+    pthread_mutex_lock(&t->lock);
+    bool truncates = truncate_due(h);
+    bool rolls = t->writing && t->unrolled >= LOGS_INDEX_AFTER;
+    bool recovers =
+        t->wanted && t->place_ready && (t->recover_now || clock_mono_us() >= h->recover_us);
+    if (!truncates)
+        t->recover_now = false;
+    pthread_mutex_unlock(&t->lock);
+    if (truncates)
+        truncate_wish(h);
+    else if (rolls && roll_up(h, &ignored) < 0) {
+        pthread_mutex_lock(&t->lock);
+        t->unrolled = LOGS_INDEX_AFTER / 2; /* tried again after some more */
+        pthread_mutex_unlock(&t->lock);
+    }
+    if (recovers) {
+        /* what was told before stays when it cannot be read now */
+        int r = recover(h, &ignored);
+        h->recover_us =
+            clock_mono_us() + (r < 0 ? LOG_RETRY_MAX_MS : LOG_RECOVER_MS) * USEC_PER_MSEC;
+    }
+}
+
+void *log_help_main(void *arg)
+{
+    struct log_task *t = arg;
+    struct helper h = {.task = t};
+    struct tm_err err;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < TM_ARRAY_LEN(h.scratches); i++)
+        r = object_scratch_new(&h.scratches[i], &err);
+    if (r < 0)
+        log_fail(t, &err);
+    pthread_mutex_lock(&t->lock);
+    while (!log_over(t)) {
+        pthread_mutex_unlock(&t->lock);
+        help_once(&h);
+        pthread_mutex_lock(&t->lock);
+        if (!log_over(t) && !truncate_due(&h) && !t->recover_now)
+            log_wait(t, USEC_PER_SEC);
+    }
+    pthread_mutex_unlock(&t->lock);
+    for (size_t i = 0; i < TM_ARRAY_LEN(h.scratches); i++)
+        object_scratch_free(h.scratches[i]);
+    return NULL;
+}

@@ -1,0 +1,400 @@
+/*
+ * The beginning of a session.
+ *
+ * Happy path: the source is described → the repository is checked, once → among the stored lineages
+ * of the source's branch, newest first, the first is taken that was not proven to be another; it is
+ * continued where its unbroken run ends.
+ * A new branch: the newest lineage of the branch it came from is finished first, up to the fork; then
+ * a child is minted. Nothing that fits: a lineage without a parent.
+ *
+ * Nothing is written before the proof (receive.c) but the record of a minted lineage. Then
+ * writer/<epoch> says from where on older writers' chunks count no more.
+ */
+#include "agent/log/internal.h"
+
+#include <assert.h>
+
+#include "agent/backup/backup.h"
+#include "common/clock.h"
+
+struct opening {
+    struct engine_log_source source;
+    struct log_lineages lineages;
+};
+
+static void opening_release(struct opening *o)
+{
+    buf_release(&o->source.facts);
+    buf_release(&o->source.history);
+    log_lineages_release(&o->lineages);
+}
+
+static uint64_t segment_start(const struct log_session *s, uint64_t byte)
+{
+    return byte - byte % s->segment_bytes;
+}
+
+/* ---- the source ---- */
+
+static int describe(struct log_task *t, struct engine_log_source *ret, struct tm_err *err)
+{
+    const char *tenant = t->options.instance.tenant;
+    int r = t->options.engine->log_describe(&t->options.instance, ret, err);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&t->lock);
+    bool standby_wanted = t->params.from_standby;
+    t->flushed = TM_MAX(t->flushed, ret->flushed);
+    pthread_mutex_unlock(&t->lock);
+    if (strcmp(ret->identity, t->options.scope.incarnation) != 0)
+        return tm_err_set(err, TM_E_CONFLICT,
+                          "instance '%s': the source is %s now, its log is stored as %s", tenant,
+                          ret->identity, t->options.scope.incarnation);
+    if (ret->role == ENGINE_ROLE_STANDBY && !standby_wanted)
+        return tm_err_retry(err, TM_E_UNAVAILABLE,
+                            "instance '%s' is a standby: its log is not backed up here", tenant);
+    if (ret->segment_bytes == 0 || ret->segment_bytes > UINT32_MAX)
+        return tm_err_set(err, TM_E_INTERNAL, "the engine's log has segments of %llu bytes",
+                          (unsigned long long)ret->segment_bytes);
+    return 0;
+}
+
+static int open_place(struct log_task *t, struct tm_err *err)
+{
+    if (t->place_ready) /* changed by this thread only */
+        return 0;
+    const struct backup_options options = {.storage = t->options.storage,
+                                           .scope = t->options.scope,
+                                           .engine = t->options.engine_name,
+                                           .accept_incarnation = t->options.accept_incarnation,
+                                           .random = t->options.random,
+                                           .random_arg = t->options.random_arg};
+    int r = backup_place_ensure(&options, t->scratches[0], err);
+    if (r < 0)
+        return log_storage_error(err);
+    pthread_mutex_lock(&t->lock);
+    t->place_ready = true;
+    pthread_mutex_unlock(&t->lock);
+    return 0;
+}
+
+/* ---- the choice ---- */
+
+static bool refuted(const struct log_task *t, const uint8_t id[16])
+{
+    for (size_t i = 0; i < t->refuted_count; i++) {
+        if (memcmp(t->refuted[i], id, 16) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The newest lineage of this branch; history NULL = any. */
+static const struct log_lineage *newest_of(const struct log_task *t, const struct opening *o,
+                                           const char *label, const struct buf *history)
+{
+    for (size_t i = o->lineages.count; i-- > 0;) {
+        const struct log_lineage *l = &o->lineages.items[i];
+        if (strcmp(l->record.label, label) == 0 && !refuted(t, l->record.id) &&
+            (!history || slice_eq(l->record.history, buf_slice(history))))
+            return l;
+    }
+    return NULL;
+}
+
+static int set_facts(struct log_session *s, struct slice facts, struct tm_err *err)
+{
+    buf_reset(&s->facts);
+    return buf_append_slice(&s->facts, facts, err);
+}
+
+/* ---- epochs ---- */
+
+/* Ours must be above all that is stored but our own: else we were replaced. */
+static int check_epoch(struct log_task *t, const struct log_lineage *lineage,
+                       const struct log_head *head, struct tm_err *err)
+{
+    int r = 0;
+    pthread_mutex_lock(&t->lock);
+    bool own = t->wrote && memcmp(t->branch.lineage, lineage->record.id, 16) == 0 &&
+               epoch_cmp(head->epoch, t->branch.epoch) == 0;
+    if (!own && epoch_cmp(head->epoch, t->epoch) >= 0)
+        r = tm_err_set(err, TM_E_CONFLICT,
+                       "a newer writer (%llu.%u) has taken over the log, this one is %llu.%u",
+                       (unsigned long long)head->epoch.term, head->epoch.counter,
+                       (unsigned long long)t->epoch.term, t->epoch.counter);
+    pthread_mutex_unlock(&t->lock);
+    return r;
+}
+
+/* ---- continuing ---- */
+
+/* Where the digest goes on: at the newest boundary that is stored. */
+static void digest_place(struct log_session *s, const struct log_head *head)
+{
+    uint32_t step = (uint32_t)TM_MIN(s->segment_bytes, (uint64_t)LOG_DIGEST_BYTES);
+    s->digest_step = head->digest_bytes ? head->digest_bytes : step;
+    s->digest_from = head->boundary
+                         ? head->boundary
+                         : (head->from + s->digest_step - 1) / s->digest_step * s->digest_step;
+    if (head->boundary)
+        memcpy(s->digest_seed, head->at_boundary, sizeof(s->digest_seed));
+    s->next = TM_MIN(s->next, segment_start(s, s->digest_from));
+}
+
+/* until 0 = this is the branch that the source writes. */
+static int continue_lineage(struct log_task *t, struct log_session *s,
+                            const struct log_lineage *lineage, uint64_t until, struct tm_err *err)
+{
+    struct log_head head;
+    int r = log_head_read(t->scratches, t->options.storage, &t->options.scope, lineage, &head, err);
+    if (r < 0)
+        return log_storage_error(err);
+    r = check_epoch(t, lineage, &head, err);
+    if (r < 0)
+        return r;
+    uint64_t limit = until > 0 ? TM_MIN(head.to, until) : head.to;
+    memcpy(s->lineage, lineage->record.id, sizeof(s->lineage));
+    (void)snprintf(s->label, sizeof(s->label), "%s", lineage->record.label);
+    s->run_from = head.from;
+    s->previous_end = head.to > head.from ? limit : 0;
+    s->unrolled = head.chunks;
+    s->until = until;
+    s->fresh = s->next = limit;
+    s->compare_from = head.from;
+    s->empty = until > 0 && head.from >= until;
+    if (s->empty) {
+        s->next = s->fresh = until;
+        return 0;
+    }
+    if (limit > head.from)
+        s->next = segment_start(s, limit - 1);
+    if (until == 0 || head.to < until)
+        digest_place(s, &head); /* else nothing is written, only proven */
+    if (s->next == s->fresh)
+        return 0;
+    return log_proof_open(t, lineage, TM_MAX(s->next, s->compare_from), &s->proof, err);
+}
+
+/* ---- minting ---- */
+
+static uint64_t mint_from(struct log_task *t, const struct log_session *s,
+                          const struct engine_log_source *source)
+{
+    pthread_mutex_lock(&t->lock);
+    uint64_t from = t->hold_state.from ? t->hold_state.from : source->flushed;
+    pthread_mutex_unlock(&t->lock);
+    return segment_start(s, TM_MIN(from, source->flushed));
+}
+
+static int store_lineage(struct log_task *t, const struct lineage *record, struct tm_err *err)
+{
+    uint8_t nonce[OBJECT_NONCE_BYTES];
+    struct object_info info;
+    struct rel_name rel = names_rel_lineage(record->id);
+    struct full_name name = names_full(&t->options.scope, rel.s);
+    int r = log_random(t, nonce, sizeof(nonce), err);
+    if (r < 0)
+        return r;
+    r = record_put(t->scratches[0], t->options.storage, name.s, OBJECT_LINEAGE, nonce,
+                   &lineage_codec, record, &info, err);
+    return r < 0 ? log_storage_error(err) : 0;
+}
+
+/* parent NULL = none. */
+static int mint(struct log_task *t, struct log_session *s, const struct engine_log_source *source,
+                const uint8_t *parent, struct tm_err *err)
+{
+    struct lineage record = {.history = buf_slice(&source->history),
+                             .facts = buf_slice(&source->facts),
+                             .created_us = clock_real_us()};
+    int r = log_random(t, record.id, sizeof(record.id), err);
+    if (r < 0)
+        return r;
+    record.from = source->parent_label[0] && source->fork > 0 ? segment_start(s, source->fork)
+                                                              : mint_from(t, s, source);
+    if (parent) {
+        memcpy(record.parent, parent, sizeof(record.parent));
+        record.fork = source->fork;
+    }
+    (void)snprintf(record.label, sizeof(record.label), "%s", source->lineage_label);
+    (void)snprintf(record.node, sizeof(record.node), "%s", t->node);
+    r = store_lineage(t, &record, err);
+    if (r < 0)
+        return r;
+    memcpy(s->lineage, record.id, sizeof(s->lineage));
+    (void)snprintf(s->label, sizeof(s->label), "%s", record.label);
+    s->run_from = s->next = s->fresh = record.from;
+    struct log_head nothing = {.from = record.from, .to = record.from};
+    digest_place(s, &nothing);
+    return 0;
+}
+
+/* The source writes a branch that no stored lineage is. */
+static int open_branch(struct log_task *t, struct log_session *s, const struct opening *o,
+                       struct tm_err *err)
+{
+    const struct log_lineage *parent = NULL;
+    if (o->source.parent_label[0])
+        parent = newest_of(t, o, o->source.parent_label, NULL);
+    if (!parent)
+        return mint(t, s, &o->source, NULL, err);
+    if (!t->finished || memcmp(t->finished_id, parent->record.id, 16) != 0) {
+        int r = set_facts(s, parent->record.facts, err);
+        return r < 0 ? r : continue_lineage(t, s, parent, o->source.fork, err);
+    }
+    return mint(t, s, &o->source, t->finished_proven ? parent->record.id : NULL, err);
+}
+
+static int choose(struct log_task *t, struct log_session *s, const struct opening *o,
+                  struct tm_err *err)
+{
+    const struct log_lineage *own = newest_of(t, o, o->source.lineage_label, &o->source.history);
+    s->segment_bytes = o->source.segment_bytes;
+    int r = set_facts(s, buf_slice(&o->source.facts), err);
+    if (r < 0)
+        return r;
+    return own ? continue_lineage(t, s, own, 0, err) : open_branch(t, s, o, err);
+}
+
+int log_session_open(struct log_task *t, struct log_session *s, struct tm_err *err)
+{
+    TM_CLEANUP(opening_release) struct opening o = {.lineages = LOG_LINEAGES_INIT};
+    *s = LOG_SESSION_INIT;
+    int r = describe(t, &o.source, err);
+    if (r < 0 || (r = open_place(t, err)) < 0)
+        return r;
+    r = log_lineages_read(t->scratches[0], t->options.storage, &t->options.scope, &o.lineages, err);
+    if (r < 0)
+        return log_storage_error(err);
+    r = choose(t, s, &o, err);
+    return r < 0 || s->empty ? r : log_session_restart(t, s, err);
+}
+
+int log_session_restart(struct log_task *t, struct log_session *s, struct tm_err *err)
+{
+    if (s->index)
+        t->options.engine->index_close(s->index);
+    s->index = NULL;
+    log_digest_release(&s->digest);
+    int r = log_digest_init(&s->digest, s->digest_step, s->digest_from, s->digest_seed, err);
+    if (r == 0)
+        r = t->options.engine->index_open(buf_slice(&s->facts), s->next, &s->index, err);
+    return r;
+}
+
+void log_session_release(struct log_task *t, struct log_session *s)
+{
+    if (s->stream)
+        t->options.engine->log_close(s->stream);
+    if (s->index)
+        t->options.engine->index_close(s->index);
+    log_proof_free(s->proof);
+    log_digest_release(&s->digest);
+    buf_release(&s->passed);
+    buf_release(&s->facts);
+    *s = LOG_SESSION_INIT;
+}
+
+/* ---- the writer object ---- */
+
+static int store_writer(struct log_task *t, const struct log_session *s, struct epoch epoch,
+                        struct tm_err *err)
+{
+    struct log_writer record = {.term = epoch.term,
+                                .counter = epoch.counter,
+                                .from = s->fresh,
+                                .created_us = clock_real_us(),
+                                .gap = s->gap,
+                                .gap_from = s->gap_from};
+    uint8_t nonce[OBJECT_NONCE_BYTES];
+    struct object_info info;
+    memcpy(record.lineage, s->lineage, sizeof(record.lineage));
+    memcpy(record.digest, s->digest.at_boundary, sizeof(record.digest));
+    (void)snprintf(record.node, sizeof(record.node), "%s", t->node);
+    (void)snprintf(record.gap_reason, sizeof(record.gap_reason), "%s", s->gap_reason);
+    struct rel_name rel = names_rel_writer(s->lineage, epoch);
+    struct full_name name = names_full(&t->options.scope, rel.s);
+    int r = log_random(t, nonce, sizeof(nonce), err);
+    if (r < 0)
+        return r;
+    r = record_put(t->scratches[0], t->options.storage, name.s, OBJECT_WRITER, nonce,
+                   &log_writer_codec, &record, &info, err);
+    if (r == -TM_E_EXISTS)
+        err->code = TM_E_CONFLICT;
+    return r < 0 ? log_storage_error(err) : 0;
+}
+
+int log_session_write(struct log_task *t, struct log_session *s, struct tm_err *err)
+{
+    struct epoch epoch;
+    struct buf facts = BUF_INIT;
+    int r = buf_append_slice(&facts, buf_slice(&s->facts), err);
+    if (r == 0)
+        r = log_epoch_take(t, &epoch, err);
+    if (r == 0)
+        r = store_writer(t, s, epoch, err);
+    if (r < 0) {
+        buf_release(&facts);
+        return r;
+    }
+    pthread_mutex_lock(&t->lock);
+    buf_release(&t->branch.facts);
+    t->branch.facts = facts;
+    memcpy(t->branch.lineage, s->lineage, sizeof(t->branch.lineage));
+    (void)snprintf(t->branch.label, sizeof(t->branch.label), "%s", s->label);
+    t->branch.epoch = epoch;
+    t->branch.from = s->run_from;
+    t->received = t->durable = t->fenced = s->fresh;
+    t->unrolled = s->unrolled;
+    t->wrote = t->writing = true;
+    t->stage = JOB_STAGE_WORKING;
+    t->look_count = 0;
+    t->stored_mark = (struct log_look){.mono_us = clock_mono_us()};
+    t->recover_now = true;
+    t->status_serial++;
+    pthread_cond_broadcast(&t->changed);
+    pthread_mutex_unlock(&t->lock);
+    return 0;
+}
+
+/* ---- gaps ---- */
+
+int log_session_gap(struct log_task *t, struct log_session *s, const struct tm_err *why,
+                    struct tm_err *err)
+{
+    TM_CLEANUP(opening_release) struct opening o = {.lineages = LOG_LINEAGES_INIT};
+    uint64_t had = TM_MAX(s->next, s->fresh);
+    char at[ENGINE_POSITION_MAX];
+    int r = describe(t, &o.source, err);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&t->lock);
+    uint64_t held = t->hold_state.lost ? 0 : segment_start(s, t->hold_state.from);
+    pthread_mutex_unlock(&t->lock);
+    uint64_t from = held > had ? held : segment_start(s, o.source.flushed);
+    t->options.engine->position_text(had, at);
+    if (strcmp(o.source.lineage_label, s->label) != 0 || from <= had)
+        return tm_err_retry(err, TM_E_UNAVAILABLE, "log at %s is not there: %s", at, why->msg);
+    s->gap = true;
+    s->gap_from = had;
+    (void)snprintf(s->gap_reason, sizeof(s->gap_reason), "%.*s", (int)sizeof(s->gap_reason) - 1,
+                   why->msg);
+    s->previous_end = had;
+    s->run_from = s->next = s->fresh = from;
+    struct log_head nothing = {.from = from, .to = from, .digest_bytes = s->digest_step};
+    memset(s->digest_seed, 0, sizeof(s->digest_seed));
+    digest_place(s, &nothing);
+    log_proof_free(s->proof);
+    s->proof = NULL;
+    r = log_session_restart(t, s, err);
+    if (r == 0)
+        r = log_session_write(t, s, err);
+    if (r < 0)
+        return r;
+    s->gap = false;
+    pthread_mutex_lock(&t->lock);
+    t->needs_full = true;
+    pthread_mutex_unlock(&t->lock);
+    return 0;
+}

@@ -1,0 +1,189 @@
+/*
+ * What is asked, and what it needs: the scope, the backup, the log up to the stop, the place.
+ *
+ * Nothing is written here. Failure modes: nothing stored fits the target (the error names what could
+ * be had), the engine is unknown, the place refuses.
+ */
+#include "agent/restore/internal.h"
+
+/* How the repository's rooms ask the engine about its log. */
+static int
+last_record(void *arg, struct slice facts, const char *label, uint64_t from,
+            int (*read)(void *read_arg, uint64_t at, struct slice *ret, struct tm_err *err),
+            void *read_arg, uint64_t limit, bool before, uint64_t *ret_record, struct tm_err *err)
+{
+    const struct engine_ops *engine = arg;
+    (void)label;
+    return engine->log_last_record(facts, from, read, read_arg, limit, before, ret_record, err);
+}
+
+static int parse_target(const struct restore_job *job, struct target *ret, struct tm_err *err)
+{
+    int rc = target_parse(job->to && job->to[0] ? job->to : "immediate", ret, err);
+    if (rc < 0)
+        return rc;
+    ret->exclusive = job->exclusive;
+    if (!job->lineage || !job->lineage[0])
+        return 0;
+    ret->has_lineage = true;
+    if (!names_lineage_parse(job->lineage, ret->lineage))
+        return tm_err_set(err, TM_E_INVALID, "'%s' is not a lineage: 32 hex digits are wanted",
+                          job->lineage);
+    return 0;
+}
+
+static int choose_engine(struct restore *r, struct tm_err *err)
+{
+    struct identity identity;
+    int rc = identity_read(r->object_scratch, r->st, &r->scope, &identity, err);
+    if (rc < 0)
+        return rc;
+    r->engine = engine_find(identity.engine);
+    if (!r->engine)
+        return tm_err_set(err, TM_E_UNSUPPORTED,
+                          "the backups of %s/%s are of engine '%s', which is "
+                          "not known",
+                          r->scope.cluster, r->scope.tenant, identity.engine);
+    return 0;
+}
+
+static int choose_immediate(struct restore *r, struct tm_err *err)
+{
+    struct restore_request request = {.backup_id = r->job->backup_id, .immediate = true};
+    struct restore_choice choice = {.exact = false};
+    int rc = restore_choose(r->object_scratch, r->st, &r->scope, &request, &choice, err);
+    if (rc < 0)
+        return rc;
+    memcpy(r->outcome.backup_id, choice.backup_id, sizeof(r->outcome.backup_id));
+    r->outcome.commit_us = choice.commit_us;
+    return 0;
+}
+
+static int choose_by_log(struct restore *r, const struct target *target, struct tm_err *err)
+{
+    struct object_scratch *scratches[3] = {r->manifest_scratch, r->segment_scratch,
+                                           r->object_scratch};
+    if (!r->engine->log_last_record || !r->engine->position_text)
+        return tm_err_set(err, TM_E_UNSUPPORTED,
+                          "engine '%s' has no log to replay: restore to 'immediate'",
+                          r->engine->name);
+    struct target_engine engine = {
+        .positions = {r->engine->position_text, r->engine->position_parse},
+        .last_record = last_record,
+        .arg = (void *)(uintptr_t)r->engine,
+    };
+    int rc = target_plan_make(scratches, r->log_st, r->st, &r->scope, r->job->backup_id, target,
+                              &engine, &r->plan, err);
+    if (rc < 0)
+        return rc;
+    memcpy(r->outcome.backup_id, r->plan.backup_id, sizeof(r->outcome.backup_id));
+    r->outcome.commit_us = r->plan.stop_us;
+    r->outcome.by_log = !r->plan.immediate;
+    r->outcome.log_bytes = r->plan.log_bytes;
+    memcpy(r->outcome.label, r->plan.stop_label, sizeof(r->outcome.label));
+    memcpy(r->outcome.position, r->plan.stop_position, sizeof(r->outcome.position));
+    return 0;
+}
+
+static int choose(struct restore *r, struct tm_err *err)
+{
+    struct target target;
+    int rc = parse_target(r->job, &target, err);
+    if (rc == 0)
+        rc = catalog_resolve(r->object_scratch, r->st, r->job->cluster, r->job->tenant,
+                             r->job->incarnation, &r->scope, err);
+    if (rc == 0)
+        rc = choose_engine(r, err);
+    if (rc < 0)
+        return rc;
+    return target.kind == TARGET_IMMEDIATE ? choose_immediate(r, err)
+                                           : choose_by_log(r, &target, err);
+}
+
+static int read_manifest(struct restore *r, struct tm_err *err)
+{
+    struct manifest_reader mr = MANIFEST_READER_INIT;
+    int rc =
+        manifest_reader_open(&mr, r->manifest_scratch, r->st, &r->scope, r->outcome.backup_id, err);
+    if (rc == 0) {
+        const struct manifest *m = &mr.root;
+        r->log_from = m->log_from;
+        r->log_to = m->log_to;
+        r->outcome.totals.bytes_total = m->raw_bytes + r->plan.log_bytes;
+        r->outcome.totals.ranges_total = m->ranges;
+        if (m->consistent_at && !r->outcome.by_log)
+            (void)snprintf(r->outcome.position, sizeof(r->outcome.position), "%s",
+                           m->consistent_at->text);
+        if ((rc = buf_append_slice(&r->begin, m->begin, err)) == 0)
+            rc = buf_append_slice(&r->end, m->end, err);
+    }
+    manifest_reader_release(&mr);
+    return rc;
+}
+
+/* ---- the place ---- */
+
+struct histories {
+    struct slice *texts;
+    const char **labels;
+    size_t count;
+};
+
+/* Of all branches that are stored, also of those not on the way. */
+static int collect_histories(struct restore *r, struct histories *ret, struct tm_err *err)
+{
+    int rc = log_lineages_read(r->object_scratch, r->log_st, &r->scope, &r->lineages, err);
+    if (rc < 0)
+        return rc;
+    ret->texts = calloc(r->lineages.count + 1, sizeof(*ret->texts));
+    ret->labels = calloc(r->lineages.count + 1, sizeof(*ret->labels));
+    if (!ret->texts || !ret->labels)
+        return tm_err_oom(err);
+    for (size_t n = 0; n < r->lineages.count; n++) {
+        const struct lineage *one = &r->lineages.items[n].record;
+        if (one->history.len == 0)
+            continue;
+        ret->texts[ret->count] = one->history;
+        ret->labels[ret->count++] = one->label;
+    }
+    return 0;
+}
+
+static int open_target(struct restore *r, struct tm_err *err)
+{
+    const struct restore_job *job = r->job;
+    struct histories histories = {.count = 0};
+    int rc = r->engine->log_describe ? collect_histories(r, &histories, err) : 0;
+    struct engine_restore_spec spec = {
+        .data_dir = job->data_dir,
+        .wal_dir = job->wal_dir,
+        .live_data_dirs = job->live_data_dirs,
+        .tablespace_map = job->tablespace_map,
+        .restore_roots = job->restore_roots,
+        .server_options = job->server_options,
+        .begin = buf_slice(&r->begin),
+        .end = buf_slice(&r->end),
+        .delta = job->delta,
+        .resume = job->resume,
+        .target = r->outcome.by_log ? "record" : "immediate",
+        .stop_record = r->outcome.by_log ? r->plan.stop_record : 0,
+        .stop_label = r->outcome.by_log ? r->plan.stop_label : NULL,
+        .histories = histories.texts,
+        .history_labels = histories.labels,
+        .history_count = histories.count,
+        .port = job->port,
+    };
+    if (rc == 0)
+        rc = r->engine->restore_open(&spec, &r->target, err);
+    free(histories.texts);
+    free(histories.labels);
+    return rc;
+}
+
+int restore_plan(struct restore *r, struct tm_err *err)
+{
+    int rc = choose(r, err);
+    if (rc == 0)
+        rc = read_manifest(r, err);
+    return rc < 0 ? rc : open_target(r, err);
+}

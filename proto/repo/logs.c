@@ -1,0 +1,300 @@
+/*
+ * Lineages and what lies beside their chunks: writers that fence, marks that tell the time.
+ * Happy path: names are listed, the few records behind them read. Failure modes: a lineage without
+ * its record does not exist yet; what is there and cannot be read is an error, because a fence that
+ * is overlooked would let a stale writer's log count.
+ */
+#include "proto/repo/logs.h"
+
+#include "proto/repo/logs_internal.h"
+
+/* ---- names ---- */
+
+int log_places_add(struct log_places *places, const struct log_place *place, size_t max,
+                   const char *what, struct tm_err *err)
+{
+    if (places->count == max)
+        return tm_err_set(err, TM_E_LIMIT, "more than %zu %s", max, what);
+    if (places->count == places->cap) {
+        size_t cap = places->cap == 0 ? 64 : places->cap * 2;
+        struct log_place *bigger = realloc(places->items, cap * sizeof(*bigger));
+        if (bigger == NULL)
+            return tm_err_oom(err);
+        places->items = bigger;
+        places->cap = cap;
+    }
+    places->items[places->count++] = *place;
+    return 0;
+}
+
+void log_places_release(struct log_places *places)
+{
+    free(places->items);
+    *places = (struct log_places){.items = NULL};
+}
+
+int log_room_next(struct storage_iter *it, const struct repo_scope *scope, enum name_kind kind,
+                  struct log_place *ret, struct tm_err *err)
+{
+    size_t base = strlen(names_full(scope, "").s);
+    struct storage_object object;
+    int r;
+    while ((r = storage_iter_next(it, &object, err)) > 0) {
+        struct name_parts parts = names_parse_rel(object.name + base);
+        if (parts.kind != kind)
+            continue;
+        *ret = (struct log_place){.from = parts.from, .epoch = parts.epoch, .number = parts.number};
+        return 1;
+    }
+    return r;
+}
+
+void log_entry_ref(const struct lineage *lineage, const struct log_entry *entry,
+                   struct log_ref *ret)
+{
+    struct rel_name name =
+        names_rel_chunk(lineage->id, entry->from, (struct epoch){entry->term, entry->counter});
+    *ret = (struct log_ref){.stored_bytes = entry->stored_bytes,
+                            .raw_bytes = entry->raw_bytes,
+                            .from = entry->from,
+                            .to = entry->to,
+                            .task = true};
+    memcpy(ret->object, name.s, sizeof(ret->object));
+    memcpy(ret->digest, entry->digest, sizeof(ret->digest));
+    memcpy(ret->lineage, lineage->id, sizeof(ret->lineage));
+    memcpy(ret->label, lineage->label, sizeof(ret->label));
+}
+
+/* ---- writers ---- */
+
+static int fence_names(struct storage *st, const struct repo_scope *scope,
+                       const uint8_t lineage[16], struct log_places *ret, struct tm_err *err)
+{
+    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
+    struct log_place place;
+    int r = storage_list(st, names_log_prefix(scope, lineage, "writer").s, NULL, &it, err);
+    while (r >= 0 && (r = log_room_next(it, scope, NAME_WRITER, &place, err)) > 0)
+        r = log_places_add(ret, &place, LOGS_WRITERS_MAX, "writers of one lineage", err);
+    return r;
+}
+
+int log_fence_read(struct object_scratch *scratch, struct storage *st,
+                   const struct repo_scope *scope, const uint8_t lineage[16], struct log_fence *ret,
+                   struct tm_err *err)
+{
+    TM_CLEANUP(log_places_release) struct log_places names = {.count = 0};
+    TM_CLEANUP(log_fence_release) struct log_fence fence = LOG_FENCE_INIT;
+    int r = fence_names(st, scope, lineage, &names, err);
+    if (r < 0)
+        return r;
+    fence.epochs = calloc(names.count + 1, sizeof(*fence.epochs));
+    fence.limits = calloc(names.count + 1, sizeof(*fence.limits));
+    if (fence.epochs == NULL || fence.limits == NULL)
+        return tm_err_oom(err);
+    for (size_t i = 0; i < names.count; i++) {
+        struct codec_arena arena = {0}; /* stays empty: the record has fixed fields only */
+        struct log_writer writer;
+        struct rel_name rel = names_rel_writer(lineage, names.items[i].epoch);
+        r = record_get(scratch, st, names_full(scope, rel.s).s, OBJECT_WRITER, &log_writer_codec,
+                       &arena, &writer, err);
+        codec_arena_release(&arena);
+        if (r < 0)
+            return r;
+        fence.epochs[i] = names.items[i].epoch;
+        fence.limits[i] = writer.from;
+    }
+    fence.count = names.count;
+    for (size_t i = fence.count; i-- > 1;)
+        fence.limits[i - 1] = TM_MIN(fence.limits[i - 1], fence.limits[i]);
+    *ret = fence;
+    fence = LOG_FENCE_INIT;
+    return 0;
+}
+
+uint64_t log_fence_limit(const struct log_fence *fence, struct epoch epoch)
+{
+    size_t low = 0;
+    size_t high = fence->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (epoch_cmp(fence->epochs[middle], epoch) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low == fence->count ? UINT64_MAX : fence->limits[low];
+}
+
+void log_fence_release(struct log_fence *fence)
+{
+    free(fence->epochs);
+    free(fence->limits);
+    *fence = LOG_FENCE_INIT;
+}
+
+/* ---- lineages ---- */
+
+void log_lineages_release(struct log_lineages *l)
+{
+    free(l->items);
+    codec_arena_release(&l->arena);
+    *l = LOG_LINEAGES_INIT;
+}
+
+const struct log_lineage *log_lineages_find(const struct log_lineages *l, const uint8_t id[16])
+{
+    for (size_t i = 0; i < l->count; i++) {
+        if (memcmp(l->items[i].record.id, id, 16) == 0)
+            return &l->items[i];
+    }
+    return NULL;
+}
+
+/* Reads one lineage's record; one that is not there yet is passed over. */
+static int lineage_add(struct object_scratch *scratch, struct storage *st,
+                       const struct repo_scope *scope, const char *text, struct log_lineages *list,
+                       struct tm_err *err)
+{
+    uint8_t id[16];
+    if (!names_lineage_parse(text, id))
+        return 0; /* not ours */
+    if (list->count == LOGS_LINEAGES_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "more than %u lineages", LOGS_LINEAGES_MAX);
+    struct rel_name rel = names_rel_lineage(id);
+    struct full_name name = names_full(scope, rel.s);
+    struct log_lineage *item = &list->items[list->count];
+    *item = (struct log_lineage){.truncated = 0};
+    int r = record_get(scratch, st, name.s, OBJECT_LINEAGE, &lineage_codec, &list->arena,
+                       &item->record, err);
+    if (r < 0)
+        return err->code == TM_E_NOT_FOUND ? 0 : r;
+    if (memcmp(item->record.id, id, sizeof(id)) != 0)
+        return tm_err_set(err, TM_E_CORRUPT, "object '%s': it is another lineage's", name.s);
+    list->count++;
+    return 0;
+}
+
+static int truncation_apply(struct object_scratch *scratch, struct storage *st, const char *name,
+                            struct log_lineages *list, struct tm_err *err)
+{
+    struct codec_arena arena = {0};
+    struct truncation t;
+    int r = record_get(scratch, st, name, OBJECT_TRUNCATION, &truncation_codec, &arena, &t, err);
+    codec_arena_release(&arena);
+    for (size_t i = 0; r == 0 && i < list->count; i++) {
+        struct log_lineage *l = &list->items[i];
+        if (memcmp(l->record.id, t.lineage, 16) != 0 || t.from < l->truncated)
+            continue;
+        l->truncated = t.from;
+        l->truncated_us = t.until_us;
+        memcpy(l->truncated_position, t.until_position, sizeof(t.until_position));
+    }
+    return r;
+}
+
+static int truncations_read(struct object_scratch *scratch, struct storage *st,
+                            const struct repo_scope *scope, struct log_lineages *list,
+                            struct tm_err *err)
+{
+    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
+    struct storage_object object;
+    size_t base = strlen(names_full(scope, "").s);
+    int r = storage_list(st, names_full(scope, "truncate/").s, NULL, &it, err);
+    while (r >= 0 && (r = storage_iter_next(it, &object, err)) > 0) {
+        if (names_parse_rel(object.name + base).kind == NAME_TRUNCATE)
+            r = truncation_apply(scratch, st, object.name, list, err);
+    }
+    return r;
+}
+
+static int by_creation(const void *a, const void *b)
+{
+    const struct lineage *x = &((const struct log_lineage *)a)->record;
+    const struct lineage *y = &((const struct log_lineage *)b)->record;
+    if (x->created_us != y->created_us)
+        return x->created_us < y->created_us ? -1 : 1;
+    return memcmp(x->id, y->id, sizeof(x->id));
+}
+
+/* Moves what comes before its parent behind it: clocks of two hosts need not agree. */
+static void parents_first(struct log_lineages *list)
+{
+    for (size_t i = 0, moves = 0; i < list->count && moves < list->count * list->count;) {
+        size_t parent = i + 1;
+        while (parent < list->count &&
+               memcmp(list->items[parent].record.id, list->items[i].record.parent, 16) != 0)
+            parent++;
+        if (parent >= list->count) {
+            i++;
+            continue;
+        }
+        struct log_lineage child = list->items[i];
+        memmove(&list->items[i], &list->items[i + 1], (parent - i) * sizeof(child));
+        list->items[parent] = child;
+        moves++;
+    }
+}
+
+int log_lineages_read(struct object_scratch *scratch, struct storage *st,
+                      const struct repo_scope *scope, struct log_lineages *ret, struct tm_err *err)
+{
+    TM_CLEANUP(name_list_release) struct name_list names = NAME_LIST_INIT;
+    TM_CLEANUP(log_lineages_release) struct log_lineages list = LOG_LINEAGES_INIT;
+    int r = catalog_children(st, names_logs_prefix(scope).s, &names, err);
+    if (r < 0)
+        return r;
+    list.items = calloc(TM_MIN(names.count, LOGS_LINEAGES_MAX) + 1, sizeof(*list.items));
+    if (list.items == NULL)
+        return tm_err_oom(err);
+    for (size_t i = 0; r == 0 && i < names.count; i++)
+        r = lineage_add(scratch, st, scope, names.items[i], &list, err);
+    if (r == 0)
+        r = truncations_read(scratch, st, scope, &list, err);
+    if (r < 0)
+        return r;
+    if (list.count > 0)
+        qsort(list.items, list.count, sizeof(list.items[0]), by_creation);
+    parents_first(&list);
+    *ret = list;
+    list = LOG_LINEAGES_INIT;
+    return 0;
+}
+
+/* ---- marks ---- */
+
+int log_marks_newest(struct object_scratch *scratch, struct storage *st,
+                     const struct repo_scope *scope, const uint8_t lineage[16], uint64_t durable,
+                     struct log_mark *ret, bool *ret_found, struct tm_err *err)
+{
+    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
+    TM_CLEANUP(log_fence_release) struct log_fence fence = LOG_FENCE_INIT;
+    struct log_place place;
+    struct log_place newest = {.from = 0};
+    bool found = false;
+    int r = log_fence_read(scratch, st, scope, lineage, &fence, err);
+    if (r == 0)
+        r = storage_list(st, names_log_prefix(scope, lineage, "mark").s, NULL, &it, err);
+    while (r >= 0 && (r = log_room_next(it, scope, NAME_MARK, &place, err)) > 0) {
+        if (place.from > durable)
+            break;
+        if (place.from > log_fence_limit(&fence, place.epoch))
+            continue;
+        newest = place;
+        found = true;
+    }
+    if (r < 0)
+        return r;
+    struct log_mark mark = {.at = 0};
+    if (found) {
+        struct codec_arena arena = {0};
+        struct rel_name rel = names_rel_mark(lineage, newest.from, newest.epoch, newest.number);
+        r = record_get(scratch, st, names_full(scope, rel.s).s, OBJECT_MARK, &log_mark_codec,
+                       &arena, &mark, err);
+        codec_arena_release(&arena);
+    }
+    if (r < 0)
+        return r;
+    *ret = mark;
+    *ret_found = found;
+    return 0;
+}

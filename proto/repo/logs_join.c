@@ -1,0 +1,208 @@
+/*
+ * Which log goes on where a backup is consistent. Either the backup's manifest names the log
+ * task's chunks, or its own log is compared with what a lineage of the same label stores for the
+ * same bytes: the last 16 MiB of what both have, byte by byte. Two branches of one label share a
+ * beginning and then differ for good, so equal bytes at the end prove equal bytes before.
+ *
+ * Failure modes: log that cannot be compared because a chunk of it is gone or damaged joins
+ * nothing; a storage that does not answer is an error.
+ */
+#include "proto/format/stream.h"
+#include "proto/repo/logs_internal.h"
+
+#define JOIN_BYTES    (16u << 20)
+#define JOIN_REFS_MAX 100000u
+
+/* The end of the backup's own log. */
+struct tail {
+    struct log_ref *items; /* adjacent, at least JOIN_BYTES or all */
+    size_t count;
+    size_t cap;
+    uint64_t from; /* of all that is adjacent */
+};
+
+static void tail_release(struct tail *t)
+{
+    free(t->items);
+}
+
+static int tail_add(struct tail *t, const struct log_ref *ref, struct tm_err *err)
+{
+    const struct log_ref *last = t->count > 0 ? &t->items[t->count - 1] : NULL;
+    if (last == NULL || last->task || last->to != ref->from ||
+        strcmp(last->label, ref->label) != 0 ||
+        memcmp(last->lineage, ref->lineage, sizeof(ref->lineage)) != 0) {
+        t->count = 0;
+        t->from = ref->from;
+    }
+    size_t drop = 0;
+    while (drop + 1 < t->count && ref->to - t->items[drop + 1].from >= JOIN_BYTES)
+        drop++;
+    if (drop > 0) {
+        t->count -= drop;
+        memmove(t->items, t->items + drop, t->count * sizeof(t->items[0]));
+    }
+    if (t->count == JOIN_REFS_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "more than %u log objects in 16 MiB", JOIN_REFS_MAX);
+    if (t->count == t->cap) {
+        size_t cap = t->cap == 0 ? 8 : t->cap * 2;
+        struct log_ref *bigger = realloc(t->items, cap * sizeof(*bigger));
+        if (bigger == NULL)
+            return tm_err_oom(err);
+        t->items = bigger;
+        t->cap = cap;
+    }
+    t->items[t->count++] = *ref;
+    return 0;
+}
+
+/* ---- comparing ---- */
+
+static int sides_compare(struct log_bytes *a, struct log_bytes *b, uint64_t from, uint64_t to,
+                         bool *ret, struct tm_err *err)
+{
+    while (from < to) {
+        int r = log_bytes_fill(a, from, err);
+        if (r > 0)
+            r = log_bytes_fill(b, from, err);
+        if (r < 0)
+            return r;
+        if (r == 0)
+            return 0; /* not there: not equal */
+        uint64_t len = TM_MIN((uint64_t)TM_MIN(a->piece.len, b->piece.len), to - from);
+        if (memcmp(a->piece.data, b->piece.data, (size_t)len) != 0)
+            return 0;
+        log_bytes_take(a, (size_t)len);
+        log_bytes_take(b, (size_t)len);
+        from += len;
+    }
+    *ret = true;
+    return 0;
+}
+
+/* ---- joining ---- */
+
+struct joiner {
+    struct object_scratch **scratches;
+    struct storage *log_st;
+    struct storage *backup_st;
+    const struct repo_scope *scope;
+    struct log_world *w;
+    struct tail tail;
+};
+
+static int compare_run(struct joiner *j, const struct log_branch *b, const struct log_run *run,
+                       bool *ret, struct tm_err *err)
+{
+    TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
+    const struct tail *t = &j->tail;
+    uint64_t own_to = t->items[t->count - 1].to;
+    uint64_t to = TM_MIN(own_to, run->to);
+    uint64_t from = TM_MAX(t->from, run->from);
+    if (from >= to)
+        return 0;
+    from = TM_MAX(from, to - TM_MIN(to, JOIN_BYTES));
+    from = TM_MAX(from, t->items[0].from); /* less only when the run ends inside our log */
+    if (from >= to)
+        return 0;
+    int r = log_chain_open(j->scratches, j->log_st, j->scope, b->lineage, from, &chain, err);
+    if (r < 0)
+        return r;
+    struct log_bytes own = {.scratch = j->scratches[2],
+                            .st = j->backup_st,
+                            .scope = j->scope,
+                            .refs = t->items,
+                            .count = t->count};
+    struct log_bytes task = {.scratch =
+                                 j->scratches[1], /* the chain uses it only inside its calls */
+                             .st = j->log_st,
+                             .scope = j->scope,
+                             .chain = chain,
+                             .lineage = &b->lineage->record};
+    struct tm_err bad;
+    r = sides_compare(&own, &task, from, to, ret, &bad);
+    log_bytes_release(&own);
+    log_bytes_release(&task);
+    if (r < 0 && bad.code != TM_E_CORRUPT && bad.code != TM_E_NOT_FOUND) {
+        *err = bad;
+        return r;
+    }
+    return 0;
+}
+
+/* Every branch of the label whose run covers where the backup is consistent. */
+static int join_own(struct joiner *j, struct log_backup *backup, bool *ret_joined,
+                    struct tm_err *err)
+{
+    const char *label = j->tail.items[j->tail.count - 1].label;
+    for (size_t i = 0; i < j->w->lineages.count; i++) {
+        struct log_branch *b = &j->w->branches[i];
+        size_t run = log_branch_run(b, backup->at);
+        bool equal = false;
+        if (run == SIZE_MAX || strcmp(b->lineage->record.label, label) != 0)
+            continue;
+        int r = compare_run(j, b, &b->runs[run], &equal, err);
+        if (r < 0)
+            return r;
+        if (!equal)
+            continue;
+        backup->branch = i;
+        backup->run = run;
+        *ret_joined = true;
+        r = log_world_add(j->w, backup, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int join(struct joiner *j, struct log_backup *backup, struct tm_err *err)
+{
+    const struct tail *t = &j->tail;
+    bool joined = false;
+    int r = 0;
+    if (t->count > 0 && t->items[t->count - 1].task) {
+        const struct log_lineage *l =
+            log_lineages_find(&j->w->lineages, t->items[t->count - 1].lineage);
+        size_t at = l != NULL ? (size_t)(l - j->w->lineages.items) : SIZE_MAX;
+        size_t run = l != NULL ? log_branch_run(&j->w->branches[at], backup->at) : SIZE_MAX;
+        if (run != SIZE_MAX) {
+            backup->branch = at;
+            backup->run = run;
+        }
+    } else if (t->count > 0 && j->log_st != NULL) {
+        r = join_own(j, backup, &joined, err);
+    }
+    return r < 0 || joined ? r : log_world_add(j->w, backup, err);
+}
+
+int log_join(struct object_scratch *scratches[3], struct storage *log_st, struct storage *backup_st,
+             const struct repo_scope *scope, const char *backup_id, struct log_world *w,
+             struct tm_err *err)
+{
+    struct joiner j = {
+        .scratches = scratches, .log_st = log_st, .backup_st = backup_st, .scope = scope, .w = w};
+    struct manifest_reader mr = MANIFEST_READER_INIT;
+    struct manifest_item item;
+    struct log_backup backup = {.branch = SIZE_MAX};
+    struct tm_err bad;
+    int r = manifest_reader_open(&mr, scratches[0], backup_st, scope, backup_id, &bad);
+    if (r == 0) {
+        recoverable_of(&mr.root, &backup.point);
+        backup.at = mr.root.log_to;
+        backup.log_from = mr.root.log_from;
+    }
+    while (r >= 0 && (r = manifest_reader_next(&mr, &item, &bad)) > 0) {
+        if (item.kind == MANIFEST_LOG)
+            r = tail_add(&j.tail, &item.log, &bad);
+    }
+    manifest_reader_release(&mr);
+    if (r == 0)
+        r = join(&j, &backup, &bad);
+    else if (r < 0 && (bad.code == TM_E_CORRUPT || bad.code == TM_E_NOT_FOUND))
+        r = 0; /* `verify` says what is wrong with it */
+    tail_release(&j.tail);
+    if (r < 0)
+        *err = bad;
+    return r;
+}

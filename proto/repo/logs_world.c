@@ -1,0 +1,359 @@
+/*
+ * What storage holds of one incarnation, as pieces: each lineage's unbroken runs with the time that
+ * is proven at their ends, each committed backup with the runs that go on from it, and the ways
+ * between them. Happy path: chains are walked by whole roll-ups, cut only where a child forks.
+ * Failure modes: a backup whose manifest is damaged leads nowhere and is left out; what cannot be
+ * read is an error.
+ *
+ * The proven time of a run's end is that of its newest mark, or lies just before its newest commit:
+ * with a commit of time T stored, every moment before T can be told from it.
+ */
+#include "proto/format/stream.h"
+#include "proto/repo/logs_internal.h"
+
+/* ---- runs ---- */
+
+size_t log_branch_run(const struct log_branch *branch, uint64_t at)
+{
+    for (size_t i = 0; i < branch->run_count; i++) {
+        if (branch->runs[i].from <= at && at <= branch->runs[i].to)
+            return i;
+    }
+    return SIZE_MAX;
+}
+
+size_t log_world_current(const struct log_world *w)
+{
+    return w->lineages.count > 0 ? w->lineages.count - 1 : SIZE_MAX;
+}
+
+static int run_add(struct log_branch *b, const struct log_entry *e, struct tm_err *err)
+{
+    if (b->run_count > 0 && b->runs[b->run_count - 1].to == e->from) {
+        b->runs[b->run_count - 1].to = e->to;
+        return 0;
+    }
+    if (b->run_count == LOGS_RUNS_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "more than %u gaps in one lineage", LOGS_RUNS_MAX);
+    if (b->run_count == b->run_cap) {
+        size_t cap = b->run_cap == 0 ? 4 : b->run_cap * 2;
+        struct log_run *bigger = realloc(b->runs, cap * sizeof(*bigger));
+        if (bigger == NULL)
+            return tm_err_oom(err);
+        b->runs = bigger;
+        b->run_cap = cap;
+    }
+    b->runs[b->run_count++] = (struct log_run){.from = e->from, .to = e->to};
+    return 0;
+}
+
+/* A moment that is proven up to byte `to`: for runs and for forks. */
+struct proof {
+    uint64_t from;
+    uint64_t to;
+    int64_t *us;
+    bool marked;
+    struct log_place mark;
+};
+struct proofs {
+    struct proof *items;
+    size_t count;
+};
+
+static void proofs_release(struct proofs *p)
+{
+    free(p->items);
+}
+
+/* What an entry proves to all that reach its end, or its mark. */
+static int64_t entry_proves(const struct log_entry *e, uint64_t to)
+{
+    int64_t us = e->max_us != 0 && e->to <= to ? e->max_us - 1 : 0;
+    return e->mark_at <= TM_MIN(e->to, to) ? TM_MAX(us, e->mark_us) : us;
+}
+
+static int forks_of(struct log_world *w, size_t parent, uint64_t **ret, size_t *ret_count,
+                    struct tm_err *err)
+{
+    size_t count = 0;
+    uint64_t *forks = calloc(w->lineages.count + 1, sizeof(*forks));
+    if (forks == NULL)
+        return tm_err_oom(err);
+    for (size_t i = 0; i < w->lineages.count; i++) {
+        if (w->branches[i].parent == parent)
+            forks[count++] = w->branches[i].lineage->record.fork;
+    }
+    *ret = forks;
+    *ret_count = count;
+    return 0;
+}
+
+static int branch_walk(struct object_scratch *scratches[3], struct storage *st,
+                       const struct repo_scope *scope, struct log_world *w, size_t at,
+                       struct tm_err *err)
+{
+    TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
+    TM_CLEANUP(freep) uint64_t *forks = NULL;
+    struct log_branch *b = &w->branches[at];
+    struct log_entry e;
+    size_t fork_count = 0;
+    int r = forks_of(w, at, &forks, &fork_count, err);
+    if (r == 0)
+        r = log_chain_open(scratches, st, scope, b->lineage, 0, &chain, err);
+    if (r < 0)
+        return r;
+    log_chain_cuts(chain, forks, fork_count);
+    while ((r = log_chain_next_stretch(chain, &e, err)) > 0) {
+        r = run_add(b, &e, err);
+        if (r < 0)
+            return r;
+        struct log_run *run = &b->runs[b->run_count - 1];
+        run->end_us = TM_MAX(run->end_us, entry_proves(&e, run->to));
+        for (size_t i = 0; fork_count > 0 && i < w->lineages.count; i++) {
+            struct log_branch *child = &w->branches[i];
+            uint64_t fork = child->lineage->record.fork;
+            if (child->parent == at && fork >= e.from)
+                child->fork_us = TM_MAX(child->fork_us, entry_proves(&e, fork));
+        }
+    }
+    return r;
+}
+
+/* ---- marks ---- */
+
+static int proofs_of(struct log_world *w, size_t at, struct proofs *ret, struct tm_err *err)
+{
+    struct log_branch *b = &w->branches[at];
+    ret->items = calloc(b->run_count + w->lineages.count + 1, sizeof(*ret->items));
+    if (ret->items == NULL)
+        return tm_err_oom(err);
+    for (size_t i = 0; i < b->run_count; i++)
+        ret->items[ret->count++] =
+            (struct proof){.from = b->runs[i].from, .to = b->runs[i].to, .us = &b->runs[i].end_us};
+    for (size_t i = 0; i < w->lineages.count; i++) {
+        struct log_branch *child = &w->branches[i];
+        uint64_t fork = child->lineage->record.fork;
+        size_t run = child->parent == at ? log_branch_run(b, fork) : SIZE_MAX;
+        if (run != SIZE_MAX)
+            ret->items[ret->count++] =
+                (struct proof){.from = b->runs[run].from, .to = fork, .us = &child->fork_us};
+    }
+    return 0;
+}
+
+static int marks_list(struct object_scratch *scratch, struct storage *st,
+                      const struct repo_scope *scope, const uint8_t lineage[16], struct proofs *p,
+                      struct tm_err *err)
+{
+    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
+    TM_CLEANUP(log_fence_release) struct log_fence fence = LOG_FENCE_INIT;
+    struct log_place place;
+    int r = log_fence_read(scratch, st, scope, lineage, &fence, err);
+    if (r == 0)
+        r = storage_list(st, names_log_prefix(scope, lineage, "mark").s, NULL, &it, err);
+    while (r >= 0 && (r = log_room_next(it, scope, NAME_MARK, &place, err)) > 0) {
+        if (place.from > log_fence_limit(&fence, place.epoch))
+            continue;
+        for (size_t i = 0; i < p->count; i++) {
+            if (place.from >= p->items[i].from && place.from <= p->items[i].to) {
+                p->items[i].mark = place;
+                p->items[i].marked = true;
+            }
+        }
+    }
+    return r;
+}
+
+static int branch_marks(struct object_scratch *scratches[3], struct storage *st,
+                        const struct repo_scope *scope, struct log_world *w, size_t at,
+                        struct tm_err *err)
+{
+    TM_CLEANUP(proofs_release) struct proofs p = {.items = NULL};
+    const uint8_t *id = w->branches[at].lineage->record.id;
+    int r = proofs_of(w, at, &p, err);
+    if (r == 0 && p.count > 0)
+        r = marks_list(scratches[0], st, scope, id, &p, err);
+    for (size_t i = 0; r == 0 && i < p.count; i++) {
+        const struct log_place *place = &p.items[i].mark;
+        struct codec_arena arena = {0};
+        struct log_mark mark = {.at = 0};
+        struct rel_name rel = names_rel_mark(id, place->from, place->epoch, place->number);
+        if (!p.items[i].marked)
+            continue;
+        r = record_get(scratches[0], st, names_full(scope, rel.s).s, OBJECT_MARK, &log_mark_codec,
+                       &arena, &mark, err);
+        codec_arena_release(&arena);
+        if (r < 0 && (err->code == TM_E_NOT_FOUND || err->code == TM_E_CORRUPT))
+            r = 0; /* it proves nothing */
+        else if (r == 0 && mark.at <= p.items[i].to)
+            *p.items[i].us = TM_MAX(*p.items[i].us, mark.time_us);
+    }
+    return r;
+}
+
+static int branches_read(struct object_scratch *scratches[3], struct storage *st,
+                         const struct repo_scope *scope, struct log_world *w, struct tm_err *err)
+{
+    w->branches = calloc(w->lineages.count + 1, sizeof(*w->branches));
+    if (w->branches == NULL)
+        return tm_err_oom(err);
+    for (size_t i = 0; i < w->lineages.count; i++) {
+        const struct log_lineage *parent =
+            log_lineages_find(&w->lineages, w->lineages.items[i].record.parent);
+        w->branches[i].lineage = &w->lineages.items[i];
+        w->branches[i].parent = parent != NULL ? (size_t)(parent - w->lineages.items) : SIZE_MAX;
+        if (w->branches[i].parent >= i)
+            w->branches[i].parent = SIZE_MAX; /* a circle is nobody's parent */
+    }
+    for (size_t i = log_world_current(w); i != SIZE_MAX; i = w->branches[i].parent)
+        w->branches[i].current = true;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < w->lineages.count; i++)
+        r = branch_walk(scratches, st, scope, w, i, err);
+    for (size_t i = 0; r == 0 && i < w->lineages.count; i++)
+        r = branch_marks(scratches, st, scope, w, i, err);
+    return r;
+}
+
+/* ---- backups ---- */
+
+int log_world_add(struct log_world *w, const struct log_backup *backup, struct tm_err *err)
+{
+    if (w->backup_count == w->backup_cap) {
+        size_t cap = w->backup_cap == 0 ? 16 : w->backup_cap * 2;
+        struct log_backup *bigger = realloc(w->backups, cap * sizeof(*bigger));
+        if (bigger == NULL)
+            return tm_err_oom(err);
+        w->backups = bigger;
+        w->backup_cap = cap;
+    }
+    w->backups[w->backup_count++] = *backup;
+    return 0;
+}
+
+/* What was acknowledged before its commit time lies before it: that is a mark, too. */
+static void backup_proves(struct log_world *w, const struct log_backup *backup)
+{
+    if (backup->branch == SIZE_MAX)
+        return;
+    struct log_run *run = &w->branches[backup->branch].runs[backup->run];
+    run->end_us = TM_MAX(run->end_us, backup->point.from_us);
+    for (size_t i = 0; i < w->lineages.count; i++) {
+        struct log_branch *child = &w->branches[i];
+        if (child->parent == backup->branch && backup->at <= child->lineage->record.fork &&
+            child->lineage->record.fork <= run->to)
+            child->fork_us = TM_MAX(child->fork_us, backup->point.from_us);
+    }
+}
+
+static int by_commit(const void *a, const void *b)
+{
+    const struct log_backup *x = a;
+    const struct log_backup *y = b;
+    if (x->point.from_us != y->point.from_us)
+        return x->point.from_us < y->point.from_us ? -1 : 1;
+    int order = strcmp(x->point.backup_id, y->point.backup_id);
+    return order != 0 ? order : (x->branch > y->branch) - (x->branch < y->branch);
+}
+
+int log_world_read(struct object_scratch *scratches[3], struct storage *log_st,
+                   struct storage *backup_st, const struct repo_scope *scope, struct log_world *ret,
+                   struct tm_err *err)
+{
+    TM_CLEANUP(log_world_release) struct log_world w = LOG_WORLD_INIT;
+    TM_CLEANUP(backup_list_release) struct backup_list backups = BACKUP_LIST_INIT;
+    int r = log_st != NULL ? log_lineages_read(scratches[0], log_st, scope, &w.lineages, err) : 0;
+    if (r == 0)
+        r = branches_read(scratches, log_st, scope, &w, err);
+    if (r == 0)
+        r = catalog_backups(backup_st, scope, &backups, err);
+    for (size_t i = 0; r == 0 && i < backups.count; i++) {
+        if (backups.items[i].state == BACKUP_COMMITTED)
+            r = log_join(scratches, log_st, backup_st, scope, backups.items[i].id, &w, err);
+    }
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < w.backup_count; i++)
+        backup_proves(&w, &w.backups[i]);
+    if (w.backup_count > 0)
+        qsort(w.backups, w.backup_count, sizeof(w.backups[0]), by_commit);
+    *ret = w;
+    w = LOG_WORLD_INIT;
+    return 0;
+}
+
+void log_world_release(struct log_world *w)
+{
+    for (size_t i = 0; w->branches != NULL && i < w->lineages.count; i++)
+        free(w->branches[i].runs);
+    free(w->branches);
+    free(w->backups);
+    log_lineages_release(&w->lineages);
+    *w = LOG_WORLD_INIT;
+}
+
+/* ---- ways ---- */
+
+void log_path_release(struct log_path *path)
+{
+    free(path->legs);
+    *path = LOG_PATH_INIT;
+}
+
+/* The branches from the backup's to the one that is wanted, top first: their number, 0 = none. */
+static size_t branches_between(const struct log_world *w, size_t top, size_t bottom, size_t *ret)
+{
+    size_t count = 0;
+    for (size_t i = bottom; i != SIZE_MAX; i = w->branches[i].parent) {
+        ret[count++] = i;
+        if (i != top)
+            continue;
+        for (size_t k = 0; k < count / 2; k++) {
+            size_t other = ret[k];
+            ret[k] = ret[count - 1 - k];
+            ret[count - 1 - k] = other;
+        }
+        return count;
+    }
+    return 0;
+}
+
+int log_path_find(const struct log_world *w, const struct log_backup *backup, size_t branch,
+                  struct log_path *ret, struct tm_err *err)
+{
+    TM_CLEANUP(freep) size_t *way = calloc(w->lineages.count + 1, sizeof(*way));
+    struct log_path path = {.legs = calloc(w->lineages.count + 1, sizeof(*path.legs))};
+    if (way == NULL || path.legs == NULL) {
+        log_path_release(&path);
+        return tm_err_oom(err);
+    }
+    size_t count =
+        backup->branch == SIZE_MAX ? 0 : branches_between(w, backup->branch, branch, way);
+    uint64_t at = backup->at;
+    for (size_t i = 0; i < count; i++) {
+        const struct log_branch *b = &w->branches[way[i]];
+        const struct log_branch *next = i + 1 < count ? &w->branches[way[i + 1]] : NULL;
+        size_t run = log_branch_run(b, at);
+        if (run == SIZE_MAX)
+            break; /* what lies behind the fork is missing */
+        struct log_leg *leg = &path.legs[path.count];
+        *leg = (struct log_leg){
+            .branch = way[i], .from = at, .to = b->runs[run].to, .end_us = b->runs[run].end_us};
+        uint64_t fork = next != NULL ? next->lineage->record.fork : 0;
+        if (next != NULL && fork < at) { /* the backup lies on a tail that was left behind */
+            path.count = 0;
+            break;
+        }
+        path.count++;
+        path.complete = next == NULL;
+        if (next != NULL && fork > leg->to)
+            break;
+        if (next != NULL) {
+            leg->to = fork;
+            leg->end_us = next->fork_us;
+            at = fork;
+        }
+    }
+    *ret = path;
+    return 0;
+}

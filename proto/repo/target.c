@@ -1,0 +1,278 @@
+/*
+ * From a target to a plan. Happy path: the text is read; candidates are asked from the newest backup
+ * on until one leads to the target; its pieces are listed and looked at. Failure modes: a target
+ * that no candidate has is TM_E_NOT_FOUND and told with the moments that can be had; a chunk that a
+ * roll-up tells of and that is not there is TM_E_CORRUPT.
+ */
+#include "proto/repo/target.h"
+
+#include "common/clock.h"
+#include "common/parse.h"
+#include "proto/repo/target_internal.h"
+
+/* ---- reading ---- */
+
+/* A timestamp of a TiDB cluster: milliseconds since 1970 above 18 bits of counter. One of this
+ * millennium is larger than any position that is written as a plain number. */
+#define TSO_SHIFT 18
+#define TSO_LEAST (UINT64_C(946684800000) << TSO_SHIFT)
+
+static int time_parse(const char *text, int64_t *ret, struct tm_err *err)
+{
+    uint64_t tso;
+    struct tm_err ignored;
+    if (parse_u64(text, &tso, &ignored) < 0)
+        return clock_parse(text, ret, err);
+    if (tso < TSO_LEAST || tso > INT64_MAX)
+        return tm_err_set(err, TM_E_INVALID, "'%s' is neither a time nor a TSO", text);
+    *ret = (int64_t)(tso >> TSO_SHIFT) * 1000;
+    return 0;
+}
+
+static int text_set(struct target *t, const char *text, size_t max, const char *what,
+                    struct tm_err *err)
+{
+    size_t len = strlen(text);
+    if (len == 0 || len > max)
+        return tm_err_set(err, TM_E_INVALID, "a %s has 1 to %zu bytes", what, max);
+    memcpy(t->text, text, len + 1);
+    return 0;
+}
+
+/* Without a word before it. */
+static int bare_parse(const char *text, struct target *t, struct tm_err *err)
+{
+    struct tm_err ignored;
+    t->kind = TARGET_TIME;
+    if (time_parse(text, &t->time_us, &ignored) == 0)
+        return 0;
+    if (strchr(text, ':') != NULL) /* only times have one: say what is wrong with it */
+        return time_parse(text, &t->time_us, err);
+    t->kind = TARGET_POSITION;
+    return text_set(t, text, FORMAT_POSITION_MAX - 1, "position", err);
+}
+
+int target_parse(const char *text, struct target *ret, struct tm_err *err)
+{
+    struct target t = {.kind = TARGET_IMMEDIATE};
+    int r = 0;
+    if (strcmp(text, "immediate") == 0) {
+        t.kind = TARGET_IMMEDIATE;
+    } else if (strcmp(text, "latest") == 0) {
+        t.kind = TARGET_LATEST;
+    } else if (strncmp(text, "time:", 5) == 0) {
+        t.kind = TARGET_TIME;
+        r = time_parse(text + 5, &t.time_us, err);
+    } else if (strncmp(text, "position:", 9) == 0) {
+        t.kind = TARGET_POSITION;
+        r = text_set(&t, text + 9, FORMAT_POSITION_MAX - 1, "position", err);
+    } else if (strncmp(text, "xid:", 4) == 0) {
+        t.kind = TARGET_XID;
+        r = parse_u64_in(text + 4, 1, UINT64_MAX, &t.xid, err);
+    } else if (strncmp(text, "name:", 5) == 0) {
+        t.kind = TARGET_NAME;
+        r = text_set(&t, text + 5, EVENT_NAME_MAX - 1, "name", err);
+    } else {
+        r = bare_parse(text, &t, err);
+    }
+    if (r < 0)
+        return tm_err_prefix(err, "target '%s'", text);
+    *ret = t;
+    return 0;
+}
+
+/* ---- candidates ---- */
+
+static int lineage_wanted(const struct planner *p, size_t *ret, struct tm_err *err)
+{
+    const struct log_lineage *l = log_lineages_find(&p->world.lineages, p->target->lineage);
+    char text[33];
+    names_lineage_text(p->target->lineage, text);
+    if (l == NULL)
+        return tm_err_set(err, TM_E_NOT_FOUND, "'%s' holds no lineage %s of %s/%s",
+                          p->log_st != NULL ? p->log_st->display : p->backup_st->display, text,
+                          p->scope->cluster, p->scope->tenant);
+    *ret = (size_t)(l - p->world.lineages.items);
+    return 0;
+}
+
+int target_candidate(struct planner *p, const struct log_backup *b, bool named, struct tm_err *err)
+{
+    size_t branch = log_world_current(&p->world);
+    int r = p->target->has_lineage ? lineage_wanted(p, &branch, err) : 0;
+    log_path_release(&p->path);
+    if (r < 0)
+        return r;
+    p->backup = b;
+    if (b->branch == SIZE_MAX) /* it leads to its own consistent_at */
+        return !p->target->has_lineage || memcmp(b->point.lineage, p->target->lineage, 16) == 0;
+    r = log_path_find(&p->world, b, branch, &p->path, err);
+    if (r == 0 && p->path.count == 0 && named && !p->target->has_lineage) {
+        log_path_release(&p->path);
+        r = log_path_find(&p->world, b, b->branch, &p->path, err);
+    }
+    return r < 0 ? r : p->path.count > 0;
+}
+
+static int64_t candidate_end_us(const struct planner *p)
+{
+    int64_t us = p->backup->point.to_us;
+    for (size_t i = 0; i < p->path.count; i++)
+        us = TM_MAX(us, p->path.legs[i].end_us);
+    return us;
+}
+
+/* The backup that leads furthest; of several the newest. */
+static int choose_latest(struct planner *p, const char *backup_id, size_t *ret, bool *ret_found,
+                         struct tm_err *err)
+{
+    int64_t best_us = INT64_MIN;
+    *ret_found = false;
+    for (size_t i = 0; i < p->world.backup_count; i++) {
+        const struct log_backup *b = &p->world.backups[i];
+        if (backup_id != NULL && strcmp(backup_id, b->point.backup_id) != 0)
+            continue;
+        int r = target_candidate(p, b, backup_id != NULL, err);
+        if (r < 0)
+            return r;
+        if (r > 0 && candidate_end_us(p) >= best_us) {
+            best_us = candidate_end_us(p);
+            *ret = i;
+            *ret_found = true;
+        }
+    }
+    return 0;
+}
+
+/* 1 = a candidate has the target. */
+static int choose(struct planner *p, const char *backup_id, struct tm_err *err)
+{
+    bool named = backup_id != NULL;
+    if (p->target->kind == TARGET_XID || p->target->kind == TARGET_NAME)
+        return target_resolve_event(p, backup_id, err);
+    if (p->target->kind == TARGET_LATEST) {
+        size_t at = 0;
+        bool found = false;
+        int r = choose_latest(p, backup_id, &at, &found, err);
+        if (r == 0 && found)
+            r = target_candidate(p, &p->world.backups[at], named, err);
+        return r <= 0 ? r : target_resolve(p, err);
+    }
+    for (size_t i = p->world.backup_count; i-- > 0;) {
+        const struct log_backup *b = &p->world.backups[i];
+        if (named && strcmp(backup_id, b->point.backup_id) != 0)
+            continue;
+        int r = target_candidate(p, b, named, err);
+        if (r > 0)
+            r = target_resolve(p, err);
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}
+
+static int backup_there(struct planner *p, const char *backup_id, struct tm_err *err)
+{
+    for (size_t i = 0; i < p->world.backup_count; i++) {
+        if (backup_id == NULL || strcmp(backup_id, p->world.backups[i].point.backup_id) == 0)
+            return 0;
+    }
+    if (backup_id == NULL)
+        return tm_err_set(err, TM_E_NOT_FOUND, "'%s' holds no finished backup of %s/%s",
+                          p->backup_st->display, p->scope->cluster, p->scope->tenant);
+    enum backup_state state = BACKUP_UNFINISHED;
+    int r = catalog_backup_state(p->backup_st, p->scope, backup_id, &state, err);
+    if (r < 0)
+        return r;
+    if (state == BACKUP_COMMITTED)
+        return tm_err_set(err, TM_E_CORRUPT, "backup '%s': its manifest is damaged", backup_id);
+    return tm_err_set(err, TM_E_NOT_FOUND, "backup '%s' of %s/%s %s", backup_id, p->scope->cluster,
+                      p->scope->tenant,
+                      state == BACKUP_DELETED ? "is deleted"
+                                              : "has no manifest: it does not exist or was never "
+                                                "finished");
+}
+
+/* ---- the plan ---- */
+
+void target_plan_release(struct target_plan *plan)
+{
+    free(plan->pieces);
+    free(plan->labels);
+    free(plan->histories);
+    free(plan->lineages);
+    codec_arena_release(&plan->arena);
+    *plan = TARGET_PLAN_INIT;
+}
+
+void target_plan_piece(const struct target_plan *plan, size_t index, struct log_ref *ret)
+{
+    const struct target_piece *piece = &plan->pieces[index];
+    struct lineage lineage = {.fork = 0};
+    struct log_entry entry = {.from = piece->from,
+                              .to = piece->to,
+                              .term = piece->term,
+                              .counter = piece->counter,
+                              .stored_bytes = piece->stored_bytes,
+                              .raw_bytes = piece->to - piece->from};
+    memcpy(entry.digest, piece->digest, sizeof(entry.digest));
+    memcpy(lineage.id, plan->lineages[piece->branch], sizeof(lineage.id));
+    memcpy(lineage.label, plan->labels[piece->branch], sizeof(lineage.label));
+    log_entry_ref(&lineage, &entry, ret);
+}
+
+static int plan_fill(struct planner *p, struct target_plan *plan, struct tm_err *err)
+{
+    int r = target_stop_time(p, err);
+    if (r < 0)
+        return r;
+    plan->immediate = p->immediate;
+    plan->stop_record = p->stop_record;
+    plan->log_to = p->log_to;
+    plan->stop_us = p->stop_us;
+    memcpy(plan->backup_id, p->backup->point.backup_id, sizeof(plan->backup_id));
+    if (p->immediate) {
+        memcpy(plan->lineage, p->backup->point.lineage, sizeof(plan->lineage));
+        memcpy(plan->stop_label, p->backup->point.lineage_label, sizeof(plan->stop_label));
+        memcpy(plan->stop_position, p->backup->point.from_position, sizeof(plan->stop_position));
+        return 0;
+    }
+    const struct lineage *l = &p->world.branches[p->path.legs[p->stop_leg].branch].lineage->record;
+    memcpy(plan->lineage, l->id, sizeof(plan->lineage));
+    memcpy(plan->stop_label, l->label, sizeof(plan->stop_label));
+    p->engine->positions.text(p->stop_record, plan->stop_position);
+    return target_pieces(p, plan, err);
+}
+
+int target_plan_make(struct object_scratch *scratches[3], struct storage *log_st,
+                     struct storage *backup_st, const struct repo_scope *scope,
+                     const char *backup_id, const struct target *target,
+                     const struct target_engine *engine, struct target_plan *ret,
+                     struct tm_err *err)
+{
+    struct planner p = {.scratches = scratches,
+                        .log_st = log_st,
+                        .backup_st = backup_st,
+                        .scope = scope,
+                        .target = target,
+                        .engine = engine,
+                        .world = LOG_WORLD_INIT};
+    struct target_plan plan = TARGET_PLAN_INIT;
+    int r = log_world_read(scratches, log_st, backup_st, scope, &p.world, err);
+    if (r == 0)
+        r = backup_there(&p, backup_id, err);
+    if (r == 0)
+        r = choose(&p, backup_id, err);
+    if (r == 0)
+        r = target_missing(&p, backup_id, err);
+    if (r > 0)
+        r = plan_fill(&p, &plan, err);
+    log_path_release(&p.path);
+    log_world_release(&p.world);
+    if (r < 0) {
+        target_plan_release(&plan);
+        return r;
+    }
+    *ret = plan;
+    return 0;
+}

@@ -1,0 +1,657 @@
+/* agent/log: the whole task over the null engine and storage in memory. */
+#include "tests/unit/agent/log/fixture.h"
+
+#include "proto/repo/catalog.h"
+
+#define S NULL_LOG_START
+
+/* Objects of one room of a lineage. */
+static unsigned count_room(struct rig *g, const uint8_t lineage[16], const char *room)
+{
+    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
+    struct full_name prefix = names_log_prefix(&g->options.scope, lineage, room);
+    struct storage_object object;
+    unsigned n = 0;
+    OK(storage_list(g->storage, prefix.s, NULL, &it, &g_err));
+    while (storage_iter_next(it, &object, &g_err) == 1)
+        n++;
+    return n;
+}
+
+static bool hold_file(const struct rig *g)
+{
+    char name[LOG_HOLD_NAME_MAX + 1], path[256];
+    bool there = false;
+    log_hold_name(&g->options.scope, "task1", name);
+    (void)snprintf(path, sizeof(path), "%s.hold.%s", g->state, name);
+    OK(fs_exists(path, &there, &g_err));
+    return there;
+}
+
+static void run_to(struct rig *g, uint32_t generation, uint64_t durable)
+{
+    rig_start(g, generation);
+    rig_want(g, JOB_STEP_RUN);
+    RIG_UNTIL(g, g->stage == JOB_STAGE_WORKING && g->status.durable == durable);
+}
+
+static void test_hold_name(void **state)
+{
+    (void)state;
+    struct repo_scope scope;
+    char a[LOG_HOLD_NAME_MAX + 1], b[LOG_HOLD_NAME_MAX + 1];
+    OK(names_scope_set(&scope, "demo1", "main", "null1", &g_err));
+    log_hold_name(&scope, "task1", a);
+    assert_string_equal(a, "tidemark_87044b4956569f19");
+    log_hold_name(&scope, "task2", b);
+    assert_string_not_equal(a, b);
+}
+
+/* ---- streaming ---- */
+
+static void test_streams(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=500000");
+    rig_start(&g, 1);
+    RIG_UNTIL(&g, g.calls > 0);
+    assert_int_equal(g.stage, JOB_STAGE_STARTING);
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_WORKING && g.status.durable == S + 500000);
+    RIG_UNTIL(&g, g.status.checkpoint_us > 0);
+    assert_string_equal(g.status.position, "1548576");
+    assert_string_equal(g.status.label, "1");
+    assert_int_equal(g.status.flushed, S + 500000);
+    assert_false(g.has_error);
+    rig_source(&g, "log=600000 ahead=5000000");
+    RIG_UNTIL(&g, g.status.hold_at == S + 600000 - 1); /* one byte behind what is stored */
+    RIG_UNTIL(&g, g.status.skew_us == 5000000);
+    assert_true(g.status.needs_full); /* there is no backup at all */
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(list.count, 1);
+    /* the hold was made at the end of the log: from its segment on */
+    assert_int_equal(list.items[0].record.from, 1507328);
+    assert_string_equal(list.items[0].record.node, "n1");
+    struct stored stored = rig_check(&g, &list.items[0], g.conninfo);
+    assert_int_equal(stored.runs, 1);
+    assert_int_equal(stored.from, 1507328);
+    assert_int_equal(stored.to, S + 600000);
+    assert_true(stored.checked_events > 30);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* Nothing happens: one mark, no chunk; and the mark before goes. */
+static void test_idle_marks(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct log_mark mark;
+    bool found = false;
+    RIG_BEGIN(&g, "log=100000");
+    rig_start(&g, 1);
+    g.task->mark_us = USEC_PER_SEC;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.durable == S + 100000 && g.status.checkpoint_us > 0);
+    struct log_lineages list = rig_lineages(&g);
+    const uint8_t *id = list.items[0].record.id;
+    int64_t first_us = 0, until_us = clock_mono_us() + RIG_WAIT_US;
+    TM_CLEANUP(object_scratch_freep) struct object_scratch *scratch = NULL;
+    OK(object_scratch_new(&scratch, &g_err));
+    while (clock_mono_us() < until_us) { /* until a second one is there */
+        OK(log_marks_newest(scratch, g.storage, &g.options.scope, id, UINT64_MAX, &mark, &found,
+                            &g_err));
+        if (found && first_us == 0)
+            first_us = mark.time_us;
+        if (found && mark.time_us != first_us)
+            break;
+        (void)usleep(50000);
+    }
+    assert_true(first_us != 0 && mark.time_us > first_us);
+    assert_int_equal(mark.at, S + 100000);
+    assert_true(count_room(&g, id, "mark") <= 2);
+    assert_int_equal(count_room(&g, id, "chunk"), 1);
+    rig_stop(&g);
+    assert_true(count_room(&g, id, "mark") <= 2);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* What is there is continued after a proof, under another epoch; nothing is stored twice. */
+static void test_continues(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=100000");
+    run_to(&g, 1, S + 100000);
+    rig_stop(&g);
+    for (uint32_t n = 2; n <= 6; n++) {
+        char words[32];
+        (void)snprintf(words, sizeof(words), "log=%u", n * 100000);
+        rig_source(&g, words);
+        run_to(&g, n, S + n * 100000);
+        rig_stop(&g);
+    }
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(list.count, 1);
+    struct stored stored = rig_check(&g, &list.items[0], g.conninfo);
+    assert_int_equal(stored.runs, 1);
+    assert_int_equal(stored.to, S + 600000);
+    assert_int_equal(stored.chunks, count_room(&g, list.items[0].record.id, "chunk"));
+    assert_int_equal(count_room(&g, list.items[0].record.id, "writer"), 6);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* Far behind: whole chunks come from files; and where files are missing the stream does it. */
+static void test_catches_up(void **state)
+{
+    (void)state;
+    for (int files = 0; files < 2; files++) {
+        struct rig g;
+        RIG_BEGIN(&g, "log=65536");
+        run_to(&g, 1, S + 65536);
+        rig_stop(&g);
+        rig_source(&g, files ? "log=150000000" : "log=150000000 fail=log_read_file");
+        run_to(&g, 2, S + 150000000);
+        rig_stop(&g);
+        struct log_lineages list = rig_lineages(&g);
+        struct stored stored = rig_check(&g, &list.items[0], g.conninfo);
+        assert_int_equal(stored.runs, 1);
+        assert_int_equal(stored.to, S + 150000000);
+        assert_true(stored.chunks >= 9 && stored.chunks < 30);
+        log_lineages_release(&list);
+        rig_end(&g);
+    }
+}
+
+/* ---- branches ---- */
+
+/* A clone: the same label, other bytes. Nothing is mixed. */
+static void test_clone(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    rig_stop(&g);
+    rig_source(&g, "log=300000 twist=1248000"); /* in the last stored segment */
+    run_to(&g, 2, S + 300000);
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(list.count, 2);
+    struct stored clone = rig_check(&g, &list.items[1], g.conninfo);
+    assert_int_equal(clone.to, S + 300000);
+    rig_source(&g, "log=300000");
+    struct stored first = rig_check(&g, &list.items[0], g.conninfo);
+    assert_int_equal(first.to, S + 200000);
+    log_lineages_release(&list);
+    /* and back: the first one is found again, the clone's is left alone */
+    run_to(&g, 3, S + 300000);
+    rig_stop(&g);
+    list = rig_lineages(&g);
+    assert_int_equal(list.count, 2);
+    first = rig_check(&g, &list.items[0], g.conninfo);
+    assert_int_equal(first.to, S + 300000);
+    assert_int_equal(first.runs, 1);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* A promotion: the parent is finished up to the fork, then a child begins at the fork's segment. */
+static void test_fork(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    rig_source(&g, "log=500000 branch=2 parent=1 fork=1400000"); /* while it streams */
+    RIG_UNTIL(&g, strcmp(g.status.label, "2") == 0 && g.status.durable == S + 500000);
+    RIG_UNTIL(&g, g.status.checkpoint_us > 0);
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(list.count, 2);
+    const struct log_lineage *child = &list.items[1];
+    assert_string_equal(child->record.label, "2");
+    assert_memory_equal(child->record.parent, list.items[0].record.id, 16);
+    assert_int_equal(child->record.fork, 1400000);
+    assert_int_equal(child->record.from, 1376256);
+    assert_int_equal(child->record.history.len, strlen("1 1400000\n"));
+    struct stored stored = rig_check(&g, child, g.conninfo);
+    assert_int_equal(stored.to, S + 500000);
+    struct stored parent = rig_check(&g, &list.items[0], "log=1");
+    assert_int_equal(parent.to, 1400000);
+    assert_int_equal(parent.runs, 1);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* The parent has more than the fork: that tail is left behind, and the child is proven by the rest. */
+static void test_fork_behind(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=300000");
+    run_to(&g, 1, S + 300000);
+    rig_source(&g, "log=400000");
+    RIG_UNTIL(&g, g.status.durable == S + 400000);
+    rig_stop(&g);
+    rig_source(&g, "log=500000 branch=2 parent=1 fork=1400000");
+    run_to(&g, 2, S + 500000);
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(list.count, 2);
+    assert_memory_equal(list.items[1].record.parent, list.items[0].record.id, 16);
+    struct stored parent = rig_check(&g, &list.items[0], "log=1");
+    assert_int_equal(parent.to, S + 400000);
+    assert_int_equal(count_room(&g, list.items[0].record.id, "writer"), 1); /* it was only read */
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* All that is stored of the parent lies behind the fork: there is nothing that would prove it. */
+static void test_fork_before_all(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=400000");
+    run_to(&g, 1, S + 400000);
+    rig_stop(&g);
+    rig_source(&g, "log=500000 branch=2 parent=1 fork=1400000");
+    run_to(&g, 2, S + 500000);
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(list.count, 2);
+    uint8_t none[16] = {0};
+    assert_memory_equal(list.items[1].record.parent, none, 16);
+    assert_int_equal(rig_check(&g, &list.items[1], g.conninfo).from, 1376256);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* ---- gaps and holds ---- */
+
+static void test_gap(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    rig_stop(&g);
+    rig_source(&g, "log=700000 cut=1700000");
+    run_to(&g, 2, S + 700000);
+    assert_true(g.status.needs_full);
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(list.count, 1);
+    struct stored stored = rig_check(&g, &list.items[0], g.conninfo);
+    assert_int_equal(stored.runs, 2);
+    assert_int_equal(stored.from, 1703936); /* the segment of what the new hold keeps */
+    assert_int_equal(stored.to, S + 700000);
+    /* the writer object says so */
+    TM_CLEANUP(object_scratch_freep) struct object_scratch *scratch = NULL;
+    struct codec_arena arena = {0};
+    struct log_writer writer;
+    struct rel_name rel = names_rel_writer(list.items[0].record.id, (struct epoch){7, 2u << 16});
+    struct full_name name = names_full(&g.options.scope, rel.s);
+    OK(object_scratch_new(&scratch, &g_err));
+    OK(record_get(scratch, g.storage, name.s, OBJECT_WRITER, &log_writer_codec, &arena, &writer,
+                  &g_err));
+    assert_true(writer.gap);
+    assert_int_equal(writer.gap_from, S + 200000);
+    assert_int_equal(writer.from, 1703936);
+    assert_string_equal(writer.gap_reason, "log at 1245184 is gone or not written yet");
+    codec_arena_release(&arena);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* Lost, but all that is wanted is still there: no gap; the hold is made anew. */
+static void test_hold_lost(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    rig_source(&g, "log=200000 lost=1");
+    RIG_UNTIL(&g, g.status.hold_lost && g.has_error);
+    assert_string_equal(g.error.stage, "hold");
+    assert_non_null(strstr(g.error_text, "node n1: the source has released or recycled the log"));
+    rig_source(&g, "log=300000");
+    RIG_UNTIL(&g, !g.status.hold_lost && g.status.durable == S + 300000 && !g.has_error);
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 1);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+static void test_pause_resume_stop(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    rig_want(&g, JOB_STEP_PAUSE);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_PAUSED);
+    rig_source(&g, "log=300000");
+    RIG_UNTIL(&g, g.status.flushed == S + 300000);
+    assert_int_equal(g.status.durable, S + 200000);
+    assert_true(hold_file(&g));
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.durable == S + 300000 && g.stage == JOB_STAGE_WORKING);
+    RIG_UNTIL(&g, g.status.checkpoint_us > 0);
+    rig_source(&g, "log=400000"); /* the last bytes go with the stop */
+    RIG_UNTIL(&g, g.status.received == S + 400000);
+    rig_want(&g, JOB_STEP_STOP);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_STOPPED);
+    assert_int_equal(g.status.durable, S + 400000);
+    assert_false(hold_file(&g));
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).to, S + 400000);
+    assert_int_equal(count_room(&g, list.items[0].record.id, "mark"), 1); /* the final one */
+    log_lineages_release(&list);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
+static void test_stop_at_once(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    rig_start(&g, 1);
+    rig_want(&g, JOB_STEP_STOP);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_STOPPED);
+    assert_false(hold_file(&g));
+    assert_int_equal(ram_object_count(g.storage), 0);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
+/* Paused for too long: told, or released; after a release log may be missing, and that is said. */
+static void test_pause_bounds(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    g.params.hold_limit = 50000;
+    rig_want(&g, JOB_STEP_PAUSE);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_PAUSED && !g.has_error);
+    rig_source(&g, "log=400000");
+    RIG_UNTIL(&g, g.has_error);
+    assert_string_equal(g.error_text,
+                        "node n1: the source keeps 200000 bytes of log for it, the limit is 50000");
+    assert_string_equal(g.error.stage, "hold");
+    assert_true(hold_file(&g));
+    g.params.hold_limit = 0;
+    g.params.release = true;
+    g.params.gcttl_s = 60;
+    g.params.paused_us = clock_real_us() - 61 * USEC_PER_SEC;
+    rig_want(&g, JOB_STEP_PAUSE);
+    RIG_UNTIL(&g, g.status.hold_lost && g.has_error && g.error.code == TM_E_LIMIT &&
+                      strstr(g.error_text, "gcttl"));
+    assert_string_equal(g.error_text,
+                        "node n1: the log backup is paused for more than 1m00s (gcttl): the hold "
+                        "was released, log from 1248576 on may be lost: take a new full backup "
+                        "after resuming");
+    assert_true(g.status.needs_full);
+    assert_false(hold_file(&g));
+    rig_source(&g, "log=900000 cut=1800000");
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.durable == S + 900000 && !g.status.hold_lost && !g.has_error);
+    assert_true(g.status.needs_full);
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 2);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* A standby's hold follows what the writer has stored, and says when it keeps less. */
+static void test_hold_only(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000 role=standby");
+    g.options.hold_only = true;
+    rig_start(&g, 1);
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_WORKING && g.status.hold_at == S + 200000);
+    assert_false(g.status.at_risk);
+    g.params.checkpoint = S + 100000;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.at_risk);
+    rig_source(&g, "log=400000 role=standby");
+    g.params.checkpoint = S + 300000;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.hold_at == S + 299999 && !g.status.at_risk);
+    rig_want(&g, JOB_STEP_STOP);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_STOPPED);
+    assert_false(hold_file(&g));
+    assert_int_equal(ram_object_count(g.storage), 0);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
+/* ---- refusals and conflicts ---- */
+
+static void ends_with(const char *words, enum tm_err_code code, const char *text)
+{
+    struct rig g;
+    RIG_BEGIN(&g, words);
+    rig_start(&g, 1);
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, !g.running);
+    rig_join(&g);
+    assert_int_equal(g.result, -(int)code);
+    assert_string_equal(g.result_err.msg, text);
+    rig_end(&g);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    ends_with("log=1000 fail=hold_taken", TM_E_CONFLICT,
+              "hold 'tidemark_87044b4956569f19' is somebody else's");
+    ends_with("log=1000 identity=null2", TM_E_CONFLICT,
+              "instance 'main': the source is null2 now, its log is stored as null1");
+    struct rig g;
+    RIG_BEGIN(&g, "log=1000 role=standby");
+    rig_start(&g, 1);
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.has_error);
+    assert_string_equal(g.error_text,
+                        "node n1: instance 'main' is a standby: its log is not backed up here");
+    g.params.from_standby = true;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.durable == S + 1000 && !g.has_error);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
+/* A newer writer begins: this one is stale, ends, and what it stores then does not count. */
+static void test_stale(void **state)
+{
+    (void)state;
+    struct rig g, newer;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    RIG_BEGIN(&newer, "log=300000");
+    run_to(&newer, 2, S + 300000);
+    RIG_UNTIL(&g, !g.running);
+    rig_join(&g);
+    assert_int_equal(g.result, -TM_E_CONFLICT);
+    assert_string_equal(g.result_err.msg,
+                        "a newer writer (7.131072) has taken over the log, this one is 7.65536");
+    rig_stop(&newer);
+    struct log_lineages list = rig_lineages(&newer);
+    assert_int_equal(rig_check(&newer, &list.items[0], newer.conninfo).runs, 1);
+    log_lineages_release(&list);
+    storage_free(newer.storage);
+    OK(fs_remove_tree(newer.dir, true, &g_err));
+    rig_end(&g);
+}
+
+/* ---- faults ---- */
+
+static void test_source_fails(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000 fail=log_describe");
+    rig_start(&g, 1);
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.has_error);
+    assert_string_equal(g.error_text, "node n1: log_describe: asked to fail by conninfo");
+    assert_string_equal(g.error.stage, "receive");
+    assert_true(g.error.since_us > 0);
+    rig_source(&g, "log=300000 fail=log_next");
+    RIG_UNTIL(&g, strstr(g.error_text, "log_next"));
+    rig_source(&g, "log=300000");
+    RIG_UNTIL(&g, g.status.durable == S + 300000 && !g.has_error);
+    rig_source(&g, "log=400000 fail=hold_look");
+    RIG_UNTIL(&g, g.has_error && strstr(g.error_text, "hold_look"));
+    RIG_UNTIL(&g, g.status.durable == S + 400000); /* log is stored all the same */
+    rig_source(&g, "log=400000");
+    RIG_UNTIL(&g, !g.has_error && g.status.checkpoint_us > 0);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
+/* The store is away for a while: told with stage and since when; then all goes on. */
+static void test_storage_fails(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    RIG_UNTIL(&g, g.status.checkpoint_us > 0);
+    ram_set_faults(g.storage, &(struct ram_faults){.seed = 1, .fail_per_mille = 1000});
+    rig_source(&g, "log=400000");
+    RIG_UNTIL(&g, g.has_error && strcmp(g.error.stage, "upload") == 0);
+    assert_true(g.error.since_us > 0 && g.error.since_us <= clock_real_us());
+    RIG_UNTIL(&g, g.status.upload_ms > 0);
+    assert_int_equal(g.status.durable, S + 200000);
+    uint64_t latency_us = g.status.latency_us;
+    RIG_UNTIL(&g, g.status.latency_us > latency_us);
+    ram_set_faults(g.storage, &(struct ram_faults){.seed = 1});
+    RIG_UNTIL(&g, g.status.durable == S + 400000 && !g.has_error);
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 1);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* A stage that waits is told although nothing complains. */
+static void test_stuck(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    pthread_mutex_lock(&g.task->lock);
+    g.task->stuck_us = 100000;
+    g.task->commit_number += 100; /* nobody's turn comes */
+    pthread_mutex_unlock(&g.task->lock);
+    rig_source(&g, "log=300000");
+    RIG_UNTIL(&g, g.has_error);
+    assert_string_equal(g.error.stage, "upload");
+    assert_int_equal(g.error.code, TM_E_TIMEOUT);
+    assert_memory_equal(g.error_text, "node n1: log waits to be uploaded for ", 38);
+    pthread_mutex_lock(&g.task->lock);
+    g.task->commit_number -= 100;
+    pthread_cond_broadcast(&g.task->changed);
+    pthread_mutex_unlock(&g.task->lock);
+    RIG_UNTIL(&g, g.status.durable == S + 300000 && !g.has_error);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
+/* Failures and lost answers everywhere, under load, over several lives. */
+static void test_faults(void **state)
+{
+    (void)state;
+    struct rig g;
+    char words[128];
+    RIG_BEGIN(&g, "log=65536");
+    run_to(&g, 1, S + 65536);
+    rig_stop(&g);
+    (void)snprintf(words, sizeof(words), "log=65536 rate=3000000 since=%llu",
+                   (unsigned long long)clock_real_us());
+    rig_source(&g, words);
+    for (uint32_t n = 2; n < 8; n++) {
+        ram_set_faults(g.storage, &(struct ram_faults){.seed = n,
+                                                       .fail_per_mille = 20,
+                                                       .drop_reply_per_mille = 100,
+                                                       .no_conditional_create = n % 2 == 0});
+        rig_start(&g, n);
+        rig_want(&g, JOB_STEP_RUN);
+        (void)usleep(1500000);
+        rig_stop(&g);
+    }
+    ram_set_faults(g.storage, &(struct ram_faults){.seed = 1});
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(list.count, 1);
+    struct stored stored = rig_check(&g, &list.items[0], g.conninfo);
+    assert_int_equal(stored.runs, 1);
+    assert_true(stored.chunks > 10 && stored.to > S + 3000000);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* ---- truncating ---- */
+
+static void test_truncate(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    g.params.truncate_gen = 3;
+    g.params.truncate_until = "immediate";
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.truncate_gen == 3 && g.has_truncate_error);
+    assert_string_equal(g.truncate_text, "'immediate' is neither a time nor a position");
+    g.params.truncate_gen = 4;
+    g.params.truncate_until = "2020-01-01T00:00:00Z";
+    rig_want(&g, JOB_STEP_STOP); /* truncation is still done when stopped */
+    RIG_UNTIL(&g, g.status.truncate_gen == 4);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hold_name),
+        cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_idle_marks),
+        cmocka_unit_test(test_continues),
+        cmocka_unit_test(test_catches_up),
+        cmocka_unit_test(test_clone),
+        cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_fork_behind),
+        cmocka_unit_test(test_fork_before_all),
+        cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_hold_lost),
+        cmocka_unit_test(test_pause_resume_stop),
+        cmocka_unit_test(test_stop_at_once),
+        cmocka_unit_test(test_pause_bounds),
+        cmocka_unit_test(test_hold_only),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_stale),
+        cmocka_unit_test(test_source_fails),
+        cmocka_unit_test(test_storage_fails),
+        cmocka_unit_test(test_stuck),
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_truncate),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

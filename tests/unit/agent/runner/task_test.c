@@ -1,0 +1,182 @@
+/* agent/runner: a log job through the socket, with this test as the agent. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "agent/engine/null/null.h"
+#include "agent/runner/frames.h"
+#include "agent/runner/runner.h"
+#include "common/fd.h"
+#include "common/fs.h"
+#include "common/storage/ram.h"
+
+static struct tm_err err;
+
+#define OK(expr)                                                                                   \
+    do {                                                                                           \
+        if ((expr) < 0)                                                                            \
+            fail_msg("%s: %s", #expr, err.msg);                                                    \
+    } while (0)
+
+struct agent {
+    int fd;
+    pthread_t thread;
+    struct buf in;
+    struct runner_args {
+        int fd;
+        int result;
+    } args;
+    struct msg_log_params params;
+    struct frame_job job;
+};
+
+static void *serve(void *arg)
+{
+    struct runner_args *args = arg;
+    struct tm_err ignored;
+    args->result = runner_serve(args->fd, &ignored);
+    return NULL;
+}
+
+static void agent_start(struct agent *a, const char *storage, const char *conninfo, uint32_t roles)
+{
+    int pair[2];
+    *a = (struct agent){.params = {.flush_ms = 50, .compression = "zstd:1"},
+                        .job = {.kind = JOB_KIND_LOG,
+                                .uid = "job1",
+                                .attempt = 1,
+                                .roles = roles,
+                                .generation = 1024,
+                                .term = 7,
+                                .cluster = "demo1",
+                                .node = "n1",
+                                .tenant = "main",
+                                .engine = "null",
+                                .identity = "null1",
+                                .version = "1",
+                                .data_dir = "/",
+                                .name = "task1",
+                                .conninfo = conninfo,
+                                .storage = storage}};
+    a->job.log = &a->params;
+    OK(fd_socketpair(false, pair, &err));
+    a->fd = pair[0];
+    a->args.fd = pair[1];
+    assert_int_equal(pthread_create(&a->thread, NULL, serve, &a->args), 0);
+    struct frame f = {.type = FRAME_job, .job = a->job};
+    OK(frame_send(a->fd, &f, &err));
+}
+
+/* The next frame, which is of this type. */
+static void expect(struct agent *a, enum frame_type type, struct frame *ret)
+{
+    int r = frame_recv(a->fd, &a->in, ret, &err);
+    if (r <= 0)
+        fail_msg("no %s: %s", frame_name(type), r < 0 ? err.msg : "end of file");
+    if (ret->type != type)
+        fail_msg("%s came: %s", frame_name(ret->type),
+                 ret->type == FRAME_failed ? ret->failed.error->text : "not expected");
+}
+
+static void want(struct agent *a, enum job_step step)
+{
+    struct frame f = {.type = FRAME_log_want, .log_want = {.step = step, .log = &a->params}};
+    OK(frame_send(a->fd, &f, &err));
+}
+
+static void until_stage(struct agent *a, enum job_stage stage, uint64_t durable)
+{
+    for (int i = 0; i < 100; i++) {
+        struct frame f;
+        expect(a, FRAME_log_status, &f);
+        bool there = f.log_status.stage == (uint32_t)stage && f.log_status.log->durable == durable;
+        frame_release(&f);
+        if (there)
+            return;
+    }
+    fail_msg("stage %d is not reached", (int)stage);
+}
+
+static void agent_stop(struct agent *a)
+{
+    struct frame f = {.type = FRAME_stop};
+    struct tm_err ignored;
+    if (frame_send(a->fd, &f, &ignored) < 0)
+        ignored.code = TM_E_OK; /* it ended by itself */
+    pthread_join(a->thread, NULL);
+    assert_int_equal(a->args.result, 0);
+    closep(&a->fd);
+    buf_release(&a->in);
+    ram_process_registry_free();
+}
+
+static void test_log_job(void **state)
+{
+    (void)state;
+    struct agent a;
+    struct frame f;
+    agent_start(&a, "ram://runner-log", "log=200000", JOB_ROLE_LEAD);
+    expect(&a, FRAME_ready, &f);
+    frame_release(&f);
+    want(&a, JOB_STEP_RUN);
+    until_stage(&a, JOB_STAGE_WORKING, NULL_LOG_START + 200000);
+    want(&a, JOB_STEP_PAUSE);
+    until_stage(&a, JOB_STAGE_PAUSED, NULL_LOG_START + 200000);
+    want(&a, JOB_STEP_RUN);
+    until_stage(&a, JOB_STAGE_WORKING, NULL_LOG_START + 200000);
+    want(&a, JOB_STEP_STOP);
+    until_stage(&a, JOB_STAGE_STOPPED, NULL_LOG_START + 200000);
+    agent_stop(&a);
+}
+
+static void test_hold_job(void **state)
+{
+    (void)state;
+    struct agent a;
+    struct frame f;
+    agent_start(&a, "ram://runner-hold", "log=200000 role=standby", JOB_ROLE_HOLD);
+    expect(&a, FRAME_ready, &f);
+    frame_release(&f);
+    want(&a, JOB_STEP_RUN);
+    until_stage(&a, JOB_STAGE_WORKING, 0);
+    agent_stop(&a);
+}
+
+static void until_failed(struct agent *a, const char *stage, const char *text)
+{
+    struct frame f;
+    int r;
+    while ((r = frame_recv(a->fd, &a->in, &f, &err)) == 1 && f.type != FRAME_failed)
+        frame_release(&f);
+    if (r != 1)
+        fail_msg("no failed: %s", r < 0 ? err.msg : "end of file");
+    assert_string_equal(f.failed.error->stage, stage);
+    assert_string_equal(f.failed.error->text, text);
+    frame_release(&f);
+}
+
+static void test_failures(void **state)
+{
+    (void)state;
+    struct agent a;
+    agent_start(&a, "ram://runner-fail", "log=1000 identity=null2", JOB_ROLE_LEAD);
+    want(&a, JOB_STEP_RUN);
+    until_failed(&a, "log", "instance 'main': the source is null2 now, its log is stored as null1");
+    agent_stop(&a);
+    agent_start(&a, "ram://runner-fail", "log=1000", JOB_ROLE_LEAD);
+    want(&a, JOB_STEP_FINISH);
+    until_failed(&a, "log", "step 3 means nothing to a log task");
+    agent_stop(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_log_job),
+        cmocka_unit_test(test_hold_job),
+        cmocka_unit_test(test_failures),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,302 @@
+/* Truncating: what goes, what stays, what is refused; and a crash at every step. */
+#include "tests/unit/proto/repo/log_fixture.h"
+
+#define ID_A    "20261121T100000Z-0000000a"
+#define ID_B    "20261121T110000Z-0000000b"
+#define ID_C    "20261121T120000Z-0000000c"
+#define NOW     (INT64_C(1795260000) * SECOND) /* 2026-11-21T11:20:00Z */
+#define START_B (INT64_C(1795258800) * SECOND)
+
+/* Chunks of 256 bytes up to 4096, a mark each; backup A consistent at 64, B at 2112. */
+static void put_story(struct fixture *f, struct test_branch *b)
+{
+    struct log_ref refs[16];
+    *b = (struct test_branch){.record = {.id = "p", .label = "1", .created_us = 1}};
+    put_lineage(f, b);
+    put_writer(f, b, 1, 0);
+    for (uint64_t i = 0; i < 16; i++)
+        refs[i] = put_chunk(f, b, i * 256, i * 256 + 256, 1,
+                            &(struct extra){.mark_us = (int64_t)(i + 1) * SECOND});
+    put_backup(f, f->st, ID_A, b, 64, SECOND / 2, refs, 1);
+    put_backup(f, f->st, ID_B, b, 2112, 9 * SECOND, refs + 8, 1);
+}
+
+static const char *intervals(struct fixture *f)
+{
+    static char text[600];
+    struct recoverable_list list = RECOVERABLE_LIST_INIT;
+    size_t used = 0;
+    text[0] = '\0';
+    assert_int_equal(
+        log_recoverable(f->scratch, f->st, f->st, &f->scope, &test_positions, &list, &f->err), 0);
+    for (size_t i = 0; i < list.count; i++)
+        used +=
+            (size_t)snprintf(text + used, sizeof(text) - used, "%s%s %s %s-%s%s", i > 0 ? "; " : "",
+                             list.items[i].backup_id + 24, (const char *)list.items[i].lineage,
+                             list.items[i].from_position, list.items[i].to_position,
+                             list.items[i].abandoned ? " abandoned" : "");
+    recoverable_list_release(&list);
+    return text;
+}
+
+/* How many objects lie in one room of a lineage. */
+static size_t room_count(struct fixture *f, const struct test_branch *b, const char *room)
+{
+    struct storage_iter *it = NULL;
+    struct storage_object object;
+    size_t count = 0;
+    assert_int_equal(
+        storage_list(f->st, names_log_prefix(&f->scope, b->record.id, room).s, NULL, &it, &f->err),
+        0);
+    while (storage_iter_next(it, &object, &f->err) > 0)
+        count++;
+    storage_iter_free(it);
+    return count;
+}
+
+static int cut_log(struct fixture *f, const struct log_truncate *wish,
+                   struct log_truncate_result *result)
+{
+    struct log_truncate full = *wish;
+    full.epoch = (struct epoch){1, 7};
+    full.now_us = NOW;
+    full.node = "db-a";
+    return log_truncate_run(f->scratch, f->st, f->st, &f->scope, &test_positions, &full, nonce,
+                            result, &f->err);
+}
+
+static void delete_backup(struct fixture *f, const char *id)
+{
+    struct rel_name rel = names_rel_deleted(id);
+    assert_int_equal(storage_put(f->st, names_full(&f->scope, rel.s).s, SLICE_EMPTY, &f->err), 0);
+}
+
+static void test_truncate(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b;
+    struct log_truncate_result result = {.chunks = 77};
+    put_story(f, &b);
+    put_mark(f, &b, 300, 1, 0, 2 * SECOND);
+    put_mark(f, &b, 4096, 1, 0, 30 * SECOND);
+    assert_string_equal(intervals(f), "a p @64-@4096");
+    /* the older backup is kept: its log is, too */
+    assert_int_equal(cut_log(f, &(struct log_truncate){.until_us = 10 * SECOND}, &result),
+                     -TM_E_REFUSED);
+    assert_string_equal(f->err.msg,
+                        "backup '" ID_A "', consistent at 1970-01-01T00:00:00.500000Z, needs the "
+                        "log from @0 on: delete it first, or force");
+    assert_int_equal(result.chunks, 77);
+    /* a wish before the newer backup takes nothing that the older one needs */
+    assert_int_equal(cut_log(f, &(struct log_truncate){.until_us = 8 * SECOND}, &result), 0);
+    assert_int_equal(result.chunks, 0);
+    delete_backup(f, ID_A);
+    assert_string_equal(intervals(f), "b p @2112-@4096");
+    assert_int_equal(
+        cut_log(f, &(struct log_truncate){.until_us = 10 * SECOND, .dry_run = true}, &result), 0);
+    assert_int_equal(result.chunks, 8);
+    assert_int_equal(room_count(f, &b, "chunk"), 16);
+    uint64_t bytes = result.bytes;
+    assert_int_equal(cut_log(f, &(struct log_truncate){.until_us = 10 * SECOND}, &result), 0);
+    assert_int_equal(result.chunks, 8);
+    assert_int_equal(result.bytes, bytes);
+    assert_int_equal(result.truncated_us, 10 * SECOND);
+    assert_string_equal(result.truncated_position, "@2048");
+    assert_int_equal(room_count(f, &b, "chunk"), 8);
+    assert_int_equal(room_count(f, &b, "mark"), 1);
+    assert_string_equal(intervals(f), "b p @2112-@4096");
+    struct log_lineages list;
+    assert_int_equal(log_lineages_read(f->scratch[0], f->st, &f->scope, &list, &f->err), 0);
+    assert_int_equal(list.items[0].truncated, 2048);
+    assert_int_equal(list.items[0].truncated_us, 10 * SECOND);
+    log_lineages_release(&list);
+    /* again: nothing is left to do, and no second record is written */
+    size_t objects = ram_object_count(f->st);
+    assert_int_equal(cut_log(f, &(struct log_truncate){.until_us = 10 * SECOND}, &result), 0);
+    assert_int_equal(result.chunks, 0);
+    assert_int_equal(ram_object_count(f->st), objects);
+    branch_done(&b);
+}
+
+/* By force an older backup keeps its own moment: what its manifest lists is not taken. */
+static void test_force(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b;
+    struct log_truncate_result result;
+    put_story(f, &b);
+    assert_int_equal(
+        cut_log(f, &(struct log_truncate){.until_us = 10 * SECOND, .force = true}, &result), 0);
+    assert_int_equal(result.chunks, 7);
+    assert_int_equal(room_count(f, &b, "chunk"), 9);
+    assert_string_equal(intervals(f), "a p @64-@64; b p @2112-@4096");
+    /* when that backup is gone, the next run takes its chunk */
+    delete_backup(f, ID_A);
+    assert_int_equal(cut_log(f, &(struct log_truncate){.until_us = 10 * SECOND}, &result), 0);
+    assert_int_equal(result.chunks, 1);
+    assert_string_equal(intervals(f), "b p @2112-@4096");
+    branch_done(&b);
+}
+
+static void test_wishes(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b;
+    struct log_truncate_result result;
+    put_story(f, &b);
+    assert_int_equal(cut_log(f, &(struct log_truncate){0}, &result), -TM_E_INVALID);
+    assert_string_equal(f->err.msg, "log is truncated until a time or a position");
+    assert_int_equal(cut_log(f, &(struct log_truncate){.until_position = "x"}, &result),
+                     -TM_E_INVALID);
+    delete_backup(f, ID_A);
+    /* before the only backup: the log before the wish leads nowhere */
+    assert_int_equal(
+        cut_log(f, &(struct log_truncate){.until_us = 4 * SECOND, .dry_run = true}, &result), 0);
+    assert_int_equal(result.chunks, 4);
+    assert_int_equal(
+        cut_log(f, &(struct log_truncate){.until_position = "@1000", .dry_run = true}, &result), 0);
+    assert_int_equal(result.chunks, 3); /* the fourth reaches beyond */
+    assert_int_equal(
+        cut_log(f, &(struct log_truncate){.until_position = "@2111", .dry_run = true}, &result), 0);
+    assert_int_equal(result.chunks, 8); /* but never what the backup needs */
+    assert_int_equal(
+        cut_log(f, &(struct log_truncate){.until_position = "@4000", .dry_run = true}, &result), 0);
+    assert_int_equal(result.chunks, 8);
+    assert_int_equal(result.truncated_us, 9 * SECOND);
+    /* without any backup the wish alone counts, but the newest chunk stays for the writer */
+    delete_backup(f, ID_B);
+    assert_int_equal(
+        cut_log(f, &(struct log_truncate){.until_us = 20 * SECOND, .dry_run = true}, &result), 0);
+    assert_int_equal(result.chunks, 15);
+    assert_int_equal(
+        cut_log(f, &(struct log_truncate){.until_position = "@9999", .dry_run = true}, &result), 0);
+    assert_int_equal(result.chunks, 15);
+    branch_done(&b);
+}
+
+/* A backup that runs may list any log since it started. */
+static void test_running_backup(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b = {.record = {.id = "p", .label = "1", .created_us = 1}};
+    struct log_truncate_result result;
+    struct log_ref refs[8];
+    put_lineage(f, &b);
+    for (uint64_t i = 0; i < 8; i++)
+        refs[i] = put_chunk(f, &b, i * SEG, i * SEG + SEG, 1,
+                            &(struct extra){.mark_us = START_B + ((int64_t)i - 4) * 60 * SECOND});
+    put_backup(f, f->st, ID_A, &b, SEG + 64, START_B - 150 * SECOND, refs + 1, 1);
+    put_backup(f, f->st, ID_C, &b, 6 * SEG + 64, START_B + 150 * SECOND, refs + 6, 1);
+    struct log_truncate wish = {.until_us = NOW, .force = true, .dry_run = true};
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    assert_int_equal(result.chunks, 5); /* all before C but what A lists */
+    struct rel_name rel = names_rel_plan(ID_B, (struct epoch){1, 1}, 0);
+    assert_int_equal(storage_put(f->st, names_full(&f->scope, rel.s).s, SLICE_EMPTY, &f->err), 0);
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    assert_int_equal(result.chunks, 1);
+    assert_int_equal(result.truncated_us, START_B);
+    branch_done(&b);
+}
+
+/* The way over a fork: what lies before the backup's branch goes, its children stay. */
+static void test_forks(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch p = {.record = {.id = "p", .label = "1", .created_us = 1}};
+    struct test_branch c = {.record = {.id = "c", .label = "2", .created_us = 2, .fork = 1000}};
+    struct test_branch d = {
+        .record = {.id = "d", .label = "3", .created_us = 3, .fork = 3000, .from = 2 * SEG}};
+    struct log_truncate_result result;
+    struct log_ref ref;
+    c.parent = &p;
+    d.parent = &c;
+    put_lineage(f, &p);
+    put_lineage(f, &c);
+    put_lineage(f, &d);
+    put_chunk(f, &p, 0, 1000, 1, &(struct extra){.mark_us = 2 * SECOND});
+    put_chunk(f, &p, 1000, 1200, 1, &(struct extra){.mark_us = 3 * SECOND});
+    put_chunk(f, &c, 0, SEG, 2, &(struct extra){.mark_us = 4 * SECOND});
+    ref = put_chunk(f, &c, SEG, 3100, 2, &(struct extra){.mark_us = 6 * SECOND});
+    put_chunk(f, &d, 2 * SEG, 4000, 3, &(struct extra){.mark_us = 8 * SECOND});
+    put_backup(f, f->st, ID_B, &c, SEG + 64, 5 * SECOND, &ref, 1);
+    assert_string_equal(intervals(f), "b c @3000-@3100 abandoned; b d @1088-@4000");
+    assert_int_equal(cut_log(f, &(struct log_truncate){.until_us = 7 * SECOND}, &result), 0);
+    assert_int_equal(result.chunks, 3);
+    assert_int_equal(room_count(f, &p, "chunk"), 0);
+    assert_int_equal(room_count(f, &c, "chunk"), 1);
+    assert_int_equal(room_count(f, &d, "chunk"), 1);
+    assert_string_equal(intervals(f), "b c @3000-@3100 abandoned; b d @1088-@4000");
+    branch_done(&p);
+    branch_done(&c);
+    branch_done(&d);
+}
+
+static uint32_t roll_all(struct fixture *f)
+{
+    struct log_lineages list;
+    uint32_t rolled = 0;
+    assert_int_equal(log_lineages_read(f->scratch[0], f->st, &f->scope, &list, &f->err), 0);
+    assert_int_equal(log_index_roll(f->scratch, f->st, &f->scope, &list.items[0],
+                                    (struct epoch){1, 1}, nonce, 20, &rolled, &f->err),
+                     0);
+    log_lineages_release(&list);
+    return rolled;
+}
+
+/* Each operation in turn fails, before or after its effect; what is promised stays, and the next
+ * run ends what was begun. */
+static void crash_at(struct fixture *f, struct test_branch *b, enum ram_op op, uint64_t nth,
+                     bool *ret_hit)
+{
+    struct log_truncate_result result;
+    struct ram_faults faults = {.fail_code = TM_E_UNAVAILABLE};
+    for (uint64_t i = 16; i < 40; i++)
+        put_chunk(f, b, i * 256, i * 256 + 256, 1,
+                  &(struct extra){.mark_us = (int64_t)(i + 1) * SECOND});
+    assert_int_equal(roll_all(f), 24);
+    faults.fail_op[op] = nth;
+    delete_backup(f, ID_A);
+    ram_set_faults(f->st, &faults);
+    int r = cut_log(f, &(struct log_truncate){.until_us = 10 * SECOND}, &result);
+    ram_set_faults(f->st, &(struct ram_faults){0});
+    *ret_hit = r < 0;
+    if (r < 0)
+        assert_int_equal(r, -TM_E_UNAVAILABLE);
+    assert_string_equal(intervals(f), "b p @2112-@10240");
+    assert_int_equal(cut_log(f, &(struct log_truncate){.until_us = 10 * SECOND}, &result), 0);
+    assert_int_equal(room_count(f, b, "chunk"), 32);
+    assert_int_equal(room_count(f, b, "index"), 1); /* it reaches beyond the cut */
+    assert_string_equal(intervals(f), "b p @2112-@10240");
+}
+
+static void test_crashes(void **state)
+{
+    (void)state;
+    static const enum ram_op ops[] = {RAM_CREATE, RAM_WRITE, RAM_COMMIT, RAM_READ,
+                                      RAM_STAT,   RAM_LIST,  RAM_REMOVE};
+    unsigned hits = 0;
+    for (size_t i = 0; i < TM_ARRAY_LEN(ops); i++) {
+        bool hit = true;
+        for (uint64_t nth = 1; hit; nth++) {
+            void *inner = NULL;
+            struct test_branch b;
+            assert_int_equal(setup(&inner), 0);
+            put_story(inner, &b);
+            crash_at(inner, &b, ops[i], nth, &hit);
+            branch_done(&b);
+            assert_int_equal(teardown(&inner), 0);
+            hits += hit;
+        }
+    }
+    assert_in_range(hits, 50, 100000); /* every operation there is */
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_truncate),       T(test_force), T(test_wishes),
+        T(test_running_backup), T(test_forks), cmocka_unit_test(test_crashes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -470,6 +470,29 @@ static void deletion_releases_the_hold_first(void **state)
     assert_int_equal(s->record_count, 0);
 }
 
+/* In one term the higher attempt may write: whoever comes after must have it. */
+static void a_task_begins_above_those_before_it(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = streams(s, "");
+    assert_int_equal(a.attempt, 1);
+    beat_of(s, 10, "7000", INSTANCE_STANDBY, NULL, NULL);
+    up(s, 11, "db-b", "boot2", 0);
+    beat(s, 11, INSTANCE_PRIMARY, 0, NULL); /* the lead moves */
+    beat(s, 11, INSTANCE_PRIMARY, 0, NULL);
+    a = *desired_job(s);
+    assert_int_equal(a.attempt, 2);
+    command(s, BRAIN_CMD_DELETE, "wal");
+    says(s, 11, INSTANCE_PRIMARY, &a, JOB_STAGE_STOPPED, 0x8000);
+    tick(s, SEC(61)); /* db-a is not asked: it is given up */
+    assert_int_equal(s->record_count, 0);
+    up(s, 12, "db-b", "boot2", 0);
+    beat(s, 12, INSTANCE_PRIMARY, 0, NULL);
+    apply_log(s, "next", "");
+    beat(s, 12, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_job(s)->attempt, 3);
+}
+
 static void deletion_does_not_wait_for_ever(void **state)
 {
     struct stage *s = *state;
@@ -606,6 +629,7 @@ int main(void)
         SCENE(a_stopped_task_truncates),
         SCENE(the_coordinator_restarts),
         SCENE(deletion_releases_the_hold_first),
+        SCENE(a_task_begins_above_those_before_it),
         SCENE(deletion_does_not_wait_for_ever),
         SCENE(a_snapshot_beside_it),
         SCENE(what_is_recoverable),

@@ -1,10 +1,17 @@
 /*
  * What is asked, and what it needs: the scope, the backup, the log up to the stop, the place.
  *
+ * A moment of the last minute may not be proven yet: an idle log task stores a time mark only now and
+ * then. It is waited for, so that "one second ago" works.
+ *
  * Nothing is written here. Failure modes: nothing stored fits the target (the error names what could
  * be had), the engine is unknown, the place refuses.
  */
 #include "agent/restore/internal.h"
+
+#define LOG_WAIT_US                                                                                \
+    (75 * USEC_PER_SEC) /* behind the target: well above the pause between two marks */
+#define LOG_LOOK_US USEC_PER_SEC
 
 /* How the repository's rooms ask the engine about its log. */
 static int
@@ -59,6 +66,23 @@ static int choose_immediate(struct restore *r, struct tm_err *err)
     return 0;
 }
 
+/* Whether a running log task may still prove this moment. */
+static bool may_come(const struct restore *r, const struct target *target, const struct tm_err *err)
+{
+    int64_t now_us = clock_real_us();
+    return err->code == TM_E_NOT_FOUND && target->kind == TARGET_TIME && !r->job->dry_run &&
+           target->time_us <= now_us && now_us - target->time_us < LOG_WAIT_US;
+}
+
+static int wait_a_little(struct restore *r, struct tm_err *err)
+{
+    struct timespec until = clock_after(CLOCK_MONOTONIC, LOG_LOOK_US);
+    pthread_mutex_lock(&r->lock);
+    (void)pthread_cond_timedwait(&r->changed, &r->lock, &until);
+    pthread_mutex_unlock(&r->lock);
+    return restore_canceled(r, err);
+}
+
 static int choose_by_log(struct restore *r, const struct target *target, struct tm_err *err)
 {
     struct object_scratch *scratches[3] = {r->manifest_scratch, r->segment_scratch,
@@ -72,10 +96,14 @@ static int choose_by_log(struct restore *r, const struct target *target, struct 
         .last_record = last_record,
         .arg = (void *)(uintptr_t)r->engine,
     };
-    int rc = target_plan_make(scratches, r->log_st, r->st, &r->scope, r->job->backup_id, target,
-                              &engine, &r->plan, err);
-    if (rc < 0)
-        return rc;
+    int rc;
+    while ((rc = target_plan_make(scratches, r->log_st, r->st, &r->scope, r->job->backup_id, target,
+                                  &engine, &r->plan, err)) < 0) {
+        if (!may_come(r, target, err))
+            return rc;
+        if ((rc = wait_a_little(r, err)) < 0)
+            return rc;
+    }
     memcpy(r->outcome.backup_id, r->plan.backup_id, sizeof(r->outcome.backup_id));
     r->outcome.commit_us = r->plan.stop_us;
     r->outcome.by_log = !r->plan.immediate;

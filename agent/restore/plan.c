@@ -9,6 +9,10 @@
  */
 #include "agent/restore/internal.h"
 
+#include <sys/statvfs.h>
+
+#include "common/size.h"
+
 #define LOG_WAIT_US                                                                                \
     (75 * USEC_PER_SEC) /* behind the target: well above the pause between two marks */
 #define LOG_LOOK_US USEC_PER_SEC
@@ -208,10 +212,45 @@ static int open_target(struct restore *r, struct tm_err *err)
     return rc;
 }
 
+/* Free bytes where `path` is, or would be made; UINT64_MAX when that cannot be told. */
+static uint64_t free_at(const char *path)
+{
+    char place[ENGINE_PATH_MAX + 1];
+    struct statvfs fs;
+    (void)snprintf(place, sizeof(place), "%s", path);
+    while (statvfs(place, &fs) < 0) {
+        char *slash = strrchr(place, '/');
+        if (errno != ENOENT || !slash || slash == place)
+            return UINT64_MAX;
+        *slash = '\0';
+    }
+    return (uint64_t)fs.f_bavail * fs.f_frsize;
+}
+
+/* A restore that cannot end is refused before it begins: data and log together, where both go to one
+ * place. What is spread over several, or there already, is not judged. */
+static int check_space(const struct restore *r, struct tm_err *err)
+{
+    const struct restore_job *job = r->job;
+    char have[SIZE_TEXT_MAX], want[SIZE_TEXT_MAX];
+    bool spread = job->wal_dir || (job->tablespace_map && job->tablespace_map[0]);
+    if (job->delta || job->resume || spread)
+        return 0;
+    uint64_t needed = r->outcome.totals.bytes_total + (r->log_to - r->log_from);
+    uint64_t left = free_at(job->data_dir);
+    if (left >= needed)
+        return 0;
+    return tm_err_set(err, TM_E_NO_SPACE,
+                      "'%s' has room for %s, data and log to be replayed need %s", job->data_dir,
+                      size_format(left, have), size_format(needed, want));
+}
+
 int restore_plan(struct restore *r, struct tm_err *err)
 {
     int rc = choose(r, err);
     if (rc == 0)
         rc = read_manifest(r, err);
-    return rc < 0 ? rc : open_target(r, err);
+    if (rc == 0)
+        rc = open_target(r, err);
+    return rc < 0 ? rc : check_space(r, err);
 }

@@ -190,6 +190,14 @@ static bool truncate_due(const struct helper *h)
            clock_mono_us() >= h->truncate_us;
 }
 
+static bool needs_full(struct log_task *t)
+{
+    pthread_mutex_lock(&t->lock);
+    bool needs = t->needs_full && t->step == JOB_STEP_RUN;
+    pthread_mutex_unlock(&t->lock);
+    return needs;
+}
+
 static void help_once(struct helper *h)
 {
     struct log_task *t = h->task;
@@ -210,10 +218,10 @@ static void help_once(struct helper *h)
         pthread_mutex_unlock(&t->lock);
     }
     if (recovers) {
-        /* what was told before stays when it cannot be read now */
-        int r = recover(h, &ignored);
+        /* what was told before stays when it cannot be read now; a backup is waited for */
+        bool soon = recover(h, &ignored) < 0 || needs_full(t);
         h->recover_us =
-            clock_mono_us() + (r < 0 ? LOG_RETRY_MAX_MS : LOG_RECOVER_MS) * USEC_PER_MSEC;
+            clock_mono_us() + (soon ? LOG_RETRY_MAX_MS : LOG_RECOVER_MS) * USEC_PER_MSEC;
     }
 }
 

@@ -270,9 +270,13 @@ static int round_of(struct looker *l, struct tm_err *err)
     if (!stored || is == HOLD_DROPPED)
         return 0;
     int r = drop_hold(l, HOLD_DROPPED, err);
-    if (r == 0)
-        log_trouble_over(t, LOG_PART_HOLD);
-    return r;
+    if (r < 0)
+        return r;
+    log_trouble_over(t, LOG_PART_HOLD);
+    pthread_mutex_lock(&t->lock);
+    t->recover_now = true; /* the last word */
+    pthread_mutex_unlock(&t->lock);
+    return 0;
 }
 
 void *log_hold_main(void *arg)

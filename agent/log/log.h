@@ -25,8 +25,11 @@
  * a new writer object says from where to where and why, status.needs_full asks for a backup.
  * Refusals and conflicts end the run.
  *
- * Threads: one receiver, `threads` packers, one that looks at the hold every second; memory is
- * bounded by LOG_CHUNKS_IN_FLIGHT chunks. status is called from any of them, one at a time.
+ * Threads: one receiver, `threads` packers, one that looks at source and hold every second, one that
+ * stores marks and looks for newer writers, one that truncates, rolls up and counts what can be
+ * restored, one that tells: none waits for another's trouble. Memory is bounded by
+ * LOG_CHUNKS_IN_FLIGHT chunks. status is called by one of them, one call at a time; chunks and bytes
+ * in it are this run's.
  */
 #include <stdatomic.h>
 #include <stdint.h>

@@ -199,6 +199,7 @@ static void run_once(struct log_task *t, int64_t *pause_us)
     pthread_mutex_lock(&t->lock);
     bool over = log_over(t);
     t->in_session = false;
+    t->recover_now = t->recover_now || t->step != JOB_STEP_RUN;
     t->want_serial++;
     pthread_cond_broadcast(&t->changed);
     pthread_mutex_unlock(&t->lock);

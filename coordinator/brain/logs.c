@@ -113,7 +113,7 @@ static void put_progress(struct brain *b, const struct res *res, struct record *
     next->log->durable = status->durable;
     next->log->checkpoint_us = status->checkpoint_us;
     next->log->latency_us = status->latency_us;
-    next->log->noted_us = log->heard_real_us;
+    next->log->noted_us = log->status_real_us;
 }
 
 static void to_phase(struct brain *b, struct res *res, enum phase phase)

@@ -40,7 +40,7 @@ expect_fail 2 "'--clutser' is no option" alone verify --clutser x
 expect_fail 2 "--data-dir is needed" alone restore --storage "file://$T/repo" --cluster test
 expect_fail 2 "'--storage' wants a value" alone restore --storage
 expect_fail 2 "--tablespace-map wants OLD=NEW" alone restore --tablespace-map /a
-expect_fail 2 "--storage and --cluster are needed" alone search
+expect_fail 2 "--storage is needed" alone search
 expect_fail 2 "--port: 70000 is not in 1 to 65535" alone restore --port 70000
 for command in list search verify restore; do
     alone "$command" --help | grep -q "^usage: tidemark-agent $command" || fail "no help of $command"

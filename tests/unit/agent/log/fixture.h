@@ -143,7 +143,7 @@ static void *rig_main(void *arg)
     return NULL;
 }
 
-static void rig_start(struct rig *g, uint32_t generation)
+static inline TM_UNUSED void rig_start(struct rig *g, uint32_t generation)
 {
     g->options.epoch = (struct epoch){7, generation << 16};
     OK(log_task_new(&g->options, &g->task, &g_err));
@@ -155,7 +155,7 @@ static void rig_start(struct rig *g, uint32_t generation)
     assert_int_equal(pthread_create(&g->thread, NULL, rig_main, g), 0);
 }
 
-static void rig_want(struct rig *g, enum job_step step)
+static inline TM_UNUSED void rig_want(struct rig *g, enum job_step step)
 {
     OK(log_task_want(g->task, step, &g->params, &g_err));
 }
@@ -169,7 +169,7 @@ static inline TM_UNUSED void rig_join(struct rig *g)
     assert_false(g->overlapped);
 }
 
-static void rig_stop(struct rig *g)
+static inline TM_UNUSED void rig_stop(struct rig *g)
 {
     if (!g->task)
         return;
@@ -178,7 +178,7 @@ static void rig_stop(struct rig *g)
     assert_int_equal(g->result, -TM_E_CANCELED);
 }
 
-static void rig_end(struct rig *g)
+static inline TM_UNUSED void rig_end(struct rig *g)
 {
     if (g->task) {
         log_task_cancel(g->task);
@@ -223,7 +223,7 @@ struct stored {
     unsigned marks;
 };
 
-static struct log_lineages rig_lineages(struct rig *g)
+static inline TM_UNUSED struct log_lineages rig_lineages(struct rig *g)
 {
     TM_CLEANUP(object_scratch_freep) struct object_scratch *scratch = NULL;
     struct log_lineages list = LOG_LINEAGES_INIT;
@@ -295,7 +295,8 @@ static void check_chunk(struct rig *g, const struct log_lineage *l, const struct
 }
 
 /* Reads the whole lineage and compares it with the source. */
-static struct stored rig_check(struct rig *g, const struct log_lineage *l, const char *conninfo)
+static inline TM_UNUSED struct stored rig_check(struct rig *g, const struct log_lineage *l,
+                                                const char *conninfo)
 {
     struct object_scratch *scratches[2] = {NULL, NULL};
     struct log_chain *chain = NULL;
@@ -329,6 +330,41 @@ static struct stored rig_check(struct rig *g, const struct log_lineage *l, const
     object_scratch_free(scratches[0]);
     object_scratch_free(scratches[1]);
     return out;
+}
+
+/* ---- small things ---- */
+
+#define S NULL_LOG_START
+
+/* Objects of one room of a lineage. */
+static inline TM_UNUSED unsigned count_room(struct rig *g, const uint8_t lineage[16],
+                                            const char *room)
+{
+    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
+    struct full_name prefix = names_log_prefix(&g->options.scope, lineage, room);
+    struct storage_object object;
+    unsigned n = 0;
+    OK(storage_list(g->storage, prefix.s, NULL, &it, &g_err));
+    while (storage_iter_next(it, &object, &g_err) == 1)
+        n++;
+    return n;
+}
+
+static inline TM_UNUSED bool hold_file(const struct rig *g)
+{
+    char name[LOG_HOLD_NAME_MAX + 1], path[256];
+    bool there = false;
+    log_hold_name(&g->options.scope, "task1", name);
+    (void)snprintf(path, sizeof(path), "%s.hold.%s", g->state, name);
+    OK(fs_exists(path, &there, &g_err));
+    return there;
+}
+
+static inline TM_UNUSED void run_to(struct rig *g, uint32_t generation, uint64_t durable)
+{
+    rig_start(g, generation);
+    rig_want(g, JOB_STEP_RUN);
+    RIG_UNTIL(g, g->stage == JOB_STAGE_WORKING && g->status.durable == durable);
 }
 
 #endif

@@ -3,50 +3,6 @@
 
 #include "proto/repo/catalog.h"
 
-#define S NULL_LOG_START
-
-/* Objects of one room of a lineage. */
-static unsigned count_room(struct rig *g, const uint8_t lineage[16], const char *room)
-{
-    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
-    struct full_name prefix = names_log_prefix(&g->options.scope, lineage, room);
-    struct storage_object object;
-    unsigned n = 0;
-    OK(storage_list(g->storage, prefix.s, NULL, &it, &g_err));
-    while (storage_iter_next(it, &object, &g_err) == 1)
-        n++;
-    return n;
-}
-
-static bool hold_file(const struct rig *g)
-{
-    char name[LOG_HOLD_NAME_MAX + 1], path[256];
-    bool there = false;
-    log_hold_name(&g->options.scope, "task1", name);
-    (void)snprintf(path, sizeof(path), "%s.hold.%s", g->state, name);
-    OK(fs_exists(path, &there, &g_err));
-    return there;
-}
-
-static void run_to(struct rig *g, uint32_t generation, uint64_t durable)
-{
-    rig_start(g, generation);
-    rig_want(g, JOB_STEP_RUN);
-    RIG_UNTIL(g, g->stage == JOB_STAGE_WORKING && g->status.durable == durable);
-}
-
-static void test_hold_name(void **state)
-{
-    (void)state;
-    struct repo_scope scope;
-    char a[LOG_HOLD_NAME_MAX + 1], b[LOG_HOLD_NAME_MAX + 1];
-    OK(names_scope_set(&scope, "demo1", "main", "null1", &g_err));
-    log_hold_name(&scope, "task1", a);
-    assert_string_equal(a, "tidemark_87044b4956569f19");
-    log_hold_name(&scope, "task2", b);
-    assert_string_not_equal(a, b);
-}
-
 /* ---- streaming ---- */
 
 static void test_streams(void **state)
@@ -271,7 +227,7 @@ static void test_fork_before_all(void **state)
     rig_end(&g);
 }
 
-/* ---- gaps and holds ---- */
+/* ---- gaps ---- */
 
 static void test_gap(void **state)
 {
@@ -305,194 +261,6 @@ static void test_gap(void **state)
     assert_string_equal(writer.gap_reason, "log at 1245184 is gone or not written yet");
     codec_arena_release(&arena);
     log_lineages_release(&list);
-    rig_end(&g);
-}
-
-/* Lost, but all that is wanted is still there: no gap; the hold is made anew. */
-static void test_hold_lost(void **state)
-{
-    (void)state;
-    struct rig g;
-    RIG_BEGIN(&g, "log=200000");
-    run_to(&g, 1, S + 200000);
-    rig_source(&g, "log=200000 lost=1");
-    RIG_UNTIL(&g, g.status.hold_lost && g.has_error);
-    assert_string_equal(g.error.stage, "hold");
-    assert_non_null(strstr(g.error_text, "node n1: the source has released or recycled the log"));
-    rig_source(&g, "log=300000");
-    RIG_UNTIL(&g, !g.status.hold_lost && g.status.durable == S + 300000 && !g.has_error);
-    rig_stop(&g);
-    struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 1);
-    log_lineages_release(&list);
-    rig_end(&g);
-}
-
-static void test_pause_resume_stop(void **state)
-{
-    (void)state;
-    struct rig g;
-    RIG_BEGIN(&g, "log=200000");
-    run_to(&g, 1, S + 200000);
-    rig_want(&g, JOB_STEP_PAUSE);
-    RIG_UNTIL(&g, g.stage == JOB_STAGE_PAUSED);
-    rig_source(&g, "log=300000");
-    RIG_UNTIL(&g, g.status.flushed == S + 300000);
-    assert_int_equal(g.status.durable, S + 200000);
-    assert_true(hold_file(&g));
-    rig_want(&g, JOB_STEP_RUN);
-    RIG_UNTIL(&g, g.status.durable == S + 300000 && g.stage == JOB_STAGE_WORKING);
-    RIG_UNTIL(&g, g.status.checkpoint_us > 0);
-    rig_source(&g, "log=400000"); /* the last bytes go with the stop */
-    RIG_UNTIL(&g, g.status.received == S + 400000);
-    rig_want(&g, JOB_STEP_STOP);
-    RIG_UNTIL(&g, g.stage == JOB_STAGE_STOPPED);
-    assert_int_equal(g.status.durable, S + 400000);
-    assert_false(hold_file(&g));
-    struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).to, S + 400000);
-    assert_int_equal(count_room(&g, list.items[0].record.id, "mark"), 1); /* the final one */
-    log_lineages_release(&list);
-    rig_stop(&g);
-    rig_end(&g);
-}
-
-static void test_stop_at_once(void **state)
-{
-    (void)state;
-    struct rig g;
-    RIG_BEGIN(&g, "log=200000");
-    rig_start(&g, 1);
-    rig_want(&g, JOB_STEP_STOP);
-    RIG_UNTIL(&g, g.stage == JOB_STAGE_STOPPED);
-    assert_false(hold_file(&g));
-    assert_int_equal(ram_object_count(g.storage), 0);
-    rig_stop(&g);
-    rig_end(&g);
-}
-
-/* Paused for too long: told, or released; after a release log may be missing, and that is said. */
-static void test_pause_bounds(void **state)
-{
-    (void)state;
-    struct rig g;
-    RIG_BEGIN(&g, "log=200000");
-    run_to(&g, 1, S + 200000);
-    g.params.hold_limit = 50000;
-    rig_want(&g, JOB_STEP_PAUSE);
-    RIG_UNTIL(&g, g.stage == JOB_STAGE_PAUSED && !g.has_error);
-    rig_source(&g, "log=400000");
-    RIG_UNTIL(&g, g.has_error);
-    assert_string_equal(g.error_text,
-                        "node n1: the source keeps 200000 bytes of log for it, the limit is 50000");
-    assert_string_equal(g.error.stage, "hold");
-    assert_true(hold_file(&g));
-    g.params.hold_limit = 0;
-    g.params.release = true;
-    g.params.gcttl_s = 60;
-    g.params.paused_us = clock_real_us() - 61 * USEC_PER_SEC;
-    rig_want(&g, JOB_STEP_PAUSE);
-    RIG_UNTIL(&g, g.status.hold_lost && g.has_error && g.error.code == TM_E_LIMIT &&
-                      strstr(g.error_text, "gcttl"));
-    assert_string_equal(g.error_text,
-                        "node n1: the log backup is paused for more than 1m00s (gcttl): the hold "
-                        "was released, log from 1248576 on may be lost: take a new full backup "
-                        "after resuming");
-    assert_true(g.status.needs_full);
-    assert_false(hold_file(&g));
-    rig_source(&g, "log=900000 cut=1800000");
-    rig_want(&g, JOB_STEP_RUN);
-    RIG_UNTIL(&g, g.status.durable == S + 900000 && !g.status.hold_lost && !g.has_error);
-    assert_true(g.status.needs_full);
-    rig_stop(&g);
-    struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 2);
-    log_lineages_release(&list);
-    rig_end(&g);
-}
-
-/* A standby's hold follows what the writer has stored, and says when it keeps less. */
-static void test_hold_only(void **state)
-{
-    (void)state;
-    struct rig g;
-    RIG_BEGIN(&g, "log=200000 role=standby");
-    g.options.hold_only = true;
-    rig_start(&g, 1);
-    rig_want(&g, JOB_STEP_RUN);
-    RIG_UNTIL(&g, g.stage == JOB_STAGE_WORKING && g.status.hold_at == S + 200000);
-    assert_false(g.status.at_risk);
-    g.params.checkpoint = S + 100000;
-    rig_want(&g, JOB_STEP_RUN);
-    RIG_UNTIL(&g, g.status.at_risk);
-    rig_source(&g, "log=400000 role=standby");
-    g.params.checkpoint = S + 300000;
-    rig_want(&g, JOB_STEP_RUN);
-    RIG_UNTIL(&g, g.status.hold_at == S + 299999 && !g.status.at_risk);
-    rig_want(&g, JOB_STEP_STOP);
-    RIG_UNTIL(&g, g.stage == JOB_STAGE_STOPPED);
-    assert_false(hold_file(&g));
-    assert_int_equal(ram_object_count(g.storage), 0);
-    rig_stop(&g);
-    rig_end(&g);
-}
-
-/* ---- refusals and conflicts ---- */
-
-static void ends_with(const char *words, enum tm_err_code code, const char *text)
-{
-    struct rig g;
-    RIG_BEGIN(&g, words);
-    rig_start(&g, 1);
-    rig_want(&g, JOB_STEP_RUN);
-    RIG_UNTIL(&g, !g.running);
-    rig_join(&g);
-    assert_int_equal(g.result, -(int)code);
-    assert_string_equal(g.result_err.msg, text);
-    rig_end(&g);
-}
-
-static void test_refusals(void **state)
-{
-    (void)state;
-    ends_with("log=1000 fail=hold_taken", TM_E_CONFLICT,
-              "hold 'tidemark_87044b4956569f19' is somebody else's");
-    ends_with("log=1000 identity=null2", TM_E_CONFLICT,
-              "instance 'main': the source is null2 now, its log is stored as null1");
-    struct rig g;
-    RIG_BEGIN(&g, "log=1000 role=standby");
-    rig_start(&g, 1);
-    rig_want(&g, JOB_STEP_RUN);
-    RIG_UNTIL(&g, g.has_error);
-    assert_string_equal(g.error_text,
-                        "node n1: instance 'main' is a standby: its log is not backed up here");
-    g.params.from_standby = true;
-    rig_want(&g, JOB_STEP_RUN);
-    RIG_UNTIL(&g, g.status.durable == S + 1000 && !g.has_error);
-    rig_stop(&g);
-    rig_end(&g);
-}
-
-/* A newer writer begins: this one is stale, ends, and what it stores then does not count. */
-static void test_stale(void **state)
-{
-    (void)state;
-    struct rig g, newer;
-    RIG_BEGIN(&g, "log=200000");
-    run_to(&g, 1, S + 200000);
-    RIG_BEGIN(&newer, "log=300000");
-    run_to(&newer, 2, S + 300000);
-    RIG_UNTIL(&g, !g.running);
-    rig_join(&g);
-    assert_int_equal(g.result, -TM_E_CONFLICT);
-    assert_string_equal(g.result_err.msg,
-                        "a newer writer (7.131072) has taken over the log, this one is 7.65536");
-    rig_stop(&newer);
-    struct log_lineages list = rig_lineages(&newer);
-    assert_int_equal(rig_check(&newer, &list.items[0], newer.conninfo).runs, 1);
-    log_lineages_release(&list);
-    storage_free(newer.storage);
-    OK(fs_remove_tree(newer.dir, true, &g_err));
     rig_end(&g);
 }
 
@@ -630,28 +398,13 @@ int main(int argc, char **argv)
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hold_name),
-        cmocka_unit_test(test_streams),
-        cmocka_unit_test(test_idle_marks),
-        cmocka_unit_test(test_continues),
-        cmocka_unit_test(test_catches_up),
-        cmocka_unit_test(test_clone),
-        cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_fork_behind),
-        cmocka_unit_test(test_fork_before_all),
-        cmocka_unit_test(test_gap),
-        cmocka_unit_test(test_hold_lost),
-        cmocka_unit_test(test_pause_resume_stop),
-        cmocka_unit_test(test_stop_at_once),
-        cmocka_unit_test(test_pause_bounds),
-        cmocka_unit_test(test_hold_only),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_stale),
-        cmocka_unit_test(test_source_fails),
-        cmocka_unit_test(test_storage_fails),
-        cmocka_unit_test(test_stuck),
-        cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_streams),       cmocka_unit_test(test_idle_marks),
+        cmocka_unit_test(test_continues),     cmocka_unit_test(test_catches_up),
+        cmocka_unit_test(test_clone),         cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_fork_behind),   cmocka_unit_test(test_fork_before_all),
+        cmocka_unit_test(test_gap),           cmocka_unit_test(test_source_fails),
+        cmocka_unit_test(test_storage_fails), cmocka_unit_test(test_stuck),
+        cmocka_unit_test(test_faults),        cmocka_unit_test(test_truncate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -445,6 +445,11 @@ static void the_coordinator_restarts(void **state)
     beat(s, 20, INSTANCE_PRIMARY, 0, NULL); /* the lead may still come */
     assert_string_equal(status_of(s, "wal")->node, "db-a");
     up(s, 21, "db-a", "boot1", 1);
+    struct msg_log_status nothing = {.lineage = ""};
+    struct msg_job job = log_job(&a, JOB_STAGE_STARTING, &nothing);
+    beat(s, 21, INSTANCE_PRIMARY, 0, &job);
+    assert_string_equal(status_of(s, "wal")->log.position, "0/A000");
+    assert_int_equal(status_of(s, "wal")->log.latency_us, 32000000);
     says(s, 21, INSTANCE_PRIMARY, &a, JOB_STAGE_WORKING, 0xB000);
     assert_string_equal(desired_job(s)->uid, a.uid);
     assert_int_equal(desired_job(s)->attempt, 1);
@@ -575,6 +580,13 @@ static void what_is_recoverable(void **state)
                         "no backup leads to what is stored now; take a full backup");
     assert_string_equal(shown->warnings[1], "max_slot_wal_keep_size is -1");
     assert_string_equal(shown->conditions[2].reason, "NeedsFullBackup");
+    struct msg_log_status nothing = {.lineage = ""}; /* a runner that only begins has not looked */
+    job.log = &nothing;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_int_equal(status_of(s, "wal")->log.recoverable_count, 2);
+    assert_string_equal(status_of(s, "wal")->log.recoverable[0].to_position, "0/2000");
+    assert_true(status_of(s, "wal")->log.needs_full);
 }
 
 /* A restore by the name of a log backup: its storage, and whatever backup leads to the target. */

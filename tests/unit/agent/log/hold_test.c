@@ -1,0 +1,224 @@
+/* agent/log: holds, pauses and stops; refusals and stale writers. */
+#include "tests/unit/agent/log/fixture.h"
+
+static void test_hold_name(void **state)
+{
+    (void)state;
+    struct repo_scope scope;
+    char a[LOG_HOLD_NAME_MAX + 1], b[LOG_HOLD_NAME_MAX + 1];
+    OK(names_scope_set(&scope, "demo1", "main", "null1", &g_err));
+    log_hold_name(&scope, "task1", a);
+    assert_string_equal(a, "tidemark_87044b4956569f19");
+    log_hold_name(&scope, "task2", b);
+    assert_string_not_equal(a, b);
+}
+
+/* Lost, but all that is wanted is still there: no gap; the hold is made anew. */
+static void test_hold_lost(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    rig_source(&g, "log=200000 lost=1");
+    RIG_UNTIL(&g, g.status.hold_lost && g.has_error);
+    assert_string_equal(g.error.stage, "hold");
+    assert_non_null(strstr(g.error_text, "node n1: the source has released or recycled the log"));
+    rig_source(&g, "log=300000");
+    RIG_UNTIL(&g, !g.status.hold_lost && g.status.durable == S + 300000 && !g.has_error);
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 1);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+static void test_pause_resume_stop(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    rig_want(&g, JOB_STEP_PAUSE);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_PAUSED);
+    rig_source(&g, "log=300000");
+    RIG_UNTIL(&g, g.status.flushed == S + 300000);
+    assert_int_equal(g.status.durable, S + 200000);
+    assert_true(hold_file(&g));
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.durable == S + 300000 && g.stage == JOB_STAGE_WORKING);
+    RIG_UNTIL(&g, g.status.checkpoint_us > 0);
+    rig_source(&g, "log=400000"); /* the last bytes go with the stop */
+    RIG_UNTIL(&g, g.status.received == S + 400000);
+    rig_want(&g, JOB_STEP_STOP);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_STOPPED);
+    assert_int_equal(g.status.durable, S + 400000);
+    assert_false(hold_file(&g));
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).to, S + 400000);
+    /* the last moment that was told can be proven from storage alone */
+    struct object_scratch *scratches[2] = {NULL, NULL};
+    struct log_head head;
+    OK(object_scratch_new(&scratches[0], &g_err));
+    OK(object_scratch_new(&scratches[1], &g_err));
+    OK(log_head_read(scratches, g.storage, &g.options.scope, &list.items[0], &head, &g_err));
+    assert_true(g.status.checkpoint_us > 0);
+    assert_int_equal(head.mark_us, g.status.checkpoint_us);
+    object_scratch_free(scratches[0]);
+    object_scratch_free(scratches[1]);
+    log_lineages_release(&list);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
+static void test_stop_at_once(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    rig_start(&g, 1);
+    rig_want(&g, JOB_STEP_STOP);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_STOPPED);
+    assert_false(hold_file(&g));
+    assert_int_equal(ram_object_count(g.storage), 0);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
+/* Paused for too long: told, or released; after a release log may be missing, and that is said. */
+static void test_pause_bounds(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    g.params.hold_limit = 50000;
+    rig_want(&g, JOB_STEP_PAUSE);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_PAUSED && !g.has_error);
+    rig_source(&g, "log=400000");
+    RIG_UNTIL(&g, g.has_error);
+    assert_string_equal(g.error_text,
+                        "node n1: the source keeps 200000 bytes of log for it, the limit is 50000");
+    assert_string_equal(g.error.stage, "hold");
+    assert_true(hold_file(&g));
+    g.params.hold_limit = 0;
+    g.params.release = true;
+    g.params.gcttl_s = 60;
+    g.params.paused_us = clock_real_us() - 61 * USEC_PER_SEC;
+    rig_want(&g, JOB_STEP_PAUSE);
+    RIG_UNTIL(&g, g.status.hold_lost && g.has_error && g.error.code == TM_E_LIMIT &&
+                      strstr(g.error_text, "gcttl"));
+    assert_string_equal(g.error_text,
+                        "node n1: the log backup is paused for more than 1m00s (gcttl): the hold "
+                        "was released, log from 1248576 on may be lost: take a new full backup "
+                        "after resuming");
+    assert_true(g.status.needs_full);
+    assert_false(hold_file(&g));
+    rig_source(&g, "log=900000 cut=1800000");
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.durable == S + 900000 && !g.status.hold_lost && !g.has_error);
+    assert_true(g.status.needs_full);
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 2);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* A standby's hold follows what the writer has stored, and says when it keeps less. */
+static void test_hold_only(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000 role=standby");
+    g.options.hold_only = true;
+    rig_start(&g, 1);
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_WORKING && g.status.hold_at == S + 200000);
+    assert_false(g.status.at_risk);
+    g.params.checkpoint = S + 100000;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.at_risk);
+    rig_source(&g, "log=400000 role=standby");
+    g.params.checkpoint = S + 300000;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.hold_at == S + 299999 && !g.status.at_risk);
+    rig_want(&g, JOB_STEP_STOP);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_STOPPED);
+    assert_false(hold_file(&g));
+    assert_int_equal(ram_object_count(g.storage), 0);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
+/* ---- refusals and conflicts ---- */
+
+static void ends_with(const char *words, enum tm_err_code code, const char *text)
+{
+    struct rig g;
+    RIG_BEGIN(&g, words);
+    rig_start(&g, 1);
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, !g.running);
+    rig_join(&g);
+    assert_int_equal(g.result, -(int)code);
+    assert_string_equal(g.result_err.msg, text);
+    rig_end(&g);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    ends_with("log=1000 fail=hold_taken", TM_E_CONFLICT,
+              "hold 'tidemark_87044b4956569f19' is somebody else's");
+    ends_with("log=1000 identity=null2", TM_E_CONFLICT,
+              "instance 'main': the source is null2 now, its log is stored as null1");
+    struct rig g;
+    RIG_BEGIN(&g, "log=1000 role=standby");
+    rig_start(&g, 1);
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.has_error);
+    assert_string_equal(g.error_text,
+                        "node n1: instance 'main' is a standby: its log is not backed up here");
+    g.params.from_standby = true;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.durable == S + 1000 && !g.has_error);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
+/* A newer writer begins: this one is stale, ends, and what it stores then does not count. */
+static void test_stale(void **state)
+{
+    (void)state;
+    struct rig g, newer;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    RIG_BEGIN(&newer, "log=300000");
+    run_to(&newer, 2, S + 300000);
+    RIG_UNTIL(&g, !g.running);
+    rig_join(&g);
+    assert_int_equal(g.result, -TM_E_CONFLICT);
+    assert_string_equal(g.result_err.msg,
+                        "a newer writer (7.131072) has taken over the log, this one is 7.65536");
+    rig_stop(&newer);
+    struct log_lineages list = rig_lineages(&newer);
+    assert_int_equal(rig_check(&newer, &list.items[0], newer.conninfo).runs, 1);
+    log_lineages_release(&list);
+    storage_free(newer.storage);
+    OK(fs_remove_tree(newer.dir, true, &g_err));
+    rig_end(&g);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hold_name),         cmocka_unit_test(test_hold_lost),
+        cmocka_unit_test(test_pause_resume_stop), cmocka_unit_test(test_stop_at_once),
+        cmocka_unit_test(test_pause_bounds),      cmocka_unit_test(test_hold_only),
+        cmocka_unit_test(test_refusals),          cmocka_unit_test(test_stale),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -504,6 +504,28 @@ static void a_newer_term_that_does_not_name_the_job(void **state)
     assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(2u, 9));
 }
 
+static int uncounted_setup(void **state)
+{
+    params = (struct msg_log_params){.flush_ms = 5000};
+    struct msg_assignment a = wanted(JOB_ROLE_LEAD, JOB_STEP_RUN, 2);
+    const struct agent_brain_config kept = {.log_jobs = &a, .log_job_count = 1, .log_jobs_term = 3};
+    *state = stage_new(&kept);
+    return 0;
+}
+
+static void without_a_count_the_coordinator_is_awaited(void **state)
+{
+    struct stage *s = *state;
+    assert_string_equal(
+        s->log, "job 'log' of before waits for the coordinator: its runners were not counted");
+    look(s, INSTANCE_PRIMARY, "7000");
+    assert_int_equal(agent_brain_job_count(s->brain), 0);
+    connect_to(s, 4);
+    desire_log(s, 1, JOB_ROLE_LEAD, JOB_STEP_RUN, 2);
+    assert_int_equal(s->told[FRAME_job].job.term, 4);
+    assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(2u, 1));
+}
+
 static void the_first_desired_set_decides(void **state)
 {
     struct stage *s = *state;
@@ -643,6 +665,8 @@ int main(void)
         SCENE(assignments_are_kept),
         RESTARTED(goes_on_after_a_restart),
         RESTARTED(a_newer_term_that_does_not_name_the_job),
+        cmocka_unit_test_setup_teardown(without_a_count_the_coordinator_is_awaited, uncounted_setup,
+                                        teardown),
         RESTARTED(the_first_desired_set_decides),
         RESTARTED(a_confirmed_job_waits_for_no_role),
         SCENE(the_coordinator_is_away),

@@ -78,6 +78,8 @@ int null_hold_look(struct engine_hold *h, struct engine_hold_state *ret, struct 
     int r = null_source_read(h->conninfo, &c, err);
     if (r < 0 || (r = null_config_fail(&c, "hold_look", err)) < 0)
         return r;
+    if (strcmp(c.fail, "hold_gone") == 0)
+        return tm_err_set(err, TM_E_NOT_FOUND, "the hold was dropped by somebody");
     r = hold_read(h, err);
     if (r < 0 && r != -TM_E_NOT_FOUND)
         return r;

@@ -117,11 +117,17 @@ static int drop_hold(struct looker *l, enum hold_is then, struct tm_err *err)
 static int look(struct looker *l, struct engine_hold_state *ret, struct tm_err *err)
 {
     struct log_task *t = l->task;
-    int r = t->options.engine->hold_look(l->hold, ret, err);
-    if (r < 0)
+    int r = l->hold ? t->options.engine->hold_look(l->hold, ret, err) : -TM_E_NOT_FOUND;
+    if (r < 0 && r != -TM_E_NOT_FOUND)
         return r;
     pthread_mutex_lock(&t->lock);
-    take_look(t, ret);
+    if (r == 0) {
+        take_look(t, ret);
+    } else { /* somebody dropped it */
+        t->hold_state.lost = true;
+        t->hold_state.bytes = 0;
+        *ret = t->hold_state;
+    }
     if (ret->lost && !t->hold_lost && !t->options.hold_only)
         t->needs_full = true;
     if (ret->lost != t->hold_lost)
@@ -145,7 +151,7 @@ static int touch(struct looker *l, const struct engine_hold_state *state, struct
     if (stored - 1 > before) {
         int r = t->options.engine->hold_touch(l->hold, stored - 1, &from, err);
         if (r < 0)
-            return r;
+            return r == -TM_E_NOT_FOUND ? 0 : r; /* the next look will tell */
     }
     pthread_mutex_lock(&t->lock);
     t->hold_touched = stored - 1;
@@ -219,26 +225,30 @@ static void tell_lost(struct log_task *t)
 
 /* ---- one round ---- */
 
+/* RUN: lost, and made anew: what is still there is kept from now on. */
+static int remake_hold(struct looker *l, struct tm_err *err)
+{
+    struct log_task *t = l->task;
+    tell_lost(t);
+    int r = drop_hold(l, HOLD_UNKNOWN, err);
+    pthread_mutex_lock(&t->lock);
+    t->hold_touched = 0;
+    pthread_mutex_unlock(&t->lock);
+    return r < 0 ? r : open_hold(l, true, err);
+}
+
+/* PAUSE makes no hold: one that is not there was lost, and a new one would hide that. */
 static int keep_hold(struct looker *l, enum job_step step, struct tm_err *err)
 {
     struct log_task *t = l->task;
     struct engine_hold_state state;
     bool alert = false;
-    int r = open_hold(l, true, err);
-    if (r < 0)
+    int r = open_hold(l, step == JOB_STEP_RUN, err);
+    if (r < 0 && r != -TM_E_NOT_FOUND)
         return r;
     r = look(l, &state, err);
-    if (r == 0 && state.lost && step == JOB_STEP_RUN) {
-        /* made anew: what is still there is kept from now on */
-        tell_lost(t);
-        r = drop_hold(l, HOLD_UNKNOWN, err);
-        pthread_mutex_lock(&t->lock);
-        t->hold_touched = 0;
-        pthread_mutex_unlock(&t->lock);
-        if (r == 0)
-            r = open_hold(l, true, err);
-        return r;
-    }
+    if (r == 0 && state.lost && step == JOB_STEP_RUN)
+        return remake_hold(l, err);
     if (r < 0)
         return r;
     set_hold(t, HOLD_OPEN);

@@ -93,7 +93,7 @@ static void committed(struct log_task *t, struct log_slot *slot, const struct ob
 
 static void pack(struct log_task *t, struct log_slot *slot, struct object_scratch *scratch)
 {
-    struct object_info info;
+    struct object_info info = {.stored_bytes = 0};
     struct tm_err err;
     int64_t pause_us = 0;
     int r;

@@ -22,7 +22,7 @@ struct engine_hold {
 static int hold_read(struct engine_hold *h, struct tm_err *err)
 {
     TM_CLEANUP(buf_release) struct buf text = BUF_INIT;
-    const char *number;
+    const char *number = "";
     if (!h->path[0])
         return 0;
     int r = fs_read_file(h->path, HOLD_TEXT_MAX, &text, err);
@@ -43,7 +43,7 @@ static int hold_write(const struct engine_hold *h, struct tm_err *err)
 int null_hold_open(const struct engine_instance *instance, const char *name, bool may_make,
                    struct engine_hold **ret, bool *ret_made, struct tm_err *err)
 {
-    struct null_config c;
+    struct null_config c = {.seed = 0};
     int r = null_source_read(instance->conninfo, &c, err);
     if (r < 0 || (r = null_config_fail(&c, "hold_open", err)) < 0)
         return r;
@@ -74,10 +74,12 @@ int null_hold_open(const struct engine_instance *instance, const char *name, boo
 
 int null_hold_look(struct engine_hold *h, struct engine_hold_state *ret, struct tm_err *err)
 {
-    struct null_config c;
+    struct null_config c = {.seed = 0};
     int r = null_source_read(h->conninfo, &c, err);
     if (r < 0 || (r = null_config_fail(&c, "hold_look", err)) < 0)
         return r;
+    if (strcmp(c.fail, "hold_gone") == 0)
+        return tm_err_set(err, TM_E_NOT_FOUND, "the hold was dropped by somebody");
     r = hold_read(h, err);
     if (r < 0 && r != -TM_E_NOT_FOUND)
         return r;
@@ -95,7 +97,7 @@ int null_hold_look(struct engine_hold *h, struct engine_hold_state *ret, struct 
 
 int null_hold_touch(struct engine_hold *h, uint64_t durable, uint64_t *ret_from, struct tm_err *err)
 {
-    struct null_config c;
+    struct null_config c = {.seed = 0};
     int r = null_source_read(h->conninfo, &c, err);
     if (r < 0 || (r = null_config_fail(&c, "hold_touch", err)) < 0 || (r = hold_read(h, err)) < 0)
         return r;

@@ -3,7 +3,7 @@
  * durable, and moves the hold one byte behind what is stored and not contested.
  *
  * The checkpoint. A look tells (time, flushed), the time read first: what was acknowledged before the
- * time lies before `flushed`. So it counts when flushed <= durable, and the newest that counts is the
+ * time lies before `flushed`. So it counts when flushed <= fenced, and the newest that counts is the
  * checkpoint. Newest by order, not by time: a clock that was set back makes the promise smaller. Looks
  * on another branch than the one that is written say nothing.
  *
@@ -28,7 +28,7 @@ void log_looks_settle(struct log_task *t)
 {
     size_t counting = 0;
     for (size_t i = 0; i < t->look_count; i++) {
-        if (t->looks[i].flushed <= t->durable)
+        if (t->looks[i].flushed <= t->fenced)
             counting = i + 1;
     }
     if (counting == 0)

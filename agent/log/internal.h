@@ -27,10 +27,11 @@
 #include "proto/repo/logs.h"
 
 #define LOG_LOOKS_MAX    64u
-#define LOG_REFUTED_MAX  64u   /* lineages that were proven to be another branch */
-#define LOG_STUCK_MS     10000 /* a stage that waits for so long is told as an error */
-#define LOG_STOP_MS      30000 /* stop: so long for what is received but not stored */
-#define LOG_RECOVER_MS   60000 /* what can be restored is counted anew this often */
+#define LOG_CLAIM        UINT64_MAX /* from of a writer object that only ends older writers */
+#define LOG_REFUTED_MAX  64u        /* lineages that were proven to be another branch */
+#define LOG_STUCK_MS     10000      /* a stage that waits for so long is told as an error */
+#define LOG_STOP_MS      30000      /* stop: so long for what is received but not stored */
+#define LOG_RECOVER_MS   60000      /* what can be restored is counted anew this often */
 #define LOG_DIGEST_BYTES (1u << 20)
 #define LOG_STEP_BYTES   (256u << 10) /* bytes are indexed and digested while they are hot */
 #define LOG_STACK_BYTES  (512u << 10)
@@ -136,7 +137,7 @@ struct log_task {
     struct epoch epoch; /* the next one to write under */
     uint64_t received;
     uint64_t durable;
-    uint64_t fenced; /* durable, and no newer writer was there afterwards */
+    uint64_t fenced; /* durable, and no newer writer was there afterwards: what may be promised */
     uint64_t flushed;
     bool needs_full;
     uint64_t chunks, raw_bytes, stored_bytes;

@@ -1,18 +1,20 @@
 /*
- * The thread that keeps the stored log honest: once a second it looks whether a newer writer has begun
- * (then this one is stale, and ends), and every LOG_MARK_MS it stores a time mark when no chunk has
+ * The thread that keeps the stored log honest: once a second, and soon after a chunk was stored, it
+ * looks whether a newer writer has begun (then this one is stale, and ends), and every LOG_MARK_MS it stores a time mark when no chunk has
  * brought one: how an idle log differs from a lost one. The mark before is removed once the new one is
  * durable.
  *
  * What was durable before a look that found no newer writer is `fenced`: only so far the hold may
- * follow.
+ * follow, and only that is told as stored, because a newer writer begins with a claim and reads what is
+ * there afterwards.
  */
 #include "agent/log/internal.h"
 
 #include "common/clock.h"
 
 #define KEEP_US     USEC_PER_SEC
-#define FINAL_TRIES 3 /* for the last mark */
+#define FENCE_US    (200 * USEC_PER_MSEC) /* at least between two looks */
+#define FINAL_TRIES 3                     /* for the last mark */
 
 struct keeper {
     struct log_task *task;
@@ -138,8 +140,11 @@ static int keep(struct keeper *k, const struct keep_now *now, struct tm_err *err
     if (r < 0)
         return r;
     pthread_mutex_lock(&t->lock);
-    if (epoch_cmp(k->branch.epoch, t->branch.epoch) == 0)
+    if (epoch_cmp(k->branch.epoch, t->branch.epoch) == 0) {
+        t->status_serial += t->fenced != now->durable;
         t->fenced = now->durable;
+        log_looks_settle(t);
+    }
     pthread_mutex_unlock(&t->lock);
     if (!now->mark)
         return 0;
@@ -197,10 +202,13 @@ void *log_keep_main(void *arg)
     while (!log_over(t)) {
         pthread_mutex_unlock(&t->lock);
         keep_once(&k);
-        int64_t next_us = clock_mono_us() + KEEP_US;
+        int64_t now_us = clock_mono_us(), next_us = now_us + KEEP_US;
         pthread_mutex_lock(&t->lock);
-        while (!log_over(t) && !(t->mark_now && !t->in_session) && clock_mono_us() < next_us)
+        while (!log_over(t) && !(t->mark_now && !t->in_session) && clock_mono_us() < next_us) {
+            if (t->durable > t->fenced)
+                next_us = TM_MIN(next_us, now_us + FENCE_US);
             log_wait(t, next_us - clock_mono_us());
+        }
         if (k.tries > 0)
             log_wait(t, LOG_RETRY_MIN_MS * USEC_PER_MSEC);
     }

@@ -9,6 +9,11 @@
  *
  * Nothing is written before the proof (receive.c) but the record of a minted lineage. Then
  * writer/<epoch> says from where on older writers' chunks count no more.
+ *
+ * An older writer may still be at work. So a claim comes first: a writer object that starts nowhere
+ * (LOG_CLAIM) and thus takes nothing away, but ends every older writer that looks (keep.c). What such a
+ * one publishes it has looked for claims after storing it. Then the head is read once more: if the log
+ * has grown since it was proven, the session is opened again.
  */
 #include "agent/log/internal.h"
 
@@ -300,13 +305,13 @@ void log_session_release(struct log_task *t, struct log_session *s)
 /* ---- the writer object ---- */
 
 static int store_writer(struct log_task *t, const struct log_session *s, struct epoch epoch,
-                        struct tm_err *err)
+                        uint64_t from, struct tm_err *err)
 {
     struct log_writer record = {.term = epoch.term,
                                 .counter = epoch.counter,
-                                .from = s->fresh,
+                                .from = from,
                                 .created_us = clock_real_us(),
-                                .gap = s->gap,
+                                .gap = s->gap && from != LOG_CLAIM,
                                 .gap_from = s->gap_from};
     uint8_t nonce[OBJECT_NONCE_BYTES];
     struct object_info info;
@@ -326,15 +331,47 @@ static int store_writer(struct log_task *t, const struct log_session *s, struct 
     return r < 0 ? log_storage_error(err) : 0;
 }
 
+/* Whether the log still ends where the session goes on from. */
+static int check_head(struct log_task *t, const struct log_session *s, struct tm_err *err)
+{
+    TM_CLEANUP(log_lineages_release) struct log_lineages all = LOG_LINEAGES_INIT;
+    struct log_head head;
+    int r = log_lineages_read(t->scratches[0], t->options.storage, &t->options.scope, &all, err);
+    const struct log_lineage *lineage = r == 0 ? log_lineages_find(&all, s->lineage) : NULL;
+    if (r == 0 && !lineage)
+        r = tm_err_set(err, TM_E_NOT_FOUND, "the lineage that was to be continued is gone");
+    if (r == 0)
+        r = log_head_read(t->scratches, t->options.storage, &t->options.scope, lineage, &head, err);
+    if (r < 0)
+        return log_storage_error(err);
+    uint64_t to = s->until > 0 ? TM_MIN(head.to, s->until) : head.to;
+    if (to <= s->fresh) /* behind a gap, the session goes on above the head */
+        return 0;
+    return tm_err_retry(err, TM_E_UNAVAILABLE,
+                        "an older writer stored log up to %llu while this one began at %llu",
+                        (unsigned long long)to, (unsigned long long)s->fresh);
+}
+
+static int claim(struct log_task *t, const struct log_session *s, struct tm_err *err)
+{
+    struct epoch epoch;
+    int r = log_epoch_take(t, &epoch, err);
+    if (r == 0)
+        r = store_writer(t, s, epoch, LOG_CLAIM, err);
+    return r < 0 ? r : check_head(t, s, err);
+}
+
 int log_session_write(struct log_task *t, struct log_session *s, struct tm_err *err)
 {
     struct epoch epoch;
     struct buf facts = BUF_INIT;
     int r = buf_append_slice(&facts, buf_slice(&s->facts), err);
     if (r == 0)
+        r = claim(t, s, err);
+    if (r == 0)
         r = log_epoch_take(t, &epoch, err);
     if (r == 0)
-        r = store_writer(t, s, epoch, err);
+        r = store_writer(t, s, epoch, s->fresh, err);
     if (r < 0) {
         buf_release(&facts);
         return r;

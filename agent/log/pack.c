@@ -87,8 +87,7 @@ static void committed(struct log_task *t, struct log_slot *slot, const struct ob
         t->stored_mark = slot->marks[slot->mark_count - 1];
         t->stored_mark.mono_us = clock_mono_us();
     }
-    t->status_serial++;
-    log_looks_settle(t);
+    pthread_cond_broadcast(&t->changed); /* for the fence */
 }
 
 static void pack(struct log_task *t, struct log_slot *slot, struct object_scratch *scratch)

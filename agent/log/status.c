@@ -160,9 +160,9 @@ static void put_log(const struct log_task *t, int64_t now_us, struct told *ret)
     if (t->wrote) {
         names_lineage_text(t->branch.lineage, s->lineage);
         (void)snprintf(s->label, sizeof(s->label), "%s", t->branch.label);
-        s->durable = t->durable;
+        s->durable = t->fenced;
         s->received = t->received;
-        t->options.engine->position_text(t->durable, s->position);
+        t->options.engine->position_text(t->fenced, s->position);
     }
     s->checkpoint_us = t->checkpoint.source_us;
     if (s->checkpoint_us != 0 && t->step == JOB_STEP_RUN) {

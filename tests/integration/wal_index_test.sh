@@ -156,7 +156,7 @@ relation_files() { # every file of permanent relations of one database, and the 
 }
 
 collect() {
-    local database end flushed
+    local database
     sql postgres -c "SELECT 'c ' || xid || ' ' || (extract(epoch FROM pg_xact_commit_timestamp((xid & 4294967295)::text::xid)) * 1000000)::bigint FROM ledger" >>"$T/ledger"
     sql postgres -c CHECKPOINT
     : >"$T/files"

@@ -13,8 +13,9 @@
 struct helper {
     struct log_task *task;
     struct object_scratch *scratches[3];
-    int64_t recover_us;  /* mono: when to count next */
-    int64_t truncate_us; /* mono: not before */
+    struct log_joins joins; /* what was compared already */
+    int64_t recover_us;     /* mono: when to count next */
+    int64_t truncate_us;    /* mono: not before */
     int64_t truncate_pause_us;
 };
 
@@ -162,8 +163,8 @@ static int recover(struct helper *h, struct tm_err *err)
     memcpy(lineage, t->branch.lineage, sizeof(lineage));
     struct epoch epoch = t->branch.epoch;
     pthread_mutex_unlock(&t->lock);
-    int r = log_recoverable(h->scratches, t->options.storage, t->options.storage, &t->options.scope,
-                            &positions, &list, err);
+    int r = log_recoverable_known(h->scratches, t->options.storage, t->options.storage,
+                                  &t->options.scope, &positions, &h->joins, &list, err);
     if (r < 0)
         return r;
     uint64_t to = connected_to(t, &list, lineage);
@@ -246,5 +247,6 @@ void *log_help_main(void *arg)
     pthread_mutex_unlock(&t->lock);
     for (size_t i = 0; i < TM_ARRAY_LEN(h.scratches); i++)
         object_scratch_free(h.scratches[i]);
+    log_joins_release(&h.joins);
     return NULL;
 }

@@ -128,10 +128,10 @@ struct log_world {
 };
 #define LOG_WORLD_INIT ((struct log_world){.branches = NULL})
 
-/* log_st NULL: there is no log. */
+/* log_st NULL: there is no log. joins NULL: nothing is known. */
 int log_world_read(struct object_scratch *scratches[3], struct storage *log_st,
-                   struct storage *backup_st, const struct repo_scope *scope, struct log_world *ret,
-                   struct tm_err *err) TM_WUR;
+                   struct storage *backup_st, const struct repo_scope *scope,
+                   struct log_joins *joins, struct log_world *ret, struct tm_err *err) TM_WUR;
 void log_world_release(struct log_world *w);
 size_t log_world_current(const struct log_world *w); /* branch; SIZE_MAX = there is none */
 /* The run of a branch that holds [at, at], SIZE_MAX = none does. */
@@ -139,8 +139,8 @@ size_t log_branch_run(const struct log_branch *branch, uint64_t at);
 
 /* Adds to `ret` every branch that the backup's own log, or its reference, joins. */
 int log_join(struct object_scratch *scratches[3], struct storage *log_st, struct storage *backup_st,
-             const struct repo_scope *scope, const char *backup_id, struct log_world *w,
-             struct tm_err *err) TM_WUR;
+             const struct repo_scope *scope, const char *backup_id, struct log_joins *joins,
+             struct log_world *w, struct tm_err *err) TM_WUR;
 int log_world_add(struct log_world *w, const struct log_backup *backup, struct tm_err *err) TM_WUR;
 
 /* The intervals of one backup (NULL = of all). */

@@ -502,7 +502,7 @@ int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st
                           .nonce = nonce};
     int r = wish_read(&t, err);
     if (r == 0)
-        r = log_world_read(scratches, log_st, backup_st, scope, &t.world, err);
+        r = log_world_read(scratches, log_st, backup_st, scope, NULL, &t.world, err);
     if (r == 0)
         r = truncate_all(&t, err);
     log_world_release(&t.world);

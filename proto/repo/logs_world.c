@@ -273,8 +273,8 @@ static int by_commit(const void *a, const void *b)
 }
 
 int log_world_read(struct object_scratch *scratches[3], struct storage *log_st,
-                   struct storage *backup_st, const struct repo_scope *scope, struct log_world *ret,
-                   struct tm_err *err)
+                   struct storage *backup_st, const struct repo_scope *scope,
+                   struct log_joins *joins, struct log_world *ret, struct tm_err *err)
 {
     TM_CLEANUP(log_world_release) struct log_world w = LOG_WORLD_INIT;
     TM_CLEANUP(backup_list_release) struct backup_list backups = BACKUP_LIST_INIT;
@@ -285,7 +285,7 @@ int log_world_read(struct object_scratch *scratches[3], struct storage *log_st,
         r = catalog_backups(backup_st, scope, &backups, err);
     for (size_t i = 0; r == 0 && i < backups.count; i++) {
         if (backups.items[i].state == BACKUP_COMMITTED)
-            r = log_join(scratches, log_st, backup_st, scope, backups.items[i].id, &w, err);
+            r = log_join(scratches, log_st, backup_st, scope, backups.items[i].id, joins, &w, err);
     }
     if (r < 0)
         return r;

@@ -247,10 +247,10 @@ static int plan_fill(struct planner *p, struct target_plan *plan, struct tm_err 
 /* A backup's own moment needs nothing of the log task: damage there does not stand in its way. */
 static int world_read(struct planner *p, struct tm_err *err)
 {
-    int r = log_world_read(p->scratches, p->log_st, p->backup_st, p->scope, &p->world, err);
+    int r = log_world_read(p->scratches, p->log_st, p->backup_st, p->scope, NULL, &p->world, err);
     if (r < 0 && err->code == TM_E_CORRUPT && p->target->kind == TARGET_IMMEDIATE &&
         !p->target->has_lineage)
-        r = log_world_read(p->scratches, NULL, p->backup_st, p->scope, &p->world, err);
+        r = log_world_read(p->scratches, NULL, p->backup_st, p->scope, NULL, &p->world, err);
     return r;
 }
 

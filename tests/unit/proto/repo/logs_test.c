@@ -475,6 +475,45 @@ static void test_join_compares(void **state)
     branch_done(&clone);
 }
 
+/* What was compared once is not read again. */
+static void test_joins_known(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b = {.record = {.id = "a", .label = "1", .from = SEG, .created_us = 2}};
+    struct test_branch clone = {.record = {.id = "x", .label = "1", .created_us = 1}};
+    struct recoverable_list list;
+    struct log_joins joins = LOG_JOINS_INIT;
+    put_lineage(f, &b);
+    put_lineage(f, &clone);
+    put_chunk(f, &b, SEG, SEG + 100, 1, NULL);
+    put_chunk(f, &clone, SEG, SEG + 300, 1, NULL);
+    struct log_ref ref = put_log(f, &b, ID_A, SEG, SEG + 160, 1, NULL);
+    put_backup(f, f->st, ID_A, &b, SEG + 160, 1000, &ref, 1);
+    const char *wanted[] = {"@1184", "@1324", "@1324"};
+    for (int round = 0; round < 3; round++) {
+        if (round == 1) /* only now the lineage reaches the backup */
+            put_chunk(f, &b, SEG + 100, SEG + 300, 1, NULL);
+        if (round == 2) { /* neither side's bytes can be read any more */
+            struct rel_name rel = names_rel_backup_log(ID_A, SEG, (struct epoch){1, 1});
+            const char *gone = rel.s;
+            struct full_name name = names_full(&f->scope, gone);
+            gone = name.s;
+            assert_int_equal(storage_remove(f->st, &gone, 1, &f->err), 0);
+        }
+        assert_int_equal(log_recoverable_known(f->scratch, f->st, f->st, &f->scope, &test_positions,
+                                               &joins, &list, &f->err),
+                         0);
+        assert_int_equal(list.count, 1);
+        assert_string_equal(list.items[0].to_position, wanted[round]);
+        assert_int_equal(joins.count, round == 0 ? 1 : 2); /* the clone's differs from the start */
+        recoverable_list_release(&list);
+    }
+    assert_string_equal(intervals(f), "a a @1184-@1184 1000-1000");
+    log_joins_release(&joins);
+    branch_done(&b);
+    branch_done(&clone);
+}
+
 /* A failover without loss, one that loses a tail, and a backup on that tail. */
 static void test_forks(void **state)
 {
@@ -610,11 +649,10 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_lineages),      T(test_fences),         T(test_gaps_and_damage),
-        T(test_roll_ups),      T(test_roll_up_counts), T(test_fenced_roll_up),
-        T(test_marks),         T(test_head),           T(test_intervals),
-        T(test_join_compares), T(test_forks),          T(test_two_storages),
-        T(test_search),
+        T(test_lineages),       T(test_fences),         T(test_gaps_and_damage), T(test_roll_ups),
+        T(test_roll_up_counts), T(test_fenced_roll_up), T(test_marks),           T(test_head),
+        T(test_intervals),      T(test_join_compares),  T(test_joins_known),     T(test_forks),
+        T(test_two_storages),   T(test_search),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

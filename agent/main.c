@@ -20,7 +20,7 @@
 
 static const char usage[] =
     "usage: tidemark-agent [-c FILE] [--check-config]\n"
-    "       tidemark-agent restore|list|verify --storage URL … (see --help of each)\n"
+    "       tidemark-agent restore|list|search|verify --storage URL … (see --help of each)\n"
     "\n"
     "  -c, --config FILE   configuration, default " DEFAULT_CONFIG "\n"
     "      --check-config  read the configuration, say what is wrong with it, and end\n"

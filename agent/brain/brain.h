@@ -39,6 +39,8 @@
  *     attempt of the job | runners of this attempt on this node, under this term | 0
  *     AGENT_BRAIN_ATTEMPT_BITS   AGENT_BRAIN_RUNNER_BITS   FRAME_WRITER_BITS: the runner's own
  *
+ * and the term is that of the coordinator that last named the job, not a newer one that was met
+ * since: it may know nothing of the job, and give its attempt to another.
  * The coordinator gives a higher attempt when the lead moves. The number of runners is durable: the
  * daemon stores it before it starts the process (RUNNER_SPAWN's writers) and gives it back at the
  * next start (config.writers), so that it does not begin anew when the coordinator, and with it a
@@ -84,6 +86,7 @@ enum agent_plant {
     AGENT_PLANT_DROP_RESULTS, /* forgets done results when the term changes */
     AGENT_PLANT_OLD_WRITER,   /* a later life counts its runners from one again */
     AGENT_PLANT_TWO_RUNNERS,  /* a log runner of an earlier attempt is not waited for */
+    AGENT_PLANT_FORGET_JOBS,  /* a later life does not take up the log jobs of an earlier one */
     AGENT_PLANT_DEAF,         /* a change of step is not told to a log runner */
 };
 
@@ -118,9 +121,10 @@ struct agent_brain_config {
     const struct agent_writer *writers;    /* as stored by RUNNER_SPAWN */
     size_t writer_count;                   /* at most AGENT_BRAIN_WRITERS_MAX */
     const struct msg_assignment *log_jobs; /* as stored by STORE_LOG_JOBS */
-    size_t log_job_count;                  /* at most WIRE_JOBS_MAX */
-    uint32_t heartbeat_ms;                 /* 1000 */
-    uint32_t request_ms;                   /* 10000: deadline of a request */
+    uint64_t log_jobs_term;
+    size_t log_job_count;      /* at most WIRE_JOBS_MAX */
+    uint32_t heartbeat_ms;     /* 1000 */
+    uint32_t request_ms;       /* 10000: deadline of a request */
     uint32_t poll_ms;          /* 45000: deadline of a poll; above the coordinator's parking time */
     uint32_t want_retry_ms;    /* 500: pause after a reply that had no ranges */
     uint32_t reconnect_min_ms; /* 200 */
@@ -261,6 +265,7 @@ struct agent_action {
         struct {
             const struct msg_assignment *jobs;
             size_t count;
+            uint64_t term; /* of the coordinator that wants them */
         } store_log_jobs;
         struct {
             uint32_t job;

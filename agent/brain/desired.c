@@ -138,6 +138,7 @@ static struct job *take_job(struct agent_brain *b, const struct msg_assignment *
     job->handle = ++b->next_handle;
     job->stage = JOB_STAGE_STARTING;
     job->instance = instance_of(b, want->tenant);
+    job->log.term = b->term;
     job->results_from = UINT32_MAX;
     b->jobs[b->job_count++] = job;
     b->heartbeat_urgent = true;
@@ -205,8 +206,24 @@ void agent_desired_apply(struct agent_brain *b, const struct message *m)
             set_want(b, job, want);
         if (b->failed)
             return;
+        if (job != NULL)
+            job->log.term = b->term;
     }
     agent_logjob_keep(b, desired->jobs, desired->jobs_count);
+}
+
+/* A kept job had a runner, or was about to: without its count a new one could write under the epoch
+ * of that one. */
+static bool may_resume(struct agent_brain *b, const struct msg_assignment *want)
+{
+    for (size_t at = 0; at < b->writer_count; at++) {
+        if (strcmp(b->writers[at].uid, want->uid) == 0)
+            return true;
+    }
+    agent_log(b, NULL, 4, AGENT_LOG_PLAIN,
+              "job '%s' of before waits for the coordinator: its runners were not counted",
+              want->name);
+    return false;
 }
 
 void agent_desired_resume(struct agent_brain *b)
@@ -214,10 +231,15 @@ void agent_desired_resume(struct agent_brain *b)
     if (b->resumed)
         return;
     b->resumed = true;
+    if (b->config.plant == AGENT_PLANT_FORGET_JOBS)
+        return;
     for (size_t at = 0; at < b->log_kept_count && !b->failed; at++) {
         const struct msg_assignment *want = &b->log_kept[at];
-        struct job *job = makes_sense(want) && find(b, want) == NULL ? take_job(b, want) : NULL;
-        if (job != NULL)
-            job->log.restored = true;
+        bool takes = makes_sense(want) && find(b, want) == NULL && may_resume(b, want);
+        struct job *job = takes ? take_job(b, want) : NULL;
+        if (job == NULL)
+            continue;
+        job->log.restored = true;
+        job->log.term = b->log_kept_term;
     }
 }

@@ -69,6 +69,7 @@ struct held_lease {
 
 /* What only a log job has. */
 struct log_job {
+    uint64_t term; /* of the coordinator that last named it */
     bool restored; /* from an earlier life of the agent: no coordinator has confirmed it yet */
     bool replace;  /* the runner was told another job than this: it goes first */
     bool stop_sent;
@@ -225,6 +226,7 @@ struct agent_brain {
     bool resumed;                                  /* config.log_jobs were taken */
     struct msg_assignment log_kept[WIRE_JOBS_MAX]; /* what STORE_LOG_JOBS said last */
     size_t log_kept_count;
+    uint64_t log_kept_term;
     struct codec_arena log_kept_arena;
     struct dropped dropped[AGENT_BRAIN_DROPPED_MAX];
     size_t dropped_count; /* ever; the ring's place is this modulo its size */

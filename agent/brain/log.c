@@ -131,8 +131,7 @@ static struct agent_writer *use_writer(struct agent_brain *b, const char *uid)
     return &b->writers[b->writer_count - 1];
 }
 
-static int count_runner(const struct agent_brain *b, const struct job *job,
-                        struct agent_writer *writer, struct tm_err *err)
+static int count_runner(const struct job *job, struct agent_writer *writer, struct tm_err *err)
 {
     uint32_t attempt = job->want.attempt;
     if (attempt > AGENT_BRAIN_ATTEMPTS_MAX)
@@ -140,7 +139,7 @@ static int count_runner(const struct agent_brain *b, const struct job *job,
                           "more than %u attempts of one log job: its writers could not be told "
                           "apart any more, a new one is needed",
                           AGENT_BRAIN_ATTEMPTS_MAX);
-    uint64_t term = TM_MAX(b->term, writer->term); /* a term that was forgotten is not taken back */
+    uint64_t term = TM_MAX(job->log.term, writer->term);
     if (term != writer->term || attempt != writer->attempt)
         writer->runners = 0;
     if (writer->runners == AGENT_BRAIN_RUNNERS_MAX)
@@ -156,7 +155,7 @@ bool agent_logjob_take_writer(struct agent_brain *b, struct job *job, struct age
 {
     struct tm_err err;
     struct agent_writer *writer = use_writer(b, job->want.uid);
-    if (count_runner(b, job, writer, &err) < 0) {
+    if (count_runner(job, writer, &err) < 0) {
         fail(b, job, &err, "writer");
         return false;
     }
@@ -382,8 +381,9 @@ uint64_t agent_logjob_next_us(const struct agent_brain *b, const struct job *job
     bool up = job->runner == RUNNER_STARTING || job->runner == RUNNER_READY;
     if (up && log->stop_sent)
         return log->stop_by_us;
-    if (job->runner == RUNNER_WAITING)
-        return TM_MAX(job->respawn_at_us, b->now.mono_us + 1);
+    if (job->runner == RUNNER_WAITING && job->respawn_at_us > b->now.mono_us)
+        return job
+            ->respawn_at_us; /* when it is over and nothing was spawned, an event is awaited */
     if (job->runner == RUNNER_READY && log->told && checkpoint_moved(job))
         return log->told_us + CHECKPOINT_PAUSE_US;
     return UINT64_MAX;
@@ -439,7 +439,7 @@ void agent_logjob_keep(struct agent_brain *b, const struct msg_assignment *jobs,
     if (picked == NULL)
         return;
     size_t kept = pick(jobs, count, picked);
-    bool same = kept == b->log_kept_count;
+    bool same = kept == b->log_kept_count && (kept == 0 || b->term == b->log_kept_term);
     for (size_t at = 0; at < kept && same; at++)
         same = kept_equal(&picked[at], &b->log_kept[at]);
     if (same)
@@ -457,7 +457,9 @@ void agent_logjob_keep(struct agent_brain *b, const struct msg_assignment *jobs,
     b->log_kept_arena = arena;
     memcpy(b->log_kept, picked, kept * sizeof(*picked));
     b->log_kept_count = kept;
+    b->log_kept_term = b->term;
     struct agent_action *action = agent_emit(b, AGENT_ACT_STORE_LOG_JOBS);
     action->store_log_jobs.jobs = b->log_kept;
     action->store_log_jobs.count = kept;
+    action->store_log_jobs.term = b->term;
 }

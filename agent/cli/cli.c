@@ -6,6 +6,8 @@
 #include <stdarg.h>
 
 #include "agent/cli/internal.h"
+#include "agent/engine/engine.h"
+#include "common/parse.h"
 
 static const struct {
     const char *name;
@@ -13,6 +15,7 @@ static const struct {
 } commands[] = {
     {"restore", cli_restore},
     {"list", cli_list},
+    {"search", cli_search},
     {"verify", cli_verify},
 };
 
@@ -31,7 +34,7 @@ int cli_main(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
     }
-    return cli_usage("command", "restore, list or verify is needed");
+    return cli_usage("command", "restore, list, search or verify is needed");
 }
 
 int cli_fail(const char *subject, const struct tm_err *err)
@@ -163,4 +166,32 @@ int cli_each_scope(struct storage *st, const char *cluster, const char *tenant, 
             r = each_incarnation(st, clusters.items[i], tenants.items[t], fn, arg, err);
     }
     return r;
+}
+
+/* ---- positions ---- */
+
+static void plain_text(uint64_t byte, char ret[FORMAT_POSITION_MAX])
+{
+    (void)snprintf(ret, FORMAT_POSITION_MAX, "%llu", (unsigned long long)byte);
+}
+
+static int plain_parse(const char *text, uint64_t *ret_byte, struct tm_err *err)
+{
+    return parse_u64(text, ret_byte, err);
+}
+
+int cli_positions(struct object_scratch *scratch, struct storage *st,
+                  const struct repo_scope *scope, struct log_positions *ret, struct tm_err *err)
+{
+    struct log_positions positions = {.text = plain_text, .parse = plain_parse};
+    struct identity identity;
+    int r = identity_read(scratch, st, scope, &identity, err);
+    if (r < 0 && err->code != TM_E_NOT_FOUND)
+        return r;
+    const struct engine_ops *engine = r == 0 ? engine_find(identity.engine) : NULL;
+    if (engine != NULL && engine->position_text != NULL && engine->position_parse != NULL)
+        positions =
+            (struct log_positions){.text = engine->position_text, .parse = engine->position_parse};
+    *ret = positions;
+    return 0;
 }

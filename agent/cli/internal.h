@@ -10,7 +10,7 @@
 #include "common/err.h"
 #include "common/size.h"
 #include "common/storage/storage.h"
-#include "proto/repo/catalog.h"
+#include "proto/repo/logs.h"
 
 #define CLI_USAGE 2 /* exit status for a wrong command line */
 
@@ -61,8 +61,14 @@ typedef int (*cli_scope_fn)(void *arg, const struct repo_scope *scope, struct tm
 int cli_each_scope(struct storage *st, const char *cluster, const char *tenant, cli_scope_fn fn,
                    void *arg, struct tm_err *err) TM_WUR;
 
+/* How the engine of this scope writes positions; as plain stream bytes when that is not known. */
+int cli_positions(struct object_scratch *scratch, struct storage *st,
+                  const struct repo_scope *scope, struct log_positions *ret,
+                  struct tm_err *err) TM_WUR;
+
 int cli_restore(int argc, char **argv);
 int cli_list(int argc, char **argv);
+int cli_search(int argc, char **argv);
 int cli_verify(int argc, char **argv);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * tidemark-agent list: which backups lie in a repository, and to which moments they lead back.
+ * tidemark-agent list: which backups lie in a repository, and to which moments they and the stored
+ * log lead back.
  */
 #include <jansson.h>
 
@@ -7,23 +8,30 @@
 #include "common/clock.h"
 
 static const char help[] =
-    "usage: tidemark-agent list --storage URL [--cluster C] [--tenant T] [-o json]\n"
+    "usage: tidemark-agent list --storage URL [--full-backup-storage URL] [--cluster C]\n"
+    "                           [--tenant T] [-o json]\n"
     "\n"
-    "Shows the backups in a repository and the moments they lead back to. Needs no daemon.\n"
+    "Shows the backups in a repository, and the moments that they and the stored log lead back "
+    "to.\n"
+    "Needs no daemon.\n"
     "\n"
-    "      --storage URL   file:///path of the repository\n"
-    "      --cluster C     only this cluster\n"
-    "      --tenant T      only this tenant\n"
-    "  -o, --output json   for programs\n"
-    "  -h, --help          print this and end\n"
+    "      --storage URL               file:///path of the repository\n"
+    "      --full-backup-storage URL   where the backups lie, when --storage holds only the log\n"
+    "      --cluster C                 only this cluster\n"
+    "      --tenant T                  only this tenant\n"
+    "  -o, --output json               for programs\n"
+    "  -h, --help                      print this and end\n"
     "\n"
-    "STATE is committed, unfinished (running, or given up) or deleted. Exit status: 0 ok, 1 "
-    "failed,\n"
-    "2 wrong usage, 3 nothing found.\n";
+    "STATE is committed, unfinished (running, or given up) or deleted. Every moment from "
+    "RECOVERABLE\n"
+    "FROM to TO can be restored; what a failover left behind is abandoned, and is had by naming "
+    "its\n"
+    "lineage. Exit status: 0 ok, 1 failed, 2 wrong usage, 3 nothing found.\n";
 
 struct lister {
-    struct storage *st;
-    struct object_scratch *scratch;
+    struct storage *st;     /* of the backups */
+    struct storage *log_st; /* may be the same */
+    struct object_scratch *scratches[3];
     json_t *backups; /* NULL: a table is printed */
     json_t *recoverable;
     struct recoverable *moments; /* for the table's second part */
@@ -34,8 +42,8 @@ struct lister {
 
 #define MOMENTS_MAX 10000u
 
-static int keep_moment(struct lister *l, const struct repo_scope *scope, const struct manifest *m,
-                       struct tm_err *err)
+static int keep_moment(struct lister *l, const struct repo_scope *scope,
+                       const struct recoverable *moment, struct tm_err *err)
 {
     if (l->moment_count >= MOMENTS_MAX)
         return 0;
@@ -50,9 +58,21 @@ static int keep_moment(struct lister *l, const struct repo_scope *scope, const s
             return tm_err_oom(err);
         l->moment_scopes = scopes;
     }
-    recoverable_of(m, &l->moments[l->moment_count]);
+    l->moments[l->moment_count] = *moment;
     l->moment_scopes[l->moment_count++] = *scope;
     return 0;
+}
+
+static int keep_moments(struct lister *l, const struct repo_scope *scope, struct tm_err *err)
+{
+    TM_CLEANUP(recoverable_list_release) struct recoverable_list list = RECOVERABLE_LIST_INIT;
+    struct log_positions positions;
+    int r = cli_positions(l->scratches[0], l->st, scope, &positions, err);
+    if (r == 0)
+        r = log_recoverable(l->scratches, l->log_st, l->st, scope, &positions, &list, err);
+    for (size_t i = 0; r == 0 && i < list.count; i++)
+        r = keep_moment(l, scope, &list.items[i], err);
+    return r;
 }
 
 static int add_json(struct lister *l, const struct repo_scope *scope, const char *id,
@@ -110,12 +130,10 @@ static int show_backup(struct lister *l, const struct repo_scope *scope,
     int r = 0;
     if (entry->state == BACKUP_COMMITTED) {
         struct tm_err bad;
-        if (manifest_reader_open(&mr, l->scratch, l->st, scope, entry->id, &bad) == 0) {
+        if (manifest_reader_open(&mr, l->scratches[0], l->st, scope, entry->id, &bad) == 0)
             m = &mr.root;
-            r = keep_moment(l, scope, m, err);
-        } else {
+        else
             state = "damaged"; /* `verify` says how */
-        }
     }
     if (r == 0 && l->backups)
         r = add_json(l, scope, entry->id, state, m, err);
@@ -133,7 +151,7 @@ static int show_scope(void *arg, const struct repo_scope *scope, struct tm_err *
     int r = catalog_backups(l->st, scope, &list, err);
     for (size_t i = 0; r == 0 && i < list.count; i++)
         r = show_backup(l, scope, &list.items[i], err);
-    return r;
+    return r < 0 ? r : keep_moments(l, scope, err);
 }
 
 static int print_json(struct lister *l, struct tm_err *err)
@@ -142,12 +160,12 @@ static int print_json(struct lister *l, struct tm_err *err)
         const struct recoverable *m = &l->moments[i];
         char from[CLOCK_TEXT_MAX], to[CLOCK_TEXT_MAX], lineage[33];
         names_lineage_text(m->lineage, lineage);
-        json_t *o =
-            json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "cluster",
-                      l->moment_scopes[i].cluster, "tenant", l->moment_scopes[i].tenant, "backup",
-                      m->backup_id, "lineage", lineage, "fromPosition", m->from_position,
-                      "toPosition", m->to_position, "from", clock_format(m->from_us, from), "to",
-                      clock_format(m->to_us, to), "abandoned", (int)m->abandoned);
+        json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "cluster",
+                              l->moment_scopes[i].cluster, "tenant", l->moment_scopes[i].tenant,
+                              "backup", m->backup_id, "lineage", lineage, "lineageLabel",
+                              m->lineage_label, "fromPosition", m->from_position, "toPosition",
+                              m->to_position, "from", clock_format(m->from_us, from), "to",
+                              clock_format(m->to_us, to), "abandoned", (int)m->abandoned);
         if (!o || json_array_append_new(l->recoverable, o) < 0)
             return tm_err_oom(err);
     }
@@ -168,36 +186,46 @@ static void print_moments(const struct lister *l)
         (void)printf("no backups\n");
     if (l->moment_count == 0)
         return;
-    (void)printf("\n%-16s %-10s %-27s %-27s %s\n", "CLUSTER", "TENANT", "RECOVERABLE FROM", "TO",
-                 "POSITIONS");
+    (void)printf("\n%-16s %-10s %-27s %-27s %-32s %s\n", "CLUSTER", "TENANT", "RECOVERABLE FROM",
+                 "TO", "LINEAGE", "POSITIONS");
     for (size_t i = 0; i < l->moment_count; i++) {
         const struct recoverable *m = &l->moments[i];
-        char from[CLOCK_TEXT_MAX], to[CLOCK_TEXT_MAX];
-        (void)printf("%-16s %-10s %-27s %-27s %s", l->moment_scopes[i].cluster,
+        char from[CLOCK_TEXT_MAX], to[CLOCK_TEXT_MAX], lineage[33];
+        names_lineage_text(m->lineage, lineage);
+        (void)printf("%-16s %-10s %-27s %-27s %-32s %s", l->moment_scopes[i].cluster,
                      l->moment_scopes[i].tenant, clock_format(m->from_us, from),
-                     clock_format(m->to_us, to), m->from_position);
+                     clock_format(m->to_us, to), lineage, m->from_position);
         if (strcmp(m->from_position, m->to_position) != 0)
             (void)printf(" to %s", m->to_position);
-        (void)putchar('\n');
+        (void)puts(m->abandoned ? " abandoned" : "");
     }
 }
 
-static int list(const struct cli_where *where, bool json, struct tm_err *err)
+struct list_args {
+    const char *full_url;
+    bool json;
+};
+
+static int list(const struct cli_where *where, const struct list_args *args, struct tm_err *err)
 {
     TM_CLEANUP(storage_freep) struct storage *st = NULL;
+    TM_CLEANUP(storage_freep) struct storage *full_st = NULL;
     struct lister l = {.st = NULL};
     int r = cli_open(where->url, &st, err);
-    if (r == 0)
-        r = object_scratch_new(&l.scratch, err);
-    l.st = st;
-    if (r == 0 && json) {
+    if (r == 0 && args->full_url)
+        r = cli_open(args->full_url, &full_st, err);
+    for (size_t i = 0; r == 0 && i < TM_ARRAY_LEN(l.scratches); i++)
+        r = object_scratch_new(&l.scratches[i], err);
+    l.st = full_st ? full_st : st;
+    l.log_st = st;
+    if (r == 0 && args->json) {
         l.backups = json_array();
         l.recoverable = json_array();
         r = l.backups && l.recoverable ? 0 : tm_err_oom(err);
     }
     if (r == 0)
-        r = cli_each_scope(st, where->cluster, where->tenant, show_scope, &l, err);
-    if (r == 0 && json)
+        r = cli_each_scope(l.st, where->cluster, where->tenant, show_scope, &l, err);
+    if (r == 0 && args->json)
         r = print_json(&l, err);
     else if (r == 0)
         print_moments(&l);
@@ -205,36 +233,41 @@ static int list(const struct cli_where *where, bool json, struct tm_err *err)
     json_decref(l.recoverable);
     free(l.moments);
     free(l.moment_scopes);
-    object_scratch_free(l.scratch);
+    for (size_t i = 0; i < TM_ARRAY_LEN(l.scratches); i++)
+        object_scratch_free(l.scratches[i]);
     return r;
 }
 
 static int take_option(void *arg, int option)
 {
-    bool *json = arg;
-    (void)option; /* there is but one */
-    *json = strcmp(optarg, "json") == 0;
-    return *json ? 0 : cli_usage("list", "output '%s' is not json", optarg);
+    struct list_args *args = arg;
+    if (option == CLI_OPT_OWN) {
+        args->full_url = optarg;
+        return 0;
+    }
+    args->json = strcmp(optarg, "json") == 0;
+    return args->json ? 0 : cli_usage("list", "output '%s' is not json", optarg);
 }
 
 int cli_list(int argc, char **argv)
 {
     static const struct option options[] = {
         CLI_OPTIONS,
+        {"full-backup-storage", required_argument, NULL, CLI_OPT_OWN},
         {"output", required_argument, NULL, 'o'},
         {NULL, 0, NULL, 0},
     };
-    bool json = false;
+    struct list_args args = {.json = false};
     const struct cli_command command = {.subject = "list",
                                         .help = help,
                                         .letters = "+:o:h",
                                         .options = options,
                                         .take = take_option,
-                                        .arg = &json};
+                                        .arg = &args};
     struct cli_where where;
     struct tm_err err;
     int status = cli_parse(&command, argc, argv, &where);
     if (status != 0)
         return TM_MAX(status, 0);
-    return list(&where, json, &err) < 0 ? cli_fail("list", &err) : 0;
+    return list(&where, &args, &err) < 0 ? cli_fail("list", &err) : 0;
 }

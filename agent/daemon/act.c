@@ -306,7 +306,8 @@ void agent_act(struct agent *a, const struct agent_action *action)
         agent_term_store(a, action->store_term.term, action->store_term.start);
         break;
     case AGENT_ACT_STORE_LOG_JOBS:
-        agent_kept_store_jobs(a, action->store_log_jobs.jobs, action->store_log_jobs.count);
+        agent_kept_store_jobs(a, action->store_log_jobs.jobs, action->store_log_jobs.count,
+                              action->store_log_jobs.term);
         break;
     case AGENT_ACT_SESSION_BEGIN:
     case AGENT_ACT_SESSION_HOLD:

@@ -272,6 +272,7 @@ static int make_brain(struct agent *a, struct tm_err *err)
         .writers = a->kept.writers.writers,
         .writer_count = a->kept.writers.writers_count,
         .log_jobs = a->kept.jobs.jobs,
+        .log_jobs_term = a->kept.jobs.term,
         .log_job_count = a->kept.jobs.jobs_count,
     };
 

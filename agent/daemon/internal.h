@@ -56,7 +56,10 @@ struct agent_deferred {
     struct tm_err err;
 };
 
-#define KEPT_JOBS_FIELDS(X, T) X(T, list, jobs, "j", OPT, 0, msg_assignment, WIRE_JOBS_MAX)
+/* term: of the coordinator that wanted them */
+#define KEPT_JOBS_FIELDS(X, T)                                                                     \
+    X(T, u64, term, "e", REQ, 0, UINT64_MAX)                                                       \
+    X(T, list, jobs, "j", OPT, 0, msg_assignment, WIRE_JOBS_MAX)
 CODEC_DECLARE(kept_jobs, KEPT_JOBS_FIELDS);
 #define KEPT_WRITERS_FIELDS(X, T)                                                                  \
     X(T, list, writers, "w", OPT, 0, agent_writer, AGENT_BRAIN_WRITERS_MAX)
@@ -109,7 +112,8 @@ int agent_term_load(struct agent *a, struct tm_err *err) TM_WUR;
 void agent_term_store(struct agent *a, uint64_t term, uint64_t start);
 /* kept.c */
 void agent_kept_load_jobs(struct agent *a);
-void agent_kept_store_jobs(struct agent *a, const struct msg_assignment *jobs, size_t count);
+void agent_kept_store_jobs(struct agent *a, const struct msg_assignment *jobs, size_t count,
+                           uint64_t term);
 int agent_kept_load_writers(struct agent *a, struct tm_err *err) TM_WUR;
 int agent_kept_store_writers(struct agent *a, const struct agent_writer *writers, size_t count,
                              struct tm_err *err) TM_WUR;

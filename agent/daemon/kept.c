@@ -130,11 +130,12 @@ void agent_kept_load_jobs(struct agent *a)
     }
 }
 
-void agent_kept_store_jobs(struct agent *a, const struct msg_assignment *jobs, size_t count)
+void agent_kept_store_jobs(struct agent *a, const struct msg_assignment *jobs, size_t count,
+                           uint64_t term)
 {
     struct msg_assignment copies[WIRE_JOBS_MAX];
-    const struct kept_jobs record = {.jobs = copies,
-                                     .jobs_count = TM_MIN(count, (size_t)WIRE_JOBS_MAX)};
+    const struct kept_jobs record = {
+        .jobs = copies, .jobs_count = TM_MIN(count, (size_t)WIRE_JOBS_MAX), .term = term};
     struct tm_err err = {0};
 
     for (size_t i = 0; i < record.jobs_count; i++)

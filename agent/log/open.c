@@ -207,6 +207,7 @@ static int mint(struct log_task *t, struct log_session *s, const struct engine_l
 {
     struct lineage record = {.history = buf_slice(&source->history),
                              .facts = buf_slice(&source->facts),
+                             .segment_bytes = source->segment_bytes,
                              .created_us = clock_real_us()};
     int r = log_random(t, record.id, sizeof(record.id), err);
     if (r < 0)

@@ -235,7 +235,7 @@ static uint64_t next_wake(const struct brain *b)
     for (size_t at = 0; at < b->node_count; at++) {
         const struct node *node = b->nodes[at];
         busy = busy || node->fresh || node->conn != 0;
-        if (node->parked)
+        if (node->parked && node->heard) /* one that said nothing yet is not answered */
             next = TM_MIN(next, node->parked_until_us);
     }
     if (busy)

@@ -141,7 +141,9 @@ struct log_live {
     bool has_status;
     struct msg_log_status status;
     struct codec_arena arena; /* of status */
-    uint64_t heard_us;        /* mono: the lead last reported, or was chosen */
+    uint64_t status_us;       /* mono: status is of then */
+    int64_t status_real_us;
+    uint64_t heard_us; /* mono: the lead last reported, or was chosen */
     int64_t heard_real_us;
     uint64_t moved_us; /* mono: its checkpoint last moved */
     int64_t moved_real_us;

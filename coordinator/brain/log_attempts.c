@@ -1,6 +1,6 @@
 /*
  * Attempts of log backups order the writers of one tenant's log: within a term, who has the higher
- * attempt may write (agent/brain/brain.h). A task that takes the place of one that was deleted or
+ * attempt may store (agent/brain/brain.h). A task that takes the place of one that was deleted or
  * stopped therefore begins above it.
  *
  * Remembered in this life only, because the next one has a higher term. Of the tenants whose tasks

@@ -20,6 +20,12 @@ static bool same_identity(const struct res *res, const struct msg_instance *inst
            res->view.log->accept_incarnation;
 }
 
+/* An agent that is there, of the task's cluster. */
+static bool is_there(const struct res *res, const struct node *node)
+{
+    return lead_usable(node) && strcmp(node->cluster, res->view.cluster) == 0;
+}
+
 static bool is_primary(const struct msg_instance *instance)
 {
     return instance->role == INSTANCE_PRIMARY || instance->role == INSTANCE_MEMBER;
@@ -28,7 +34,7 @@ static bool is_primary(const struct msg_instance *instance)
 /* The node's instance of the tenant when it could be streamed from; primary or standby. */
 static const struct msg_instance *source_on(const struct res *res, const struct node *node)
 {
-    if (!lead_usable(node) || strcmp(node->cluster, res->view.cluster) != 0)
+    if (!is_there(res, node))
         return NULL;
     const struct msg_instance *instance = node_instance(node, res->view.tenant);
     if (instance == NULL || instance->error != NULL || !same_identity(res, instance))
@@ -60,7 +66,7 @@ static void say_waiting(struct brain *b, struct res *res, bool standby)
     for (size_t at = 0; at < b->node_count; at++) {
         const struct node *node = b->nodes[at];
         const struct msg_instance *instance = node_instance(node, res->view.tenant);
-        if (!lead_usable(node) || strcmp(node->cluster, res->view.cluster) != 0 || instance == NULL)
+        if (!is_there(res, node) || instance == NULL)
             continue;
         if (instance->error != NULL)
             (void)snprintf(trouble, sizeof(trouble), "; on node '%s': %s", node->name,
@@ -132,8 +138,8 @@ struct node *log_truncator_pick(struct brain *b, struct res *res,
     for (size_t at = 0; at < b->node_count && found == NULL; at++) {
         struct node *node = b->nodes[at];
         const struct msg_instance *instance = node_instance(node, res->view.tenant);
-        if (lead_usable(node) && strcmp(node->cluster, res->view.cluster) == 0 &&
-            instance != NULL && instance->identity[0] != '\0' && same_identity(res, instance))
+        if (is_there(res, node) && instance != NULL && instance->identity[0] != '\0' &&
+            same_identity(res, instance))
             found = node;
     }
     *ret_instance = found != NULL ? node_instance(found, res->view.tenant) : NULL;

@@ -8,6 +8,47 @@
 
 #define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
 
+/* A lead that only begins knows less than was known before: what was proven stored stays so. */
+static void carry_over(const struct brain *b, const struct res *res, struct msg_log_status *to)
+{
+    const struct log_live *log = res->live->log;
+    const struct log_record *rec = res->now.rec.log;
+    const struct msg_log_status *from = &log->status;
+    if (to->durable == 0) {
+        to->durable = log->has_status ? from->durable : rec->durable;
+        COPY_TEXT(to->position, log->has_status ? from->position : rec->position);
+        if (to->lineage[0] == '\0')
+            COPY_TEXT(to->lineage, log->has_status ? from->lineage : rec->lineage);
+    }
+    if (to->checkpoint_us != 0)
+        return;
+    int64_t age_us = log->has_status ? (int64_t)(b->now.mono_us - log->status_us)
+                                     : b->now.real_us - rec->noted_us;
+    to->checkpoint_us = log->has_status ? from->checkpoint_us : rec->checkpoint_us;
+    to->latency_us = (log->has_status ? from->latency_us : rec->latency_us) +
+                     (uint64_t)TM_MAX(age_us, INT64_C(0));
+}
+
+/* The same of what can be restored: who has no lineage yet has not looked. Intervals point nowhere. */
+static void carry_intervals(struct brain *b, const struct log_live *log, struct codec_arena *arena,
+                            struct msg_log_status *to)
+{
+    const struct msg_log_status *from = &log->status;
+    if (!log->has_status || to->lineage[0] != '\0' || to->recoverable_count > 0)
+        return;
+    to->needs_full = from->needs_full;
+    if (from->recoverable_count == 0)
+        return;
+    to->recoverable =
+        codec_arena_array(arena, from->recoverable_count, sizeof(*to->recoverable), b->err);
+    if (to->recoverable == NULL) {
+        b->failed = true;
+        return;
+    }
+    memcpy(to->recoverable, from->recoverable, from->recoverable_count * sizeof(*to->recoverable));
+    to->recoverable_count = from->recoverable_count;
+}
+
 static void keep_status(struct brain *b, struct res *res, const struct msg_log_status *status)
 {
     struct log_live *log = res->live->log;
@@ -18,6 +59,8 @@ static void keep_status(struct brain *b, struct res *res, const struct msg_log_s
         b->failed = true;
         return;
     }
+    carry_intervals(b, log, &arena, &copy);
+    carry_over(b, res, &copy);
     if (!log->has_status || copy.checkpoint_us != log->status.checkpoint_us) {
         log->moved_us = b->now.mono_us;
         log->moved_real_us = b->now.real_us;
@@ -26,6 +69,8 @@ static void keep_status(struct brain *b, struct res *res, const struct msg_log_s
     log->arena = arena;
     log->status = copy;
     log->has_status = true;
+    log->status_us = b->now.mono_us;
+    log->status_real_us = b->now.real_us;
 }
 
 static void report_lead(struct brain *b, struct res *res, const struct msg_job *report)

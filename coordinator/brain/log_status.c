@@ -78,7 +78,7 @@ static void fill_reported(const struct brain *b, struct resource_status *s, cons
     COPY_TEXT(s->log.position, status->position);
     s->log.checkpoint_us = status->checkpoint_us;
     s->log.has_latency = status->checkpoint_us != 0;
-    s->log.latency_us = status->latency_us + (b->now.mono_us - live->heard_us);
+    s->log.latency_us = status->latency_us + (b->now.mono_us - live->status_us);
     s->log.has_skew = status->source_us != 0;
     s->log.skew_us = status->skew_us;
     s->log.needs_full = status->needs_full;
@@ -157,7 +157,7 @@ static void fill_holds(struct resource_status *s, const struct res *res)
         if (hold->lost)
             warn(s, "failover at risk: the hold on standby '%s' is lost", hold->node);
         if (hold->error[0] != '\0')
-            warn(s, "standby '%s' cannot hold log: %s", hold->node, hold->error);
+            warn(s, "node '%s' cannot hold log: %s", hold->node, hold->error);
     }
 }
 

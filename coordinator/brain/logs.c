@@ -113,7 +113,7 @@ static void put_progress(struct brain *b, const struct res *res, struct record *
     next->log->durable = status->durable;
     next->log->checkpoint_us = status->checkpoint_us;
     next->log->latency_us = status->latency_us;
-    next->log->noted_us = log->heard_real_us;
+    next->log->noted_us = log->status_real_us;
 }
 
 static void to_phase(struct brain *b, struct res *res, enum phase phase)
@@ -217,7 +217,7 @@ static bool move(struct brain *b, struct res *res)
     brain_log(b, res, node->name, 5, BRAIN_LOG_PLAIN,
               "%s/%s: its log is taken from node '%s' now, no longer from '%s'", next->kind,
               next->name, node->name, next->node);
-    next->attempt++;
+    next->attempt += b->config.plant != BRAIN_PLANT_SAME_ATTEMPT;
     set_step(b, res, next);
     if (next->phase == PHASE_FAIL) {
         next->phase = PHASE_PREPARE;

@@ -255,6 +255,7 @@ CODEC_DECLARE(tombstone, TOMBSTONE_FIELDS);
     X(T, bin, history, "history", OPT, 0, 65536)                                                   \
     X(T, bin, facts, "facts", OPT, 0, 65536)                                                       \
     X(T, u64, from, "from", OPT, 0, UINT64_MAX)                                                    \
+    X(T, u64, segment_bytes, "segmentBytes", OPT, 0, UINT64_MAX)                                   \
     X(T, str, node, "node", OPT, 0, 63)                                                            \
     X(T, i64, created_us, "created", REQ, 0, 0)
 CODEC_DECLARE(lineage, LINEAGE_FIELDS);

@@ -262,39 +262,59 @@ int log_lineages_read(struct object_scratch *scratch, struct storage *st,
 
 /* ---- marks ---- */
 
+int log_mark_read(struct object_scratch *scratch, struct storage *st,
+                  const struct repo_scope *scope, const uint8_t lineage[16],
+                  const struct log_place *place, struct log_mark *ret, struct tm_err *err)
+{
+    struct codec_arena arena = {0}; /* stays empty */
+    struct rel_name rel = names_rel_mark(lineage, place->from, place->epoch, place->number);
+    int r = record_get(scratch, st, names_full(scope, rel.s).s, OBJECT_MARK, &log_mark_codec,
+                       &arena, ret, err);
+    codec_arena_release(&arena);
+    return r;
+}
+
+/* 1 = *ret is the last name at or before `durable` that counts. */
+static int newest_name(struct storage *st, const struct repo_scope *scope,
+                       const uint8_t lineage[16], const struct log_fence *fence, uint64_t durable,
+                       struct log_place *ret, struct tm_err *err)
+{
+    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
+    struct log_place place;
+    bool found = false;
+    int r = storage_list(st, names_log_prefix(scope, lineage, "mark").s, NULL, &it, err);
+    while (r >= 0 && (r = log_room_next(it, scope, NAME_MARK, &place, err)) > 0) {
+        if (place.from > durable)
+            break;
+        if (place.from > log_fence_limit(fence, place.epoch))
+            continue;
+        *ret = place;
+        found = true;
+    }
+    return r < 0 ? r : found;
+}
+
 int log_marks_newest(struct object_scratch *scratch, struct storage *st,
                      const struct repo_scope *scope, const uint8_t lineage[16], uint64_t durable,
                      struct log_mark *ret, bool *ret_found, struct tm_err *err)
 {
-    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
     TM_CLEANUP(log_fence_release) struct log_fence fence = LOG_FENCE_INIT;
-    struct log_place place;
     struct log_place newest = {.from = 0};
-    bool found = false;
-    int r = log_fence_read(scratch, st, scope, lineage, &fence, err);
-    if (r == 0)
-        r = storage_list(st, names_log_prefix(scope, lineage, "mark").s, NULL, &it, err);
-    while (r >= 0 && (r = log_room_next(it, scope, NAME_MARK, &place, err)) > 0) {
-        if (place.from > durable)
-            break;
-        if (place.from > log_fence_limit(&fence, place.epoch))
-            continue;
-        newest = place;
-        found = true;
-    }
-    if (r < 0)
-        return r;
     struct log_mark mark = {.at = 0};
-    if (found) {
-        struct codec_arena arena = {0};
-        struct rel_name rel = names_rel_mark(lineage, newest.from, newest.epoch, newest.number);
-        r = record_get(scratch, st, names_full(scope, rel.s).s, OBJECT_MARK, &log_mark_codec,
-                       &arena, &mark, err);
-        codec_arena_release(&arena);
+    int found = 0;
+    int r = log_fence_read(scratch, st, scope, lineage, &fence, err);
+    for (int look = 0; r == 0 && look < LOGS_MARK_LOOKS; look++) {
+        found = newest_name(st, scope, lineage, &fence, durable, &newest, err);
+        if (found <= 0)
+            break;
+        r = log_mark_read(scratch, st, scope, lineage, &newest, &mark, err);
+        if (r == 0 || err->code != TM_E_NOT_FOUND)
+            break;
+        r = look + 1 < LOGS_MARK_LOOKS ? 0 : r;
     }
-    if (r < 0)
-        return r;
+    if (r < 0 || found < 0)
+        return r < 0 ? r : found;
     *ret = mark;
-    *ret_found = found;
+    *ret_found = found > 0;
     return 0;
 }

@@ -8,7 +8,7 @@
 static int bytes_open_next(struct log_bytes *s, struct tm_err *err)
 {
     struct log_ref ref;
-    struct log_entry entry;
+    struct log_entry entry = {.from = 0};
     if (s->chain != NULL) {
         int r = log_chain_next(s->chain, &entry, err);
         if (r <= 0)

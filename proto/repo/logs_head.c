@@ -60,7 +60,7 @@ static int boundary_in(struct object_scratch *scratches[2], struct storage *st,
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     struct chunk_reader cr = CHUNK_READER_INIT;
     struct log_ref ref;
-    struct slice section;
+    struct slice section = SLICE_EMPTY;
     int r = log_chain_open(scratches, st, scope, lineage, at - 1, &chain, err);
     if (r == 0)
         r = log_chain_next(chain, ret, err);
@@ -98,7 +98,7 @@ int log_head_read(struct object_scratch *scratches[2], struct storage *st,
                   struct log_head *ret, struct tm_err *err)
 {
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
-    struct log_entry e;
+    struct log_entry e = {.from = 0};
     struct log_head h = {.from = lineage->record.from};
     if (lineage->truncated != UINT64_MAX)
         h.from = TM_MAX(h.from, lineage->truncated);
@@ -227,7 +227,7 @@ static int roller_add(struct roller *ro, const struct log_entry *e, struct tm_er
 
 static int roller_run(struct roller *ro, struct log_chain *chain, struct tm_err *err)
 {
-    struct log_entry e;
+    struct log_entry e = {.from = 0};
     int r;
     while ((r = log_chain_next_stretch(chain, &e, err)) > 0) {
         if (log_chain_was_stretch(chain)) {

@@ -33,6 +33,13 @@ void log_places_release(struct log_places *places);
 int log_room_next(struct storage_iter *it, const struct repo_scope *scope, enum name_kind kind,
                   struct log_place *ret, struct tm_err *err) TM_WUR;
 
+/* A writer removes its mark before once a newer one is stored: a name that is gone when its turn comes
+ * is reason to look again. */
+#define LOGS_MARK_LOOKS 5
+int log_mark_read(struct object_scratch *scratch, struct storage *st,
+                  const struct repo_scope *scope, const uint8_t lineage[16],
+                  const struct log_place *place, struct log_mark *ret, struct tm_err *err) TM_WUR;
+
 /* ---- who may have written what ---- */
 
 /* A chunk of epoch e counts only up to the lowest `from` of all writers above e. */

@@ -60,7 +60,7 @@ static int search_chunk(struct searcher *s, const struct lineage *lineage, uint6
                         const struct log_entry *entry, struct tm_err *err)
 {
     struct chunk_reader cr = CHUNK_READER_INIT;
-    struct slice section;
+    struct slice section = SLICE_EMPTY;
     struct log_ref ref;
     log_entry_ref(lineage, entry, &ref);
     int r = chunk_reader_open(&cr, s->scratches[2], s->st, names_full(s->scope, ref.object).s, &ref,
@@ -78,7 +78,7 @@ static int search_lineage(struct searcher *s, const struct log_lineages *all,
                           const struct log_lineage *lineage, struct tm_err *err)
 {
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
-    struct log_entry entry;
+    struct log_entry entry = {.from = 0};
     uint64_t from = log_lineages_find(all, lineage->record.parent) ? lineage->record.fork : 0;
     int r = log_chain_open(s->scratches, s->st, s->scope, lineage, from, &chain, err);
     while (r >= 0 && (r = log_chain_next(chain, &entry, err)) > 0) {

@@ -133,7 +133,7 @@ static int spare_newest(struct truncater *t, size_t branch, uint64_t *cut, struc
 {
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     const struct log_branch *b = &t->world.branches[branch];
-    struct log_entry e;
+    struct log_entry e = {.from = 0};
     if (b->run_count == 0)
         return 0;
     int r = log_chain_open(t->scratches, t->log_st, t->scope, b->lineage,
@@ -150,7 +150,7 @@ static int wished_byte(struct truncater *t, size_t branch, uint64_t *ret, struct
 {
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     const struct log_branch *b = &t->world.branches[branch];
-    struct log_entry e;
+    struct log_entry e = {.from = 0};
     uint64_t passed = 0;
     int r = 0;
     if (t->until != UINT64_MAX) {
@@ -339,7 +339,7 @@ static int first_kept(struct truncater *t, size_t branch, uint64_t *ret, struct 
 {
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     const struct log_lineage *l = t->world.branches[branch].lineage;
-    struct log_entry entry;
+    struct log_entry entry = {.from = 0};
     *ret = t->cuts[branch];
     if (*ret == UNNEEDED)
         return 0;

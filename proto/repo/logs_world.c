@@ -95,7 +95,7 @@ static int branch_walk(struct object_scratch *scratches[3], struct storage *st,
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     TM_CLEANUP(freep) uint64_t *forks = NULL;
     struct log_branch *b = &w->branches[at];
-    struct log_entry e;
+    struct log_entry e = {.from = 0};
     size_t fork_count = 0;
     int r = forks_of(w, at, &forks, &fork_count, err);
     if (r == 0)
@@ -149,6 +149,8 @@ static int marks_list(struct object_scratch *scratch, struct storage *st,
     TM_CLEANUP(log_fence_release) struct log_fence fence = LOG_FENCE_INIT;
     struct log_place place;
     int r = log_fence_read(scratch, st, scope, lineage, &fence, err);
+    for (size_t i = 0; i < p->count; i++)
+        p->items[i].marked = false;
     if (r == 0)
         r = storage_list(st, names_log_prefix(scope, lineage, "mark").s, NULL, &it, err);
     while (r >= 0 && (r = log_room_next(it, scope, NAME_MARK, &place, err)) > 0) {
@@ -164,6 +166,27 @@ static int marks_list(struct object_scratch *scratch, struct storage *st,
     return r;
 }
 
+/* 1 = one was gone. */
+static int marks_read(struct object_scratch *scratch, struct storage *st,
+                      const struct repo_scope *scope, const uint8_t lineage[16], struct proofs *p,
+                      struct tm_err *err)
+{
+    bool gone = false;
+    for (size_t i = 0; i < p->count; i++) {
+        struct log_mark mark = {.at = 0};
+        if (!p->items[i].marked)
+            continue;
+        int r = log_mark_read(scratch, st, scope, lineage, &p->items[i].mark, &mark, err);
+        if (r < 0 && err->code == TM_E_NOT_FOUND)
+            gone = true;
+        else if (r < 0 && err->code != TM_E_CORRUPT) /* a damaged one proves nothing */
+            return r;
+        else if (r == 0 && mark.at <= p->items[i].to)
+            *p->items[i].us = TM_MAX(*p->items[i].us, mark.time_us);
+    }
+    return gone;
+}
+
 static int branch_marks(struct object_scratch *scratches[3], struct storage *st,
                         const struct repo_scope *scope, struct log_world *w, size_t at,
                         struct tm_err *err)
@@ -171,24 +194,17 @@ static int branch_marks(struct object_scratch *scratches[3], struct storage *st,
     TM_CLEANUP(proofs_release) struct proofs p = {.items = NULL};
     const uint8_t *id = w->branches[at].lineage->record.id;
     int r = proofs_of(w, at, &p, err);
-    if (r == 0 && p.count > 0)
+    if (r < 0 || p.count == 0)
+        return r;
+    for (int look = 0, gone = 1; gone > 0 && look < LOGS_MARK_LOOKS; look++) {
         r = marks_list(scratches[0], st, scope, id, &p, err);
-    for (size_t i = 0; r == 0 && i < p.count; i++) {
-        const struct log_place *place = &p.items[i].mark;
-        struct codec_arena arena = {0};
-        struct log_mark mark = {.at = 0};
-        struct rel_name rel = names_rel_mark(id, place->from, place->epoch, place->number);
-        if (!p.items[i].marked)
-            continue;
-        r = record_get(scratches[0], st, names_full(scope, rel.s).s, OBJECT_MARK, &log_mark_codec,
-                       &arena, &mark, err);
-        codec_arena_release(&arena);
-        if (r < 0 && (err->code == TM_E_NOT_FOUND || err->code == TM_E_CORRUPT))
-            r = 0; /* it proves nothing */
-        else if (r == 0 && mark.at <= p.items[i].to)
-            *p.items[i].us = TM_MAX(*p.items[i].us, mark.time_us);
+        if (r < 0)
+            return r;
+        gone = marks_read(scratches[0], st, scope, id, &p, err);
+        if (gone < 0)
+            return gone;
     }
-    return r;
+    return 0;
 }
 
 static int branches_read(struct object_scratch *scratches[3], struct storage *st,
@@ -234,7 +250,7 @@ int log_world_add(struct log_world *w, const struct log_backup *backup, struct t
 /* What was acknowledged before its commit time lies before it: that is a mark, too. */
 static void backup_proves(struct log_world *w, const struct log_backup *backup)
 {
-    if (backup->branch == SIZE_MAX)
+    if (backup->branch == SIZE_MAX || backup->run >= w->branches[backup->branch].run_count)
         return;
     struct log_run *run = &w->branches[backup->branch].runs[backup->run];
     run->end_us = TM_MAX(run->end_us, backup->point.from_us);

@@ -244,6 +244,16 @@ static int plan_fill(struct planner *p, struct target_plan *plan, struct tm_err 
     return target_pieces(p, plan, err);
 }
 
+/* A backup's own moment needs nothing of the log task: damage there does not stand in its way. */
+static int world_read(struct planner *p, struct tm_err *err)
+{
+    int r = log_world_read(p->scratches, p->log_st, p->backup_st, p->scope, &p->world, err);
+    if (r < 0 && err->code == TM_E_CORRUPT && p->target->kind == TARGET_IMMEDIATE &&
+        !p->target->has_lineage)
+        r = log_world_read(p->scratches, NULL, p->backup_st, p->scope, &p->world, err);
+    return r;
+}
+
 int target_plan_make(struct object_scratch *scratches[3], struct storage *log_st,
                      struct storage *backup_st, const struct repo_scope *scope,
                      const char *backup_id, const struct target *target,
@@ -258,7 +268,7 @@ int target_plan_make(struct object_scratch *scratches[3], struct storage *log_st
                         .engine = engine,
                         .world = LOG_WORLD_INIT};
     struct target_plan plan = TARGET_PLAN_INIT;
-    int r = log_world_read(scratches, log_st, backup_st, scope, &p.world, err);
+    int r = world_read(&p, err);
     if (r == 0)
         r = backup_there(&p, backup_id, err);
     if (r == 0)

@@ -72,7 +72,7 @@ static int leg_pieces(struct planner *p, size_t leg, struct target_plan *plan, s
     const struct log_lineage *lineage = p->world.branches[l->branch].lineage;
     uint64_t until = leg == p->stop_leg ? p->log_to : l->to;
     uint64_t at = 0;
-    struct log_entry e;
+    struct log_entry e = {.from = 0};
     int r = path_segment(p, leg, l->from, &at, err);
     if (r == 0)
         r = log_chain_open(p->scratches, p->log_st, p->scope, lineage, at, &chain, err);
@@ -232,6 +232,12 @@ int target_missing(struct planner *p, const char *backup_id, struct tm_err *err)
         return r;
     if (p->target->kind == TARGET_XID || p->target->kind == TARGET_NAME)
         return missing_event(p, backup_id, source, &list, err);
+    if (p->target->kind == TARGET_IMMEDIATE || p->target->kind == TARGET_LATEST)
+        return tm_err_set(err, TM_E_NOT_FOUND,
+                          p->target->has_lineage
+                              ? "no backup leads to that lineage"
+                              : "every backup lies on a lineage that the tenant left: name a "
+                                "backup, or a lineage");
     struct nearest n = nearest_of(p, backup_id, &list, at);
     return missing_place(p, source, &n, err);
 }

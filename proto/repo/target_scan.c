@@ -29,7 +29,7 @@ static int scan_chunk(struct planner *p, const struct path_scan *scan, size_t le
 {
     const struct lineage *lineage = &p->world.branches[p->path.legs[leg].branch].lineage->record;
     struct chunk_reader cr = CHUNK_READER_INIT;
-    struct slice section;
+    struct slice section = SLICE_EMPTY;
     struct log_ref ref;
     log_entry_ref(lineage, entry, &ref);
     int r = chunk_reader_open(&cr, p->scratches[2], p->log_st, names_full(p->scope, ref.object).s,
@@ -50,7 +50,7 @@ static int scan_chunks(struct planner *p, const struct path_scan *scan, size_t l
 {
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     const struct log_branch *b = &p->world.branches[p->path.legs[leg].branch];
-    struct log_entry entry;
+    struct log_entry entry = {.from = 0};
     int r = log_chain_open(p->scratches, p->log_st, p->scope, b->lineage, from, &chain, err);
     while (r >= 0 && (r = log_chain_next(chain, &entry, err)) > 0 && entry.from < to) {
         r = scan->wanted(scan->arg, &entry) ? scan_chunk(p, scan, leg, &entry, err) : 0;
@@ -66,7 +66,7 @@ static int scan_leg(struct planner *p, const struct path_scan *scan, size_t leg,
     const struct log_leg *l = &p->path.legs[leg];
     const struct log_branch *b = &p->world.branches[l->branch];
     uint64_t to = TM_MIN(l->to, scan->until);
-    struct log_entry entry;
+    struct log_entry entry = {.from = 0};
     int r = log_chain_open(p->scratches, p->log_st, p->scope, b->lineage, l->from, &chain, err);
     while (r >= 0 && (r = log_chain_next_stretch(chain, &entry, err)) > 0 && entry.from < to) {
         if (!scan->wanted(scan->arg, &entry))
@@ -97,7 +97,7 @@ static int known_record(struct planner *p, size_t leg, uint64_t limit, struct lo
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     const struct log_leg *l = &p->path.legs[leg];
     const struct log_branch *b = &p->world.branches[l->branch];
-    struct log_entry entry;
+    struct log_entry entry = {.from = 0};
     int r = log_chain_open(p->scratches, p->log_st, p->scope, b->lineage, l->from, &chain, err);
     if (r < 0)
         return r;
@@ -127,7 +127,7 @@ static int record_read(void *arg, uint64_t at, struct slice *ret, struct tm_err 
     return r < 0 ? r : 0;
 }
 
-static uint64_t segment_floor(const struct planner *p, uint32_t segment_bytes, size_t leg,
+static uint64_t segment_floor(const struct planner *p, uint64_t segment_bytes, size_t leg,
                               uint64_t at)
 {
     const struct log_leg *l = &p->path.legs[leg];
@@ -142,8 +142,12 @@ int path_segment(struct planner *p, size_t leg, uint64_t at, uint64_t *ret, stru
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     const struct log_branch *b = &p->world.branches[p->path.legs[leg].branch];
     struct chunk_reader cr = CHUNK_READER_INIT;
-    struct log_entry entry;
+    struct log_entry entry = {.from = 0};
     struct log_ref ref;
+    if (b->lineage->record.segment_bytes != 0) {
+        *ret = segment_floor(p, b->lineage->record.segment_bytes, leg, at);
+        return 0;
+    }
     /* where the log ends, the chunk before tells as well */
     int r = log_chain_open(p->scratches, p->log_st, p->scope, b->lineage, at > 0 ? at - 1 : 0,
                            &chain, err);
@@ -168,7 +172,7 @@ static int record_end(struct planner *p, size_t leg, uint64_t record, uint64_t *
 {
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     const struct log_leg *l = &p->path.legs[leg];
-    struct log_entry entry;
+    struct log_entry entry = {.from = 0};
     int r = log_chain_open(p->scratches, p->log_st, p->scope, p->world.branches[l->branch].lineage,
                            record, &chain, err);
     *ret = l->to;

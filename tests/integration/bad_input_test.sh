@@ -153,7 +153,9 @@ postgres_stop 15 "$T/source"
 mv "$T/source" "$T/source.old"
 postgres_init 15 "$T/source" -k
 postgres_start 15 "$T/source"
-wait_for 30 node_is primary
+IDENTITY=$(sql postgres -c "SELECT system_identifier FROM pg_control_system()")
+identity_is_known() { [ "$(tidemark nodes -o json | jq -r '.items[0].instances[0].identity')" = "$IDENTITY" ]; }
+wait_for 30 identity_is_known
 spec '  br: {cluster: test}
   local: {path: '"$T/repo"'}'
 sed -i "s/name: x/name: new-life/" "$T/spec.yaml"

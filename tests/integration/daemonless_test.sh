@@ -30,6 +30,9 @@ expect_json "$T/list.json" '.backups[0].state + " " + .backups[0].type + " " + .
 expect_json "$T/list.json" '.recoverable[0].backup' "$id"
 expect_json "$T/list.json" '.recoverable[0].from == .backups[0].commitTs' true
 expect_fail 3 "nothing of a cluster 'other'" alone list --storage "file://$T/repo" --cluster other
+alone search --storage "file://$T/repo" --cluster test | grep -q "^no events$" || fail "events without a log"
+alone search --storage "file://$T/repo" --cluster test -o json >"$T/search.json"
+expect_json "$T/search.json" ".events | length" 0
 
 step "wrong words: status 2, and where help is"
 expect_fail 2 "--storage is needed" alone list
@@ -37,8 +40,9 @@ expect_fail 2 "'--clutser' is no option" alone verify --clutser x
 expect_fail 2 "--data-dir is needed" alone restore --storage "file://$T/repo" --cluster test
 expect_fail 2 "'--storage' wants a value" alone restore --storage
 expect_fail 2 "--tablespace-map wants OLD=NEW" alone restore --tablespace-map /a
+expect_fail 2 "--storage is needed" alone search
 expect_fail 2 "--port: 70000 is not in 1 to 65535" alone restore --port 70000
-for command in list verify restore; do
+for command in list search verify restore; do
     alone "$command" --help | grep -q "^usage: tidemark-agent $command" || fail "no help of $command"
 done
 
@@ -48,6 +52,14 @@ expect_fail 3 "" restore x --backup 20200101T000000Z-00000000
 expect_fail 3 "" restore x --to 2020-01-01T00:00:00Z
 expect_fail 3 "is not a Tidemark repository" alone list --storage "file://$T/restore"
 [ ! -e "$T/restore/x" ] || fail "something was written"
+
+step "a place that is too small: said before anything is written"
+install -d "$T/small"
+mount -t tmpfs -o size=2m,mode=777 tmpfs "$T/small"
+expect_fail 1 "has room for 2.0 MiB, data and log to be replayed need" alone restore --storage "file://$T/repo" --cluster test \
+    --data-dir "$T/small/below/data"
+[ -z "$(ls "$T/small")" ] || fail "something was written"
+umount "$T/small"
 
 step "a restore, and again as delta"
 restore whole >/dev/null

@@ -17,8 +17,9 @@ import subprocess
 import sys
 
 KINDS = {1: "repository", 2: "identity", 3: "data", 4: "chunk", 5: "plan", 6: "segment", 7: "manifest", 8: "tombstone",
-         9: "lineage", 10: "writer", 11: "checkpoint"}
-KNOWN_SECTIONS = {1, 2, 3, 4, 5, 6}
+         9: "lineage", 10: "writer", 11: "checkpoint", 12: "mark", 13: "log index", 14: "truncation"}
+KNOWN_SECTIONS = {1, 2, 3, 4, 5, 6, 7}
+EPOCH = "([0-9a-f]{16})\\.([0-9a-f]{8})"
 
 
 class Bad(Exception):
@@ -201,6 +202,20 @@ class Object:
         return unpack_all(self.sections[1])
 
 
+def events(section):
+    """The events of a chunk: dicts in log order."""
+    result, last = [], {"at": 0, "time": 0, "xid": 0}
+    for kind, at, back, length, time, xid, *name in unpack_list(section):
+        need(kind in (1, 2, 3, 4) and len(name) <= 1 and min(at, back, length) >= 0, "event")
+        at += last["at"]
+        need(back <= at, "an event before the log")
+        last = {"kind": kind, "at": at, "previous": at - back, "end": at + length,
+                "time": (time + last["time"] + 2**63) % 2**64 - 2**63, "xid": (xid + last["xid"]) % 2**64,
+                "name": name[0] if name else ""}
+        result.append(last)
+    return result
+
+
 # ---- a repository -----------------------------------------------------------------------------------------------
 class Repository:
     def __init__(self, path):
@@ -286,6 +301,52 @@ class Repository:
         self.totals["backups"] += 1
         self.totals["ranges"] += number
 
+    def log_chunk(self, name, lineage, entry=None):
+        """One chunk of the log task: its root, proven against its name, its events and what a roll-up says."""
+        o = self.open(name)
+        root, match = o.root(), re.search("chunk/([0-9a-f]{16})-" + EPOCH + "$", name)
+        need((root["from"], root["term"], root["counter"]) == tuple(int(x, 16) for x in match.groups()), "another's name")
+        need(root["lineage"].hex() == lineage and root["to"] - root["from"] == len(o.raw()), "chunk")
+        found = events(o.sections[7]) if 7 in o.sections else []
+        need(len(found) == root.get("events", 0), "events")
+        times = [e["time"] for e in found if e["kind"] in (1, 2)]
+        need((min(times, default=0), max(times, default=0)) == (root.get("minTime", 0), root.get("maxTime", 0)), "times")
+        if entry is not None:
+            need((entry["f"], entry["t"], entry["d"], entry["r"]) ==
+                 (root["from"], root["to"], o.digest, o.raw_bytes), "not what the roll-up says")
+        return root
+
+    def log(self, base, lineage, names):
+        """What counts of one lineage, by the rules: its runs."""
+        below = "%slog/%s/" % (base, lineage)
+        rooms = {room: [n for n in names if n.startswith(below + room + "/")] for room in ("writer", "chunk", "index", "mark")}
+        writers = [self.open(n).root() for n in rooms["writer"]]
+        truncations = [self.open(n).root() for n in names if n.startswith(base + "truncate/")]
+        absent = max([t["from"] for t in truncations if t["lineage"].hex() == lineage], default=0)
+        for name in rooms["index"]:
+            o, at = self.open(name), None
+            root, entries = o.root(), list(map(unpack_all, o.records()))
+            for e in entries:
+                need(at is None or e["f"] == at, "a hole in %s" % name)
+                chunk = "%schunk/%016x-%016x.%08x" % (below, e["f"], e["e"], e["c"])
+                if chunk in rooms["chunk"]:
+                    self.log_chunk(chunk, lineage, e)
+                at = e["t"]
+            need((root["from"], root["to"], root["chunks"]) == (entries[0]["f"], at, len(entries)), "root of %s" % name)
+        chunks = [self.log_chunk(n, lineage) for n in rooms["chunk"]]
+        runs = []
+        for c in sorted(chunks, key=lambda c: (c["from"], -c["term"], -c["counter"])):
+            fence = min([w["from"] for w in writers if (w["term"], w["counter"]) > (c["term"], c["counter"])], default=1 << 64)
+            if c["to"] > fence or c["to"] <= absent or (runs and c["from"] < runs[-1][1]):
+                continue
+            if runs and runs[-1][1] == c["from"]:
+                runs[-1][1] = c["to"]
+            else:
+                runs.append([c["from"], c["to"]])
+        marks = [self.open(n).root() for n in rooms["mark"]]
+        need(all(m["lineage"].hex() == lineage for m in marks), "another's mark")
+        return {"runs": runs, "chunks": len(chunks), "events": sum(c.get("events", 0) for c in chunks), "marks": len(marks)}
+
     def read(self):
         names = []
         for top, _, files in os.walk(self.path):
@@ -298,6 +359,9 @@ class Repository:
             match = re.fullmatch(r"(.*/)backup/([0-9TZ]+-[0-9a-f]{8})/manifest\.mpk", name)
             if match and match.group(1) + "backup/" + match.group(2) + "/deleted.mpk" not in names:
                 self.backup(*match.groups())
+            match = re.fullmatch(r"(.*/)log/([0-9a-f]{32})/lineage\.mpk", name)
+            if match:
+                self.totals.setdefault("lineages", {})[match.group(2)] = self.log(*match.groups(), sorted(names))
         return self.totals
 
 
@@ -310,10 +374,12 @@ def main(arguments):
                     data = f.read()
                 o = Object(data[1:] if data[:1] in (b"o", b"h") else data)
                 o.raw()
-                if o.kind in ("segment", "plan"):
+                if o.kind in ("segment", "plan", "log index"):
                     list(map(unpack_all, o.records()))
-                else:
+                if o.kind not in ("segment", "plan"):
                     o.root()
+                if o.kind == "chunk" and 7 in o.sections:
+                    need(len(events(o.sections[7])) == o.root()["events"], "events")
                 kinds.append(o.kind)
             print(json.dumps({"objects": len(kinds), "kinds": sorted(set(kinds))}))
         else:

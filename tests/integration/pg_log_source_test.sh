@@ -68,7 +68,7 @@ test_exhausted() {
     done
     wait_for 10 sh -c "[ \$('$PG15/psql' -XAtq -d postgres -c 'SELECT count(*) FROM pg_stat_replication') = $senders ] || [ \$('$PG15/psql' -XAtq -d postgres -c \"SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'\") = $senders ]"
     expect_error "no wal sender is free, raise max_wal_senders: cannot connect to PostgreSQL: " primary describe
-    expect_error "max_wal_senders (currently $senders)" primary describe
+    expect_error "(currently $senders)" primary describe
     sql postgres -c "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'walsender'" >/dev/null
     for n in "${pids[@]}"; do kill "$n" 2>/dev/null || true; wait "$n" 2>/dev/null || true; done
 }
@@ -115,7 +115,7 @@ max_slot_wal_keep_size is -1: while log cannot be stored, the server keeps all o
     for _ in 1 2 3 4 5 6; do segment; done
     sql postgres -c CHECKPOINT
     primary look h | grep -qE "^primary 1 lost (0/0|$lsn) " || fail "lost: $(primary look h)"
-    expect_error "hold 'h': the server gave up the replication slot (max_slot_wal_keep_size is 1MB) (unavailable)" primary touch h FF/0
+    expect_error "hold 'h': the server gave up the replication slot (max_slot_wal_keep_size is 1MB) (unavailable, may pass)" primary touch h FF/0
     reload "max_slot_wal_keep_size = -1"
     expect_out ok primary drop h
     expect_error "there is no replication slot of that name" primary drop h
@@ -135,6 +135,11 @@ test_conflicts() {
     expect_out made primary 'open!' h
     sql postgres -c "SELECT pg_drop_replication_slot('h')" >/dev/null
     expect_error "hold 'h': there is no replication slot of that name (not found)" primary open h
+    expect_out made primary 'open!' h
+    expect_out "error: instance 'main': hold 'h': the replication slot was dropped by somebody (not found, may pass)
+error: instance 'main': hold 'h': the replication slot was dropped by somebody (not found, may pass)
+made" primary gone h
+    expect_out ok primary drop h
 }
 
 test_files() {
@@ -262,6 +267,7 @@ max_wal_senders = 0" "wal_level is minimal, a backup needs replica or logical"
     refuse "max_replication_slots = 0" "max_replication_slots is 0, a backup needs one to hold the log"
 }
 
+# shellcheck disable=SC2068 # majors are words
 for MAJOR in ${@:-${TIDEMARK_TEST_MAJORS:-13 15 18}}; do
     step "PostgreSQL $MAJOR"
     DATA=$T/data-$MAJOR

@@ -135,6 +135,7 @@ static void keep_log_jobs(struct sim_agent *a, const struct agent_action *action
             sim_die("log jobs", &err);
     }
     a->log_job_count = action->store_log_jobs.count;
+    a->log_jobs_term = action->store_log_jobs.term;
     codec_arena_release(&a->log_jobs_arena);
     a->log_jobs_arena = arena;
 }
@@ -246,6 +247,7 @@ void agent_start(struct world *w, uint32_t which)
     struct tm_err err = {0};
     a->alive = true;
     a->life = ++w->next_life;
+    a->started_us = w->now_us;
     (void)snprintf(a->boot, sizeof(a->boot), "boot%" PRIu64, a->life);
     memset(a->sessions, 0, sizeof(a->sessions));
     struct agent_instance instance = {.tenant = "main",
@@ -265,6 +267,7 @@ void agent_start(struct world *w, uint32_t which)
                                         .writers = a->writers,
                                         .writer_count = a->writer_count,
                                         .log_jobs = a->log_jobs,
+                                        .log_jobs_term = a->log_jobs_term,
                                         .log_job_count = a->log_job_count,
                                         .request_ms = 4000,
                                         .poll_ms = 14000,

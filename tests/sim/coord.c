@@ -290,7 +290,7 @@ static void on_apply(struct world *w, struct sim_arg *arg)
 {
     struct sim_want *want = &w->wants[arg->a];
     uint32_t which;
-    if (want->answered || want->deleted)
+    if (want->answered || (want->log && want->deleted))
         return;
     sim_at(w, SEC(2), on_apply)->a = arg->a; /* until an answer comes */
     if (coord_newest(w, &which) != NULL)

@@ -7,6 +7,8 @@
 
 #include <stdio.h>
 
+#define ALONE_US SEC(20)
+
 static void on_coord_back(struct world *w, struct sim_arg *arg)
 {
     uint32_t which;
@@ -215,6 +217,22 @@ static void on_remind(struct world *w, struct sim_arg *arg)
     }
 }
 
+/* The coordinator is away for long, the lead's agent is started meanwhile: it streams on alone. */
+static void on_alone(struct world *w, struct sim_arg *arg)
+{
+    (void)arg;
+    for (uint32_t at = 0; at < SIM_COORDS_MAX; at++)
+        coord_crash(w, at);
+    sim_at(w, ALONE_US, on_coord_back);
+    for (uint32_t at = 0; at < w->profile.agents; at++) {
+        if (!w->agents[at].alive)
+            continue;
+        agent_crash(w, at);
+        sim_at(w, SEC(1), on_agent_back)->a = at;
+    }
+    sim_at(w, ALONE_US - SEC(1), lineages_alone)->a = w->now_us + SEC(10);
+}
+
 static void plan_logs(struct world *w)
 {
     struct sim_profile *p = &w->profile;
@@ -222,7 +240,9 @@ static void plan_logs(struct world *w)
     uint64_t last_us = p->faults_until_us;
     sim_at(w, SEC(1), lineages_watch);
     sim_at(w, at_us, on_want_log);
-    sim_at(w, last_us + SEC(12), on_remind);
+    sim_at(w, last_us + FAULTS_CALM_US - SEC(1), on_remind);
+    if (!p->benign && sim_chance(w, 300)) /* when nothing else goes wrong */
+        sim_at(w, last_us + SEC(2), on_alone);
     for (int promotions = 0; promotions < 3 && !p->benign; promotions++) {
         uint64_t agent = sim_below(w, p->agents);
         if (sim_chance(w, 600))

@@ -191,6 +191,51 @@ void lineages_watch(struct world *w, struct sim_arg *arg)
     }
 }
 
+/* Of what agents were told, nothing is newer than this of this one. */
+static bool is_newest(const struct world *w, const struct sim_agent *a,
+                      const struct msg_assignment *job)
+{
+    for (uint32_t agent = 0; agent < w->profile.agents; agent++) {
+        const struct sim_agent *other = &w->agents[agent];
+        for (size_t at = 0; at < other->log_job_count; at++) {
+            struct sim_epoch theirs = {other->log_jobs_term, other->log_jobs[at].attempt};
+            struct sim_epoch mine = {a->log_jobs_term, job->attempt};
+            if (other != a && sim_epoch_above(theirs, mine))
+                return false;
+        }
+    }
+    return true;
+}
+
+static bool told_to_stream(const struct world *w, const struct sim_agent *a)
+{
+    for (size_t at = 0; at < a->log_job_count; at++) {
+        const struct msg_assignment *job = &a->log_jobs[at];
+        if ((job->roles & JOB_ROLE_LEAD) && job->step == JOB_STEP_RUN && is_newest(w, a, job))
+            return true;
+    }
+    return false;
+}
+
+void lineages_alone(struct world *w, struct sim_arg *arg)
+{
+    for (uint32_t agent = 0; agent < w->profile.agents; agent++) {
+        const struct sim_agent *a = &w->agents[agent];
+        if (!a->alive || a->started_us > arg->a || !a->db.primary || !told_to_stream(w, a))
+            continue;
+        uint64_t end = 0;
+        for (size_t at = 0; at < w->lineage_count; at++) {
+            if (w->lineages[at].branch == a->db.branch)
+                end = TM_MAX(end, lineage_end(&w->lineages[at]));
+        }
+        uint64_t flushed = source_flushed(w, a->db.branch, arg->a);
+        sim_log(w, "agent %s alone: %" PRIu64 " of %" PRIu64, a->node, end, flushed);
+        if (end < flushed)
+            sim_violate(w, "without a coordinator %s has stored %" PRIu64 " of %" PRIu64, a->node,
+                        end, flushed);
+    }
+}
+
 void lineages_release(struct world *w)
 {
     for (size_t at = 0; at < w->lineage_count; at++) {

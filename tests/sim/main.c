@@ -11,6 +11,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#define STEPS_MAX                                                                                  \
+    UINT64_C(500000) /* in one run; a brain that wants to be woken at once, for ever, makes more */
 #define SETTLE_US SEC(200) /* after the faults stop, all jobs must have come to their end */
 
 struct plant {
@@ -31,7 +33,9 @@ static const struct plant plants[] = {
     {"complete-early", BRAIN_PLANT_COMPLETE_EARLY, AGENT_PLANT_NONE, SIM_PLANT_NONE},
     {"ignore-seen", BRAIN_PLANT_IGNORE_SEEN, AGENT_PLANT_NONE, SIM_PLANT_NONE},
     {"drop-results", BRAIN_PLANT_NONE, AGENT_PLANT_DROP_RESULTS, SIM_PLANT_NONE},
+    {"same-attempt", BRAIN_PLANT_SAME_ATTEMPT, AGENT_PLANT_NONE, SIM_PLANT_NONE},
     {"old-writer", BRAIN_PLANT_NONE, AGENT_PLANT_OLD_WRITER, SIM_PLANT_NONE},
+    {"forget-jobs", BRAIN_PLANT_NONE, AGENT_PLANT_FORGET_JOBS, SIM_PLANT_NONE},
     {"deaf", BRAIN_PLANT_NONE, AGENT_PLANT_DEAF, SIM_PLANT_NONE},
     {"two-runners", BRAIN_PLANT_NONE, AGENT_PLANT_TWO_RUNNERS, SIM_PLANT_NONE},
     {"early-checkpoint", BRAIN_PLANT_NONE, AGENT_PLANT_NONE, SIM_PLANT_EARLY_CHECKPOINT},
@@ -80,6 +84,9 @@ static bool run(uint64_t seed, const struct how *how, const struct plant *plant,
     uint64_t until_us = w->profile.faults_until_us + SETTLE_US;
     uint64_t checked_us = 0;
     while (w->now_us < until_us && !w->violated && sim_step(w)) {
+        if (w->counts.steps > STEPS_MAX)
+            sim_violate(w, "%" PRIu64 " events in %.1f s", w->counts.steps,
+                        (double)w->now_us / 1e6);
         if (w->now_us < w->profile.faults_until_us + FAULTS_CALM_US + SEC(1) ||
             w->now_us < checked_us + SEC(1))
             continue;

@@ -185,6 +185,7 @@ struct sim_session {
 struct sim_agent {
     bool alive;
     uint64_t life;
+    uint64_t started_us;
     struct agent_brain *brain;
     char node[16];
     char boot[32];
@@ -204,6 +205,7 @@ struct sim_agent {
     size_t writer_count;
     struct msg_assignment log_jobs[WIRE_JOBS_MAX];
     size_t log_job_count;
+    uint64_t log_jobs_term;
     struct codec_arena log_jobs_arena;
     struct sim_session sessions[16];
     char filled[SIM_TARGETS_MAX][WIRE_UID_MAX + 1]; /* its disk: restores that began to write */
@@ -466,6 +468,8 @@ void lineage_write(struct world *w, struct sim_lineage *l, struct sim_epoch epoc
 void lineage_put(struct world *w, struct sim_lineage *l, const struct sim_chunk *chunk,
                  const struct sim_runner *r);
 void lineages_watch(struct world *w, struct sim_arg *arg);
+/* a: what was flushed by then must be stored now, where an agent was told to see to it. */
+void lineages_alone(struct world *w, struct sim_arg *arg);
 void lineages_phase(struct world *w, const char *uid, bool stopped);
 void lineages_release(struct world *w);
 

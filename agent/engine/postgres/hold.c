@@ -8,7 +8,7 @@
  * Failure modes: the connection is lost: that call fails (UNAVAILABLE, retryable), the next one
  * connects again, and proves that it is the same system. The slot is gone because somebody dropped
  * it (NOT_FOUND, from look and touch); the server took the log away (state.lost, and UNAVAILABLE
- * from touch); a slot of that name that is logical, temporary, or in use by somebody (CONFLICT).
+ * from touch): both retryable, for opening the hold anew makes it again; a slot of that name that is logical, temporary, or in use by somebody (CONFLICT).
  * Nobody streams with our slots: one that is in use is another's.
  */
 #include <stdio.h>
@@ -203,7 +203,7 @@ static void warn(const char *keep, const char *idle, char *ret, size_t size)
 
 static int gone(struct tm_err *err)
 {
-    return tm_err_set(err, TM_E_NOT_FOUND, "the replication slot was dropped by somebody");
+    return tm_err_retry(err, TM_E_NOT_FOUND, "the replication slot was dropped by somebody");
 }
 
 static int take_look(struct engine_hold *hold, const PGresult *result, int64_t asked_us,
@@ -271,9 +271,10 @@ static int read_from(struct engine_hold *hold, struct tm_err *err)
     if (PQntuples(result) == 0)
         return gone(err);
     if (PQgetisnull(result, 0, 0) || strcmp(PQgetvalue(result, 0, 1), "lost") == 0)
-        return tm_err_set(err, TM_E_UNAVAILABLE,
-                          "the server gave up the replication slot (max_slot_wal_keep_size is %s)",
-                          PQgetvalue(result, 0, 2));
+        return tm_err_retry(
+            err, TM_E_UNAVAILABLE,
+            "the server gave up the replication slot (max_slot_wal_keep_size is %s)",
+            PQgetvalue(result, 0, 2));
     return pg_lsn_parse(PQgetvalue(result, 0, 0), &hold->from, err);
 }
 

@@ -147,7 +147,7 @@ static int add_name(struct entry *entry, enum listing_kind kind, const char *nam
 /* What an entry is, links followed; S_IFLNK for a link to nowhere, 0 for what is gone. */
 static mode_t type_of(int dir_fd, const struct dirent *dirent, bool *ret_link)
 {
-    struct stat st = {.st_mode = DTTOIF(dirent->d_type)};
+    struct stat st = {.st_mode = DTTOIF((mode_t)dirent->d_type)};
     *ret_link = false;
     if (dirent->d_type == DT_UNKNOWN &&
         fstatat(dir_fd, dirent->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)

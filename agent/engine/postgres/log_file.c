@@ -64,7 +64,7 @@ static int ask(const struct engine_instance *instance, const struct pg_log_facts
 {
     TM_CLEANUP(pg_conn_closep) struct pg_conn *conn = NULL;
     TM_CLEANUP(pg_result_freep) PGresult *result = NULL;
-    struct pg_facts server;
+    struct pg_facts server = {.version = NULL};
     struct control_file control;
     int r = pg_conn_open(instance->conninfo, PG_CONN_SQL, &conn, err);
     if (r == 0)

@@ -52,7 +52,8 @@ int pg_log_history(const struct engine_instance *, const char *label, struct buf
                    struct tm_err *);
 int pg_log_read_file(const struct engine_instance *, struct slice facts, const char *label,
                      uint64_t from, uint8_t *dst, size_t len, struct tm_err *);
-/* hold_look and hold_touch say TM_E_NOT_FOUND when somebody dropped the slot. */
+/* hold_look and hold_touch say TM_E_NOT_FOUND (retryable: open it anew) when somebody dropped the
+ * slot. */
 int pg_hold_open(const struct engine_instance *, const char *name, bool may_make,
                  struct engine_hold **, bool *ret_made, struct tm_err *);
 int pg_hold_look(struct engine_hold *, struct engine_hold_state *, struct tm_err *);

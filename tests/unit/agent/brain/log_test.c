@@ -426,6 +426,7 @@ static void assignments_are_kept(void **state)
     assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 1);
     const struct agent_action *stored = &s->last[AGENT_ACT_STORE_LOG_JOBS];
     assert_int_equal(stored->store_log_jobs.count, 1);
+    assert_int_equal(stored->store_log_jobs.term, 4);
     assert_string_equal(stored->store_log_jobs.jobs[0].name, "log");
     assert_int_equal(stored->store_log_jobs.jobs[0].log->flush_ms, 5000);
     params.checkpoint = 999; /* it moves every second: not worth a write */
@@ -448,8 +449,11 @@ static int restarted_setup(void **state)
     struct msg_assignment a = wanted(JOB_ROLE_LEAD, JOB_STEP_RUN, 2);
     struct agent_writer writers[] = {{.uid = "00bb", .term = 3, .attempt = 2, .runners = 7},
                                      {.uid = "00cc", .term = 3, .attempt = 2, .runners = 9}};
-    const struct agent_brain_config kept = {
-        .writers = writers, .writer_count = 2, .log_jobs = &a, .log_job_count = 1};
+    const struct agent_brain_config kept = {.writers = writers,
+                                            .writer_count = 2,
+                                            .log_jobs = &a,
+                                            .log_job_count = 1,
+                                            .log_jobs_term = 3};
     struct stage *s = stage_new(&kept);
     memset(&a, 0xff, sizeof(a)); /* the brain has its own copy */
     *state = s;
@@ -478,12 +482,48 @@ static void goes_on_after_a_restart(void **state)
     desire_log(s, 1, JOB_ROLE_LEAD, JOB_STEP_RUN, 2);
     assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 0);
     assert_int_equal(s->sent[FRAME_log_want], 0);
-    assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 0);
+    assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 1); /* but its term is a newer one */
+    assert_int_equal(s->last[AGENT_ACT_STORE_LOG_JOBS].store_log_jobs.term, 4);
     assert_int_equal(reported(s)->log->durable, 300);
     exited(s, 1);
     tick(s, SEC(1));
     assert_int_equal(s->told[FRAME_job].job.term, 4);
     assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(2u, 1)); /* of a new term */
+}
+
+/* It may know nothing of this job, and give its attempt to another one. */
+static void a_newer_term_that_does_not_name_the_job(void **state)
+{
+    struct stage *s = *state;
+    connect_to(s, 5);
+    look(s, INSTANCE_PRIMARY, "7000");
+    assert_int_equal(s->told[FRAME_job].job.term, 3);
+    exited(s, 1);
+    tick(s, SEC(1));
+    assert_int_equal(s->told[FRAME_job].job.term, 3);
+    assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(2u, 9));
+}
+
+static int uncounted_setup(void **state)
+{
+    params = (struct msg_log_params){.flush_ms = 5000};
+    struct msg_assignment a = wanted(JOB_ROLE_LEAD, JOB_STEP_RUN, 2);
+    const struct agent_brain_config kept = {.log_jobs = &a, .log_job_count = 1, .log_jobs_term = 3};
+    *state = stage_new(&kept);
+    return 0;
+}
+
+static void without_a_count_the_coordinator_is_awaited(void **state)
+{
+    struct stage *s = *state;
+    assert_string_equal(
+        s->log, "job 'log' of before waits for the coordinator: its runners were not counted");
+    look(s, INSTANCE_PRIMARY, "7000");
+    assert_int_equal(agent_brain_job_count(s->brain), 0);
+    connect_to(s, 4);
+    desire_log(s, 1, JOB_ROLE_LEAD, JOB_STEP_RUN, 2);
+    assert_int_equal(s->told[FRAME_job].job.term, 4);
+    assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(2u, 1));
 }
 
 static void the_first_desired_set_decides(void **state)
@@ -624,6 +664,9 @@ int main(void)
         SCENE(the_agent_stops),
         SCENE(assignments_are_kept),
         RESTARTED(goes_on_after_a_restart),
+        RESTARTED(a_newer_term_that_does_not_name_the_job),
+        cmocka_unit_test_setup_teardown(without_a_count_the_coordinator_is_awaited, uncounted_setup,
+                                        teardown),
         RESTARTED(the_first_desired_set_decides),
         RESTARTED(a_confirmed_job_waits_for_no_role),
         SCENE(the_coordinator_is_away),

@@ -106,6 +106,7 @@ static TM_UNUSED struct stage *stage_new(const struct agent_brain_config *kept)
         config.writers = kept->writers;
         config.writer_count = kept->writer_count;
         config.log_jobs = kept->log_jobs;
+        config.log_jobs_term = kept->log_jobs_term;
         config.log_job_count = kept->log_job_count;
     }
     struct agent_rng rng = {.next = next_number, .arg = s};

@@ -178,15 +178,16 @@ static void jobs_are_stored(void **state)
     const struct msg_assignment job = wanted("one");
     agent_kept_load_jobs(&p->agent); /* no file, no jobs */
     assert_int_equal(p->agent.kept.jobs.jobs_count, 0);
-    agent_kept_store_jobs(&p->agent, &job, 1);
+    agent_kept_store_jobs(&p->agent, &job, 1, 6);
     name_file(p, "log-jobs");
     assert_int_equal(stat(p->file, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
     agent_kept_load_jobs(&p->agent);
     assert_int_equal(p->agent.kept.jobs.jobs_count, 1);
     assert_string_equal(p->agent.kept.jobs.jobs[0].storage, "s3://bucket/prefix?region=eu");
+    assert_int_equal(p->agent.kept.jobs.term, 6);
     agent_kept_release(&p->agent.kept);
-    agent_kept_store_jobs(&p->agent, NULL, 0);
+    agent_kept_store_jobs(&p->agent, NULL, 0, 7);
     agent_kept_load_jobs(&p->agent);
     assert_int_equal(p->agent.kept.jobs.jobs_count, 0);
 }
@@ -204,12 +205,12 @@ static void a_damaged_file_is_ignored(void **state)
     agent_kept_load_jobs(&p->agent);
     assert_int_equal(p->agent.kept.jobs.jobs_count, 0);
     struct msg_assignment job = wanted("one");
-    agent_kept_store_jobs(&p->agent, &job, 1); /* and replaced */
+    agent_kept_store_jobs(&p->agent, &job, 1, 6); /* and replaced */
     agent_kept_load_jobs(&p->agent);
     assert_int_equal(p->agent.kept.jobs.jobs_count, 1);
     agent_kept_release(&p->agent.kept);
     job.log = NULL; /* whole, and not what it should be */
-    agent_kept_store_jobs(&p->agent, &job, 1);
+    agent_kept_store_jobs(&p->agent, &job, 1, 6);
     agent_kept_load_jobs(&p->agent);
     assert_int_equal(p->agent.kept.jobs.jobs_count, 0);
 }

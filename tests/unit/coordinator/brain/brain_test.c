@@ -69,6 +69,20 @@ static void says_what_it_waits_for(void **state)
     assert_string_equal(status_of(s, "b")->node, "db-a");
 }
 
+/* Its poll is not answered before its first heartbeat, and nobody is woken for it in vain. */
+static void polls_before_it_says_anything(void **state)
+{
+    struct stage *s = *state;
+    struct message poll = {.type = MESSAGE_poll};
+    up(s, 10, "db-a", "boot1", 0);
+    ask(s, 10, &poll);
+    for (int seconds = 0; seconds < 40; seconds++) {
+        tick(s, SEC(1));
+        assert_true(s->wake_us > s->mono_us);
+    }
+    assert_int_equal(s->replies, 0);
+}
+
 static void polls(void **state)
 {
     struct stage *s = *state;
@@ -393,6 +407,7 @@ int main(void)
         SCENE(answers_only_what_is_durable),
         SCENE(a_store_that_refuses),
         SCENE(says_what_it_waits_for),
+        SCENE(polls_before_it_says_anything),
         SCENE(polls),
         SCENE(a_newer_term_was_seen),
         SCENE(strangers),

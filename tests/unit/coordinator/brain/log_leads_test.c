@@ -37,7 +37,7 @@ static void standbys_hold(void **state)
     held.error = &error;
     beat(s, 11, INSTANCE_STANDBY, 0, &job);
     assert_string_equal(status_of(s, "wal")->warnings[0],
-                        "standby 'db-b' cannot hold log: all replication slots are in use");
+                        "node 'db-b' cannot hold log: all replication slots are in use");
     assert_false(status_of(s, "wal")->has_error);
 }
 
@@ -91,8 +91,24 @@ static void a_standby_is_promoted(void **state)
     assert_int_equal(desired_job(s)->roles, JOB_ROLE_HOLD);
     assert_int_equal(desired_job(s)->attempt, 2);
     assert_int_equal(desired_job(s)->log->checkpoint, 0x8000);
+    assert_int_equal(status_of(s, "wal")->log.latency_us, 2000000);
+    s->mono_us += SEC(3);
+    struct msg_log_status nothing = {.lineage = ""}; /* the new lead only begins… */
+    struct msg_job job = log_job(&b, JOB_STAGE_STARTING, &nothing);
+    beat(s, 11, INSTANCE_PRIMARY, 0, &job);
+    status = status_of(s, "wal"); /* …and what was promised stays so, but grows old */
+    assert_string_equal(status->log.position, "0/8000");
+    assert_string_equal(status->lineage, LINEAGE);
+    assert_int_equal(status->log.checkpoint_us, 0x8000 * 1000);
+    assert_int_equal(status->log.latency_us, 5000000);
+    s->mono_us += SEC(3);
+    beat(s, 11, INSTANCE_PRIMARY, 0, &job);
+    assert_int_equal(status_of(s, "wal")->log.latency_us, 8000000);
+    beat(s, 10, INSTANCE_STANDBY, 0, NULL);
+    assert_int_equal(desired_job(s)->log->checkpoint, 0x8000);
     says(s, 11, INSTANCE_PRIMARY, &b, JOB_STAGE_WORKING, 0x9000);
     assert_string_equal(status_of(s, "wal")->log.position, "0/9000");
+    assert_int_equal(status_of(s, "wal")->log.latency_us, 2000000);
     assert_string_equal(status_of(s, "wal")->waiting, "");
 }
 

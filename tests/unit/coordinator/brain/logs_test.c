@@ -445,6 +445,11 @@ static void the_coordinator_restarts(void **state)
     beat(s, 20, INSTANCE_PRIMARY, 0, NULL); /* the lead may still come */
     assert_string_equal(status_of(s, "wal")->node, "db-a");
     up(s, 21, "db-a", "boot1", 1);
+    struct msg_log_status nothing = {.lineage = ""};
+    struct msg_job job = log_job(&a, JOB_STAGE_STARTING, &nothing);
+    beat(s, 21, INSTANCE_PRIMARY, 0, &job);
+    assert_string_equal(status_of(s, "wal")->log.position, "0/A000");
+    assert_int_equal(status_of(s, "wal")->log.latency_us, 32000000);
     says(s, 21, INSTANCE_PRIMARY, &a, JOB_STAGE_WORKING, 0xB000);
     assert_string_equal(desired_job(s)->uid, a.uid);
     assert_int_equal(desired_job(s)->attempt, 1);
@@ -463,6 +468,29 @@ static void deletion_releases_the_hold_first(void **state)
     assert_int_equal(s->record_count, 1);
     says(s, 10, INSTANCE_PRIMARY, &a, JOB_STAGE_STOPPED, 0x8000);
     assert_int_equal(s->record_count, 0);
+}
+
+/* In one term the higher attempt may write: whoever comes after must have it. */
+static void a_task_begins_above_those_before_it(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = streams(s, "");
+    assert_int_equal(a.attempt, 1);
+    beat_of(s, 10, "7000", INSTANCE_STANDBY, NULL, NULL);
+    up(s, 11, "db-b", "boot2", 0);
+    beat(s, 11, INSTANCE_PRIMARY, 0, NULL); /* the lead moves */
+    beat(s, 11, INSTANCE_PRIMARY, 0, NULL);
+    a = *desired_job(s);
+    assert_int_equal(a.attempt, 2);
+    command(s, BRAIN_CMD_DELETE, "wal");
+    says(s, 11, INSTANCE_PRIMARY, &a, JOB_STAGE_STOPPED, 0x8000);
+    tick(s, SEC(61)); /* db-a is not asked: it is given up */
+    assert_int_equal(s->record_count, 0);
+    up(s, 12, "db-b", "boot2", 0);
+    beat(s, 12, INSTANCE_PRIMARY, 0, NULL);
+    apply_log(s, "next", "");
+    beat(s, 12, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_job(s)->attempt, 3);
 }
 
 static void deletion_does_not_wait_for_ever(void **state)
@@ -552,6 +580,13 @@ static void what_is_recoverable(void **state)
                         "no backup leads to what is stored now; take a full backup");
     assert_string_equal(shown->warnings[1], "max_slot_wal_keep_size is -1");
     assert_string_equal(shown->conditions[2].reason, "NeedsFullBackup");
+    struct msg_log_status nothing = {.lineage = ""}; /* a runner that only begins has not looked */
+    job.log = &nothing;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_int_equal(status_of(s, "wal")->log.recoverable_count, 2);
+    assert_string_equal(status_of(s, "wal")->log.recoverable[0].to_position, "0/2000");
+    assert_true(status_of(s, "wal")->log.needs_full);
 }
 
 /* A restore by the name of a log backup: its storage, and whatever backup leads to the target. */
@@ -594,6 +629,7 @@ int main(void)
         SCENE(a_stopped_task_truncates),
         SCENE(the_coordinator_restarts),
         SCENE(deletion_releases_the_hold_first),
+        SCENE(a_task_begins_above_those_before_it),
         SCENE(deletion_does_not_wait_for_ever),
         SCENE(a_snapshot_beside_it),
         SCENE(what_is_recoverable),

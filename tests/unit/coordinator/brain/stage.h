@@ -36,6 +36,7 @@ struct stage {
     uint64_t welcome_term;
     uint64_t raise_to;
     uint64_t closed;
+    uint64_t wake_us; /* asked for by the last step; UINT64_MAX = not */
     uint64_t welcomed; /* connections, the newest */
     uint64_t refused;
     char refusal[512];
@@ -94,6 +95,7 @@ static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
     struct brain_now now = {.mono_us = s->mono_us,
                             .real_us = (int64_t)(SEC(1763720000) + s->mono_us)};
     assert_int_equal(brain_step(s->brain, event, now, &actions, &err), 0);
+    s->wake_us = UINT64_MAX;
     for (size_t at = 0; at < actions.count; at++) {
         const struct brain_action *a = &actions.items[at];
         switch (a->kind) {
@@ -127,6 +129,9 @@ static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
             s->answers++;
             s->outcome = a->answer.outcome;
             s->answer = a->answer.err != NULL ? *a->answer.err : (struct tm_err){0};
+            break;
+        case BRAIN_ACT_WAKE:
+            s->wake_us = a->wake.at_us;
             break;
         case BRAIN_ACT_LOG:
             s->said = a->log.event;

@@ -208,14 +208,7 @@ static int plan(struct large *l, const char *backup, const struct target *target
     return 2;
 }
 
-/* To the newest moment, from the first backup: every chunk there is. */
-static int plan_all(struct large *l)
-{
-    struct target target = {.kind = TARGET_LATEST};
-    return plan(l, ID_OLD, &target, CHUNKS, (uint64_t)CHUNKS * CHUNK - RECORD);
-}
-
-/* To a moment in the last seconds. */
+/* To a moment in the last seconds, from the first backup: nearly every chunk there is. */
 static int plan_late(struct large *l)
 {
     struct target target = {.kind = TARGET_TIME, .time_us = COMMIT_US(CHUNKS - 10)};
@@ -255,7 +248,6 @@ static void test_large(void **state)
     struct large *l = *state;
     measure(l, "list", list_all);
     measure(l, "head", head_all);
-    measure(l, "plan over all", plan_all);
     measure(l, "plan", plan_late);
 }
 

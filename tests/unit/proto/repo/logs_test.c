@@ -283,6 +283,15 @@ static void test_marks(void **state)
         log_marks_newest(f->scratch[0], f->st, &f->scope, b.record.id, 120, &mark, &found, &f->err),
         0);
     assert_int_equal(mark.time_us, 9);
+    /* one that was replaced between the list and its turn is looked for again */
+    struct ram_faults faults = {.fail_op[RAM_STAT] = 1, .fail_code = TM_E_NOT_FOUND};
+    ram_set_faults(f->st, &faults);
+    assert_int_equal(
+        log_marks_newest(f->scratch[0], f->st, &f->scope, b.record.id, 120, &mark, &found, &f->err),
+        0);
+    assert_true(found);
+    assert_int_equal(mark.time_us, 9);
+    assert_int_equal(ram_op_count(f->st, RAM_LIST), 3); /* writers, marks, marks again */
     put_writer(f, &b, 2, 60); /* what an older one marked behind its start is another log's */
     assert_int_equal(
         log_marks_newest(f->scratch[0], f->st, &f->scope, b.record.id, 120, &mark, &found, &f->err),

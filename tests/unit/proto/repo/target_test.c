@@ -350,6 +350,23 @@ static void test_missing_and_damaged(void **state)
     branches_done();
 }
 
+/* Damage in the log task's own records: a backup's own moment is still had. */
+static void test_damaged_records(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch p;
+    size_t len = 0;
+    put_story(f, &p);
+    struct full_name name =
+        names_full(&f->scope, names_rel_writer(p.record.id, (struct epoch){1, 1}).s);
+    ram_bytes(f->st, name.s, &len)[len - 70] ^= 1;
+    assert_string_equal(plan_of(f, "latest", NULL),
+                        "object 'demo1/main/42/log/70000000000000000000000000000000/writer/"
+                        "0000000000000001.00000001': header and footer do not match their digest");
+    assert_string_equal(plan_of(f, "immediate", NULL), "a immediate @64");
+    branches_done();
+}
+
 /* Over a fork, onto the tail that was left, and back to a moment before it. */
 static void test_forks(void **state)
 {
@@ -401,6 +418,7 @@ static void test_forks(void **state)
     assert_string_equal(
         plan_of(f, "latest", &(struct ask){.lineage = "q"}),
         "'ram://t' holds no lineage 71000000000000000000000000000000 of demo1/main");
+    assert_string_equal(plan_of(f, "immediate", &(struct ask){.lineage = "c"}), "a immediate @64");
     /* a backup on that tail leads nowhere else */
     struct log_ref ref = put_log(f, &p, ID_B, 1024, 1280, 1, NULL);
     put_backup(f, f->st, ID_B, &p, 1264, T(23) + 5, &ref, 1);
@@ -409,6 +427,13 @@ static void test_forks(void **state)
         "a 1264<1280 2 26.0: 1@0-512 1@512-1024 1@1024-1200 2@1024-1240 2@1240-1280");
     assert_string_equal(plan_of(f, "latest", &(struct ask){.backup = ID_B}),
                         "b 1280<1300 1 23.0: 1@1024-1200 1@1200-1300");
+    struct rel_name rel = names_rel_deleted(ID_A);
+    assert_int_equal(storage_put(f->st, names_full(&f->scope, rel.s).s, SLICE_EMPTY, &f->err), 0);
+    assert_string_equal(plan_of(f, "immediate", NULL),
+                        "every backup lies on a lineage that the tenant left: name a backup, or a "
+                        "lineage");
+    assert_string_equal(plan_of(f, "latest", &(struct ask){.lineage = "c"}),
+                        "no backup leads to that lineage");
     branches_done();
 }
 
@@ -499,14 +524,9 @@ int main(void)
 #undef T
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_times),
-        T(test_positions_of),
-        T(test_transactions_and_names),
-        T(test_choice),
-        T(test_gaps),
-        T(test_missing_and_damaged),
-        T(test_forks),
-        T(test_branches_of_plan),
+        T(test_times),           T(test_positions_of), T(test_transactions_and_names),
+        T(test_choice),          T(test_gaps),         T(test_missing_and_damaged),
+        T(test_damaged_records), T(test_forks),        T(test_branches_of_plan),
         T(test_parse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
  *   drop NAME             ok
  *   busy NAME             streams with that slot until it is ended
  *   lost NAME             looks, has its own connection ended, and goes on
+ *   gone NAME             its slot is dropped by somebody; looks, touches, and opens it anew
  *   file LABEL FROM LEN   the bytes
  *   stream FROM LEN       the bytes, by log_open from facts
  *
@@ -122,6 +123,32 @@ static int lose(const struct engine_instance *instance, struct engine_hold *hold
     return look(hold, &state);
 }
 
+static int gone(const struct engine_instance *instance, struct engine_hold *hold, const char *name)
+{
+    TM_CLEANUP(pg_conn_closep) struct pg_conn *conn = NULL;
+    TM_CLEANUP(pg_result_freep) PGresult *result = NULL;
+    struct engine_hold *again = NULL;
+    struct engine_hold_state state;
+    struct tm_err err;
+    uint64_t from;
+    bool made = false;
+    if (pg_conn_open(instance->conninfo, PG_CONN_SQL, &conn, &err) < 0 ||
+        pg_conn_query(conn, PG_QUERY_TIMEOUT_MS, "SELECT pg_drop_replication_slot($1)",
+                      (const char *const[]){name}, 1, &result, &err) < 0)
+        return die(&err);
+    if (postgres_engine.hold_look(hold, &state, &err) == 0)
+        return printf("not gone\n"), 1;
+    (void)die(&err);
+    if (postgres_engine.hold_touch(hold, UINT64_MAX, &from, &err) == 0)
+        return printf("not gone\n"), 1;
+    (void)die(&err);
+    if (postgres_engine.hold_open(instance, name, true, &again, &made, &err) < 0)
+        return die(&err);
+    printf("%s\n", made ? "made" : "found");
+    postgres_engine.hold_close(again);
+    return 0;
+}
+
 static int busy(const struct engine_instance *instance, const char *name)
 {
     TM_CLEANUP(pg_conn_closep) struct pg_conn *conn = NULL;
@@ -157,8 +184,13 @@ static int hold_command(const struct engine_instance *instance, int argc, char *
         status = look(hold, &state);
     } else if (strcmp(argv[0], "lost") == 0) {
         status = lose(instance, hold);
+    } else if (strcmp(argv[0], "gone") == 0) {
+        status = gone(instance, hold, argv[1]);
     } else if (strcmp(argv[0], "drop") == 0) {
-        if (postgres_engine.hold_drop(hold, &err) < 0 || postgres_engine.hold_drop(hold, &err) < 0)
+        int r = postgres_engine.hold_drop(hold, &err);
+        if (r == 0) /* not there is success, too */
+            r = postgres_engine.hold_drop(hold, &err);
+        if (r < 0)
             status = die(&err);
         else
             printf("ok\n");

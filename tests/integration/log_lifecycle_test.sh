@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# A log backup as an operator lives with it: started, looked at, paused, resumed, truncated, stopped; the
+# coordinator restarts meanwhile; what it stored restores to a point in time.
+set -euo pipefail
+. "$(dirname "$0")/../lib/harness.sh"
+
+MAJOR=15
+STORAGE=file://$T/storage
+
+of_wal() { tidemark get backup wal -o json | jq -r "$1"; }
+is_safe() { # TIME: everything acknowledged before is stored
+    [[ $(of_wal ".status.logCheckpointTs // empty") > $1 ]]
+}
+now_by_source() { sql postgres -c "select to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"; }
+says() { # TEXT CMD…: it succeeds and says this
+    local text=$1 out
+    shift
+    out=$("$@" 2>&1) || fail "'$*' ended with status $?: $out"
+    case $out in
+    *"$text"*) ;;
+    *) fail "'$*' said '$out', which does not contain '$text'" ;;
+    esac
+}
+slots() { sql postgres -c "select count(*) from pg_replication_slots where slot_name like 'tidemark_%'"; }
+
+postgres_init $MAJOR "$T/source"
+postgres_start $MAJOR "$T/source"
+sql postgres -c "create table ledger (id int primary key, at timestamptz default clock_timestamp())"
+daemons_start "$T/source"
+install -d -o postgres -g postgres "$T/storage" "$T/restore"
+
+step "start: Running, one slot, a checkpoint that moves"
+says "backup/wal created" tidemark log start wal --cluster test --storage "$STORAGE" --flush-interval 1s
+[ "$(slots)" = 1 ] || fail "there are $(slots) slots"
+sql postgres -c "insert into ledger select generate_series(1, 100)"
+mark=$(now_by_source)
+wait_for 15 is_safe "$mark"
+of_wal '.status | {phase, node, latencySeconds, skewSeconds, lineage}'
+[ "$(of_wal '.status.latencySeconds < 10')" = true ] || fail "the log is $(of_wal .status.latencySeconds) s behind"
+tidemark log status
+tidemark nodes | grep -q "cluster test: safe until"
+expect_fail 1 "stores the log of tenant 'main' of cluster 'test' there already" \
+    tidemark log start wal2 --cluster test --storage "$STORAGE" --no-wait
+
+step "a snapshot beside it, then more to replay"
+tidemark backup full --cluster test --storage "$STORAGE"
+sql postgres -c "insert into ledger select generate_series(101, 200)"
+sleep 0.1
+middle=$(now_by_source)
+sleep 0.1
+sql postgres -c "insert into ledger select generate_series(201, 300)"
+last=$(now_by_source)
+wait_for 15 is_safe "$last"
+
+step "the coordinator is killed: the log goes on"
+coordinator_kill
+sql postgres -c "insert into ledger select generate_series(301, 400)"
+sleep 3
+coordinator_start
+without=$(now_by_source)
+wait_for 30 is_safe "$without"
+[ "$(of_wal .status.phase)" = Running ] || fail "it is $(of_wal .status.phase)"
+
+step "pause holds, resume goes on"
+says "Pause" tidemark log pause wal
+[ "$(slots)" = 1 ] || fail "the hold is gone"
+sql postgres -c "insert into ledger select generate_series(401, 500)"
+says "Running" tidemark log resume wal
+resumed=$(now_by_source)
+wait_for 15 is_safe "$resumed"
+
+step "recoverable, and restored to the middle"
+tidemark describe backup wal
+[ "$(of_wal '[.status.recoverable[] | select(.abandoned | not)] | length')" = 1 ] || fail "not one interval"
+tidemark restore r1 --backup wal --to "$middle" --data-dir "$T/restore/r1" --start --port $((PGPORT + 1))
+[ "$(PGPORT=$((PGPORT + 1)) sql postgres -c 'select max(id) from ledger')" = 200 ] || fail "another moment"
+as_postgres "$(bindir $MAJOR)/pg_ctl" -D "$T/restore/r1" -m immediate -s stop
+
+step "truncate: refused where a kept backup goes on from there, done when forced"
+says "backup/wal truncated until" tidemark log truncate wal --until "$middle" # the one backup is older: nothing goes
+tidemark backup second --cluster test --storage "$STORAGE" --no-wait
+tidemark wait backup second --for=Complete
+sql postgres -c "insert into ledger select generate_series(501, 600)"
+late=$(now_by_source)
+wait_for 15 is_safe "$late"
+expect_fail 1 "log is not truncated: " tidemark log truncate wal --until "$late"
+expect_fail 1 "log is not truncated: " tidemark log truncate wal --until "$late" # the same again: tried again
+[ "$(of_wal '.status.lastError.stage')" = truncate ] || fail "the refusal is not shown"
+says "backup/wal truncated until" tidemark log truncate wal --until "$late" --force
+[ "$(of_wal .status.phase)" = Running ] || fail "it is $(of_wal .status.phase)"
+
+step "stop: the slot is gone, for good"
+says "Stopped" tidemark log stop wal
+[ "$(slots)" = 0 ] || fail "the slot is left"
+expect_fail 1 "Stopped for good" tidemark log resume wal
+tidemark wait backup wal --for=Stopped
+says "deleted" tidemark delete backup wal
+daemons_stop
+echo "everything of a log backup's life works"

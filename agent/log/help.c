@@ -115,7 +115,7 @@ static int roll_up(struct helper *h, struct tm_err *err)
     const struct log_lineage *own = log_lineages_find(&all, lineage.record.id);
     if (own)
         r = log_index_roll(h->scratches, t->options.storage, &t->options.scope, own, epoch, nonce,
-                           LOGS_INDEX_AFTER, &rolled, err);
+                           t->roll_after, &rolled, err);
     if (r < 0)
         return r;
     pthread_mutex_lock(&t->lock);
@@ -205,7 +205,7 @@ static void help_once(struct helper *h)
     struct tm_err ignored;
     pthread_mutex_lock(&t->lock);
     bool truncates = truncate_due(h);
-    bool rolls = t->writing && t->unrolled >= LOGS_INDEX_AFTER;
+    bool rolls = t->writing && t->unrolled >= t->roll_after;
     bool recovers =
         t->wanted && t->place_ready && (t->recover_now || clock_mono_us() >= h->recover_us);
     if (!truncates)
@@ -215,7 +215,7 @@ static void help_once(struct helper *h)
         truncate_wish(h);
     else if (rolls && roll_up(h, &ignored) < 0) {
         pthread_mutex_lock(&t->lock);
-        t->unrolled = LOGS_INDEX_AFTER / 2; /* tried again after some more */
+        t->unrolled = t->roll_after / 2; /* tried again after some more */
         pthread_mutex_unlock(&t->lock);
     }
     if (recovers) {

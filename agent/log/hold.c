@@ -130,8 +130,10 @@ static int look(struct looker *l, struct engine_hold_state *ret, struct tm_err *
     }
     if (ret->lost && !t->hold_lost && !t->options.hold_only)
         t->needs_full = true;
-    if (ret->lost != t->hold_lost)
+    if (ret->lost != t->hold_lost) {
         t->status_serial++;
+        t->recover_now = true; /* whether a backup still leads to the log is asked anew */
+    }
     t->hold_lost = ret->lost;
     pthread_cond_broadcast(&t->changed);
     pthread_mutex_unlock(&t->lock);

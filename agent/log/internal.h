@@ -111,8 +111,9 @@ struct log_task {
     char name[WIRE_NAME_MAX + 1];
     char hold_name[LOG_HOLD_NAME_MAX + 1];
     unsigned threads;
-    int64_t mark_us; /* LOG_MARK_MS, and LOG_STUCK_MS; less in tests */
+    int64_t mark_us; /* LOG_MARK_MS, LOG_STUCK_MS, LOGS_INDEX_AFTER; less in tests */
     int64_t stuck_us;
+    uint32_t roll_after;
     atomic_bool cancel;
     pthread_mutex_t lock;
     pthread_cond_t changed;

@@ -326,6 +326,7 @@ int log_task_new(const struct log_task_options *options, struct log_task **ret, 
     t->threads = options->threads ? options->threads : 2;
     t->mark_us = LOG_MARK_MS * USEC_PER_MSEC;
     t->stuck_us = LOG_STUCK_MS * USEC_PER_MSEC;
+    t->roll_after = LOGS_INDEX_AFTER;
     t->stage = JOB_STAGE_STARTING;
     t->epoch = options->epoch;
     (void)snprintf(t->node, sizeof(t->node), "%s", options->node ? options->node : "");

@@ -123,6 +123,41 @@ static void test_catches_up(void **state)
     }
 }
 
+/* Many chunks are rolled up while it runs; the chain is the same. */
+static void test_rolls_up(void **state)
+{
+    (void)state;
+    struct rig g;
+    char words[96];
+    RIG_BEGIN(&g, "log=65536");
+    (void)snprintf(words, sizeof(words), "log=65536 rate=300000 since=%llu",
+                   (unsigned long long)clock_real_us());
+    rig_source(&g, words);
+    g.params.flush_ms = 1;
+    rig_start(&g, 1);
+    g.task->roll_after = 20;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.chunks >= 60);
+    rig_source(&g, "log=20000000"); /* at rest */
+    RIG_UNTIL(&g, g.status.durable == S + 20000000);
+    struct log_lineages list = rig_lineages(&g);
+    const uint8_t *id = list.items[0].record.id;
+    for (int i = 0; i < 100 && count_room(&g, id, "index") == 0; i++)
+        (void)usleep(50000);
+    rig_stop(&g);
+    assert_true(count_room(&g, id, "index") >= 1);
+    struct stored stored = rig_check(&g, &list.items[0], g.conninfo);
+    assert_int_equal(stored.runs, 1);
+    assert_int_equal(stored.to, S + 20000000);
+    assert_int_equal(stored.chunks, count_room(&g, id, "chunk"));
+    log_lineages_release(&list);
+    /* and goes on behind it */
+    rig_source(&g, "log=20100000");
+    run_to(&g, 2, S + 20100000);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
 /* ---- branches ---- */
 
 /* A clone: the same label, other bytes. Nothing is mixed. */
@@ -399,13 +434,21 @@ int main(int argc, char **argv)
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_streams),       cmocka_unit_test(test_idle_marks),
-        cmocka_unit_test(test_continues),     cmocka_unit_test(test_catches_up),
-        cmocka_unit_test(test_clone),         cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_fork_behind),   cmocka_unit_test(test_fork_before_all),
-        cmocka_unit_test(test_gap),           cmocka_unit_test(test_source_fails),
-        cmocka_unit_test(test_storage_fails), cmocka_unit_test(test_stuck),
-        cmocka_unit_test(test_faults),        cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_idle_marks),
+        cmocka_unit_test(test_continues),
+        cmocka_unit_test(test_catches_up),
+        cmocka_unit_test(test_rolls_up),
+        cmocka_unit_test(test_clone),
+        cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_fork_behind),
+        cmocka_unit_test(test_fork_before_all),
+        cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_source_fails),
+        cmocka_unit_test(test_storage_fails),
+        cmocka_unit_test(test_stuck),
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_truncate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -233,7 +233,7 @@ static void test_stale(void **state)
     rig_join(&g);
     assert_int_equal(g.result, -TM_E_CONFLICT);
     assert_string_equal(g.result_err.msg,
-                        "a newer writer (7.131072) has taken over the log, this one is 7.65536");
+                        "a newer writer (7.131072) has taken over the log, this one is 7.65537");
     rig_stop(&newer);
     struct log_lineages list = rig_lineages(&newer);
     assert_int_equal(rig_check(&newer, &list.items[0], newer.conninfo).runs, 1);

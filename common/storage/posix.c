@@ -14,7 +14,7 @@
  * The directory is kept open, and stays usable when it is moved away, or when something is mounted over
  * its path: what is stored in it then is nothing that a reader of the path will ever see. So who
  * creates, commits, lists, or finds nothing looks whether path and directory still belong together. A
- * path that leads elsewhere is UNAVAILABLE: only opening the storage anew can help.
+ * path that leads elsewhere is a CONFLICT: only opening the storage anew can help.
  *
  * Directories are made on demand, each made durable in its parent, and removed again when the last
  * object below them goes; a directory that vanishes under a creation is simply made again.
@@ -125,7 +125,7 @@ static int check_root(const struct posix_storage *st, struct tm_err *err)
     if (fstat(st->root, &opened) < 0 || stat(st->path, &now) < 0)
         return tm_err_errno(err, errno, "storage path '%s' is away", st->path);
     if (opened.st_dev != now.st_dev || opened.st_ino != now.st_ino)
-        return tm_err_retry(err, TM_E_UNAVAILABLE,
+        return tm_err_retry(err, TM_E_CONFLICT,
                             "storage path '%s' is another directory now than the one that was "
                             "opened",
                             st->path);

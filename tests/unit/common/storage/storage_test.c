@@ -473,12 +473,12 @@ static void test_posix_moved_away(void **state)
     assert_holds(f, "a/one", "1");
 
     assert_int_equal(mkdir(path, 0700), 0); /* as below a mount point */
-    assert_int_equal(storage_put(f->st, "a/three", slice_str("3"), &f->err), -TM_E_UNAVAILABLE);
+    assert_int_equal(storage_put(f->st, "a/three", slice_str("3"), &f->err), -TM_E_CONFLICT);
     (void)snprintf(text, sizeof(text),
                    "storage path '%s' is another directory now than the one that was opened", path);
     assert_string_equal(f->err.msg, text);
     assert_true(f->err.retryable);
-    assert_int_equal(storage_stat(f->st, "a/three", &object, &f->err), -TM_E_UNAVAILABLE);
+    assert_int_equal(storage_stat(f->st, "a/three", &object, &f->err), -TM_E_CONFLICT);
     assert_string_equal(f->err.msg, text);
 
     assert_int_equal(rmdir(path), 0);

@@ -60,7 +60,7 @@ static int truncate_now(struct helper *h, const char *until, bool force,
         return r;
     r = log_truncate_run(h->scratches, t->options.storage, t->options.storage, &t->options.scope,
                          &positions, &wish, nonce, ret, err);
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 static void truncate_wish(struct helper *h)

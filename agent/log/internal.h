@@ -203,8 +203,9 @@ static inline bool log_over(const struct log_task *t)
     return t->quit || t->fatal || atomic_load_explicit(&t->cancel, memory_order_relaxed);
 }
 int log_random(struct log_task *t, void *ret, size_t len, struct tm_err *err) TM_WUR;
-/* A storage's error: whether trying again may help is decided here. Returns -err->code. */
-int log_storage_error(struct tm_err *err);
+/* A storage's error: whether trying again may help is decided here; when only opening the storage anew
+ * may, the run is over. Returns -err->code. */
+int log_storage_error(struct log_task *t, struct tm_err *err);
 /* The epoch to write under next; when there is none left the run is over. */
 int log_epoch_take(struct log_task *t, struct epoch *ret, struct tm_err *err) TM_WUR;
 /* The next pause of a growing series that starts with 0; microseconds. */

@@ -39,7 +39,7 @@ static int look_for_newer(struct keeper *k, struct tm_err *err)
     struct storage_object object;
     int r = storage_list(t->options.storage, prefix.s, ours.s, &it, err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     while ((r = storage_iter_next(it, &object, err)) == 1) {
         struct name_parts parts = names_parse_rel(object.name + scope_len);
         if (parts.kind == NAME_WRITER && epoch_cmp(parts.epoch, k->branch.epoch) > 0)
@@ -49,7 +49,7 @@ static int look_for_newer(struct keeper *k, struct tm_err *err)
                               (unsigned long long)parts.epoch.term, parts.epoch.counter,
                               (unsigned long long)k->branch.epoch.term, k->branch.epoch.counter);
     }
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 /* ---- marks ---- */
@@ -70,7 +70,7 @@ static int remove_marks(struct keeper *k, const struct full_name *keep, struct t
             strcmp(name, keep->s) != 0)
             r = storage_remove(t->options.storage, &name, 1, err);
     }
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 static int store_mark(struct keeper *k, const struct log_look *look, struct tm_err *err)
@@ -91,7 +91,7 @@ static int store_mark(struct keeper *k, const struct log_look *look, struct tm_e
         r = record_put(k->scratch, t->options.storage, name.s, OBJECT_MARK, nonce, &log_mark_codec,
                        &record, &info, err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     bool first = k->mark.s[0] == '\0';
     const char *before = k->mark.s;
     if (first)
@@ -99,7 +99,7 @@ static int store_mark(struct keeper *k, const struct log_look *look, struct tm_e
     else
         r = storage_remove(t->options.storage, &before, 1, err);
     k->mark = name;
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 /* ---- one round ---- */

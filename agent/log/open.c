@@ -64,19 +64,42 @@ static int describe(struct log_task *t, struct engine_log_source *ret, struct tm
     return 0;
 }
 
+/* What was stored in is not made anew: it is not mounted now, and log would go to another disk. */
+static int check_mounted(struct log_task *t, struct tm_err *err)
+{
+    struct repository repo;
+    pthread_mutex_lock(&t->lock);
+    uint64_t stored = t->params.checkpoint;
+    pthread_mutex_unlock(&t->lock);
+    if (stored == 0)
+        return 0;
+    int r = repository_read(t->scratches[0], t->options.storage, &repo, err);
+    if (r != -TM_E_NOT_FOUND)
+        return r < 0 ? log_storage_error(t, err) : 0;
+    char at[ENGINE_POSITION_MAX];
+    t->options.engine->position_text(stored, at);
+    return tm_err_retry(err, TM_E_UNAVAILABLE,
+                        "storage '%s' is empty, though log up to %s was stored there: is it "
+                        "mounted? To begin anew, stop this log backup and start another",
+                        t->options.storage->display, at);
+}
+
 static int open_place(struct log_task *t, struct tm_err *err)
 {
     if (t->place_ready) /* changed by this thread only */
         return 0;
+    int r = check_mounted(t, err);
+    if (r < 0)
+        return r;
     const struct backup_options options = {.storage = t->options.storage,
                                            .scope = t->options.scope,
                                            .engine = t->options.engine_name,
                                            .accept_incarnation = t->options.accept_incarnation,
                                            .random = t->options.random,
                                            .random_arg = t->options.random_arg};
-    int r = backup_place_ensure(&options, t->scratches[0], err);
+    r = backup_place_ensure(&options, t->scratches[0], err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     pthread_mutex_lock(&t->lock);
     t->place_ready = true;
     pthread_mutex_unlock(&t->lock);
@@ -154,7 +177,7 @@ static int continue_lineage(struct log_task *t, struct log_session *s,
     struct log_head head;
     int r = log_head_read(t->scratches, t->options.storage, &t->options.scope, lineage, &head, err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     r = check_epoch(t, lineage, &head, err);
     if (r < 0)
         return r;
@@ -203,7 +226,7 @@ static int store_lineage(struct log_task *t, const struct lineage *record, struc
         return r;
     r = record_put(t->scratches[0], t->options.storage, name.s, OBJECT_LINEAGE, nonce,
                    &lineage_codec, record, &info, err);
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 /* parent NULL = none. */
@@ -272,7 +295,7 @@ int log_session_open(struct log_task *t, struct log_session *s, struct tm_err *e
         return r;
     r = log_lineages_read(t->scratches[0], t->options.storage, &t->options.scope, &o.lineages, err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     r = choose(t, s, &o, err);
     return r < 0 || s->empty ? r : log_session_restart(t, s, err);
 }
@@ -328,7 +351,7 @@ static int store_writer(struct log_task *t, const struct log_session *s, struct 
                    &log_writer_codec, &record, &info, err);
     if (r == -TM_E_EXISTS)
         err->code = TM_E_CONFLICT;
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 /* Whether the log still ends where the session goes on from. */

@@ -62,7 +62,7 @@ static int store_slot(struct log_task *t, struct log_slot *slot, struct object_s
     if (r == 0)
         r = fill_chunk(&cw, slot, err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     if (!wait_turn(t, slot))
         return tm_err_set(err, TM_E_CANCELED, "canceled");
     set_step(t, slot, SLOT_COMMITS);
@@ -71,7 +71,7 @@ static int store_slot(struct log_task *t, struct log_slot *slot, struct object_s
         err->code = TM_E_CONFLICT;
         return tm_err_prefix(err, "another writer has this one's epoch");
     }
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 /* With the lock. */

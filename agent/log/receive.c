@@ -244,7 +244,7 @@ static int compare(struct log_task *t, struct log_session *s, struct slice *byte
     if (s->next >= s->compare_from)
         r = log_proof_compare(s->proof, s->next, part, &same, err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     if (!same)
         return refute(t, s, err);
     r = log_feed(t, s, NULL, part, err);

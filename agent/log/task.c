@@ -52,8 +52,11 @@ int log_random(struct log_task *t, void *ret, size_t len, struct tm_err *err)
     return random_bytes(ret, len, err);
 }
 
-int log_storage_error(struct tm_err *err)
+int log_storage_error(struct log_task *t, struct tm_err *err)
 {
+    /* another place now: only who opens it anew, and looks what lies there, can go on */
+    if (err->code == TM_E_CONFLICT && err->retryable)
+        log_fail(t, err);
     /* a mount that went away or became read-only comes back; what somebody else wrote stays */
     if (err->code == TM_E_IO || err->code == TM_E_NO_SPACE || err->code == TM_E_NOT_FOUND ||
         err->code == TM_E_PERMISSION)

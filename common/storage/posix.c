@@ -11,6 +11,11 @@
  * where that is missing too a look before the rename is the best effort. NFS may report EEXIST for
  * a link that it made itself: the caller reads the object and compares who wrote it.
  *
+ * The directory is kept open, and stays usable when it is moved away, or when something is mounted over
+ * its path: what is stored in it then is nothing that a reader of the path will ever see. So who
+ * creates, commits, lists, or finds nothing looks whether path and directory still belong together. A
+ * path that leads elsewhere is a CONFLICT: only opening the storage anew can help.
+ *
  * Directories are made on demand, each made durable in its parent, and removed again when the last
  * object below them goes; a directory that vanishes under a creation is simply made again.
  */
@@ -113,6 +118,20 @@ static int temp_name(const char *name, char *ret, size_t size, struct tm_err *er
     return 0;
 }
 
+/* The path still leads to the directory that was opened. */
+static int check_root(const struct posix_storage *st, struct tm_err *err)
+{
+    struct stat opened, now;
+    if (fstat(st->root, &opened) < 0 || stat(st->path, &now) < 0)
+        return tm_err_errno(err, errno, "storage path '%s' is away", st->path);
+    if (opened.st_dev != now.st_dev || opened.st_ino != now.st_ino)
+        return tm_err_retry(err, TM_E_CONFLICT,
+                            "storage path '%s' is another directory now than the one that was "
+                            "opened",
+                            st->path);
+    return 0;
+}
+
 /* ---- writing ---- */
 
 static int open_temp(struct posix_storage *st, const char *name, char *temp, size_t size,
@@ -207,7 +226,8 @@ static int posix_commit(struct storage_writer *base, struct tm_err *err)
         w->temp[0] = '\0';
     char dir[STORAGE_NAME_MAX + 1];
     dir_of(w->name, dir);
-    return sync_dir(w->st, dir, err);
+    int r = sync_dir(w->st, dir, err);
+    return r < 0 ? r : check_root(w->st, err);
 }
 
 static void posix_writer_free(struct storage_writer *base)
@@ -235,7 +255,9 @@ static int posix_create(struct storage *base, const char *name, struct storage_w
     w->base.ops = &posix_writer_ops;
     w->st = st;
     (void)snprintf(w->name, sizeof(w->name), "%s", name);
-    int r = open_temp(st, name, w->temp, sizeof(w->temp), &w->fd, err);
+    int r = check_root(st, err);
+    if (r == 0)
+        r = open_temp(st, name, w->temp, sizeof(w->temp), &w->fd, err);
     if (r < 0)
         return r;
     *ret = &w->base;
@@ -245,13 +267,24 @@ static int posix_create(struct storage *base, const char *name, struct storage_w
 
 /* ---- reading ---- */
 
+/* Nothing is called absent that may be elsewhere: 0 = errno says what is wrong. */
+static int check_absent(const struct posix_storage *st, struct tm_err *err)
+{
+    int saved = errno;
+    int r = saved == ENOENT ? check_root(st, err) : 0;
+    errno = saved;
+    return r;
+}
+
 static int posix_read(struct storage *base, const char *name, uint64_t offset, void *dst,
                       size_t len, struct tm_err *err)
 {
     struct posix_storage *st = (struct posix_storage *)base;
     TM_CLEANUP(closep) int fd = openat(st->root, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
-        return tm_err_errno(err, errno, STORAGE_ERROR_READ, shown(st, name).s);
+        return check_absent(st, err) < 0
+                   ? -(int)err->code
+                   : tm_err_errno(err, errno, STORAGE_ERROR_READ, shown(st, name).s);
     if (offset > INT64_MAX - len)
         return tm_err_set(err, TM_E_CORRUPT, STORAGE_ERROR_SHORT, shown(st, name).s, len,
                           (unsigned long long)offset);
@@ -283,7 +316,9 @@ static int posix_stat(struct storage *base, const char *name, struct storage_obj
     struct posix_storage *st = (struct posix_storage *)base;
     struct stat info;
     if (fstatat(st->root, name, &info, AT_SYMLINK_NOFOLLOW) < 0)
-        return tm_err_errno(err, errno, STORAGE_ERROR_STAT, shown(st, name).s);
+        return check_absent(st, err) < 0
+                   ? -(int)err->code
+                   : tm_err_errno(err, errno, STORAGE_ERROR_STAT, shown(st, name).s);
     if (!S_ISREG(info.st_mode))
         return tm_err_errno(err, ENOENT, STORAGE_ERROR_STAT, shown(st, name).s);
     (void)snprintf(ret->name, sizeof(ret->name), "%s", name);
@@ -296,6 +331,9 @@ static int posix_list(struct storage *base, const char *prefix, const char *star
                       struct storage_iter **ret, struct tm_err *err)
 {
     struct posix_storage *st = (struct posix_storage *)base;
+    int r = check_root(st, err);
+    if (r < 0)
+        return r;
     return posix_walk_open(st->root, st->path, prefix, start_after, POSIX_WALK_OBJECTS, ret, err);
 }
 

@@ -18,7 +18,8 @@
  * correctness rests on names that carry epochs.
  *
  * Every driver speaks with the same error words (the STORAGE_ERROR_… constants). retryable is set
- * for failures that may pass.
+ * for failures that may pass. A storage that has become another one since it was opened (unmounted,
+ * moved) is a retryable TM_E_CONFLICT: it must be opened anew.
  *
  * Threads: a struct storage may be used from any number of threads at once; a writer and an
  * iterator belong to one thread at a time. All calls block; each has a deadline

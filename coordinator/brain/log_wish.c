@@ -182,7 +182,8 @@ void log_assign(struct brain *b, const struct res *res, uint32_t roles, struct m
     *to->log = *res->view.log;
     to->step = rec->phase == PHASE_STOPPED ? JOB_STEP_STOP : rec->step;
     to->log->paused_us = to->step == JOB_STEP_PAUSE ? rec->log->paused_us : 0;
-    if ((roles & JOB_ROLE_HOLD) != 0)
+    /* a hold follows it; a lead takes an empty place for one that is not mounted */
+    if (roles != 0)
         to->log->checkpoint = live->has_status ? live->status.durable : rec->log->durable;
     if ((roles & JOB_ROLE_LEAD) != 0 && log_truncating(res)) {
         to->log->truncate_gen = rec->log->truncate_gen;

@@ -72,6 +72,22 @@ static uint64_t own_until(const struct restore *r)
     return TM_MAX(r->log_from, TM_MIN(r->log_to, r->plan.pieces[0].from));
 }
 
+/* A chunk of the log task lies where the log lies; a backup that was taken beside it has it at hand. */
+static int place_of(const struct restore *r, const struct log_ref *ref, struct storage **ret,
+                    struct tm_err *err)
+{
+    struct storage_object found;
+    *ret = r->st;
+    if (!ref->task || r->log_st == r->st)
+        return 0;
+    int rc = storage_stat(r->log_st, names_full(&r->scope, ref->object).s, &found, err);
+    if (rc < 0 && err->code == TM_E_NOT_FOUND)
+        return 0;
+    if (rc == 0)
+        *ret = r->log_st;
+    return rc;
+}
+
 static int own_log(struct restore *r, enum restore_log_pass pass, struct tm_err *err)
 {
     struct backup_ranges ranges = BACKUP_RANGES_INIT;
@@ -82,9 +98,10 @@ static int own_log(struct restore *r, enum restore_log_pass pass, struct tm_err 
     if (rc == 0)
         rc = all_ranges(&ranges, err);
     while (rc == 0 && (rc = backup_ranges_log(&ranges, &ref, err)) == 1) {
-        /* a chunk of the log task lies where the log lies */
-        struct storage *st = ref.task ? r->log_st : r->st;
-        rc = ref.from >= until ? 0 : one_chunk(r, pass, st, &ref, r->log_from, until, err);
+        struct storage *st = r->st;
+        rc = ref.from >= until ? 0 : place_of(r, &ref, &st, err);
+        if (rc == 0 && ref.from < until)
+            rc = one_chunk(r, pass, st, &ref, r->log_from, until, err);
     }
     backup_ranges_release(&ranges);
     return rc < 0 ? tm_err_prefix(err, "backup '%s'", r->outcome.backup_id) : 0;

@@ -100,8 +100,8 @@ static int frame_send(struct object_writer *w, struct slice raw, struct tm_err *
     uint8_t *packed = s->packed.data + OBJECT_HEADER_BYTES;
     struct slice stored = raw;
     if (w->options.zstd_level > 0) {
-        size_t n = ZSTD_compress2(s->cctx, packed, s->packed.cap - OBJECT_HEADER_BYTES, raw.data,
-                                  raw.len);
+        size_t n =
+            ZSTD_compress2(s->cctx, packed, s->packed.cap - OBJECT_HEADER_BYTES, raw.data, raw.len);
         if (ZSTD_isError(n))
             return tm_err_set(err, TM_E_INTERNAL, "object '%s': zstd: %s", w->name,
                               ZSTD_getErrorName(n));
@@ -329,7 +329,8 @@ static int commit(struct object_writer *w, const uint8_t trailer[OBJECT_TRAILER_
                       w->name);
 }
 
-int object_writer_finish(struct object_writer *w, struct object_info *ret, struct tm_err *err)
+/* Footer and trailer: nothing more can be written. */
+static int complete(struct object_writer *w, struct tm_err *err)
 {
     int r = frame_flush(w, err);
     if (r == 0 && !w->header_sent)
@@ -339,25 +340,42 @@ int object_writer_finish(struct object_writer *w, struct object_info *ret, struc
     if (r < 0)
         return r;
     struct slice footer = buf_slice(&w->scratch->footer);
-    struct object_trailer trailer = {.footer_offset = w->stored_bytes,
-                                     .footer_bytes = (uint32_t)footer.len};
-    r = object_digest(w->header, footer, trailer.digest, err);
+    w->trailer = (struct object_trailer){.footer_offset = w->stored_bytes,
+                                         .footer_bytes = (uint32_t)footer.len};
+    r = object_digest(w->header, footer, w->trailer.digest, err);
     if (r < 0)
         return r;
-    uint8_t trailer_bytes[OBJECT_TRAILER_BYTES];
-    object_trailer_encode(&trailer, trailer_bytes);
-    r = buf_append(&w->scratch->footer, trailer_bytes, sizeof(trailer_bytes), err);
+    uint8_t bytes[OBJECT_TRAILER_BYTES];
+    object_trailer_encode(&w->trailer, bytes);
+    r = buf_append(&w->scratch->footer, bytes, sizeof(bytes), err);
     if (r == 0)
         r = send(w, w->scratch->footer.data, w->scratch->footer.len, err);
-    if (r == 0)
-        r = commit(w, trailer_bytes, err);
+    w->complete = r == 0;
+    return r;
+}
+
+int object_writer_seal(struct object_writer *w, struct tm_err *err)
+{
+    assert(!w->complete);
+    int r = complete(w, err);
+    return r < 0 ? r : storage_writer_seal(w->out, err);
+}
+
+int object_writer_finish(struct object_writer *w, struct object_info *ret, struct tm_err *err)
+{
+    uint8_t trailer[OBJECT_TRAILER_BYTES];
+    int r = w->complete ? 0 : complete(w, err);
+    if (r < 0)
+        return r;
+    object_trailer_encode(&w->trailer, trailer);
+    r = commit(w, trailer, err);
     if (r < 0)
         return r;
     struct object_info info = {.stored_bytes = w->stored_bytes,
                                .raw_bytes = w->raw_bytes,
-                               .footer_offset = trailer.footer_offset,
+                               .footer_offset = w->trailer.footer_offset,
                                .frame_count = w->frame_count};
-    memcpy(info.digest, trailer.digest, sizeof(info.digest));
+    memcpy(info.digest, w->trailer.digest, sizeof(info.digest));
     object_hasher_final(w->scratch, info.hash);
     *ret = info;
     return 0;

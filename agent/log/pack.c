@@ -2,8 +2,8 @@
  * A packer: takes the oldest slot that waits and stores it as a chunk, or reads one from the source's
  * files.
  *
- * Happy path: object begun → bytes compressed and uploaded → digests, marks, events, sections → wait
- * until all chunks before are committed → commit → `durable` is its end.
+ * Happy path: object begun → bytes compressed and uploaded → digests, marks, events, sections → made
+ * durable, unseen → wait until all chunks before are committed → commit → `durable` is its end.
  * Failure: what may pass is tried again with the same name, nonce and contents, so an attempt whose
  * answer was lost is found to have worked. An object of that name that is not ours is a conflict.
  */
@@ -61,6 +61,8 @@ static int store_slot(struct log_task *t, struct log_slot *slot, struct object_s
                               t->options.zstd_level, slot->nonce, NULL, err);
     if (r == 0)
         r = fill_chunk(&cw, slot, err);
+    if (r == 0)
+        r = chunk_writer_seal(&cw, err); /* durable unseen: the turn is for the name alone */
     if (r < 0)
         return log_storage_error(t, err);
     if (!wait_turn(t, slot))

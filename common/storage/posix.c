@@ -49,6 +49,7 @@ struct posix_writer {
     int fd;
     uint64_t written;
     uint64_t started; /* up to here writeback was asked for */
+    bool synced;      /* all of it is on disk, and fd closed */
     char name[STORAGE_NAME_MAX + 1];
     char temp[STORAGE_NAME_MAX + 32]; /* "" = nothing to unlink */
 };
@@ -208,7 +209,7 @@ static int put_in_place(struct posix_writer *w)
     return no_links ? rename_into_place(w) : -1;
 }
 
-static int posix_commit(struct storage_writer *base, struct tm_err *err)
+static int posix_seal(struct storage_writer *base, struct tm_err *err)
 {
     struct posix_writer *w = (struct posix_writer *)base;
     if (fsync(w->fd) < 0)
@@ -216,6 +217,16 @@ static int posix_commit(struct storage_writer *base, struct tm_err *err)
     int fd = TM_TAKE_FD(w->fd);
     if (close(fd) < 0 && errno != EINTR)
         return tm_err_errno(err, errno, STORAGE_ERROR_WRITE, shown(w->st, w->name).s);
+    w->synced = true;
+    return 0;
+}
+
+static int posix_commit(struct storage_writer *base, struct tm_err *err)
+{
+    struct posix_writer *w = (struct posix_writer *)base;
+    int r = w->synced ? 0 : posix_seal(base, err);
+    if (r < 0)
+        return r;
     if (put_in_place(w) < 0) {
         if (errno == EEXIST)
             return tm_err_set(err, TM_E_EXISTS, STORAGE_ERROR_COMMIT ": it already exists",
@@ -242,6 +253,7 @@ static void posix_writer_free(struct storage_writer *base)
 static const struct storage_writer_ops posix_writer_ops = {
     .write = posix_write,
     .commit = posix_commit,
+    .seal = posix_seal,
     .free = posix_writer_free,
 };
 

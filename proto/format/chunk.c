@@ -185,11 +185,9 @@ static int store_list(struct chunk_writer *cw, struct buf *out, uint16_t id, uin
     return r < 0 ? r : object_writer_section(cw->object, id, 0, buf_slice(out), err);
 }
 
-int chunk_writer_finish(struct chunk_writer *cw, const char *rel, struct log_ref *ret_ref,
-                        struct object_info *ret_info, struct tm_err *err)
+static int store_sections(struct chunk_writer *cw, struct tm_err *err)
 {
     TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
-    struct object_info info;
     if (!cw->task) { /* a backup's own log is written as it always was */
         cw->root.mark_at = 0;
         cw->root.mark_us = 0;
@@ -207,6 +205,23 @@ int chunk_writer_finish(struct chunk_writer *cw, const char *rel, struct log_ref
                                   err);
     for (size_t n = 0; r == 0 && n < cw->section_count; n++)
         r = object_writer_section(cw->object, cw->sections[n].id, 0, cw->sections[n].bytes, err);
+    return r;
+}
+
+int chunk_writer_seal(struct chunk_writer *cw, struct tm_err *err)
+{
+    int r = store_sections(cw, err);
+    if (r == 0)
+        r = object_writer_seal(cw->object, err);
+    cw->sealed = r == 0;
+    return r;
+}
+
+int chunk_writer_finish(struct chunk_writer *cw, const char *rel, struct log_ref *ret_ref,
+                        struct object_info *ret_info, struct tm_err *err)
+{
+    struct object_info info;
+    int r = cw->sealed ? 0 : store_sections(cw, err);
     if (r == 0)
         r = object_writer_finish(cw->object, &info, err);
     if (r < 0)

@@ -52,6 +52,7 @@ struct object_writer {
     struct object_options options;
     bool records; /* this object is a record stream */
     bool header_sent;
+    bool complete;      /* footer and trailer are written */
     size_t used;        /* of the frame buffer */
     uint64_t raw_bytes; /* of finished frames */
     uint64_t stored_bytes;
@@ -59,6 +60,7 @@ struct object_writer {
     uint32_t section_count;
     uint16_t last_section;
     uint8_t header[OBJECT_HEADER_BYTES];
+    struct object_trailer trailer; /* once complete */
     char name[STORAGE_NAME_MAX + 1];
 };
 

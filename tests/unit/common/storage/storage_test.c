@@ -151,6 +151,23 @@ static void test_uncommitted_is_invisible(void **state)
     assert_holds(f, "d/x", "later");
 }
 
+static void test_sealed_is_invisible(void **state)
+{
+    struct fixture *f = *state;
+    for (int commits = 0; commits < 2; commits++) {
+        struct storage_writer *w = NULL;
+        assert_int_equal(storage_create(f->st, "d/x", &w, &f->err), 0);
+        assert_int_equal(storage_writer_write(w, "abc", 3, &f->err), 0);
+        assert_int_equal(storage_writer_seal(w, &f->err), 0);
+        assert_string_equal(listed(f, "", NULL), "");
+        if (commits)
+            assert_int_equal(storage_writer_commit(w, &f->err), 0);
+        storage_writer_free(w);
+        assert_string_equal(listed(f, "", NULL), commits ? "d/x" : "");
+    }
+    assert_holds(f, "d/x", "abc");
+}
+
 static void test_names(void **state)
 {
     struct fixture *f = *state;
@@ -573,6 +590,7 @@ int main(void)
         BOTH(test_absent),
         BOTH(test_never_replaces),
         BOTH(test_uncommitted_is_invisible),
+        BOTH(test_sealed_is_invisible),
         BOTH(test_names),
         BOTH(test_list_order),
         BOTH(test_list_skip),

@@ -22,10 +22,15 @@ struct opening {
     struct log_lineages lineages;
 };
 
+static void source_release(struct engine_log_source *source)
+{
+    buf_release(&source->facts);
+    buf_release(&source->history);
+}
+
 static void opening_release(struct opening *o)
 {
-    buf_release(&o->source.facts);
-    buf_release(&o->source.history);
+    source_release(&o->source);
     log_lineages_release(&o->lineages);
 }
 
@@ -79,6 +84,16 @@ static int open_place(struct log_task *t, struct tm_err *err)
 }
 
 /* ---- the choice ---- */
+
+int log_refute(struct log_task *t, const uint8_t id[16], struct tm_err *err)
+{
+    if (t->refuted_count == LOG_REFUTED_MAX)
+        return tm_err_set(err, TM_E_LIMIT,
+                          "more than %u stored lineages are of other branches with the same label",
+                          LOG_REFUTED_MAX);
+    memcpy(t->refuted[t->refuted_count++], id, NAMES_LINEAGE_BYTES);
+    return 0;
+}
 
 static bool refuted(const struct log_task *t, const uint8_t id[16])
 {
@@ -142,15 +157,19 @@ static void digest_place(struct log_session *s, const struct log_head *head)
     s->next = TM_MIN(s->next, segment_start(s, s->digest_from));
 }
 
+static int read_head(struct log_task *t, const struct log_lineage *lineage, struct log_head *ret,
+                     struct tm_err *err)
+{
+    int r = log_head_read(t->scratches, t->options.storage, &t->options.scope, lineage, ret, err);
+    return r < 0 ? log_storage_error(err) : check_epoch(t, lineage, ret, err);
+}
+
 /* until 0 = this is the branch that the source writes. */
 static int continue_lineage(struct log_task *t, struct log_session *s,
                             const struct log_lineage *lineage, uint64_t until, struct tm_err *err)
 {
     struct log_head head;
-    int r = log_head_read(t->scratches, t->options.storage, &t->options.scope, lineage, &head, err);
-    if (r < 0)
-        return log_storage_error(err);
-    r = check_epoch(t, lineage, &head, err);
+    int r = read_head(t, lineage, &head, err);
     if (r < 0)
         return r;
     uint64_t limit = until > 0 ? TM_MIN(head.to, until) : head.to;
@@ -201,7 +220,7 @@ static int store_lineage(struct log_task *t, const struct lineage *record, struc
     return r < 0 ? log_storage_error(err) : 0;
 }
 
-/* parent NULL = none. */
+/* parent NULL = none: then what is stored of others does not lead here. */
 static int mint(struct log_task *t, struct log_session *s, const struct engine_log_source *source,
                 const uint8_t *parent, struct tm_err *err)
 {
@@ -247,12 +266,57 @@ static int open_branch(struct log_task *t, struct log_session *s, const struct o
     return mint(t, s, &o->source, t->finished_proven ? parent->record.id : NULL, err);
 }
 
-static int choose(struct log_task *t, struct log_session *s, const struct opening *o,
+/* A primary that has less than what is stored of the lineage did not write that: it is a clone, or
+ * was set back. It is asked again, for what it wrote since it was described may be stored by another
+ * of its agents. A standby may be late. */
+static int behind(struct log_task *t, struct opening *o, const struct log_lineage *own, bool *ret,
                   struct tm_err *err)
 {
-    const struct log_lineage *own = newest_of(t, o, o->source.lineage_label, &o->source.history);
+    struct log_head head;
+    *ret = false;
+    if (o->source.role == ENGINE_ROLE_STANDBY)
+        return 0;
+    int r = read_head(t, own, &head, err);
+    if (r < 0 || o->source.flushed >= head.to)
+        return r;
+    struct engine_log_source again = {.role = ENGINE_ROLE_UNKNOWN};
+    r = describe(t, &again, err);
+    if (r < 0)
+        return r;
+    *ret = again.role != ENGINE_ROLE_STANDBY && again.flushed < head.to;
+    source_release(&o->source);
+    o->source = again;
+    return 0;
+}
+
+/* The newest lineage that can be the one that the source writes; NULL = none. */
+static int own_of(struct log_task *t, struct opening *o, const struct log_lineage **ret,
+                  struct tm_err *err)
+{
+    for (;;) {
+        bool other = false;
+        const struct log_lineage *own =
+            newest_of(t, o, o->source.lineage_label, &o->source.history);
+        int r = own ? behind(t, o, own, &other, err) : 0;
+        if (r == 0 && other)
+            r = log_refute(t, own->record.id, err);
+        if (r < 0)
+            return r;
+        if (!other) {
+            *ret = own;
+            return 0;
+        }
+    }
+}
+
+static int choose(struct log_task *t, struct log_session *s, struct opening *o, struct tm_err *err)
+{
+    const struct log_lineage *own = NULL;
+    int r = own_of(t, o, &own, err);
+    if (r < 0)
+        return r;
     s->segment_bytes = o->source.segment_bytes;
-    int r = set_facts(s, buf_slice(&o->source.facts), err);
+    r = set_facts(s, buf_slice(&o->source.facts), err);
     if (r < 0)
         return r;
     return own ? continue_lineage(t, s, own, 0, err) : open_branch(t, s, o, err);

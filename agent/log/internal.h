@@ -27,7 +27,6 @@
 #include "proto/repo/logs.h"
 
 #define LOG_LOOKS_MAX    64u
-#define LOG_CLAIM        UINT64_MAX /* from of a writer object that only ends older writers */
 #define LOG_REFUTED_MAX  64u        /* lineages that were proven to be another branch */
 #define LOG_STUCK_MS     10000      /* a stage that waits for so long is told as an error */
 #define LOG_STOP_MS      30000      /* stop: so long for what is received but not stored */
@@ -259,6 +258,8 @@ struct log_session {
 int log_session_open(struct log_task *t, struct log_session *s, struct tm_err *err) TM_WUR;
 /* All before `fresh` is proven: stores the writer object; from now on bytes are stored. */
 int log_session_write(struct log_task *t, struct log_session *s, struct tm_err *err) TM_WUR;
+/* The lineage is another branch than the source's, for this run. */
+int log_refute(struct log_task *t, const uint8_t id[16], struct tm_err *err) TM_WUR;
 /* The source does not have s->next any more (`why`): where it goes on, behind a gap. Everything
  * received is durable. */
 int log_session_gap(struct log_task *t, struct log_session *s, const struct tm_err *why,

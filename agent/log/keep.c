@@ -27,13 +27,13 @@ struct keeper {
 
 /* ---- fence ---- */
 
-/* TM_E_CONFLICT when a writer with a higher epoch is there. */
+/* TM_E_CONFLICT when a writer with a higher epoch has claimed the log. */
 static int look_for_newer(struct keeper *k, struct tm_err *err)
 {
     struct log_task *t = k->task;
-    struct rel_name rel = names_rel_writer(k->branch.lineage, k->branch.epoch);
+    struct rel_name rel = names_rel_claim(k->branch.lineage, k->branch.epoch);
     struct full_name ours = names_full(&t->options.scope, rel.s);
-    struct full_name prefix = names_log_prefix(&t->options.scope, k->branch.lineage, "writer");
+    struct full_name prefix = names_log_prefix(&t->options.scope, k->branch.lineage, "claim");
     size_t scope_len = strlen(ours.s) - strlen(rel.s);
     TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
     struct storage_object object;
@@ -42,7 +42,7 @@ static int look_for_newer(struct keeper *k, struct tm_err *err)
         return log_storage_error(t, err);
     while ((r = storage_iter_next(it, &object, err)) == 1) {
         struct name_parts parts = names_parse_rel(object.name + scope_len);
-        if (parts.kind == NAME_WRITER && epoch_cmp(parts.epoch, k->branch.epoch) > 0)
+        if (parts.kind == NAME_CLAIM && epoch_cmp(parts.epoch, k->branch.epoch) > 0)
             return tm_err_set(err, TM_E_CONFLICT,
                               "a newer writer (%llu.%u) has taken over the log, this one is "
                               "%llu.%u",

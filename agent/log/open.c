@@ -10,10 +10,10 @@
  * Nothing is written before the proof (receive.c) but the record of a minted lineage. Then
  * writer/<epoch> says from where on older writers' chunks count no more.
  *
- * An older writer may still be at work. So a claim comes first: a writer object that starts nowhere
- * (LOG_CLAIM) and thus takes nothing away, but ends every older writer that looks (keep.c). What such a
- * one publishes it has looked for claims after storing it. Then the head is read once more: if the log
- * has grown since it was proven, the session is opened again.
+ * An older writer may still be at work. So claim/<epoch> comes first: readers do not know it, but every
+ * older writer that sees it ends (keep.c), and what such a one publishes it has looked for claims after
+ * storing it. Then the head is read once more: if the log has grown since it was proven, the session is
+ * opened again.
  */
 #include "agent/log/internal.h"
 
@@ -27,10 +27,15 @@ struct opening {
     struct log_lineages lineages;
 };
 
+static void source_release(struct engine_log_source *source)
+{
+    buf_release(&source->facts);
+    buf_release(&source->history);
+}
+
 static void opening_release(struct opening *o)
 {
-    buf_release(&o->source.facts);
-    buf_release(&o->source.history);
+    source_release(&o->source);
     log_lineages_release(&o->lineages);
 }
 
@@ -108,6 +113,16 @@ static int open_place(struct log_task *t, struct tm_err *err)
 
 /* ---- the choice ---- */
 
+int log_refute(struct log_task *t, const uint8_t id[16], struct tm_err *err)
+{
+    if (t->refuted_count == LOG_REFUTED_MAX)
+        return tm_err_set(err, TM_E_LIMIT,
+                          "more than %u stored lineages are of other branches with the same label",
+                          LOG_REFUTED_MAX);
+    memcpy(t->refuted[t->refuted_count++], id, NAMES_LINEAGE_BYTES);
+    return 0;
+}
+
 static bool refuted(const struct log_task *t, const uint8_t id[16])
 {
     for (size_t i = 0; i < t->refuted_count; i++) {
@@ -170,15 +185,19 @@ static void digest_place(struct log_session *s, const struct log_head *head)
     s->next = TM_MIN(s->next, segment_start(s, s->digest_from));
 }
 
+static int read_head(struct log_task *t, const struct log_lineage *lineage, struct log_head *ret,
+                     struct tm_err *err)
+{
+    int r = log_head_read(t->scratches, t->options.storage, &t->options.scope, lineage, ret, err);
+    return r < 0 ? log_storage_error(t, err) : check_epoch(t, lineage, ret, err);
+}
+
 /* until 0 = this is the branch that the source writes. */
 static int continue_lineage(struct log_task *t, struct log_session *s,
                             const struct log_lineage *lineage, uint64_t until, struct tm_err *err)
 {
     struct log_head head;
-    int r = log_head_read(t->scratches, t->options.storage, &t->options.scope, lineage, &head, err);
-    if (r < 0)
-        return log_storage_error(t, err);
-    r = check_epoch(t, lineage, &head, err);
+    int r = read_head(t, lineage, &head, err);
     if (r < 0)
         return r;
     uint64_t limit = until > 0 ? TM_MIN(head.to, until) : head.to;
@@ -229,7 +248,7 @@ static int store_lineage(struct log_task *t, const struct lineage *record, struc
     return r < 0 ? log_storage_error(t, err) : 0;
 }
 
-/* parent NULL = none. */
+/* parent NULL = none: then what is stored of others does not lead here. */
 static int mint(struct log_task *t, struct log_session *s, const struct engine_log_source *source,
                 const uint8_t *parent, struct tm_err *err)
 {
@@ -275,12 +294,57 @@ static int open_branch(struct log_task *t, struct log_session *s, const struct o
     return mint(t, s, &o->source, t->finished_proven ? parent->record.id : NULL, err);
 }
 
-static int choose(struct log_task *t, struct log_session *s, const struct opening *o,
+/* A primary that has less than what is stored of the lineage did not write that: it is a clone, or
+ * was set back. It is asked again, for what it wrote since it was described may be stored by another
+ * of its agents. A standby may be late. */
+static int behind(struct log_task *t, struct opening *o, const struct log_lineage *own, bool *ret,
                   struct tm_err *err)
 {
-    const struct log_lineage *own = newest_of(t, o, o->source.lineage_label, &o->source.history);
+    struct log_head head;
+    *ret = false;
+    if (o->source.role == ENGINE_ROLE_STANDBY)
+        return 0;
+    int r = read_head(t, own, &head, err);
+    if (r < 0 || o->source.flushed >= head.to)
+        return r;
+    struct engine_log_source again = {.role = ENGINE_ROLE_UNKNOWN};
+    r = describe(t, &again, err);
+    if (r < 0)
+        return r;
+    *ret = again.role != ENGINE_ROLE_STANDBY && again.flushed < head.to;
+    source_release(&o->source);
+    o->source = again;
+    return 0;
+}
+
+/* The newest lineage that can be the one that the source writes; NULL = none. */
+static int own_of(struct log_task *t, struct opening *o, const struct log_lineage **ret,
+                  struct tm_err *err)
+{
+    for (;;) {
+        bool other = false;
+        const struct log_lineage *own =
+            newest_of(t, o, o->source.lineage_label, &o->source.history);
+        int r = own ? behind(t, o, own, &other, err) : 0;
+        if (r == 0 && other)
+            r = log_refute(t, own->record.id, err);
+        if (r < 0)
+            return r;
+        if (!other) {
+            *ret = own;
+            return 0;
+        }
+    }
+}
+
+static int choose(struct log_task *t, struct log_session *s, struct opening *o, struct tm_err *err)
+{
+    const struct log_lineage *own = NULL;
+    int r = own_of(t, o, &own, err);
+    if (r < 0)
+        return r;
     s->segment_bytes = o->source.segment_bytes;
-    int r = set_facts(s, buf_slice(&o->source.facts), err);
+    r = set_facts(s, buf_slice(&o->source.facts), err);
     if (r < 0)
         return r;
     return own ? continue_lineage(t, s, own, 0, err) : open_branch(t, s, o, err);
@@ -327,14 +391,15 @@ void log_session_release(struct log_task *t, struct log_session *s)
 
 /* ---- the writer object ---- */
 
+/* As claim/… or as writer/…. */
 static int store_writer(struct log_task *t, const struct log_session *s, struct epoch epoch,
-                        uint64_t from, struct tm_err *err)
+                        struct rel_name rel, struct tm_err *err)
 {
     struct log_writer record = {.term = epoch.term,
                                 .counter = epoch.counter,
-                                .from = from,
+                                .from = s->fresh,
                                 .created_us = clock_real_us(),
-                                .gap = s->gap && from != LOG_CLAIM,
+                                .gap = s->gap,
                                 .gap_from = s->gap_from};
     uint8_t nonce[OBJECT_NONCE_BYTES];
     struct object_info info;
@@ -342,7 +407,6 @@ static int store_writer(struct log_task *t, const struct log_session *s, struct 
     memcpy(record.digest, s->digest.at_boundary, sizeof(record.digest));
     (void)snprintf(record.node, sizeof(record.node), "%s", t->node);
     (void)snprintf(record.gap_reason, sizeof(record.gap_reason), "%s", s->gap_reason);
-    struct rel_name rel = names_rel_writer(s->lineage, epoch);
     struct full_name name = names_full(&t->options.scope, rel.s);
     int r = log_random(t, nonce, sizeof(nonce), err);
     if (r < 0)
@@ -366,7 +430,7 @@ static int check_head(struct log_task *t, const struct log_session *s, struct tm
     if (r == 0)
         r = log_head_read(t->scratches, t->options.storage, &t->options.scope, lineage, &head, err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     uint64_t to = s->until > 0 ? TM_MIN(head.to, s->until) : head.to;
     if (to <= s->fresh) /* behind a gap, the session goes on above the head */
         return 0;
@@ -380,7 +444,7 @@ static int claim(struct log_task *t, const struct log_session *s, struct tm_err 
     struct epoch epoch;
     int r = log_epoch_take(t, &epoch, err);
     if (r == 0)
-        r = store_writer(t, s, epoch, LOG_CLAIM, err);
+        r = store_writer(t, s, epoch, names_rel_claim(s->lineage, epoch), err);
     return r < 0 ? r : check_head(t, s, err);
 }
 
@@ -394,7 +458,7 @@ int log_session_write(struct log_task *t, struct log_session *s, struct tm_err *
     if (r == 0)
         r = log_epoch_take(t, &epoch, err);
     if (r == 0)
-        r = store_writer(t, s, epoch, s->fresh, err);
+        r = store_writer(t, s, epoch, names_rel_writer(s->lineage, epoch), err);
     if (r < 0) {
         buf_release(&facts);
         return r;

@@ -237,7 +237,7 @@ static int posix_commit(struct storage_writer *base, struct tm_err *err)
         w->temp[0] = '\0';
     char dir[STORAGE_NAME_MAX + 1];
     dir_of(w->name, dir);
-    int r = sync_dir(w->st, dir, err);
+    r = sync_dir(w->st, dir, err);
     return r < 0 ? r : check_root(w->st, err);
 }
 

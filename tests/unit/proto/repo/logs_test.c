@@ -557,6 +557,29 @@ static void test_forks(void **state)
     branch_done(&d);
 }
 
+/* A clone was stored as a lineage of its own until its source was back. */
+static void test_written_again(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch p = {.record = {.id = "p", .label = "1", .created_us = 1}};
+    struct test_branch c = {.record = {.id = "c", .label = "1", .created_us = 2}};
+    struct log_ref ref;
+    put_lineage(f, &p);
+    put_writer(f, &p, 1, 0);
+    ref = put_chunk(f, &p, 0, 512, 1, &(struct extra){.mark_us = 2000});
+    put_backup(f, f->st, ID_A, &p, 64, 1000, &ref, 1);
+    put_lineage(f, &c);
+    assert_string_equal(intervals(f), "a p @64-@512 1000-2000"); /* nothing is written there yet */
+    put_writer(f, &c, 2, 0);
+    put_chunk(f, &c, 0, 700, 2, &(struct extra){.mark_us = 3000});
+    assert_string_equal(intervals(f), "a p @64-@512 1000-2000 abandoned");
+    put_writer(f, &p, 3, 512);
+    put_chunk(f, &p, 512, 600, 3, &(struct extra){.mark_us = 4000});
+    assert_string_equal(intervals(f), "a p @64-@600 1000-4000");
+    branch_done(&p);
+    branch_done(&c);
+}
+
 /* Backups in one storage, log in another. */
 static void test_two_storages(void **state)
 {
@@ -652,7 +675,7 @@ int main(void)
         T(test_lineages),       T(test_fences),         T(test_gaps_and_damage), T(test_roll_ups),
         T(test_roll_up_counts), T(test_fenced_roll_up), T(test_marks),           T(test_head),
         T(test_intervals),      T(test_join_compares),  T(test_joins_known),     T(test_forks),
-        T(test_two_storages),   T(test_search),
+        T(test_two_storages),   T(test_search),         T(test_written_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -455,6 +455,7 @@ static void test_branches_of_plan(void **state)
     c.parent = &p;
     known[1] = &c;
     put_lineage(f, &c);
+    put_writer(f, &c, 2, 0);
     put_chunk(f, &c, 0, 1280, 2, &(struct extra){NULL, 0, T(30)});
     assert_int_equal(target_plan_make(f->scratch, f->st, f->st, &f->scope, NULL, &target, &engine,
                                       &plan, &f->err),

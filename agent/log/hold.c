@@ -225,6 +225,29 @@ static void tell_lost(struct log_task *t)
     log_trouble(t, LOG_PART_HOLD, "hold", &told);
 }
 
+/* Paused, and the hold begins behind what is stored: somebody dropped it, and it was made anew. Whether
+ * the log between is still there shows when it is read. True = told. */
+static bool tell_behind(struct log_task *t, const struct engine_hold_state *state)
+{
+    char stored_at[ENGINE_POSITION_MAX], from_at[ENGINE_POSITION_MAX];
+    struct tm_err told;
+    pthread_mutex_lock(&t->lock);
+    uint64_t stored = t->fenced ? t->fenced : t->params.checkpoint;
+    bool paused = t->step == JOB_STEP_PAUSE && !t->options.hold_only;
+    pthread_mutex_unlock(&t->lock);
+    if (!paused || stored == 0 || state->from <= stored)
+        return false;
+    t->options.engine->position_text(stored, stored_at);
+    t->options.engine->position_text(state->from, from_at);
+    (void)tm_err_set(
+        &told, TM_E_NOT_FOUND,
+        "hold '%s' was dropped by somebody: the source keeps log from %s on only, that "
+        "from %s on may be lost: resume soon, and take a new full backup if it is",
+        t->hold_name, from_at, stored_at);
+    log_trouble(t, LOG_PART_HOLD, "hold", &told);
+    return true;
+}
+
 /* ---- one round ---- */
 
 /* RUN: lost, and made anew: what is still there is kept from now on. */
@@ -260,7 +283,7 @@ static int keep_hold(struct looker *l, enum job_step step, struct tm_err *err)
         r = keep_bounds(l, &alert, err);
     if (r == 0 && state.lost)
         tell_lost(t);
-    else if (r == 0 && !alert)
+    else if (r == 0 && !tell_behind(t, &state) && !alert)
         log_trouble_over(t, LOG_PART_HOLD);
     return r;
 }

@@ -109,6 +109,17 @@ static int own_log(struct restore *r, enum restore_log_pass pass, struct tm_err 
 
 /* ---- the task's ---- */
 
+/* What cannot be had then, in the engine's words. Returns -err->code. */
+static int lost(const struct restore *r, const struct log_ref *ref, struct tm_err *err)
+{
+    char from[ENGINE_POSITION_MAX], to[ENGINE_POSITION_MAX];
+    if (err->code != TM_E_CORRUPT && err->code != TM_E_NOT_FOUND)
+        return -(int)err->code;
+    r->engine->position_text(ref->from, from);
+    r->engine->position_text(ref->to, to);
+    return tm_err_prefix(err, "log from %s to %s is lost", from, to);
+}
+
 static int pieces(struct restore *r, enum restore_log_pass pass, struct tm_err *err)
 {
     int rc = 0;
@@ -119,7 +130,9 @@ static int pieces(struct restore *r, enum restore_log_pass pass, struct tm_err *
         uint64_t from = TM_MAX(piece->from, first_branch ? own_until(r) : 0);
         target_plan_piece(&r->plan, n, &ref);
         rc = one_chunk(r, pass, r->log_st, &ref, from, piece->until, err);
-        if (rc == 0 && pass == RESTORE_LOG_WRITE && piece->until > from)
+        if (rc < 0)
+            return lost(r, &ref, err);
+        if (pass == RESTORE_LOG_WRITE && piece->until > from)
             atomic_fetch_add(&r->log_done, piece->until - from);
     }
     return rc;

@@ -187,9 +187,14 @@ void pg_hold_close(struct engine_hold *hold)
     "FROM t CROSS JOIN pg_is_in_recovery() AS rec "                                                \
     "LEFT JOIN pg_replication_slots s ON s.slot_name = $1"
 
-static void warn(const char *keep, const char *idle, char *ret, size_t size)
+static void warn(const char *status, const char *keep, const char *idle, char *ret, size_t size)
 {
-    if (strcmp(keep, "-1") == 0)
+    if (strcmp(status, "unreserved") == 0) /* all is there yet, and moving the slot saves it */
+        snprintf(ret, size,
+                 "the hold is beyond max_slot_wal_keep_size (%s): the server gives it up at its "
+                 "next checkpoint unless what it holds is stored before",
+                 keep);
+    else if (strcmp(keep, "-1") == 0)
         snprintf(
             ret, size,
             "max_slot_wal_keep_size is -1: while log cannot be stored, the server keeps all of "
@@ -225,8 +230,7 @@ static int take_look(struct engine_hold *hold, const PGresult *result, int64_t a
     if (r < 0)
         return r;
     state.role = standby ? ENGINE_ROLE_STANDBY : ENGINE_ROLE_PRIMARY;
-    state.lost = PQgetisnull(result, 0, 6) || strcmp(status, "lost") == 0 ||
-                 strcmp(status, "unreserved") == 0;
+    state.lost = PQgetisnull(result, 0, 6) || strcmp(status, "lost") == 0;
     state.from = hold->from;
     if (!PQgetisnull(result, 0, 6) && state.flushed > state.from)
         state.bytes = state.flushed - state.from;
@@ -238,7 +242,8 @@ static int take_look(struct engine_hold *hold, const PGresult *result, int64_t a
     unsigned long timeline = standby ? strtoul(PQgetvalue(result, 0, 4), NULL, 10)
                                      : strtoul(PQgetvalue(result, 0, 3), NULL, 16);
     snprintf(state.lineage_label, sizeof(state.lineage_label), "%lu", timeline);
-    warn(PQgetvalue(result, 0, 8), PQgetvalue(result, 0, 9), state.warning, sizeof(state.warning));
+    warn(status, PQgetvalue(result, 0, 8), PQgetvalue(result, 0, 9), state.warning,
+         sizeof(state.warning));
     *ret = state;
     return 0;
 }

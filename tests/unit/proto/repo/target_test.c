@@ -295,12 +295,12 @@ static void test_gaps(void **state)
     assert_string_equal(plan_of(f, TIME("20"), NULL), "a 1008<1024 1 15.0: 1@0-512 1@512-1024");
     assert_string_equal(
         plan_of(f, TIME("30"), NULL),
-        "1970-01-01T00:00:30.000000Z lies in a gap: nothing is stored between "
+        "1970-01-01T00:00:30.000000Z lies in a gap: nothing can be had between "
         "1970-01-01T00:00:20.000000Z (@1024) and 1970-01-01T00:00:35.000000Z (@3074)");
     assert_int_equal(f->err.code, TM_E_NOT_FOUND);
     assert_string_equal(
         plan_of(f, "@2000", NULL),
-        "position @2000 lies in a gap: nothing is stored between "
+        "position @2000 lies in a gap: nothing can be had between "
         "1970-01-01T00:00:20.000000Z (@1024) and 1970-01-01T00:00:35.000000Z (@3074)");
     assert_string_equal(plan_of(f, TIME("35"), NULL), "b immediate @3074");
     assert_string_equal(plan_of(f, TIME("41"), NULL), "b 3184<3200 1 40.0: 1@3072-3200");
@@ -309,7 +309,7 @@ static void test_gaps(void **state)
     assert_string_equal(plan_of(f, TIME("12"), NULL), "a 272<288 1 12.0: 1@0-288");
     assert_string_equal(
         plan_of(f, TIME("14"), NULL),
-        "1970-01-01T00:00:14.000000Z lies in a gap: nothing is stored between "
+        "1970-01-01T00:00:14.000000Z lies in a gap: nothing can be had between "
         "1970-01-01T00:00:12.999999Z (@512) and 1970-01-01T00:00:35.000000Z (@3074)");
     branches_done();
 }

@@ -169,14 +169,17 @@ struct engine_log_source {
     uint64_t fork;
 };
 
-/* One look at source and hold. source_us was read before flushed: a commit acknowledged before it
- * lies before `flushed`. */
+/* One look at source and hold. */
 struct engine_hold_state {
     bool lost;         /* the source released it: log from `from` on may be gone */
     uint64_t from;     /* log is kept from here on */
     uint64_t bytes;    /* kept for this hold */
     uint64_t flushed;  /* on a standby: received and flushed there */
     int64_t source_us; /* the source's clock */
+    /* a commit acknowledged before this moment lies before `flushed`; 0 = none is known. A primary's
+     * is its clock, read before flushed. A standby's clock proves nothing, for who knows how late it
+     * is: it has the time of the last transaction that it received */
+    int64_t proven_us;
     int64_t skew_us;   /* minus ours, as far as the question's travel time tells */
     enum engine_role role;
     char lineage_label[ENGINE_LABEL_MAX];

@@ -162,6 +162,7 @@ static int recover(struct helper *h, struct tm_err *err)
     pthread_mutex_lock(&t->lock);
     memcpy(lineage, t->branch.lineage, sizeof(lineage));
     struct epoch epoch = t->branch.epoch;
+    bool stored = t->durable > t->branch.from; /* else nothing can lead there yet */
     pthread_mutex_unlock(&t->lock);
     int r = log_recoverable_known(h->scratches, t->options.storage, t->options.storage,
                                   &t->options.scope, &positions, &h->joins, &list, err);
@@ -174,7 +175,7 @@ static int recover(struct helper *h, struct tm_err *err)
     t->interval_count = list.count - skip;
     for (size_t i = skip; i < list.count; i++)
         put_interval(&list.items[i], &t->intervals[i - skip]);
-    if (t->writing && epoch_cmp(epoch, t->branch.epoch) == 0 && !t->hold_lost)
+    if (t->writing && stored && epoch_cmp(epoch, t->branch.epoch) == 0 && !t->hold_lost)
         t->needs_full = to < t->branch.from || to == 0;
     t->status_serial++;
     pthread_mutex_unlock(&t->lock);

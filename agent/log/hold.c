@@ -2,8 +2,8 @@
  * The thread that looks: every LOG_LOOK_MS it asks the source for its clock and what it has made
  * durable, and moves the hold one byte behind what is stored and not contested.
  *
- * The checkpoint. A look tells (time, flushed), the time read first: what was acknowledged before the
- * time lies before `flushed`. So it counts when flushed <= fenced, and the newest that counts is the
+ * The checkpoint. A look tells (time, flushed): what was acknowledged before the time lies before
+ * `flushed`. So it counts when flushed <= fenced, and the newest that counts is the
  * checkpoint. Newest by order, not by time: a clock that was set back makes the promise smaller. Looks
  * on another branch than the one that is written say nothing.
  *
@@ -60,11 +60,13 @@ static void looks_add(struct log_task *t, const struct log_look *look)
 static void take_look(struct log_task *t, const struct engine_hold_state *state)
 {
     struct log_look look = {state->flushed, state->source_us, clock_mono_us()};
+    struct log_look proven = {state->flushed, state->proven_us, look.mono_us};
     t->hold_state = *state;
     t->last_look = look;
     t->flushed = TM_MAX(t->flushed, state->flushed);
-    if (t->writing && t->step == JOB_STEP_RUN && strcmp(state->lineage_label, t->branch.label) == 0)
-        looks_add(t, &look);
+    if (state->proven_us != 0 && t->writing && t->step == JOB_STEP_RUN &&
+        strcmp(state->lineage_label, t->branch.label) == 0)
+        looks_add(t, &proven);
 }
 
 /* ---- the hold ---- */

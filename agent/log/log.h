@@ -50,7 +50,7 @@
 #define LOG_GCTTL_S          86400
 
 struct log_task_options {
-    struct storage *storage; /* borrowed */
+    struct storage *storage; /* borrowed; NULL with hold_only */
     struct repo_scope scope; /* incarnation is the instance's identity */
     const struct engine_ops *engine;
     const char *engine_name;

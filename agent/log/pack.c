@@ -79,6 +79,7 @@ static int store_slot(struct log_task *t, struct log_slot *slot, struct object_s
 /* With the lock. */
 static void committed(struct log_task *t, struct log_slot *slot, const struct object_info *info)
 {
+    t->recover_now = t->recover_now || t->durable == t->branch.from;
     t->durable = slot->root.to;
     t->commit_number = slot->number + 1;
     t->chunks++;

@@ -92,7 +92,9 @@ static int step_job(struct runner *r, struct tm_err *err)
                                                      !r->job->sweep};
     if (lead && r->job->kind == JOB_KIND_LOG) /* later it is there, or not mounted now */
         options.create_root = r->job->log->checkpoint == 0;
-    int rc = storage_open(r->job->storage, &options, &r->storage, err);
+    /* a standby's hold needs no storage, and must be there all the more when that is away */
+    bool stores = lead || r->job->kind != JOB_KIND_LOG;
+    int rc = stores ? storage_open(r->job->storage, &options, &r->storage, err) : 0;
     if (rc < 0)
         return rc;
     if (r->job->kind == JOB_KIND_BACKUP || r->job->kind == JOB_KIND_LOG) {

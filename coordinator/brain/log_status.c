@@ -224,6 +224,15 @@ static void silent(const struct brain *b, struct resource_status *s, const struc
     set_error(s, rec->node, "agent", res->live->log->heard_real_us, TM_E_UNAVAILABLE, text);
 }
 
+/* An idle primary's standby receives nothing, and its clock proves nothing. */
+static bool from_standby_now(const struct brain *b, const struct res *res)
+{
+    const struct node *lead = lead_of(b, res);
+    const struct msg_instance *instance =
+        lead != NULL ? node_instance(lead, res->now.rec.tenant) : NULL;
+    return instance != NULL && instance->role == INSTANCE_STANDBY;
+}
+
 static void stuck(const struct brain *b, struct resource_status *s, const struct res *res)
 {
     const struct log_live *live = res->live->log;
@@ -245,6 +254,13 @@ static void stuck(const struct brain *b, struct resource_status *s, const struct
     for (size_t at = 1; at < TM_ARRAY_LEN(stages); at++)
         oldest = stages[at].ms > stages[oldest].ms ? at : oldest;
     char text[TM_ERR_MSG_MAX];
+    if (stages[oldest].ms == 0 && from_standby_now(b, res)) {
+        warn(s,
+             "the log comes from standby '%s': it is safe to the last transaction that was received "
+             "there, which does not move",
+             res->now.rec.node);
+        return;
+    }
     if (stages[oldest].ms > 0)
         (void)snprintf(text, sizeof(text),
                        "the checkpoint does not move: the oldest log waits for %s since %u s",

@@ -115,7 +115,7 @@ static int would_truncate(struct asker *a, struct msg_log_answer *ret, struct tm
                                 .node = t->node,
                                 .now_us = clock_real_us()};
     static const uint8_t nonce[OBJECT_NONCE_BYTES]; /* nothing is stored */
-    struct log_truncate_result result;
+    struct log_truncate_result result = {0};
     struct target target;
     int r = log_truncate_wish(a->until, &wish, &target, err);
     if (r == 0)

@@ -483,19 +483,6 @@ static int run_status(const struct call *call)
 
 /* ---- search ---- */
 
-static int take_time(const struct option_value *value, int64_t *ret_us, struct tm_err *err)
-{
-    struct moment moment;
-    if (!value->given)
-        return 0;
-    if (moment_parse(value->text, &moment, err) < 0)
-        return -(int)err->code;
-    if (moment.is_position)
-        return tm_err_set(err, TM_E_INVALID, "'%s' is a position, not a time", value->text);
-    *ret_us = moment.time_us;
-    return 0;
-}
-
 static int fill_query(const struct call *call, struct msg_log_query *ret, struct tm_err *err)
 {
     const struct option_value *values = call->values;
@@ -503,9 +490,9 @@ static int fill_query(const struct call *call, struct msg_log_query *ret, struct
     *ret = (struct msg_log_query){.kind = LOG_QUERY_SEARCH,
                                   .name = values[LOG_NAME].text,
                                   .points = values[LOG_POINTS].given};
-    int result = take_time(&values[LOG_FROM], &ret->from_us, err);
+    int result = log_time(&values[LOG_FROM], &ret->from_us, err);
     if (result == 0)
-        result = take_time(&values[LOG_TO], &ret->to_us, err);
+        result = log_time(&values[LOG_TO], &ret->to_us, err);
     if (result == 0 && values[LOG_XID].given)
         result = parse_u64_in(values[LOG_XID].text, 1, UINT64_MAX, &ret->xid, err);
     if (result == 0 && values[LOG_LIMIT].given)

@@ -5,9 +5,23 @@
  */
 #include "common/size.h"
 #include "coordinator/ctl/command.h"
+#include "proto/spec/spec.h"
 
 #define KIND "Backup"
 #define WORD "backup"
+
+int log_time(const struct option_value *value, int64_t *ret_us, struct tm_err *err)
+{
+    struct moment moment;
+    if (!value->given)
+        return 0;
+    if (moment_parse(value->text, &moment, err) < 0)
+        return -(int)err->code;
+    if (moment.is_position)
+        return tm_err_set(err, TM_E_INVALID, "'%s' is a position, not a time", value->text);
+    *ret_us = moment.time_us;
+    return 0;
+}
 
 static int ask(struct ctl *c, const char *namespace_, const char *name, struct msg_log_query *query,
                json_t **ret, struct tm_err *err)

@@ -118,7 +118,7 @@ static void expect_refs(struct fixture *f)
     static const uint64_t bounds[] = {START - 65536, SECOND, THIRD, END + 1000};
     struct object_scratch *scratch = NULL;
     struct manifest_reader mr = MANIFEST_READER_INIT;
-    struct manifest_item item;
+    struct manifest_item item = {.kind = 0};
     size_t n = 0;
     OK(object_scratch_new(&scratch, &w_err));
     OK(manifest_reader_open(&mr, scratch, f->st, &f->w.options.scope, WHOLE_ID, &w_err));

@@ -355,7 +355,8 @@ static void beat(struct fixture *f, struct msg_job *job)
     static uint64_t serial;
     struct msg_instance instance = {
         .tenant = "main", .engine = "mock", .role = INSTANCE_PRIMARY, .identity = "7000"};
-    struct message m = {.type = MESSAGE_heartbeat, .serial = ++serial, .term = 7};
+    serial++;
+    struct message m = {.type = MESSAGE_heartbeat, .serial = serial, .term = 7};
     m.heartbeat.instances = &instance;
     m.heartbeat.instances_count = 1;
     m.heartbeat.jobs = job;

@@ -132,8 +132,9 @@ static void expect_refs(struct fixture *f)
         if (item.kind != MANIFEST_LOG)
             continue;
         assert_true(n < 3);
+        struct rel_name name = task_chunk_name('a', bounds[n]);
         assert_true(item.log.task);
-        assert_string_equal(item.log.object, task_chunk_name('a', bounds[n]).s);
+        assert_string_equal(item.log.object, name.s);
         assert_string_equal(item.log.label, "1");
         assert_int_equal(item.log.from, bounds[n]);
         assert_int_equal(item.log.to, bounds[n + 1]);

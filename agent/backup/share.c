@@ -150,7 +150,7 @@ static int stored_read(struct sharer *s, uint64_t from, uint8_t *dst, size_t len
 static int source_next(const struct sharer *s, struct engine_log *elog, uint64_t from,
                        uint64_t until, uint64_t *at, uint8_t *dst, struct tm_err *err)
 {
-    struct engine_log_event event;
+    struct engine_log_event event = {.kind = ENGINE_LOG_IDLE};
     int r = backup_canceled(s->log->backup, err);
     if (r == 0)
         r = s->share->engine->log_next(elog, SOURCE_WAIT_MS, &event, err);

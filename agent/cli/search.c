@@ -46,21 +46,6 @@ struct searcher {
     bool more;
 };
 
-static const char *kind_text(enum event_kind kind)
-{
-    switch (kind) {
-    case EVENT_COMMIT:
-        return "commit";
-    case EVENT_ABORT:
-        return "abort";
-    case EVENT_PREPARE:
-        return "prepare";
-    case EVENT_POINT:
-        return "point";
-    }
-    return "unknown";
-}
-
 static int add_json(struct searcher *s, const struct lineage *lineage, const struct log_point *e,
                     struct tm_err *err)
 {
@@ -68,7 +53,7 @@ static int add_json(struct searcher *s, const struct lineage *lineage, const str
     names_lineage_text(lineage->id, id);
     s->positions.text(e->at, position);
     json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "cluster", s->scope->cluster,
-                          "tenant", s->scope->tenant, "kind", kind_text(e->kind), "time",
+                          "tenant", s->scope->tenant, "kind", event_kind_text(e->kind), "time",
                           clock_format(e->time_us, time), "position", position, "lineage", id,
                           "lineageLabel", lineage->label);
     if (!o)
@@ -95,7 +80,7 @@ static void print_row(struct searcher *s, const struct lineage *lineage, const s
     if (e->xid != 0)
         (void)snprintf(xid, sizeof(xid), "%llu", (unsigned long long)e->xid);
     (void)printf("%-27s %-8s %-18s %-20s %-32s %s\n", clock_format(e->time_us, time),
-                 kind_text(e->kind), position, xid, id, e->name[0] != '\0' ? e->name : "-");
+                 event_kind_text(e->kind), position, xid, id, e->name[0] != '\0' ? e->name : "-");
 }
 
 static int show_event(void *arg, const struct lineage *lineage, const struct log_point *event,

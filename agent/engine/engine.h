@@ -72,6 +72,7 @@ struct engine_description {
     struct engine_position position;
     int64_t now_us; /* the source's clock */
     uint64_t data_bytes_estimate;
+    uint64_t hold_max_bytes; /* the source breaks a hold that keeps more; 0 = none is set */
     char warning[ENGINE_WARNING_MAX]; /* a setting that makes backups a risk; "" = none */
 };
 

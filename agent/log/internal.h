@@ -12,6 +12,7 @@
  *   hold.c      the thread that looks at source and hold; looks and the checkpoint
  *   keep.c      the thread that stores marks and looks for newer writers
  *   help.c      the thread that truncates, rolls up, and counts what can be restored
+ *   ask.c       the thread that answers queries: searches, truncations that are only tried
  *   status.c    the thread that tells
  *
  * One mutex guards all that threads share, one condition wakes all of them: there are few events.
@@ -25,6 +26,7 @@
 #include "agent/log/log.h"
 #include "proto/format/chunk.h"
 #include "proto/repo/logs.h"
+#include "proto/repo/target.h"
 
 #define LOG_LOOKS_MAX    64u
 #define LOG_REFUTED_MAX  64u        /* lineages that were proven to be another branch */
@@ -164,6 +166,10 @@ struct log_task {
 
     struct log_trouble troubles[LOG_PARTS];
 
+    struct msg_log_query query; /* id 0 = none is wanted */
+    char query_name[64], query_until[64];
+    uint64_t query_done; /* the id that was answered */
+
     uint32_t truncate_done;
     int64_t truncated_us;
     char truncated_position[WIRE_POSITION_MAX + 1];
@@ -186,8 +192,8 @@ struct log_task {
 
     pthread_t packers[LOG_THREADS_MAX];
     unsigned packer_count;
-    pthread_t hold_thread, keep_thread, help_thread, tell_thread;
-    bool hold_up, keep_up, help_up, tell_up;
+    pthread_t hold_thread, keep_thread, help_thread, ask_thread, tell_thread;
+    bool hold_up, keep_up, help_up, ask_up, tell_up;
 };
 
 /* ---- task.c ---- */
@@ -301,10 +307,15 @@ void log_looks_settle(struct log_task *t);
 /* With the lock: looks that a chunk ending at `to` proves, into its marks. */
 void log_looks_mark(struct log_task *t, struct log_slot *slot);
 
-/* ---- keep.c, help.c, status.c ---- */
+/* ---- keep.c, help.c, ask.c, status.c ---- */
 
 void *log_keep_main(void *arg);
 void *log_help_main(void *arg);
+void *log_ask_main(void *arg);
+struct log_positions log_positions_of(const struct log_task *t);
+/* The wish that an operator's text means; *target owns what *wish then points to. */
+int log_truncate_wish(const char *until, struct log_truncate *wish, struct target *target,
+                      struct tm_err *err) TM_WUR;
 void *log_tell_main(void *arg);
 void log_trouble(struct log_task *t, enum log_part part, const char *stage,
                  const struct tm_err *err);

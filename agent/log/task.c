@@ -119,6 +119,7 @@ static int start_threads(struct log_task *t, struct tm_err *err)
         {log_hold_main, &t->hold_thread, &t->hold_up, true},
         {log_keep_main, &t->keep_thread, &t->keep_up, false},
         {log_help_main, &t->help_thread, &t->help_up, false},
+        {log_ask_main, &t->ask_thread, &t->ask_up, false},
     };
     for (size_t i = 0; i < TM_ARRAY_LEN(threads); i++) {
         if (!threads[i].always && t->options.hold_only)
@@ -152,6 +153,7 @@ static void join_threads(struct log_task *t)
     } threads[] = {{t->hold_thread, &t->hold_up},
                    {t->keep_thread, &t->keep_up},
                    {t->help_thread, &t->help_up},
+                   {t->ask_thread, &t->ask_up},
                    {t->tell_thread, &t->tell_up}};
     for (size_t i = 0; i < TM_ARRAY_LEN(threads); i++) {
         if (*threads[i].up)
@@ -269,6 +271,20 @@ int log_task_run(struct log_task *t, struct tm_err *err)
 
 /* ---- what is wanted ---- */
 
+/* With the lock. Bounds are the wire's. */
+static void want_query(struct log_task *t, const struct msg_log_query *query)
+{
+    t->params.query = NULL;
+    t->query = (struct msg_log_query){.id = 0};
+    if (!query)
+        return;
+    t->query = *query;
+    (void)snprintf(t->query_name, sizeof(t->query_name), "%s", query->name ? query->name : "");
+    (void)snprintf(t->query_until, sizeof(t->query_until), "%s", query->until ? query->until : "");
+    t->query.name = t->query_name;
+    t->query.until = t->query_until;
+}
+
 int log_task_want(struct log_task *t, enum job_step step, const struct msg_log_params *params,
                   struct tm_err *err)
 {
@@ -288,6 +304,7 @@ int log_task_want(struct log_task *t, enum job_step step, const struct msg_log_p
     t->params = *params;
     memcpy(t->truncate_until, until, strlen(until) + 1);
     t->params.truncate_until = t->truncate_until;
+    want_query(t, params->query);
     t->status_serial++;
     pthread_cond_broadcast(&t->changed);
     pthread_mutex_unlock(&t->lock);

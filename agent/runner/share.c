@@ -4,8 +4,8 @@
  * is known, storage is asked until the task has come so far → its chunks are listed.
  *
  * Failure modes: the task leaves a hole, stands still, or holds another log: the backup streams its own
- * from the start, and the operator hears why. A backup that runs so long that the source would keep
- * more than SHARE_KEPT_BYTES for it does so at once.
+ * from the start, and the operator hears why. A backup that runs so long that the source keeps more
+ * than SHARE_KEPT_BYTES for it, or half of what it would keep at all, does so at once.
  */
 #include "agent/runner/internal.h"
 
@@ -13,7 +13,7 @@
 #include "common/utf8.h"
 
 #define SHARE_KEPT_BYTES (UINT64_C(8) << 30)
-#define KEPT_LOOK_US     (10 * USEC_PER_SEC)
+#define KEPT_LOOK_US     (15 * USEC_PER_SEC)
 #define SHARE_WAIT_US    (30 * USEC_PER_SEC)
 #define SHARE_POLL_US    (300 * USEC_PER_MSEC)
 
@@ -30,16 +30,18 @@ static uint64_t await_until(struct runner *r, int64_t us)
     return until;
 }
 
-/* What the source keeps from `from` on; 0 when it does not say. */
-static uint64_t kept_bytes(const struct runner *r, uint64_t from)
+/* Whether the source keeps so much from `from` on that it must not become more. Half of what it would
+ * keep at all: the other half is for the time until its log is stored. */
+static bool keeps_too_much(const struct runner *r, uint64_t from)
 {
     struct engine_description d;
     struct tm_err ignored;
     uint64_t at;
     if (r->engine->describe(&r->instance, &d, &ignored) < 0 ||
-        r->engine->log_position(&d.position, &at) < 0)
-        return 0;
-    return at > from ? at - from : 0;
+        r->engine->log_position(&d.position, &at) < 0 || at <= from)
+        return false; /* the session finds out when its hold is gone */
+    return at - from > SHARE_KEPT_BYTES ||
+           (d.hold_max_bytes > 0 && at - from > d.hold_max_bytes / 2);
 }
 
 static void tell_why(struct runner *r, const char *why)
@@ -76,16 +78,17 @@ static int share_until(struct runner *r, uint64_t until, struct tm_err *err)
 
 int logs_share(struct runner *r, uint64_t from, struct tm_err *err)
 {
-    uint64_t until;
+    uint64_t until = 0;
     if (!r->job->backup->share_log || backup_log_next(r->log) != from)
         return 0;
-    while ((until = await_until(r, KEPT_LOOK_US)) == 0) {
+    while (until == 0) {
         if (runner_stopping(r))
             return tm_err_set(err, TM_E_CANCELED, "canceled");
-        if (kept_bytes(r, from) <= SHARE_KEPT_BYTES)
-            continue;
-        tell_why(r, "the source would have to keep too much for one that is shared");
-        return 0;
+        if (keeps_too_much(r, from)) {
+            tell_why(r, "the source would keep too much log until it could be shared");
+            return 0;
+        }
+        until = await_until(r, KEPT_LOOK_US);
     }
     return until > from ? share_until(r, until, err) : 0;
 }

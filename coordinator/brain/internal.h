@@ -159,6 +159,12 @@ struct log_live {
     uint64_t delete_us; /* mono: deletion was asked for, 0 = it was not */
     struct log_hold holds[LOG_HOLDERS_MAX];
     size_t hold_count;
+    struct {
+        uint64_t cmd; /* who waits for the answer; 0 = nothing is asked */
+        uint64_t since_us;
+        struct msg_log_query query;
+        struct codec_arena arena;
+    } asked;
 };
 
 /* What is known of a job only in this life of the coordinator. */
@@ -319,6 +325,9 @@ void brain_reply_error(struct brain *b, uint64_t conn, uint64_t ctx, uint64_t se
                        const struct tm_err *err);
 void brain_answer(struct brain *b, uint64_t cmd, enum brain_outcome outcome,
                   const struct tm_err *err);
+/* To a QUERY; copied. */
+void brain_answer_log(struct brain *b, uint64_t cmd, const struct res *res,
+                      const struct msg_log_answer *answer);
 uint64_t brain_ms(uint32_t ms);
 bool brain_plant(const struct brain *b, enum brain_plant plant);
 
@@ -476,6 +485,17 @@ bool log_holders_released(struct brain *b, struct res *res);
 /* ---- log_report.c ---- */
 
 void log_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report);
+
+/* ---- log_query.c ---- */
+
+bool log_asked(const struct res *res);
+/* The command is answered by an agent, or with an error after a while. */
+int log_ask(struct brain *b, struct res *res, uint64_t cmd, const struct msg_log_query *query,
+            struct tm_err *err) TM_WUR;
+void log_answered(struct brain *b, struct res *res, const struct msg_log_answer *answer);
+/* Nobody will answer what is asked, when something is. */
+void log_unanswered(struct brain *b, struct res *res, enum tm_err_code code, const char *why);
+void log_query_tick(struct brain *b, struct res *res);
 
 /* ---- log_attempts.c ---- */
 

@@ -80,6 +80,8 @@ static void report_lead(struct brain *b, struct res *res, const struct msg_job *
     log->heard_real_us = b->now.real_us;
     if (report->log != NULL)
         keep_status(b, res, report->log);
+    if (report->answer != NULL)
+        log_answered(b, res, report->answer);
     res->live->warning_count = report->warnings_count;
     for (size_t at = 0; at < report->warnings_count; at++)
         COPY_TEXT(res->live->warnings[at], report->warnings[at]);

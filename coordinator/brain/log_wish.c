@@ -168,7 +168,7 @@ uint32_t log_roles(const struct res *res, const struct node *node)
     if (!job_is_lead(res, node))
         return holder_roles(res, node);
     if (rec->phase == PHASE_STOPPED)
-        return log_holds(res, node) || log_truncating(res) ? JOB_ROLE_LEAD : 0;
+        return log_holds(res, node) || log_truncating(res) || log_asked(res) ? JOB_ROLE_LEAD : 0;
     return rec->phase == PHASE_FAIL ? 0 : JOB_ROLE_LEAD;
 }
 
@@ -190,4 +190,6 @@ void log_assign(struct brain *b, const struct res *res, uint32_t roles, struct m
         to->log->truncate_until = rec->log->truncate_until;
         to->log->truncate_force = rec->log->truncate_force;
     }
+    if ((roles & JOB_ROLE_LEAD) != 0 && log_asked(res))
+        to->log->query = &res->live->log->asked.query;
 }

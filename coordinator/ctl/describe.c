@@ -151,7 +151,7 @@ void describe_resource(struct ctl *c, const json_t *one)
     line(c, "Path:", json_text_at(status, "backupPath"));
     size_line(c, "Stored:", json_u64_at(status, "backupSize"));
     size_line(c, "Read:", json_u64_at(status, "dataSize"));
-    size_line(c, "Own log:", json_u64_at(status, "logSize"));
+    size_line(c, "Log:", json_u64_at(status, "logSize"));
     describe_log(c, status);
     line(c, "Consistent at:", json_text_at(status, "commitTs"));
     line(c, "Position:", json_text_at(status, "position"));

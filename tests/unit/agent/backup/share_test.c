@@ -118,7 +118,7 @@ static void expect_refs(struct fixture *f)
     static const uint64_t bounds[] = {START - 65536, SECOND, THIRD, END + 1000};
     struct object_scratch *scratch = NULL;
     struct manifest_reader mr = MANIFEST_READER_INIT;
-    struct manifest_item item;
+    struct manifest_item item = {.kind = 0};
     size_t n = 0;
     OK(object_scratch_new(&scratch, &w_err));
     OK(manifest_reader_open(&mr, scratch, f->st, &f->w.options.scope, WHOLE_ID, &w_err));
@@ -132,8 +132,9 @@ static void expect_refs(struct fixture *f)
         if (item.kind != MANIFEST_LOG)
             continue;
         assert_true(n < 3);
+        struct rel_name name = task_chunk_name('a', bounds[n]);
         assert_true(item.log.task);
-        assert_string_equal(item.log.object, task_chunk_name('a', bounds[n]).s);
+        assert_string_equal(item.log.object, name.s);
         assert_string_equal(item.log.label, "1");
         assert_int_equal(item.log.from, bounds[n]);
         assert_int_equal(item.log.to, bounds[n + 1]);

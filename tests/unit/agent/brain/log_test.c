@@ -418,6 +418,46 @@ static void the_agent_stops(void **state)
 
 /* ---- over restarts ---- */
 
+static void finds(struct stage *s, uint32_t generation, uint64_t id, uint64_t chunks)
+{
+    struct msg_log_answer told = {.id = id, .chunks = chunks};
+    struct frame f = {.type = FRAME_log_answer};
+    f.log_answer.answer = &told;
+    frame(s, generation, f);
+}
+
+/* The runner answers; that is told until the question is not there any more. */
+static void a_question_is_answered(void **state)
+{
+    struct stage *s = *state;
+    struct msg_log_query query = {.id = 77, .kind = LOG_QUERY_SEARCH, .name = "x"};
+    streaming(s);
+    assert_null(reported(s)->answer);
+    params.query = &query;
+    desire_log(s, 2, JOB_ROLE_LEAD, JOB_STEP_RUN, 1);
+    assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 0); /* nothing for the next life */
+    assert_int_equal(s->told[FRAME_log_want].log_want.log->query->id, 77);
+    assert_string_equal(s->told[FRAME_log_want].log_want.log->query->name, "x");
+    assert_null(reported(s)->answer);
+    finds(s, 1, 76, 1); /* to another one */
+    assert_null(reported(s)->answer);
+    finds(s, 1, 77, 5);
+    assert_int_equal(reported(s)->answer->id, 77);
+    assert_int_equal(reported(s)->answer->chunks, 5);
+    query.id = 78;
+    desire_log(s, 3, JOB_ROLE_LEAD, JOB_STEP_RUN, 1);
+    assert_int_equal(s->told[FRAME_log_want].log_want.log->query->id, 78);
+    assert_null(reported(s)->answer);
+    finds(s, 1, 78, 6);
+    assert_int_equal(reported(s)->answer->chunks, 6);
+    params.query = NULL;
+    desire_log(s, 4, JOB_ROLE_LEAD, JOB_STEP_RUN, 1);
+    assert_null(s->told[FRAME_log_want].log_want.log->query);
+    assert_null(reported(s)->answer);
+    finds(s, 1, 78, 6);
+    assert_null(reported(s)->answer);
+}
+
 static void assignments_are_kept(void **state)
 {
     struct stage *s = *state;
@@ -662,6 +702,7 @@ int main(void)
         SCENE(an_instance_must_be_known),
         SCENE(what_makes_no_sense_is_not_taken),
         SCENE(the_agent_stops),
+        SCENE(a_question_is_answered),
         SCENE(assignments_are_kept),
         RESTARTED(goes_on_after_a_restart),
         RESTARTED(a_newer_term_that_does_not_name_the_job),

@@ -380,6 +380,31 @@ static void test_unshared_log(void **state)
     agent_release(&a);
 }
 
+/* A hold that would be broken is let go on at once: the log is streamed while ranges are read. */
+static void test_kept_too_long(void **state)
+{
+    (void)state;
+    struct agent a;
+    agent_init(&a, "ram://runner-kept");
+    a.params.share_log = true;
+    a.job.conninfo = CONNINFO " hold=30000000"; /* half of it is less than the log */
+    agent_start(&a);
+    tell_job(&a);
+    wait_for(&a, FRAME_ready);
+    tell_begin(&a, false);
+    wait_for(&a, FRAME_warning);
+    assert_string_equal(a.warning, "the backup stores its own log: the source would keep too much "
+                                   "log until it could be shared");
+    while (a.durable < 16 << 20)
+        wait_for(&a, FRAME_log_durable);
+    work_all(&a);
+    tell_finish(&a);
+    wait_for(&a, FRAME_committed);
+    agent_stop(&a);
+    assert_int_equal(own_log_count("ram://runner-kept"), 2);
+    agent_release(&a);
+}
+
 /* The runner ends in the middle; another one takes over, plans nothing, and commits. */
 static void test_second_runner(void **state)
 {
@@ -587,12 +612,12 @@ static void test_garbage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_backup),          cmocka_unit_test(test_second_runner),
-        cmocka_unit_test(test_shared_log),      cmocka_unit_test(test_unshared_log),
-        cmocka_unit_test(test_damaged_log),     cmocka_unit_test(test_sweep),
-        cmocka_unit_test(test_range_fails),     cmocka_unit_test(test_no_storage),
-        cmocka_unit_test(test_bad_compression), cmocka_unit_test(test_agent_gone),
-        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_backup),        cmocka_unit_test(test_second_runner),
+        cmocka_unit_test(test_shared_log),    cmocka_unit_test(test_unshared_log),
+        cmocka_unit_test(test_kept_too_long), cmocka_unit_test(test_damaged_log),
+        cmocka_unit_test(test_sweep),         cmocka_unit_test(test_range_fails),
+        cmocka_unit_test(test_no_storage),    cmocka_unit_test(test_bad_compression),
+        cmocka_unit_test(test_agent_gone),    cmocka_unit_test(test_garbage),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     ram_process_registry_free();

@@ -10,11 +10,11 @@ static void wrong_words(void **state)
     (void)state;
     memset(&server, 0, sizeof(server));
     EXPECT(2, "",
-           "tidemark: log: one of start, pause, resume, stop, status and truncate is "
+           "tidemark: log: one of start, pause, resume, stop, status, search and truncate is "
            "wanted" LOG_HELP,
            "log");
     EXPECT(2, "",
-           "tidemark: log: one of start, pause, resume, stop, status and truncate is "
+           "tidemark: log: one of start, pause, resume, stop, status, search and truncate is "
            "wanted" LOG_HELP,
            "log", "begin", "x");
     EXPECT(2, "", "tidemark: log: pause: one NAME is wanted" LOG_HELP, "log", "pause");
@@ -132,6 +132,36 @@ static void truncating(void **state)
         "tidemark: log: truncate: 'soon' is no time (2026-11-21T10:00:00Z), position (0/3000148) "
         "or TSO" LOG_HELP,
         "log", "truncate", "wal", "--until", "soon");
+}
+
+/* What an agent finds is in the tests of the control socket and of whole clusters. */
+static void questions(void **state)
+{
+    (void)state;
+    EXPECT(2, "", "tidemark: log: search: one NAME is wanted" LOG_HELP, "log", "search");
+    EXPECT(2, "", "tidemark: log: search: '0/3000148' is a position, not a time" LOG_HELP, "log",
+           "search", "wal", "--from", "0/3000148");
+    EXPECT(2, "",
+           "tidemark: log: search: 'soon' is no time (2026-11-21T10:00:00Z), position (0/3000148) "
+           "or TSO" LOG_HELP,
+           "log", "search", "wal", "--to", "soon");
+    EXPECT(2, "", "tidemark: log: search: 1001 is not in 1 to 1000" LOG_HELP, "log", "search",
+           "wal", "--limit", "1001");
+    EXPECT(2, "", "tidemark: log: search: 'x' is not a whole number" LOG_HELP, "log", "search",
+           "wal", "--xid", "x");
+    EXPECT(2, "", "tidemark: log: output 'yaml' is not known; there is json" LOG_HELP, "log",
+           "search", "wal", "-o", "yaml");
+    EXPECT(2, "", "tidemark: log: search: option '--force' does not belong to it" LOG_HELP, "log",
+           "search", "wal", "--force");
+    EXPECT(3, "", "tidemark: Backup/wal: not found\n", "log", "search", "wal");
+    EXPECT(0, "backup/wal created\n", "", START, "--no-wait");
+    EXPECT(1, "", "tidemark: Backup/wal has stored nothing yet\n", "log", "search", "wal",
+           "--points", "--limit", "5");
+    EXPECT(1, "", "tidemark: Backup/wal has stored nothing yet\n", "log", "truncate", "wal",
+           "--until", "0/3000148", "--dry-run");
+    json_t *wal = fetched("bk", "wal");
+    assert_null(json_at(wal, "spec.logTruncateUntil")); /* it is only tried */
+    json_decref(wal);
 }
 
 static void what_is_no_log_backup(void **state)
@@ -262,6 +292,7 @@ int main(void)
         cmocka_unit_test(wrong_words),
         cmocka_unit_test_setup_teardown(a_task_from_start_to_stop, start_server, stop_server),
         cmocka_unit_test_setup_teardown(truncating, start_server, stop_server),
+        cmocka_unit_test_setup_teardown(questions, start_server, stop_server),
         cmocka_unit_test_setup_teardown(what_is_no_log_backup, start_server, stop_server),
         cmocka_unit_test_setup_teardown(a_status_in_json, start_server, stop_server),
         cmocka_unit_test_setup_teardown(restores_to_a_point, start_server, stop_server),

@@ -630,6 +630,13 @@ static const char *search(struct fixture *f, const struct log_search *search)
     return found.text;
 }
 
+/* Asked before each chunk that is opened. */
+static int go_on(void *arg, struct tm_err *err)
+{
+    unsigned *left = arg;
+    return (*left)-- > 0 ? 0 : tm_err_set(err, TM_E_TIMEOUT, "too long");
+}
+
 static void test_search(void **state)
 {
     struct fixture *f = *state;
@@ -656,6 +663,19 @@ static void test_search(void **state)
     assert_string_equal(search(f, &(struct log_search){.limit = 2}), " p32 p48 …");
     assert_string_equal(search(f, &(struct log_search){.limit = 5}), " p32 p48 p64 p1184 c1216");
     assert_string_equal(search(f, &(struct log_search){.xid = 8}), " p48");
+    unsigned left = 1000;
+    assert_string_equal(search(f, &(struct log_search){.go_on = go_on, .go_on_arg = &left}),
+                        " p32 p48 p64 p1184 c1216");
+    unsigned opened = 1000 - left;
+    assert_true(opened > 1);
+    for (left = 0; left < opened;) {
+        unsigned before = left;
+        struct log_search wish = {.go_on = go_on, .go_on_arg = &left};
+        int r = log_search_run(f->scratch, f->st, &f->scope, &wish, find, &(struct found){{0}},
+                               &f->err);
+        assert_int_equal(r, -TM_E_TIMEOUT);
+        left = before + 1;
+    }
     assert_string_equal(search(f, &(struct log_search){.name = "n"}), " p64");
     assert_string_equal(search(f, &(struct log_search){.points_only = true}), " p64");
     assert_string_equal(search(f, &(struct log_search){.from_us = 10 * day + 5}),

@@ -224,6 +224,14 @@ struct engine_restore_spec {
     const char *const *live_data_dirs; /* NULL-terminated or NULL: only the very place, stopped */
 };
 
+/* The sections that index_take gave for a chunk, as stored. */
+struct engine_sections {
+    /* 1 = *ret is the section's bytes, valid until the call they are used in returns; 0 = it has
+     * none of that id */
+    int (*get)(void *arg, uint16_t id, struct slice *ret, struct tm_err *err);
+    void *arg;
+};
+
 struct engine_session;
 struct engine_reader;
 struct engine_log;
@@ -337,6 +345,12 @@ struct engine_ops {
      * tablespaces over existing paths) while nothing has been written yet. */
     int (*restore_check_log)(struct engine_restore *, const char *lineage_label, uint64_t from,
                              struct slice data, struct tm_err *);
+    /* Optional, in place of restore_check_log: what a chunk's index says of its bytes, of which those
+     * before `until` are replayed. `start` is where replay of that branch begins; chunks come in
+     * order. *ret_known false = the index does not say all: the bytes themselves must be checked. */
+    int (*restore_check_index)(struct engine_restore *, const char *lineage_label, uint64_t start,
+                               uint64_t until, const struct engine_sections *sections,
+                               bool *ret_known, struct tm_err *);
     /* Called before the first file: makes the target unstartable and prepares directories. */
     int (*restore_prepare)(struct engine_restore *, struct tm_err *);
     /* A file part; thread safe. `*ret_fd` is open for pwrite of at most entry->length_bytes at

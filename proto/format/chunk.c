@@ -328,6 +328,11 @@ int chunk_reader_section(struct chunk_reader *cr, uint16_t id, struct slice *ret
     return object_reader_section(cr->object, id, ret, err);
 }
 
+int chunk_reader_verify_stored(struct chunk_reader *cr, struct tm_err *err)
+{
+    return object_reader_verify_stored(cr->object, err);
+}
+
 void log_entry_of(const struct log_chunk *root, const struct object_info *info,
                   struct log_entry *ret)
 {

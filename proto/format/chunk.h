@@ -112,6 +112,8 @@ int chunk_reader_next(struct chunk_reader *cr, uint64_t *ret_at, struct slice *r
 /* 1 = the section's raw bytes, valid until release; 0 = the chunk has none. */
 int chunk_reader_section(struct chunk_reader *cr, uint16_t id, struct slice *ret,
                          struct tm_err *err) TM_WUR;
+/* All bytes are in storage as they were written, without unpacking them. */
+int chunk_reader_verify_stored(struct chunk_reader *cr, struct tm_err *err) TM_WUR;
 void chunk_reader_release(struct chunk_reader *cr);
 
 /* What lists and indexes keep of a stored chunk. */

@@ -38,7 +38,7 @@ static int buffers_prepare(struct object_scratch *s, const struct object_options
     if (r == 0)
         r = buf_reserve(&s->packed, OBJECT_HEADER_BYTES + ZSTD_compressBound(o->frame_bytes), err);
     if (r == 0 && o->zstd_level > 0)
-        r = object_scratch_cctx(s, o->zstd_level, err);
+        r = object_scratch_cctx(s, o->zstd_level, o->kind == OBJECT_CHUNK, err);
     return r;
 }
 

@@ -267,6 +267,39 @@ static void test_exists(void **state)
     assert_int_equal(read_all(f, "o", NULL), 0);
 }
 
+/* Damage to frames is seen without unpacking them; the offset of a byte in each of them. */
+static void test_verify_stored(void **state)
+{
+    struct fixture *f = *state;
+    const size_t places[] = {OBJECT_HEADER_BYTES, OBJECT_HEADER_BYTES + 4096 * 2 + 7};
+    struct object_reader *r = NULL;
+    struct object_info info;
+    assert_int_equal(write_object(f, "o", nonce_a, 0, 3 * 4096, &info), 0);
+    assert_int_equal(object_reader_open(f->scratch, f->st, "o", OBJECT_DATA, NULL, &r, &f->err), 0);
+    assert_int_equal(object_reader_verify_stored(r, &f->err), 0);
+    object_reader_close(r);
+    for (size_t n = 0; n < TM_ARRAY_LEN(places); n++) {
+        TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
+        char want[64];
+        const char *name = "o";
+        assert_int_equal(storage_get(f->st, "o", 1 << 20, &bytes, &f->err), 0);
+        bytes.data[places[n]] ^= 1;
+        assert_int_equal(storage_remove(f->st, &name, 1, &f->err), 0);
+        assert_int_equal(storage_put(f->st, "o", buf_slice(&bytes), &f->err), 0);
+        assert_int_equal(object_reader_open(f->scratch, f->st, "o", OBJECT_DATA, NULL, &r, &f->err),
+                         0);
+        assert_int_equal(object_reader_verify_stored(r, &f->err), -TM_E_CORRUPT);
+        (void)snprintf(want, sizeof(want),
+                       "object 'o': frame %d: stored bytes do not match their hash",
+                       n == 0 ? 0 : 2);
+        assert_string_equal(f->err.msg, want);
+        object_reader_close(r);
+        bytes.data[places[n]] ^= 1;
+        assert_int_equal(storage_remove(f->st, &name, 1, &f->err), 0);
+        assert_int_equal(storage_put(f->st, "o", buf_slice(&bytes), &f->err), 0);
+    }
+}
+
 /* However the bytes come, and sealed or not, the object is the same. */
 static void test_same_however_written(void **state)
 {
@@ -461,6 +494,7 @@ int main(void)
         T(test_unknown_is_refused),
         T(test_required_section),
         T(test_exists),
+        T(test_verify_stored),
         T(test_same_however_written),
         T(test_lost_reply),
         T(test_store_without_fence),

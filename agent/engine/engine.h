@@ -169,14 +169,16 @@ struct engine_log_source {
     uint64_t fork;
 };
 
-/* One look at source and hold. source_us was read before flushed: a commit acknowledged before it
- * lies before `flushed`. */
+/* One look at source and hold. proven_us: whoever was told before that time, by the clock that times
+ * commits, that something is committed finds it before `flushed`. A primary's clock, read before
+ * flushed, is such a time; a standby's is not: it may be behind. */
 struct engine_hold_state {
     bool lost;         /* the source released it: log from `from` on may be gone */
     uint64_t from;     /* log is kept from here on */
     uint64_t bytes;    /* kept for this hold */
     uint64_t flushed;  /* on a standby: received and flushed there */
     int64_t source_us; /* the source's clock */
+    int64_t proven_us; /* 0 = nothing is */
     int64_t skew_us;   /* minus ours, as far as the question's travel time tells */
     enum engine_role role;
     char lineage_label[ENGINE_LABEL_MAX];

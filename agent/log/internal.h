@@ -134,6 +134,7 @@ struct log_task {
     enum job_stage stage;
     bool wrote;   /* branch tells what was written last */
     bool writing; /* branch is proven, durable and received tell of it */
+    bool proven;  /* by the session that is open: looks tell of that branch, too */
     struct log_branch branch;
     struct epoch epoch; /* the next one to write under */
     uint64_t received;
@@ -154,6 +155,7 @@ struct log_task {
     struct log_look last_look;
     struct log_look checkpoint;  /* flushed and time of the newest look that counts */
     struct log_look stored_mark; /* the newest one in storage; mono_us is when it came there */
+    struct log_look told;        /* the newest one in storage that is not contested */
     bool mark_now;
 
     enum hold_is hold;
@@ -275,6 +277,8 @@ struct log_slot *log_slot_take(struct log_task *t, bool wait);
 /* Index and digest over bytes at s->next, which then are behind. */
 int log_feed(struct log_task *t, struct log_session *s, struct log_slot *slot, struct slice bytes,
              struct tm_err *err) TM_WUR;
+/* The session's lineage is another branch than the source's. */
+int log_refute(struct log_task *t, const struct log_session *s, struct tm_err *err) TM_WUR;
 /* The slot is complete. */
 int log_cut(struct log_task *t, struct log_session *s, struct log_slot *slot,
             struct tm_err *err) TM_WUR;

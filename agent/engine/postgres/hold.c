@@ -168,13 +168,15 @@ void pg_hold_close(struct engine_hold *hold)
 /* ---- look ---- */
 
 /* The clock is read by a scan below, the flushed position by the projection above it: a commit that
- * was acknowledged before that time lies before that position. A standby has what it received by
+ * was acknowledged before that time lies before that position. On a standby that proves nothing, for
+ * the primary commits without it; but the time of a commit that was replayed does: it was taken before
+ * the record was written, and what was acknowledged before it had been written by then. A standby has what it received by
  * stream, or from an archive, whichever is more; its timeline is the newest that any of three places
  * knows. A primary's comes from its log position: after a promotion pg_control still shows the old
  * one until the next checkpoint. */
 #define LOOK_SQL                                                                                   \
     "WITH t AS MATERIALIZED (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint "    \
-    "AS us) "                                                                                      \
+    "AS us, (extract(epoch FROM pg_last_xact_replay_timestamp()) * 1000000)::bigint AS replayed) " \
     "SELECT t.us, rec, CASE WHEN rec THEN coalesce(greatest(pg_last_wal_receive_lsn(), "           \
     "pg_last_wal_replay_lsn()), '0/0') ELSE pg_current_wal_flush_lsn() END::text, "                \
     "CASE WHEN rec THEN NULL ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END, "            \
@@ -183,7 +185,8 @@ void pg_hold_close(struct engine_hold *hold)
     "FROM pg_control_checkpoint() c, pg_control_recovery() r), "                                   \
     "s.slot_type, s.restart_lsn::text, coalesce(s.wal_status, 'lost'), "                           \
     "current_setting('max_slot_wal_keep_size'), "                                                  \
-    "coalesce(current_setting('idle_replication_slot_timeout', true), '0') "                       \
+    "coalesce(current_setting('idle_replication_slot_timeout', true), '0'), "                      \
+    "CASE WHEN rec THEN coalesce(t.replayed, 0) ELSE t.us END "                                    \
     "FROM t CROSS JOIN pg_is_in_recovery() AS rec "                                                \
     "LEFT JOIN pg_replication_slots s ON s.slot_name = $1"
 
@@ -224,6 +227,7 @@ static int take_look(struct engine_hold *hold, const PGresult *result, int64_t a
         r = pg_lsn_parse(PQgetvalue(result, 0, 6), &hold->from, err);
     if (r < 0)
         return r;
+    state.proven_us = strtoll(PQgetvalue(result, 0, 10), NULL, 10);
     state.role = standby ? ENGINE_ROLE_STANDBY : ENGINE_ROLE_PRIMARY;
     state.lost = PQgetisnull(result, 0, 6) || strcmp(status, "lost") == 0 ||
                  strcmp(status, "unreserved") == 0;

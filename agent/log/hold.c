@@ -3,9 +3,11 @@
  * durable, and moves the hold one byte behind what is stored and not contested.
  *
  * The checkpoint. A look tells (time, flushed): what was acknowledged before the time lies before
- * `flushed`. So it counts when flushed <= fenced, and the newest that counts is the
- * checkpoint. Newest by order, not by time: a clock that was set back makes the promise smaller. Looks
- * on another branch than the one that is written say nothing.
+ * `flushed`. So it counts when flushed <= fenced, and the newest that counts is the checkpoint. Newest
+ * by order, not by time: a clock that was set back makes the promise smaller. Looks on another branch
+ * than the one that is written, or before this session has proven that it is the source's, say nothing.
+ * It is told when a mark in storage says the same (a chunk's, or keep.c's): whoever has nothing but the
+ * storage can then prove what was told.
  *
  * The hold's life: RUN makes it, or finds it; PAUSE keeps it while gcttl and hold_limit allow, then
  * tells, or, when the policy is to release, drops it and says that a full backup is needed; STOP drops
@@ -64,7 +66,7 @@ static void take_look(struct log_task *t, const struct engine_hold_state *state)
     t->hold_state = *state;
     t->last_look = look;
     t->flushed = TM_MAX(t->flushed, state->flushed);
-    if (state->proven_us != 0 && t->writing && t->step == JOB_STEP_RUN &&
+    if (state->proven_us != 0 && t->writing && t->proven && t->step == JOB_STEP_RUN &&
         strcmp(state->lineage_label, t->branch.label) == 0)
         looks_add(t, &proven);
 }

@@ -29,10 +29,10 @@
 #include "proto/repo/target.h"
 
 #define LOG_LOOKS_MAX    64u
-#define LOG_REFUTED_MAX  64u        /* lineages that were proven to be another branch */
-#define LOG_STUCK_MS     10000      /* a stage that waits for so long is told as an error */
-#define LOG_STOP_MS      30000      /* stop: so long for what is received but not stored */
-#define LOG_RECOVER_MS   60000      /* what can be restored is counted anew this often */
+#define LOG_REFUTED_MAX  64u   /* lineages that were proven to be another branch */
+#define LOG_STUCK_MS     10000 /* a stage that waits for so long is told as an error */
+#define LOG_STOP_MS      30000 /* stop: so long for what is received but not stored */
+#define LOG_RECOVER_MS   60000 /* what can be restored is counted anew this often */
 #define LOG_DIGEST_BYTES (1u << 20)
 #define LOG_STEP_BYTES   (256u << 10) /* bytes are indexed and digested while they are hot */
 #define LOG_STACK_BYTES  (512u << 10)
@@ -135,6 +135,7 @@ struct log_task {
     enum job_stage stage;
     bool wrote;   /* branch tells what was written last */
     bool writing; /* branch is proven, durable and received tell of it */
+    bool proven;  /* by the session that is open: looks tell of that branch, too */
     struct log_branch branch;
     struct epoch epoch; /* the next one to write under */
     uint64_t received;
@@ -155,6 +156,7 @@ struct log_task {
     struct log_look last_look;
     struct log_look checkpoint;  /* flushed and time of the newest look that counts */
     struct log_look stored_mark; /* the newest one in storage; mono_us is when it came there */
+    struct log_look told;        /* the newest one in storage that is not contested */
     bool mark_now;
 
     enum hold_is hold;

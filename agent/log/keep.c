@@ -6,7 +6,8 @@
  *
  * What was durable before a look that found no newer writer is `fenced`: only so far the hold may
  * follow, and only that is told as stored, because a newer writer begins with a claim and reads what is
- * there afterwards.
+ * there afterwards. The same goes for the moment that is told as safe: it is that of the newest mark in
+ * storage, of a chunk or of this thread's own.
  */
 #include "agent/log/internal.h"
 
@@ -109,6 +110,7 @@ struct keep_now {
     bool mark;
     bool final;
     uint64_t durable;
+    struct log_look stored;
     struct log_look look;
 };
 
@@ -116,7 +118,10 @@ struct keep_now {
 static void what_now(struct keeper *k, struct keep_now *ret)
 {
     struct log_task *t = k->task;
-    *ret = (struct keep_now){.writing = t->writing, .durable = t->durable, .look = t->checkpoint};
+    *ret = (struct keep_now){.writing = t->writing,
+                             .durable = t->durable,
+                             .stored = t->stored_mark,
+                             .look = t->checkpoint};
     if (!t->writing)
         return;
     if (memcmp(k->branch.lineage, t->branch.lineage, sizeof(k->branch.lineage)) != 0 ||
@@ -130,7 +135,8 @@ static void what_now(struct keeper *k, struct keep_now *ret)
                   t->checkpoint.flushed != t->stored_mark.flushed) &&
                  t->checkpoint.flushed >= t->branch.from;
     ret->final = t->mark_now && !t->in_session;
-    ret->mark = newer && (ret->final || clock_mono_us() - t->stored_mark.mono_us >= t->mark_us);
+    ret->mark = newer && (ret->final || t->stored_mark.source_us == 0 ||
+                          clock_mono_us() - t->stored_mark.mono_us >= t->mark_us);
 }
 
 static int keep(struct keeper *k, const struct keep_now *now, struct tm_err *err)
@@ -144,6 +150,8 @@ static int keep(struct keeper *k, const struct keep_now *now, struct tm_err *err
         t->status_serial += t->fenced != now->durable;
         t->fenced = now->durable;
         log_looks_settle(t);
+        if (now->stored.source_us != 0)
+            t->told = now->stored;
     }
     pthread_mutex_unlock(&t->lock);
     if (!now->mark)
@@ -152,8 +160,12 @@ static int keep(struct keeper *k, const struct keep_now *now, struct tm_err *err
     if (r < 0)
         return r;
     pthread_mutex_lock(&t->lock);
-    t->stored_mark = now->look;
-    t->stored_mark.mono_us = clock_mono_us();
+    if (epoch_cmp(k->branch.epoch, t->branch.epoch) == 0) {
+        t->stored_mark = t->told = now->look;
+        t->stored_mark.mono_us = clock_mono_us();
+        t->status_serial++;
+        pthread_cond_broadcast(&t->changed);
+    }
     pthread_mutex_unlock(&t->lock);
     return 0;
 }

@@ -54,7 +54,7 @@ static int describe(struct log_task *t, struct engine_log_source *ret, struct tm
         return r;
     pthread_mutex_lock(&t->lock);
     bool standby_wanted = t->params.from_standby;
-    t->flushed = TM_MAX(t->flushed, ret->flushed);
+    t->flushed = ret->flushed; /* less than before, when the source was replaced */
     pthread_mutex_unlock(&t->lock);
     if (strcmp(ret->identity, t->options.scope.incarnation) != 0)
         return tm_err_set(err, TM_E_CONFLICT,
@@ -248,14 +248,24 @@ static int store_lineage(struct log_task *t, const struct lineage *record, struc
     return r < 0 ? log_storage_error(t, err) : 0;
 }
 
+/* Above all others': the newest lineage is the one that was minted last, whatever the clocks say. */
+static int64_t created_now(const struct log_lineages *all)
+{
+    int64_t us = clock_real_us();
+    for (size_t i = 0; i < all->count; i++)
+        us = TM_MAX(us, all->items[i].record.created_us + 1);
+    return us;
+}
+
 /* parent NULL = none: then what is stored of others does not lead here. */
-static int mint(struct log_task *t, struct log_session *s, const struct engine_log_source *source,
+static int mint(struct log_task *t, struct log_session *s, const struct opening *o,
                 const uint8_t *parent, struct tm_err *err)
 {
+    const struct engine_log_source *source = &o->source;
     struct lineage record = {.history = buf_slice(&source->history),
                              .facts = buf_slice(&source->facts),
                              .segment_bytes = source->segment_bytes,
-                             .created_us = clock_real_us()};
+                             .created_us = created_now(&o->lineages)};
     int r = log_random(t, record.id, sizeof(record.id), err);
     if (r < 0)
         return r;
@@ -286,12 +296,12 @@ static int open_branch(struct log_task *t, struct log_session *s, const struct o
     if (o->source.parent_label[0])
         parent = newest_of(t, o, o->source.parent_label, NULL);
     if (!parent)
-        return mint(t, s, &o->source, NULL, err);
+        return mint(t, s, o, NULL, err);
     if (!t->finished || memcmp(t->finished_id, parent->record.id, 16) != 0) {
         int r = set_facts(s, parent->record.facts, err);
         return r < 0 ? r : continue_lineage(t, s, parent, o->source.fork, err);
     }
-    return mint(t, s, &o->source, t->finished_proven ? parent->record.id : NULL, err);
+    return mint(t, s, o, t->finished_proven ? parent->record.id : NULL, err);
 }
 
 /* A primary that has less than what is stored of the lineage did not write that: it is a clone, or
@@ -474,7 +484,10 @@ int log_session_write(struct log_task *t, struct log_session *s, struct tm_err *
     t->unrolled = s->unrolled;
     t->wrote = t->writing = true;
     t->stage = JOB_STAGE_WORKING;
+    t->proven = true;
     t->look_count = 0;
+    t->checkpoint =
+        (struct log_look){.flushed = 0}; /* was another lineage's, or is stored already */
     t->stored_mark = (struct log_look){.mono_us = clock_mono_us()};
     t->recover_now = true;
     t->status_serial++;

@@ -413,6 +413,7 @@ int log_session_run(struct log_task *t, struct tm_err *err)
         memcpy(t->finished_id, s.lineage, sizeof(t->finished_id));
     }
     pthread_mutex_lock(&t->lock);
+    t->proven = false;
     if (r == 0 && t->step == JOB_STEP_RUN && !log_over(t))
         t->writing = false; /* another branch follows */
     pthread_mutex_unlock(&t->lock);

@@ -164,7 +164,7 @@ static void put_log(const struct log_task *t, int64_t now_us, struct told *ret)
         s->received = t->received;
         t->options.engine->position_text(t->fenced, s->position);
     }
-    s->checkpoint_us = t->checkpoint.source_us;
+    s->checkpoint_us = t->told.source_us;
     if (s->checkpoint_us != 0 && t->step == JOB_STEP_RUN) {
         int64_t source_now = t->last_look.source_us + (now_us - t->last_look.mono_us);
         s->latency_us = (uint64_t)TM_MAX(source_now - s->checkpoint_us, INT64_C(0));

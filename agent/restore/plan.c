@@ -161,6 +161,19 @@ struct histories {
     size_t count;
 };
 
+/* Two branches may have one label, when two standbys were promoted: then only the one that is on the way
+ * has a say. */
+static bool label_taken(const struct restore *r, const struct lineage *one)
+{
+    bool taken = false;
+    for (size_t n = 0; n < r->plan.label_count; n++) {
+        if (memcmp(r->plan.lineages[n], one->id, sizeof(one->id)) == 0)
+            return false;
+        taken = taken || strcmp(r->plan.labels[n], one->label) == 0;
+    }
+    return taken;
+}
+
 /* Of all branches that are stored, also of those not on the way. */
 static int collect_histories(struct restore *r, struct histories *ret, struct tm_err *err)
 {
@@ -173,7 +186,7 @@ static int collect_histories(struct restore *r, struct histories *ret, struct tm
         return tm_err_oom(err);
     for (size_t n = 0; n < r->lineages.count; n++) {
         const struct lineage *one = &r->lineages.items[n].record;
-        if (one->history.len == 0)
+        if (one->history.len == 0 || label_taken(r, one))
             continue;
         ret->texts[ret->count] = one->history;
         ret->labels[ret->count++] = one->label;

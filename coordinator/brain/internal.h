@@ -140,8 +140,9 @@ struct log_live {
     enum job_stage stage; /* of the lead, under this attempt; 0 = nothing heard yet */
     bool has_status;
     struct msg_log_status status;
-    struct codec_arena arena; /* of status */
-    uint64_t status_us;       /* mono: status is of then */
+    struct codec_arena arena;           /* of status */
+    char durable_of[WIRE_NAME_MAX + 1]; /* the node whose word status.durable is */
+    uint64_t status_us;                 /* mono: status is of then */
     int64_t status_real_us;
     uint64_t heard_us; /* mono: the lead last reported, or was chosen */
     int64_t heard_real_us;

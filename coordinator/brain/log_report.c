@@ -59,6 +59,8 @@ static void keep_status(struct brain *b, struct res *res, const struct msg_log_s
         b->failed = true;
         return;
     }
+    if (status->durable != 0)
+        COPY_TEXT(log->durable_of, res->now.rec.node);
     carry_intervals(b, log, &arena, &copy);
     carry_over(b, res, &copy);
     if (!log->has_status || copy.checkpoint_us != log->status.checkpoint_us) {

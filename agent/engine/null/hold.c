@@ -72,6 +72,16 @@ int null_hold_open(const struct engine_instance *instance, const char *name, boo
     return 0;
 }
 
+/* Of the last one that ends at or before `flushed`; 0 = there is none. */
+static int64_t last_commit_us(uint64_t flushed)
+{
+    const uint64_t every = NULL_LOG_COMMIT_EVERY * (uint64_t)NULL_LOG_RECORD;
+    if (flushed < NULL_LOG_RECORD)
+        return 0;
+    uint64_t at = (flushed - NULL_LOG_RECORD) / every * every;
+    return at < NULL_LOG_START ? 0 : NULL_LOG_TIME_US + (int64_t)at;
+}
+
 int null_hold_look(struct engine_hold *h, struct engine_hold_state *ret, struct tm_err *err)
 {
     struct null_config c = {.seed = 0};
@@ -92,6 +102,8 @@ int null_hold_look(struct engine_hold *h, struct engine_hold_state *ret, struct 
     ret->flushed = null_source_flushed(&c, ret->source_us);
     ret->proven_us = ret->source_us;
     ret->bytes = ret->flushed > h->from ? ret->flushed - h->from : 0;
+    /* a standby knows the times of commits: the last one's before `flushed` */
+    ret->proven_us = c.standby ? last_commit_us(ret->flushed) : ret->source_us;
     memcpy(ret->lineage_label, c.branch, sizeof(ret->lineage_label));
     return 0;
 }

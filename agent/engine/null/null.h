@@ -45,11 +45,12 @@
  */
 #include "agent/engine/engine.h"
 
-#define NULL_BLOCK_BYTES 8192u
-#define NULL_LOG_START   (1u << 20)
-#define NULL_LOG_SEGMENT 65536u
-#define NULL_LOG_RECORD  256u
-#define NULL_LOG_TIME_US INT64_C(1600000000000000) /* plus its place: time of a commit */
+#define NULL_BLOCK_BYTES      8192u
+#define NULL_LOG_START        (1u << 20)
+#define NULL_LOG_SEGMENT      65536u
+#define NULL_LOG_RECORD       256u
+#define NULL_LOG_COMMIT_EVERY 16u                       /* records */
+#define NULL_LOG_TIME_US      INT64_C(1600000000000000) /* plus its place: time of a commit */
 
 extern const struct engine_ops null_engine;
 

@@ -171,8 +171,9 @@ void pg_hold_close(struct engine_hold *hold)
  * was acknowledged before that time lies before that position. A standby has what it received by
  * stream, or from an archive, whichever is more; what it proves is the time in the last commit or
  * abort that it replayed: that was taken before the record was made, and whatever was acknowledged
- * by then lies before it. Its timeline is the newest that any of three places knows. A primary's comes from its log position: after a promotion pg_control still shows the old
- * one until the next checkpoint. */
+ * by then lies before it. Its timeline is the newest that any of three places knows. A primary's
+ * comes from its log position: after a promotion pg_control still shows the old one until the next
+ * checkpoint. */
 #define LOOK_SQL                                                                                   \
     "WITH t AS MATERIALIZED (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint "    \
     "AS us, (extract(epoch FROM pg_last_xact_replay_timestamp()) * 1000000)::bigint AS replayed) " \

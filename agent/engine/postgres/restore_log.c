@@ -336,12 +336,15 @@ static int write_history(struct engine_restore *r, uint32_t timeline, struct sli
 }
 
 /* All that are known, also of branches that are not on the way: the restored server then takes a
- * timeline number that nobody has. */
+ * timeline number that nobody has. The backup knows best how its own timeline came to be. */
 static int write_histories(struct engine_restore *r, struct tm_err *err)
 {
+    bool own = r->begin.history.len > 0;
     int rc = write_history(r, r->begin.timeline, buf_slice(&r->begin.history), err);
-    for (size_t k = 0; rc >= 0 && k < r->history_count; k++)
-        rc = write_history(r, r->histories[k].timeline, buf_slice(&r->histories[k].text), err);
+    for (size_t k = 0; rc >= 0 && k < r->history_count; k++) {
+        if (!own || r->histories[k].timeline != r->begin.timeline)
+            rc = write_history(r, r->histories[k].timeline, buf_slice(&r->histories[k].text), err);
+    }
     return rc;
 }
 

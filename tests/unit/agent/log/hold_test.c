@@ -216,6 +216,11 @@ static void test_refusals(void **state)
     g.params.from_standby = true;
     rig_want(&g, JOB_STEP_RUN);
     RIG_UNTIL(&g, g.status.durable == S + 1000 && !g.has_error);
+    /* the time that is proven is that of the last commit it has, not its own clock's */
+    RIG_UNTIL(&g, g.status.checkpoint_us == NULL_LOG_TIME_US + (int64_t)S);
+    assert_true(g.status.source_us > NULL_LOG_TIME_US + (int64_t)S + USEC_PER_SEC);
+    rig_source(&g, "log=10000 role=standby");
+    RIG_UNTIL(&g, g.status.checkpoint_us == NULL_LOG_TIME_US + (int64_t)S + 8192);
     rig_stop(&g);
     rig_end(&g);
 }

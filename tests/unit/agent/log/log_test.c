@@ -191,6 +191,62 @@ static void test_clone(void **state)
     rig_end(&g);
 }
 
+/* The source was put back to an earlier state: what is stored reaches beyond what it ever wrote, so it
+ * is another branch from now on, not only when it has caught up. */
+static void test_put_back(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=300000");
+    run_to(&g, 1, S + 300000);
+    rig_stop(&g);
+    rig_source(&g, "log=200000");
+    run_to(&g, 2, S + 200000);
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(list.count, 2);
+    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).to, S + 300000);
+    assert_int_equal(rig_check(&g, &list.items[1], g.conninfo).to, S + 200000);
+    log_lineages_release(&list);
+    /* a standby may be behind: it is waited for */
+    rig_source(&g, "log=199000 role=standby");
+    g.params.from_standby = true;
+    rig_start(&g, 3);
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.flushed == S + 199000);
+    rig_source(&g, "log=201000 role=standby");
+    RIG_UNTIL(&g, g.status.durable == S + 201000);
+    rig_stop(&g);
+    list = rig_lineages(&g);
+    assert_int_equal(list.count, 2);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* A clock that was ahead when an earlier lineage was minted: the one minted last is the newest. */
+static void test_minted_last(void **state)
+{
+    (void)state;
+    struct rig g;
+    static const uint8_t nonce[OBJECT_NONCE_BYTES] = {1};
+    struct lineage other = {.id = "other", .label = "9", .created_us = INT64_C(1) << 60};
+    struct object_info info;
+    TM_CLEANUP(object_scratch_freep) struct object_scratch *scratch = NULL;
+    RIG_BEGIN(&g, "log=100000");
+    OK(object_scratch_new(&scratch, &g_err));
+    struct rel_name rel = names_rel_lineage(other.id);
+    OK(record_put(scratch, g.storage, names_full(&g.options.scope, rel.s).s, OBJECT_LINEAGE, nonce,
+                  &lineage_codec, &other, &info, &g_err));
+    run_to(&g, 1, S + 100000);
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(list.count, 2);
+    assert_string_equal(list.items[1].record.label, "1");
+    assert_int_equal(list.items[1].record.created_us, other.created_us + 1);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
 /* A promotion: the parent is finished up to the fork, then a child begins at the fork's segment. */
 static void test_fork(void **state)
 {
@@ -351,6 +407,38 @@ static void test_storage_fails(void **state)
     rig_end(&g);
 }
 
+/* The moment that is told can be proven from storage alone, at any time: without it an idle log's does
+ * not move either. */
+static void test_told_is_stored(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct log_head head;
+    struct object_scratch *scratches[2] = {NULL, NULL};
+    RIG_BEGIN(&g, "log=200000");
+    rig_start(&g, 1);
+    g.task->mark_us = 50000;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.durable == S + 200000 && g.status.checkpoint_us > 0);
+    ram_set_faults(g.storage, &(struct ram_faults){.seed = 1, .fail_per_mille = 1000});
+    RIG_UNTIL(&g, g.has_error && strcmp(g.error.stage, "mark") == 0);
+    int64_t told_us = g.status.checkpoint_us;
+    RIG_UNTIL(&g, g.status.source_us > told_us + 4 * USEC_PER_SEC);
+    assert_int_equal(g.status.checkpoint_us, told_us);
+    assert_true(g.status.latency_us >= 4 * USEC_PER_SEC);
+    rig_stop(&g);
+    ram_set_faults(g.storage, &(struct ram_faults){.seed = 1});
+    struct log_lineages list = rig_lineages(&g);
+    OK(object_scratch_new(&scratches[0], &g_err));
+    OK(object_scratch_new(&scratches[1], &g_err));
+    OK(log_head_read(scratches, g.storage, &g.options.scope, &list.items[0], &head, &g_err));
+    assert_true(head.mark_us >= told_us);
+    object_scratch_free(scratches[0]);
+    object_scratch_free(scratches[1]);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
 /* A stage that waits is told although nothing complains. */
 static void test_stuck(void **state)
 {
@@ -440,12 +528,15 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_catches_up),
         cmocka_unit_test(test_rolls_up),
         cmocka_unit_test(test_clone),
+        cmocka_unit_test(test_put_back),
+        cmocka_unit_test(test_minted_last),
         cmocka_unit_test(test_fork),
         cmocka_unit_test(test_fork_behind),
         cmocka_unit_test(test_fork_before_all),
         cmocka_unit_test(test_gap),
         cmocka_unit_test(test_source_fails),
         cmocka_unit_test(test_storage_fails),
+        cmocka_unit_test(test_told_is_stored),
         cmocka_unit_test(test_stuck),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_truncate),

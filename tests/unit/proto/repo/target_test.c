@@ -210,6 +210,36 @@ static void test_positions_of(void **state)
     branches_done();
 }
 
+/* A record that lies across two chunks is told of in the second. */
+static void test_across_chunks(void **state)
+{
+    struct fixture *f = *state;
+    struct ask exclusive = {.exclusive = true};
+    struct test_branch p = {
+        .record = {.id = "p", .label = "1", .created_us = 1, .facts = slice_str("f")}};
+    known[0] = &p;
+    put_lineage(f, &p);
+    put_writer(f, &p, 1, 0);
+    const struct log_point across[] = {commit(512, T(7))};
+    struct log_ref ref = put_chunk(f, &p, 0, 520, 1, NULL);
+    put_chunk(f, &p, 520, 540, 1,
+              &(struct extra){across, 1, 0}); /* of two records it has one's end and one's begin */
+    put_chunk(f, &p, 540, 1000, 1, NULL);
+    put_backup(f, f->st, ID_A, &p, 64, T(5), &ref, 1);
+    assert_string_equal(plan_of(f, "@511", NULL), "a 496<520 1 5.0: 1@0-520");
+    assert_string_equal(plan_of(f, "@512", NULL), "a 512<540 1 7.0: 1@0-520 1@520-540");
+    assert_string_equal(plan_of(f, "@515", NULL), "a 512<540 1 7.0: 1@0-520 1@520-540");
+    assert_string_equal(plan_of(f, "@512", &exclusive), "a 496<520 1 5.0: 1@0-520");
+    assert_string_equal(plan_of(f, "@521", NULL), "a 512<540 1 7.0: 1@0-520 1@520-540");
+    assert_string_equal(plan_of(f, "@528", NULL), "a 528<1000 1 7.0: 1@0-520 1@520-540 1@540-1000");
+    assert_string_equal(plan_of(f, "@528", &exclusive), "a 512<540 1 7.0: 1@0-520 1@520-540");
+    /* the last one is not whole */
+    assert_string_equal(plan_of(f, "@995", NULL), "a 976<1000 1 7.0: 1@0-520 1@520-540 1@540-1000");
+    assert_string_equal(plan_of(f, "@1000", NULL),
+                        "a 976<1000 1 7.0: 1@0-520 1@520-540 1@540-1000");
+    branches_done();
+}
+
 static void test_transactions_and_names(void **state)
 {
     struct fixture *f = *state;
@@ -525,9 +555,16 @@ int main(void)
 #undef T
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_times),           T(test_positions_of), T(test_transactions_and_names),
-        T(test_choice),          T(test_gaps),         T(test_missing_and_damaged),
-        T(test_damaged_records), T(test_forks),        T(test_branches_of_plan),
+        T(test_times),
+        T(test_positions_of),
+        T(test_across_chunks),
+        T(test_transactions_and_names),
+        T(test_choice),
+        T(test_gaps),
+        T(test_missing_and_damaged),
+        T(test_damaged_records),
+        T(test_forks),
+        T(test_branches_of_plan),
         T(test_parse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,6 +76,8 @@ static void truncate_wish(struct helper *h)
     pthread_mutex_unlock(&t->lock);
     int r = truncate_now(h, until, force, &result, &err);
     pthread_mutex_lock(&t->lock);
+    if (r < 0 && !t->truncate_failed)
+        t->truncate_failed_us = clock_real_us();
     t->truncate_failed = r < 0;
     if (r < 0)
         t->truncate_err = err;

@@ -99,14 +99,19 @@ static void fill_recorded(const struct brain *b, struct resource_status *s,
     s->log.latency_us = log->latency_us + (age_us > 0 ? (uint64_t)age_us : 0);
 }
 
-static void fill_truncation(struct resource_status *s, const struct log_record *log)
+static void fill_truncation(struct resource_status *s, const struct res *res)
 {
+    const struct log_record *log = res->now.rec.log;
+    const struct log_live *live = res->live != NULL ? res->live->log : NULL;
+    const struct msg_error *error = log->truncate_error;
     s->log.truncated_us = log->truncated_us;
     COPY_TEXT(s->log.truncated_position, log->truncated_position);
     COPY_TEXT(s->log.truncate_until, log->truncate_until != NULL ? log->truncate_until : "");
-    s->log.truncate_pending = log->truncate_gen > log->truncated_gen;
-    if (log->truncate_error != NULL)
-        COPY_TEXT(s->log.truncate_error, log->truncate_error->text);
+    s->log.truncate_pending = log_truncating(res);
+    if (s->log.truncate_pending && live != NULL && live->has_status) /* it is tried again */
+        error = live->status.truncate_error;
+    if (error != NULL)
+        COPY_TEXT(s->log.truncate_error, error->text);
 }
 
 /* ---- holds ---- */
@@ -313,7 +318,7 @@ void log_fill(const struct brain *b, const struct res *res)
         fill_holds(s, res);
     }
     s->log.has_latency = s->log.has_latency && !over;
-    fill_truncation(s, rec->log);
+    fill_truncation(s, res);
     fill_phases(s, rec);
     fill_path(s, rec);
 }

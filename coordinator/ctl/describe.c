@@ -87,9 +87,9 @@ static void describe_log(struct ctl *c, const json_t *status)
         bool pending = json_is_true(json_at(status, "logTruncate.pending"));
         (void)fprintf(c->out, "%-18s until %s: %s\n",
                       "Truncation:", json_text_at(status, "logTruncate.until"),
-                      pending            ? "under way"
-                      : error[0] != '\0' ? error
-                                         : "done");
+                      error[0] != '\0' ? error
+                      : pending        ? "under way"
+                                       : "done");
     }
 }
 
@@ -151,7 +151,7 @@ void describe_resource(struct ctl *c, const json_t *one)
     line(c, "Path:", json_text_at(status, "backupPath"));
     size_line(c, "Stored:", json_u64_at(status, "backupSize"));
     size_line(c, "Read:", json_u64_at(status, "dataSize"));
-    size_line(c, "Own log:", json_u64_at(status, "logSize"));
+    size_line(c, "Log:", json_u64_at(status, "logSize"));
     describe_log(c, status);
     line(c, "Consistent at:", json_text_at(status, "commitTs"));
     line(c, "Position:", json_text_at(status, "position"));

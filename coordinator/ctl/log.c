@@ -272,8 +272,9 @@ static int wait_truncated(const struct call *call, struct tm_err *err)
                           json_text_at(task, "status.logSuccessTruncateUntil"));
         else if (clock_mono_us() - start_us >= timeout_us)
             result = tm_err_set(err, TM_E_TIMEOUT,
-                                WORD "/%s: timed out waiting for log to be truncated; it is %s",
-                                call->name, json_text_at(task, "status.phase"));
+                                WORD "/%s: timed out waiting for log to be truncated; it is %s%s%s",
+                                call->name, json_text_at(task, "status.phase"),
+                                error[0] != '\0' ? ": " : "", error);
         json_decref(task);
         if (!pending || result < 0)
             return result;
@@ -293,6 +294,7 @@ static int truncate_spec(const struct call *call, bool *ret_again, struct tm_err
     /* the same wish again means to try again what was refused */
     bool again = strcmp(json_text_at(spec, "logTruncateUntil"), until) == 0 &&
                  json_is_true(json_object_get(spec, "logTruncateForce")) == force &&
+                 !json_is_true(json_at(task, "status.logTruncate.pending")) &&
                  json_text_at(task, "status.logTruncate.error")[0] != '\0';
     (void)json_object_del(spec, "logTruncateForce");
     if (json_object_set_new(spec, "logTruncateUntil", json_string(until)) < 0)

@@ -421,6 +421,7 @@ static void test_truncate(void **state)
     rig_want(&g, JOB_STEP_RUN);
     RIG_UNTIL(&g, g.status.truncate_gen == 3 && g.has_truncate_error);
     assert_string_equal(g.truncate_text, "'immediate' is neither a time nor a position");
+    assert_true(g.truncate_since_us > clock_real_us() - RIG_WAIT_US);
     g.params.truncate_gen = 4;
     g.params.truncate_until = "2020-01-01T00:00:00Z";
     rig_want(&g, JOB_STEP_STOP); /* truncation is still done when stopped */

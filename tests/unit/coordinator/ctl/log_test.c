@@ -80,6 +80,10 @@ static void a_task_from_start_to_stop(void **state)
            "wal   c        main    Scheduled  -     -           -         -       -               -"
            "\n\ncluster c: not known how far it is safe\n",
            "", "log", "status");
+    EXPECT(1, "", "tidemark: backup/wal is a log backup and cannot become Complete\n", "wait", "bk",
+           "wal", "--for=Complete");
+    EXPECT(1, "", "tidemark: backup/wal is a log backup and cannot become Failed\n", "wait", "bk",
+           "wal", "--for=Failed");
     EXPECT(0, "backup/wal configured\n", "", "log", "pause", "wal", "--flush-interval", "2s",
            "--no-wait");
     EXPECT(0, "backup/wal unchanged\n", "", "log", "pause", "wal", "--no-wait");
@@ -91,6 +95,8 @@ static void a_task_from_start_to_stop(void **state)
     json_decref(wal);
     EXPECT(0, "backup/wal configured\nbackup/wal Stopped\n", "", "log", "stop", "wal");
     EXPECT(0, "", "", "wait", "backup", "wal", "--for=Stopped");
+    EXPECT(1, "", "tidemark: backup/wal is Stopped and cannot become Complete\n", "wait", "bk",
+           "wal", "--for=Complete");
     EXPECT(1, "", "tidemark: backup/wal is Stopped and cannot become Running\n", "wait", "backup",
            "wal", "--for=Running");
     EXPECT(

@@ -164,6 +164,7 @@ static int recover(struct helper *h, struct tm_err *err)
     pthread_mutex_lock(&t->lock);
     memcpy(lineage, t->branch.lineage, sizeof(lineage));
     struct epoch epoch = t->branch.epoch;
+    bool stored = t->fenced > t->branch.from; /* else there is nothing yet that could be led to */
     pthread_mutex_unlock(&t->lock);
     int r = log_recoverable_known(h->scratches, t->options.storage, t->options.storage,
                                   &t->options.scope, &positions, &h->joins, &list, err);
@@ -176,7 +177,7 @@ static int recover(struct helper *h, struct tm_err *err)
     t->interval_count = list.count - skip;
     for (size_t i = skip; i < list.count; i++)
         put_interval(&list.items[i], &t->intervals[i - skip]);
-    if (t->writing && epoch_cmp(epoch, t->branch.epoch) == 0 && !t->hold_lost)
+    if (stored && t->writing && epoch_cmp(epoch, t->branch.epoch) == 0 && !t->hold_lost)
         t->needs_full = to < t->branch.from || to == 0;
     t->status_serial++;
     pthread_mutex_unlock(&t->lock);

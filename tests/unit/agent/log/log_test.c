@@ -23,7 +23,7 @@ static void test_streams(void **state)
     rig_source(&g, "log=600000 ahead=5000000");
     RIG_UNTIL(&g, g.status.hold_at == S + 600000 - 1); /* one byte behind what is stored */
     RIG_UNTIL(&g, g.status.skew_us == 5000000);
-    assert_true(g.status.needs_full); /* there is no backup at all */
+    RIG_UNTIL(&g, g.status.needs_full); /* there is no backup at all */
     rig_stop(&g);
     struct log_lineages list = rig_lineages(&g);
     assert_int_equal(list.count, 1);
@@ -36,6 +36,26 @@ static void test_streams(void **state)
     assert_int_equal(stored.to, S + 600000);
     assert_true(stored.checked_events > 30);
     log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* Before anything is stored nothing is said of backups that lead to it; with the first of it, it is. */
+static void test_what_leads_to_it(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=500000");
+    g.params.flush_ms = 3600000;
+    rig_start(&g, 1);
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.received == S + 500000);
+    (void)usleep(2500000); /* it has looked by then */
+    assert_int_equal(g.status.chunks, 0);
+    assert_false(g.status.needs_full);
+    g.params.flush_ms = 100;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.durable == S + 500000 && g.status.needs_full);
+    rig_stop(&g);
     rig_end(&g);
 }
 
@@ -435,21 +455,14 @@ int main(int argc, char **argv)
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_streams),
-        cmocka_unit_test(test_idle_marks),
-        cmocka_unit_test(test_continues),
-        cmocka_unit_test(test_catches_up),
-        cmocka_unit_test(test_rolls_up),
-        cmocka_unit_test(test_clone),
-        cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_fork_behind),
-        cmocka_unit_test(test_fork_before_all),
-        cmocka_unit_test(test_gap),
-        cmocka_unit_test(test_source_fails),
-        cmocka_unit_test(test_storage_fails),
-        cmocka_unit_test(test_stuck),
-        cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_streams),       cmocka_unit_test(test_what_leads_to_it),
+        cmocka_unit_test(test_idle_marks),    cmocka_unit_test(test_continues),
+        cmocka_unit_test(test_catches_up),    cmocka_unit_test(test_rolls_up),
+        cmocka_unit_test(test_clone),         cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_fork_behind),   cmocka_unit_test(test_fork_before_all),
+        cmocka_unit_test(test_gap),           cmocka_unit_test(test_source_fails),
+        cmocka_unit_test(test_storage_fails), cmocka_unit_test(test_stuck),
+        cmocka_unit_test(test_faults),        cmocka_unit_test(test_truncate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

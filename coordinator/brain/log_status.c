@@ -13,8 +13,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
-#define FLUSH_MS_DEFAULT    5000
+#define FLUSH_MS_DEFAULT 5000
 
 /* ---- phases ---- */
 
@@ -127,21 +126,12 @@ static void warn(struct resource_status *s, const char *fmt, ...)
     resource_status_add_warning(s, text);
 }
 
-static bool still_holds(const struct log_record *log, const char *node)
-{
-    for (size_t at = 0; at < log->holders_count; at++) {
-        if (strcmp(log->holders[at], node) == 0)
-            return true;
-    }
-    return false;
-}
-
 static void fill_holds(struct resource_status *s, const struct res *res)
 {
     const struct record *rec = &res->now.rec;
     const struct log_live *live = res->live->log;
     const struct msg_log_status *lead = &live->status;
-    if (live->has_status && lead->hold_at != 0 && still_holds(rec->log, rec->node)) {
+    if (live->has_status && lead->hold_at != 0 && log_holder_is(rec->log, rec->node)) {
         struct status_hold one = {
             .at = lead->hold_at, .bytes = lead->hold_bytes, .lost = lead->hold_lost};
         COPY_TEXT(one.node, rec->node);
@@ -149,7 +139,7 @@ static void fill_holds(struct resource_status *s, const struct res *res)
     }
     for (size_t at = 0; at < live->hold_count; at++) {
         const struct log_hold *hold = &live->holds[at];
-        if (strcmp(hold->node, rec->node) == 0 || !still_holds(rec->log, hold->node))
+        if (strcmp(hold->node, rec->node) == 0 || !log_holder_is(rec->log, hold->node))
             continue;
         struct status_hold one = {
             .at = hold->at, .bytes = hold->bytes, .at_risk = hold->at_risk, .lost = hold->lost};

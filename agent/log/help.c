@@ -75,6 +75,8 @@ static void truncate_wish(struct helper *h)
     pthread_mutex_unlock(&t->lock);
     int r = truncate_now(h, until, force, &result, &err);
     pthread_mutex_lock(&t->lock);
+    if (r < 0 && !t->truncate_failed)
+        t->truncate_failed_us = clock_real_us();
     t->truncate_failed = r < 0;
     if (r < 0)
         t->truncate_err = err;
@@ -161,7 +163,7 @@ static int recover(struct helper *h, struct tm_err *err)
     pthread_mutex_lock(&t->lock);
     memcpy(lineage, t->branch.lineage, sizeof(lineage));
     struct epoch epoch = t->branch.epoch;
-    bool stored = t->durable > t->branch.from; /* else nothing can lead there yet */
+    bool stored = t->fenced > t->branch.from; /* else there is nothing yet that could be led to */
     pthread_mutex_unlock(&t->lock);
     int r = log_recoverable_known(h->scratches, t->options.storage, t->options.storage,
                                   &t->options.scope, &positions, &h->joins, &list, err);
@@ -174,7 +176,7 @@ static int recover(struct helper *h, struct tm_err *err)
     t->interval_count = list.count - skip;
     for (size_t i = skip; i < list.count; i++)
         put_interval(&list.items[i], &t->intervals[i - skip]);
-    if (t->writing && stored && epoch_cmp(epoch, t->branch.epoch) == 0 && !t->hold_lost)
+    if (stored && t->writing && epoch_cmp(epoch, t->branch.epoch) == 0 && !t->hold_lost)
         t->needs_full = to < t->branch.from || to == 0;
     t->status_serial++;
     pthread_mutex_unlock(&t->lock);

@@ -176,6 +176,7 @@ struct log_task {
     int64_t truncated_us;
     char truncated_position[WIRE_POSITION_MAX + 1];
     bool truncate_failed;
+    int64_t truncate_failed_us;
     struct tm_err truncate_err;
     struct msg_interval intervals[WIRE_INTERVALS_MAX];
     size_t interval_count;

@@ -148,6 +148,8 @@ static int keep(struct keeper *k, const struct keep_now *now, struct tm_err *err
     pthread_mutex_lock(&t->lock);
     if (epoch_cmp(k->branch.epoch, t->branch.epoch) == 0) {
         t->status_serial += t->fenced != now->durable;
+        if (t->fenced <= t->branch.from && now->durable > t->branch.from)
+            t->recover_now = true; /* with the first of it, it can be told what leads to it */
         t->fenced = now->durable;
         log_looks_settle(t);
         if (now->stored.source_us != 0)

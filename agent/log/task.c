@@ -301,6 +301,8 @@ int log_task_want(struct log_task *t, enum job_step step, const struct msg_log_p
     t->wanted = true;
     t->want_serial++;
     t->step = step;
+    if (params->truncate_gen != t->params.truncate_gen)
+        t->truncate_failed = false; /* that was of another wish */
     t->params = *params;
     memcpy(t->truncate_until, until, strlen(until) + 1);
     t->params.truncate_until = t->truncate_until;

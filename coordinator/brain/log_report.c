@@ -4,10 +4,6 @@
  */
 #include "coordinator/brain/internal.h"
 
-#include <stdio.h>
-
-#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
-
 /* A lead that only begins knows less than was known before: what was proven stored stays so. */
 static void carry_over(const struct brain *b, const struct res *res, struct msg_log_status *to)
 {

@@ -7,10 +7,6 @@
  */
 #include "coordinator/brain/internal.h"
 
-#include <stdio.h>
-
-#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
-
 static const char *text_or_empty(const char *text)
 {
     return text != NULL ? text : "";

@@ -191,4 +191,24 @@ static int position_parse(const char *text, uint64_t *ret_byte, struct tm_err *e
 static TM_UNUSED const struct log_positions test_positions = {.text = position_text,
                                                               .parse = position_parse};
 
+static TM_UNUSED void remove_chunk(struct fixture *f, const struct test_branch *b, uint64_t from,
+                                   uint32_t counter)
+{
+    struct full_name name =
+        names_full(&f->scope, names_rel_chunk(b->record.id, from, (struct epoch){1, counter}).s);
+    const char *gone = name.s;
+    assert_int_equal(storage_remove(f->st, &gone, 1, &f->err), 0);
+}
+
+static TM_UNUSED void damage_chunk(struct fixture *f, const struct test_branch *b, uint64_t from,
+                                   uint32_t counter)
+{
+    size_t len = 0;
+    uint8_t *bytes = ram_bytes(
+        f->st,
+        names_full(&f->scope, names_rel_chunk(b->record.id, from, (struct epoch){1, counter}).s).s,
+        &len);
+    bytes[len - 70] ^= 1; /* in the footer */
+}
+
 #endif

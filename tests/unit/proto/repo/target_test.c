@@ -305,14 +305,6 @@ static void test_choice(void **state)
     branches_done();
 }
 
-static void remove_chunk(struct fixture *f, const struct test_branch *b, uint64_t from)
-{
-    struct full_name name =
-        names_full(&f->scope, names_rel_chunk(b->record.id, from, (struct epoch){1, 1}).s);
-    const char *gone = name.s;
-    assert_int_equal(storage_remove(f->st, &gone, 1, &f->err), 0);
-}
-
 static void test_gaps(void **state)
 {
     struct fixture *f = *state;
@@ -335,7 +327,7 @@ static void test_gaps(void **state)
     assert_string_equal(plan_of(f, TIME("35"), NULL), "b immediate @3074");
     assert_string_equal(plan_of(f, TIME("41"), NULL), "b 3184<3200 1 40.0: 1@3072-3200");
     /* a chunk that is gone: before it works, across it is refused with the interval */
-    remove_chunk(f, &p, 512);
+    remove_chunk(f, &p, 512, 1);
     assert_string_equal(plan_of(f, TIME("12"), NULL), "a 272<288 1 12.0: 1@0-288");
     assert_string_equal(
         plan_of(f, TIME("14"), NULL),
@@ -371,7 +363,7 @@ static void test_missing_and_damaged(void **state)
                         "0000000000000200-0000000000000001.00000001' is damaged: the log from @512 "
                         "to @1024 is lost");
     assert_int_equal(f->err.code, TM_E_CORRUPT);
-    remove_chunk(f, &p, 512);
+    remove_chunk(f, &p, 512, 1);
     assert_string_equal(plan_of(f, TIME("19"), NULL),
                         "log object 'log/70000000000000000000000000000000/chunk/"
                         "0000000000000200-0000000000000001.00000001' is missing: the log from @512 "

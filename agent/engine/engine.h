@@ -180,7 +180,7 @@ struct engine_hold_state {
      * is its clock, read before flushed. A standby's clock proves nothing, for who knows how late it
      * is: it has the time of the last transaction that it received */
     int64_t proven_us;
-    int64_t skew_us;   /* minus ours, as far as the question's travel time tells */
+    int64_t skew_us; /* minus ours, as far as the question's travel time tells */
     enum engine_role role;
     char lineage_label[ENGINE_LABEL_MAX];
     char warning[256]; /* what an operator should change, "" = nothing */

@@ -129,6 +129,17 @@ struct histories {
     size_t count;
 };
 
+/* Two branches may have one label: promoted standbys of one primary, each for itself. The one on the
+ * way is meant. */
+static bool is_another(const struct restore *r, const struct lineage *one)
+{
+    for (size_t n = 0; n < r->plan.label_count; n++) {
+        if (strcmp(r->plan.labels[n], one->label) == 0)
+            return memcmp(r->plan.lineages[n], one->id, sizeof(one->id)) != 0;
+    }
+    return false;
+}
+
 /* Of all branches that are stored, also of those not on the way. */
 static int collect_histories(struct restore *r, struct histories *ret, struct tm_err *err)
 {
@@ -141,7 +152,7 @@ static int collect_histories(struct restore *r, struct histories *ret, struct tm
         return tm_err_oom(err);
     for (size_t n = 0; n < r->lineages.count; n++) {
         const struct lineage *one = &r->lineages.items[n].record;
-        if (one->history.len == 0)
+        if (one->history.len == 0 || is_another(r, one))
             continue;
         ret->texts[ret->count] = one->history;
         ret->labels[ret->count++] = one->label;

@@ -115,7 +115,7 @@ static int verify(struct fixture *f, struct verify_totals *totals)
 
 static void expect_refs(struct fixture *f)
 {
-    static const uint64_t bounds[] = {START - 65536, SECOND, THIRD, END + 1000};
+    const uint64_t bounds[4] = {START - 65536, SECOND, THIRD, END + 1000};
     struct object_scratch *scratch = NULL;
     struct manifest_reader mr = MANIFEST_READER_INIT;
     struct manifest_item item = {.kind = 0};

@@ -171,6 +171,9 @@ sim: $(BUILD)/tests/sim/sim
 
 bench:
 	$(Q)tests/bench/run.sh
+	$(Q)tests/bench/log.sh
+	$(Q)tests/bench/log_live.sh
+	$(Q)tests/bench/log_many.sh
 
 ALL_C := $(sort $(shell find common proto agent coordinator tests -name '*.c' -o -name '*.h'))
 format:

@@ -198,9 +198,12 @@ int agent_brain_new(const struct agent_brain_config *config, struct agent_rng rn
     b->start = config->seen_start;
     if (config->writer_count > AGENT_BRAIN_WRITERS_MAX)
         return tm_err_set(err, TM_E_LIMIT, "more than %d writers", AGENT_BRAIN_WRITERS_MAX);
-    b->writer_count = config->plant != AGENT_PLANT_OLD_WRITER ? config->writer_count : 0;
-    for (size_t at = 0; at < b->writer_count; at++)
+    b->writer_count = config->writer_count;
+    for (size_t at = 0; at < b->writer_count; at++) {
         b->writers[at] = config->writers[at];
+        if (config->plant == AGENT_PLANT_OLD_WRITER)
+            b->writers[at].runners = 0;
+    }
     b->config.writers = NULL; /* b->writers from here on */
     if ((r = keep_log_jobs(b, err)) < 0)
         return r;

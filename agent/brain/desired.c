@@ -212,6 +212,20 @@ void agent_desired_apply(struct agent_brain *b, const struct message *m)
     agent_logjob_keep(b, desired->jobs, desired->jobs_count);
 }
 
+/* A kept job had a runner, or was about to: without its count a new one could write under the epoch
+ * of that one. */
+static bool may_resume(struct agent_brain *b, const struct msg_assignment *want)
+{
+    for (size_t at = 0; at < b->writer_count; at++) {
+        if (strcmp(b->writers[at].uid, want->uid) == 0)
+            return true;
+    }
+    agent_log(b, NULL, 4, AGENT_LOG_PLAIN,
+              "job '%s' of before waits for the coordinator: its runners were not counted",
+              want->name);
+    return false;
+}
+
 void agent_desired_resume(struct agent_brain *b)
 {
     if (b->resumed)
@@ -221,7 +235,8 @@ void agent_desired_resume(struct agent_brain *b)
         return;
     for (size_t at = 0; at < b->log_kept_count && !b->failed; at++) {
         const struct msg_assignment *want = &b->log_kept[at];
-        struct job *job = makes_sense(want) && find(b, want) == NULL ? take_job(b, want) : NULL;
+        bool takes = makes_sense(want) && find(b, want) == NULL && may_resume(b, want);
+        struct job *job = takes ? take_job(b, want) : NULL;
         if (job == NULL)
             continue;
         job->log.restored = true;

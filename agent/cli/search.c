@@ -1,7 +1,6 @@
 /*
  * tidemark-agent search: the transactions and named points that the stored log holds.
  */
-#include <jansson.h>
 
 #include "agent/cli/internal.h"
 #include "common/clock.h"
@@ -117,15 +116,7 @@ static int search_scope(void *arg, const struct repo_scope *scope, struct tm_err
 
 static int print_json(struct searcher *s, struct tm_err *err)
 {
-    TM_CLEANUP(freep) char *text = NULL;
-    json_t *root = json_pack("{s:O, s:b}", "events", s->events, "more", (int)s->more);
-    if (root)
-        text = json_dumps(root, JSON_INDENT(2));
-    json_decref(root);
-    if (!text)
-        return tm_err_oom(err);
-    (void)puts(text);
-    return 0;
+    return cli_print_json(json_pack("{s:O, s:b}", "events", s->events, "more", (int)s->more), err);
 }
 
 static int search(struct searcher *s, const char *url, const char *cluster, const char *tenant,
@@ -202,8 +193,7 @@ static int take_option(void *arg, int option)
         args->search.points_only = true;
         return 0;
     case 'o':
-        args->json = strcmp(optarg, "json") == 0;
-        return args->json ? 0 : cli_usage("search", "output '%s' is not json", optarg);
+        return cli_take_output("search", &args->json);
     default:
         return take_value(&args->search, option, &err) < 0 ? cli_usage("search", "%s", err.msg) : 0;
     }

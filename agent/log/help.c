@@ -12,8 +12,9 @@
 struct helper {
     struct log_task *task;
     struct object_scratch *scratches[3];
-    int64_t recover_us;  /* mono: when to count next */
-    int64_t truncate_us; /* mono: not before */
+    struct log_joins joins; /* what was compared already */
+    int64_t recover_us;     /* mono: when to count next */
+    int64_t truncate_us;    /* mono: not before */
     int64_t truncate_pause_us;
 };
 
@@ -58,7 +59,7 @@ static int truncate_now(struct helper *h, const char *until, bool force,
         return r;
     r = log_truncate_run(h->scratches, t->options.storage, t->options.storage, &t->options.scope,
                          &positions, &wish, nonce, ret, err);
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 static void truncate_wish(struct helper *h)
@@ -74,6 +75,8 @@ static void truncate_wish(struct helper *h)
     pthread_mutex_unlock(&t->lock);
     int r = truncate_now(h, until, force, &result, &err);
     pthread_mutex_lock(&t->lock);
+    if (r < 0 && !t->truncate_failed)
+        t->truncate_failed_us = clock_real_us();
     t->truncate_failed = r < 0;
     if (r < 0)
         t->truncate_err = err;
@@ -113,7 +116,7 @@ static int roll_up(struct helper *h, struct tm_err *err)
     const struct log_lineage *own = log_lineages_find(&all, lineage.record.id);
     if (own)
         r = log_index_roll(h->scratches, t->options.storage, &t->options.scope, own, epoch, nonce,
-                           LOGS_INDEX_AFTER, &rolled, err);
+                           t->roll_after, &rolled, err);
     if (r < 0)
         return r;
     pthread_mutex_lock(&t->lock);
@@ -160,9 +163,10 @@ static int recover(struct helper *h, struct tm_err *err)
     pthread_mutex_lock(&t->lock);
     memcpy(lineage, t->branch.lineage, sizeof(lineage));
     struct epoch epoch = t->branch.epoch;
+    bool stored = t->fenced > t->branch.from; /* else there is nothing yet that could be led to */
     pthread_mutex_unlock(&t->lock);
-    int r = log_recoverable(h->scratches, t->options.storage, t->options.storage, &t->options.scope,
-                            &positions, &list, err);
+    int r = log_recoverable_known(h->scratches, t->options.storage, t->options.storage,
+                                  &t->options.scope, &positions, &h->joins, &list, err);
     if (r < 0)
         return r;
     uint64_t to = connected_to(t, &list, lineage);
@@ -172,7 +176,7 @@ static int recover(struct helper *h, struct tm_err *err)
     t->interval_count = list.count - skip;
     for (size_t i = skip; i < list.count; i++)
         put_interval(&list.items[i], &t->intervals[i - skip]);
-    if (t->writing && epoch_cmp(epoch, t->branch.epoch) == 0 && !t->hold_lost)
+    if (stored && t->writing && epoch_cmp(epoch, t->branch.epoch) == 0 && !t->hold_lost)
         t->needs_full = to < t->branch.from || to == 0;
     t->status_serial++;
     pthread_mutex_unlock(&t->lock);
@@ -203,7 +207,7 @@ static void help_once(struct helper *h)
     struct tm_err ignored;
     pthread_mutex_lock(&t->lock);
     bool truncates = truncate_due(h);
-    bool rolls = t->writing && t->unrolled >= LOGS_INDEX_AFTER;
+    bool rolls = t->writing && t->unrolled >= t->roll_after;
     bool recovers =
         t->wanted && t->place_ready && (t->recover_now || clock_mono_us() >= h->recover_us);
     if (!truncates)
@@ -213,7 +217,7 @@ static void help_once(struct helper *h)
         truncate_wish(h);
     else if (rolls && roll_up(h, &ignored) < 0) {
         pthread_mutex_lock(&t->lock);
-        t->unrolled = LOGS_INDEX_AFTER / 2; /* tried again after some more */
+        t->unrolled = t->roll_after / 2; /* tried again after some more */
         pthread_mutex_unlock(&t->lock);
     }
     if (recovers) {
@@ -245,5 +249,6 @@ void *log_help_main(void *arg)
     pthread_mutex_unlock(&t->lock);
     for (size_t i = 0; i < TM_ARRAY_LEN(h.scratches); i++)
         object_scratch_free(h.scratches[i]);
+    log_joins_release(&h.joins);
     return NULL;
 }

@@ -2,10 +2,12 @@
  * The thread that looks: every LOG_LOOK_MS it asks the source for its clock and what it has made
  * durable, and moves the hold one byte behind what is stored and not contested.
  *
- * The checkpoint. A look tells (time, flushed), the time read first: what was acknowledged before the
- * time lies before `flushed`. So it counts when flushed <= durable, and the newest that counts is the
- * checkpoint. Newest by order, not by time: a clock that was set back makes the promise smaller. Looks
- * on another branch than the one that is written say nothing.
+ * The checkpoint. A look tells (time, flushed): what was acknowledged before the time lies before
+ * `flushed`. So it counts when flushed <= fenced, and the newest that counts is the checkpoint. Newest
+ * by order, not by time: a clock that was set back makes the promise smaller. Looks on another branch
+ * than the one that is written, or before this session has proven that it is the source's, say nothing.
+ * It is told when a mark in storage says the same (a chunk's, or keep.c's): whoever has nothing but the
+ * storage can then prove what was told.
  *
  * The hold's life: RUN makes it, or finds it; PAUSE keeps it while gcttl and hold_limit allow, then
  * tells, or, when the policy is to release, drops it and says that a full backup is needed; STOP drops
@@ -28,7 +30,7 @@ void log_looks_settle(struct log_task *t)
 {
     size_t counting = 0;
     for (size_t i = 0; i < t->look_count; i++) {
-        if (t->looks[i].flushed <= t->durable)
+        if (t->looks[i].flushed <= t->fenced)
             counting = i + 1;
     }
     if (counting == 0)
@@ -60,11 +62,13 @@ static void looks_add(struct log_task *t, const struct log_look *look)
 static void take_look(struct log_task *t, const struct engine_hold_state *state)
 {
     struct log_look look = {state->flushed, state->source_us, clock_mono_us()};
+    struct log_look proven = {state->flushed, state->proven_us, look.mono_us};
     t->hold_state = *state;
     t->last_look = look;
     t->flushed = TM_MAX(t->flushed, state->flushed);
-    if (t->writing && t->step == JOB_STEP_RUN && strcmp(state->lineage_label, t->branch.label) == 0)
-        looks_add(t, &look);
+    if (state->proven_us != 0 && t->writing && t->proven && t->step == JOB_STEP_RUN &&
+        strcmp(state->lineage_label, t->branch.label) == 0)
+        looks_add(t, &proven);
 }
 
 /* ---- the hold ---- */
@@ -117,15 +121,23 @@ static int drop_hold(struct looker *l, enum hold_is then, struct tm_err *err)
 static int look(struct looker *l, struct engine_hold_state *ret, struct tm_err *err)
 {
     struct log_task *t = l->task;
-    int r = t->options.engine->hold_look(l->hold, ret, err);
-    if (r < 0)
+    int r = l->hold ? t->options.engine->hold_look(l->hold, ret, err) : -TM_E_NOT_FOUND;
+    if (r < 0 && r != -TM_E_NOT_FOUND)
         return r;
     pthread_mutex_lock(&t->lock);
-    take_look(t, ret);
+    if (r == 0) {
+        take_look(t, ret);
+    } else { /* somebody dropped it */
+        t->hold_state.lost = true;
+        t->hold_state.bytes = 0;
+        *ret = t->hold_state;
+    }
     if (ret->lost && !t->hold_lost && !t->options.hold_only)
         t->needs_full = true;
-    if (ret->lost != t->hold_lost)
+    if (ret->lost != t->hold_lost) {
         t->status_serial++;
+        t->recover_now = true; /* whether a backup still leads to the log is asked anew */
+    }
     t->hold_lost = ret->lost;
     pthread_cond_broadcast(&t->changed);
     pthread_mutex_unlock(&t->lock);
@@ -145,7 +157,7 @@ static int touch(struct looker *l, const struct engine_hold_state *state, struct
     if (stored - 1 > before) {
         int r = t->options.engine->hold_touch(l->hold, stored - 1, &from, err);
         if (r < 0)
-            return r;
+            return r == -TM_E_NOT_FOUND ? 0 : r; /* the next look will tell */
     }
     pthread_mutex_lock(&t->lock);
     t->hold_touched = stored - 1;
@@ -217,28 +229,55 @@ static void tell_lost(struct log_task *t)
     log_trouble(t, LOG_PART_HOLD, "hold", &told);
 }
 
+/* Paused, and the hold begins behind what is stored: somebody dropped it, and it was made anew. Whether
+ * the log between is still there shows when it is read. True = told. */
+static bool tell_behind(struct log_task *t, const struct engine_hold_state *state)
+{
+    char stored_at[ENGINE_POSITION_MAX], from_at[ENGINE_POSITION_MAX];
+    struct tm_err told;
+    pthread_mutex_lock(&t->lock);
+    uint64_t stored = t->fenced ? t->fenced : t->params.checkpoint;
+    bool paused = t->step == JOB_STEP_PAUSE && !t->options.hold_only;
+    pthread_mutex_unlock(&t->lock);
+    if (!paused || stored == 0 || state->from <= stored)
+        return false;
+    t->options.engine->position_text(stored, stored_at);
+    t->options.engine->position_text(state->from, from_at);
+    (void)tm_err_set(
+        &told, TM_E_NOT_FOUND,
+        "hold '%s' was dropped by somebody: the source keeps log from %s on only, that "
+        "from %s on may be lost: resume soon, and take a new full backup if it is",
+        t->hold_name, from_at, stored_at);
+    log_trouble(t, LOG_PART_HOLD, "hold", &told);
+    return true;
+}
+
 /* ---- one round ---- */
 
+/* RUN: lost, and made anew: what is still there is kept from now on. */
+static int remake_hold(struct looker *l, struct tm_err *err)
+{
+    struct log_task *t = l->task;
+    tell_lost(t);
+    int r = drop_hold(l, HOLD_UNKNOWN, err);
+    pthread_mutex_lock(&t->lock);
+    t->hold_touched = 0;
+    pthread_mutex_unlock(&t->lock);
+    return r < 0 ? r : open_hold(l, true, err);
+}
+
+/* PAUSE makes no hold: one that is not there was lost, and a new one would hide that. */
 static int keep_hold(struct looker *l, enum job_step step, struct tm_err *err)
 {
     struct log_task *t = l->task;
     struct engine_hold_state state;
     bool alert = false;
-    int r = open_hold(l, true, err);
-    if (r < 0)
+    int r = open_hold(l, step == JOB_STEP_RUN, err);
+    if (r < 0 && r != -TM_E_NOT_FOUND)
         return r;
     r = look(l, &state, err);
-    if (r == 0 && state.lost && step == JOB_STEP_RUN) {
-        /* made anew: what is still there is kept from now on */
-        tell_lost(t);
-        r = drop_hold(l, HOLD_UNKNOWN, err);
-        pthread_mutex_lock(&t->lock);
-        t->hold_touched = 0;
-        pthread_mutex_unlock(&t->lock);
-        if (r == 0)
-            r = open_hold(l, true, err);
-        return r;
-    }
+    if (r == 0 && state.lost && step == JOB_STEP_RUN)
+        return remake_hold(l, err);
     if (r < 0)
         return r;
     set_hold(t, HOLD_OPEN);
@@ -248,7 +287,7 @@ static int keep_hold(struct looker *l, enum job_step step, struct tm_err *err)
         r = keep_bounds(l, &alert, err);
     if (r == 0 && state.lost)
         tell_lost(t);
-    else if (r == 0 && !alert)
+    else if (r == 0 && !tell_behind(t, &state) && !alert)
         log_trouble_over(t, LOG_PART_HOLD);
     return r;
 }

@@ -112,8 +112,9 @@ struct log_task {
     char name[WIRE_NAME_MAX + 1];
     char hold_name[LOG_HOLD_NAME_MAX + 1];
     unsigned threads;
-    int64_t mark_us; /* LOG_MARK_MS, and LOG_STUCK_MS; less in tests */
+    int64_t mark_us; /* LOG_MARK_MS, LOG_STUCK_MS, LOGS_INDEX_AFTER; less in tests */
     int64_t stuck_us;
+    uint32_t roll_after;
     atomic_bool cancel;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -134,11 +135,12 @@ struct log_task {
     enum job_stage stage;
     bool wrote;   /* branch tells what was written last */
     bool writing; /* branch is proven, durable and received tell of it */
+    bool proven;  /* by the session that is open: looks tell of that branch, too */
     struct log_branch branch;
     struct epoch epoch; /* the next one to write under */
     uint64_t received;
     uint64_t durable;
-    uint64_t fenced; /* durable, and no newer writer was there afterwards */
+    uint64_t fenced; /* durable, and no newer writer was there afterwards: what may be promised */
     uint64_t flushed;
     bool needs_full;
     uint64_t chunks, raw_bytes, stored_bytes;
@@ -154,6 +156,7 @@ struct log_task {
     struct log_look last_look;
     struct log_look checkpoint;  /* flushed and time of the newest look that counts */
     struct log_look stored_mark; /* the newest one in storage; mono_us is when it came there */
+    struct log_look told;        /* the newest one in storage that is not contested */
     bool mark_now;
 
     enum hold_is hold;
@@ -173,6 +176,7 @@ struct log_task {
     int64_t truncated_us;
     char truncated_position[WIRE_POSITION_MAX + 1];
     bool truncate_failed;
+    int64_t truncate_failed_us;
     struct tm_err truncate_err;
     struct msg_interval intervals[WIRE_INTERVALS_MAX];
     size_t interval_count;
@@ -207,8 +211,9 @@ static inline bool log_over(const struct log_task *t)
     return t->quit || t->fatal || atomic_load_explicit(&t->cancel, memory_order_relaxed);
 }
 int log_random(struct log_task *t, void *ret, size_t len, struct tm_err *err) TM_WUR;
-/* A storage's error: whether trying again may help is decided here. Returns -err->code. */
-int log_storage_error(struct tm_err *err);
+/* A storage's error: whether trying again may help is decided here; when only opening the storage anew
+ * may, the run is over. Returns -err->code. */
+int log_storage_error(struct log_task *t, struct tm_err *err);
 /* The epoch to write under next; when there is none left the run is over. */
 int log_epoch_take(struct log_task *t, struct epoch *ret, struct tm_err *err) TM_WUR;
 /* The next pause of a growing series that starts with 0; microseconds. */
@@ -262,6 +267,8 @@ struct log_session {
 int log_session_open(struct log_task *t, struct log_session *s, struct tm_err *err) TM_WUR;
 /* All before `fresh` is proven: stores the writer object; from now on bytes are stored. */
 int log_session_write(struct log_task *t, struct log_session *s, struct tm_err *err) TM_WUR;
+/* The lineage is another branch than the source's, for this run. */
+int log_refute(struct log_task *t, const uint8_t id[16], struct tm_err *err) TM_WUR;
 /* The source does not have s->next any more (`why`): where it goes on, behind a gap. Everything
  * received is durable. */
 int log_session_gap(struct log_task *t, struct log_session *s, const struct tm_err *why,

@@ -1,18 +1,21 @@
 /*
- * The thread that keeps the stored log honest: once a second it looks whether a newer writer has begun
- * (then this one is stale, and ends), and every LOG_MARK_MS it stores a time mark when no chunk has
+ * The thread that keeps the stored log honest: once a second, and soon after a chunk was stored, it
+ * looks whether a newer writer has begun (then this one is stale, and ends), and every LOG_MARK_MS it stores a time mark when no chunk has
  * brought one: how an idle log differs from a lost one. The mark before is removed once the new one is
  * durable.
  *
  * What was durable before a look that found no newer writer is `fenced`: only so far the hold may
- * follow.
+ * follow, and only that is told as stored, because a newer writer begins with a claim and reads what is
+ * there afterwards. The same goes for the moment that is told as safe: it is that of the newest mark in
+ * storage, of a chunk or of this thread's own.
  */
 #include "agent/log/internal.h"
 
 #include "common/clock.h"
 
 #define KEEP_US     USEC_PER_SEC
-#define FINAL_TRIES 3 /* for the last mark */
+#define FENCE_US    (200 * USEC_PER_MSEC) /* at least between two looks */
+#define FINAL_TRIES 3                     /* for the last mark */
 
 struct keeper {
     struct log_task *task;
@@ -25,29 +28,29 @@ struct keeper {
 
 /* ---- fence ---- */
 
-/* TM_E_CONFLICT when a writer with a higher epoch is there. */
+/* TM_E_CONFLICT when a writer with a higher epoch has claimed the log. */
 static int look_for_newer(struct keeper *k, struct tm_err *err)
 {
     struct log_task *t = k->task;
-    struct rel_name rel = names_rel_writer(k->branch.lineage, k->branch.epoch);
+    struct rel_name rel = names_rel_claim(k->branch.lineage, k->branch.epoch);
     struct full_name ours = names_full(&t->options.scope, rel.s);
-    struct full_name prefix = names_log_prefix(&t->options.scope, k->branch.lineage, "writer");
+    struct full_name prefix = names_log_prefix(&t->options.scope, k->branch.lineage, "claim");
     size_t scope_len = strlen(ours.s) - strlen(rel.s);
     TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
     struct storage_object object;
     int r = storage_list(t->options.storage, prefix.s, ours.s, &it, err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     while ((r = storage_iter_next(it, &object, err)) == 1) {
         struct name_parts parts = names_parse_rel(object.name + scope_len);
-        if (parts.kind == NAME_WRITER && epoch_cmp(parts.epoch, k->branch.epoch) > 0)
+        if (parts.kind == NAME_CLAIM && epoch_cmp(parts.epoch, k->branch.epoch) > 0)
             return tm_err_set(err, TM_E_CONFLICT,
                               "a newer writer (%llu.%u) has taken over the log, this one is "
                               "%llu.%u",
                               (unsigned long long)parts.epoch.term, parts.epoch.counter,
                               (unsigned long long)k->branch.epoch.term, k->branch.epoch.counter);
     }
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 /* ---- marks ---- */
@@ -68,7 +71,7 @@ static int remove_marks(struct keeper *k, const struct full_name *keep, struct t
             strcmp(name, keep->s) != 0)
             r = storage_remove(t->options.storage, &name, 1, err);
     }
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 static int store_mark(struct keeper *k, const struct log_look *look, struct tm_err *err)
@@ -89,7 +92,7 @@ static int store_mark(struct keeper *k, const struct log_look *look, struct tm_e
         r = record_put(k->scratch, t->options.storage, name.s, OBJECT_MARK, nonce, &log_mark_codec,
                        &record, &info, err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     bool first = k->mark.s[0] == '\0';
     const char *before = k->mark.s;
     if (first)
@@ -97,7 +100,7 @@ static int store_mark(struct keeper *k, const struct log_look *look, struct tm_e
     else
         r = storage_remove(t->options.storage, &before, 1, err);
     k->mark = name;
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 /* ---- one round ---- */
@@ -107,6 +110,7 @@ struct keep_now {
     bool mark;
     bool final;
     uint64_t durable;
+    struct log_look stored;
     struct log_look look;
 };
 
@@ -114,7 +118,10 @@ struct keep_now {
 static void what_now(struct keeper *k, struct keep_now *ret)
 {
     struct log_task *t = k->task;
-    *ret = (struct keep_now){.writing = t->writing, .durable = t->durable, .look = t->checkpoint};
+    *ret = (struct keep_now){.writing = t->writing,
+                             .durable = t->durable,
+                             .stored = t->stored_mark,
+                             .look = t->checkpoint};
     if (!t->writing)
         return;
     if (memcmp(k->branch.lineage, t->branch.lineage, sizeof(k->branch.lineage)) != 0 ||
@@ -128,7 +135,8 @@ static void what_now(struct keeper *k, struct keep_now *ret)
                   t->checkpoint.flushed != t->stored_mark.flushed) &&
                  t->checkpoint.flushed >= t->branch.from;
     ret->final = t->mark_now && !t->in_session;
-    ret->mark = newer && (ret->final || clock_mono_us() - t->stored_mark.mono_us >= t->mark_us);
+    ret->mark = newer && (ret->final || t->stored_mark.source_us == 0 ||
+                          clock_mono_us() - t->stored_mark.mono_us >= t->mark_us);
 }
 
 static int keep(struct keeper *k, const struct keep_now *now, struct tm_err *err)
@@ -138,8 +146,15 @@ static int keep(struct keeper *k, const struct keep_now *now, struct tm_err *err
     if (r < 0)
         return r;
     pthread_mutex_lock(&t->lock);
-    if (epoch_cmp(k->branch.epoch, t->branch.epoch) == 0)
+    if (epoch_cmp(k->branch.epoch, t->branch.epoch) == 0) {
+        t->status_serial += t->fenced != now->durable;
+        if (t->fenced <= t->branch.from && now->durable > t->branch.from)
+            t->recover_now = true; /* with the first of it, it can be told what leads to it */
         t->fenced = now->durable;
+        log_looks_settle(t);
+        if (now->stored.source_us != 0)
+            t->told = now->stored;
+    }
     pthread_mutex_unlock(&t->lock);
     if (!now->mark)
         return 0;
@@ -147,8 +162,12 @@ static int keep(struct keeper *k, const struct keep_now *now, struct tm_err *err
     if (r < 0)
         return r;
     pthread_mutex_lock(&t->lock);
-    t->stored_mark = now->look;
-    t->stored_mark.mono_us = clock_mono_us();
+    if (epoch_cmp(k->branch.epoch, t->branch.epoch) == 0) {
+        t->stored_mark = t->told = now->look;
+        t->stored_mark.mono_us = clock_mono_us();
+        t->status_serial++;
+        pthread_cond_broadcast(&t->changed);
+    }
     pthread_mutex_unlock(&t->lock);
     return 0;
 }
@@ -197,10 +216,13 @@ void *log_keep_main(void *arg)
     while (!log_over(t)) {
         pthread_mutex_unlock(&t->lock);
         keep_once(&k);
-        int64_t next_us = clock_mono_us() + KEEP_US;
+        int64_t now_us = clock_mono_us(), next_us = now_us + KEEP_US;
         pthread_mutex_lock(&t->lock);
-        while (!log_over(t) && !(t->mark_now && !t->in_session) && clock_mono_us() < next_us)
+        while (!log_over(t) && !(t->mark_now && !t->in_session) && clock_mono_us() < next_us) {
+            if (t->durable > t->fenced)
+                next_us = TM_MIN(next_us, now_us + FENCE_US);
             log_wait(t, next_us - clock_mono_us());
+        }
         if (k.tries > 0)
             log_wait(t, LOG_RETRY_MIN_MS * USEC_PER_MSEC);
     }

@@ -42,15 +42,15 @@
 
 #define LOG_CHUNKS_IN_FLIGHT 4u
 #define LOG_THREADS_MAX      8u
-#define LOG_LOOK_MS          1000  /* how often hold and source's clock are looked at */
-#define LOG_MARK_MS          30000 /* an idle log gets a stored mark this often */
+#define LOG_LOOK_MS          1000 /* how often hold and source's clock are looked at */
+#define LOG_MARK_MS          5000 /* an idle log gets a stored mark this often */
 #define LOG_RETRY_MIN_MS     200
 #define LOG_RETRY_MAX_MS     15000
 #define LOG_FLUSH_MS         5000
 #define LOG_GCTTL_S          86400
 
 struct log_task_options {
-    struct storage *storage; /* borrowed */
+    struct storage *storage; /* borrowed; NULL with hold_only */
     struct repo_scope scope; /* incarnation is the instance's identity */
     const struct engine_ops *engine;
     const char *engine_name;

@@ -132,7 +132,8 @@ static void put_errors(const struct log_task *t, struct told *ret)
         ret->truncate_error = (struct msg_error){.code = (uint32_t)t->truncate_err.code,
                                                  .retryable = t->truncate_err.retryable,
                                                  .text = ret->truncate_text,
-                                                 .stage = "truncate"};
+                                                 .stage = "truncate",
+                                                 .since_us = t->truncate_failed_us};
         ret->status.truncate_error = &ret->truncate_error;
     }
 }
@@ -160,11 +161,11 @@ static void put_log(const struct log_task *t, int64_t now_us, struct told *ret)
     if (t->wrote) {
         names_lineage_text(t->branch.lineage, s->lineage);
         (void)snprintf(s->label, sizeof(s->label), "%s", t->branch.label);
-        s->durable = t->durable;
+        s->durable = t->fenced;
         s->received = t->received;
-        t->options.engine->position_text(t->durable, s->position);
+        t->options.engine->position_text(t->fenced, s->position);
     }
-    s->checkpoint_us = t->checkpoint.source_us;
+    s->checkpoint_us = t->told.source_us;
     if (s->checkpoint_us != 0 && t->step == JOB_STEP_RUN) {
         int64_t source_now = t->last_look.source_us + (now_us - t->last_look.mono_us);
         s->latency_us = (uint64_t)TM_MAX(source_now - s->checkpoint_us, INT64_C(0));

@@ -52,8 +52,11 @@ int log_random(struct log_task *t, void *ret, size_t len, struct tm_err *err)
     return random_bytes(ret, len, err);
 }
 
-int log_storage_error(struct tm_err *err)
+int log_storage_error(struct log_task *t, struct tm_err *err)
 {
+    /* another place now: only who opens it anew, and looks what lies there, can go on */
+    if (err->code == TM_E_CONFLICT && err->retryable)
+        log_fail(t, err);
     /* a mount that went away or became read-only comes back; what somebody else wrote stays */
     if (err->code == TM_E_IO || err->code == TM_E_NO_SPACE || err->code == TM_E_NOT_FOUND ||
         err->code == TM_E_PERMISSION)
@@ -298,6 +301,8 @@ int log_task_want(struct log_task *t, enum job_step step, const struct msg_log_p
     t->wanted = true;
     t->want_serial++;
     t->step = step;
+    if (params->truncate_gen != t->params.truncate_gen)
+        t->truncate_failed = false; /* that was of another wish */
     t->params = *params;
     memcpy(t->truncate_until, until, strlen(until) + 1);
     t->params.truncate_until = t->truncate_until;
@@ -343,6 +348,7 @@ int log_task_new(const struct log_task_options *options, struct log_task **ret, 
     t->threads = options->threads ? options->threads : 2;
     t->mark_us = LOG_MARK_MS * USEC_PER_MSEC;
     t->stuck_us = LOG_STUCK_MS * USEC_PER_MSEC;
+    t->roll_after = LOGS_INDEX_AFTER;
     t->stage = JOB_STAGE_STARTING;
     t->epoch = options->epoch;
     (void)snprintf(t->node, sizeof(t->node), "%s", options->node ? options->node : "");

@@ -1,10 +1,21 @@
 /*
  * What is asked, and what it needs: the scope, the backup, the log up to the stop, the place.
  *
+ * A moment of the last minute may not be proven yet: an idle log task stores a time mark only now and
+ * then. It is waited for, so that "one second ago" works.
+ *
  * Nothing is written here. Failure modes: nothing stored fits the target (the error names what could
  * be had), the engine is unknown, the place refuses.
  */
 #include "agent/restore/internal.h"
+
+#include <sys/statvfs.h>
+
+#include "common/size.h"
+
+#define LOG_WAIT_US                                                                                \
+    (75 * USEC_PER_SEC) /* behind the target: well above the pause between two marks */
+#define LOG_LOOK_US USEC_PER_SEC
 
 /* How the repository's rooms ask the engine about its log. */
 static int
@@ -59,6 +70,23 @@ static int choose_immediate(struct restore *r, struct tm_err *err)
     return 0;
 }
 
+/* Whether a running log task may still prove this moment. */
+static bool may_come(const struct restore *r, const struct target *target, const struct tm_err *err)
+{
+    int64_t now_us = clock_real_us();
+    return err->code == TM_E_NOT_FOUND && target->kind == TARGET_TIME && !r->job->dry_run &&
+           target->time_us <= now_us && now_us - target->time_us < LOG_WAIT_US;
+}
+
+static int wait_a_little(struct restore *r, struct tm_err *err)
+{
+    struct timespec until = clock_after(CLOCK_MONOTONIC, LOG_LOOK_US);
+    pthread_mutex_lock(&r->lock);
+    (void)pthread_cond_timedwait(&r->changed, &r->lock, &until);
+    pthread_mutex_unlock(&r->lock);
+    return restore_canceled(r, err);
+}
+
 static int choose_by_log(struct restore *r, const struct target *target, struct tm_err *err)
 {
     struct object_scratch *scratches[3] = {r->manifest_scratch, r->segment_scratch,
@@ -72,10 +100,14 @@ static int choose_by_log(struct restore *r, const struct target *target, struct 
         .last_record = last_record,
         .arg = (void *)(uintptr_t)r->engine,
     };
-    int rc = target_plan_make(scratches, r->log_st, r->st, &r->scope, r->job->backup_id, target,
-                              &engine, &r->plan, err);
-    if (rc < 0)
-        return rc;
+    int rc;
+    while ((rc = target_plan_make(scratches, r->log_st, r->st, &r->scope, r->job->backup_id, target,
+                                  &engine, &r->plan, err)) < 0) {
+        if (!may_come(r, target, err))
+            return rc;
+        if ((rc = wait_a_little(r, err)) < 0)
+            return rc;
+    }
     memcpy(r->outcome.backup_id, r->plan.backup_id, sizeof(r->outcome.backup_id));
     r->outcome.commit_us = r->plan.stop_us;
     r->outcome.by_log = !r->plan.immediate;
@@ -129,6 +161,19 @@ struct histories {
     size_t count;
 };
 
+/* Two branches may have one label, when two standbys were promoted: then only the one that is on the way
+ * has a say. */
+static bool label_taken(const struct restore *r, const struct lineage *one)
+{
+    bool taken = false;
+    for (size_t n = 0; n < r->plan.label_count; n++) {
+        if (memcmp(r->plan.lineages[n], one->id, sizeof(one->id)) == 0)
+            return false;
+        taken = taken || strcmp(r->plan.labels[n], one->label) == 0;
+    }
+    return taken;
+}
+
 /* Of all branches that are stored, also of those not on the way. */
 static int collect_histories(struct restore *r, struct histories *ret, struct tm_err *err)
 {
@@ -141,7 +186,7 @@ static int collect_histories(struct restore *r, struct histories *ret, struct tm
         return tm_err_oom(err);
     for (size_t n = 0; n < r->lineages.count; n++) {
         const struct lineage *one = &r->lineages.items[n].record;
-        if (one->history.len == 0)
+        if (one->history.len == 0 || label_taken(r, one))
             continue;
         ret->texts[ret->count] = one->history;
         ret->labels[ret->count++] = one->label;
@@ -180,10 +225,45 @@ static int open_target(struct restore *r, struct tm_err *err)
     return rc;
 }
 
+/* Free bytes where `path` is, or would be made; UINT64_MAX when that cannot be told. */
+static uint64_t free_at(const char *path)
+{
+    char place[ENGINE_PATH_MAX + 1];
+    struct statvfs fs;
+    (void)snprintf(place, sizeof(place), "%s", path);
+    while (statvfs(place, &fs) < 0) {
+        char *slash = strrchr(place, '/');
+        if (errno != ENOENT || !slash || slash == place)
+            return UINT64_MAX;
+        *slash = '\0';
+    }
+    return (uint64_t)fs.f_bavail * fs.f_frsize;
+}
+
+/* A restore that cannot end is refused before it begins: data and log together, where both go to one
+ * place. What is spread over several, or there already, is not judged. */
+static int check_space(const struct restore *r, struct tm_err *err)
+{
+    const struct restore_job *job = r->job;
+    char have[SIZE_TEXT_MAX], want[SIZE_TEXT_MAX];
+    bool spread = job->wal_dir || (job->tablespace_map && job->tablespace_map[0]);
+    if (job->delta || job->resume || spread)
+        return 0;
+    uint64_t needed = r->outcome.totals.bytes_total + (r->log_to - r->log_from);
+    uint64_t left = free_at(job->data_dir);
+    if (left >= needed)
+        return 0;
+    return tm_err_set(err, TM_E_NO_SPACE,
+                      "'%s' has room for %s, data and log to be replayed need %s", job->data_dir,
+                      size_format(left, have), size_format(needed, want));
+}
+
 int restore_plan(struct restore *r, struct tm_err *err)
 {
     int rc = choose(r, err);
     if (rc == 0)
         rc = read_manifest(r, err);
-    return rc < 0 ? rc : open_target(r, err);
+    if (rc == 0)
+        rc = open_target(r, err);
+    return rc < 0 ? rc : check_space(r, err);
 }

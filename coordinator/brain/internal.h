@@ -34,6 +34,11 @@
 #include "coordinator/brain/table.h"
 #include "coordinator/brain/view.h"
 
+#include <stdio.h>
+
+/* Into an array of characters: what was checked against the same bounds where it came from. */
+#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
+
 #define RECORD_DOCUMENT_MAX (256 * 1024)
 #define WORKERS_MAX         64
 #define EXCLUDED_MAX        16
@@ -140,8 +145,9 @@ struct log_live {
     enum job_stage stage; /* of the lead, under this attempt; 0 = nothing heard yet */
     bool has_status;
     struct msg_log_status status;
-    struct codec_arena arena; /* of status */
-    uint64_t status_us;       /* mono: status is of then */
+    struct codec_arena arena;           /* of status */
+    char durable_of[WIRE_NAME_MAX + 1]; /* the node whose word status.durable is */
+    uint64_t status_us;                 /* mono: status is of then */
     int64_t status_real_us;
     uint64_t heard_us; /* mono: the lead last reported, or was chosen */
     int64_t heard_real_us;
@@ -472,7 +478,8 @@ const struct node *log_second_primary(const struct brain *b, const struct res *r
 
 /* ---- log_holders.c ---- */
 
-/* The node may hold log for this task. */
+/* Who may hold log, by name; and a node of the task's cluster. */
+bool log_holder_is(const struct log_record *log, const char *name);
 bool log_holds(const struct res *res, const struct node *node);
 /* Into, and out of, the staged record. */
 void log_holder_add(struct brain *b, struct res *res, struct record *next, const char *name);

@@ -4,10 +4,6 @@
  */
 #include "coordinator/brain/internal.h"
 
-#include <stdio.h>
-
-#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
-
 /* A lead that only begins knows less than was known before: what was proven stored stays so. */
 static void carry_over(const struct brain *b, const struct res *res, struct msg_log_status *to)
 {
@@ -59,6 +55,8 @@ static void keep_status(struct brain *b, struct res *res, const struct msg_log_s
         b->failed = true;
         return;
     }
+    if (status->durable != 0)
+        COPY_TEXT(log->durable_of, res->now.rec.node);
     carry_intervals(b, log, &arena, &copy);
     carry_over(b, res, &copy);
     if (!log->has_status || copy.checkpoint_us != log->status.checkpoint_us) {

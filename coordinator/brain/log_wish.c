@@ -7,10 +7,6 @@
  */
 #include "coordinator/brain/internal.h"
 
-#include <stdio.h>
-
-#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
-
 static const char *text_or_empty(const char *text)
 {
     return text != NULL ? text : "";
@@ -182,8 +178,14 @@ void log_assign(struct brain *b, const struct res *res, uint32_t roles, struct m
     *to->log = *res->view.log;
     to->step = rec->phase == PHASE_STOPPED ? JOB_STEP_STOP : rec->step;
     to->log->paused_us = to->step == JOB_STEP_PAUSE ? rec->log->paused_us : 0;
-    if ((roles & JOB_ROLE_HOLD) != 0)
+    /* a lead takes an empty place for one that is not mounted */
+    if ((roles & JOB_ROLE_LEAD) != 0)
         to->log->checkpoint = live->has_status ? live->status.durable : rec->log->durable;
+    /* a hold follows it; what an earlier lead stored may be more than what the new one goes on from,
+     * and a hold never moves back: it waits for the new one's own word */
+    else if ((roles & JOB_ROLE_HOLD) != 0 && live->has_status &&
+             strcmp(live->durable_of, rec->node) == 0)
+        to->log->checkpoint = live->status.durable;
     if ((roles & JOB_ROLE_LEAD) != 0 && log_truncating(res)) {
         to->log->truncate_gen = rec->log->truncate_gen;
         to->log->truncate_until = rec->log->truncate_until;

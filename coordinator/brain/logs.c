@@ -18,8 +18,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
-
 bool log_is(const struct res *res)
 {
     return res->spec != NULL && res->view.kind == JOB_KIND_LOG;

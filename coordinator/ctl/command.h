@@ -59,6 +59,12 @@ int spec_storage(const char *url, json_t *spec, struct tm_err *err) TM_WUR; /* i
 int spec_apply(struct ctl *c, const char *kind, const char *word, const char *name,
                const char *namespace_, json_t *spec, struct tm_err *err) TM_WUR;
 
+/* get.c: the resources of a kind, an array that is handed over; namespace_ NULL = of all. */
+int resource_list(struct ctl *c, const char *kind, const char *namespace_, json_t **ret,
+                  struct tm_err *err) TM_WUR;
+/* As people read it, a line feed behind it. */
+int json_print(struct ctl *c, const json_t *value, struct tm_err *err) TM_WUR;
+
 /* A resource as it is, and one as an operator may change it: without what the coordinator adds. */
 int resource_fetch(struct ctl *c, const char *kind, const char *namespace_, const char *name,
                    json_t **ret, struct tm_err *err) TM_WUR;

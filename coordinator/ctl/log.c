@@ -308,8 +308,9 @@ static int wait_truncated(const struct call *call, struct tm_err *err)
                           json_text_at(task, "status.logSuccessTruncateUntil"));
         else if (clock_mono_us() - start_us >= timeout_us)
             result = tm_err_set(err, TM_E_TIMEOUT,
-                                WORD "/%s: timed out waiting for log to be truncated; it is %s",
-                                call->name, json_text_at(task, "status.phase"));
+                                WORD "/%s: timed out waiting for log to be truncated; it is %s%s%s",
+                                call->name, json_text_at(task, "status.phase"),
+                                error[0] != '\0' ? ": " : "", error);
         json_decref(task);
         if (!pending || result < 0)
             return result;
@@ -329,6 +330,7 @@ static int truncate_spec(const struct call *call, bool *ret_again, struct tm_err
     /* the same wish again means to try again what was refused */
     bool again = strcmp(json_text_at(spec, "logTruncateUntil"), until) == 0 &&
                  json_is_true(json_object_get(spec, "logTruncateForce")) == force &&
+                 !json_is_true(json_at(task, "status.logTruncate.pending")) &&
                  json_text_at(task, "status.logTruncate.error")[0] != '\0';
     (void)json_object_del(spec, "logTruncateForce");
     if (json_object_set_new(spec, "logTruncateUntil", json_string(until)) < 0)
@@ -413,28 +415,12 @@ static int print_logs(struct ctl *c, const json_t *logs, struct tm_err *err)
     return result;
 }
 
-static int print_json(struct ctl *c, const json_t *value, struct tm_err *err)
-{
-    char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
-    if (text == NULL)
-        return tm_err_oom(err);
-    (void)fprintf(c->out, "%s\n", text);
-    free(text);
-    return 0;
-}
-
 static int list_logs(const struct call *call, json_t **ret, struct tm_err *err)
 {
-    int result = ctl_connect(call->c, err);
-    if (result == 0)
-        result = client_list(call->c->client, CONTROL_LIST, KIND, ret, err);
-    for (size_t at = result < 0 ? 0 : json_array_size(*ret); at-- > 0;) {
-        const json_t *one = json_array_get(*ret, at);
-        const char *where = namespace_of(call);
-        if (!json_is_log(one) ||
-            (where != NULL && strcmp(json_text_at(one, "metadata.namespace"), where) != 0))
+    int result = resource_list(call->c, KIND, namespace_of(call), ret, err);
+    for (size_t at = result < 0 ? 0 : json_array_size(*ret); at-- > 0;)
+        if (!json_is_log(json_array_get(*ret, at)))
             (void)json_array_remove(*ret, at);
-    }
     return result;
 }
 
@@ -451,7 +437,7 @@ static int show_all(const struct call *call, bool json, struct tm_err *err)
     }
     if (json) {
         json_t *all = json_pack("{s:O, s:O}", "items", logs, "clusters", clusters);
-        result = all == NULL ? tm_err_oom(err) : print_json(call->c, all, err);
+        result = all == NULL ? tm_err_oom(err) : json_print(call->c, all, err);
         json_decref(all);
     } else if (json_array_size(logs) == 0) {
         (void)fprintf(call->c->err, "no log backups\n");
@@ -474,7 +460,7 @@ static int run_status(const struct call *call)
         return show_all(call, wants_json(call), &err) < 0 ? tell(call, &err) : 0;
     result = fetch_task(call, &task, &err);
     if (result == 0 && wants_json(call))
-        result = print_json(call->c, task, &err);
+        result = json_print(call->c, task, &err);
     else if (result == 0)
         describe_resource(call->c, task);
     json_decref(task);

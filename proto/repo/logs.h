@@ -105,6 +105,18 @@ struct log_positions {
     int (*parse)(const char *text, uint64_t *ret_byte, struct tm_err *err);
 };
 
+/* Which backups' own log is known to be, or not to be, a lineage's: what was compared once need not
+ * be read again. For those who ask every minute. */
+struct log_join_known;
+struct log_joins {
+    struct log_join_known *items;
+    size_t count;
+    size_t cap;
+};
+#define LOG_JOINS_INIT ((struct log_joins){.items = NULL})
+#define LOG_JOINS_MAX  100000u /* more are compared each time */
+void log_joins_release(struct log_joins *joins);
+
 /* What storage can restore now: each committed backup's consistent_at, joined with the unbroken
  * log behind it, over lineage forks; and tails that a fork left behind, as abandoned. Backups may
  * lie in another storage than the log (same scope), or log be absent. Overlapping intervals of one
@@ -113,6 +125,11 @@ int log_recoverable(struct object_scratch *scratches[3], struct storage *log_st,
                     struct storage *backup_st, const struct repo_scope *scope,
                     const struct log_positions *positions, struct recoverable_list *ret,
                     struct tm_err *err) TM_WUR;
+/* The same, with what earlier calls found out; log_recoverable knows nothing. */
+int log_recoverable_known(struct object_scratch *scratches[3], struct storage *log_st,
+                          struct storage *backup_st, const struct repo_scope *scope,
+                          const struct log_positions *positions, struct log_joins *joins,
+                          struct recoverable_list *ret, struct tm_err *err) TM_WUR;
 
 /* ---- events ---- */
 

@@ -56,10 +56,63 @@ static int tail_add(struct tail *t, const struct log_ref *ref, struct tm_err *er
     return 0;
 }
 
+/* ---- what is known ---- */
+
+enum verdict {
+    VERDICT_OPEN, /* could not be compared, or not yet */
+    VERDICT_EQUAL,
+    VERDICT_DIFFERENT,
+};
+
+/* Objects are never changed: a verdict stands for ever. */
+struct log_join_known {
+    char backup_id[NAMES_BACKUP_ID_LEN + 1];
+    uint8_t lineage[16];
+    enum verdict verdict;
+};
+
+void log_joins_release(struct log_joins *joins)
+{
+    free(joins->items);
+    *joins = LOG_JOINS_INIT;
+}
+
+static enum verdict known_find(const struct log_joins *joins, const char *backup_id,
+                               const uint8_t lineage[16])
+{
+    for (size_t i = 0; joins != NULL && i < joins->count; i++) {
+        if (memcmp(joins->items[i].lineage, lineage, 16) == 0 &&
+            strcmp(joins->items[i].backup_id, backup_id) == 0)
+            return joins->items[i].verdict;
+    }
+    return VERDICT_OPEN;
+}
+
+static int known_add(struct log_joins *joins, const char *backup_id, const uint8_t lineage[16],
+                     enum verdict verdict, struct tm_err *err)
+{
+    if (joins == NULL || verdict == VERDICT_OPEN || joins->count == LOG_JOINS_MAX)
+        return 0;
+    if (joins->count == joins->cap) {
+        size_t cap = joins->cap == 0 ? 16 : joins->cap * 2;
+        struct log_join_known *bigger = realloc(joins->items, cap * sizeof(*bigger));
+        if (bigger == NULL)
+            return tm_err_oom(err);
+        joins->items = bigger;
+        joins->cap = cap;
+    }
+    struct log_join_known *known = &joins->items[joins->count++];
+    *known = (struct log_join_known){.verdict = verdict};
+    (void)snprintf(known->backup_id, sizeof(known->backup_id), "%.*s", NAMES_BACKUP_ID_LEN,
+                   backup_id);
+    memcpy(known->lineage, lineage, sizeof(known->lineage));
+    return 0;
+}
+
 /* ---- comparing ---- */
 
 static int sides_compare(struct log_bytes *a, struct log_bytes *b, uint64_t from, uint64_t to,
-                         bool *ret, struct tm_err *err)
+                         enum verdict *ret, struct tm_err *err)
 {
     while (from < to) {
         int r = log_bytes_fill(a, from, err);
@@ -68,15 +121,17 @@ static int sides_compare(struct log_bytes *a, struct log_bytes *b, uint64_t from
         if (r < 0)
             return r;
         if (r == 0)
-            return 0; /* not there: not equal */
+            return 0; /* not there: nothing is said */
         uint64_t len = TM_MIN((uint64_t)TM_MIN(a->piece.len, b->piece.len), to - from);
-        if (memcmp(a->piece.data, b->piece.data, (size_t)len) != 0)
+        if (memcmp(a->piece.data, b->piece.data, (size_t)len) != 0) {
+            *ret = VERDICT_DIFFERENT;
             return 0;
+        }
         log_bytes_take(a, (size_t)len);
         log_bytes_take(b, (size_t)len);
         from += len;
     }
-    *ret = true;
+    *ret = VERDICT_EQUAL;
     return 0;
 }
 
@@ -87,12 +142,13 @@ struct joiner {
     struct storage *log_st;
     struct storage *backup_st;
     const struct repo_scope *scope;
+    struct log_joins *joins;
     struct log_world *w;
     struct tail tail;
 };
 
 static int compare_run(struct joiner *j, const struct log_branch *b, const struct log_run *run,
-                       bool *ret, struct tm_err *err)
+                       enum verdict *ret, struct tm_err *err)
 {
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     const struct tail *t = &j->tail;
@@ -138,13 +194,19 @@ static int join_own(struct joiner *j, struct log_backup *backup, bool *ret_joine
     for (size_t i = 0; i < j->w->lineages.count; i++) {
         struct log_branch *b = &j->w->branches[i];
         size_t run = log_branch_run(b, backup->at);
-        bool equal = false;
+        const uint8_t *id = b->lineage->record.id;
         if (run == SIZE_MAX || strcmp(b->lineage->record.label, label) != 0)
             continue;
-        int r = compare_run(j, b, &b->runs[run], &equal, err);
+        enum verdict verdict = known_find(j->joins, backup->point.backup_id, id);
+        int r = 0;
+        if (verdict == VERDICT_OPEN) {
+            r = compare_run(j, b, &b->runs[run], &verdict, err);
+            if (r == 0)
+                r = known_add(j->joins, backup->point.backup_id, id, verdict, err);
+        }
         if (r < 0)
             return r;
-        if (!equal)
+        if (verdict != VERDICT_EQUAL)
             continue;
         backup->branch = i;
         backup->run = run;
@@ -177,11 +239,15 @@ static int join(struct joiner *j, struct log_backup *backup, struct tm_err *err)
 }
 
 int log_join(struct object_scratch *scratches[3], struct storage *log_st, struct storage *backup_st,
-             const struct repo_scope *scope, const char *backup_id, struct log_world *w,
-             struct tm_err *err)
+             const struct repo_scope *scope, const char *backup_id, struct log_joins *joins,
+             struct log_world *w, struct tm_err *err)
 {
-    struct joiner j = {
-        .scratches = scratches, .log_st = log_st, .backup_st = backup_st, .scope = scope, .w = w};
+    struct joiner j = {.scratches = scratches,
+                       .log_st = log_st,
+                       .backup_st = backup_st,
+                       .scope = scope,
+                       .joins = joins,
+                       .w = w};
     struct manifest_reader mr = MANIFEST_READER_INIT;
     struct manifest_item item;
     struct log_backup backup = {.branch = SIZE_MAX};

@@ -1,5 +1,5 @@
 /*
- * Intervals. Happy path: from every backup along the way to the newest lineage as far as it is
+ * Intervals. Happy path: from every backup along the way to the lineage that is written as far as it is
  * unbroken; and what each lineage that can be reached stores beyond where the tenant left it, as
  * abandoned. Intervals that end alike are one, from the oldest backup on. Failure modes: none of its
  * own.
@@ -173,12 +173,20 @@ int log_intervals(const struct log_world *w, const char *only_backup,
     return 0;
 }
 
+int log_recoverable_known(struct object_scratch *scratches[3], struct storage *log_st,
+                          struct storage *backup_st, const struct repo_scope *scope,
+                          const struct log_positions *positions, struct log_joins *joins,
+                          struct recoverable_list *ret, struct tm_err *err)
+{
+    TM_CLEANUP(log_world_release) struct log_world w = LOG_WORLD_INIT;
+    int r = log_world_read(scratches, log_st, backup_st, scope, joins, &w, err);
+    return r < 0 ? r : log_intervals(&w, NULL, positions, ret, err);
+}
+
 int log_recoverable(struct object_scratch *scratches[3], struct storage *log_st,
                     struct storage *backup_st, const struct repo_scope *scope,
                     const struct log_positions *positions, struct recoverable_list *ret,
                     struct tm_err *err)
 {
-    TM_CLEANUP(log_world_release) struct log_world w = LOG_WORLD_INIT;
-    int r = log_world_read(scratches, log_st, backup_st, scope, &w, err);
-    return r < 0 ? r : log_intervals(&w, NULL, positions, ret, err);
+    return log_recoverable_known(scratches, log_st, backup_st, scope, positions, NULL, ret, err);
 }

@@ -216,6 +216,12 @@ static int cuts_make(struct truncater *t, struct tm_err *err)
 /* Older backups lose the way on: only by force. */
 static int older_check(const struct truncater *t, struct tm_err *err)
 {
+    if (!t->wish->force && t->world.backup_count == 0)
+        return tm_err_set(
+            err, TM_E_REFUSED,
+            "'%s' holds no finished backup of %s/%s: what those that lie elsewhere need "
+            "is not known; take one into it, or force",
+            t->backup_st->display, t->scope->cluster, t->scope->tenant);
     for (size_t i = 0; !t->wish->force && i < t->world.backup_count; i++) {
         const struct log_backup *b = &t->world.backups[i];
         char time[CLOCK_TEXT_MAX];
@@ -520,7 +526,7 @@ int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st
                           .nonce = nonce};
     int r = wish_read(&t, err);
     if (r == 0)
-        r = log_world_read(scratches, log_st, backup_st, scope, &t.world, err);
+        r = log_world_read(scratches, log_st, backup_st, scope, NULL, &t.world, err);
     if (r == 0)
         r = truncate_all(&t, err);
     log_world_release(&t.world);

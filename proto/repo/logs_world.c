@@ -24,7 +24,13 @@ size_t log_branch_run(const struct log_branch *branch, uint64_t at)
 
 size_t log_world_current(const struct log_world *w)
 {
-    return w->lineages.count > 0 ? w->lineages.count - 1 : SIZE_MAX;
+    size_t current = SIZE_MAX;
+    for (size_t i = 0; i < w->lineages.count; i++) {
+        if (current == SIZE_MAX ||
+            epoch_cmp(w->branches[i].writer, w->branches[current].writer) >= 0)
+            current = i;
+    }
+    return current;
 }
 
 static int run_add(struct log_branch *b, const struct log_entry *e, struct tm_err *err)
@@ -102,6 +108,9 @@ static int branch_walk(struct object_scratch *scratches[3], struct storage *st,
         r = log_chain_open(scratches, st, scope, b->lineage, 0, &chain, err);
     if (r < 0)
         return r;
+    const struct log_fence *fence = log_chain_fence(chain);
+    if (fence->count > 0)
+        b->writer = fence->epochs[fence->count - 1];
     log_chain_cuts(chain, forks, fork_count);
     while ((r = log_chain_next_stretch(chain, &e, err)) > 0) {
         r = run_add(b, &e, err);
@@ -221,11 +230,11 @@ static int branches_read(struct object_scratch *scratches[3], struct storage *st
         if (w->branches[i].parent >= i)
             w->branches[i].parent = SIZE_MAX; /* a circle is nobody's parent */
     }
-    for (size_t i = log_world_current(w); i != SIZE_MAX; i = w->branches[i].parent)
-        w->branches[i].current = true;
     int r = 0;
     for (size_t i = 0; r == 0 && i < w->lineages.count; i++)
         r = branch_walk(scratches, st, scope, w, i, err);
+    for (size_t i = log_world_current(w); r == 0 && i != SIZE_MAX; i = w->branches[i].parent)
+        w->branches[i].current = true;
     for (size_t i = 0; r == 0 && i < w->lineages.count; i++)
         r = branch_marks(scratches, st, scope, w, i, err);
     return r;
@@ -273,8 +282,8 @@ static int by_commit(const void *a, const void *b)
 }
 
 int log_world_read(struct object_scratch *scratches[3], struct storage *log_st,
-                   struct storage *backup_st, const struct repo_scope *scope, struct log_world *ret,
-                   struct tm_err *err)
+                   struct storage *backup_st, const struct repo_scope *scope,
+                   struct log_joins *joins, struct log_world *ret, struct tm_err *err)
 {
     TM_CLEANUP(log_world_release) struct log_world w = LOG_WORLD_INIT;
     TM_CLEANUP(backup_list_release) struct backup_list backups = BACKUP_LIST_INIT;
@@ -285,7 +294,7 @@ int log_world_read(struct object_scratch *scratches[3], struct storage *log_st,
         r = catalog_backups(backup_st, scope, &backups, err);
     for (size_t i = 0; r == 0 && i < backups.count; i++) {
         if (backups.items[i].state == BACKUP_COMMITTED)
-            r = log_join(scratches, log_st, backup_st, scope, backups.items[i].id, &w, err);
+            r = log_join(scratches, log_st, backup_st, scope, backups.items[i].id, joins, &w, err);
     }
     if (r < 0)
         return r;

@@ -44,6 +44,13 @@ static int scan_chunk(struct planner *p, const struct path_scan *scan, size_t le
     return r < 0 && err->code == TM_E_CORRUPT ? path_chunk_lost(p, &ref, "is damaged", err) : r;
 }
 
+/* No event that begins before `until` is told of behind this entry: one that lies across two chunks is
+ * told of in the second. */
+static bool scan_over(const struct path_scan *scan, const struct log_entry *entry)
+{
+    return entry->last_record >= scan->until;
+}
+
 /* The chunks of the leg from `from` to `to`. */
 static int scan_chunks(struct planner *p, const struct path_scan *scan, size_t leg, uint64_t from,
                        uint64_t to, struct tm_err *err)
@@ -56,6 +63,8 @@ static int scan_chunks(struct planner *p, const struct path_scan *scan, size_t l
         r = scan->wanted(scan->arg, &entry) ? scan_chunk(p, scan, leg, &entry, err) : 0;
         if (r > 0)
             return 1;
+        if (r == 0 && scan_over(scan, &entry))
+            break;
     }
     return r < 0 ? r : 0;
 }
@@ -65,17 +74,20 @@ static int scan_leg(struct planner *p, const struct path_scan *scan, size_t leg,
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     const struct log_leg *l = &p->path.legs[leg];
     const struct log_branch *b = &p->world.branches[l->branch];
-    uint64_t to = TM_MIN(l->to, scan->until);
     struct log_entry entry = {.from = 0};
     int r = log_chain_open(p->scratches, p->log_st, p->scope, b->lineage, l->from, &chain, err);
-    while (r >= 0 && (r = log_chain_next_stretch(chain, &entry, err)) > 0 && entry.from < to) {
-        if (!scan->wanted(scan->arg, &entry))
-            continue;
-        r = log_chain_was_stretch(chain)
-                ? scan_chunks(p, scan, leg, TM_MAX(entry.from, l->from), TM_MIN(entry.to, to), err)
-                : scan_chunk(p, scan, leg, &entry, err);
+    while (r >= 0 && (r = log_chain_next_stretch(chain, &entry, err)) > 0 && entry.from < l->to) {
+        if (scan->wanted(scan->arg, &entry))
+            r = log_chain_was_stretch(chain)
+                    ? scan_chunks(p, scan, leg, TM_MAX(entry.from, l->from),
+                                  TM_MIN(entry.to, l->to), err)
+                    : scan_chunk(p, scan, leg, &entry, err);
+        else
+            r = 0;
         if (r > 0)
             return 1;
+        if (r == 0 && scan_over(scan, &entry))
+            break;
     }
     return r < 0 ? r : 0;
 }
@@ -90,7 +102,8 @@ int path_scan(struct planner *p, const struct path_scan *scan, struct tm_err *er
 
 /* ---- records ---- */
 
-/* The newest record that an entry ending at or before `limit` tells of, and how the log is cut. */
+/* The newest record before `limit` that an entry of the leg tells of. Exact when no later one is whole:
+ * a record that begins at or before `limit` may end, and be told of, in an entry that begins behind. */
 static int known_record(struct planner *p, size_t leg, uint64_t limit, struct log_entry *ret,
                         bool *ret_exact, struct tm_err *err)
 {
@@ -103,8 +116,7 @@ static int known_record(struct planner *p, size_t leg, uint64_t limit, struct lo
         return r;
     log_chain_cuts(chain, &limit, 1);
     *ret_exact = true;
-    while ((r = log_chain_next_stretch(chain, &entry, err)) > 0 && entry.from < l->to &&
-           entry.from <= limit) {
+    while ((r = log_chain_next_stretch(chain, &entry, err)) > 0 && entry.from < l->to) {
         if (entry.last_record != 0 && entry.last_record < limit && entry.to <= l->to) {
             *ret = entry;
         } else if (entry.last_record >= limit || entry.to > l->to) {
@@ -116,13 +128,19 @@ static int known_record(struct planner *p, size_t leg, uint64_t limit, struct lo
 }
 
 struct record_source {
+    const struct log_positions *positions;
     struct log_bytes bytes;
 };
 
 static int record_read(void *arg, uint64_t at, struct slice *ret, struct tm_err *err)
 {
     struct record_source *s = arg;
+    char from[FORMAT_POSITION_MAX];
     int r = log_bytes_fill(&s->bytes, at, err);
+    if (r < 0 && err->code == TM_E_CORRUPT) {
+        s->positions->text(at, from);
+        return tm_err_prefix(err, "log from %s on is lost", from);
+    }
     *ret = r > 0 ? s->bytes.piece : SLICE_EMPTY;
     return r < 0 ? r : 0;
 }
@@ -193,7 +211,8 @@ static int ask_engine(struct planner *p, size_t leg, uint64_t near, uint64_t lim
     struct record_source source = {.bytes = {.scratch = p->scratches[2],
                                              .st = p->log_st,
                                              .scope = p->scope,
-                                             .lineage = &b->lineage->record}};
+                                             .lineage = &b->lineage->record},
+                                   .positions = &p->engine->positions};
     uint64_t from = 0;
     int r = path_segment(p, leg, near, &from, err);
     if (r == 0)

@@ -110,7 +110,7 @@ struct status_log {
     char truncated_position[65];
     char truncate_until[64];             /* the newest wish, "" = none… */
     bool truncate_pending;               /* …not answered yet… */
-    char truncate_error[TM_ERR_MSG_MAX]; /* …or refused */
+    char truncate_error[TM_ERR_MSG_MAX]; /* …or refused; pending: why it is tried again */
     struct status_interval *recoverable; /* malloc'ed by resource_status_add_interval */
     size_t recoverable_count;
     struct status_hold *holds; /* malloc'ed by resource_status_add_hold */

@@ -241,8 +241,8 @@ CODEC_DECLARE(msg_log_answer, MSG_LOG_ANSWER_FIELDS);
     X(T, flag, release, "r", OPT, 0, 0) /* beyond either the hold is released, else only told */   \
     X(T, flag, from_standby, "s", OPT, 0, 0)                                                       \
     X(T, flag, accept_incarnation, "a", OPT, 0, 0)                                                 \
-    X(T, u64, checkpoint, "c", OPT, 0, UINT64_MAX)    /* HOLD: what the writer has made durable */ \
-    X(T, i64, paused_us, "p", OPT, 0, 0)              /* PAUSE: since when */                      \
+    X(T, u64, checkpoint, "c", OPT, 0, UINT64_MAX) /* log before it is stored; a hold follows */   \
+    X(T, i64, paused_us, "p", OPT, 0, 0)           /* PAUSE: since when */                         \
     X(T, u32, truncate_gen, "tg", OPT, 0, UINT32_MAX) /* grows with every wish to truncate */      \
     X(T, txt, truncate_until, "tu", OPT, 0, 63)       /* time, TSO or position */                  \
     X(T, flag, truncate_force, "tf", OPT, 0, 0)                                                    \

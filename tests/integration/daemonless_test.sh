@@ -53,6 +53,14 @@ expect_fail 3 "" restore x --to 2020-01-01T00:00:00Z
 expect_fail 3 "is not a Tidemark repository" alone list --storage "file://$T/restore"
 [ ! -e "$T/restore/x" ] || fail "something was written"
 
+step "a place that is too small: said before anything is written"
+install -d "$T/small"
+mount -t tmpfs -o size=2m,mode=777 tmpfs "$T/small"
+expect_fail 1 "has room for 2.0 MiB, data and log to be replayed need" alone restore --storage "file://$T/repo" --cluster test \
+    --data-dir "$T/small/below/data"
+[ -z "$(ls "$T/small")" ] || fail "something was written"
+umount "$T/small"
+
 step "a restore, and again as delta"
 restore whole >/dev/null
 [ -e "$T/restore/whole/STARTABLE" ] || fail "it cannot start"

@@ -194,6 +194,8 @@ X
     postgres_start "$MAJOR" "$STANDBY"
 }
 
+replayed() { [ "$(sql postgres -p "$STANDBY_PORT" -c "SELECT pg_last_wal_replay_lsn() >= '$1'")" = t ]; }
+
 test_standby() {
     local lsn from
     sql postgres -c CHECKPOINT
@@ -202,6 +204,15 @@ test_standby() {
     # a new hold on a standby reserves from its last restart point
     expect_out made standby 'open!' h
     standby look h | grep -q '^standby 1 held .* sum clock$' || fail "$(standby look h)"
+
+    # what a primary's clock proves, a standby's does not: only the newest commit that it replayed
+    expect_out made primary 'open!' h
+    expect_out clock primary proven h
+    expect_out ok primary drop h
+    sql postgres -c "CREATE TABLE proven ()"
+    wait_for 20 replayed "$(sql postgres -c "SELECT pg_current_wal_flush_lsn()")"
+    expect_out "$(sql postgres -p "$STANDBY_PORT" -c "SELECT (extract(epoch FROM pg_last_xact_replay_timestamp()) * 1000000)::bigint")" \
+        standby proven h
     # beyond what is replayed it is clamped, silently: what we say is what it became
     wait_for 20 sh -c "[ \"\$('$PG15/psql' -XAtq -d postgres -c 'SELECT pg_current_wal_flush_lsn()')\" = \"\$('$PG15/psql' -XAtq -p $STANDBY_PORT -d postgres -c 'SELECT pg_last_wal_replay_lsn()')\" ]"
     from=$(standby touch h FF/0)

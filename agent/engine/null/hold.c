@@ -22,7 +22,7 @@ struct engine_hold {
 static int hold_read(struct engine_hold *h, struct tm_err *err)
 {
     TM_CLEANUP(buf_release) struct buf text = BUF_INIT;
-    const char *number;
+    const char *number = "";
     if (!h->path[0])
         return 0;
     int r = fs_read_file(h->path, HOLD_TEXT_MAX, &text, err);
@@ -43,7 +43,7 @@ static int hold_write(const struct engine_hold *h, struct tm_err *err)
 int null_hold_open(const struct engine_instance *instance, const char *name, bool may_make,
                    struct engine_hold **ret, bool *ret_made, struct tm_err *err)
 {
-    struct null_config c;
+    struct null_config c = {.seed = 0};
     int r = null_source_read(instance->conninfo, &c, err);
     if (r < 0 || (r = null_config_fail(&c, "hold_open", err)) < 0)
         return r;
@@ -72,12 +72,24 @@ int null_hold_open(const struct engine_instance *instance, const char *name, boo
     return 0;
 }
 
+/* Of the last one that ends at or before `flushed`; 0 = there is none. */
+static int64_t last_commit_us(uint64_t flushed)
+{
+    const uint64_t every = NULL_LOG_COMMIT_EVERY * (uint64_t)NULL_LOG_RECORD;
+    if (flushed < NULL_LOG_RECORD)
+        return 0;
+    uint64_t at = (flushed - NULL_LOG_RECORD) / every * every;
+    return at < NULL_LOG_START ? 0 : NULL_LOG_TIME_US + (int64_t)at;
+}
+
 int null_hold_look(struct engine_hold *h, struct engine_hold_state *ret, struct tm_err *err)
 {
-    struct null_config c;
+    struct null_config c = {.seed = 0};
     int r = null_source_read(h->conninfo, &c, err);
     if (r < 0 || (r = null_config_fail(&c, "hold_look", err)) < 0)
         return r;
+    if (strcmp(c.fail, "hold_gone") == 0)
+        return tm_err_set(err, TM_E_NOT_FOUND, "the hold was dropped by somebody");
     r = hold_read(h, err);
     if (r < 0 && r != -TM_E_NOT_FOUND)
         return r;
@@ -88,14 +100,17 @@ int null_hold_look(struct engine_hold *h, struct engine_hold_state *ret, struct 
                                    .skew_us = (int64_t)c.ahead,
                                    .role = c.standby ? ENGINE_ROLE_STANDBY : ENGINE_ROLE_PRIMARY};
     ret->flushed = null_source_flushed(&c, ret->source_us);
+    ret->proven_us = ret->source_us;
     ret->bytes = ret->flushed > h->from ? ret->flushed - h->from : 0;
+    /* a standby knows the times of commits: the last one's before `flushed` */
+    ret->proven_us = c.standby ? last_commit_us(ret->flushed) : ret->source_us;
     memcpy(ret->lineage_label, c.branch, sizeof(ret->lineage_label));
     return 0;
 }
 
 int null_hold_touch(struct engine_hold *h, uint64_t durable, uint64_t *ret_from, struct tm_err *err)
 {
-    struct null_config c;
+    struct null_config c = {.seed = 0};
     int r = null_source_read(h->conninfo, &c, err);
     if (r < 0 || (r = null_config_fail(&c, "hold_touch", err)) < 0 || (r = hold_read(h, err)) < 0)
         return r;

@@ -8,9 +8,8 @@
 #include "agent/engine/null/null.h"
 #include "proto/format/events.h"
 
-#define COMMIT_EVERY 16u
-#define POINT_EVERY  4096u
-#define SECTION      256
+#define POINT_EVERY 4096u
+#define SECTION     256
 
 struct engine_log_index {
     uint64_t first; /* of the bytes that were pushed */
@@ -54,7 +53,7 @@ static void event_of(uint64_t record, struct log_point *ret)
     if (ret->kind == EVENT_POINT)
         (void)snprintf(ret->name, sizeof(ret->name), "p%llu", (unsigned long long)record);
     else
-        ret->xid = record / COMMIT_EVERY;
+        ret->xid = record / NULL_LOG_COMMIT_EVERY;
 }
 
 int null_index_take(struct engine_log_index *index, struct engine_index_part *ret,
@@ -62,7 +61,7 @@ int null_index_take(struct engine_log_index *index, struct engine_index_part *re
 {
     uint64_t from = index->taken / NULL_LOG_RECORD; /* records from … that ended */
     uint64_t to = index->next / NULL_LOG_RECORD;
-    size_t room = (size_t)((to - from) / COMMIT_EVERY + 1);
+    size_t room = (size_t)((to - from) / NULL_LOG_COMMIT_EVERY + 1);
     if (room > index->cap) {
         struct log_point *grown = realloc(index->events, room * sizeof(*grown));
         if (!grown)
@@ -71,8 +70,9 @@ int null_index_take(struct engine_log_index *index, struct engine_index_part *re
         index->cap = room;
     }
     size_t count = 0;
-    for (uint64_t n = (from + COMMIT_EVERY - 1) / COMMIT_EVERY * COMMIT_EVERY; n < to;
-         n += COMMIT_EVERY)
+    for (uint64_t n =
+             (from + NULL_LOG_COMMIT_EVERY - 1) / NULL_LOG_COMMIT_EVERY * NULL_LOG_COMMIT_EVERY;
+         n < to; n += NULL_LOG_COMMIT_EVERY)
         event_of(n, &index->events[count++]);
     be64_put(index->section, to - from);
     *ret = (struct engine_index_part){.events = index->events,

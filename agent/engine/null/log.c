@@ -33,9 +33,9 @@ struct engine_log {
 
 int null_source_read(const char *conninfo, struct null_config *ret, struct tm_err *err)
 {
-    struct null_config c;
+    struct null_config c = {.seed = 0};
     TM_CLEANUP(buf_release) struct buf text = BUF_INIT;
-    const char *words;
+    const char *words = "";
     int r = null_config_parse("null", conninfo, &c, err);
     if (r < 0 || !c.state[0]) {
         if (r == 0)
@@ -91,7 +91,7 @@ static void fill(const struct null_config *c, const char *label, uint64_t at, ui
 
 int null_log_fill(const char *conninfo, uint64_t at, void *ret, size_t len, struct tm_err *err)
 {
-    struct null_config c;
+    struct null_config c = {.seed = 0};
     int r = null_source_read(conninfo, &c, err);
     if (r == 0)
         fill(&c, c.branch, at, ret, len);
@@ -120,7 +120,7 @@ static int put_history(const struct null_config *c, struct buf *ret, struct tm_e
 int null_log_describe(const struct engine_instance *instance, struct engine_log_source *ret,
                       struct tm_err *err)
 {
-    struct null_config c;
+    struct null_config c = {.seed = 0};
     TM_CLEANUP(buf_release) struct buf facts = BUF_INIT;
     TM_CLEANUP(buf_release) struct buf history = BUF_INIT;
     int r = null_source_read(instance->conninfo, &c, err);
@@ -145,7 +145,7 @@ int null_log_describe(const struct engine_instance *instance, struct engine_log_
 int null_log_history(const struct engine_instance *instance, const char *label, struct buf *ret,
                      struct tm_err *err)
 {
-    struct null_config c;
+    struct null_config c = {.seed = 0};
     int r = null_source_read(instance->conninfo, &c, err);
     if (r < 0)
         return r;
@@ -265,7 +265,7 @@ int null_log_read_file(const struct engine_instance *instance, struct slice fact
                        const char *label, uint64_t from, uint8_t *dst, size_t len,
                        struct tm_err *err)
 {
-    struct null_config c;
+    struct null_config c = {.seed = 0};
     char fact_label[ENGINE_LABEL_MAX];
     int r = null_source_read(instance->conninfo, &c, err);
     if (r < 0 || (r = facts_label(facts, fact_label, err)) < 0)

@@ -19,7 +19,8 @@
  *   now=0           the source's time in microseconds since 1970; 0 = the clock's
  *   fail=NAME       that call fails: check, session_open, begin, end, ping, reader_open, plan,
  *                   read_range, log_next, prepare, finish, log_describe, hold_open, hold_look,
- *                   hold_touch, log_open, log_read_file; hold_taken: the hold is somebody else's
+ *                   hold_touch, log_open, log_read_file; hold_taken: the hold is somebody else's;
+ *                   hold_gone: somebody dropped it
  *
  * and, of the log that a log task streams (log= bytes of it are there from the start):
  *
@@ -44,11 +45,12 @@
  */
 #include "agent/engine/engine.h"
 
-#define NULL_BLOCK_BYTES 8192u
-#define NULL_LOG_START   (1u << 20)
-#define NULL_LOG_SEGMENT 65536u
-#define NULL_LOG_RECORD  256u
-#define NULL_LOG_TIME_US INT64_C(1600000000000000) /* plus its place: time of a commit */
+#define NULL_BLOCK_BYTES      8192u
+#define NULL_LOG_START        (1u << 20)
+#define NULL_LOG_SEGMENT      65536u
+#define NULL_LOG_RECORD       256u
+#define NULL_LOG_COMMIT_EVERY 16u                       /* records */
+#define NULL_LOG_TIME_US      INT64_C(1600000000000000) /* plus its place: time of a commit */
 
 extern const struct engine_ops null_engine;
 

@@ -169,12 +169,14 @@ void pg_hold_close(struct engine_hold *hold)
 
 /* The clock is read by a scan below, the flushed position by the projection above it: a commit that
  * was acknowledged before that time lies before that position. A standby has what it received by
- * stream, or from an archive, whichever is more; its timeline is the newest that any of three places
- * knows. A primary's comes from its log position: after a promotion pg_control still shows the old
- * one until the next checkpoint. */
+ * stream, or from an archive, whichever is more; what it proves is the time in the last commit or
+ * abort that it replayed: that was taken before the record was made, and whatever was acknowledged
+ * by then lies before it. Its timeline is the newest that any of three places knows. A primary's
+ * comes from its log position: after a promotion pg_control still shows the old one until the next
+ * checkpoint. */
 #define LOOK_SQL                                                                                   \
     "WITH t AS MATERIALIZED (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint "    \
-    "AS us) "                                                                                      \
+    "AS us, (extract(epoch FROM pg_last_xact_replay_timestamp()) * 1000000)::bigint AS replayed) " \
     "SELECT t.us, rec, CASE WHEN rec THEN coalesce(greatest(pg_last_wal_receive_lsn(), "           \
     "pg_last_wal_replay_lsn()), '0/0') ELSE pg_current_wal_flush_lsn() END::text, "                \
     "CASE WHEN rec THEN NULL ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END, "            \
@@ -183,13 +185,23 @@ void pg_hold_close(struct engine_hold *hold)
     "FROM pg_control_checkpoint() c, pg_control_recovery() r), "                                   \
     "s.slot_type, s.restart_lsn::text, coalesce(s.wal_status, 'lost'), "                           \
     "current_setting('max_slot_wal_keep_size'), "                                                  \
-    "coalesce(current_setting('idle_replication_slot_timeout', true), '0') "                       \
+    "coalesce(current_setting('idle_replication_slot_timeout', true), '0'), "                      \
+    "coalesce(t.replayed, 0), NOT rec OR EXISTS (SELECT FROM pg_stat_wal_receiver) "               \
     "FROM t CROSS JOIN pg_is_in_recovery() AS rec "                                                \
     "LEFT JOIN pg_replication_slots s ON s.slot_name = $1"
 
-static void warn(const char *keep, const char *idle, char *ret, size_t size)
+static void warn(const char *status, const char *keep, const char *idle, bool fed, char *ret,
+                 size_t size)
 {
-    if (strcmp(keep, "-1") == 0)
+    if (strcmp(status, "unreserved") == 0) /* all is there yet, and moving the slot saves it */
+        snprintf(ret, size,
+                 "the hold is beyond max_slot_wal_keep_size (%s): the server gives it up at its "
+                 "next checkpoint unless what it holds is stored before",
+                 keep);
+    else if (!fed)
+        snprintf(ret, size,
+                 "the standby receives no stream: what its primary writes now does not come here");
+    else if (strcmp(keep, "-1") == 0)
         snprintf(
             ret, size,
             "max_slot_wal_keep_size is -1: while log cannot be stored, the server keeps all of "
@@ -224,9 +236,9 @@ static int take_look(struct engine_hold *hold, const PGresult *result, int64_t a
         r = pg_lsn_parse(PQgetvalue(result, 0, 6), &hold->from, err);
     if (r < 0)
         return r;
+    state.proven_us = standby ? strtoll(PQgetvalue(result, 0, 10), NULL, 10) : state.source_us;
     state.role = standby ? ENGINE_ROLE_STANDBY : ENGINE_ROLE_PRIMARY;
-    state.lost = PQgetisnull(result, 0, 6) || strcmp(status, "lost") == 0 ||
-                 strcmp(status, "unreserved") == 0;
+    state.lost = PQgetisnull(result, 0, 6) || strcmp(status, "lost") == 0;
     state.from = hold->from;
     if (!PQgetisnull(result, 0, 6) && state.flushed > state.from)
         state.bytes = state.flushed - state.from;
@@ -238,7 +250,8 @@ static int take_look(struct engine_hold *hold, const PGresult *result, int64_t a
     unsigned long timeline = standby ? strtoul(PQgetvalue(result, 0, 4), NULL, 10)
                                      : strtoul(PQgetvalue(result, 0, 3), NULL, 16);
     snprintf(state.lineage_label, sizeof(state.lineage_label), "%lu", timeline);
-    warn(PQgetvalue(result, 0, 8), PQgetvalue(result, 0, 9), state.warning, sizeof(state.warning));
+    warn(status, PQgetvalue(result, 0, 8), PQgetvalue(result, 0, 9),
+         PQgetvalue(result, 0, 11)[0] == 't', state.warning, sizeof(state.warning));
     *ret = state;
     return 0;
 }

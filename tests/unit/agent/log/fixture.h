@@ -36,6 +36,21 @@ static struct tm_err g_err;
 
 #define RIG_WAIT_US (20 * USEC_PER_SEC)
 
+/* What the task told, without its pointers: they are copied. */
+#define RIG_TOLD                                                                                   \
+    unsigned calls;                                                                                \
+    enum job_stage stage;                                                                          \
+    struct msg_log_status status;                                                                  \
+    struct msg_error error;                                                                        \
+    char error_text[WIRE_TEXT_MAX + 1];                                                            \
+    char truncate_text[WIRE_TEXT_MAX + 1];                                                         \
+    int64_t truncate_since_us;                                                                     \
+    bool has_error, has_truncate_error;
+
+struct rig_told {
+    RIG_TOLD
+};
+
 struct rig {
     char dir[64];
     char state[128];
@@ -51,39 +66,38 @@ struct rig {
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    unsigned calls;
     unsigned inside; /* status calls at once */
     bool overlapped;
-    enum job_stage stage;
-    struct msg_log_status status; /* without its pointers … */
-    struct msg_error error;       /* … which are copied here */
-    char error_text[WIRE_TEXT_MAX + 1];
-    char truncate_text[WIRE_TEXT_MAX + 1];
-    bool has_error, has_truncate_error;
-    struct msg_interval intervals[WIRE_INTERVALS_MAX];
+    struct rig_told now; /* under the lock */
+    union {              /* as it was when RIG_UNTIL looked */
+        struct rig_told seen;
+        struct {
+            RIG_TOLD
+        };
+    };
 };
 
 static void rig_status(void *arg, enum job_stage stage, const struct msg_log_status *status)
 {
     struct rig *g = arg;
     pthread_mutex_lock(&g->lock);
+    struct rig_told *now = &g->now;
     g->overlapped = g->overlapped || g->inside > 0;
     g->inside++;
-    g->calls++;
-    g->stage = stage;
-    g->status = *status;
-    g->has_error = status->error != NULL;
+    now->calls++;
+    now->stage = stage;
+    now->status = *status;
+    now->has_error = status->error != NULL;
     if (status->error) {
-        g->error = *status->error;
-        (void)snprintf(g->error_text, sizeof(g->error_text), "%s", status->error->text);
+        now->error = *status->error;
+        (void)snprintf(now->error_text, sizeof(now->error_text), "%s", status->error->text);
     }
-    g->has_truncate_error = status->truncate_error != NULL;
-    if (status->truncate_error)
-        (void)snprintf(g->truncate_text, sizeof(g->truncate_text), "%s",
+    now->has_truncate_error = status->truncate_error != NULL;
+    if (status->truncate_error) {
+        (void)snprintf(now->truncate_text, sizeof(now->truncate_text), "%s",
                        status->truncate_error->text);
-    if (status->recoverable_count > 0)
-        memcpy(g->intervals, status->recoverable,
-               status->recoverable_count * sizeof(g->intervals[0]));
+        now->truncate_since_us = status->truncate_error->since_us;
+    }
     g->inside--;
     pthread_cond_broadcast(&g->changed);
     pthread_mutex_unlock(&g->lock);
@@ -149,9 +163,7 @@ static inline TM_UNUSED void rig_start(struct rig *g, uint32_t generation)
     OK(log_task_new(&g->options, &g->task, &g_err));
     g->running = true;
     g->result = 0;
-    g->status = (struct msg_log_status){.durable = 0};
-    g->stage = 0;
-    g->has_error = g->has_truncate_error = false;
+    g->now = g->seen = (struct rig_told){.calls = 0};
     assert_int_equal(pthread_create(&g->thread, NULL, rig_main, g), 0);
 }
 
@@ -196,7 +208,7 @@ static inline TM_UNUSED void rig_end(struct rig *g)
     do {                                                                                           \
         int64_t rig_until_us = clock_mono_us() + RIG_WAIT_US;                                      \
         pthread_mutex_lock(&(g)->lock);                                                            \
-        while (!(condition) && clock_mono_us() < rig_until_us) {                                   \
+        while ((g)->seen = (g)->now, !(condition) && clock_mono_us() < rig_until_us) {             \
             struct timespec rig_at = clock_after(CLOCK_REALTIME, 100000);                          \
             (void)pthread_cond_timedwait(&(g)->changed, &(g)->lock, &rig_at);                      \
         }                                                                                          \

@@ -33,6 +33,39 @@ static void test_hold_lost(void **state)
     rig_end(&g);
 }
 
+/* Dropped by somebody: while it runs the hold is made anew; while paused that is told, not hidden. */
+static void test_hold_dropped(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    rig_source(&g, "log=200000 fail=hold_gone");
+    RIG_UNTIL(&g, g.status.hold_lost && g.has_error && g.running);
+    rig_source(&g, "log=300000");
+    RIG_UNTIL(&g, !g.status.hold_lost && g.status.durable == S + 300000 && !g.has_error);
+    rig_want(&g, JOB_STEP_PAUSE);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_PAUSED);
+    rig_stop(&g);
+    char name[LOG_HOLD_NAME_MAX + 1], path[256];
+    log_hold_name(&g.options.scope, "task1", name);
+    (void)snprintf(path, sizeof(path), "%s.hold.%s", g.state, name);
+    assert_int_equal(unlink(path), 0);
+    rig_start(&g, 2); /* it is paused still */
+    rig_want(&g, JOB_STEP_PAUSE);
+    RIG_UNTIL(&g, g.status.hold_lost && g.status.needs_full && g.has_error);
+    assert_int_equal(g.error.code, TM_E_NOT_FOUND);
+    assert_false(hold_file(&g));
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.durable == S + 300000 && !g.status.hold_lost && !g.has_error);
+    assert_true(hold_file(&g));
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 1); /* all was still there */
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
 static void test_pause_resume_stop(void **state)
 {
     (void)state;
@@ -183,6 +216,11 @@ static void test_refusals(void **state)
     g.params.from_standby = true;
     rig_want(&g, JOB_STEP_RUN);
     RIG_UNTIL(&g, g.status.durable == S + 1000 && !g.has_error);
+    /* the time that is proven is that of the last commit it has, not its own clock's */
+    RIG_UNTIL(&g, g.status.checkpoint_us == NULL_LOG_TIME_US + (int64_t)S);
+    assert_true(g.status.source_us > NULL_LOG_TIME_US + (int64_t)S + USEC_PER_SEC);
+    rig_source(&g, "log=10000 role=standby");
+    RIG_UNTIL(&g, g.status.checkpoint_us == NULL_LOG_TIME_US + (int64_t)S + 8192);
     rig_stop(&g);
     rig_end(&g);
 }
@@ -200,7 +238,7 @@ static void test_stale(void **state)
     rig_join(&g);
     assert_int_equal(g.result, -TM_E_CONFLICT);
     assert_string_equal(g.result_err.msg,
-                        "a newer writer (7.131072) has taken over the log, this one is 7.65536");
+                        "a newer writer (7.131072) has taken over the log, this one is 7.65537");
     rig_stop(&newer);
     struct log_lineages list = rig_lineages(&newer);
     assert_int_equal(rig_check(&newer, &list.items[0], newer.conninfo).runs, 1);
@@ -215,10 +253,11 @@ int main(int argc, char **argv)
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hold_name),         cmocka_unit_test(test_hold_lost),
-        cmocka_unit_test(test_pause_resume_stop), cmocka_unit_test(test_stop_at_once),
-        cmocka_unit_test(test_pause_bounds),      cmocka_unit_test(test_hold_only),
-        cmocka_unit_test(test_refusals),          cmocka_unit_test(test_stale),
+        cmocka_unit_test(test_hold_name),    cmocka_unit_test(test_hold_lost),
+        cmocka_unit_test(test_hold_dropped), cmocka_unit_test(test_pause_resume_stop),
+        cmocka_unit_test(test_stop_at_once), cmocka_unit_test(test_pause_bounds),
+        cmocka_unit_test(test_hold_only),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_stale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

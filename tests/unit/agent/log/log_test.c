@@ -23,7 +23,7 @@ static void test_streams(void **state)
     rig_source(&g, "log=600000 ahead=5000000");
     RIG_UNTIL(&g, g.status.hold_at == S + 600000 - 1); /* one byte behind what is stored */
     RIG_UNTIL(&g, g.status.skew_us == 5000000);
-    assert_true(g.status.needs_full); /* there is no backup at all */
+    RIG_UNTIL(&g, g.status.needs_full); /* there is no backup at all */
     rig_stop(&g);
     struct log_lineages list = rig_lineages(&g);
     assert_int_equal(list.count, 1);
@@ -36,6 +36,26 @@ static void test_streams(void **state)
     assert_int_equal(stored.to, S + 600000);
     assert_true(stored.checked_events > 30);
     log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* Before anything is stored nothing is said of backups that lead to it; with the first of it, it is. */
+static void test_what_leads_to_it(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=500000");
+    g.params.flush_ms = 3600000;
+    rig_start(&g, 1);
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.received == S + 500000);
+    (void)usleep(2500000); /* it has looked by then */
+    assert_int_equal(g.status.chunks, 0);
+    assert_false(g.status.needs_full);
+    g.params.flush_ms = 100;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.durable == S + 500000 && g.status.needs_full);
+    rig_stop(&g);
     rig_end(&g);
 }
 
@@ -123,6 +143,41 @@ static void test_catches_up(void **state)
     }
 }
 
+/* Many chunks are rolled up while it runs; the chain is the same. */
+static void test_rolls_up(void **state)
+{
+    (void)state;
+    struct rig g;
+    char words[96];
+    RIG_BEGIN(&g, "log=65536");
+    (void)snprintf(words, sizeof(words), "log=65536 rate=300000 since=%llu",
+                   (unsigned long long)clock_real_us());
+    rig_source(&g, words);
+    g.params.flush_ms = 1;
+    rig_start(&g, 1);
+    g.task->roll_after = 20;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.chunks >= 60);
+    rig_source(&g, "log=20000000"); /* at rest */
+    RIG_UNTIL(&g, g.status.durable == S + 20000000);
+    struct log_lineages list = rig_lineages(&g);
+    const uint8_t *id = list.items[0].record.id;
+    for (int i = 0; i < 100 && count_room(&g, id, "index") == 0; i++)
+        (void)usleep(50000);
+    rig_stop(&g);
+    assert_true(count_room(&g, id, "index") >= 1);
+    struct stored stored = rig_check(&g, &list.items[0], g.conninfo);
+    assert_int_equal(stored.runs, 1);
+    assert_int_equal(stored.to, S + 20000000);
+    assert_int_equal(stored.chunks, count_room(&g, id, "chunk"));
+    log_lineages_release(&list);
+    /* and goes on behind it */
+    rig_source(&g, "log=20100000");
+    run_to(&g, 2, S + 20100000);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
 /* ---- branches ---- */
 
 /* A clone: the same label, other bytes. Nothing is mixed. */
@@ -152,6 +207,62 @@ static void test_clone(void **state)
     first = rig_check(&g, &list.items[0], g.conninfo);
     assert_int_equal(first.to, S + 300000);
     assert_int_equal(first.runs, 1);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* The source was put back to an earlier state: what is stored reaches beyond what it ever wrote, so it
+ * is another branch from now on, not only when it has caught up. */
+static void test_put_back(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=300000");
+    run_to(&g, 1, S + 300000);
+    rig_stop(&g);
+    rig_source(&g, "log=200000");
+    run_to(&g, 2, S + 200000);
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(list.count, 2);
+    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).to, S + 300000);
+    assert_int_equal(rig_check(&g, &list.items[1], g.conninfo).to, S + 200000);
+    log_lineages_release(&list);
+    /* a standby may be behind: it is waited for */
+    rig_source(&g, "log=199000 role=standby");
+    g.params.from_standby = true;
+    rig_start(&g, 3);
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.flushed == S + 199000);
+    rig_source(&g, "log=201000 role=standby");
+    RIG_UNTIL(&g, g.status.durable == S + 201000);
+    rig_stop(&g);
+    list = rig_lineages(&g);
+    assert_int_equal(list.count, 2);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* A clock that was ahead when an earlier lineage was minted: the one minted last is the newest. */
+static void test_minted_last(void **state)
+{
+    (void)state;
+    struct rig g;
+    static const uint8_t nonce[OBJECT_NONCE_BYTES] = {1};
+    struct lineage other = {.id = "other", .label = "9", .created_us = INT64_C(1) << 60};
+    struct object_info info;
+    TM_CLEANUP(object_scratch_freep) struct object_scratch *scratch = NULL;
+    RIG_BEGIN(&g, "log=100000");
+    OK(object_scratch_new(&scratch, &g_err));
+    struct rel_name rel = names_rel_lineage(other.id);
+    OK(record_put(scratch, g.storage, names_full(&g.options.scope, rel.s).s, OBJECT_LINEAGE, nonce,
+                  &lineage_codec, &other, &info, &g_err));
+    run_to(&g, 1, S + 100000);
+    rig_stop(&g);
+    struct log_lineages list = rig_lineages(&g);
+    assert_int_equal(list.count, 2);
+    assert_string_equal(list.items[1].record.label, "1");
+    assert_int_equal(list.items[1].record.created_us, other.created_us + 1);
     log_lineages_release(&list);
     rig_end(&g);
 }
@@ -250,7 +361,8 @@ static void test_gap(void **state)
     TM_CLEANUP(object_scratch_freep) struct object_scratch *scratch = NULL;
     struct codec_arena arena = {0};
     struct log_writer writer;
-    struct rel_name rel = names_rel_writer(list.items[0].record.id, (struct epoch){7, 2u << 16});
+    struct rel_name rel = names_rel_writer(
+        list.items[0].record.id, (struct epoch){7, (2u << 16) + 1}); /* behind its claim */
     struct full_name name = names_full(&g.options.scope, rel.s);
     OK(object_scratch_new(&scratch, &g_err));
     OK(record_get(scratch, g.storage, name.s, OBJECT_WRITER, &log_writer_codec, &arena, &writer,
@@ -311,6 +423,38 @@ static void test_storage_fails(void **state)
     rig_stop(&g);
     struct log_lineages list = rig_lineages(&g);
     assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 1);
+    log_lineages_release(&list);
+    rig_end(&g);
+}
+
+/* The moment that is told can be proven from storage alone, at any time: without it an idle log's does
+ * not move either. */
+static void test_told_is_stored(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct log_head head;
+    struct object_scratch *scratches[2] = {NULL, NULL};
+    RIG_BEGIN(&g, "log=200000");
+    rig_start(&g, 1);
+    g.task->mark_us = 50000;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.durable == S + 200000 && g.status.checkpoint_us > 0);
+    ram_set_faults(g.storage, &(struct ram_faults){.seed = 1, .fail_per_mille = 1000});
+    RIG_UNTIL(&g, g.has_error && strcmp(g.error.stage, "mark") == 0);
+    int64_t told_us = g.status.checkpoint_us;
+    RIG_UNTIL(&g, g.status.source_us > told_us + 4 * USEC_PER_SEC);
+    assert_int_equal(g.status.checkpoint_us, told_us);
+    assert_true(g.status.latency_us >= 4 * USEC_PER_SEC);
+    rig_stop(&g);
+    ram_set_faults(g.storage, &(struct ram_faults){.seed = 1});
+    struct log_lineages list = rig_lineages(&g);
+    OK(object_scratch_new(&scratches[0], &g_err));
+    OK(object_scratch_new(&scratches[1], &g_err));
+    OK(log_head_read(scratches, g.storage, &g.options.scope, &list.items[0], &head, &g_err));
+    assert_true(head.mark_us >= told_us);
+    object_scratch_free(scratches[0]);
+    object_scratch_free(scratches[1]);
     log_lineages_release(&list);
     rig_end(&g);
 }
@@ -385,6 +529,7 @@ static void test_truncate(void **state)
     rig_want(&g, JOB_STEP_RUN);
     RIG_UNTIL(&g, g.status.truncate_gen == 3 && g.has_truncate_error);
     assert_string_equal(g.truncate_text, "'immediate' is neither a time nor a position");
+    assert_true(g.truncate_since_us > clock_real_us() - RIG_WAIT_US);
     g.params.truncate_gen = 4;
     g.params.truncate_until = "2020-01-01T00:00:00Z";
     rig_want(&g, JOB_STEP_STOP); /* truncation is still done when stopped */
@@ -398,13 +543,25 @@ int main(int argc, char **argv)
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_streams),       cmocka_unit_test(test_idle_marks),
-        cmocka_unit_test(test_continues),     cmocka_unit_test(test_catches_up),
-        cmocka_unit_test(test_clone),         cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_fork_behind),   cmocka_unit_test(test_fork_before_all),
-        cmocka_unit_test(test_gap),           cmocka_unit_test(test_source_fails),
-        cmocka_unit_test(test_storage_fails), cmocka_unit_test(test_stuck),
-        cmocka_unit_test(test_faults),        cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_what_leads_to_it),
+        cmocka_unit_test(test_idle_marks),
+        cmocka_unit_test(test_continues),
+        cmocka_unit_test(test_catches_up),
+        cmocka_unit_test(test_rolls_up),
+        cmocka_unit_test(test_clone),
+        cmocka_unit_test(test_put_back),
+        cmocka_unit_test(test_minted_last),
+        cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_fork_behind),
+        cmocka_unit_test(test_fork_before_all),
+        cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_source_fails),
+        cmocka_unit_test(test_storage_fails),
+        cmocka_unit_test(test_told_is_stored),
+        cmocka_unit_test(test_stuck),
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_truncate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,6 +80,10 @@ static void a_task_from_start_to_stop(void **state)
            "wal   c        main    Scheduled  -     -           -         -       -               -"
            "\n\ncluster c: not known how far it is safe\n",
            "", "log", "status");
+    EXPECT(1, "", "tidemark: backup/wal is a log backup and cannot become Complete\n", "wait", "bk",
+           "wal", "--for=Complete");
+    EXPECT(1, "", "tidemark: backup/wal is a log backup and cannot become Failed\n", "wait", "bk",
+           "wal", "--for=Failed");
     EXPECT(0, "backup/wal configured\n", "", "log", "pause", "wal", "--flush-interval", "2s",
            "--no-wait");
     EXPECT(0, "backup/wal unchanged\n", "", "log", "pause", "wal", "--no-wait");
@@ -91,6 +95,8 @@ static void a_task_from_start_to_stop(void **state)
     json_decref(wal);
     EXPECT(0, "backup/wal configured\nbackup/wal Stopped\n", "", "log", "stop", "wal");
     EXPECT(0, "", "", "wait", "backup", "wal", "--for=Stopped");
+    EXPECT(1, "", "tidemark: backup/wal is Stopped and cannot become Complete\n", "wait", "bk",
+           "wal", "--for=Complete");
     EXPECT(1, "", "tidemark: backup/wal is Stopped and cannot become Running\n", "wait", "backup",
            "wal", "--for=Running");
     EXPECT(
@@ -203,16 +209,20 @@ static void restores_to_a_point(void **state)
         const char *flag;
         const char *target; /* NULL = none */
         bool pitr;
+        const char *told;
     } cases[] = {
-        {"2026-11-21T10:00:00Z", "--inclusive", "{\"time\":\"2026-11-21T10:00:00Z\"}", true},
-        {"400036290571534337", "--inclusive", "{\"time\":\"400036290571534337\"}", true},
-        {"0/3000148", "--exclusive", "{\"inclusive\":false,\"position\":\"0/3000148\"}", true},
-        {"xid:742", "--inclusive", "{\"xid\":\"742\"}", true},
-        {"name:a/b", "--inclusive", "{\"name\":\"a/b\"}", true},
+        {"2026-11-21T10:00:00Z", "--inclusive", "{\"time\":\"2026-11-21T10:00:00Z\"}", true,
+         "time 2026-11-21T10:00:00Z"},
+        {"400036290571534337", "--inclusive", "{\"time\":\"400036290571534337\"}", true,
+         "time 400036290571534337"},
+        {"0/3000148", "--exclusive", "{\"inclusive\":false,\"position\":\"0/3000148\"}", true,
+         "before position 0/3000148"},
+        {"xid:742", "--inclusive", "{\"xid\":\"742\"}", true, "xid 742"},
+        {"name:a/b", "--inclusive", "{\"name\":\"a/b\"}", true, "name a/b"},
         {"time:2026-11-21 10:00:00+0100", "--inclusive", "{\"time\":\"2026-11-21 10:00:00+0100\"}",
-         true},
-        {"latest", "--inclusive", NULL, true},
-        {"immediate", "--inclusive", "{\"immediate\":true}", false},
+         true, "time 2026-11-21 10:00:00+0100"},
+        {"latest", "--inclusive", NULL, true, "latest"},
+        {"immediate", "--inclusive", "{\"immediate\":true}", false, "immediate"},
     };
     for (size_t n = 0; n < TM_ARRAY_LEN(cases); n++) {
         EXPECT(0, "restore/r created\n", "", "restore", "r", "--storage", "file:///l", "--cluster",
@@ -226,6 +236,11 @@ static void restores_to_a_point(void **state)
         assert_string_equal(json_text_at(r, "spec.restoreMode"), cases[n].pitr ? "pitr" : "");
         free(target);
         json_decref(r);
+        char told[80];
+        (void)snprintf(told, sizeof(told), "\nTarget:            %s\n", cases[n].told);
+        struct ran described = run("describe", "rt", "r", NULL);
+        assert_non_null(strstr(described.out, told));
+        ran_release(&described);
         EXPECT(0, "restore/r deleted\n", "", "delete", "rt", "r");
     }
     EXPECT(0, "restore/r created\n", "", "restore", "r", "--storage", "file:///l", "--cluster", "c",

@@ -163,13 +163,18 @@ static void test_wishes(void **state)
         cut_log(f, &(struct log_truncate){.until_position = "@4000", .dry_run = true}, &result), 0);
     assert_int_equal(result.chunks, 8);
     assert_int_equal(result.truncated_us, 9 * SECOND);
-    /* without any backup the wish alone counts, but the newest chunk stays for the writer */
+    /* without any backup the wish alone counts, once it is forced: backups may lie elsewhere; and the
+     * newest chunk stays for the writer */
     delete_backup(f, ID_B);
-    assert_int_equal(
-        cut_log(f, &(struct log_truncate){.until_us = 20 * SECOND, .dry_run = true}, &result), 0);
+    struct log_truncate wish = {.until_us = 20 * SECOND, .dry_run = true};
+    assert_int_equal(cut_log(f, &wish, &result), -TM_E_REFUSED);
+    assert_non_null(strstr(f->err.msg, "holds no finished backup of "));
+    wish.force = true;
+    assert_int_equal(cut_log(f, &wish, &result), 0);
     assert_int_equal(result.chunks, 15);
-    assert_int_equal(
-        cut_log(f, &(struct log_truncate){.until_position = "@9999", .dry_run = true}, &result), 0);
+    wish.until_us = 0;
+    wish.until_position = "@9999";
+    assert_int_equal(cut_log(f, &wish, &result), 0);
     assert_int_equal(result.chunks, 15);
     branch_done(&b);
 }

@@ -182,6 +182,13 @@ static int hold_command(const struct engine_instance *instance, int argc, char *
         printf("%s\n", made ? "made" : "found");
     } else if (strcmp(argv[0], "look") == 0) {
         status = look(hold, &state);
+    } else if (strcmp(argv[0], "proven") == 0) {
+        if (postgres_engine.hold_look(hold, &state, &err) < 0)
+            status = die(&err);
+        else if (state.role == ENGINE_ROLE_PRIMARY && state.proven_us == state.source_us)
+            printf("clock\n");
+        else
+            printf("%lld\n", (long long)state.proven_us);
     } else if (strcmp(argv[0], "lost") == 0) {
         status = lose(instance, hold);
     } else if (strcmp(argv[0], "gone") == 0) {

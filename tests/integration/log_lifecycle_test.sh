@@ -77,7 +77,8 @@ tidemark restore r1 --backup wal --to "$middle" --data-dir "$T/restore/r1" --sta
 as_postgres "$(bindir $MAJOR)/pg_ctl" -D "$T/restore/r1" -m immediate -s stop
 
 step "search: an agent looks, and finds what storage alone tells"
-sql postgres -c "select pg_create_restore_point('before lunch')" >/dev/null
+# (a commit behind it: a point alone is flushed some time later)
+sql postgres -c "select pg_create_restore_point('before lunch')" -c "insert into ledger values (10001)" >/dev/null
 named=$(now_by_source)
 wait_for 15 is_safe "$named"
 alone() { as_postgres "$BUILD/tidemark-agent" search --storage "$STORAGE" --cluster test "$@"; }
@@ -109,7 +110,9 @@ says "backup/wal truncated until" tidemark log truncate wal --until "$late" --fo
 [ "$(of_wal .status.phase)" = Running ] || fail "it is $(of_wal .status.phase)"
 
 step "stop: the slot is gone, for good"
-sql postgres -c "select pg_create_restore_point('the last one')" >/dev/null
+sql postgres -c "select pg_create_restore_point('the last one')" -c "insert into ledger values (10002)" >/dev/null
+stop_at=$(now_by_source)
+wait_for 15 is_safe "$stop_at"
 says "Stopped" tidemark log stop wal
 [ "$(slots)" = 0 ] || fail "the slot is left"
 expect_fail 1 "Stopped for good" tidemark log resume wal

@@ -146,18 +146,13 @@ static int spare_newest(struct truncater *t, size_t branch, uint64_t *cut, struc
 }
 
 /* Where the log of a branch passes the wished time: all before is older. */
-static int wished_byte(struct truncater *t, size_t branch, uint64_t *ret, struct tm_err *err)
+static int passed_byte(struct truncater *t, size_t branch, uint64_t *ret, struct tm_err *err)
 {
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     const struct log_branch *b = &t->world.branches[branch];
     struct log_entry e = {.from = 0};
     uint64_t passed = 0;
-    int r = 0;
-    if (t->until != UINT64_MAX) {
-        *ret = b->current ? t->until : 0;
-        return b->current ? spare_newest(t, branch, ret, err) : 0;
-    }
-    r = log_chain_open(t->scratches, t->log_st, t->scope, b->lineage, 0, &chain, err);
+    int r = log_chain_open(t->scratches, t->log_st, t->scope, b->lineage, 0, &chain, err);
     while (r >= 0 && (r = log_chain_next(chain, &e, err)) > 0) {
         int64_t us = TM_MAX(e.max_us, e.mark_us);
         if (us > t->until_us)
@@ -169,6 +164,23 @@ static int wished_byte(struct truncater *t, size_t branch, uint64_t *ret, struct
         return r;
     /* a branch that was left, and is older as a whole */
     *ret = r == 0 && !b->current && passed != 0 ? UNNEEDED : passed;
+    return 0;
+}
+
+/* Log before *ret is wished away: before a position, a time, or, with a running backup, both. */
+static int wished_byte(struct truncater *t, size_t branch, uint64_t *ret, struct tm_err *err)
+{
+    const struct log_branch *b = &t->world.branches[branch];
+    uint64_t passed = UINT64_MAX;
+    int r = 0;
+    *ret = 0;
+    if (t->until != UINT64_MAX && !b->current)
+        return 0;
+    if (t->until_us != INT64_MAX)
+        r = passed_byte(t, branch, &passed, err);
+    if (r < 0)
+        return r;
+    *ret = TM_MIN(t->until, passed);
     return b->current ? spare_newest(t, branch, ret, err) : 0;
 }
 
@@ -460,7 +472,7 @@ static void result_of(struct truncater *t)
 {
     size_t branch = t->keeps != NULL ? t->keeps->branch : log_world_current(&t->world);
     t->result.truncated_us = t->until_us;
-    if (t->until_us == INT64_MAX)
+    if (t->wish->until_us == 0)
         t->result.truncated_us = t->keeps != NULL ? t->keeps->point.from_us : 0;
     if (branch != SIZE_MAX && t->cuts[branch] != UNNEEDED)
         t->positions->text(t->cuts[branch], t->result.truncated_position);

@@ -182,7 +182,7 @@ struct engine_hold_state {
     int64_t skew_us;   /* minus ours, as far as the question's travel time tells */
     enum engine_role role;
     char lineage_label[ENGINE_LABEL_MAX];
-    char warning[256]; /* what an operator should change, "" = nothing */
+    char warning[512]; /* what an operator should change, "" = nothing */
 };
 
 #define ENGINE_SECTIONS_MAX 8

@@ -186,22 +186,31 @@ void pg_hold_close(struct engine_hold *hold)
     "s.slot_type, s.restart_lsn::text, coalesce(s.wal_status, 'lost'), "                           \
     "current_setting('max_slot_wal_keep_size'), "                                                  \
     "coalesce(current_setting('idle_replication_slot_timeout', true), '0'), "                      \
-    "CASE WHEN rec THEN coalesce(t.replayed, 0) ELSE t.us END "                                    \
+    "CASE WHEN rec THEN coalesce(t.replayed, 0) ELSE t.us END, "                                   \
+    "current_setting('synchronous_commit') = 'off' "                                               \
     "FROM t CROSS JOIN pg_is_in_recovery() AS rec "                                                \
     "LEFT JOIN pg_replication_slots s ON s.slot_name = $1"
 
-static void warn(const char *keep, const char *idle, char *ret, size_t size)
+/* Asynchronous commits are acknowledged before they are in the log: no look can promise them. Sessions
+ * may ask for them on their own, too; what is told is what a session does that says nothing. */
+static void warn(const char *keep, const char *idle, bool async, char *ret, size_t size)
 {
+    char hold[256] = "", commits[160] = "";
     if (strcmp(keep, "-1") == 0)
         snprintf(
-            ret, size,
+            hold, sizeof(hold),
             "max_slot_wal_keep_size is -1: while log cannot be stored, the server keeps all of "
             "it, until its disk is full");
     else if (strcmp(idle, "0") != 0)
-        snprintf(ret, size,
-                 "idle_replication_slot_timeout is %s: the server gives up a hold that does not "
+        snprintf(hold, sizeof(hold),
+                 "idle_replication_slot_timeout is %.32s: the server gives up a hold that does not "
                  "move for so long, as in a pause; set it to 0",
                  idle);
+    if (async)
+        snprintf(commits, sizeof(commits),
+                 "synchronous_commit is off: what was acknowledged in the last moments before the "
+                 "checkpoint may not be stored yet");
+    snprintf(ret, size, "%s%s%s", hold, hold[0] && commits[0] ? "; " : "", commits);
 }
 
 static int gone(struct tm_err *err)
@@ -242,7 +251,8 @@ static int take_look(struct engine_hold *hold, const PGresult *result, int64_t a
     unsigned long timeline = standby ? strtoul(PQgetvalue(result, 0, 4), NULL, 10)
                                      : strtoul(PQgetvalue(result, 0, 3), NULL, 16);
     snprintf(state.lineage_label, sizeof(state.lineage_label), "%lu", timeline);
-    warn(PQgetvalue(result, 0, 8), PQgetvalue(result, 0, 9), state.warning, sizeof(state.warning));
+    warn(PQgetvalue(result, 0, 8), PQgetvalue(result, 0, 9), PQgetvalue(result, 0, 11)[0] == 't',
+         state.warning, sizeof(state.warning));
     *ret = state;
     return 0;
 }

@@ -108,4 +108,15 @@ void restore_log_join(struct restore *r);
 /* All whole files, in key order, to the engine's own manifest. */
 int restore_manifest(struct restore *r, struct tm_err *err) TM_WUR;
 
+/* Histories of all branches that are stored, one for each label: two standbys of one primary, both
+ * promoted, have one label and maybe different histories. Slices are the lineages'. */
+struct restore_histories {
+    struct slice *texts;
+    const char **labels;
+    size_t count;
+};
+int restore_histories(const struct target_plan *plan, const struct log_lineages *all,
+                      struct restore_histories *ret, struct tm_err *err) TM_WUR;
+void restore_histories_release(struct restore_histories *h);
+
 #endif

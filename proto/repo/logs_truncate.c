@@ -478,7 +478,7 @@ static void result_of(struct truncater *t)
 {
     size_t branch = t->keeps != NULL ? t->keeps->branch : log_world_current(&t->world);
     t->result.truncated_us = t->until_us;
-    if (t->until_us == INT64_MAX)
+    if (t->wish->until_us == 0)
         t->result.truncated_us = t->keeps != NULL ? t->keeps->point.from_us : 0;
     if (branch != SIZE_MAX && t->cuts[branch] != UNNEEDED)
         t->positions->text(t->cuts[branch], t->result.truncated_position);

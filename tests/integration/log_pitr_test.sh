@@ -105,7 +105,7 @@ one_version() {
     step "$MAJOR: one second before now, on an idle database"
     sleep 4
     wait_for 30 idle_mark
-    got=$(restore_and_sum "$(date -u -d '1 second ago' +%FT%T.%6NZ)")
+    got=$(restore_and_sum "$IDLE_TARGET")
     [ "$got" = "$(ledger_sum "$PGPORT")" ] || fail "one second ago: '$got'"
 
     step "$MAJOR: moments that cannot be had are refused with those that can"
@@ -124,10 +124,11 @@ name = min(n for n in os.listdir(sys.argv[1]) if len(n) == 24)
 print("%X/%X" % (int(name[8:16], 16), int(name[16:], 16) << 24))
 X
 }
-idle_mark() { # storage alone proves a moment not older than 2 s ago
+idle_mark() { # storage alone proves a moment not older than 2 s ago, $IDLE_TARGET
+    IDLE_TARGET=$(date -u -d '1 second ago' +%FT%T.%6NZ)
     [ "$(log_status '(now - (.status.logCheckpointTs | sub("\\.[0-9]+Z"; "Z") | fromdateiso8601)) < 2.5')" = true ] &&
         as_postgres "$BUILD/tidemark-agent" restore -q --dry-run --storage "file://$T/repo" --cluster test \
-            --data-dir "$T/restore/never" --to "$(date -u -d '1 second ago' +%FT%T.%6NZ)"
+            --data-dir "$T/restore/never" --to "$IDLE_TARGET"
 }
 refused_restore() { # TARGET TEXT
     expect_fail 3 "$2" as_postgres "$BUILD/tidemark-agent" restore -q --storage "file://$T/repo" --cluster test \

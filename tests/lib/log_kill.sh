@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by tests of a log backup that is killed again and again, after harness.sh.
 #
 #   of_wal JQ · is_safe TIME · now_by_source

@@ -299,6 +299,10 @@ struct engine_ops {
      * settings (named with their values), rights. *ret owns two buffers. */
     int (*log_describe)(const struct engine_instance *, struct engine_log_source *ret,
                         struct tm_err *);
+    /* The branch that this one came from, as it was described: its flushed is where it was left. Asks
+     * nobody. NULL: cannot be told. *ret owns two buffers. */
+    int (*log_parent)(const struct engine_log_source *, struct engine_log_source *ret,
+                      struct tm_err *);
     /* One branch's history by its label, from a source that has it. */
     int (*log_history)(const struct engine_instance *, const char *label, struct buf *ret,
                        struct tm_err *);

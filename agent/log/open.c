@@ -5,7 +5,8 @@
  * of the source's branch, newest first, the first is taken that was not proven to be another; it is
  * continued where its unbroken run ends.
  * A new branch: the newest lineage of the branch it came from is finished first, up to the fork; then
- * a child is minted. Nothing that fits: a lineage without a parent.
+ * a child is minted. Branches between that nobody stored get their lineages on the way, each up to the
+ * next fork. Nothing that fits: a lineage without a parent.
  *
  * Nothing is written before the proof (receive.c) but the record of a minted lineage. Then
  * writer/<epoch> says from where on older writers' chunks count no more.
@@ -258,14 +259,13 @@ static int64_t created_now(const struct log_lineages *all)
 }
 
 /* parent NULL = none: then what is stored of others does not lead here. */
-static int mint(struct log_task *t, struct log_session *s, const struct opening *o,
-                const uint8_t *parent, struct tm_err *err)
+static int mint(struct log_task *t, struct log_session *s, const struct log_lineages *all,
+                const struct engine_log_source *source, const uint8_t *parent, struct tm_err *err)
 {
-    const struct engine_log_source *source = &o->source;
     struct lineage record = {.history = buf_slice(&source->history),
                              .facts = buf_slice(&source->facts),
                              .segment_bytes = source->segment_bytes,
-                             .created_us = created_now(&o->lineages)};
+                             .created_us = created_now(all)};
     int r = log_random(t, record.id, sizeof(record.id), err);
     if (r < 0)
         return r;
@@ -288,20 +288,62 @@ static int mint(struct log_task *t, struct log_session *s, const struct opening 
     return 0;
 }
 
+/* From the source's branch up to the first one whose parent is stored: nobody may have streamed those
+ * between, when one failover followed another. 1 = *branch, which is replaced on the way, is that one;
+ * it was left at *ret_until, 0 when it is the source's own. 0 = no ancestor is stored. */
+static int branch_to_open(struct log_task *t, const struct opening *o,
+                          struct engine_log_source *branch, uint64_t *ret_until,
+                          const struct log_lineage **ret_parent, struct tm_err *err)
+{
+    *ret_until = 0;
+    while (branch->parent_label[0]) {
+        *ret_parent = newest_of(t, o, branch->parent_label, NULL);
+        if (*ret_parent)
+            return 1;
+        struct engine_log_source up;
+        int r = t->options.engine->log_parent ? t->options.engine->log_parent(branch, &up, err) : 0;
+        if (r < 0 || !t->options.engine->log_parent)
+            return r;
+        *ret_until = branch->fork;
+        source_release(branch);
+        *branch = up;
+    }
+    return 0;
+}
+
+static int source_copy(const struct engine_log_source *source, struct engine_log_source *ret,
+                       struct tm_err *err)
+{
+    *ret = *source;
+    ret->facts = BUF_INIT;
+    ret->history = BUF_INIT;
+    int r = buf_append_slice(&ret->facts, buf_slice(&source->facts), err);
+    return r < 0 ? r : buf_append_slice(&ret->history, buf_slice(&source->history), err);
+}
+
 /* The source writes a branch that no stored lineage is. */
 static int open_branch(struct log_task *t, struct log_session *s, const struct opening *o,
                        struct tm_err *err)
 {
+    TM_CLEANUP(source_release) struct engine_log_source branch = {.fork = 0};
     const struct log_lineage *parent = NULL;
-    if (o->source.parent_label[0])
-        parent = newest_of(t, o, o->source.parent_label, NULL);
-    if (!parent)
-        return mint(t, s, o, NULL, err);
+    uint64_t until = 0;
+    int r = source_copy(&o->source, &branch, err);
+    if (r == 0)
+        r = branch_to_open(t, o, &branch, &until, &parent, err);
+    if (r < 0)
+        return r;
+    if (r == 0)
+        return mint(t, s, &o->lineages, &o->source, NULL, err);
     if (!t->finished || memcmp(t->finished_id, parent->record.id, 16) != 0) {
-        int r = set_facts(s, parent->record.facts, err);
-        return r < 0 ? r : continue_lineage(t, s, parent, o->source.fork, err);
+        r = set_facts(s, parent->record.facts, err);
+        return r < 0 ? r : continue_lineage(t, s, parent, branch.fork, err);
     }
-    return mint(t, s, o, t->finished_proven ? parent->record.id : NULL, err);
+    r = set_facts(s, buf_slice(&branch.facts), err);
+    if (r == 0)
+        r = mint(t, s, &o->lineages, &branch, t->finished_proven ? parent->record.id : NULL, err);
+    s->until = until;
+    return r;
 }
 
 /* A primary that has less than what is stored of the lineage did not write that: it is a clone, or

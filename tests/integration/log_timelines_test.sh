@@ -56,7 +56,7 @@ one_version() {
     branch_is "$second" "$of_second" 3
     branch_is "$first" "$of_first" 3
 
-    step "$1: timeline 3 passes without an agent: it is taken all the same"
+    step "$1: timeline 3 passes without an agent: its log is stored all the same, and its number is taken"
     agent_off 3
     local n
     for n in 3 4; do
@@ -64,12 +64,18 @@ one_version() {
         as_postgres touch "$(data_of 3)/standby.signal"
         server_start 3
         promote 3
+        writes 3
     done
     writes 3
     agent_on 3
     wait_for 30 another_lineage "$third"
     wait_safe 3
+    [ "$(agent_list | jq -r '.recoverable | map(select(.abandoned | not) | .lineageLabel) | join(" ")')" = 4 ] || fail "list: $(agent_list)"
     branch_is "$third" "$of_third" 5
+    branch_is "$(of_wal .status.lineage)" "$(ledger_sum "$(port_of 3)")" 5
+    restore_begin latest
+    [ "$(ledger_sum "$RESTORED_PORT")" = "$(ledger_sum "$(port_of 3)")" ] || fail "latest is '$(ledger_sum "$RESTORED_PORT")'"
+    restore_end
     cluster_clear
 }
 caught_up() { [ "$(ledger_sum "$(port_of 2)")" = "$(ledger_sum "$(port_of 1)")" ]; }

@@ -122,6 +122,9 @@ int pg_history_ancestor(struct slice history, size_t index, uint32_t *ret_timeli
     }
     if (r == 1) {
         *ret_timeline = entry.timeline;
+        /* the server parts what it copied and its own line by an empty one */
+        if (before > 1 && history.data[before - 1] == '\n' && history.data[before - 2] == '\n')
+            before--;
         *ret_own = slice_of(history.data, before);
     }
     return r;

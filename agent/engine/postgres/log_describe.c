@@ -10,6 +10,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "agent/engine/postgres/facts.h"
 #include "agent/engine/postgres/history.h"
@@ -130,6 +131,51 @@ int pg_log_describe(const struct engine_instance *instance, struct engine_log_so
     }
     source.history = seen.history;
     *ret = source;
+    return 0;
+}
+
+/* Its history is what the child's says before the line about it. */
+static int parent_history(struct slice child, struct slice *ret, struct tm_err *err)
+{
+    uint32_t timeline;
+    int r = 1;
+    for (size_t n = 0; r > 0; n++)
+        r = pg_history_ancestor(child, n, &timeline, ret, err);
+    return r;
+}
+
+int pg_log_parent(const struct engine_log_source *child, struct engine_log_source *ret,
+                  struct tm_err *err)
+{
+    TM_CLEANUP(buf_release) struct buf text = BUF_INIT;
+    TM_CLEANUP(buf_release) struct buf blob = BUF_INIT;
+    struct engine_log_source parent = *child;
+    struct pg_log_facts facts;
+    struct slice history = SLICE_EMPTY;
+    uint32_t grandparent = 0;
+    int r = pg_log_facts_decode(buf_slice(&child->facts), &facts, err);
+    if (r == 0)
+        r = pg_timeline_parse(child->parent_label, &facts.timeline, err);
+    if (r == 0)
+        r = parent_history(buf_slice(&child->history), &history, err);
+    if (r == 0)
+        r = buf_append_slice(&text, history, err);
+    if (r == 0)
+        r = pg_log_facts_encode(&facts, &blob, err);
+    parent.fork = 0;
+    if (r == 0)
+        r = pg_history_parent(history, &grandparent, &parent.fork, err);
+    if (r < 0)
+        return r;
+    memcpy(parent.lineage_label, child->parent_label, sizeof(parent.lineage_label));
+    parent.parent_label[0] = '\0';
+    if (r == 1)
+        snprintf(parent.parent_label, sizeof(parent.parent_label), "%u", grandparent);
+    parent.flushed = child->fork;
+    parent.facts = blob;
+    parent.history = text;
+    blob = text = BUF_INIT;
+    *ret = parent;
     return 0;
 }
 

@@ -48,6 +48,7 @@ int pg_log_next(struct engine_log *, unsigned timeout_ms, struct engine_log_even
 void pg_log_close(struct engine_log *);
 
 int pg_log_describe(const struct engine_instance *, struct engine_log_source *, struct tm_err *);
+int pg_log_parent(const struct engine_log_source *, struct engine_log_source *, struct tm_err *);
 int pg_log_history(const struct engine_instance *, const char *label, struct buf *,
                    struct tm_err *);
 int pg_log_read_file(const struct engine_instance *, struct slice facts, const char *label,

@@ -29,6 +29,7 @@ const struct engine_ops postgres_engine = {
     .log_close = pg_log_close,
 
     .log_describe = pg_log_describe,
+    .log_parent = pg_log_parent,
     .log_history = pg_log_history,
     .log_read_file = pg_log_read_file,
     .hold_open = pg_hold_open,

@@ -129,7 +129,7 @@ static void histories(void **state)
 
 static void ancestors(void **state)
 {
-    struct slice text = slice_str("1\t0/3000148\tx\n\n3\t1/A0000000\ty\n4\t2/0\tz");
+    struct slice text = slice_str("1\t0/3000148\tx\n\n3\t1/A0000000\ty\n\n4\t2/0\tz");
     struct slice own;
     struct tm_err err;
     uint32_t timeline;

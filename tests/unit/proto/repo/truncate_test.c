@@ -214,8 +214,8 @@ static void test_running_first(void **state)
     for (uint64_t i = 0; i < 16; i++)
         put_chunk(f, &b, i * SEG / 4, (i + 1) * SEG / 4, 1,
                   &(struct extra){.mark_us = START_B + ((int64_t)i - 10) * SECOND});
-    struct log_truncate timed = {.until_us = NOW, .dry_run = true};
-    struct log_truncate placed = {.until_position = "@3900", .dry_run = true};
+    struct log_truncate timed = {.until_us = NOW, .force = true, .dry_run = true};
+    struct log_truncate placed = {.until_position = "@3900", .force = true, .dry_run = true};
     assert_int_equal(cut_log(f, &timed, &result), 0);
     assert_int_equal(result.chunks, 15);
     assert_int_equal(cut_log(f, &placed, &result), 0);

@@ -169,6 +169,14 @@ SEEDS ?= 100000
 sim: $(BUILD)/tests/sim/sim
 	$(Q)$(BUILD)/tests/sim/sim --seeds $(SEEDS)
 
+# faults injected into real processes, for longer; soak: the same until it has lasted SOAK rounds
+fault:
+	$(Q)tests/scripts/check.sh --fault
+
+SOAK ?= 2000
+soak:
+	$(Q)ROUNDS=$(SOAK) FAULT_DEADLINE=$$(($(SOAK) * 20)) tests/scripts/check.sh --fault
+
 bench:
 	$(Q)tests/bench/run.sh
 	$(Q)tests/bench/log.sh
@@ -203,7 +211,7 @@ print-%:
 	@echo '$($*)'
 
 FORCE:
-.PHONY: all deps demo check check-asan check-tsan check-layers check-headers fuzz-smoke sim bench \
+.PHONY: all deps demo check check-asan check-tsan check-layers check-headers fuzz-smoke sim fault soak bench \
 	format lint install clean unit tests-build fuzz-build FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -184,7 +184,7 @@ struct engine_hold_state {
     int64_t skew_us; /* minus ours, as far as the question's travel time tells */
     enum engine_role role;
     char lineage_label[ENGINE_LABEL_MAX];
-    char warning[256]; /* what an operator should change, "" = nothing */
+    char warning[512]; /* what an operator should change, "" = nothing */
 };
 
 #define ENGINE_SECTIONS_MAX 8
@@ -215,7 +215,7 @@ struct engine_restore_spec {
     const char *target;     /* "immediate" for a snapshot; "record" = stop behind stop_record */
     uint64_t stop_record;   /* start of the last record that is wanted; 0 with "immediate" */
     const char *stop_label; /* the branch it lies on; NULL = the snapshot's own */
-    const struct slice *histories; /* of all branches on the way, as log_describe gave them */
+    const struct slice *histories; /* of all branches on the way, and others; labels are unique */
     const char *const *history_labels;
     size_t history_count;
     const char *wal_get; /* command line for restore_command, or NULL: log is all local */

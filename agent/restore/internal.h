@@ -7,6 +7,7 @@
  *   files.c      worker threads and their queue
  *   file.c       one range: objects' frames into files; delta
  *   plan.c       what is asked, what it needs
+ *   probe.c      how long it will take
  *   log.c        the log, looked through and written
  *   passes.c     the pass over file entries
  */
@@ -96,6 +97,9 @@ int restore_failed(struct restore *r, struct tm_err *err) TM_WUR;
 /* plan.c: chooses backup and log, opens the engine's target. */
 int restore_plan(struct restore *r, struct tm_err *err) TM_WUR;
 
+/* probe.c: sets outcome.estimate_us; reads some data, writes nothing. */
+int restore_probe(struct restore *r, struct tm_err *err) TM_WUR;
+
 /* log.c */
 enum restore_log_pass { RESTORE_LOG_CHECK, RESTORE_LOG_WRITE };
 /* Proves the chain of ranges and adds it up; then all log goes to the engine, to be looked at. */
@@ -107,5 +111,16 @@ void restore_log_join(struct restore *r);
 /* passes.c */
 /* All whole files, in key order, to the engine's own manifest. */
 int restore_manifest(struct restore *r, struct tm_err *err) TM_WUR;
+
+/* Histories of all branches that are stored, one for each label: two standbys of one primary, both
+ * promoted, have one label and maybe different histories. Slices are the lineages'. */
+struct restore_histories {
+    struct slice *texts;
+    const char **labels;
+    size_t count;
+};
+int restore_histories(const struct target_plan *plan, const struct log_lineages *all,
+                      struct restore_histories *ret, struct tm_err *err) TM_WUR;
+void restore_histories_release(struct restore_histories *h);
 
 #endif

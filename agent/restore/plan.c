@@ -155,49 +155,59 @@ static int read_manifest(struct restore *r, struct tm_err *err)
 
 /* ---- the place ---- */
 
-struct histories {
-    struct slice *texts;
-    const char **labels;
-    size_t count;
-};
-
-/* Two branches may have one label, when two standbys were promoted: then only the one that is on the way
- * has a say. */
-static bool label_taken(const struct restore *r, const struct lineage *one)
+/* A branch that is on the way has the say over its label, else the one minted last. */
+static bool speaks_for_label(const struct target_plan *plan, const struct log_lineages *all,
+                             size_t at)
 {
+    const struct lineage *one = &all->items[at].record;
     bool taken = false;
-    for (size_t n = 0; n < r->plan.label_count; n++) {
-        if (memcmp(r->plan.lineages[n], one->id, sizeof(one->id)) == 0)
-            return false;
-        taken = taken || strcmp(r->plan.labels[n], one->label) == 0;
+    for (size_t n = 0; n < plan->label_count; n++) {
+        if (memcmp(plan->lineages[n], one->id, sizeof(one->id)) == 0)
+            return true;
+        taken = taken || strcmp(plan->labels[n], one->label) == 0;
     }
-    return taken;
+    for (size_t n = at + 1; n < all->count; n++)
+        taken = taken || strcmp(all->items[n].record.label, one->label) == 0;
+    return !taken;
 }
 
-/* Of all branches that are stored, also of those not on the way. */
-static int collect_histories(struct restore *r, struct histories *ret, struct tm_err *err)
+int restore_histories(const struct target_plan *plan, const struct log_lineages *all,
+                      struct restore_histories *ret, struct tm_err *err)
+{
+    struct restore_histories list = {.texts = calloc(all->count + 1, sizeof(*list.texts)),
+                                     .labels = calloc(all->count + 1, sizeof(*list.labels))};
+    if (!list.texts || !list.labels) {
+        restore_histories_release(&list);
+        return tm_err_oom(err);
+    }
+    for (size_t n = 0; n < all->count; n++) {
+        const struct lineage *one = &all->items[n].record;
+        if (one->history.len == 0 || !speaks_for_label(plan, all, n))
+            continue;
+        list.texts[list.count] = one->history;
+        list.labels[list.count++] = one->label;
+    }
+    *ret = list;
+    return 0;
+}
+
+void restore_histories_release(struct restore_histories *h)
+{
+    free(h->texts);
+    free(h->labels);
+    *h = (struct restore_histories){.count = 0};
+}
+
+static int collect_histories(struct restore *r, struct restore_histories *ret, struct tm_err *err)
 {
     int rc = log_lineages_read(r->object_scratch, r->log_st, &r->scope, &r->lineages, err);
-    if (rc < 0)
-        return rc;
-    ret->texts = calloc(r->lineages.count + 1, sizeof(*ret->texts));
-    ret->labels = calloc(r->lineages.count + 1, sizeof(*ret->labels));
-    if (!ret->texts || !ret->labels)
-        return tm_err_oom(err);
-    for (size_t n = 0; n < r->lineages.count; n++) {
-        const struct lineage *one = &r->lineages.items[n].record;
-        if (one->history.len == 0 || label_taken(r, one))
-            continue;
-        ret->texts[ret->count] = one->history;
-        ret->labels[ret->count++] = one->label;
-    }
-    return 0;
+    return rc < 0 ? rc : restore_histories(&r->plan, &r->lineages, ret, err);
 }
 
 static int open_target(struct restore *r, struct tm_err *err)
 {
     const struct restore_job *job = r->job;
-    struct histories histories = {.count = 0};
+    TM_CLEANUP(restore_histories_release) struct restore_histories histories = {.count = 0};
     int rc = r->engine->log_describe ? collect_histories(r, &histories, err) : 0;
     struct engine_restore_spec spec = {
         .data_dir = job->data_dir,
@@ -220,8 +230,6 @@ static int open_target(struct restore *r, struct tm_err *err)
     };
     if (rc == 0)
         rc = r->engine->restore_open(&spec, &r->target, err);
-    free(histories.texts);
-    free(histories.labels);
     return rc;
 }
 

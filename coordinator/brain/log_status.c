@@ -250,10 +250,11 @@ static void stuck(const struct brain *b, struct resource_status *s, const struct
         oldest = stages[at].ms > stages[oldest].ms ? at : oldest;
     char text[TM_ERR_MSG_MAX];
     if (stages[oldest].ms == 0 && from_standby_now(b, res)) {
-        warn(s,
-             "the log comes from standby '%s': it is safe to the last transaction that was received "
-             "there, which does not move",
-             res->now.rec.node);
+        warn(
+            s,
+            "the log comes from standby '%s': it is safe to the last transaction that was received "
+            "there, which does not move",
+            res->now.rec.node);
         return;
     }
     if (stages[oldest].ms > 0)

@@ -86,6 +86,10 @@ test_hold() {
 max_slot_wal_keep_size is -1: while log cannot be stored, the server keeps all of it, until its disk is full") ;;
     *) fail "look: $(primary look h)" ;;
     esac
+    reload "synchronous_commit = off"
+    expect_out "max_slot_wal_keep_size is -1: while log cannot be stored, the server keeps all of it, until its disk is full; synchronous_commit is off: what was acknowledged in the last moments before the checkpoint may not be stored yet" \
+        sh -c "runuser -u postgres -- '$T/drive' '$DATA' 'host=$T/run port=$PGPORT user=postgres dbname=postgres' look h | tail -n 1"
+    reload "synchronous_commit = on"
     reload "max_slot_wal_keep_size = '10GB'"
     expect_out '' sh -c "runuser -u postgres -- '$T/drive' '$DATA' 'host=$T/run port=$PGPORT user=postgres dbname=postgres' look h | tail -n 1"
     if [ "$MAJOR" -ge 18 ]; then

@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "agent/engine/postgres/history.h"
 #include "agent/engine/postgres/restore_internal.h"
 #include "agent/engine/postgres/wal.h"
 #include "common/fd.h"
@@ -335,17 +336,42 @@ static int write_history(struct engine_restore *r, uint32_t timeline, struct sli
     return rc < 0 ? rc : write_done_mark(r, name, err);
 }
 
-/* All that are known, also of branches that are not on the way: the restored server then takes a
- * timeline number that nobody has. The backup knows best how its own timeline came to be. */
-static int write_histories(struct engine_restore *r, struct tm_err *err)
+static bool history_known(const struct engine_restore *r, uint32_t timeline)
 {
-    bool own = r->begin.history.len > 0;
-    int rc = write_history(r, r->begin.timeline, buf_slice(&r->begin.history), err);
-    for (size_t k = 0; rc >= 0 && k < r->history_count; k++) {
-        if (!own || r->histories[k].timeline != r->begin.timeline)
-            rc = write_history(r, r->histories[k].timeline, buf_slice(&r->histories[k].text), err);
+    for (size_t k = 0; k < r->history_count; k++) {
+        if (r->histories[k].timeline == timeline)
+            return true;
+    }
+    return timeline == r->begin.timeline;
+}
+
+/* A timeline of which no log was stored is known by those that came from it. */
+static int write_ancestors(struct engine_restore *r, struct slice history, struct tm_err *err)
+{
+    struct slice own;
+    uint32_t timeline;
+    int rc = 1;
+    for (size_t n = 0; rc > 0; n++) {
+        rc = pg_history_ancestor(history, n, &timeline, &own, err);
+        if (rc > 0 && !history_known(r, timeline)) {
+            int written = write_history(r, timeline, own, err);
+            rc = written < 0 ? written : 1;
+        }
     }
     return rc;
+}
+
+/* All that are known, also of branches that are not on the way: the restored server then takes a
+ * timeline number that nobody has. The backup's own last: it is the truth about its timeline. */
+static int write_histories(struct engine_restore *r, struct tm_err *err)
+{
+    int rc = write_ancestors(r, buf_slice(&r->begin.history), err);
+    for (size_t k = 0; rc >= 0 && k < r->history_count; k++) {
+        rc = write_ancestors(r, buf_slice(&r->histories[k].text), err);
+        if (rc >= 0)
+            rc = write_history(r, r->histories[k].timeline, buf_slice(&r->histories[k].text), err);
+    }
+    return rc < 0 ? rc : write_history(r, r->begin.timeline, buf_slice(&r->begin.history), err);
 }
 
 /* Replay does not make the directory of a tablespace it creates. */

@@ -97,10 +97,12 @@ static void test_truncate(void **state)
     begin(&g, "ram://ask-truncate");
     rig_source(&g, "log=500000");
     RIG_UNTIL(&g, g.status.durable == S + 500000);
-    const struct msg_log_answer *a =
-        ask(&g, JOB_STEP_RUN,
-            (struct msg_log_query){
-                .kind = LOG_QUERY_TRUNCATE, .until = "time:2099-01-01T00:00:00Z", .force = true});
+    struct msg_log_query query = {.kind = LOG_QUERY_TRUNCATE, .until = "time:2099-01-01T00:00:00Z"};
+    const struct msg_log_answer *a = ask(&g, JOB_STEP_RUN, query);
+    assert_non_null(a->error); /* no backup lies there */
+    assert_int_equal(a->error->code, TM_E_REFUSED);
+    query.force = true;
+    a = ask(&g, JOB_STEP_RUN, query);
     assert_null(a->error);
     assert_int_equal(a->chunks, 1);
     assert_true(a->bytes > 0);

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include "agent/engine/null/config.h"
-#include "agent/restore/restore.h"
+#include "agent/restore/internal.h"
 #include "common/fs.h"
 
 #define CONNINFO "files=300 bytes=9000 big=3000000 log=300000"
@@ -183,6 +183,37 @@ static void test_bit_flips(void **state)
     expect_restored(f);
 }
 
+/* Three lineages are called "2": the one on the way counts, else the one minted last. */
+static void test_histories(void **state)
+{
+    (void)state;
+    struct log_lineage items[] = {
+        {.record = {.id = "a", .label = "1"}},
+        {.record = {.id = "b", .label = "2", .history = slice_str("1 b")}},
+        {.record = {.id = "c", .label = "2", .history = slice_str("1 c")}},
+        {.record = {.id = "d", .label = "3", .history = slice_str("1 b 2 d")}},
+        {.record = {.id = "e", .label = "2", .history = slice_str("1 e")}},
+    };
+    const struct log_lineages all = {.items = items, .count = TM_ARRAY_LEN(items)};
+    char labels[2][FORMAT_LABEL_MAX] = {"1", "2"};
+    uint8_t lineages[2][16] = {"a", "b"};
+    struct target_plan plan = {.labels = labels, .lineages = lineages, .label_count = 2};
+    struct restore_histories got;
+    struct tm_err err;
+    assert_int_equal(restore_histories(&plan, &all, &got, &err), 0);
+    assert_int_equal(got.count, 2);
+    assert_string_equal(got.labels[0], "2");
+    assert_true(slice_eq(got.texts[0], slice_str("1 b")));
+    assert_true(slice_eq(got.texts[1], slice_str("1 b 2 d")));
+    restore_histories_release(&got);
+    plan.label_count = 0;
+    assert_int_equal(restore_histories(&plan, &all, &got, &err), 0);
+    assert_int_equal(got.count, 2);
+    assert_true(slice_eq(got.texts[0], slice_str("1 b 2 d")));
+    assert_true(slice_eq(got.texts[1], slice_str("1 e")));
+    restore_histories_release(&got);
+}
+
 static void test_canceled(void **state)
 {
     struct fixture *f = *state;
@@ -215,6 +246,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_not_empty, setup, teardown),
         cmocka_unit_test_setup_teardown(test_delta, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bit_flips, setup, teardown),
+        cmocka_unit_test(test_histories),
         cmocka_unit_test_setup_teardown(test_canceled, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
     };

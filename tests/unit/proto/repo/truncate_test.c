@@ -200,6 +200,13 @@ static void test_running_backup(void **state)
     assert_int_equal(cut_log(f, &wish, &result), 0);
     assert_int_equal(result.chunks, 1);
     assert_int_equal(result.truncated_us, START_B);
+    /* without another one a position reaches no further either */
+    delete_backup(f, ID_A);
+    delete_backup(f, ID_C);
+    wish = (struct log_truncate){.until_position = "@1000000", .force = true, .dry_run = true};
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    assert_int_equal(result.chunks, 5);
+    assert_int_equal(result.truncated_us, 0);
     branch_done(&b);
 }
 

@@ -60,7 +60,7 @@ static int share_until(struct runner *r, uint64_t until, struct tm_err *err)
         .engine = r->engine, .instance = &r->instance, .begin = r->begin->begin, .until = until};
     char why[TM_ERR_MSG_MAX] = "";
     int64_t deadline_us = clock_mono_us() + SHARE_WAIT_US;
-    for (;;) {
+    for (unsigned never = 0;;) {
         int rc = backup_log_share(r->log, &share, why, err);
         if (rc < 0)
             return rc;
@@ -68,7 +68,9 @@ static int share_until(struct runner *r, uint64_t until, struct tm_err *err)
             return 1;
         if (runner_stopping(r))
             return tm_err_set(err, TM_E_CANCELED, "canceled");
-        if (rc == BACKUP_SHARE_NEVER || clock_mono_us() >= deadline_us) {
+        /* believed when seen twice: a list that is read while chunks come may lack one of two */
+        never = rc == BACKUP_SHARE_NEVER ? never + 1 : 0;
+        if (never == 2 || clock_mono_us() >= deadline_us) {
             tell_why(r, why);
             return 0;
         }

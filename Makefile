@@ -169,8 +169,19 @@ SEEDS ?= 100000
 sim: $(BUILD)/tests/sim/sim
 	$(Q)$(BUILD)/tests/sim/sim --seeds $(SEEDS)
 
+# faults injected into real processes, for longer; soak: the same until it has lasted SOAK rounds
+fault:
+	$(Q)tests/scripts/check.sh --fault
+
+SOAK ?= 2000
+soak:
+	$(Q)ROUNDS=$(SOAK) FAULT_DEADLINE=$$(($(SOAK) * 20)) tests/scripts/check.sh --fault
+
 bench:
 	$(Q)tests/bench/run.sh
+	$(Q)tests/bench/log.sh
+	$(Q)tests/bench/log_live.sh
+	$(Q)tests/bench/log_many.sh
 
 ALL_C := $(sort $(shell find common proto agent coordinator tests -name '*.c' -o -name '*.h'))
 format:
@@ -200,7 +211,7 @@ print-%:
 	@echo '$($*)'
 
 FORCE:
-.PHONY: all deps demo check check-asan check-tsan check-layers check-headers fuzz-smoke sim bench \
+.PHONY: all deps demo check check-asan check-tsan check-layers check-headers fuzz-smoke sim fault soak bench \
 	format lint install clean unit tests-build fuzz-build FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -5,7 +5,7 @@
  * but a storage and an engine's data side, so that the runner's threads, the simulation and the
  * unit tests all use the same code.
  *
- *   lead      backup_open(lead) → backup_store_plan → backup_log_open → (append)* → finish
+ *   lead      backup_open(lead) → backup_store_plan → backup_log_open → (append)* → finish | share
  *             → backup_store_final → backup_commit
  *   worker    backup_open → backup_store_range*
  *   abort     backup_open(lead) → backup_sweep
@@ -175,6 +175,26 @@ void backup_log_free(struct backup_log *log);
 TM_DEFINE_FREEP(struct backup_log, backup_log_free)
 
 /*
+ * Log that the log task stores anyway need not be stored twice. One look: does one lineage of the
+ * label hold all of [from, until) without a gap, and is it of this very source? The first and the
+ * last BACKUP_SHARE_PROOF_BYTES of it are streamed once more and compared byte by byte.
+ *
+ * SHARED: the log is finished as it is, the manifest will list the task's chunks; nothing may be
+ * appended. LATER: it may be asked again. NEVER: it is in vain. Then nothing has changed, and `why`
+ * says what is in the way. Only before anything was appended; negative = canceled, or no memory.
+ */
+#define BACKUP_SHARE_PROOF_BYTES (1u << 20)
+enum backup_share_result { BACKUP_SHARED = 1, BACKUP_SHARE_LATER, BACKUP_SHARE_NEVER };
+struct backup_share {
+    const struct engine_ops *engine;
+    const struct engine_instance *instance;
+    struct slice begin; /* the engine's blob */
+    uint64_t until;
+};
+int backup_log_share(struct backup_log *log, const struct backup_share *share,
+                     char why[TM_ERR_MSG_MAX], struct tm_err *err) TM_WUR;
+
+/*
  * One step of streaming: waits at most timeout_ms for log and appends it, not beyond `until`
  * (0 = no bound). *ret_flushed is what the source has made durable.
  * 1 = there may be more, 0 = `until` is reached, negative = error.
@@ -212,8 +232,8 @@ struct backup_totals {
     uint32_t ranges;
     uint64_t files;
     uint64_t raw_bytes;
-    uint64_t stored_bytes; /* with log and metadata */
-    uint64_t log_bytes;
+    uint64_t stored_bytes; /* with log and metadata; not what is shared */
+    uint64_t log_bytes;    /* own, or shared from log_from up to log_to */
     uint64_t pages_checked;
     uint64_t pages_unverified;
     uint64_t pages_corrupt;

@@ -297,6 +297,18 @@ static void fill_manifest(const struct committer *c, struct manifest *m)
         memcpy(m->lineage, commit->log->lineage, sizeof(m->lineage));
 }
 
+/* A shared chunk is the log task's: it costs this backup nothing, and may begin before it. */
+static void count_log(struct committer *c, const struct log_ref *ref)
+{
+    if (ref->task) {
+        c->totals.log_bytes +=
+            TM_MIN(ref->to, c->commit->log_to) - TM_MAX(ref->from, c->commit->log_from);
+        return;
+    }
+    c->totals.log_bytes += ref->raw_bytes;
+    c->totals.stored_bytes += ref->stored_bytes;
+}
+
 static int write_lists(struct committer *c, struct manifest_writer *mw, struct tm_err *err)
 {
     int r = 0;
@@ -308,8 +320,7 @@ static int write_lists(struct committer *c, struct manifest_writer *mw, struct t
         if (ref.from >= c->commit->log_to)
             break; /* streamed on while the end was being told */
         r = manifest_writer_log(mw, &ref, err);
-        c->totals.log_bytes += ref.raw_bytes;
-        c->totals.stored_bytes += ref.stored_bytes;
+        count_log(c, &ref);
     }
     for (uint32_t i = 0; r == 0 && i < c->problem_count; i++)
         r = manifest_writer_problem(mw, &c->problems[i], err);

@@ -51,6 +51,7 @@ struct backup_log {
     struct backup_chunk *chunks;
     size_t count;
     size_t cap;
+    struct log_ref *shared; /* the log task's chunks instead of own ones; then count is theirs */
     char damaged[TM_ERR_MSG_MAX]; /* the first chunk that could not be taken over; "" = none */
 };
 

@@ -202,6 +202,7 @@ void backup_log_free(struct backup_log *log)
     log_digest_release(&log->digest);
     object_scratch_free(log->scratch);
     free(log->chunks);
+    free(log->shared);
     free(log);
 }
 
@@ -277,7 +278,7 @@ static int chunk_end(struct backup_log *log, struct tm_err *err)
 
 int backup_log_append(struct backup_log *log, uint64_t from, struct slice data, struct tm_err *err)
 {
-    if (from != log->next)
+    if (from != log->next || log->shared)
         return tm_err_set(err, TM_E_INTERNAL, "log: bytes at %llu came where %llu were due",
                           (unsigned long long)from, (unsigned long long)log->next);
     while (data.len > 0) {
@@ -347,6 +348,10 @@ int backup_log_pump(struct backup_log *log, const struct engine_ops *engine,
 
 void backup_log_ref(const struct backup_log *log, size_t index, struct log_ref *ret)
 {
+    if (log->shared) {
+        *ret = log->shared[index];
+        return;
+    }
     const struct backup_chunk *chunk = &log->chunks[index];
     struct rel_name rel =
         names_rel_backup_log(log->backup->options.backup_id, chunk->from, chunk->epoch);

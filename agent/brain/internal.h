@@ -87,6 +87,10 @@ struct log_job {
     bool has_status;
     struct msg_log_status status; /* the newest one */
     struct codec_arena status_arena;
+    bool has_answer;
+    struct msg_log_answer
+        answer; /* to the query of `want`, or to one that is not wanted any more */
+    struct codec_arena answer_arena;
     struct msg_error trouble; /* code 0 = none: why there is no newer one */
     char trouble_text[WIRE_TEXT_MAX + 1];
 };

@@ -33,6 +33,7 @@ void agent_logjob_release(struct job *job)
 {
     codec_arena_release(&job->log.told_arena);
     codec_arena_release(&job->log.status_arena);
+    codec_arena_release(&job->log.answer_arena);
 }
 
 /* ---- trouble ---- */
@@ -305,6 +306,43 @@ static void frame_status(struct agent_brain *b, struct job *job, const struct fr
     b->heartbeat_urgent = b->heartbeat_urgent || news;
 }
 
+static bool is_wanted(const struct job *job, uint64_t query)
+{
+    const struct msg_log_params *params = job->want.log;
+    return params->query != NULL && params->query->id == query;
+}
+
+static void frame_answer(struct agent_brain *b, struct job *job,
+                         const struct msg_log_answer *answer)
+{
+    struct log_job *log = &job->log;
+    struct codec_arena arena = {0};
+    struct msg_log_answer copy;
+    if (!is_wanted(job, answer->id))
+        return;
+    if (codec_copy(&msg_log_answer_codec, answer, &arena, &copy, b->err) < 0) {
+        codec_arena_release(&arena);
+        b->failed = true;
+        return;
+    }
+    codec_arena_release(&log->answer_arena);
+    log->answer_arena = arena;
+    log->answer = copy;
+    log->has_answer = true;
+    b->heartbeat_urgent = true;
+}
+
+/* Told for as long as it is asked for, forgotten then. */
+static void report_answer(struct job *job, struct msg_job *to)
+{
+    struct log_job *log = &job->log;
+    if (log->has_answer && !is_wanted(job, log->answer.id)) {
+        codec_arena_release(&log->answer_arena);
+        log->has_answer = false;
+    }
+    to->answer = log->has_answer ? &log->answer : NULL;
+}
+
 static void frame_failed(struct agent_brain *b, struct job *job, const struct msg_error *error)
 {
     struct tm_err err;
@@ -331,6 +369,9 @@ void agent_logjob_frame(struct agent_brain *b, struct job *job, const struct fra
         break;
     case FRAME_log_status:
         frame_status(b, job, &f->log_status);
+        break;
+    case FRAME_log_answer:
+        frame_answer(b, job, f->log_answer.answer);
         break;
     case FRAME_failed:
         if (!job->log.stop_sent)
@@ -395,6 +436,7 @@ void agent_logjob_report(struct agent_brain *b, struct job *job, struct msg_job 
 {
     struct log_job *log = &job->log;
     to->runner_restarts = log->crashes;
+    report_answer(job, to);
     if (log->trouble.code == TM_E_OK) {
         to->log = log->has_status ? &log->status : NULL;
         return;
@@ -421,14 +463,21 @@ static bool kept_equal(const struct msg_assignment *a, const struct msg_assignme
     return codec_equal(&msg_assignment_codec, &x, &y);
 }
 
-/* The log jobs among `jobs`, shallow. */
-static size_t pick(const struct msg_assignment *jobs, size_t count,
+/* The log jobs among `jobs`, shallow. A question is not for the next life: nobody waits for its answer
+ * then. */
+static size_t pick(struct agent_brain *b, const struct msg_assignment *jobs, size_t count,
                    struct msg_assignment ret[WIRE_JOBS_MAX])
 {
+    struct msg_log_params *params = agent_step_alloc(b, WIRE_JOBS_MAX * sizeof(*params));
     size_t kept = 0;
-    for (size_t at = 0; at < count && kept < WIRE_JOBS_MAX; at++) {
-        if (jobs[at].kind == JOB_KIND_LOG && jobs[at].log != NULL)
-            ret[kept++] = jobs[at];
+    for (size_t at = 0; params != NULL && at < count && kept < WIRE_JOBS_MAX; at++) {
+        if (jobs[at].kind != JOB_KIND_LOG || jobs[at].log == NULL)
+            continue;
+        params[kept] = *jobs[at].log;
+        params[kept].query = NULL;
+        ret[kept] = jobs[at];
+        ret[kept].log = &params[kept];
+        kept++;
     }
     return kept;
 }
@@ -438,7 +487,7 @@ void agent_logjob_keep(struct agent_brain *b, const struct msg_assignment *jobs,
     struct msg_assignment *picked = agent_step_alloc(b, WIRE_JOBS_MAX * sizeof(*picked));
     if (picked == NULL)
         return;
-    size_t kept = pick(jobs, count, picked);
+    size_t kept = pick(b, jobs, count, picked);
     bool same = kept == b->log_kept_count && (kept == 0 || b->term == b->log_kept_term);
     for (size_t at = 0; at < kept && same; at++)
         same = kept_equal(&picked[at], &b->log_kept[at]);

@@ -195,3 +195,23 @@ int cli_positions(struct object_scratch *scratch, struct storage *st,
     *ret = positions;
     return 0;
 }
+
+int cli_take_output(const char *subject, bool *ret_json)
+{
+    if (strcmp(optarg, "json") != 0)
+        return cli_usage(subject, "output '%s' is not json", optarg);
+    *ret_json = true;
+    return 0;
+}
+
+int cli_print_json(json_t *root, struct tm_err *err)
+{
+    TM_CLEANUP(freep) char *text = NULL;
+    if (root != NULL)
+        text = json_dumps(root, JSON_INDENT(2));
+    json_decref(root);
+    if (text == NULL)
+        return tm_err_oom(err);
+    (void)puts(text);
+    return 0;
+}

@@ -4,6 +4,8 @@
  * What the sub-commands share. Not for others.
  */
 #include <getopt.h>
+#include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -52,6 +54,11 @@ struct cli_where {
  * which was told, -1 = help was asked for and printed: the command ends with 0.
  */
 int cli_parse(const struct cli_command *command, int argc, char **argv, struct cli_where *ret);
+
+/* The value of -o in optarg, of which there is one: json. 0, or CLI_USAGE. */
+int cli_take_output(const char *subject, bool *ret_json);
+/* Prints and takes over what is to be told as JSON; NULL = memory was out when it was made. */
+int cli_print_json(json_t *root, struct tm_err *err) TM_WUR;
 
 /* Opens an existing repository for reading. */
 int cli_open(const char *url, struct storage **ret, struct tm_err *err) TM_WUR;

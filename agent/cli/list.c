@@ -2,7 +2,6 @@
  * tidemark-agent list: which backups lie in a repository, and to which moments they and the stored
  * log lead back.
  */
-#include <jansson.h>
 
 #include "agent/cli/internal.h"
 #include "common/clock.h"
@@ -169,15 +168,8 @@ static int print_json(struct lister *l, struct tm_err *err)
         if (!o || json_array_append_new(l->recoverable, o) < 0)
             return tm_err_oom(err);
     }
-    TM_CLEANUP(freep) char *text = NULL;
-    json_t *root = json_pack("{s:O, s:O}", "backups", l->backups, "recoverable", l->recoverable);
-    if (root)
-        text = json_dumps(root, JSON_INDENT(2));
-    json_decref(root);
-    if (!text)
-        return tm_err_oom(err);
-    (void)puts(text);
-    return 0;
+    return cli_print_json(
+        json_pack("{s:O, s:O}", "backups", l->backups, "recoverable", l->recoverable), err);
 }
 
 static void print_moments(const struct lister *l)
@@ -245,8 +237,7 @@ static int take_option(void *arg, int option)
         args->full_url = optarg;
         return 0;
     }
-    args->json = strcmp(optarg, "json") == 0;
-    return args->json ? 0 : cli_usage("list", "output '%s' is not json", optarg);
+    return cli_take_output("list", &args->json);
 }
 
 int cli_list(int argc, char **argv)

@@ -357,7 +357,7 @@ static void print_outcome(const struct args *a, const char *data_dir,
     (void)printf("%s backup %s into %s\n", a->job.dry_run ? "would restore" : "restored",
                  o->backup_id, data_dir);
     if (o->by_log)
-        (void)printf("  and replay %s of log up to the record at %s, branch %s\n",
+        (void)printf("  with %s of log to replay up to the record at %s, branch %s\n",
                      size_format(o->log_bytes, log), o->position, o->label);
     (void)printf("  as of %s, position %s\n", clock_format(o->commit_us, commit), o->position);
     if (a->job.dry_run) {

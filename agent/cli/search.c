@@ -1,7 +1,6 @@
 /*
  * tidemark-agent search: the transactions and named points that the stored log holds.
  */
-#include <jansson.h>
 
 #include "agent/cli/internal.h"
 #include "common/clock.h"
@@ -46,21 +45,6 @@ struct searcher {
     bool more;
 };
 
-static const char *kind_text(enum event_kind kind)
-{
-    switch (kind) {
-    case EVENT_COMMIT:
-        return "commit";
-    case EVENT_ABORT:
-        return "abort";
-    case EVENT_PREPARE:
-        return "prepare";
-    case EVENT_POINT:
-        return "point";
-    }
-    return "unknown";
-}
-
 static int add_json(struct searcher *s, const struct lineage *lineage, const struct log_point *e,
                     struct tm_err *err)
 {
@@ -68,7 +52,7 @@ static int add_json(struct searcher *s, const struct lineage *lineage, const str
     names_lineage_text(lineage->id, id);
     s->positions.text(e->at, position);
     json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "cluster", s->scope->cluster,
-                          "tenant", s->scope->tenant, "kind", kind_text(e->kind), "time",
+                          "tenant", s->scope->tenant, "kind", event_kind_text(e->kind), "time",
                           clock_format(e->time_us, time), "position", position, "lineage", id,
                           "lineageLabel", lineage->label);
     if (!o)
@@ -95,7 +79,7 @@ static void print_row(struct searcher *s, const struct lineage *lineage, const s
     if (e->xid != 0)
         (void)snprintf(xid, sizeof(xid), "%llu", (unsigned long long)e->xid);
     (void)printf("%-27s %-8s %-18s %-20s %-32s %s\n", clock_format(e->time_us, time),
-                 kind_text(e->kind), position, xid, id, e->name[0] != '\0' ? e->name : "-");
+                 event_kind_text(e->kind), position, xid, id, e->name[0] != '\0' ? e->name : "-");
 }
 
 static int show_event(void *arg, const struct lineage *lineage, const struct log_point *event,
@@ -132,15 +116,7 @@ static int search_scope(void *arg, const struct repo_scope *scope, struct tm_err
 
 static int print_json(struct searcher *s, struct tm_err *err)
 {
-    TM_CLEANUP(freep) char *text = NULL;
-    json_t *root = json_pack("{s:O, s:b}", "events", s->events, "more", (int)s->more);
-    if (root)
-        text = json_dumps(root, JSON_INDENT(2));
-    json_decref(root);
-    if (!text)
-        return tm_err_oom(err);
-    (void)puts(text);
-    return 0;
+    return cli_print_json(json_pack("{s:O, s:b}", "events", s->events, "more", (int)s->more), err);
 }
 
 static int search(struct searcher *s, const char *url, const char *cluster, const char *tenant,
@@ -217,8 +193,7 @@ static int take_option(void *arg, int option)
         args->search.points_only = true;
         return 0;
     case 'o':
-        args->json = strcmp(optarg, "json") == 0;
-        return args->json ? 0 : cli_usage("search", "output '%s' is not json", optarg);
+        return cli_take_output("search", &args->json);
     default:
         return take_value(&args->search, option, &err) < 0 ? cli_usage("search", "%s", err.msg) : 0;
     }

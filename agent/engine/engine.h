@@ -72,6 +72,7 @@ struct engine_description {
     struct engine_position position;
     int64_t now_us; /* the source's clock */
     uint64_t data_bytes_estimate;
+    uint64_t hold_max_bytes; /* the source breaks a hold that keeps more; 0 = none is set */
     char warning[ENGINE_WARNING_MAX]; /* a setting that makes backups a risk; "" = none */
 };
 
@@ -169,17 +170,18 @@ struct engine_log_source {
     uint64_t fork;
 };
 
-/* One look at source and hold. proven_us: whoever was told before that time, by the clock that times
- * commits, that something is committed finds it before `flushed`. A primary's clock, read before
- * flushed, is such a time; a standby's is not: it may be behind. */
+/* One look at source and hold. */
 struct engine_hold_state {
     bool lost;         /* the source released it: log from `from` on may be gone */
     uint64_t from;     /* log is kept from here on */
     uint64_t bytes;    /* kept for this hold */
     uint64_t flushed;  /* on a standby: received and flushed there */
     int64_t source_us; /* the source's clock */
-    int64_t proven_us; /* 0 = nothing is */
-    int64_t skew_us;   /* minus ours, as far as the question's travel time tells */
+    /* a commit acknowledged before this moment lies before `flushed`; 0 = none is known. A primary's
+     * is its clock, read before flushed. A standby's clock proves nothing, for who knows how late it
+     * is: it has the time of the last transaction that it received */
+    int64_t proven_us;
+    int64_t skew_us; /* minus ours, as far as the question's travel time tells */
     enum engine_role role;
     char lineage_label[ENGINE_LABEL_MAX];
     char warning[512]; /* what an operator should change, "" = nothing */
@@ -220,6 +222,14 @@ struct engine_restore_spec {
     uint16_t port;       /* 0 = leave */
     const char *wal_dir; /* log directory outside data_dir, or NULL */
     const char *const *live_data_dirs; /* NULL-terminated or NULL: only the very place, stopped */
+};
+
+/* The sections that index_take gave for a chunk, as stored. */
+struct engine_sections {
+    /* 1 = *ret is the section's bytes, valid until the call they are used in returns; 0 = it has
+     * none of that id */
+    int (*get)(void *arg, uint16_t id, struct slice *ret, struct tm_err *err);
+    void *arg;
 };
 
 struct engine_session;
@@ -335,6 +345,12 @@ struct engine_ops {
      * tablespaces over existing paths) while nothing has been written yet. */
     int (*restore_check_log)(struct engine_restore *, const char *lineage_label, uint64_t from,
                              struct slice data, struct tm_err *);
+    /* Optional, in place of restore_check_log: what a chunk's index says of its bytes, of which those
+     * before `until` are replayed. `start` is where replay of that branch begins; chunks come in
+     * order. *ret_known false = the index does not say all: the bytes themselves must be checked. */
+    int (*restore_check_index)(struct engine_restore *, const char *lineage_label, uint64_t start,
+                               uint64_t until, const struct engine_sections *sections,
+                               bool *ret_known, struct tm_err *);
     /* Called before the first file: makes the target unstartable and prepares directories. */
     int (*restore_prepare)(struct engine_restore *, struct tm_err *);
     /* A file part; thread safe. `*ret_fd` is open for pwrite of at most entry->length_bytes at

@@ -8,7 +8,6 @@
 #include "agent/log/internal.h"
 
 #include "common/clock.h"
-#include "proto/repo/target.h"
 
 struct helper {
     struct log_task *task;
@@ -19,7 +18,7 @@ struct helper {
     int64_t truncate_pause_us;
 };
 
-static struct log_positions positions_of(const struct log_task *t)
+struct log_positions log_positions_of(const struct log_task *t)
 {
     return (struct log_positions){.text = t->options.engine->position_text,
                                   .parse = t->options.engine->position_parse};
@@ -27,8 +26,8 @@ static struct log_positions positions_of(const struct log_task *t)
 
 /* ---- truncating ---- */
 
-static int fill_wish(const char *until, struct log_truncate *wish, struct target *target,
-                     struct tm_err *err)
+int log_truncate_wish(const char *until, struct log_truncate *wish, struct target *target,
+                      struct tm_err *err)
 {
     int r = target_parse(until, target, err);
     if (r < 0)
@@ -49,9 +48,9 @@ static int truncate_now(struct helper *h, const char *until, bool force,
     struct log_task *t = h->task;
     struct target target;
     struct log_truncate wish = {.force = force, .node = t->node, .now_us = clock_real_us()};
-    struct log_positions positions = positions_of(t);
+    struct log_positions positions = log_positions_of(t);
     uint8_t nonce[OBJECT_NONCE_BYTES];
-    int r = fill_wish(until, &wish, &target, err);
+    int r = log_truncate_wish(until, &wish, &target, err);
     if (r == 0)
         r = log_random(t, nonce, sizeof(nonce), err);
     if (r == 0)
@@ -60,7 +59,7 @@ static int truncate_now(struct helper *h, const char *until, bool force,
         return r;
     r = log_truncate_run(h->scratches, t->options.storage, t->options.storage, &t->options.scope,
                          &positions, &wish, nonce, ret, err);
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 static void truncate_wish(struct helper *h)
@@ -76,6 +75,8 @@ static void truncate_wish(struct helper *h)
     pthread_mutex_unlock(&t->lock);
     int r = truncate_now(h, until, force, &result, &err);
     pthread_mutex_lock(&t->lock);
+    if (r < 0 && !t->truncate_failed)
+        t->truncate_failed_us = clock_real_us();
     t->truncate_failed = r < 0;
     if (r < 0)
         t->truncate_err = err;
@@ -156,12 +157,13 @@ static uint64_t connected_to(const struct log_task *t, const struct recoverable_
 static int recover(struct helper *h, struct tm_err *err)
 {
     struct log_task *t = h->task;
-    struct log_positions positions = positions_of(t);
+    struct log_positions positions = log_positions_of(t);
     TM_CLEANUP(recoverable_list_release) struct recoverable_list list = RECOVERABLE_LIST_INIT;
     uint8_t lineage[16];
     pthread_mutex_lock(&t->lock);
     memcpy(lineage, t->branch.lineage, sizeof(lineage));
     struct epoch epoch = t->branch.epoch;
+    bool stored = t->fenced > t->branch.from; /* else there is nothing yet that could be led to */
     pthread_mutex_unlock(&t->lock);
     int r = log_recoverable_known(h->scratches, t->options.storage, t->options.storage,
                                   &t->options.scope, &positions, &h->joins, &list, err);
@@ -174,7 +176,7 @@ static int recover(struct helper *h, struct tm_err *err)
     t->interval_count = list.count - skip;
     for (size_t i = skip; i < list.count; i++)
         put_interval(&list.items[i], &t->intervals[i - skip]);
-    if (t->writing && epoch_cmp(epoch, t->branch.epoch) == 0 && !t->hold_lost)
+    if (stored && t->writing && epoch_cmp(epoch, t->branch.epoch) == 0 && !t->hold_lost)
         t->needs_full = to < t->branch.from || to == 0;
     t->status_serial++;
     pthread_mutex_unlock(&t->lock);

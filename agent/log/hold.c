@@ -62,13 +62,13 @@ static void looks_add(struct log_task *t, const struct log_look *look)
 static void take_look(struct log_task *t, const struct engine_hold_state *state)
 {
     struct log_look look = {state->flushed, state->source_us, clock_mono_us()};
+    struct log_look proven = {state->flushed, state->proven_us, look.mono_us};
     t->hold_state = *state;
     t->last_look = look;
     t->flushed = TM_MAX(t->flushed, state->flushed);
-    look.source_us = state->proven_us;
-    if (t->writing && t->proven && state->proven_us != 0 && t->step == JOB_STEP_RUN &&
+    if (state->proven_us != 0 && t->writing && t->proven && t->step == JOB_STEP_RUN &&
         strcmp(state->lineage_label, t->branch.label) == 0)
-        looks_add(t, &look);
+        looks_add(t, &proven);
 }
 
 /* ---- the hold ---- */
@@ -229,6 +229,29 @@ static void tell_lost(struct log_task *t)
     log_trouble(t, LOG_PART_HOLD, "hold", &told);
 }
 
+/* Paused, and the hold begins behind what is stored: somebody dropped it, and it was made anew. Whether
+ * the log between is still there shows when it is read. True = told. */
+static bool tell_behind(struct log_task *t, const struct engine_hold_state *state)
+{
+    char stored_at[ENGINE_POSITION_MAX], from_at[ENGINE_POSITION_MAX];
+    struct tm_err told;
+    pthread_mutex_lock(&t->lock);
+    uint64_t stored = t->fenced ? t->fenced : t->params.checkpoint;
+    bool paused = t->step == JOB_STEP_PAUSE && !t->options.hold_only;
+    pthread_mutex_unlock(&t->lock);
+    if (!paused || stored == 0 || state->from <= stored)
+        return false;
+    t->options.engine->position_text(stored, stored_at);
+    t->options.engine->position_text(state->from, from_at);
+    (void)tm_err_set(
+        &told, TM_E_NOT_FOUND,
+        "hold '%s' was dropped by somebody: the source keeps log from %s on only, that "
+        "from %s on may be lost: resume soon, and take a new full backup if it is",
+        t->hold_name, from_at, stored_at);
+    log_trouble(t, LOG_PART_HOLD, "hold", &told);
+    return true;
+}
+
 /* ---- one round ---- */
 
 /* RUN: lost, and made anew: what is still there is kept from now on. */
@@ -264,7 +287,7 @@ static int keep_hold(struct looker *l, enum job_step step, struct tm_err *err)
         r = keep_bounds(l, &alert, err);
     if (r == 0 && state.lost)
         tell_lost(t);
-    else if (r == 0 && !alert)
+    else if (r == 0 && !tell_behind(t, &state) && !alert)
         log_trouble_over(t, LOG_PART_HOLD);
     return r;
 }

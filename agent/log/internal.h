@@ -12,6 +12,7 @@
  *   hold.c      the thread that looks at source and hold; looks and the checkpoint
  *   keep.c      the thread that stores marks and looks for newer writers
  *   help.c      the thread that truncates, rolls up, and counts what can be restored
+ *   ask.c       the thread that answers queries: searches, truncations that are only tried
  *   status.c    the thread that tells
  *
  * One mutex guards all that threads share, one condition wakes all of them: there are few events.
@@ -25,13 +26,13 @@
 #include "agent/log/log.h"
 #include "proto/format/chunk.h"
 #include "proto/repo/logs.h"
+#include "proto/repo/target.h"
 
 #define LOG_LOOKS_MAX    64u
-#define LOG_CLAIM        UINT64_MAX /* from of a writer object that only ends older writers */
-#define LOG_REFUTED_MAX  64u        /* lineages that were proven to be another branch */
-#define LOG_STUCK_MS     10000      /* a stage that waits for so long is told as an error */
-#define LOG_STOP_MS      30000      /* stop: so long for what is received but not stored */
-#define LOG_RECOVER_MS   60000      /* what can be restored is counted anew this often */
+#define LOG_REFUTED_MAX  64u   /* lineages that were proven to be another branch */
+#define LOG_STUCK_MS     10000 /* a stage that waits for so long is told as an error */
+#define LOG_STOP_MS      30000 /* stop: so long for what is received but not stored */
+#define LOG_RECOVER_MS   60000 /* what can be restored is counted anew this often */
 #define LOG_DIGEST_BYTES (1u << 20)
 #define LOG_STEP_BYTES   (256u << 10) /* bytes are indexed and digested while they are hot */
 #define LOG_STACK_BYTES  (512u << 10)
@@ -167,10 +168,15 @@ struct log_task {
 
     struct log_trouble troubles[LOG_PARTS];
 
+    struct msg_log_query query; /* id 0 = none is wanted */
+    char query_name[64], query_until[64];
+    uint64_t query_done; /* the id that was answered */
+
     uint32_t truncate_done;
     int64_t truncated_us;
     char truncated_position[WIRE_POSITION_MAX + 1];
     bool truncate_failed;
+    int64_t truncate_failed_us;
     struct tm_err truncate_err;
     struct msg_interval intervals[WIRE_INTERVALS_MAX];
     size_t interval_count;
@@ -189,8 +195,8 @@ struct log_task {
 
     pthread_t packers[LOG_THREADS_MAX];
     unsigned packer_count;
-    pthread_t hold_thread, keep_thread, help_thread, tell_thread;
-    bool hold_up, keep_up, help_up, tell_up;
+    pthread_t hold_thread, keep_thread, help_thread, ask_thread, tell_thread;
+    bool hold_up, keep_up, help_up, ask_up, tell_up;
 };
 
 /* ---- task.c ---- */
@@ -205,8 +211,9 @@ static inline bool log_over(const struct log_task *t)
     return t->quit || t->fatal || atomic_load_explicit(&t->cancel, memory_order_relaxed);
 }
 int log_random(struct log_task *t, void *ret, size_t len, struct tm_err *err) TM_WUR;
-/* A storage's error: whether trying again may help is decided here. Returns -err->code. */
-int log_storage_error(struct tm_err *err);
+/* A storage's error: whether trying again may help is decided here; when only opening the storage anew
+ * may, the run is over. Returns -err->code. */
+int log_storage_error(struct log_task *t, struct tm_err *err);
 /* The epoch to write under next; when there is none left the run is over. */
 int log_epoch_take(struct log_task *t, struct epoch *ret, struct tm_err *err) TM_WUR;
 /* The next pause of a growing series that starts with 0; microseconds. */
@@ -260,6 +267,8 @@ struct log_session {
 int log_session_open(struct log_task *t, struct log_session *s, struct tm_err *err) TM_WUR;
 /* All before `fresh` is proven: stores the writer object; from now on bytes are stored. */
 int log_session_write(struct log_task *t, struct log_session *s, struct tm_err *err) TM_WUR;
+/* The lineage is another branch than the source's, for this run. */
+int log_refute(struct log_task *t, const uint8_t id[16], struct tm_err *err) TM_WUR;
 /* The source does not have s->next any more (`why`): where it goes on, behind a gap. Everything
  * received is durable. */
 int log_session_gap(struct log_task *t, struct log_session *s, const struct tm_err *why,
@@ -277,8 +286,6 @@ struct log_slot *log_slot_take(struct log_task *t, bool wait);
 /* Index and digest over bytes at s->next, which then are behind. */
 int log_feed(struct log_task *t, struct log_session *s, struct log_slot *slot, struct slice bytes,
              struct tm_err *err) TM_WUR;
-/* The session's lineage is another branch than the source's. */
-int log_refute(struct log_task *t, const struct log_session *s, struct tm_err *err) TM_WUR;
 /* The slot is complete. */
 int log_cut(struct log_task *t, struct log_session *s, struct log_slot *slot,
             struct tm_err *err) TM_WUR;
@@ -303,10 +310,15 @@ void log_looks_settle(struct log_task *t);
 /* With the lock: looks that a chunk ending at `to` proves, into its marks. */
 void log_looks_mark(struct log_task *t, struct log_slot *slot);
 
-/* ---- keep.c, help.c, status.c ---- */
+/* ---- keep.c, help.c, ask.c, status.c ---- */
 
 void *log_keep_main(void *arg);
 void *log_help_main(void *arg);
+void *log_ask_main(void *arg);
+struct log_positions log_positions_of(const struct log_task *t);
+/* The wish that an operator's text means; *target owns what *wish then points to. */
+int log_truncate_wish(const char *until, struct log_truncate *wish, struct target *target,
+                      struct tm_err *err) TM_WUR;
 void *log_tell_main(void *arg);
 void log_trouble(struct log_task *t, enum log_part part, const char *stage,
                  const struct tm_err *err);

@@ -28,29 +28,29 @@ struct keeper {
 
 /* ---- fence ---- */
 
-/* TM_E_CONFLICT when a writer with a higher epoch is there. */
+/* TM_E_CONFLICT when a writer with a higher epoch has claimed the log. */
 static int look_for_newer(struct keeper *k, struct tm_err *err)
 {
     struct log_task *t = k->task;
-    struct rel_name rel = names_rel_writer(k->branch.lineage, k->branch.epoch);
+    struct rel_name rel = names_rel_claim(k->branch.lineage, k->branch.epoch);
     struct full_name ours = names_full(&t->options.scope, rel.s);
-    struct full_name prefix = names_log_prefix(&t->options.scope, k->branch.lineage, "writer");
+    struct full_name prefix = names_log_prefix(&t->options.scope, k->branch.lineage, "claim");
     size_t scope_len = strlen(ours.s) - strlen(rel.s);
     TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
     struct storage_object object;
     int r = storage_list(t->options.storage, prefix.s, ours.s, &it, err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     while ((r = storage_iter_next(it, &object, err)) == 1) {
         struct name_parts parts = names_parse_rel(object.name + scope_len);
-        if (parts.kind == NAME_WRITER && epoch_cmp(parts.epoch, k->branch.epoch) > 0)
+        if (parts.kind == NAME_CLAIM && epoch_cmp(parts.epoch, k->branch.epoch) > 0)
             return tm_err_set(err, TM_E_CONFLICT,
                               "a newer writer (%llu.%u) has taken over the log, this one is "
                               "%llu.%u",
                               (unsigned long long)parts.epoch.term, parts.epoch.counter,
                               (unsigned long long)k->branch.epoch.term, k->branch.epoch.counter);
     }
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 /* ---- marks ---- */
@@ -71,7 +71,7 @@ static int remove_marks(struct keeper *k, const struct full_name *keep, struct t
             strcmp(name, keep->s) != 0)
             r = storage_remove(t->options.storage, &name, 1, err);
     }
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 static int store_mark(struct keeper *k, const struct log_look *look, struct tm_err *err)
@@ -92,7 +92,7 @@ static int store_mark(struct keeper *k, const struct log_look *look, struct tm_e
         r = record_put(k->scratch, t->options.storage, name.s, OBJECT_MARK, nonce, &log_mark_codec,
                        &record, &info, err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     bool first = k->mark.s[0] == '\0';
     const char *before = k->mark.s;
     if (first)
@@ -100,7 +100,7 @@ static int store_mark(struct keeper *k, const struct log_look *look, struct tm_e
     else
         r = storage_remove(t->options.storage, &before, 1, err);
     k->mark = name;
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 /* ---- one round ---- */
@@ -148,6 +148,8 @@ static int keep(struct keeper *k, const struct keep_now *now, struct tm_err *err
     pthread_mutex_lock(&t->lock);
     if (epoch_cmp(k->branch.epoch, t->branch.epoch) == 0) {
         t->status_serial += t->fenced != now->durable;
+        if (t->fenced <= t->branch.from && now->durable > t->branch.from)
+            t->recover_now = true; /* with the first of it, it can be told what leads to it */
         t->fenced = now->durable;
         log_looks_settle(t);
         if (now->stored.source_us != 0)

@@ -27,7 +27,7 @@
  *
  * Threads: one receiver, `threads` packers, one that looks at source and hold every second, one that
  * stores marks and looks for newer writers, one that truncates, rolls up and counts what can be
- * restored, one that tells: none waits for another's trouble. Memory is bounded by
+ * restored, one that answers queries, one that tells: none waits for another's trouble. Memory is bounded by
  * LOG_CHUNKS_IN_FLIGHT chunks. status is called by one of them, one call at a time; chunks and bytes
  * in it are this run's.
  */
@@ -50,7 +50,7 @@
 #define LOG_GCTTL_S          86400
 
 struct log_task_options {
-    struct storage *storage; /* borrowed */
+    struct storage *storage; /* borrowed; NULL with hold_only */
     struct repo_scope scope; /* incarnation is the instance's identity */
     const struct engine_ops *engine;
     const char *engine_name;
@@ -66,7 +66,9 @@ struct log_task_options {
     bool accept_incarnation;
     /* called on every change of consequence and at least once a second */
     void (*status)(void *arg, enum job_stage stage, const struct msg_log_status *status);
-    void *arg;
+    /* called once for each query that is wanted, by a thread of its own; NULL = queries are ignored */
+    void (*answer)(void *arg, const struct msg_log_answer *answer);
+    void *arg; /* of both */
     /* random bytes for nonces and lineage ids; NULL = the kernel's */
     int (*random)(void *arg, void *ret, size_t len, struct tm_err *err);
     void *random_arg;

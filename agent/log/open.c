@@ -10,10 +10,10 @@
  * Nothing is written before the proof (receive.c) but the record of a minted lineage. Then
  * writer/<epoch> says from where on older writers' chunks count no more.
  *
- * An older writer may still be at work. So a claim comes first: a writer object that starts nowhere
- * (LOG_CLAIM) and thus takes nothing away, but ends every older writer that looks (keep.c). What such a
- * one publishes it has looked for claims after storing it. Then the head is read once more: if the log
- * has grown since it was proven, the session is opened again.
+ * An older writer may still be at work. So claim/<epoch> comes first: readers do not know it, but every
+ * older writer that sees it ends (keep.c), and what such a one publishes it has looked for claims after
+ * storing it. Then the head is read once more: if the log has grown since it was proven, the session is
+ * opened again.
  */
 #include "agent/log/internal.h"
 
@@ -27,10 +27,15 @@ struct opening {
     struct log_lineages lineages;
 };
 
+static void source_release(struct engine_log_source *source)
+{
+    buf_release(&source->facts);
+    buf_release(&source->history);
+}
+
 static void opening_release(struct opening *o)
 {
-    buf_release(&o->source.facts);
-    buf_release(&o->source.history);
+    source_release(&o->source);
     log_lineages_release(&o->lineages);
 }
 
@@ -64,19 +69,42 @@ static int describe(struct log_task *t, struct engine_log_source *ret, struct tm
     return 0;
 }
 
+/* What was stored in is not made anew: it is not mounted now, and log would go to another disk. */
+static int check_mounted(struct log_task *t, struct tm_err *err)
+{
+    struct repository repo;
+    pthread_mutex_lock(&t->lock);
+    uint64_t stored = t->params.checkpoint;
+    pthread_mutex_unlock(&t->lock);
+    if (stored == 0)
+        return 0;
+    int r = repository_read(t->scratches[0], t->options.storage, &repo, err);
+    if (r != -TM_E_NOT_FOUND)
+        return r < 0 ? log_storage_error(t, err) : 0;
+    char at[ENGINE_POSITION_MAX];
+    t->options.engine->position_text(stored, at);
+    return tm_err_retry(err, TM_E_UNAVAILABLE,
+                        "storage '%s' is empty, though log up to %s was stored there: is it "
+                        "mounted? To begin anew, stop this log backup and start another",
+                        t->options.storage->display, at);
+}
+
 static int open_place(struct log_task *t, struct tm_err *err)
 {
     if (t->place_ready) /* changed by this thread only */
         return 0;
+    int r = check_mounted(t, err);
+    if (r < 0)
+        return r;
     const struct backup_options options = {.storage = t->options.storage,
                                            .scope = t->options.scope,
                                            .engine = t->options.engine_name,
                                            .accept_incarnation = t->options.accept_incarnation,
                                            .random = t->options.random,
                                            .random_arg = t->options.random_arg};
-    int r = backup_place_ensure(&options, t->scratches[0], err);
+    r = backup_place_ensure(&options, t->scratches[0], err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     pthread_mutex_lock(&t->lock);
     t->place_ready = true;
     pthread_mutex_unlock(&t->lock);
@@ -84,6 +112,16 @@ static int open_place(struct log_task *t, struct tm_err *err)
 }
 
 /* ---- the choice ---- */
+
+int log_refute(struct log_task *t, const uint8_t id[16], struct tm_err *err)
+{
+    if (t->refuted_count == LOG_REFUTED_MAX)
+        return tm_err_set(err, TM_E_LIMIT,
+                          "more than %u stored lineages are of other branches with the same label",
+                          LOG_REFUTED_MAX);
+    memcpy(t->refuted[t->refuted_count++], id, NAMES_LINEAGE_BYTES);
+    return 0;
+}
 
 static bool refuted(const struct log_task *t, const uint8_t id[16])
 {
@@ -147,25 +185,11 @@ static void digest_place(struct log_session *s, const struct log_head *head)
     s->next = TM_MIN(s->next, segment_start(s, s->digest_from));
 }
 
-/* A primary has made durable all that was ever streamed from it: stored log that reaches beyond is
- * another's. Asked anew, because an older writer may have stored what came after the first question. */
-static int check_reach(struct log_task *t, const struct log_session *s, uint64_t to,
-                       struct tm_err *err)
+static int read_head(struct log_task *t, const struct log_lineage *lineage, struct log_head *ret,
+                     struct tm_err *err)
 {
-    TM_CLEANUP(opening_release) struct opening now = {.lineages = LOG_LINEAGES_INIT};
-    char have[ENGINE_POSITION_MAX], stored[ENGINE_POSITION_MAX];
-    int r = describe(t, &now.source, err);
-    if (r < 0 || now.source.role != ENGINE_ROLE_PRIMARY || now.source.flushed >= to ||
-        strcmp(now.source.lineage_label, s->label) != 0)
-        return r;
-    r = log_refute(t, s, err);
-    if (r < 0)
-        return r;
-    t->options.engine->position_text(now.source.flushed, have);
-    t->options.engine->position_text(to, stored);
-    return tm_err_retry(err, TM_E_UNAVAILABLE,
-                        "stored log reaches %s, the source only %s: it is another branch", stored,
-                        have);
+    int r = log_head_read(t->scratches, t->options.storage, &t->options.scope, lineage, ret, err);
+    return r < 0 ? log_storage_error(t, err) : check_epoch(t, lineage, ret, err);
 }
 
 /* until 0 = this is the branch that the source writes. */
@@ -173,20 +197,12 @@ static int continue_lineage(struct log_task *t, struct log_session *s,
                             const struct log_lineage *lineage, uint64_t until, struct tm_err *err)
 {
     struct log_head head;
-    int r = log_head_read(t->scratches, t->options.storage, &t->options.scope, lineage, &head, err);
-    if (r < 0)
-        return log_storage_error(err);
-    r = check_epoch(t, lineage, &head, err);
+    int r = read_head(t, lineage, &head, err);
     if (r < 0)
         return r;
     uint64_t limit = until > 0 ? TM_MIN(head.to, until) : head.to;
     memcpy(s->lineage, lineage->record.id, sizeof(s->lineage));
     (void)snprintf(s->label, sizeof(s->label), "%s", lineage->record.label);
-    pthread_mutex_lock(&t->lock);
-    bool beyond = until == 0 && head.to > head.from && head.to > t->flushed;
-    pthread_mutex_unlock(&t->lock);
-    if (beyond && (r = check_reach(t, s, head.to, err)) < 0)
-        return r;
     s->run_from = head.from;
     s->previous_end = head.to > head.from ? limit : 0;
     s->unrolled = head.chunks;
@@ -229,7 +245,7 @@ static int store_lineage(struct log_task *t, const struct lineage *record, struc
         return r;
     r = record_put(t->scratches[0], t->options.storage, name.s, OBJECT_LINEAGE, nonce,
                    &lineage_codec, record, &info, err);
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 /* Above all others': the newest lineage is the one that was minted last, whatever the clocks say. */
@@ -241,7 +257,7 @@ static int64_t created_now(const struct log_lineages *all)
     return us;
 }
 
-/* parent NULL = none. */
+/* parent NULL = none: then what is stored of others does not lead here. */
 static int mint(struct log_task *t, struct log_session *s, const struct opening *o,
                 const uint8_t *parent, struct tm_err *err)
 {
@@ -288,12 +304,57 @@ static int open_branch(struct log_task *t, struct log_session *s, const struct o
     return mint(t, s, o, t->finished_proven ? parent->record.id : NULL, err);
 }
 
-static int choose(struct log_task *t, struct log_session *s, const struct opening *o,
+/* A primary that has less than what is stored of the lineage did not write that: it is a clone, or
+ * was set back. It is asked again, for what it wrote since it was described may be stored by another
+ * of its agents. A standby may be late. */
+static int behind(struct log_task *t, struct opening *o, const struct log_lineage *own, bool *ret,
                   struct tm_err *err)
 {
-    const struct log_lineage *own = newest_of(t, o, o->source.lineage_label, &o->source.history);
+    struct log_head head;
+    *ret = false;
+    if (o->source.role == ENGINE_ROLE_STANDBY)
+        return 0;
+    int r = read_head(t, own, &head, err);
+    if (r < 0 || o->source.flushed >= head.to)
+        return r;
+    struct engine_log_source again = {.role = ENGINE_ROLE_UNKNOWN};
+    r = describe(t, &again, err);
+    if (r < 0)
+        return r;
+    *ret = again.role != ENGINE_ROLE_STANDBY && again.flushed < head.to;
+    source_release(&o->source);
+    o->source = again;
+    return 0;
+}
+
+/* The newest lineage that can be the one that the source writes; NULL = none. */
+static int own_of(struct log_task *t, struct opening *o, const struct log_lineage **ret,
+                  struct tm_err *err)
+{
+    for (;;) {
+        bool other = false;
+        const struct log_lineage *own =
+            newest_of(t, o, o->source.lineage_label, &o->source.history);
+        int r = own ? behind(t, o, own, &other, err) : 0;
+        if (r == 0 && other)
+            r = log_refute(t, own->record.id, err);
+        if (r < 0)
+            return r;
+        if (!other) {
+            *ret = own;
+            return 0;
+        }
+    }
+}
+
+static int choose(struct log_task *t, struct log_session *s, struct opening *o, struct tm_err *err)
+{
+    const struct log_lineage *own = NULL;
+    int r = own_of(t, o, &own, err);
+    if (r < 0)
+        return r;
     s->segment_bytes = o->source.segment_bytes;
-    int r = set_facts(s, buf_slice(&o->source.facts), err);
+    r = set_facts(s, buf_slice(&o->source.facts), err);
     if (r < 0)
         return r;
     return own ? continue_lineage(t, s, own, 0, err) : open_branch(t, s, o, err);
@@ -308,7 +369,7 @@ int log_session_open(struct log_task *t, struct log_session *s, struct tm_err *e
         return r;
     r = log_lineages_read(t->scratches[0], t->options.storage, &t->options.scope, &o.lineages, err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     r = choose(t, s, &o, err);
     return r < 0 || s->empty ? r : log_session_restart(t, s, err);
 }
@@ -340,14 +401,15 @@ void log_session_release(struct log_task *t, struct log_session *s)
 
 /* ---- the writer object ---- */
 
+/* As claim/… or as writer/…. */
 static int store_writer(struct log_task *t, const struct log_session *s, struct epoch epoch,
-                        uint64_t from, struct tm_err *err)
+                        struct rel_name rel, struct tm_err *err)
 {
     struct log_writer record = {.term = epoch.term,
                                 .counter = epoch.counter,
-                                .from = from,
+                                .from = s->fresh,
                                 .created_us = clock_real_us(),
-                                .gap = s->gap && from != LOG_CLAIM,
+                                .gap = s->gap,
                                 .gap_from = s->gap_from};
     uint8_t nonce[OBJECT_NONCE_BYTES];
     struct object_info info;
@@ -355,7 +417,6 @@ static int store_writer(struct log_task *t, const struct log_session *s, struct 
     memcpy(record.digest, s->digest.at_boundary, sizeof(record.digest));
     (void)snprintf(record.node, sizeof(record.node), "%s", t->node);
     (void)snprintf(record.gap_reason, sizeof(record.gap_reason), "%s", s->gap_reason);
-    struct rel_name rel = names_rel_writer(s->lineage, epoch);
     struct full_name name = names_full(&t->options.scope, rel.s);
     int r = log_random(t, nonce, sizeof(nonce), err);
     if (r < 0)
@@ -364,14 +425,14 @@ static int store_writer(struct log_task *t, const struct log_session *s, struct 
                    &log_writer_codec, &record, &info, err);
     if (r == -TM_E_EXISTS)
         err->code = TM_E_CONFLICT;
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 /* Whether the log still ends where the session goes on from. */
 static int check_head(struct log_task *t, const struct log_session *s, struct tm_err *err)
 {
     TM_CLEANUP(log_lineages_release) struct log_lineages all = LOG_LINEAGES_INIT;
-    struct log_head head;
+    struct log_head head = {.from = 0};
     int r = log_lineages_read(t->scratches[0], t->options.storage, &t->options.scope, &all, err);
     const struct log_lineage *lineage = r == 0 ? log_lineages_find(&all, s->lineage) : NULL;
     if (r == 0 && !lineage)
@@ -379,7 +440,7 @@ static int check_head(struct log_task *t, const struct log_session *s, struct tm
     if (r == 0)
         r = log_head_read(t->scratches, t->options.storage, &t->options.scope, lineage, &head, err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     uint64_t to = s->until > 0 ? TM_MIN(head.to, s->until) : head.to;
     if (to <= s->fresh) /* behind a gap, the session goes on above the head */
         return 0;
@@ -393,7 +454,7 @@ static int claim(struct log_task *t, const struct log_session *s, struct tm_err 
     struct epoch epoch;
     int r = log_epoch_take(t, &epoch, err);
     if (r == 0)
-        r = store_writer(t, s, epoch, LOG_CLAIM, err);
+        r = store_writer(t, s, epoch, names_rel_claim(s->lineage, epoch), err);
     return r < 0 ? r : check_head(t, s, err);
 }
 
@@ -407,7 +468,7 @@ int log_session_write(struct log_task *t, struct log_session *s, struct tm_err *
     if (r == 0)
         r = log_epoch_take(t, &epoch, err);
     if (r == 0)
-        r = store_writer(t, s, epoch, s->fresh, err);
+        r = store_writer(t, s, epoch, names_rel_writer(s->lineage, epoch), err);
     if (r < 0) {
         buf_release(&facts);
         return r;

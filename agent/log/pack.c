@@ -2,8 +2,8 @@
  * A packer: takes the oldest slot that waits and stores it as a chunk, or reads one from the source's
  * files.
  *
- * Happy path: object begun → bytes compressed and uploaded → digests, marks, events, sections → wait
- * until all chunks before are committed → commit → `durable` is its end.
+ * Happy path: object begun → bytes compressed and uploaded → digests, marks, events, sections → made
+ * durable, unseen → wait until all chunks before are committed → commit → `durable` is its end.
  * Failure: what may pass is tried again with the same name, nonce and contents, so an attempt whose
  * answer was lost is found to have worked. An object of that name that is not ours is a conflict.
  */
@@ -61,8 +61,10 @@ static int store_slot(struct log_task *t, struct log_slot *slot, struct object_s
                               t->options.zstd_level, slot->nonce, NULL, err);
     if (r == 0)
         r = fill_chunk(&cw, slot, err);
+    if (r == 0)
+        r = chunk_writer_seal(&cw, err); /* durable unseen: the turn is for the name alone */
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     if (!wait_turn(t, slot))
         return tm_err_set(err, TM_E_CANCELED, "canceled");
     set_step(t, slot, SLOT_COMMITS);
@@ -71,12 +73,13 @@ static int store_slot(struct log_task *t, struct log_slot *slot, struct object_s
         err->code = TM_E_CONFLICT;
         return tm_err_prefix(err, "another writer has this one's epoch");
     }
-    return r < 0 ? log_storage_error(err) : 0;
+    return r < 0 ? log_storage_error(t, err) : 0;
 }
 
 /* With the lock. */
 static void committed(struct log_task *t, struct log_slot *slot, const struct object_info *info)
 {
+    t->recover_now = t->recover_now || t->durable == t->branch.from;
     t->durable = slot->root.to;
     t->commit_number = slot->number + 1;
     t->chunks++;

@@ -210,16 +210,6 @@ int log_feed(struct log_task *t, struct log_session *s, struct log_slot *slot, s
     return r;
 }
 
-int log_refute(struct log_task *t, const struct log_session *s, struct tm_err *err)
-{
-    if (t->refuted_count == LOG_REFUTED_MAX)
-        return tm_err_set(err, TM_E_LIMIT,
-                          "more than %u stored lineages are of other branches with the same label",
-                          LOG_REFUTED_MAX);
-    memcpy(t->refuted[t->refuted_count++], s->lineage, NAMES_LINEAGE_BYTES);
-    return 0;
-}
-
 /* All that is stored was compared. */
 static int proven(struct log_task *t, struct log_session *s, struct tm_err *err)
 {
@@ -244,9 +234,9 @@ static int compare(struct log_task *t, struct log_session *s, struct slice *byte
     if (s->next >= s->compare_from)
         r = log_proof_compare(s->proof, s->next, part, &same, err);
     if (r < 0)
-        return log_storage_error(err);
+        return log_storage_error(t, err);
     if (!same)
-        return log_refute(t, s, err);
+        return log_refute(t, s->lineage, err);
     r = log_feed(t, s, NULL, part, err);
     *bytes = slice_of(bytes->data + part.len, bytes->len - part.len);
     if (r == 0 && s->next == s->fresh)

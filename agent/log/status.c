@@ -132,7 +132,8 @@ static void put_errors(const struct log_task *t, struct told *ret)
         ret->truncate_error = (struct msg_error){.code = (uint32_t)t->truncate_err.code,
                                                  .retryable = t->truncate_err.retryable,
                                                  .text = ret->truncate_text,
-                                                 .stage = "truncate"};
+                                                 .stage = "truncate",
+                                                 .since_us = t->truncate_failed_us};
         ret->status.truncate_error = &ret->truncate_error;
     }
 }

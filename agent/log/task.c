@@ -52,8 +52,11 @@ int log_random(struct log_task *t, void *ret, size_t len, struct tm_err *err)
     return random_bytes(ret, len, err);
 }
 
-int log_storage_error(struct tm_err *err)
+int log_storage_error(struct log_task *t, struct tm_err *err)
 {
+    /* another place now: only who opens it anew, and looks what lies there, can go on */
+    if (err->code == TM_E_CONFLICT && err->retryable)
+        log_fail(t, err);
     /* a mount that went away or became read-only comes back; what somebody else wrote stays */
     if (err->code == TM_E_IO || err->code == TM_E_NO_SPACE || err->code == TM_E_NOT_FOUND ||
         err->code == TM_E_PERMISSION)
@@ -116,6 +119,7 @@ static int start_threads(struct log_task *t, struct tm_err *err)
         {log_hold_main, &t->hold_thread, &t->hold_up, true},
         {log_keep_main, &t->keep_thread, &t->keep_up, false},
         {log_help_main, &t->help_thread, &t->help_up, false},
+        {log_ask_main, &t->ask_thread, &t->ask_up, false},
     };
     for (size_t i = 0; i < TM_ARRAY_LEN(threads); i++) {
         if (!threads[i].always && t->options.hold_only)
@@ -149,6 +153,7 @@ static void join_threads(struct log_task *t)
     } threads[] = {{t->hold_thread, &t->hold_up},
                    {t->keep_thread, &t->keep_up},
                    {t->help_thread, &t->help_up},
+                   {t->ask_thread, &t->ask_up},
                    {t->tell_thread, &t->tell_up}};
     for (size_t i = 0; i < TM_ARRAY_LEN(threads); i++) {
         if (*threads[i].up)
@@ -266,6 +271,20 @@ int log_task_run(struct log_task *t, struct tm_err *err)
 
 /* ---- what is wanted ---- */
 
+/* With the lock. Bounds are the wire's. */
+static void want_query(struct log_task *t, const struct msg_log_query *query)
+{
+    t->params.query = NULL;
+    t->query = (struct msg_log_query){.id = 0};
+    if (!query)
+        return;
+    t->query = *query;
+    (void)snprintf(t->query_name, sizeof(t->query_name), "%s", query->name ? query->name : "");
+    (void)snprintf(t->query_until, sizeof(t->query_until), "%s", query->until ? query->until : "");
+    t->query.name = t->query_name;
+    t->query.until = t->query_until;
+}
+
 int log_task_want(struct log_task *t, enum job_step step, const struct msg_log_params *params,
                   struct tm_err *err)
 {
@@ -282,9 +301,12 @@ int log_task_want(struct log_task *t, enum job_step step, const struct msg_log_p
     t->wanted = true;
     t->want_serial++;
     t->step = step;
+    if (params->truncate_gen != t->params.truncate_gen)
+        t->truncate_failed = false; /* that was of another wish */
     t->params = *params;
     memcpy(t->truncate_until, until, strlen(until) + 1);
     t->params.truncate_until = t->truncate_until;
+    want_query(t, params->query);
     t->status_serial++;
     pthread_cond_broadcast(&t->changed);
     pthread_mutex_unlock(&t->lock);

@@ -2,7 +2,9 @@
  * The log of a restore: the backup's own, and what the log task stored behind it.
  *
  * Pass "check": before anything is written, every range of the manifest is read (which proves that
- * they cover the key space) and all log is fetched, verified and shown to the engine.
+ * they cover the key space), the backup's own log is fetched, verified and shown to the engine, and so
+ * are the indexes of the task's pieces, whose bytes are compared with their hashes as they lie in
+ * storage. Only where an index does not say all, all of those bytes are unpacked and shown, too.
  * Pass "write": the same log into its place. The backup's own comes first, then the task's pieces by
  * a thread of their own, while other threads restore the files.
  *
@@ -72,6 +74,22 @@ static uint64_t own_until(const struct restore *r)
     return TM_MAX(r->log_from, TM_MIN(r->log_to, r->plan.pieces[0].from));
 }
 
+/* A chunk of the log task lies where the log lies; a backup that was taken beside it has it at hand. */
+static int place_of(const struct restore *r, const struct log_ref *ref, struct storage **ret,
+                    struct tm_err *err)
+{
+    struct storage_object found;
+    *ret = r->st;
+    if (!ref->task || r->log_st == r->st)
+        return 0;
+    int rc = storage_stat(r->log_st, names_full(&r->scope, ref->object).s, &found, err);
+    if (rc < 0 && err->code == TM_E_NOT_FOUND)
+        return 0;
+    if (rc == 0)
+        *ret = r->log_st;
+    return rc;
+}
+
 static int own_log(struct restore *r, enum restore_log_pass pass, struct tm_err *err)
 {
     struct backup_ranges ranges = BACKUP_RANGES_INIT;
@@ -82,15 +100,27 @@ static int own_log(struct restore *r, enum restore_log_pass pass, struct tm_err 
     if (rc == 0)
         rc = all_ranges(&ranges, err);
     while (rc == 0 && (rc = backup_ranges_log(&ranges, &ref, err)) == 1) {
-        /* a chunk of the log task lies where the log lies */
-        struct storage *st = ref.task ? r->log_st : r->st;
-        rc = ref.from >= until ? 0 : one_chunk(r, pass, st, &ref, r->log_from, until, err);
+        struct storage *st = r->st;
+        rc = ref.from >= until ? 0 : place_of(r, &ref, &st, err);
+        if (rc == 0 && ref.from < until)
+            rc = one_chunk(r, pass, st, &ref, r->log_from, until, err);
     }
     backup_ranges_release(&ranges);
     return rc < 0 ? tm_err_prefix(err, "backup '%s'", r->outcome.backup_id) : 0;
 }
 
 /* ---- the task's ---- */
+
+/* What cannot be had then, in the engine's words. Returns -err->code. */
+static int lost(const struct restore *r, const struct log_ref *ref, struct tm_err *err)
+{
+    char from[ENGINE_POSITION_MAX], to[ENGINE_POSITION_MAX];
+    if (err->code != TM_E_CORRUPT && err->code != TM_E_NOT_FOUND)
+        return -(int)err->code;
+    r->engine->position_text(ref->from, from);
+    r->engine->position_text(ref->to, to);
+    return tm_err_prefix(err, "log from %s to %s is lost", from, to);
+}
 
 static int pieces(struct restore *r, enum restore_log_pass pass, struct tm_err *err)
 {
@@ -102,16 +132,70 @@ static int pieces(struct restore *r, enum restore_log_pass pass, struct tm_err *
         uint64_t from = TM_MAX(piece->from, first_branch ? own_until(r) : 0);
         target_plan_piece(&r->plan, n, &ref);
         rc = one_chunk(r, pass, r->log_st, &ref, from, piece->until, err);
-        if (rc == 0 && pass == RESTORE_LOG_WRITE && piece->until > from)
+        if (rc < 0)
+            return lost(r, &ref, err);
+        if (pass == RESTORE_LOG_WRITE && piece->until > from)
             atomic_fetch_add(&r->log_done, piece->until - from);
     }
     return rc;
 }
 
+static int section_of(void *arg, uint16_t id, struct slice *ret, struct tm_err *err)
+{
+    return chunk_reader_section(arg, id, ret, err);
+}
+
+/* *ret_known false: the piece must be read. */
+static int check_piece(struct restore *r, size_t n, uint64_t start, bool *ret_known,
+                       struct tm_err *err)
+{
+    struct chunk_reader cr = CHUNK_READER_INIT;
+    const struct engine_sections sections = {section_of, &cr};
+    struct log_ref ref;
+    target_plan_piece(&r->plan, n, &ref);
+    struct full_name name = names_full(&r->scope, ref.object);
+    int rc = restore_canceled(r, err);
+    if (rc == 0)
+        rc = chunk_reader_open(&cr, r->log_scratch, r->log_st, name.s, &ref, err);
+    if (rc == 0)
+        rc = chunk_reader_verify_stored(&cr, err);
+    bool known = rc == 0 && cr.root.last_record != 0; /* somebody looked for records in it */
+    if (known)
+        rc = r->engine->restore_check_index(r->target, ref.label, start, r->plan.pieces[n].until,
+                                            &sections, &known, err);
+    if (rc == 0)
+        *ret_known = known;
+    chunk_reader_release(&cr);
+    return rc;
+}
+
+/* The task's pieces by what they say of themselves. */
+static int check_indexes(struct restore *r, bool *ret_known, struct tm_err *err)
+{
+    const struct target_piece *pieces = r->plan.pieces;
+    uint64_t start = r->log_from, next = TM_MAX(r->log_from, own_until(r));
+    bool known = r->engine->restore_check_index != NULL;
+    for (size_t n = 0; known && n < r->plan.piece_count; n++) {
+        bool follows = n > 0 && pieces[n].branch == pieces[n - 1].branch;
+        if (n > 0 && !follows)
+            start = next = pieces[n].from; /* a new branch is read anew from there */
+        known = follows ? pieces[n].from == next : pieces[n].from <= next; /* else reading tells */
+        int rc = known ? check_piece(r, n, start, &known, err) : 0;
+        if (rc < 0)
+            return rc;
+        next = TM_MAX(next, pieces[n].until);
+    }
+    *ret_known = known;
+    return 0;
+}
+
 int restore_log_check(struct restore *r, struct tm_err *err)
 {
+    bool known = false;
     int rc = own_log(r, RESTORE_LOG_CHECK, err);
-    return rc < 0 ? rc : pieces(r, RESTORE_LOG_CHECK, err);
+    if (rc == 0)
+        rc = check_indexes(r, &known, err);
+    return rc < 0 || known ? rc : pieces(r, RESTORE_LOG_CHECK, err);
 }
 
 static void *pieces_main(void *arg)

@@ -4,7 +4,8 @@
  * From stored backup to a data directory that starts.
  *
  *   1 plan      proto/repo resolves the job to a backup, the log behind it and the record to stop at
- *   2 check     manifest, segments and log are read before anything is written
+ *   2 check     manifest, segments and log are looked through before anything is written: all is
+ *               there, undamaged, and its replay will do no harm
  *   3 files     threads take ranges: fetch, verify, write; data is flushed while the rest is fetched;
  *               another thread fetches the log and puts it into its place, in order
  *   4 log       what is left of it

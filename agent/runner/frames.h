@@ -18,6 +18,7 @@
  *     sweep    remove what is not committed      swept        storage is clean, or was committed
  *     stop     end now, cleanly                  restored     (restore jobs do all after `job`)
  *     log_want what is wanted of a log task      log_status   what it does, on change and each second
+ *                                                log_answer   to the query of log_want, once
  *                                                warning      what the operator should hear of
  *                                                failed       the job cannot go on; then exits
  *
@@ -192,6 +193,9 @@ CODEC_DECLARE(frame_log_want, FRAME_LOG_WANT_FIELDS);
     X(T, msg, log, "l", REQ, 0, msg_log_status)
 CODEC_DECLARE(frame_log_status, FRAME_LOG_STATUS_FIELDS);
 
+#define FRAME_LOG_ANSWER_FIELDS(X, T) X(T, msg, answer, "a", REQ, 0, msg_log_answer)
+CODEC_DECLARE(frame_log_answer, FRAME_LOG_ANSWER_FIELDS);
+
 /* ---- the frame ---- */
 
 #define FRAME_MAP(X)                                                                               \
@@ -217,7 +221,8 @@ CODEC_DECLARE(frame_log_status, FRAME_LOG_STATUS_FIELDS);
     X(restored, 26)                                                                                \
     X(failed, 27)                                                                                  \
     X(warning, 28)                                                                                 \
-    X(log_status, 29)
+    X(log_status, 29)                                                                              \
+    X(log_answer, 30)
 
 enum frame_type {
 #define FRAME_ENUM(name, number) FRAME_##name = number,

@@ -7,6 +7,7 @@
  *   steps.c    the step thread: everything that happens once per job, in the order of the frames
  *   ranges.c   lease queue and worker threads
  *   logs.c     the log thread of a backup
+ *   share.c    the same where the log task's log is shared
  *   task.c     the log thread of a log backup
  *
  * One mutex guards all that threads share (`lock`), one condition wakes all of them (`changed`):
@@ -104,6 +105,8 @@ void runner_fail(struct runner *r, const char *stage, const struct tm_err *err);
 /* Wakes everybody up to end. */
 void runner_wind_up(struct runner *r);
 bool runner_stopping(struct runner *r);
+/* Sleeps, unless the runner ends. */
+void runner_pause(struct runner *r, int64_t us);
 /* A thread with signals blocked and a small stack. */
 int runner_thread(pthread_t *ret, void *(*main)(void *), void *arg, struct tm_err *err) TM_WUR;
 
@@ -125,6 +128,9 @@ void logs_finish_at(struct runner *r, uint64_t until);
 /* Waits for the end of the log, or of the runner. */
 int logs_wait(struct runner *r, struct tm_err *err) TM_WUR;
 void logs_join(struct runner *r);
+
+/* share.c: 1 = the log is the log task's, and finished; 0 = it is to be streamed. */
+int logs_share(struct runner *r, uint64_t from, struct tm_err *err) TM_WUR;
 
 /* task.c */
 int task_open(struct runner *r, const struct repo_scope *scope, int zstd_level,

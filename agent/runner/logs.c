@@ -4,7 +4,7 @@
  * Happy path: what earlier runners stored is found → the engine's stream is opened behind it →
  * bytes are appended; every durable chunk is told to the agent (log_durable), which lets the source
  * recycle → when `finish` has said where the log ends, the stream is cut there and the last chunk
- * committed. Failure: a lost connection is tried again for a minute from the next byte due (the
+ * committed. Log that the log task stores anyway is shared instead (share.c). Failure: a lost connection is tried again for a minute from the next byte due (the
  * hold keeps it there). A chunk that an earlier runner stored and that is damaged is streamed again;
  * the hold had let it go, so the source may have recycled it. Everything else ends the job.
  */
@@ -56,7 +56,7 @@ static int stream(struct runner *r, uint64_t from, int64_t *last_good_us, uint64
     return rc;
 }
 
-static void pause_us(struct runner *r, int64_t us)
+void runner_pause(struct runner *r, int64_t us)
 {
     struct timespec until = clock_after(CLOCK_MONOTONIC, us);
     pthread_mutex_lock(&r->lock);
@@ -99,7 +99,7 @@ static int stream_all(struct runner *r, uint64_t from, struct tm_err *err)
             return backup_log_next(r->log) == began && backup_log_damaged(r->log)[0] != '\0'
                        ? tm_err_prefix(err, "stored log is damaged and cannot be streamed again")
                        : rc;
-        pause_us(r, RETRY_US);
+        runner_pause(r, RETRY_US);
     }
 }
 
@@ -123,7 +123,10 @@ static void *log_main(void *arg)
     uint64_t from = 0;
     int rc = log_from(r, &from, &err);
     if (rc == 0)
-        rc = stream_all(r, from, &err);
+        rc = logs_share(r, from, &err);
+    if (rc == 1)
+        atomic_store(&r->log_bytes, backup_log_next(r->log) - from);
+    rc = rc == 0 ? stream_all(r, from, &err) : TM_MIN(rc, 0);
     pthread_mutex_lock(&r->lock);
     r->log_state = rc == 0 ? LOG_FINISHED : LOG_FAILED;
     if (rc < 0)

@@ -90,9 +90,11 @@ static int step_job(struct runner *r, struct tm_err *err)
     bool lead = (r->job->roles & JOB_ROLE_LEAD) != 0;
     struct storage_options options = {.create_root = lead && r->job->kind == JOB_KIND_BACKUP &&
                                                      !r->job->sweep};
-    if (lead && r->job->kind == JOB_KIND_LOG)
-        options.create_root = true;
-    int rc = storage_open(r->job->storage, &options, &r->storage, err);
+    if (lead && r->job->kind == JOB_KIND_LOG) /* later it is there, or not mounted now */
+        options.create_root = r->job->log->checkpoint == 0;
+    /* a standby's hold needs no storage, and must be there all the more when that is away */
+    bool stores = lead || r->job->kind != JOB_KIND_LOG;
+    int rc = stores ? storage_open(r->job->storage, &options, &r->storage, err) : 0;
     if (rc < 0)
         return rc;
     if (r->job->kind == JOB_KIND_BACKUP || r->job->kind == JOB_KIND_LOG) {

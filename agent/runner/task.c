@@ -21,6 +21,14 @@ static void task_status(void *arg, enum job_stage stage, const struct msg_log_st
     runner_tell(r, &f);
 }
 
+static void task_answer(void *arg, const struct msg_log_answer *answer)
+{
+    struct runner *r = arg;
+    struct msg_log_answer told = *answer;
+    struct frame f = {.type = FRAME_log_answer, .log_answer = {.answer = &told}};
+    runner_tell(r, &f);
+}
+
 int task_open(struct runner *r, const struct repo_scope *scope, int zstd_level, struct tm_err *err)
 {
     const struct msg_log_params *params = r->job->log;
@@ -38,6 +46,7 @@ int task_open(struct runner *r, const struct repo_scope *scope, int zstd_level, 
         .hold_only = (r->job->roles & JOB_ROLE_LEAD) == 0,
         .accept_incarnation = params->accept_incarnation,
         .status = task_status,
+        .answer = task_answer,
         .arg = r,
     };
     return log_task_new(&options, &r->task, err);

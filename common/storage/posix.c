@@ -11,6 +11,11 @@
  * where that is missing too a look before the rename is the best effort. NFS may report EEXIST for
  * a link that it made itself: the caller reads the object and compares who wrote it.
  *
+ * The directory is kept open, and stays usable when it is moved away, or when something is mounted over
+ * its path: what is stored in it then is nothing that a reader of the path will ever see. So who
+ * creates, commits, lists, or finds nothing looks whether path and directory still belong together. A
+ * path that leads elsewhere is a CONFLICT: only opening the storage anew can help.
+ *
  * Directories are made on demand, each made durable in its parent, and removed again when the last
  * object below them goes; a directory that vanishes under a creation is simply made again.
  */
@@ -44,6 +49,7 @@ struct posix_writer {
     int fd;
     uint64_t written;
     uint64_t started; /* up to here writeback was asked for */
+    bool synced;      /* all of it is on disk, and fd closed */
     char name[STORAGE_NAME_MAX + 1];
     char temp[STORAGE_NAME_MAX + 32]; /* "" = nothing to unlink */
 };
@@ -110,6 +116,20 @@ static int temp_name(const char *name, char *ret, size_t size, struct tm_err *er
     int dir_len = slash != NULL ? (int)(slash - name + 1) : 0;
     (void)snprintf(ret, size, "%.*s" TEMP_PREFIX "%016llx", dir_len, name,
                    (unsigned long long)random);
+    return 0;
+}
+
+/* The path still leads to the directory that was opened. */
+static int check_root(const struct posix_storage *st, struct tm_err *err)
+{
+    struct stat opened, now;
+    if (fstat(st->root, &opened) < 0 || stat(st->path, &now) < 0)
+        return tm_err_errno(err, errno, "storage path '%s' is away", st->path);
+    if (opened.st_dev != now.st_dev || opened.st_ino != now.st_ino)
+        return tm_err_retry(err, TM_E_CONFLICT,
+                            "storage path '%s' is another directory now than the one that was "
+                            "opened",
+                            st->path);
     return 0;
 }
 
@@ -189,7 +209,7 @@ static int put_in_place(struct posix_writer *w)
     return no_links ? rename_into_place(w) : -1;
 }
 
-static int posix_commit(struct storage_writer *base, struct tm_err *err)
+static int posix_seal(struct storage_writer *base, struct tm_err *err)
 {
     struct posix_writer *w = (struct posix_writer *)base;
     if (fsync(w->fd) < 0)
@@ -197,6 +217,16 @@ static int posix_commit(struct storage_writer *base, struct tm_err *err)
     int fd = TM_TAKE_FD(w->fd);
     if (close(fd) < 0 && errno != EINTR)
         return tm_err_errno(err, errno, STORAGE_ERROR_WRITE, shown(w->st, w->name).s);
+    w->synced = true;
+    return 0;
+}
+
+static int posix_commit(struct storage_writer *base, struct tm_err *err)
+{
+    struct posix_writer *w = (struct posix_writer *)base;
+    int r = w->synced ? 0 : posix_seal(base, err);
+    if (r < 0)
+        return r;
     if (put_in_place(w) < 0) {
         if (errno == EEXIST)
             return tm_err_set(err, TM_E_EXISTS, STORAGE_ERROR_COMMIT ": it already exists",
@@ -207,7 +237,8 @@ static int posix_commit(struct storage_writer *base, struct tm_err *err)
         w->temp[0] = '\0';
     char dir[STORAGE_NAME_MAX + 1];
     dir_of(w->name, dir);
-    return sync_dir(w->st, dir, err);
+    r = sync_dir(w->st, dir, err);
+    return r < 0 ? r : check_root(w->st, err);
 }
 
 static void posix_writer_free(struct storage_writer *base)
@@ -222,6 +253,7 @@ static void posix_writer_free(struct storage_writer *base)
 static const struct storage_writer_ops posix_writer_ops = {
     .write = posix_write,
     .commit = posix_commit,
+    .seal = posix_seal,
     .free = posix_writer_free,
 };
 
@@ -235,7 +267,9 @@ static int posix_create(struct storage *base, const char *name, struct storage_w
     w->base.ops = &posix_writer_ops;
     w->st = st;
     (void)snprintf(w->name, sizeof(w->name), "%s", name);
-    int r = open_temp(st, name, w->temp, sizeof(w->temp), &w->fd, err);
+    int r = check_root(st, err);
+    if (r == 0)
+        r = open_temp(st, name, w->temp, sizeof(w->temp), &w->fd, err);
     if (r < 0)
         return r;
     *ret = &w->base;
@@ -245,13 +279,24 @@ static int posix_create(struct storage *base, const char *name, struct storage_w
 
 /* ---- reading ---- */
 
+/* Nothing is called absent that may be elsewhere: 0 = errno says what is wrong. */
+static int check_absent(const struct posix_storage *st, struct tm_err *err)
+{
+    int saved = errno;
+    int r = saved == ENOENT ? check_root(st, err) : 0;
+    errno = saved;
+    return r;
+}
+
 static int posix_read(struct storage *base, const char *name, uint64_t offset, void *dst,
                       size_t len, struct tm_err *err)
 {
     struct posix_storage *st = (struct posix_storage *)base;
     TM_CLEANUP(closep) int fd = openat(st->root, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
-        return tm_err_errno(err, errno, STORAGE_ERROR_READ, shown(st, name).s);
+        return check_absent(st, err) < 0
+                   ? -(int)err->code
+                   : tm_err_errno(err, errno, STORAGE_ERROR_READ, shown(st, name).s);
     if (offset > INT64_MAX - len)
         return tm_err_set(err, TM_E_CORRUPT, STORAGE_ERROR_SHORT, shown(st, name).s, len,
                           (unsigned long long)offset);
@@ -283,7 +328,9 @@ static int posix_stat(struct storage *base, const char *name, struct storage_obj
     struct posix_storage *st = (struct posix_storage *)base;
     struct stat info;
     if (fstatat(st->root, name, &info, AT_SYMLINK_NOFOLLOW) < 0)
-        return tm_err_errno(err, errno, STORAGE_ERROR_STAT, shown(st, name).s);
+        return check_absent(st, err) < 0
+                   ? -(int)err->code
+                   : tm_err_errno(err, errno, STORAGE_ERROR_STAT, shown(st, name).s);
     if (!S_ISREG(info.st_mode))
         return tm_err_errno(err, ENOENT, STORAGE_ERROR_STAT, shown(st, name).s);
     (void)snprintf(ret->name, sizeof(ret->name), "%s", name);
@@ -296,6 +343,9 @@ static int posix_list(struct storage *base, const char *prefix, const char *star
                       struct storage_iter **ret, struct tm_err *err)
 {
     struct posix_storage *st = (struct posix_storage *)base;
+    int r = check_root(st, err);
+    if (r < 0)
+        return r;
     return posix_walk_open(st->root, st->path, prefix, start_after, POSIX_WALK_OBJECTS, ret, err);
 }
 

@@ -95,14 +95,22 @@ int storage_create(struct storage *st, const char *name, struct storage_writer *
     if (r < 0)
         return r;
     w->done = false;
+    w->sealed = false;
     *ret = w;
     return 0;
 }
 
 int storage_writer_write(struct storage_writer *w, const void *data, size_t len, struct tm_err *err)
 {
-    assert(!w->done);
+    assert(!w->done && !w->sealed);
     return len == 0 ? 0 : w->ops->write(w, data, len, err);
+}
+
+int storage_writer_seal(struct storage_writer *w, struct tm_err *err)
+{
+    assert(!w->done && !w->sealed);
+    w->sealed = true;
+    return w->ops->seal != NULL ? w->ops->seal(w, err) : 0;
 }
 
 int storage_writer_commit(struct storage_writer *w, struct tm_err *err)

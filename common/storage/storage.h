@@ -9,16 +9,19 @@
  *
  * Calling order for writing:
  *
- *     storage_create → storage_writer_write … → storage_writer_commit | storage_writer_free
+ *     storage_create → storage_writer_write … (→ storage_writer_seal) → storage_writer_commit
+ *                    | storage_writer_free
  *
  * commit makes the object durable and visible; only after it returned 0 may metadata name the
  * object. A writer freed without commit leaves nothing visible (a leftover part is found by
  * storage_sweep_leftovers). Commit never replaces: an existing object of that name gives
  * TM_E_EXISTS where the driver has STORAGE_CONDITIONAL_CREATE; elsewhere it is a best effort, and
- * correctness rests on names that carry epochs.
+ * correctness rests on names that carry epochs. seal does what commit has to wait for but may be
+ * done before it, when objects must be committed in order: the bytes are made durable, unseen.
  *
  * Every driver speaks with the same error words (the STORAGE_ERROR_… constants). retryable is set
- * for failures that may pass.
+ * for failures that may pass. A storage that has become another one since it was opened (unmounted,
+ * moved) is a retryable TM_E_CONFLICT: it must be opened anew.
  *
  * Threads: a struct storage may be used from any number of threads at once; a writer and an
  * iterator belong to one thread at a time. All calls block; each has a deadline
@@ -90,12 +93,14 @@ struct storage {
 struct storage_writer_ops {
     int (*write)(struct storage_writer *, const void *data, size_t len, struct tm_err *);
     int (*commit)(struct storage_writer *, struct tm_err *);
-    void (*free)(struct storage_writer *); /* after commit, or instead of it */
+    int (*seal)(struct storage_writer *, struct tm_err *); /* NULL: nothing can be done ahead */
+    void (*free)(struct storage_writer *);                 /* after commit, or instead of it */
 };
 
 struct storage_writer {
     const struct storage_writer_ops *ops;
-    bool done; /* commit was called; nothing but free may follow */
+    bool sealed; /* seal was called; only commit and free may follow */
+    bool done;   /* commit was called; nothing but free may follow */
 };
 
 struct storage_iter_ops {
@@ -136,6 +141,8 @@ int storage_create(struct storage *st, const char *name, struct storage_writer *
                    struct tm_err *err) TM_WUR;
 int storage_writer_write(struct storage_writer *w, const void *data, size_t len,
                          struct tm_err *err) TM_WUR;
+/* Optional, once, before commit. */
+int storage_writer_seal(struct storage_writer *w, struct tm_err *err) TM_WUR;
 int storage_writer_commit(struct storage_writer *w, struct tm_err *err) TM_WUR;
 void storage_writer_free(struct storage_writer *w);
 TM_DEFINE_FREEP(struct storage_writer, storage_writer_free)

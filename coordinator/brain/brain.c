@@ -134,6 +134,23 @@ void brain_answer(struct brain *b, uint64_t cmd, enum brain_outcome outcome,
     action->answer.err = kept;
 }
 
+void brain_answer_log(struct brain *b, uint64_t cmd, const struct res *res,
+                      const struct msg_log_answer *answer)
+{
+    struct msg_log_answer *copy = brain_step_alloc(b, sizeof(*copy));
+    if (copy == NULL)
+        return;
+    brain_check(b, codec_copy(&msg_log_answer_codec, answer, &b->step, copy, b->err));
+    const char *cluster = brain_step_text(b, res->now.rec.cluster);
+    const char *tenant = brain_step_text(b, res->now.rec.tenant);
+    struct brain_action *action = brain_emit(b, BRAIN_ACT_ANSWER);
+    action->answer.cmd = cmd;
+    action->answer.outcome = BRAIN_DONE;
+    action->answer.log = copy;
+    action->answer.cluster = cluster;
+    action->answer.tenant = tenant;
+}
+
 /* ---- life ---- */
 
 static void config_defaults(struct brain_config *c)

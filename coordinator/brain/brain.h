@@ -110,6 +110,7 @@ enum brain_command {
     BRAIN_CMD_APPLY = 1, /* create, configure, or nothing to do */
     BRAIN_CMD_DELETE,    /* by kind, namespace, name; honours cleanPolicy */
     BRAIN_CMD_RETRY,     /* a Failed resource starts over with a new attempt */
+    BRAIN_CMD_QUERY,     /* a question about a log backup's stored log, for an agent to answer */
 };
 
 struct brain_event {
@@ -141,9 +142,10 @@ struct brain_event {
             enum brain_command what;
             struct resource *resource; /* APPLY: taken over, also on failure */
             struct slice yaml;      /* APPLY: as it came; not needed, resource->document is kept */
-            const char *kind;       /* DELETE, RETRY: "Backup", "Restore" */
+            const char *kind;       /* DELETE, RETRY, QUERY: "Backup", "Restore" */
             const char *namespace_; /* "" or NULL = "default" */
             const char *name;
+            const struct msg_log_query *query; /* QUERY */
         } command;
         struct {
             uint64_t txn;
@@ -229,8 +231,11 @@ struct brain_action {
         } raise_term;
         struct {
             uint64_t cmd;
-            enum brain_outcome outcome; /* when err is NULL */
-            const struct tm_err *err;   /* NULL = done */
+            enum brain_outcome outcome;       /* when err is NULL */
+            const struct tm_err *err;         /* NULL = done */
+            const struct msg_log_answer *log; /* QUERY, done: what was found … */
+            const char *cluster;              /* … of whom */
+            const char *tenant;
         } answer;
         struct {
             int priority; /* syslog's: 3 error, 4 warning, 5 notice, 6 info, 7 debug */

@@ -162,6 +162,7 @@ static int delete_resource(struct brain *b, const struct brain_event *event, str
         brain_answer(b, event->command.cmd, BRAIN_DELETING, NULL);
         return 0;
     }
+    log_unanswered(b, res, TM_E_REFUSED, "it is being deleted");
     bool started =
         !store_terminal(res) && res->now.rec.phase != PHASE_SCHEDULED && !log_at_rest(res);
     res->cmd = event->command.cmd;
@@ -204,6 +205,13 @@ static int retry(struct brain *b, const struct brain_event *event, struct tm_err
     return 0;
 }
 
+static int query(struct brain *b, const struct brain_event *event, struct tm_err *err)
+{
+    struct res *res = NULL;
+    int r = find(b, event, &res, err);
+    return r < 0 ? r : log_ask(b, res, event->command.cmd, event->command.query, err);
+}
+
 void command_run(struct brain *b, const struct brain_event *event)
 {
     struct tm_err err = {0};
@@ -217,6 +225,9 @@ void command_run(struct brain *b, const struct brain_event *event)
         break;
     case BRAIN_CMD_RETRY:
         r = retry(b, event, &err);
+        break;
+    case BRAIN_CMD_QUERY:
+        r = query(b, event, &err);
         break;
     }
     if (r < 0)

@@ -5,8 +5,6 @@
  */
 #include "coordinator/brain/internal.h"
 
-#include <stdio.h>
-
 void desired_node_changed(struct brain *b, struct node *node)
 {
     node->revision = ++b->revision;
@@ -56,8 +54,6 @@ uint32_t desired_roles(const struct brain *b, const struct res *res, const struc
         return res->view.kind == JOB_KIND_BACKUP ? JOB_ROLE_LEAD | JOB_ROLE_WORKER : JOB_ROLE_LEAD;
     return may_work(res, node) ? JOB_ROLE_WORKER : 0;
 }
-
-#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
 
 static void assign_params(struct brain *b, const struct res *res, struct msg_assignment *to)
 {

@@ -34,6 +34,11 @@
 #include "coordinator/brain/table.h"
 #include "coordinator/brain/view.h"
 
+#include <stdio.h>
+
+/* Into an array of characters: what was checked against the same bounds where it came from. */
+#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
+
 #define RECORD_DOCUMENT_MAX (256 * 1024)
 #define WORKERS_MAX         64
 #define EXCLUDED_MAX        16
@@ -160,6 +165,12 @@ struct log_live {
     uint64_t delete_us; /* mono: deletion was asked for, 0 = it was not */
     struct log_hold holds[LOG_HOLDERS_MAX];
     size_t hold_count;
+    struct {
+        uint64_t cmd; /* who waits for the answer; 0 = nothing is asked */
+        uint64_t since_us;
+        struct msg_log_query query;
+        struct codec_arena arena;
+    } asked;
 };
 
 /* What is known of a job only in this life of the coordinator. */
@@ -320,6 +331,9 @@ void brain_reply_error(struct brain *b, uint64_t conn, uint64_t ctx, uint64_t se
                        const struct tm_err *err);
 void brain_answer(struct brain *b, uint64_t cmd, enum brain_outcome outcome,
                   const struct tm_err *err);
+/* To a QUERY; copied. */
+void brain_answer_log(struct brain *b, uint64_t cmd, const struct res *res,
+                      const struct msg_log_answer *answer);
 uint64_t brain_ms(uint32_t ms);
 bool brain_plant(const struct brain *b, enum brain_plant plant);
 
@@ -464,7 +478,8 @@ const struct node *log_second_primary(const struct brain *b, const struct res *r
 
 /* ---- log_holders.c ---- */
 
-/* The node may hold log for this task. */
+/* Who may hold log, by name; and a node of the task's cluster. */
+bool log_holder_is(const struct log_record *log, const char *name);
 bool log_holds(const struct res *res, const struct node *node);
 /* Into, and out of, the staged record. */
 void log_holder_add(struct brain *b, struct res *res, struct record *next, const char *name);
@@ -477,6 +492,17 @@ bool log_holders_released(struct brain *b, struct res *res);
 /* ---- log_report.c ---- */
 
 void log_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report);
+
+/* ---- log_query.c ---- */
+
+bool log_asked(const struct res *res);
+/* The command is answered by an agent, or with an error after a while. */
+int log_ask(struct brain *b, struct res *res, uint64_t cmd, const struct msg_log_query *query,
+            struct tm_err *err) TM_WUR;
+void log_answered(struct brain *b, struct res *res, const struct msg_log_answer *answer);
+/* Nobody will answer what is asked, when something is. */
+void log_unanswered(struct brain *b, struct res *res, enum tm_err_code code, const char *why);
+void log_query_tick(struct brain *b, struct res *res);
 
 /* ---- log_attempts.c ---- */
 

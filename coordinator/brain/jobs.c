@@ -148,8 +148,6 @@ void job_progress(struct brain *b, struct res *res)
 
 /* ---- Scheduled → Prepare ---- */
 
-#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
-
 static void start(struct brain *b, struct res *res)
 {
     struct source source;

@@ -4,17 +4,7 @@
  */
 #include "coordinator/brain/internal.h"
 
-bool log_holds(const struct res *res, const struct node *node)
-{
-    const struct log_record *log = res->now.rec.log;
-    for (size_t at = 0; at < log->holders_count; at++) {
-        if (strcmp(log->holders[at], node->name) == 0)
-            return strcmp(node->cluster, res->now.rec.cluster) == 0;
-    }
-    return false;
-}
-
-static bool listed(const struct log_record *log, const char *name)
+bool log_holder_is(const struct log_record *log, const char *name)
 {
     for (size_t at = 0; at < log->holders_count; at++) {
         if (strcmp(log->holders[at], name) == 0)
@@ -23,10 +13,16 @@ static bool listed(const struct log_record *log, const char *name)
     return false;
 }
 
+bool log_holds(const struct res *res, const struct node *node)
+{
+    return log_holder_is(res->now.rec.log, node->name) &&
+           strcmp(node->cluster, res->now.rec.cluster) == 0;
+}
+
 void log_holder_add(struct brain *b, struct res *res, struct record *next, const char *name)
 {
     struct log_record *log = next->log;
-    if (listed(log, name) || log->holders_count == LOG_HOLDERS_MAX)
+    if (log_holder_is(log, name) || log->holders_count == LOG_HOLDERS_MAX)
         return;
     const char **grown =
         codec_arena_array(&res->next.arena, log->holders_count + 1, sizeof(*grown), b->err);
@@ -68,7 +64,7 @@ bool log_holders_take(struct brain *b, struct res *res)
     struct record *next = NULL;
     for (size_t at = 0; at < b->node_count && log->holders_count < LOG_HOLDERS_MAX; at++) {
         const struct node *node = b->nodes[at];
-        if (job_is_lead(res, node) || listed(log, node->name) || !should_hold(res, node))
+        if (job_is_lead(res, node) || log_holder_is(log, node->name) || !should_hold(res, node))
             continue;
         if (next == NULL)
             next = persist_stage(b, res);
@@ -86,7 +82,7 @@ bool log_holders_released(struct brain *b, struct res *res)
     const struct log_live *log = res->live->log;
     struct record *next = NULL;
     for (size_t at = 0; at < log->hold_count; at++) {
-        if (!log->holds[at].stopped || !listed(res->now.rec.log, log->holds[at].node))
+        if (!log->holds[at].stopped || !log_holder_is(res->now.rec.log, log->holds[at].node))
             continue;
         if (next == NULL)
             next = persist_stage(b, res);

@@ -4,10 +4,6 @@
  */
 #include "coordinator/brain/internal.h"
 
-#include <stdio.h>
-
-#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
-
 /* A lead that only begins knows less than was known before: what was proven stored stays so. */
 static void carry_over(const struct brain *b, const struct res *res, struct msg_log_status *to)
 {
@@ -82,6 +78,8 @@ static void report_lead(struct brain *b, struct res *res, const struct msg_job *
     log->heard_real_us = b->now.real_us;
     if (report->log != NULL)
         keep_status(b, res, report->log);
+    if (report->answer != NULL)
+        log_answered(b, res, report->answer);
     res->live->warning_count = report->warnings_count;
     for (size_t at = 0; at < report->warnings_count; at++)
         COPY_TEXT(res->live->warnings[at], report->warnings[at]);

@@ -13,8 +13,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
-#define FLUSH_MS_DEFAULT    5000
+#define FLUSH_MS_DEFAULT 5000
 
 /* ---- phases ---- */
 
@@ -99,14 +98,19 @@ static void fill_recorded(const struct brain *b, struct resource_status *s,
     s->log.latency_us = log->latency_us + (age_us > 0 ? (uint64_t)age_us : 0);
 }
 
-static void fill_truncation(struct resource_status *s, const struct log_record *log)
+static void fill_truncation(struct resource_status *s, const struct res *res)
 {
+    const struct log_record *log = res->now.rec.log;
+    const struct log_live *live = res->live != NULL ? res->live->log : NULL;
+    const struct msg_error *error = log->truncate_error;
     s->log.truncated_us = log->truncated_us;
     COPY_TEXT(s->log.truncated_position, log->truncated_position);
     COPY_TEXT(s->log.truncate_until, log->truncate_until != NULL ? log->truncate_until : "");
-    s->log.truncate_pending = log->truncate_gen > log->truncated_gen;
-    if (log->truncate_error != NULL)
-        COPY_TEXT(s->log.truncate_error, log->truncate_error->text);
+    s->log.truncate_pending = log_truncating(res);
+    if (s->log.truncate_pending && live != NULL && live->has_status) /* it is tried again */
+        error = live->status.truncate_error;
+    if (error != NULL)
+        COPY_TEXT(s->log.truncate_error, error->text);
 }
 
 /* ---- holds ---- */
@@ -122,21 +126,12 @@ static void warn(struct resource_status *s, const char *fmt, ...)
     resource_status_add_warning(s, text);
 }
 
-static bool still_holds(const struct log_record *log, const char *node)
-{
-    for (size_t at = 0; at < log->holders_count; at++) {
-        if (strcmp(log->holders[at], node) == 0)
-            return true;
-    }
-    return false;
-}
-
 static void fill_holds(struct resource_status *s, const struct res *res)
 {
     const struct record *rec = &res->now.rec;
     const struct log_live *live = res->live->log;
     const struct msg_log_status *lead = &live->status;
-    if (live->has_status && lead->hold_at != 0 && still_holds(rec->log, rec->node)) {
+    if (live->has_status && lead->hold_at != 0 && log_holder_is(rec->log, rec->node)) {
         struct status_hold one = {
             .at = lead->hold_at, .bytes = lead->hold_bytes, .lost = lead->hold_lost};
         COPY_TEXT(one.node, rec->node);
@@ -144,7 +139,7 @@ static void fill_holds(struct resource_status *s, const struct res *res)
     }
     for (size_t at = 0; at < live->hold_count; at++) {
         const struct log_hold *hold = &live->holds[at];
-        if (strcmp(hold->node, rec->node) == 0 || !still_holds(rec->log, hold->node))
+        if (strcmp(hold->node, rec->node) == 0 || !log_holder_is(rec->log, hold->node))
             continue;
         struct status_hold one = {
             .at = hold->at, .bytes = hold->bytes, .at_risk = hold->at_risk, .lost = hold->lost};
@@ -224,6 +219,15 @@ static void silent(const struct brain *b, struct resource_status *s, const struc
     set_error(s, rec->node, "agent", res->live->log->heard_real_us, TM_E_UNAVAILABLE, text);
 }
 
+/* An idle primary's standby receives nothing, and its clock proves nothing. */
+static bool from_standby_now(const struct brain *b, const struct res *res)
+{
+    const struct node *lead = lead_of(b, res);
+    const struct msg_instance *instance =
+        lead != NULL ? node_instance(lead, res->now.rec.tenant) : NULL;
+    return instance != NULL && instance->role == INSTANCE_STANDBY;
+}
+
 static void stuck(const struct brain *b, struct resource_status *s, const struct res *res)
 {
     const struct log_live *live = res->live->log;
@@ -245,6 +249,14 @@ static void stuck(const struct brain *b, struct resource_status *s, const struct
     for (size_t at = 1; at < TM_ARRAY_LEN(stages); at++)
         oldest = stages[at].ms > stages[oldest].ms ? at : oldest;
     char text[TM_ERR_MSG_MAX];
+    if (stages[oldest].ms == 0 && from_standby_now(b, res)) {
+        warn(
+            s,
+            "the log comes from standby '%s': it is safe to the last transaction that was received "
+            "there, which does not move",
+            res->now.rec.node);
+        return;
+    }
     if (stages[oldest].ms > 0)
         (void)snprintf(text, sizeof(text),
                        "the checkpoint does not move: the oldest log waits for %s since %u s",
@@ -313,7 +325,7 @@ void log_fill(const struct brain *b, const struct res *res)
         fill_holds(s, res);
     }
     s->log.has_latency = s->log.has_latency && !over;
-    fill_truncation(s, rec->log);
+    fill_truncation(s, res);
     fill_phases(s, rec);
     fill_path(s, rec);
 }

@@ -7,10 +7,6 @@
  */
 #include "coordinator/brain/internal.h"
 
-#include <stdio.h>
-
-#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
-
 static const char *text_or_empty(const char *text)
 {
     return text != NULL ? text : "";
@@ -168,7 +164,7 @@ uint32_t log_roles(const struct res *res, const struct node *node)
     if (!job_is_lead(res, node))
         return holder_roles(res, node);
     if (rec->phase == PHASE_STOPPED)
-        return log_holds(res, node) || log_truncating(res) ? JOB_ROLE_LEAD : 0;
+        return log_holds(res, node) || log_truncating(res) || log_asked(res) ? JOB_ROLE_LEAD : 0;
     return rec->phase == PHASE_FAIL ? 0 : JOB_ROLE_LEAD;
 }
 
@@ -182,14 +178,19 @@ void log_assign(struct brain *b, const struct res *res, uint32_t roles, struct m
     *to->log = *res->view.log;
     to->step = rec->phase == PHASE_STOPPED ? JOB_STEP_STOP : rec->step;
     to->log->paused_us = to->step == JOB_STEP_PAUSE ? rec->log->paused_us : 0;
-    /* what an earlier lead stored may be more than what the new one goes on from: a hold never moves
-     * back, so it waits for the new one's own word */
-    if ((roles & JOB_ROLE_HOLD) != 0 && live->has_status &&
-        strcmp(live->durable_of, rec->node) == 0)
+    /* a lead takes an empty place for one that is not mounted */
+    if ((roles & JOB_ROLE_LEAD) != 0)
+        to->log->checkpoint = live->has_status ? live->status.durable : rec->log->durable;
+    /* a hold follows it; what an earlier lead stored may be more than what the new one goes on from,
+     * and a hold never moves back: it waits for the new one's own word */
+    else if ((roles & JOB_ROLE_HOLD) != 0 && live->has_status &&
+             strcmp(live->durable_of, rec->node) == 0)
         to->log->checkpoint = live->status.durable;
     if ((roles & JOB_ROLE_LEAD) != 0 && log_truncating(res)) {
         to->log->truncate_gen = rec->log->truncate_gen;
         to->log->truncate_until = rec->log->truncate_until;
         to->log->truncate_force = rec->log->truncate_force;
     }
+    if ((roles & JOB_ROLE_LEAD) != 0 && log_asked(res))
+        to->log->query = &res->live->log->asked.query;
 }

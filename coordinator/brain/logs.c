@@ -18,8 +18,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
-
 bool log_is(const struct res *res)
 {
     return res->spec != NULL && res->view.kind == JOB_KIND_LOG;
@@ -59,6 +57,7 @@ void log_live_free(struct log_live *log)
     if (log == NULL)
         return;
     codec_arena_release(&log->arena);
+    codec_arena_release(&log->asked.arena);
     free(log);
 }
 
@@ -387,11 +386,11 @@ static void remove_when_free(struct brain *b, struct res *res)
     persist_remove(b, res);
 }
 
-/* Stopped, and there is log to truncate: any agent of the tenant can do that. */
+/* Stopped, and there is log to truncate, or to look into: any agent of the tenant can do that. */
 static bool truncate_there(struct brain *b, struct res *res)
 {
     const struct msg_instance *instance;
-    if (!log_truncating(res))
+    if (!log_truncating(res) && !log_asked(res))
         return false;
     const struct node *node = log_truncator_pick(b, res, &instance);
     if (node == NULL || job_is_lead(res, node))
@@ -430,6 +429,7 @@ static void tick_scheduled(struct brain *b, struct res *res)
 
 void log_tick(struct brain *b, struct res *res)
 {
+    log_query_tick(b, res);
     if (res->now.rec.phase == PHASE_SCHEDULED) {
         tick_scheduled(b, res);
         return;

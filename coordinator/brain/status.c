@@ -22,8 +22,6 @@ void status_changed(struct brain *b, struct res *res)
     res->version = ++b->version;
 }
 
-#define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
-
 /* The phases it went through, each with the time it is known by. */
 static void fill_phases(struct resource_status *s, const struct res *res)
 {

@@ -243,18 +243,39 @@ static void on_listen(int fd, uint32_t revents, void *ctx)
         welcome(control, taken);
 }
 
-void control_answer(struct control *control, uint64_t cmd, enum brain_outcome outcome,
-                    const struct tm_err *err)
+/* Who waits for the answer; NULL = has gone. */
+static struct connection *waiting(struct control *control, uint64_t cmd)
 {
     struct connection *c;
     LIST_FOREACH (c, &control->connections, link) {
-        if (cmd == 0 || c->request.cmd != cmd)
-            continue;
-        request_answer(c, outcome, err);
-        /* Not sent from here: the brain may be in the middle of a step. The loop wakes us. */
-        (void)watch(c);
-        return;
+        if (cmd != 0 && c->request.cmd == cmd)
+            return c;
     }
+    return NULL;
+}
+
+/* Not sent from here: the brain may be in the middle of a step. The loop wakes us. */
+void control_answer(struct control *control, uint64_t cmd, enum brain_outcome outcome,
+                    const struct tm_err *err)
+{
+    struct connection *c = waiting(control, cmd);
+    if (c == NULL)
+        return;
+    if (c->request.message.command == CONTROL_QUERY && err != NULL)
+        connection_error(c, err, false);
+    else
+        request_answer(c, outcome, err);
+    (void)watch(c);
+}
+
+void control_answer_log(struct control *control, uint64_t cmd, const struct msg_log_answer *answer,
+                        const char *cluster, const char *tenant)
+{
+    struct connection *c = waiting(control, cmd);
+    if (c == NULL)
+        return;
+    request_answer_log(c, answer, cluster, tenant);
+    (void)watch(c);
 }
 
 /* ---- the socket ---- */

@@ -4,8 +4,9 @@
  * The control socket, server side: what the CLI asks, the brain answers.
  *
  *     control_new(loop, &config, &control, err)      listens; requests may come from now on
- *     config.feed(arg, &event)                       called for APPLY, DELETE, RETRY
- *     control_answer(control, &action.answer …)      for every BRAIN_ACT_ANSWER
+ *     config.feed(arg, &event)                       called for APPLY, DELETE, RETRY, QUERY
+ *     control_answer(control, &action.answer …)      for every BRAIN_ACT_ANSWER, but
+ *     control_answer_log(control, &action.answer …)  for one that brings what was found
  *     control_free(control)                          closes every connection, removes the socket
  *
  * Reading (list, get, nodes, version) looks into the brain directly. Changing goes through `feed`
@@ -56,6 +57,8 @@ TM_DEFINE_FREEP(struct control, control_free)
 /* err NULL = done. Unknown cmd (the client has gone): ignored. */
 void control_answer(struct control *control, uint64_t cmd, enum brain_outcome outcome,
                     const struct tm_err *err);
+void control_answer_log(struct control *control, uint64_t cmd, const struct msg_log_answer *answer,
+                        const char *cluster, const char *tenant);
 
 /* ---- who may: pure, for tests ---- */
 

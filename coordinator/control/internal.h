@@ -54,6 +54,8 @@ struct control {
 void request_begin(struct connection *c, struct slice frame);
 /* The brain's answer to c->request.cmd. */
 void request_answer(struct connection *c, enum brain_outcome outcome, const struct tm_err *err);
+void request_answer_log(struct connection *c, const struct msg_log_answer *answer,
+                        const char *cluster, const char *tenant);
 /* Feeds what is due. Called from the loop, where feeding is allowed. */
 void request_go_on(struct connection *c);
 void request_release(struct request *r);
@@ -65,5 +67,8 @@ void connection_error(struct connection *c, const struct tm_err *err, bool hang_
 
 /* One node as JSON; appended. */
 int render_node(const struct brain_node *node, struct buf *out, struct tm_err *err) TM_WUR;
+/* What a query of a log backup found, as `tidemark log` prints it with -o json; appended. */
+int render_log_answer(const struct msg_log_answer *answer, const char *cluster, const char *tenant,
+                      struct buf *out, struct tm_err *err) TM_WUR;
 
 #endif

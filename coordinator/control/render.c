@@ -1,7 +1,9 @@
-/* A node as the JSON of `tidemark nodes`. Can fail only for lack of memory. */
+/* Nodes, and answers about stored log, as JSON. Can fail only for lack of memory. */
 #include <jansson.h>
 
+#include "common/clock.h"
 #include "coordinator/control/internal.h"
+#include "proto/format/events.h"
 
 /* The numbers of the wire (msg_instance.role); the agents' engines use the same. */
 static const char *const role_texts[] = {"unknown", "primary", "standby", "member"};
@@ -25,6 +27,16 @@ static json_t *render_instance(const struct msg_instance *instance)
     return json;
 }
 
+/* Takes json over. */
+static int put_json(json_t *json, struct buf *out, struct tm_err *err)
+{
+    char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    int result = text == NULL ? tm_err_oom(err) : buf_append(out, text, strlen(text), err);
+    free(text);
+    return result;
+}
+
 int render_node(const struct brain_node *node, struct buf *out, struct tm_err *err)
 {
     json_t *instances = json_array();
@@ -38,9 +50,43 @@ int render_node(const struct brain_node *node, struct buf *out, struct tm_err *e
                              text_or_empty(node->version), "connected", (int)node->connected,
                              "silentMs", (json_int_t)(node->silent_us / 1000), "jobs",
                              (json_int_t)node->job_count, "instances", instances);
-    char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
-    json_decref(json);
-    int result = text == NULL ? tm_err_oom(err) : buf_append(out, text, strlen(text), err);
-    free(text);
-    return result;
+    return put_json(json, out, err);
+}
+
+/* ---- answers ---- */
+
+/* The same members as `tidemark-agent search -o json` prints. */
+static json_t *render_event(const struct msg_log_event *e, const char *cluster, const char *tenant)
+{
+    char time[CLOCK_TEXT_MAX], xid[24];
+    json_t *o =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "cluster", cluster, "tenant", tenant,
+                  "kind", event_kind_text(e->kind), "time", clock_format(e->time_us, time),
+                  "position", e->position, "lineage", e->lineage, "lineageLabel", e->label);
+    if (o != NULL && e->xid != 0) {
+        /* a string: programs keep numbers of 64 bits badly */
+        (void)snprintf(xid, sizeof(xid), "%llu", (unsigned long long)e->xid);
+        (void)json_object_set_new(o, "xid", json_string(xid));
+    }
+    if (o != NULL && e->name != NULL && e->name[0] != '\0')
+        (void)json_object_set_new(o, "name", json_string(e->name));
+    return o;
+}
+
+int render_log_answer(const struct msg_log_answer *answer, const char *cluster, const char *tenant,
+                      struct buf *out, struct tm_err *err)
+{
+    char time[CLOCK_TEXT_MAX];
+    json_t *events = json_array();
+    for (size_t n = 0; events != NULL && n < answer->events_count; n++)
+        if (json_array_append_new(events, render_event(&answer->events[n], cluster, tenant)) < 0) {
+            json_decref(events);
+            return tm_err_oom(err);
+        }
+    json_t *json = json_pack(
+        "{s:o, s:b, s:{s:I, s:I, s:s, s:s}}", "events", events, "more", (int)answer->more,
+        "truncate", "chunks", (json_int_t)answer->chunks, "bytes", (json_int_t)answer->bytes,
+        "until", answer->truncated_us != 0 ? clock_format(answer->truncated_us, time) : "",
+        "position", answer->truncated_position);
+    return put_json(json, out, err);
 }

@@ -171,6 +171,26 @@ static int resolve_namespace(struct connection *c, enum resource_kind kind, stru
     return 0;
 }
 
+/* Agents are told a moment in its one form. */
+static int check_query(struct request *r, struct tm_err *err)
+{
+    struct msg_log_query *query = r->message.query;
+    struct moment moment;
+    char text[MOMENT_TEXT_MAX];
+    if (query == NULL)
+        return tm_err_set(err, TM_E_INVALID, "query: what is asked is missing");
+    if (query->kind != LOG_QUERY_SEARCH && query->kind != LOG_QUERY_TRUNCATE)
+        return tm_err_set(err, TM_E_UNSUPPORTED, "query %u is not known to this coordinator",
+                          query->kind);
+    if (query->kind != LOG_QUERY_TRUNCATE)
+        return 0;
+    int result = moment_parse(query->until != NULL ? query->until : "", &moment, err);
+    if (result < 0)
+        return result;
+    query->until = codec_arena_text(&r->arena, moment_text(&moment, text), err);
+    return query->until != NULL ? 0 : -(int)err->code;
+}
+
 static int begin_change(struct connection *c, enum brain_command what, struct tm_err *err)
 {
     struct request *r = &c->request;
@@ -188,9 +208,17 @@ static int begin_change(struct connection *c, enum brain_command what, struct tm
     struct brain_event event = {.command = {.what = what,
                                             .kind = resource_kind_text(kind),
                                             .namespace_ = r->message.namespace_,
-                                            .name = r->message.name}};
+                                            .name = r->message.name,
+                                            .query = r->message.query}};
     feed(c, &event, resource_kind_word(kind), r->message.name);
     return 0;
+}
+
+/* An agent answers, later: request_answer_log. */
+static int begin_query(struct connection *c, struct tm_err *err)
+{
+    int result = check_query(&c->request, err);
+    return result < 0 ? result : begin_change(c, BRAIN_CMD_QUERY, err);
 }
 
 /* ---- reads ---- */
@@ -324,6 +352,20 @@ static int begin_nodes(struct connection *c, struct tm_err *err)
     return 0;
 }
 
+void request_answer_log(struct connection *c, const struct msg_log_answer *answer,
+                        const char *cluster, const char *tenant)
+{
+    struct page p = {.arena = &c->request.arena};
+    TM_CLEANUP(buf_release) struct buf json = BUF_INIT;
+    struct tm_err err;
+    c->request.cmd = 0;
+    if (render_log_answer(answer, cluster, tenant, &json, &err) < 0 ||
+        page_add(&p, &json, &err) < 0)
+        connection_error(c, &err, false);
+    else
+        page_reply(c, &p);
+}
+
 static int begin_version(struct connection *c, struct tm_err *err)
 {
     const struct control *control = c->control;
@@ -355,6 +397,8 @@ static int begin(struct connection *c, struct tm_err *err)
         return begin_change(c, BRAIN_CMD_RETRY, err);
     case CONTROL_NODES:
         return begin_nodes(c, err);
+    case CONTROL_QUERY:
+        return begin_query(c, err);
     case CONTROL_VERSION:
         return begin_version(c, err);
     }

@@ -178,16 +178,11 @@ int client_list(struct ctl_client *c, enum control_command command, const char *
     return 0;
 }
 
-int client_get(struct ctl_client *c, enum control_command command, const char *kind,
-               const char *namespace_, const char *name, json_t **ret, struct tm_err *err)
+static int call_for_one(struct ctl_client *c, struct control_request *request, json_t **ret,
+                        struct tm_err *err)
 {
-    struct control_request request = {.command = command};
-    (void)snprintf(request.kind, sizeof(request.kind), "%s", kind != NULL ? kind : "");
-    (void)snprintf(request.name, sizeof(request.name), "%s", name != NULL ? name : "");
-    (void)snprintf(request.namespace_, sizeof(request.namespace_), "%s",
-                   namespace_ != NULL ? namespace_ : "");
     struct client_reply r;
-    int result = client_call(c, &request, &r, err);
+    int result = client_call(c, request, &r, err);
     if (result < 0)
         return result;
     json_t *array = json_array();
@@ -200,4 +195,30 @@ int client_get(struct ctl_client *c, enum control_command command, const char *k
         *ret = json_incref(json_array_get(array, 0));
     json_decref(array);
     return result;
+}
+
+static struct control_request named(enum control_command command, const char *kind,
+                                    const char *namespace_, const char *name)
+{
+    struct control_request request = {.command = command};
+    (void)snprintf(request.kind, sizeof(request.kind), "%s", kind != NULL ? kind : "");
+    (void)snprintf(request.name, sizeof(request.name), "%s", name != NULL ? name : "");
+    (void)snprintf(request.namespace_, sizeof(request.namespace_), "%s",
+                   namespace_ != NULL ? namespace_ : "");
+    return request;
+}
+
+int client_get(struct ctl_client *c, enum control_command command, const char *kind,
+               const char *namespace_, const char *name, json_t **ret, struct tm_err *err)
+{
+    struct control_request request = named(command, kind, namespace_, name);
+    return call_for_one(c, &request, ret, err);
+}
+
+int client_query(struct ctl_client *c, const char *kind, const char *namespace_, const char *name,
+                 struct msg_log_query *query, json_t **ret, struct tm_err *err)
+{
+    struct control_request request = named(CONTROL_QUERY, kind, namespace_, name);
+    request.query = query;
+    return call_for_one(c, &request, ret, err);
 }

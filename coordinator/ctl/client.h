@@ -35,6 +35,9 @@ int client_call(struct ctl_client *c, struct control_request *request, struct cl
 /* All pages of LIST or NODES as one JSON array, handed over. */
 int client_list(struct ctl_client *c, enum control_command command, const char *kind, json_t **ret,
                 struct tm_err *err) TM_WUR;
+/* What a QUERY found, handed over. */
+int client_query(struct ctl_client *c, const char *kind, const char *namespace_, const char *name,
+                 struct msg_log_query *query, json_t **ret, struct tm_err *err) TM_WUR;
 /* One object (GET, VERSION), handed over. */
 int client_get(struct ctl_client *c, enum control_command command, const char *kind,
                const char *namespace_, const char *name, json_t **ret, struct tm_err *err) TM_WUR;

@@ -59,6 +59,12 @@ int spec_storage(const char *url, json_t *spec, struct tm_err *err) TM_WUR; /* i
 int spec_apply(struct ctl *c, const char *kind, const char *word, const char *name,
                const char *namespace_, json_t *spec, struct tm_err *err) TM_WUR;
 
+/* get.c: the resources of a kind, an array that is handed over; namespace_ NULL = of all. */
+int resource_list(struct ctl *c, const char *kind, const char *namespace_, json_t **ret,
+                  struct tm_err *err) TM_WUR;
+/* As people read it, a line feed behind it. */
+int json_print(struct ctl *c, const json_t *value, struct tm_err *err) TM_WUR;
+
 /* A resource as it is, and one as an operator may change it: without what the coordinator adds. */
 int resource_fetch(struct ctl *c, const char *kind, const char *namespace_, const char *name,
                    json_t **ret, struct tm_err *err) TM_WUR;
@@ -69,6 +75,14 @@ int resource_change(struct ctl *c, enum control_command command, const char *kin
                     struct tm_err *err) TM_WUR;
 /* All that is known, in words. */
 void describe_resource(struct ctl *c, const json_t *resource);
+
+/* log_query.c: what the stored log of a task holds, and what a truncation would take; printed.
+ * namespace_ may be NULL. log_time: a time that was given, and no position. */
+int log_time(const struct option_value *value, int64_t *ret_us, struct tm_err *err) TM_WUR;
+int log_search(struct ctl *c, const char *namespace_, const char *name, struct msg_log_query *query,
+               bool json, struct tm_err *err) TM_WUR;
+int log_truncate_try(struct ctl *c, const char *namespace_, const char *name, const char *until,
+                     bool force, struct tm_err *err) TM_WUR;
 
 /* log.c: the checkpoint of each cluster that has log backups, from a list of resources: an array of
  * {cluster, logCheckpointTs, latencySeconds, tenants}, a cluster's being the minimum of its tenants'.

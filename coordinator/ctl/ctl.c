@@ -23,6 +23,7 @@ static const struct option_row global_rows[] = {
 
 int ctl_fail(struct ctl *c, const struct tm_err *err)
 {
+    (void)fflush(c->out); /* what was done comes before what was not, also in one file */
     (void)fprintf(c->err, "tidemark: %s\n", err->msg);
     return tm_err_exit_status(err->code);
 }

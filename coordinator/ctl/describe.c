@@ -87,9 +87,9 @@ static void describe_log(struct ctl *c, const json_t *status)
         bool pending = json_is_true(json_at(status, "logTruncate.pending"));
         (void)fprintf(c->out, "%-18s until %s: %s\n",
                       "Truncation:", json_text_at(status, "logTruncate.until"),
-                      pending            ? "under way"
-                      : error[0] != '\0' ? error
-                                         : "done");
+                      error[0] != '\0' ? error
+                      : pending        ? "under way"
+                                       : "done");
     }
 }
 
@@ -134,6 +134,30 @@ static void describe_waiting(struct ctl *c, const char *text)
     line(c, "Waiting:", text + (repeats ? sizeof(word) - 1 : 0));
 }
 
+/* The point a restore was asked for. */
+static void describe_target(struct ctl *c, const json_t *spec)
+{
+    static const char *const points[] = {"time", "position", "xid", "name"};
+    const json_t *target = json_at(spec, "target");
+    const char *before = json_is_false(json_at(target, "inclusive")) ? "before " : "";
+    const char *restored = json_text_at(spec, "pitrRestoredTs");
+    bool named = json_is_true(json_at(target, "immediate"));
+    for (size_t n = 0; n < TM_ARRAY_LEN(points); n++) {
+        const json_t *value = json_at(target, points[n]);
+        named = named || value != NULL;
+        if (json_is_integer(value))
+            (void)fprintf(c->out, "%-18s %s%s %lld\n", "Target:", before, points[n],
+                          (long long)json_integer_value(value));
+        else if (json_text_at(target, points[n])[0] != '\0')
+            (void)fprintf(c->out, "%-18s %s%s %s\n", "Target:", before, points[n],
+                          json_text_at(target, points[n]));
+    }
+    if (json_is_true(json_at(target, "immediate")))
+        line(c, "Target:", "immediate");
+    else if (!named && strcmp(json_text_at(spec, "restoreMode"), "pitr") == 0)
+        line(c, "Target:", restored[0] != '\0' ? restored : "latest");
+}
+
 void describe_resource(struct ctl *c, const json_t *one)
 {
     const json_t *status = json_at(one, "status");
@@ -146,12 +170,13 @@ void describe_resource(struct ctl *c, const json_t *one)
     describe_waiting(c, json_text_at(status, "waiting"));
     line(c, "Node:", json_text_at(status, "node"));
     line(c, "Data directory:", json_text_at(one, "spec.dataDir"));
+    describe_target(c, json_at(one, "spec"));
     line(c, "Backup:", json_text_at(one, "spec.backup"));
     line(c, "Backup id:", json_text_at(status, "backupId"));
     line(c, "Path:", json_text_at(status, "backupPath"));
     size_line(c, "Stored:", json_u64_at(status, "backupSize"));
     size_line(c, "Read:", json_u64_at(status, "dataSize"));
-    size_line(c, "Own log:", json_u64_at(status, "logSize"));
+    size_line(c, "Log:", json_u64_at(status, "logSize"));
     describe_log(c, status);
     line(c, "Consistent at:", json_text_at(status, "commitTs"));
     line(c, "Position:", json_text_at(status, "position"));

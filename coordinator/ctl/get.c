@@ -121,23 +121,32 @@ static int print_table(struct ctl *c, const char *kind, const json_t *items, boo
     return result;
 }
 
-static int print_value(struct ctl *c, const json_t *value, bool yaml, struct tm_err *err)
+int json_print(struct ctl *c, const json_t *value, struct tm_err *err)
 {
-    char *text =
-        json_dumps(value, (yaml ? JSON_COMPACT : JSON_INDENT(2)) | JSON_REAL_PRECISION(15));
+    char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     if (text == NULL)
         return tm_err_oom(err);
-    int result = 0;
-    if (yaml) {
-        TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
-        result = json_to_yaml(slice_str(text), &out, err);
-        if (result == 0)
-            (void)fwrite(out.data, 1, out.len, c->out);
-    } else {
-        (void)fprintf(c->out, "%s\n", text);
-    }
+    (void)fprintf(c->out, "%s\n", text);
+    free(text);
+    return 0;
+}
+
+static int print_yaml(struct ctl *c, const json_t *value, struct tm_err *err)
+{
+    TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
+    char *text = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    if (text == NULL)
+        return tm_err_oom(err);
+    int result = json_to_yaml(slice_str(text), &out, err);
+    if (result == 0)
+        (void)fwrite(out.data, 1, out.len, c->out);
     free(text);
     return result;
+}
+
+static int print_value(struct ctl *c, const json_t *value, bool yaml, struct tm_err *err)
+{
+    return yaml ? print_yaml(c, value, err) : json_print(c, value, err);
 }
 
 /* Keeps what has all labels "key=value". */
@@ -159,24 +168,30 @@ static int select_labels(json_t *items, const struct option_value *labels, struc
     return 0;
 }
 
+int resource_list(struct ctl *c, const char *kind, const char *namespace_, json_t **ret,
+                  struct tm_err *err)
+{
+    int result = ctl_connect(c, err);
+    if (result == 0)
+        result = client_list(c->client, CONTROL_LIST, kind, ret, err);
+    for (size_t at = result < 0 ? 0 : json_array_size(*ret); at-- > 0;) {
+        const json_t *one = json_array_get(*ret, at);
+        if (namespace_ != NULL && strcmp(json_text_at(one, "metadata.namespace"), namespace_) != 0)
+            (void)json_array_remove(*ret, at);
+    }
+    return result;
+}
+
 static int fetch(struct ctl *c, const char *kind, const char *namespace_, const char *name,
                  json_t **ret_items, struct tm_err *err)
 {
-    int result = ctl_connect(c, err);
-    if (result < 0)
-        return result;
-    if (name == NULL) {
-        result = client_list(c->client, CONTROL_LIST, kind, ret_items, err);
-        for (size_t at = result < 0 ? 0 : json_array_size(*ret_items); at-- > 0;) {
-            const json_t *one = json_array_get(*ret_items, at);
-            if (namespace_ != NULL &&
-                strcmp(json_text_at(one, "metadata.namespace"), namespace_) != 0)
-                (void)json_array_remove(*ret_items, at);
-        }
-        return result;
-    }
+    if (name == NULL)
+        return resource_list(c, kind, namespace_, ret_items, err);
     json_t *one;
-    if ((result = client_get(c->client, CONTROL_GET, kind, namespace_, name, &one, err)) < 0)
+    int result = ctl_connect(c, err);
+    if (result == 0)
+        result = client_get(c->client, CONTROL_GET, kind, namespace_, name, &one, err);
+    if (result < 0)
         return result;
     json_t *items = json_array();
     if (items == NULL || json_array_append_new(items, one) < 0) {

@@ -1,11 +1,12 @@
 /*
- * tidemark log start | pause | resume | stop | status | truncate: log backups by the words operators
+ * tidemark log start | pause | resume | stop | status | search | truncate: log backups by the words operators
  * know. Each is the apply of a changed spec, which `get` shows and `apply` of a file does as well;
  * resume of a task that is Fail is a retry.
  * Failure modes: those of apply; a task that does not get there in time, or Fails, is status 1 and says
  * why; so is a truncation that is refused.
  */
 #include "common/clock.h"
+#include "common/parse.h"
 #include "coordinator/ctl/command.h"
 #include "coordinator/ctl/table.h"
 #include "proto/spec/spec.h"
@@ -29,6 +30,13 @@ enum log_option {
     LOG_COMPRESSION,
     LOG_UNTIL,
     LOG_FORCE,
+    LOG_DRY_RUN,
+    LOG_FROM,
+    LOG_TO,
+    LOG_XID,
+    LOG_NAME,
+    LOG_POINTS,
+    LOG_LIMIT,
     LOG_OUTPUT,
     LOG_NAMESPACE,
     LOG_TIMEOUT,
@@ -63,7 +71,21 @@ static const struct option_row log_rows[LOG_OPTIONS] = {
                    .value = "POINT",
                    .help = "truncate: remove log before this time, TSO or position"},
     [LOG_FORCE] = {.name = "force", .help = "truncate: also what a kept backup needs to go on"},
-    [LOG_OUTPUT] = {.name = "output", .letter = 'o', .value = "FORM", .help = "status: json"},
+    [LOG_DRY_RUN] = {.name = "dry-run", .help = "truncate: only say what would be removed"},
+    [LOG_FROM] = {.name = "from",
+                  .value = "TIME",
+                  .help = "search: RFC 3339 or a TSO; events of this time or later"},
+    [LOG_TO] = {.name = "to", .value = "TIME", .help = "search: events of this time or earlier"},
+    [LOG_XID] = {.name = "xid", .value = "N", .help = "search: only this transaction (64 bits)"},
+    [LOG_NAME] = {.name = "name", .value = "TEXT", .help = "search: only what has this name"},
+    [LOG_POINTS] = {.name = "points", .help = "search: only named points"},
+    [LOG_LIMIT] = {.name = "limit",
+                   .value = "N",
+                   .help = "search: stop after so many; default and most: 1000"},
+    [LOG_OUTPUT] = {.name = "output",
+                    .letter = 'o',
+                    .value = "FORM",
+                    .help = "status, search: json"},
     [LOG_NAMESPACE] = NAMESPACE_OPTION,
     [LOG_TIMEOUT] = {.name = "timeout",
                      .value = "TIME",
@@ -83,6 +105,20 @@ struct call {
     const struct option_value *values;
     const char *name; /* NULL only for status */
 };
+
+static bool wants_json(const struct call *call)
+{
+    return call->values[LOG_OUTPUT].given;
+}
+
+static int check_output(const struct call *call)
+{
+    const struct option_value *form = &call->values[LOG_OUTPUT];
+    return !form->given || strcmp(form->text, "json") == 0
+               ? 0
+               : ctl_usage(call->c, call->self->name, "output '%s' is not known; there is json",
+                           form->text);
+}
 
 static const char *namespace_of(const struct call *call)
 {
@@ -272,8 +308,9 @@ static int wait_truncated(const struct call *call, struct tm_err *err)
                           json_text_at(task, "status.logSuccessTruncateUntil"));
         else if (clock_mono_us() - start_us >= timeout_us)
             result = tm_err_set(err, TM_E_TIMEOUT,
-                                WORD "/%s: timed out waiting for log to be truncated; it is %s",
-                                call->name, json_text_at(task, "status.phase"));
+                                WORD "/%s: timed out waiting for log to be truncated; it is %s%s%s",
+                                call->name, json_text_at(task, "status.phase"),
+                                error[0] != '\0' ? ": " : "", error);
         json_decref(task);
         if (!pending || result < 0)
             return result;
@@ -293,6 +330,7 @@ static int truncate_spec(const struct call *call, bool *ret_again, struct tm_err
     /* the same wish again means to try again what was refused */
     bool again = strcmp(json_text_at(spec, "logTruncateUntil"), until) == 0 &&
                  json_is_true(json_object_get(spec, "logTruncateForce")) == force &&
+                 !json_is_true(json_at(task, "status.logTruncate.pending")) &&
                  json_text_at(task, "status.logTruncate.error")[0] != '\0';
     (void)json_object_del(spec, "logTruncateForce");
     if (json_object_set_new(spec, "logTruncateUntil", json_string(until)) < 0)
@@ -316,6 +354,12 @@ static int run_truncate(const struct call *call)
     struct moment moment;
     if (moment_parse(call->values[LOG_UNTIL].text, &moment, &err) < 0)
         return ctl_usage(call->c, call->self->name, "truncate: %s", err.msg);
+    if (call->values[LOG_DRY_RUN].given)
+        return log_truncate_try(call->c, namespace_of(call), call->name,
+                                call->values[LOG_UNTIL].text, call->values[LOG_FORCE].given,
+                                &err) < 0
+                   ? tell(call, &err)
+                   : 0;
     if (truncate_spec(call, &again, &err) < 0 ||
         (again && resource_change(call->c, CONTROL_RETRY, KIND, namespace_of(call), call->name,
                                   true, &err) < 0) ||
@@ -371,28 +415,12 @@ static int print_logs(struct ctl *c, const json_t *logs, struct tm_err *err)
     return result;
 }
 
-static int print_json(struct ctl *c, const json_t *value, struct tm_err *err)
-{
-    char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
-    if (text == NULL)
-        return tm_err_oom(err);
-    (void)fprintf(c->out, "%s\n", text);
-    free(text);
-    return 0;
-}
-
 static int list_logs(const struct call *call, json_t **ret, struct tm_err *err)
 {
-    int result = ctl_connect(call->c, err);
-    if (result == 0)
-        result = client_list(call->c->client, CONTROL_LIST, KIND, ret, err);
-    for (size_t at = result < 0 ? 0 : json_array_size(*ret); at-- > 0;) {
-        const json_t *one = json_array_get(*ret, at);
-        const char *where = namespace_of(call);
-        if (!json_is_log(one) ||
-            (where != NULL && strcmp(json_text_at(one, "metadata.namespace"), where) != 0))
+    int result = resource_list(call->c, KIND, namespace_of(call), ret, err);
+    for (size_t at = result < 0 ? 0 : json_array_size(*ret); at-- > 0;)
+        if (!json_is_log(json_array_get(*ret, at)))
             (void)json_array_remove(*ret, at);
-    }
     return result;
 }
 
@@ -409,7 +437,7 @@ static int show_all(const struct call *call, bool json, struct tm_err *err)
     }
     if (json) {
         json_t *all = json_pack("{s:O, s:O}", "items", logs, "clusters", clusters);
-        result = all == NULL ? tm_err_oom(err) : print_json(call->c, all, err);
+        result = all == NULL ? tm_err_oom(err) : json_print(call->c, all, err);
         json_decref(all);
     } else if (json_array_size(logs) == 0) {
         (void)fprintf(call->c->err, "no log backups\n");
@@ -425,19 +453,54 @@ static int run_status(const struct call *call)
 {
     struct tm_err err;
     json_t *task = NULL;
-    const struct option_value *form = &call->values[LOG_OUTPUT];
-    if (form->given && strcmp(form->text, "json") != 0)
-        return ctl_usage(call->c, call->self->name, "output '%s' is not known; there is json",
-                         form->text);
+    int result = check_output(call);
+    if (result != 0)
+        return result;
     if (call->name == NULL)
-        return show_all(call, form->given, &err) < 0 ? tell(call, &err) : 0;
-    int result = fetch_task(call, &task, &err);
-    if (result == 0 && form->given)
-        result = print_json(call->c, task, &err);
+        return show_all(call, wants_json(call), &err) < 0 ? tell(call, &err) : 0;
+    result = fetch_task(call, &task, &err);
+    if (result == 0 && wants_json(call))
+        result = json_print(call->c, task, &err);
     else if (result == 0)
         describe_resource(call->c, task);
     json_decref(task);
     return result < 0 ? tell(call, &err) : 0;
+}
+
+/* ---- search ---- */
+
+static int fill_query(const struct call *call, struct msg_log_query *ret, struct tm_err *err)
+{
+    const struct option_value *values = call->values;
+    uint64_t limit = 0;
+    *ret = (struct msg_log_query){.kind = LOG_QUERY_SEARCH,
+                                  .name = values[LOG_NAME].text,
+                                  .points = values[LOG_POINTS].given};
+    int result = log_time(&values[LOG_FROM], &ret->from_us, err);
+    if (result == 0)
+        result = log_time(&values[LOG_TO], &ret->to_us, err);
+    if (result == 0 && values[LOG_XID].given)
+        result = parse_u64_in(values[LOG_XID].text, 1, UINT64_MAX, &ret->xid, err);
+    if (result == 0 && values[LOG_LIMIT].given)
+        result = parse_u64_in(values[LOG_LIMIT].text, 1, WIRE_EVENTS_MAX, &limit, err);
+    if (result == 0 && ret->name != NULL && strlen(ret->name) > 63)
+        result = tm_err_set(err, TM_E_INVALID, "name '%.40s…' is longer than 63 bytes", ret->name);
+    ret->limit = (uint32_t)limit;
+    return result;
+}
+
+static int run_search(const struct call *call)
+{
+    struct tm_err err;
+    struct msg_log_query query;
+    int result = check_output(call);
+    if (result != 0)
+        return result;
+    if (fill_query(call, &query, &err) < 0)
+        return ctl_usage(call->c, call->self->name, "search: %s", err.msg);
+    return log_search(call->c, namespace_of(call), call->name, &query, wants_json(call), &err) < 0
+               ? tell(call, &err)
+               : 0;
 }
 
 /* ---- together ---- */
@@ -454,7 +517,11 @@ static const struct verb {
     {"resume", TUNING | WAITING, run_resume},
     {"stop", WAITING, run_stop},
     {"status", BIT(LOG_OUTPUT) | BIT(LOG_NAMESPACE), run_status},
-    {"truncate", BIT(LOG_UNTIL) | BIT(LOG_FORCE) | WAITING, run_truncate},
+    {"search",
+     BIT(LOG_FROM) | BIT(LOG_TO) | BIT(LOG_XID) | BIT(LOG_NAME) | BIT(LOG_POINTS) | BIT(LOG_LIMIT) |
+         BIT(LOG_OUTPUT) | BIT(LOG_NAMESPACE),
+     run_search},
+    {"truncate", BIT(LOG_UNTIL) | BIT(LOG_FORCE) | BIT(LOG_DRY_RUN) | WAITING, run_truncate},
 };
 
 static const struct verb *verb_of(const char *word)
@@ -470,8 +537,9 @@ static int run_log(struct ctl *c, const struct command *self, const struct optio
 {
     const struct verb *verb = words->count > 0 ? verb_of(words->words[0]) : NULL;
     if (verb == NULL)
-        return ctl_usage(c, self->name,
-                         "one of start, pause, resume, stop, status and truncate is wanted");
+        return ctl_usage(
+            c, self->name,
+            "one of start, pause, resume, stop, status, search and truncate is wanted");
     bool named = words->count == 2;
     if (words->count > 2 || (!named && verb->run != run_status))
         return ctl_usage(c, self->name, "%s: one NAME is wanted", verb->word);
@@ -486,18 +554,20 @@ static int run_log(struct ctl *c, const struct command *self, const struct optio
 
 const struct command command_log = {
     .name = "log",
-    .words = "start|pause|resume|stop|status|truncate [NAME]",
+    .words = "start|pause|resume|stop|status|search|truncate [NAME]",
     .summary = "log backups: how far the data is safe, and what they should do",
     .detail =
         "start makes a log backup that goes on until it is stopped, or resumes one; pause holds\n"
         "log at the source, for gcttl at most; stop ends it for good. status shows to what moment\n"
-        "every cluster is safe, or all that is known of one task; truncate removes stored log "
-        "that\n"
-        "no wanted moment needs.\n\n"
+        "every cluster is safe, or all that is known of one task; search lists transactions and\n"
+        "named points of the stored log, POSITION being where the record begins: a target that\n"
+        "includes it (an agent looks; tidemark-agent search needs none); truncate removes stored\n"
+        "log that no wanted moment needs.\n\n"
         "  tidemark log start wal --cluster demo1 --storage file:///srv/backup\n"
         "  tidemark log pause wal\n"
         "  tidemark log status -o json\n"
-        "  tidemark log truncate wal --until 2026-11-01T00:00:00Z",
+        "  tidemark log search wal --from 2026-11-21T10:00:00Z --to 2026-11-21T10:05:00Z\n"
+        "  tidemark log truncate wal --until 2026-11-01T00:00:00Z --dry-run",
     .options = log_rows,
     .option_count = TM_ARRAY_LEN(log_rows),
     .run = run_log,

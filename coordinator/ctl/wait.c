@@ -77,6 +77,29 @@ static void show_progress(struct follower *f, const json_t *resource, int64_t no
     }
 }
 
+/* "db-a: the disk is full", when that is why it is in this phase or does not leave it */
+static void reason_of(const json_t *resource, char *text, size_t size)
+{
+    const char *why = json_text_at(resource, "status.lastError.message");
+    const char *node = json_text_at(resource, "status.lastError.node");
+    (void)snprintf(text, size, "%s%s%s", why[0] != '\0' ? node : "",
+                   why[0] != '\0' && node[0] != '\0' ? ": " : "", why);
+}
+
+/* A log backup never ends by itself, a snapshot is never paused. */
+static int judge_mode(const struct follower *f, const json_t *resource, enum resource_phase wanted,
+                      struct tm_err *err)
+{
+    bool is_log = json_is_log(resource);
+    bool of_jobs = wanted == RESOURCE_COMPLETE || wanted == RESOURCE_FAILED;
+    bool of_logs =
+        wanted == RESOURCE_PAUSE || wanted == RESOURCE_STOPPED || wanted == RESOURCE_FAIL;
+    if (is_log ? !of_jobs : !of_logs)
+        return 0;
+    return tm_err_set(err, TM_E_REFUSED, "%s/%s is %s log backup and cannot become %s", f->word,
+                      f->name, is_log ? "a" : "no", f->phase);
+}
+
 /* 1 = reached, 0 = not yet, negative = never */
 static int judge(const struct follower *f, const json_t *resource, struct tm_err *err)
 {
@@ -87,15 +110,15 @@ static int judge(const struct follower *f, const json_t *resource, struct tm_err
     enum resource_phase wanted;
     struct tm_err ignored;
     if (resource_phase_parse(now, &is, &ignored) < 0 ||
-        resource_phase_parse(f->phase, &wanted, &ignored) < 0 ||
-        !(resource_phase_is_past(is, wanted) || (f->fail_ends && is == RESOURCE_FAIL)))
+        resource_phase_parse(f->phase, &wanted, &ignored) < 0)
         return 0;
-    const char *why = json_text_at(resource, "status.lastError.message");
-    const char *node = json_text_at(resource, "status.lastError.node");
-    return tm_err_set(err, TM_E_REFUSED, "%s/%s is %s and cannot become %s%s%s%s%s", f->word,
-                      f->name, now, f->phase, why[0] != '\0' ? ": " : "",
-                      why[0] != '\0' && node[0] != '\0' ? node : "",
-                      why[0] != '\0' && node[0] != '\0' ? ": " : "", why);
+    if (!(resource_phase_is_past(is, wanted) || (f->fail_ends && is == RESOURCE_FAIL)))
+        return judge_mode(f, resource, wanted, err);
+    char why[TM_ERR_MSG_MAX] = "";
+    if (is == RESOURCE_FAILED || is == RESOURCE_FAIL)
+        reason_of(resource, why, sizeof(why));
+    return tm_err_set(err, TM_E_REFUSED, "%s/%s is %s and cannot become %s%s%s", f->word, f->name,
+                      now, f->phase, why[0] != '\0' ? ": " : "", why);
 }
 
 static int ask(struct follower *f, json_t **ret, struct tm_err *err)
@@ -156,7 +179,7 @@ int follow(struct ctl *c, const struct follow_what *what, int64_t timeout_us, bo
     int64_t start_us = clock_mono_us();
     bool seen = false;
     char last[32] = "";
-    char waiting[256] = "";
+    char waiting[TM_ERR_MSG_MAX] = "";
     for (;;) {
         json_t *resource;
         int result = ask(&f, &resource, err);
@@ -173,6 +196,8 @@ int follow(struct ctl *c, const struct follow_what *what, int64_t timeout_us, bo
             (void)snprintf(last, sizeof(last), "%s", json_text_at(resource, "status.phase"));
             (void)snprintf(waiting, sizeof(waiting), "%s",
                            json_text_at(resource, "status.waiting"));
+            if (waiting[0] == '\0')
+                reason_of(resource, waiting, sizeof(waiting));
             if ((result = judge(&f, resource, err)) == 1 && show) {
                 close_bar(&f);
                 show_result(&f, resource);

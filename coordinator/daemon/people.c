@@ -33,7 +33,10 @@ int coordinator_control_start(struct coordinator *c, struct tm_err *err)
 
 void coordinator_control_answer(struct coordinator *c, const struct brain_action *action)
 {
-    if (c->control)
+    if (c->control && action->answer.log)
+        control_answer_log(c->control, action->answer.cmd, action->answer.log,
+                           action->answer.cluster, action->answer.tenant);
+    else if (c->control)
         control_answer(c->control, action->answer.cmd, action->answer.outcome, action->answer.err);
 }
 

@@ -59,7 +59,7 @@ _tidemark() {
     case $command in
     log)
         if [ "$prev" = "$command" ]; then
-            COMPREPLY=($(compgen -W "start pause resume stop status truncate" -- "$cur"))
+            COMPREPLY=($(compgen -W "start pause resume stop status search truncate" -- "$cur"))
         else
             COMPREPLY=($(compgen -W "$(tidemark log status 2>/dev/null | awk 'NR > 1 { if ($0 == "") exit; print $1 }')" -- "$cur"))
         fi

@@ -185,11 +185,9 @@ static int store_list(struct chunk_writer *cw, struct buf *out, uint16_t id, uin
     return r < 0 ? r : object_writer_section(cw->object, id, 0, buf_slice(out), err);
 }
 
-int chunk_writer_finish(struct chunk_writer *cw, const char *rel, struct log_ref *ret_ref,
-                        struct object_info *ret_info, struct tm_err *err)
+static int store_sections(struct chunk_writer *cw, struct tm_err *err)
 {
     TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
-    struct object_info info;
     if (!cw->task) { /* a backup's own log is written as it always was */
         cw->root.mark_at = 0;
         cw->root.mark_us = 0;
@@ -207,6 +205,23 @@ int chunk_writer_finish(struct chunk_writer *cw, const char *rel, struct log_ref
                                   err);
     for (size_t n = 0; r == 0 && n < cw->section_count; n++)
         r = object_writer_section(cw->object, cw->sections[n].id, 0, cw->sections[n].bytes, err);
+    return r;
+}
+
+int chunk_writer_seal(struct chunk_writer *cw, struct tm_err *err)
+{
+    int r = store_sections(cw, err);
+    if (r == 0)
+        r = object_writer_seal(cw->object, err);
+    cw->sealed = r == 0;
+    return r;
+}
+
+int chunk_writer_finish(struct chunk_writer *cw, const char *rel, struct log_ref *ret_ref,
+                        struct object_info *ret_info, struct tm_err *err)
+{
+    struct object_info info;
+    int r = cw->sealed ? 0 : store_sections(cw, err);
     if (r == 0)
         r = object_writer_finish(cw->object, &info, err);
     if (r < 0)
@@ -311,6 +326,11 @@ int chunk_reader_section(struct chunk_reader *cr, uint16_t id, struct slice *ret
                          struct tm_err *err)
 {
     return object_reader_section(cr->object, id, ret, err);
+}
+
+int chunk_reader_verify_stored(struct chunk_reader *cr, struct tm_err *err)
+{
+    return object_reader_verify_stored(cr->object, err);
 }
 
 void log_entry_of(const struct log_chunk *root, const struct object_info *info,

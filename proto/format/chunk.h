@@ -56,6 +56,7 @@ struct chunk_writer {
     struct buf marks;
     uint32_t digest_count;
     uint32_t mark_count;
+    bool sealed;
     bool task;         /* events were given: the root tells of them, and of the newest mark */
     struct buf events; /* the encoded section */
     struct {
@@ -86,6 +87,8 @@ int chunk_writer_events(struct chunk_writer *cw, const struct events_writer *eve
                         uint64_t last_record, struct tm_err *err) TM_WUR;
 int chunk_writer_section(struct chunk_writer *cw, uint16_t id, struct slice bytes,
                          struct tm_err *err) TM_WUR;
+/* Optional: all that finish does but for the commit. Nothing is added afterwards. */
+int chunk_writer_seal(struct chunk_writer *cw, struct tm_err *err) TM_WUR;
 /* Commits; *ret_ref gets digest and bounds, its name is `rel`. */
 int chunk_writer_finish(struct chunk_writer *cw, const char *rel, struct log_ref *ret_ref,
                         struct object_info *ret_info, struct tm_err *err) TM_WUR;
@@ -109,6 +112,8 @@ int chunk_reader_next(struct chunk_reader *cr, uint64_t *ret_at, struct slice *r
 /* 1 = the section's raw bytes, valid until release; 0 = the chunk has none. */
 int chunk_reader_section(struct chunk_reader *cr, uint16_t id, struct slice *ret,
                          struct tm_err *err) TM_WUR;
+/* All bytes are in storage as they were written, without unpacking them. */
+int chunk_reader_verify_stored(struct chunk_reader *cr, struct tm_err *err) TM_WUR;
 void chunk_reader_release(struct chunk_reader *cr);
 
 /* What lists and indexes keep of a stored chunk. */

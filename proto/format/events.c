@@ -12,6 +12,22 @@
 #define MEMBERS_SHORT 6 /* kind, at, previous, end, time, xid */
 #define MEMBERS_NAMED 7
 
+const char *event_kind_text(unsigned kind)
+{
+    switch (kind) {
+    case EVENT_COMMIT:
+        return "commit";
+    case EVENT_ABORT:
+        return "abort";
+    case EVENT_PREPARE:
+        return "prepare";
+    case EVENT_POINT:
+        return "point";
+    default:
+        return "unknown";
+    }
+}
+
 int events_writer_add(struct events_writer *w, const struct log_point *event, struct tm_err *err)
 {
     assert(event->at >= w->last.at && event->previous <= event->at && event->end >= event->at);

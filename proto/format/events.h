@@ -28,6 +28,9 @@ enum event_kind {
     EVENT_POINT = 4,   /* named by an operator (PostgreSQL: a restore point) */
 };
 
+/* "commit", "abort", "prepare", "point"; "unknown" for a number that is none. */
+const char *event_kind_text(unsigned kind);
+
 struct log_point {
     enum event_kind kind;
     uint64_t at;       /* start of the record */

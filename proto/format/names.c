@@ -139,14 +139,25 @@ struct rel_name names_rel_lineage(const uint8_t lineage[NAMES_LINEAGE_BYTES])
     return n;
 }
 
-struct rel_name names_rel_writer(const uint8_t lineage[NAMES_LINEAGE_BYTES], struct epoch epoch)
+static struct rel_name by_epoch(const uint8_t lineage[NAMES_LINEAGE_BYTES], const char *room,
+                                struct epoch epoch)
 {
     char text[33];
     struct rel_name n;
     names_lineage_text(lineage, text);
-    (void)snprintf(n.s, sizeof(n.s), "log/%s/writer/" EPOCH_FORMAT, text, epoch.term,
+    (void)snprintf(n.s, sizeof(n.s), "log/%s/%s/" EPOCH_FORMAT, text, room, epoch.term,
                    epoch.counter);
     return n;
+}
+
+struct rel_name names_rel_writer(const uint8_t lineage[NAMES_LINEAGE_BYTES], struct epoch epoch)
+{
+    return by_epoch(lineage, "writer", epoch);
+}
+
+struct rel_name names_rel_claim(const uint8_t lineage[NAMES_LINEAGE_BYTES], struct epoch epoch)
+{
+    return by_epoch(lineage, "claim", epoch);
 }
 
 struct rel_name names_rel_chunk(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint64_t from,
@@ -290,6 +301,8 @@ static enum name_kind parse_log(const char *text, struct name_parts *p)
         return NAME_LINEAGE;
     if (take_text(&text, "writer/"))
         return take_epoch(&text, &p->epoch) && *text == '\0' ? NAME_WRITER : NAME_OTHER;
+    if (take_text(&text, "claim/"))
+        return take_epoch(&text, &p->epoch) && *text == '\0' ? NAME_CLAIM : NAME_OTHER;
     if (take_text(&text, "chunk/"))
         return take_from_epoch(text, p) ? NAME_CHUNK : NAME_OTHER;
     if (take_text(&text, "index/"))

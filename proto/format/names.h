@@ -11,7 +11,8 @@
  *     backup/<id>/manifest.mpk               backup/<id>/deleted.mpk
  *     log/<lineage>/lineage.mpk              log/<lineage>/writer/<epoch>
  *     log/<lineage>/chunk/<from>-<epoch>     log/<lineage>/mark/<at>-<epoch>-<seq>
- *     log/<lineage>/index/<from>-<epoch>     truncate/<epoch>-<seq>
+ *     log/<lineage>/index/<from>-<epoch>     log/<lineage>/claim/<epoch>
+ *     truncate/<epoch>-<seq>
  *
  * <epoch> is 16 hex digits of term, '.', 8 hex digits of counter; <seq> and <range> are 8 hex
  * digits; <from> is a stream byte as 16 hex digits; <lineage> is 32 hex digits: byte order is
@@ -82,6 +83,7 @@ struct rel_name names_rel_manifest(const char *backup_id);
 struct rel_name names_rel_deleted(const char *backup_id);
 struct rel_name names_rel_lineage(const uint8_t lineage[NAMES_LINEAGE_BYTES]);
 struct rel_name names_rel_writer(const uint8_t lineage[NAMES_LINEAGE_BYTES], struct epoch epoch);
+struct rel_name names_rel_claim(const uint8_t lineage[NAMES_LINEAGE_BYTES], struct epoch epoch);
 struct rel_name names_rel_chunk(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint64_t from,
                                 struct epoch epoch);
 struct rel_name names_rel_mark(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint64_t at,
@@ -89,7 +91,7 @@ struct rel_name names_rel_mark(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint6
 struct rel_name names_rel_log_index(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint64_t from,
                                     struct epoch epoch);
 struct rel_name names_rel_truncate(struct epoch epoch, uint32_t seq);
-/* "…/log/", "…/log/<lineage>/", and one of its rooms: "chunk", "mark", "index" or "writer" */
+/* "…/log/", "…/log/<lineage>/", and one of its rooms: "chunk", "mark", "index", "writer", "claim" */
 struct full_name names_logs_prefix(const struct repo_scope *scope);
 struct full_name names_log_prefix(const struct repo_scope *scope,
                                   const uint8_t lineage[NAMES_LINEAGE_BYTES], const char *room);
@@ -104,6 +106,7 @@ enum name_kind {
     NAME_DELETED,
     NAME_LINEAGE,
     NAME_WRITER,
+    NAME_CLAIM,
     NAME_CHUNK,
     NAME_MARK,
     NAME_LOG_INDEX,

@@ -216,44 +216,59 @@ void object_scratch_free(struct object_scratch *scratch)
 }
 
 /*
- * Level 3, the default, with tables that stay in a core's nearest caches: measured on database pages
- * this is half again as fast as zstd's own table sizes and packs 3% better (on program files: 15%
- * faster, 2.5% worse), since matches of pages lie near. Other levels are zstd's own.
+ * Level 3, the default, with tables that stay in a core's nearest caches, since matches lie near:
+ *
+ *   database pages   half again as fast as zstd's own table sizes, and packs 3% better (on program
+ *                    files: 15% faster, 2.5% worse)
+ *   log              one table is enough: 1.5 to 1.8 times as fast as zstd's own level 3, and as small
+ *                    to within 1% (page images, small records with random parts, text alike)
+ *
+ * Other levels are zstd's own.
  */
-static size_t tune_level_3(ZSTD_CCtx *cctx)
+struct zstd_setting {
+    ZSTD_cParameter parameter;
+    int value;
+};
+
+static size_t tune_level_3(ZSTD_CCtx *cctx, bool for_log)
 {
-    static const struct {
-        ZSTD_cParameter parameter;
-        int value;
-    } settings[] = {
+    static const struct zstd_setting pages[] = {
         {ZSTD_c_strategy, ZSTD_dfast},
         {ZSTD_c_minMatch, 5},
         {ZSTD_c_hashLog, 14},
         {ZSTD_c_chainLog, 13},
     };
+    static const struct zstd_setting log[] = {
+        {ZSTD_c_strategy, ZSTD_fast},
+        {ZSTD_c_minMatch, 5},
+        {ZSTD_c_hashLog, 13},
+    };
+    const struct zstd_setting *settings = for_log ? log : pages;
+    size_t count = for_log ? TM_ARRAY_LEN(log) : TM_ARRAY_LEN(pages);
     size_t z = 0;
-    for (size_t i = 0; i < TM_ARRAY_LEN(settings) && !ZSTD_isError(z); i++)
+    for (size_t i = 0; i < count && !ZSTD_isError(z); i++)
         z = ZSTD_CCtx_setParameter(cctx, settings[i].parameter, settings[i].value);
     return z;
 }
 
-int object_scratch_cctx(struct object_scratch *s, int level, struct tm_err *err)
+int object_scratch_cctx(struct object_scratch *s, int level, bool for_log, struct tm_err *err)
 {
     if (s->cctx == NULL)
         s->cctx = ZSTD_createCCtx();
     if (s->cctx == NULL)
         return tm_err_oom(err);
-    if (s->level == level)
+    if (s->level == level && s->for_log == for_log)
         return 0;
     s->level = 0;
     size_t z = ZSTD_CCtx_reset(s->cctx, ZSTD_reset_session_and_parameters);
     if (!ZSTD_isError(z))
         z = ZSTD_CCtx_setParameter(s->cctx, ZSTD_c_compressionLevel, level);
     if (!ZSTD_isError(z) && level == 3)
-        z = tune_level_3(s->cctx);
+        z = tune_level_3(s->cctx, for_log);
     if (ZSTD_isError(z))
         return tm_err_set(err, TM_E_INTERNAL, "zstd level %d: %s", level, ZSTD_getErrorName(z));
     s->level = level;
+    s->for_log = for_log;
     return 0;
 }
 

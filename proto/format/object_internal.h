@@ -52,6 +52,7 @@ struct object_writer {
     struct object_options options;
     bool records; /* this object is a record stream */
     bool header_sent;
+    bool complete;      /* footer and trailer are written */
     size_t used;        /* of the frame buffer */
     uint64_t raw_bytes; /* of finished frames */
     uint64_t stored_bytes;
@@ -59,6 +60,7 @@ struct object_writer {
     uint32_t section_count;
     uint16_t last_section;
     uint8_t header[OBJECT_HEADER_BYTES];
+    struct object_trailer trailer; /* once complete */
     char name[STORAGE_NAME_MAX + 1];
 };
 
@@ -91,6 +93,7 @@ struct object_scratch {
     ZSTD_CCtx *cctx;
     ZSTD_DCtx *dctx;
     int level;         /* cctx is set up for this; 0 = not yet */
+    bool for_log;      /* … and for log rather than for pages */
     struct buf frame;  /* raw bytes of one frame: room is handed out inside */
     struct buf packed; /* stored bytes; the header may lie in front of the first frame */
     struct buf table;
@@ -106,7 +109,8 @@ struct object_scratch {
 void object_hasher_reset(struct object_scratch *s);
 void object_hasher_update(struct object_scratch *s, const void *data, size_t len);
 void object_hasher_final(struct object_scratch *s, uint8_t ret[OBJECT_HASH_BYTES]);
-int object_scratch_cctx(struct object_scratch *s, int level, struct tm_err *err) TM_WUR;
+int object_scratch_cctx(struct object_scratch *s, int level, bool for_log,
+                        struct tm_err *err) TM_WUR;
 int object_scratch_dctx(struct object_scratch *s, struct tm_err *err) TM_WUR;
 
 static inline TM_UNUSED uint64_t object_entry_raw(const uint8_t *entry)

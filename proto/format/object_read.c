@@ -242,14 +242,15 @@ static int frame_corrupt(const struct object_reader *r, uint32_t index, const ch
     return tm_err_set(err, TM_E_CORRUPT, "object '%s': frame %u: %s", r->name, index, what);
 }
 
-/* Reads the frame at the reader's position into scratch->frame. */
-static int frame_load(struct object_reader *r, struct tm_err *err)
+/* The frame at the reader's position, as stored: *ret is in scratch->packed, or in scratch->frame
+ * when it is not compressed. */
+static int frame_read(struct object_reader *r, uint8_t **ret, struct tm_err *err)
 {
     struct object_scratch *s = r->scratch;
     const uint8_t *entry = r->table + (size_t)r->frame * OBJECT_FRAME_ENTRY;
-    size_t raw_len = (size_t)object_entry_raw(entry);
     size_t stored_len = (size_t)object_entry_stored(entry);
     bool zstd = be32_get(entry + 8) == OBJECT_FRAME_ZSTD;
+    uint8_t hash[OBJECT_HASH_BYTES];
     r->have_frame = false;
     int code = buf_reserve(&s->frame, r->header.frame_bytes, err);
     if (code == 0 && zstd)
@@ -260,13 +261,26 @@ static int frame_load(struct object_reader *r, struct tm_err *err)
     code = storage_read(r->st, r->name, r->frame_offset, target, stored_len, err);
     if (code < 0)
         return tm_err_prefix(err, "frame %u", r->frame);
-    uint8_t hash[OBJECT_HASH_BYTES];
     object_hash(target, stored_len, hash);
     if (memcmp(hash, entry + 28, sizeof(hash)) != 0)
         return frame_corrupt(r, r->frame, "stored bytes do not match their hash", err);
+    *ret = target;
+    return 0;
+}
+
+/* Reads the frame at the reader's position into scratch->frame. */
+static int frame_load(struct object_reader *r, struct tm_err *err)
+{
+    struct object_scratch *s = r->scratch;
+    const uint8_t *entry = r->table + (size_t)r->frame * OBJECT_FRAME_ENTRY;
+    size_t raw_len = (size_t)object_entry_raw(entry);
+    uint8_t *stored = NULL;
+    uint8_t hash[OBJECT_HASH_BYTES];
     bool good = true;
-    if (zstd)
-        code = unpack(s, slice_of(target, stored_len), s->frame.data, raw_len, &good, err);
+    int code = frame_read(r, &stored, err);
+    if (code == 0 && be32_get(entry + 8) == OBJECT_FRAME_ZSTD)
+        code = unpack(s, slice_of(stored, (size_t)object_entry_stored(entry)), s->frame.data,
+                      raw_len, &good, err);
     if (code < 0)
         return code;
     if (!good)
@@ -422,6 +436,18 @@ int object_reader_require_known(struct object_reader *r, const uint16_t *known, 
                               "object '%s': required section %u is not known: a newer Tidemark "
                               "wrote it",
                               r->name, r->sections[i].id);
+    }
+    return 0;
+}
+
+int object_reader_verify_stored(struct object_reader *r, struct tm_err *err)
+{
+    for (uint32_t i = 0; i < r->info.frame_count; i++) {
+        uint8_t *stored;
+        frame_seek(r, i);
+        int code = frame_read(r, &stored, err);
+        if (code < 0)
+            return code;
     }
     return 0;
 }

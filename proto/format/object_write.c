@@ -38,7 +38,7 @@ static int buffers_prepare(struct object_scratch *s, const struct object_options
     if (r == 0)
         r = buf_reserve(&s->packed, OBJECT_HEADER_BYTES + ZSTD_compressBound(o->frame_bytes), err);
     if (r == 0 && o->zstd_level > 0)
-        r = object_scratch_cctx(s, o->zstd_level, err);
+        r = object_scratch_cctx(s, o->zstd_level, o->kind == OBJECT_CHUNK, err);
     return r;
 }
 
@@ -79,38 +79,37 @@ static int send(struct object_writer *w, const void *data, size_t len, struct tm
 }
 
 /* One line of the frame table. */
-static int table_add(struct object_writer *w, size_t raw_len, struct slice stored, bool zstd,
+static int table_add(struct object_writer *w, struct slice raw, struct slice stored, bool zstd,
                      struct tm_err *err)
 {
     uint8_t entry[OBJECT_FRAME_ENTRY];
-    be32_put(entry, (uint32_t)raw_len);
+    be32_put(entry, (uint32_t)raw.len);
     be32_put(entry + 4, (uint32_t)stored.len);
     be32_put(entry + 8, zstd ? OBJECT_FRAME_ZSTD : 0);
-    object_hash(w->scratch->frame.data, raw_len, entry + 12);
+    object_hash(raw.data, raw.len, entry + 12);
     object_hash(stored.data, stored.len, entry + 28);
     if (w->scratch->table.len + sizeof(entry) > OBJECT_FOOTER_MAX / 2)
         return tm_err_set(err, TM_E_LIMIT, "object '%s' has too many frames", w->name);
     return buf_append(&w->scratch->table, entry, sizeof(entry), err);
 }
 
-static int frame_flush(struct object_writer *w, struct tm_err *err)
+/* One frame, out of wherever its bytes are. */
+static int frame_send(struct object_writer *w, struct slice raw, struct tm_err *err)
 {
     struct object_scratch *s = w->scratch;
-    if (w->used == 0)
-        return 0;
     uint8_t *packed = s->packed.data + OBJECT_HEADER_BYTES;
-    struct slice stored = slice_of(s->frame.data, w->used);
+    struct slice stored = raw;
     if (w->options.zstd_level > 0) {
-        size_t n = ZSTD_compress2(s->cctx, packed, s->packed.cap - OBJECT_HEADER_BYTES,
-                                  s->frame.data, w->used);
+        size_t n =
+            ZSTD_compress2(s->cctx, packed, s->packed.cap - OBJECT_HEADER_BYTES, raw.data, raw.len);
         if (ZSTD_isError(n))
             return tm_err_set(err, TM_E_INTERNAL, "object '%s': zstd: %s", w->name,
                               ZSTD_getErrorName(n));
-        if (n < w->used - w->used / 64) /* else not worth the reader's time */
+        if (n < raw.len - raw.len / 64) /* else not worth the reader's time */
             stored = slice_of(packed, n);
     }
     bool zstd = stored.data == packed;
-    int r = table_add(w, w->used, stored, zstd, err);
+    int r = table_add(w, raw, stored, zstd, err);
     if (r == 0 && !w->header_sent && zstd) { /* the header travels with the first frame */
         memcpy(s->packed.data, w->header, OBJECT_HEADER_BYTES);
         stored = slice_of(s->packed.data, stored.len + OBJECT_HEADER_BYTES);
@@ -122,10 +121,19 @@ static int frame_flush(struct object_writer *w, struct tm_err *err)
         r = send(w, stored.data, stored.len, err);
     if (r < 0)
         return r;
-    w->raw_bytes += w->used;
+    w->raw_bytes += raw.len;
     w->frame_count++;
-    w->used = 0;
     return 0;
+}
+
+static int frame_flush(struct object_writer *w, struct tm_err *err)
+{
+    if (w->used == 0)
+        return 0;
+    int r = frame_send(w, slice_of(w->scratch->frame.data, w->used), err);
+    if (r == 0)
+        w->used = 0;
+    return r;
 }
 
 /* Room in whole blocks; 0 = the frame must go first. */
@@ -168,7 +176,16 @@ uint64_t object_writer_stored_bytes(const struct object_writer *w)
 
 int object_writer_append(struct object_writer *w, struct slice bytes, struct tm_err *err)
 {
+    assert(w->section_count == 0);
+    const size_t frame = w->options.frame_bytes;
     while (bytes.len > 0) {
+        if (w->used == 0 && bytes.len >= frame) { /* whole ones need not be copied together */
+            int r = frame_send(w, slice_of(bytes.data, frame), err);
+            if (r < 0)
+                return r;
+            bytes = slice_of(bytes.data + frame, bytes.len - frame);
+            continue;
+        }
         uint8_t *room = NULL;
         size_t room_bytes = 0;
         int r = object_writer_room(w, &room, &room_bytes, err);
@@ -312,7 +329,8 @@ static int commit(struct object_writer *w, const uint8_t trailer[OBJECT_TRAILER_
                       w->name);
 }
 
-int object_writer_finish(struct object_writer *w, struct object_info *ret, struct tm_err *err)
+/* Footer and trailer: nothing more can be written. */
+static int complete(struct object_writer *w, struct tm_err *err)
 {
     int r = frame_flush(w, err);
     if (r == 0 && !w->header_sent)
@@ -322,25 +340,42 @@ int object_writer_finish(struct object_writer *w, struct object_info *ret, struc
     if (r < 0)
         return r;
     struct slice footer = buf_slice(&w->scratch->footer);
-    struct object_trailer trailer = {.footer_offset = w->stored_bytes,
-                                     .footer_bytes = (uint32_t)footer.len};
-    r = object_digest(w->header, footer, trailer.digest, err);
+    w->trailer = (struct object_trailer){.footer_offset = w->stored_bytes,
+                                         .footer_bytes = (uint32_t)footer.len};
+    r = object_digest(w->header, footer, w->trailer.digest, err);
     if (r < 0)
         return r;
-    uint8_t trailer_bytes[OBJECT_TRAILER_BYTES];
-    object_trailer_encode(&trailer, trailer_bytes);
-    r = buf_append(&w->scratch->footer, trailer_bytes, sizeof(trailer_bytes), err);
+    uint8_t bytes[OBJECT_TRAILER_BYTES];
+    object_trailer_encode(&w->trailer, bytes);
+    r = buf_append(&w->scratch->footer, bytes, sizeof(bytes), err);
     if (r == 0)
         r = send(w, w->scratch->footer.data, w->scratch->footer.len, err);
-    if (r == 0)
-        r = commit(w, trailer_bytes, err);
+    w->complete = r == 0;
+    return r;
+}
+
+int object_writer_seal(struct object_writer *w, struct tm_err *err)
+{
+    assert(!w->complete);
+    int r = complete(w, err);
+    return r < 0 ? r : storage_writer_seal(w->out, err);
+}
+
+int object_writer_finish(struct object_writer *w, struct object_info *ret, struct tm_err *err)
+{
+    uint8_t trailer[OBJECT_TRAILER_BYTES];
+    int r = w->complete ? 0 : complete(w, err);
+    if (r < 0)
+        return r;
+    object_trailer_encode(&w->trailer, trailer);
+    r = commit(w, trailer, err);
     if (r < 0)
         return r;
     struct object_info info = {.stored_bytes = w->stored_bytes,
                                .raw_bytes = w->raw_bytes,
-                               .footer_offset = trailer.footer_offset,
+                               .footer_offset = w->trailer.footer_offset,
                                .frame_count = w->frame_count};
-    memcpy(info.digest, trailer.digest, sizeof(info.digest));
+    memcpy(info.digest, w->trailer.digest, sizeof(info.digest));
     object_hasher_final(w->scratch, info.hash);
     *ret = info;
     return 0;

@@ -140,6 +140,9 @@ struct log_search {
     const char *name; /* NULL = any */
     bool points_only;
     uint32_t limit; /* 0 = 1000 */
+    /* Asked before each chunk that is opened; an error ends the search. NULL = never. */
+    int (*go_on)(void *arg, struct tm_err *err);
+    void *go_on_arg;
 };
 typedef int (*log_search_fn)(void *arg, const struct lineage *lineage,
                              const struct log_point *point, struct tm_err *err);

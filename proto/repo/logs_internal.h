@@ -105,8 +105,9 @@ struct log_branch {
     struct log_run *runs;
     size_t run_count;
     size_t run_cap;
-    int64_t fork_us; /* what is proven on the parent at this one's fork */
-    bool current;    /* the newest lineage, or on the way to it */
+    int64_t fork_us;     /* what is proven on the parent at this one's fork */
+    struct epoch writer; /* the highest; zero = none */
+    bool current;        /* the lineage that is written, or on the way to it */
 };
 
 /* A committed backup and one lineage that goes on where it is consistent. A backup that no log
@@ -133,7 +134,9 @@ int log_world_read(struct object_scratch *scratches[3], struct storage *log_st,
                    struct storage *backup_st, const struct repo_scope *scope,
                    struct log_joins *joins, struct log_world *ret, struct tm_err *err) TM_WUR;
 void log_world_release(struct log_world *w);
-size_t log_world_current(const struct log_world *w); /* branch; SIZE_MAX = there is none */
+/* The branch that is written: its writer is newer than those of all others. A lineage may be newer and
+ * not be it: that of a clone, say, which was stored until its source was back. SIZE_MAX = there is none. */
+size_t log_world_current(const struct log_world *w);
 /* The run of a branch that holds [at, at], SIZE_MAX = none does. */
 size_t log_branch_run(const struct log_branch *branch, uint64_t at);
 

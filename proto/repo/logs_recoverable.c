@@ -1,5 +1,5 @@
 /*
- * Intervals. Happy path: from every backup along the way to the newest lineage as far as it is
+ * Intervals. Happy path: from every backup along the way to the lineage that is written as far as it is
  * unbroken; and what each lineage that can be reached stores beyond where the tenant left it, as
  * abandoned. Intervals that end alike are one, from the oldest backup on. Failure modes: none of its
  * own.

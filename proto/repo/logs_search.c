@@ -82,8 +82,11 @@ static int search_lineage(struct searcher *s, const struct log_lineages *all,
     uint64_t from = log_lineages_find(all, lineage->record.parent) ? lineage->record.fork : 0;
     int r = log_chain_open(s->scratches, s->st, s->scope, lineage, from, &chain, err);
     while (r >= 0 && (r = log_chain_next(chain, &entry, err)) > 0) {
-        r = entry_wanted(s->search, &entry) ? search_chunk(s, &lineage->record, from, &entry, err)
-                                            : 0;
+        if (!entry_wanted(s->search, &entry))
+            continue;
+        if (s->search->go_on && (r = s->search->go_on(s->search->go_on_arg, err)) < 0)
+            return r;
+        r = search_chunk(s, &lineage->record, from, &entry, err);
         if (r > 0)
             return r;
     }

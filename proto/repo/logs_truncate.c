@@ -35,7 +35,8 @@ struct truncater {
     const struct log_truncate *wish;
     const uint8_t *nonce;
     struct log_world world;
-    int64_t until_us;               /* INT64_MAX = the wish is a position */
+    int64_t until_us;               /* INT64_MAX = the wish is a position, and nothing runs */
+    bool running;                   /* a backup does, and may list log from its start on */
     uint64_t until;                 /* UINT64_MAX = the wish is a time */
     const struct log_backup *keeps; /* the newest at or before the wish; NULL = none */
     uint64_t *cuts;                 /* of each branch: log before goes */
@@ -71,8 +72,11 @@ static int wish_read(struct truncater *t, struct tm_err *err)
         r = catalog_backups(t->backup_st, t->scope, &backups, err);
     for (size_t i = 0; r == 0 && i < backups.count; i++) {
         int64_t start_us = backup_start_us(backups.items[i].id);
-        if (backups.items[i].state == BACKUP_UNFINISHED && start_us > wish->now_us - RUNNING_MAX_US)
-            t->until_us = TM_MIN(t->until_us, start_us);
+        if (backups.items[i].state != BACKUP_UNFINISHED ||
+            start_us <= wish->now_us - RUNNING_MAX_US)
+            continue;
+        t->running = true;
+        t->until_us = TM_MIN(t->until_us, start_us);
     }
     return r;
 }
@@ -146,10 +150,11 @@ static int spare_newest(struct truncater *t, size_t branch, uint64_t *cut, struc
 }
 
 /* Where the log of a branch passes the wished time: all before is older. */
-static int passed_byte(struct truncater *t, size_t branch, uint64_t *ret, struct tm_err *err)
+static int timed_byte(struct truncater *t, size_t branch, uint64_t *ret, struct tm_err *err)
 {
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     const struct log_branch *b = &t->world.branches[branch];
+    const uint64_t segment = b->lineage->record.segment_bytes;
     struct log_entry e = {.from = 0};
     uint64_t passed = 0;
     int r = log_chain_open(t->scratches, t->log_st, t->scope, b->lineage, 0, &chain, err);
@@ -162,25 +167,26 @@ static int passed_byte(struct truncater *t, size_t branch, uint64_t *ret, struct
     }
     if (r < 0)
         return r;
+    /* a running backup needs log from the segment on that was written when it began */
+    if (t->running && segment != 0)
+        passed -= passed % segment;
     /* a branch that was left, and is older as a whole */
     *ret = r == 0 && !b->current && passed != 0 ? UNNEEDED : passed;
     return 0;
 }
 
-/* Log before *ret is wished away: before a position, a time, or, with a running backup, both. */
 static int wished_byte(struct truncater *t, size_t branch, uint64_t *ret, struct tm_err *err)
 {
     const struct log_branch *b = &t->world.branches[branch];
-    uint64_t passed = UINT64_MAX;
+    uint64_t wished = UNNEEDED, timed = UNNEEDED;
     int r = 0;
-    *ret = 0;
-    if (t->until != UINT64_MAX && !b->current)
-        return 0;
+    if (t->until != UINT64_MAX)
+        wished = b->current ? t->until : 0;
     if (t->until_us != INT64_MAX)
-        r = passed_byte(t, branch, &passed, err);
+        r = timed_byte(t, branch, &timed, err);
     if (r < 0)
         return r;
-    *ret = TM_MIN(t->until, passed);
+    *ret = TM_MIN(wished, timed);
     return b->current ? spare_newest(t, branch, ret, err) : 0;
 }
 

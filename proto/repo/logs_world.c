@@ -24,7 +24,13 @@ size_t log_branch_run(const struct log_branch *branch, uint64_t at)
 
 size_t log_world_current(const struct log_world *w)
 {
-    return w->lineages.count > 0 ? w->lineages.count - 1 : SIZE_MAX;
+    size_t current = SIZE_MAX;
+    for (size_t i = 0; i < w->lineages.count; i++) {
+        if (current == SIZE_MAX ||
+            epoch_cmp(w->branches[i].writer, w->branches[current].writer) >= 0)
+            current = i;
+    }
+    return current;
 }
 
 static int run_add(struct log_branch *b, const struct log_entry *e, struct tm_err *err)
@@ -102,6 +108,9 @@ static int branch_walk(struct object_scratch *scratches[3], struct storage *st,
         r = log_chain_open(scratches, st, scope, b->lineage, 0, &chain, err);
     if (r < 0)
         return r;
+    const struct log_fence *fence = log_chain_fence(chain);
+    if (fence->count > 0)
+        b->writer = fence->epochs[fence->count - 1];
     log_chain_cuts(chain, forks, fork_count);
     while ((r = log_chain_next_stretch(chain, &e, err)) > 0) {
         r = run_add(b, &e, err);
@@ -221,11 +230,11 @@ static int branches_read(struct object_scratch *scratches[3], struct storage *st
         if (w->branches[i].parent >= i)
             w->branches[i].parent = SIZE_MAX; /* a circle is nobody's parent */
     }
-    for (size_t i = log_world_current(w); i != SIZE_MAX; i = w->branches[i].parent)
-        w->branches[i].current = true;
     int r = 0;
     for (size_t i = 0; r == 0 && i < w->lineages.count; i++)
         r = branch_walk(scratches, st, scope, w, i, err);
+    for (size_t i = log_world_current(w); r == 0 && i != SIZE_MAX; i = w->branches[i].parent)
+        w->branches[i].current = true;
     for (size_t i = 0; r == 0 && i < w->lineages.count; i++)
         r = branch_marks(scratches, st, scope, w, i, err);
     return r;

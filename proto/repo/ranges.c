@@ -179,7 +179,8 @@ static int log_check(struct backup_ranges *br, const struct log_ref *log, struct
     if (log->to < log->from)
         what = "it ends before it starts";
     else if (log->task
-                 ? parts.kind != NAME_CHUNK
+                 ? parts.kind != NAME_CHUNK ||
+                       memcmp(parts.lineage, log->lineage, sizeof(log->lineage)) != 0
                  : parts.kind != NAME_BACKUP_LOG || strcmp(parts.backup_id, m->backup_id) != 0)
         what = "it has a foreign name";
     else if (br->logs == 0 && log->from > m->log_from)

@@ -12,7 +12,8 @@
  *              exclusive: behind the last record that begins before P. P must be stored
  *   xid, name  behind that commit (abort) or named point; exclusive: behind the record before. A name
  *              that is there more than once is refused, with times and positions of all
- *   latest     behind the last whole record that is stored
+ *   latest     behind the last whole record that is stored; when that is behind a hole, and no backup
+ *              was named, TM_E_NOT_FOUND
  *   immediate  the backup's own consistent_at
  * The stop is never before consistent_at. A target that cannot be had is TM_E_NOT_FOUND and names
  * the nearest moments that can.

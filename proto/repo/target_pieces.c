@@ -176,7 +176,7 @@ static int missing_place(struct planner *p, const char *source, const struct nea
         (void)clock_format(n->after->from_us, start);
     if (n->before != NULL && n->after != NULL)
         return tm_err_set(err, TM_E_NOT_FOUND,
-                          "%s lies in a gap: nothing is stored between %s (%s) and %s (%s)", what,
+                          "%s lies in a gap: nothing can be had between %s (%s) and %s (%s)", what,
                           end, n->before->to_position, start, n->after->from_position);
     if (n->before != NULL)
         return tm_err_set(err, TM_E_NOT_FOUND,

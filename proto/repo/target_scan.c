@@ -130,13 +130,19 @@ static int known_record(struct planner *p, size_t leg, uint64_t limit, struct lo
 }
 
 struct record_source {
+    const struct log_positions *positions;
     struct log_bytes bytes;
 };
 
 static int record_read(void *arg, uint64_t at, struct slice *ret, struct tm_err *err)
 {
     struct record_source *s = arg;
+    char from[FORMAT_POSITION_MAX];
     int r = log_bytes_fill(&s->bytes, at, err);
+    if (r < 0 && err->code == TM_E_CORRUPT) {
+        s->positions->text(at, from);
+        return tm_err_prefix(err, "log from %s on is lost", from);
+    }
     *ret = r > 0 ? s->bytes.piece : SLICE_EMPTY;
     return r < 0 ? r : 0;
 }
@@ -207,7 +213,8 @@ static int ask_engine(struct planner *p, size_t leg, uint64_t near, uint64_t lim
     struct record_source source = {.bytes = {.scratch = p->scratches[2],
                                              .st = p->log_st,
                                              .scope = p->scope,
-                                             .lineage = &b->lineage->record}};
+                                             .lineage = &b->lineage->record},
+                                   .positions = &p->engine->positions};
     uint64_t from = 0;
     int r = path_segment(p, leg, near, &from, err);
     if (r == 0)

@@ -2,13 +2,15 @@
  * Points in time and log as operators write them, and as agents are told.
  *
  * A TSO is TiDB's timestamp: milliseconds since 1970 shifted left by 18 bits. It is told from a time
- * by being digits alone, a position by its slash.
+ * by being digits alone, a position by its slash. One from before 2000 is none: somebody wrote a year
+ * or a date without separators.
  */
 #include "common/clock.h"
 #include "common/parse.h"
 #include "proto/spec/spec.h"
 
 #define TSO_LOGICAL_BITS 18
+#define TSO_MIN          (UINT64_C(946684800000) << TSO_LOGICAL_BITS)
 
 /* PostgreSQL's form, the only one there is: two halves of a 64-bit number. */
 static bool is_position(const char *text)
@@ -44,7 +46,7 @@ int moment_parse(const char *text, struct moment *ret, struct tm_err *err)
     if (is_position(text)) {
         moment.is_position = true;
         (void)snprintf(moment.position, sizeof(moment.position), "%s", text);
-    } else if (parse_u64(text, &tso, &why) == 0) {
+    } else if (parse_u64(text, &tso, &why) == 0 && tso >= TSO_MIN) {
         moment.time_us = (int64_t)(tso >> TSO_LOGICAL_BITS) * USEC_PER_MSEC;
     } else if (clock_parse(text, &moment.time_us, &why) < 0 &&
                parse_tidb(text, &moment.time_us, &why) < 0) {

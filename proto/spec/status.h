@@ -110,7 +110,7 @@ struct status_log {
     char truncated_position[65];
     char truncate_until[64];             /* the newest wish, "" = none… */
     bool truncate_pending;               /* …not answered yet… */
-    char truncate_error[TM_ERR_MSG_MAX]; /* …or refused */
+    char truncate_error[TM_ERR_MSG_MAX]; /* …or refused; pending: why it is tried again */
     struct status_interval *recoverable; /* malloc'ed by resource_status_add_interval */
     size_t recoverable_count;
     struct status_hold *holds; /* malloc'ed by resource_status_add_hold */
@@ -129,7 +129,7 @@ struct resource_status {
     char backup_path[1024]; /* full URL of what was stored (or is being restored) */
     uint64_t backup_bytes;  /* as stored: "backupSize" */
     uint64_t data_bytes;    /* as read: "dataSize" */
-    uint64_t log_bytes;     /* own log in the backup */
+    uint64_t log_bytes;     /* of log it needs, own or shared */
     uint64_t file_count;
     int64_t commit_us; /* the moment the backup is consistent at */
     char position[65];

@@ -14,6 +14,7 @@
  *     C -> S  retry     kind, namespace, name         S -> C  one result
  *     C -> S  nodes     after                         S -> C  items (JSON), after
  *     C -> S  version                                 S -> C  one item (JSON)
+ *     C -> S  query     kind, namespace, name, query  S -> C  one item (JSON): what an agent found
  *
  * Every reply may be an error instead. What is no frame, is too long or does not decode is answered
  * with an error, and the connection is closed. `version` is checked first: another major version is
@@ -41,7 +42,8 @@
     X(DELETE, 4, true)                                                                             \
     X(RETRY, 5, true)                                                                              \
     X(NODES, 6, false)                                                                             \
-    X(VERSION, 7, false)
+    X(VERSION, 7, false)                                                                           \
+    X(QUERY, 8, false)
 
 enum control_command {
 #define CONTROL_COMMAND_ENUM(name, number, changes) CONTROL_##name = number,
@@ -58,7 +60,8 @@ enum control_command {
     X(T, str, kind, "k", OPT, 0, 31)                                                               \
     X(T, str, namespace_, "s", OPT, 0, WIRE_NAME_MAX) /* "" = default */                           \
     X(T, str, name, "n", OPT, 0, WIRE_NAME_MAX)                                                    \
-    X(T, str, after, "a", OPT, 0, CONTROL_AFTER_MAX)
+    X(T, str, after, "a", OPT, 0, CONTROL_AFTER_MAX)                                               \
+    X(T, msg, query, "q", OPT, 0, msg_log_query) /* its id is the coordinator's to choose */
 CODEC_DECLARE(control_request, CONTROL_REQUEST_FIELDS);
 
 /* outcome: "created", "configured", "unchanged", "deleted", "deleting", "retried"; or error */

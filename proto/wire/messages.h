@@ -51,6 +51,8 @@
 #define WIRE_WARNINGS_MAX  8  /* of one job */
 #define WIRE_OPTIONS_MAX   64 /* strings in a list of pairs */
 #define WIRE_INTERVALS_MAX 32
+#define WIRE_EVENTS_MAX    1000         /* in one answer … */
+#define WIRE_EVENTS_BYTES  (256 * 1024) /* … which is about this long at most */
 
 /* ---- parts ---- */
 
@@ -188,6 +190,47 @@ CODEC_DECLARE(msg_interval, MSG_INTERVAL_FIELDS);
     X(T, msg, error, "x", OPT, 0, msg_error) /* what it is stuck on; gone when it moves again */
 CODEC_DECLARE(msg_log_status, MSG_LOG_STATUS_FIELDS);
 
+/* A question about the stored log, which takes nothing away: what is found, and what a truncation
+ * would remove. Asked until it is answered, and told apart by its id. */
+enum log_query_kind {
+    LOG_QUERY_SEARCH = 1,
+    LOG_QUERY_TRUNCATE = 2,
+};
+#define MSG_LOG_QUERY_FIELDS(X, T)                                                                 \
+    X(T, u64, id, "i", REQ, 0, UINT64_MAX)                                                         \
+    X(T, u32, kind, "k", REQ, 0, 31)                                                               \
+    X(T, i64, from_us, "f", OPT, 0, 0) /* search: events of this time or later; 0 = all */         \
+    X(T, i64, to_us, "t", OPT, 0, 0)   /* and of this or earlier; 0 = all */                       \
+    X(T, u64, xid, "x", OPT, 0, UINT64_MAX)                                                        \
+    X(T, txt, name, "n", OPT, 0, 63)                                                               \
+    X(T, flag, points, "p", OPT, 0, 0)             /* only named points */                         \
+    X(T, u32, limit, "l", OPT, 0, WIRE_EVENTS_MAX) /* 0 = as many as there can be */               \
+    X(T, txt, until, "u", OPT, 0, 63)              /* truncate: time, TSO or position */           \
+    X(T, flag, force, "o", OPT, 0, 0)
+CODEC_DECLARE(msg_log_query, MSG_LOG_QUERY_FIELDS);
+
+/* kind: enum event_kind */
+#define MSG_LOG_EVENT_FIELDS(X, T)                                                                 \
+    X(T, u32, kind, "k", REQ, 0, 31)                                                               \
+    X(T, i64, time_us, "t", REQ, 0, 0)                                                             \
+    X(T, str, position, "p", REQ, 0, WIRE_POSITION_MAX) /* where the record begins */              \
+    X(T, u64, xid, "x", OPT, 0, UINT64_MAX)                                                        \
+    X(T, str, lineage, "l", REQ, 0, WIRE_UID_MAX) /* 32 hex digits */                              \
+    X(T, str, label, "b", OPT, 0, 63)                                                              \
+    X(T, txt, name, "n", OPT, 0, 63)
+CODEC_DECLARE(msg_log_event, MSG_LOG_EVENT_FIELDS);
+
+#define MSG_LOG_ANSWER_FIELDS(X, T)                                                                \
+    X(T, u64, id, "i", REQ, 0, UINT64_MAX) /* of the question */                                   \
+    X(T, msg, error, "x", OPT, 0, msg_error)                                                       \
+    X(T, list, events, "e", OPT, 0, msg_log_event, WIRE_EVENTS_MAX)                                \
+    X(T, flag, more, "m", OPT, 0, 0)           /* there are more events than these */              \
+    X(T, u64, chunks, "c", OPT, 0, UINT64_MAX) /* to be removed */                                 \
+    X(T, u64, bytes, "b", OPT, 0, UINT64_MAX)                                                      \
+    X(T, i64, truncated_us, "tt", OPT, 0, 0)                                                       \
+    X(T, str, truncated_position, "tp", OPT, 0, WIRE_POSITION_MAX)
+CODEC_DECLARE(msg_log_answer, MSG_LOG_ANSWER_FIELDS);
+
 /* How to stream, and what is wanted of the stored log. */
 #define MSG_LOG_PARAMS_FIELDS(X, T)                                                                \
     X(T, str, compression, "z", OPT, 0, 31)                                                        \
@@ -198,11 +241,12 @@ CODEC_DECLARE(msg_log_status, MSG_LOG_STATUS_FIELDS);
     X(T, flag, release, "r", OPT, 0, 0) /* beyond either the hold is released, else only told */   \
     X(T, flag, from_standby, "s", OPT, 0, 0)                                                       \
     X(T, flag, accept_incarnation, "a", OPT, 0, 0)                                                 \
-    X(T, u64, checkpoint, "c", OPT, 0, UINT64_MAX)    /* HOLD: what the writer has made durable */ \
-    X(T, i64, paused_us, "p", OPT, 0, 0)              /* PAUSE: since when */                      \
+    X(T, u64, checkpoint, "c", OPT, 0, UINT64_MAX) /* log before it is stored; a hold follows */   \
+    X(T, i64, paused_us, "p", OPT, 0, 0)           /* PAUSE: since when */                         \
     X(T, u32, truncate_gen, "tg", OPT, 0, UINT32_MAX) /* grows with every wish to truncate */      \
     X(T, txt, truncate_until, "tu", OPT, 0, 63)       /* time, TSO or position */                  \
-    X(T, flag, truncate_force, "tf", OPT, 0, 0)
+    X(T, flag, truncate_force, "tf", OPT, 0, 0)                                                    \
+    X(T, msg, query, "q", OPT, 0, msg_log_query) /* LEAD */
 CODEC_DECLARE(msg_log_params, MSG_LOG_PARAMS_FIELDS);
 
 /* ---- heartbeat, poll -> desired ---- */
@@ -240,6 +284,7 @@ enum job_stage {
     X(T, msg, totals, "t", OPT, 0, msg_totals)                                                       \
     X(T, msg, error, "x", OPT, 0, msg_error)                                                         \
     X(T, msg, log, "g", OPT, 0, msg_log_status)                                                      \
+    X(T, msg, answer, "v", OPT, 0, msg_log_answer) /* to the query that is desired now */            \
     X(T, strs, warnings, "y", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX) /* all of this attempt */
 CODEC_DECLARE(msg_job, MSG_JOB_FIELDS);
 

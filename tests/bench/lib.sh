@@ -63,6 +63,35 @@ postgres_make() { # [LINE OF postgresql.conf…]: page checksums on, started
         die "PostgreSQL does not start"
 }
 
+sql() { psql -XqAt -c "$1"; }
+# ---- log: pgbench transactions that each store 128 random bytes too; a quarter of the rows has random text
+log_load_make() { # [SCALE]
+    as_postgres pgbench -i -q -s "${1:-20}" >/dev/null 2>&1 || die "pgbench -i"
+    psql -Xqc "update pgbench_accounts set filler = md5(random()::text) || md5(random()::text) where aid % 4 = 0" \
+        -c 'vacuum analyze pgbench_accounts' -c 'create table noise (bytes bytea)' -c checkpoint
+    cat >"$dir/load.sql" <<Y
+\set aid random(1, 100000 * ${1:-20})
+\set bid random(1, ${1:-20})
+\set tid random(1, 10 * ${1:-20})
+\set delta random(-5000, 5000)
+BEGIN;
+UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid;
+UPDATE pgbench_tellers SET tbalance = tbalance + :delta WHERE tid = :tid;
+UPDATE pgbench_branches SET bbalance = bbalance + :delta WHERE bid = :bid;
+INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (:tid, :bid, :aid, :delta, CURRENT_TIMESTAMP);
+INSERT INTO noise SELECT sha512((random()::text || :aid)::bytea) || sha512((random()::text || :tid)::bytea);
+END;
+Y
+}
+log_load() { # MIB: so much log, page images after a checkpoint and small records by turns
+    local start
+    start=$(sql 'select pg_current_wal_lsn()')
+    while [ "$(sql "select pg_current_wal_lsn() - '$start' < $1 * 1048576::numeric")" = t ]; do
+        pgbench -n -c 4 -j 2 -t 4000 -f "$dir/load.sql" >"$dir/log/pgbench.log" 2>&1 || die pgbench
+        psql -Xqc checkpoint
+    done
+}
+
 daemons_start() {
     local port=$((10000 + $$ % 20000)) # below what outgoing connections are given
     cat >"$dir/coordinator.yaml" <<Y

@@ -261,13 +261,17 @@ class Repository:
         need(state is None or state["to"] == root["from"], "hole in the log")
         segment = root.get("segmentBytes", 0)
         if state is None:
-            state = {"digest": bytes(32), "pending": b"", "at": root["from"]}
+            # a lineage began before the task's chunk: its digest is known from the first boundary on
+            state = {"digest": None if ref.get("k") else bytes(32), "pending": b"", "at": root["from"]}
         claimed = dict(map(tuple, unpack_list(o.sections[5]))) if 5 in o.sections else {}
         state["pending"] += raw
-        while segment and len(state["pending"]) >= segment:
-            state["digest"] = hashlib.sha256(state["digest"] + state["pending"][:segment]).digest()
-            state["pending"], state["at"] = state["pending"][segment:], state["at"] + segment
-            need(claimed.pop(state["at"], None) == state["digest"], "running digest at %d" % state["at"])
+        while segment and len(state["pending"]) >= segment - state["at"] % segment:
+            size = segment - state["at"] % segment
+            block, state["pending"], state["at"] = state["pending"][:size], state["pending"][size:], state["at"] + size
+            says = claimed.pop(state["at"], None)
+            digest = says if state["digest"] is None else hashlib.sha256(state["digest"] + block).digest()
+            need(says is not None and says == digest, "running digest at %d" % state["at"])
+            state["digest"] = digest
         need(not claimed, "digests at other places")
         state["to"] = root["to"]
         self.totals["logBytes"] += len(raw)
@@ -292,6 +296,8 @@ class Repository:
                     expected, number = r["e"] or None, number + 1
                 need((item["e"] or None) == expected, "a segment ends elsewhere")
             elif kind == 2:
+                own = "backup/%s/log/" % backup
+                need(item["o"].startswith("log/%s/chunk/" % item["l"].hex() if item.get("k") else own), "foreign log")
                 log = self.chunk(base, item, log)
                 last_log = item
         need(expected is None and number == root["ranges"], "the key space is not covered")

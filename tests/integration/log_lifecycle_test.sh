@@ -76,6 +76,21 @@ tidemark restore r1 --backup wal --to "$middle" --data-dir "$T/restore/r1" --sta
 [ "$(PGPORT=$((PGPORT + 1)) sql postgres -c 'select max(id) from ledger')" = 200 ] || fail "another moment"
 as_postgres "$(bindir $MAJOR)/pg_ctl" -D "$T/restore/r1" -m immediate -s stop
 
+step "search: an agent looks, and finds what storage alone tells"
+# (a commit behind it: a point alone is flushed some time later)
+sql postgres -c "select pg_create_restore_point('before lunch')" -c "insert into ledger values (10001)" >/dev/null
+named=$(now_by_source)
+wait_for 15 is_safe "$named"
+alone() { as_postgres "$BUILD/tidemark-agent" search --storage "$STORAGE" --cluster test "$@"; }
+for options in "" "--points" "--to $middle" "--from $middle --to $last" "--limit 3" "--xid 4000000000"; do
+    # shellcheck disable=SC2086
+    expect_out "$(alone $options 2>/dev/null)" tidemark log search wal $options 2>/dev/null
+    # shellcheck disable=SC2086
+    [ "$(tidemark log search wal $options -o json | jq -S .)" = "$(alone $options -o json | jq -S .)" ] || fail "search $options -o json"
+done
+says "before lunch" tidemark log search wal --name "before lunch"
+says "there are more than 3, see --limit" tidemark log search wal --limit 3
+
 step "truncate: refused where a kept backup goes on from there, done when forced"
 says "backup/wal truncated until" tidemark log truncate wal --until "$middle" # the one backup is older: nothing goes
 tidemark backup second --cluster test --storage "$STORAGE" --no-wait
@@ -85,15 +100,29 @@ late=$(now_by_source)
 wait_for 15 is_safe "$late"
 expect_fail 1 "log is not truncated: " tidemark log truncate wal --until "$late"
 expect_fail 1 "log is not truncated: " tidemark log truncate wal --until "$late" # the same again: tried again
+expect_fail 1 "delete it first, or force" tidemark log truncate wal --until "$late" --dry-run
+would=$(tidemark log truncate wal --until "$late" --force --dry-run)
+says "$would" tidemark log truncate wal --until "$late" --force --dry-run # nothing is removed by it
+case $would in "backup/wal: truncating would remove 0 chunks"*) fail "$would" ;; esac
+[ "$(of_wal '.spec.logTruncateForce')" = null ] || fail "a dry run is in the spec"
 [ "$(of_wal '.status.lastError.stage')" = truncate ] || fail "the refusal is not shown"
 says "backup/wal truncated until" tidemark log truncate wal --until "$late" --force
 [ "$(of_wal .status.phase)" = Running ] || fail "it is $(of_wal .status.phase)"
 
 step "stop: the slot is gone, for good"
+sql postgres -c "select pg_create_restore_point('the last one')" -c "insert into ledger values (10002)" >/dev/null
+stop_at=$(now_by_source)
+wait_for 15 is_safe "$stop_at"
 says "Stopped" tidemark log stop wal
 [ "$(slots)" = 0 ] || fail "the slot is left"
 expect_fail 1 "Stopped for good" tidemark log resume wal
+says "the last one" tidemark log search wal --points # an agent looks all the same
+says "truncating would remove " tidemark log truncate wal --until "$late" --dry-run
 tidemark wait backup wal --for=Stopped
+agent_kill TERM
+expect_fail 4 "there is no agent of cluster 'test', tenant 'main'" tidemark log search wal
+agent_start
+wait_for 20 node_is primary
 says "deleted" tidemark delete backup wal
 daemons_stop
 echo "everything of a log backup's life works"

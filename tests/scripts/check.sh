@@ -32,7 +32,7 @@ case $build in /*) ;; *) build=$PWD/$build ;; esac
 logs=$build/log
 seeds=${SIM_SEEDS:-2000}
 jobs=${CHECK_JOBS:-2}
-unit_deadline=300 sim_deadline=900 integration_deadline=1200 fault_deadline=3600
+unit_deadline=300 sim_deadline=900 integration_deadline=1200 fault_deadline=${FAULT_DEADLINE:-3600}
 
 export TIDEMARK_BUILD=$build TIDEMARK_SANITIZED=$sanitize
 export LSAN_OPTIONS=suppressions=$PWD/tests/lib/lsan.supp:print_suppressions=0

@@ -445,7 +445,7 @@ static void take_results(struct world *w, struct sim_runner *r, const struct fra
         want_results(w, r);
 }
 
-/* ---- sweep, restore ---- */
+/* ---- sweep ---- */
 
 /* a: remove also what is committed */
 static void on_sweep(struct world *w, struct sim_arg *arg)
@@ -481,51 +481,6 @@ static void on_sweep(struct world *w, struct sim_arg *arg)
     tell(w, r, &f);
 }
 
-static bool has_filled(const struct sim_agent *a, const char *uid)
-{
-    for (size_t at = 0; at < a->filled_count; at++) {
-        if (strcmp(a->filled[at], uid) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* From here on the target is filled: the next runner of this job must know that, and no other. */
-static void on_writing(struct world *w, struct sim_arg *arg)
-{
-    if (!arg_alive(w, arg))
-        return;
-    struct sim_runner *r = &w->runners[arg->who];
-    struct sim_agent *a = &w->agents[r->agent];
-    struct frame f = {.type = FRAME_progress};
-    f.progress.writing = true;
-    tell(w, r, &f);
-    if (a->filled_count == SIM_TARGETS_MAX)
-        sim_die("too many restores", NULL);
-    if (!has_filled(a, r->uid))
-        memcpy(a->filled[a->filled_count++], r->uid, sizeof(r->uid));
-}
-
-static void on_restored(struct world *w, struct sim_arg *arg)
-{
-    if (!arg_alive(w, arg))
-        return;
-    struct sim_runner *r = &w->runners[arg->who];
-    struct msg_totals totals = {.commit_us = 1};
-    struct frame f = {.type = FRAME_restored};
-    f.restored.totals = &totals;
-    tell(w, r, &f);
-}
-
-static void take_restore(struct world *w, struct sim_runner *r, bool resume)
-{
-    bool own = has_filled(&w->agents[r->agent], r->uid);
-    if (resume != own)
-        sim_violate(w, "a restore is %stold that its target is its own", own ? "not " : "");
-    later(w, r, MS(300) + sim_below(w, SEC(1)), on_writing);
-    later(w, r, SEC(2) + sim_below(w, SEC(6)), on_restored);
-}
-
 /* ---- from the agent ---- */
 
 static void take_begin(struct world *w, struct sim_runner *r, const struct frame_begin *begin)
@@ -548,7 +503,7 @@ static void take_job(struct world *w, struct sim_runner *r, const struct frame_j
         memcpy(r->backup_id, job->backup->backup_id, sizeof(r->backup_id));
     later(w, r, MS(20) + sim_below(w, MS(200)), on_ready);
     if (job->kind == JOB_KIND_RESTORE)
-        take_restore(w, r, job->resume);
+        restore_job(w, r, job->resume);
     else if (job->kind == JOB_KIND_LOG)
         stream_job(w, r, job);
 }

@@ -456,6 +456,10 @@ void source_promote(struct world *w, struct sim_arg *arg);
 void stream_job(struct world *w, struct sim_runner *r, const struct frame_job *job);
 void stream_want(struct world *w, struct sim_runner *r, const struct frame_log_want *want);
 
+/* ---- restores.c ---- */
+
+void restore_job(struct world *w, struct sim_runner *r, bool resume);
+
 /* ---- lineages.c ---- */
 
 bool sim_epoch_above(struct sim_epoch a, struct sim_epoch b);

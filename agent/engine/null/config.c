@@ -56,6 +56,7 @@ static int set_word(struct null_config *c, const char *name, const char *value, 
         {"fork", &c->fork, UINT64_C(1) << 60},
         {"ahead", &c->ahead, UINT64_C(1) << 50},
         {"lost", &c->lost, 1},
+        {"hold", &c->hold, UINT64_C(1) << 60},
     };
     for (size_t i = 0; i < TM_ARRAY_LEN(numbers); i++) {
         if (strcmp(name, numbers[i].name) != 0)

@@ -28,6 +28,7 @@ struct null_config {
     uint64_t fork;  /* where the branch left its parent */
     uint64_t ahead; /* µs, of the source's clock */
     uint64_t lost;  /* holds are */
+    uint64_t hold;  /* bytes that one may keep; 0 = any */
     char branch[ENGINE_LABEL_MAX];
     char parent[ENGINE_LABEL_MAX]; /* "" = none */
     char state[256];               /* a file with more words; "" = none */

@@ -100,6 +100,7 @@ int null_hold_look(struct engine_hold *h, struct engine_hold_state *ret, struct 
                                    .skew_us = (int64_t)c.ahead,
                                    .role = c.standby ? ENGINE_ROLE_STANDBY : ENGINE_ROLE_PRIMARY};
     ret->flushed = null_source_flushed(&c, ret->source_us);
+    ret->proven_us = ret->source_us;
     ret->bytes = ret->flushed > h->from ? ret->flushed - h->from : 0;
     /* a standby knows the times of commits: the last one's before `flushed` */
     ret->proven_us = c.standby ? last_commit_us(ret->flushed) : ret->source_us;

@@ -37,6 +37,7 @@ static int null_describe(const struct engine_instance *instance, struct engine_d
         .lineage_label = "1",
         .now_us = null_config_now_us(&c),
         .data_bytes_estimate = c.files * c.bytes + c.big,
+        .hold_max_bytes = c.hold,
     };
     memcpy(ret->identity, c.identity, sizeof(ret->identity));
     position_of(NULL_LOG_START + c.log, &ret->position);

@@ -106,7 +106,7 @@ int pg_check(const struct engine_instance *instance, struct tm_err *err)
     "(SELECT greatest(c.timeline_id, r.min_recovery_end_timeline) "                                \
     "FROM pg_control_checkpoint() c, pg_control_recovery() r), "                                   \
     "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, "                                  \
-    "current_setting('max_slot_wal_keep_size') "                                                   \
+    "(SELECT setting FROM pg_settings WHERE name = 'max_slot_wal_keep_size') " /* MiB */           \
     "FROM pg_is_in_recovery() AS rec"
 
 /* Without a bound the slot that holds the log for a backup keeps it until the disk is full. */
@@ -150,7 +150,10 @@ static int describe(struct pg_conn *conn, struct engine_description *ret, struct
                                          : strtoull(PQgetvalue(result, 0, 3), NULL, 16);
     snprintf(made.lineage_label, sizeof(made.lineage_label), "%llu", (unsigned long long)timeline);
     made.now_us = strtoll(PQgetvalue(result, 0, 5), NULL, 10);
-    if (strcmp(PQgetvalue(result, 0, 6), "-1") == 0)
+    int64_t keep_mib = strtoll(PQgetvalue(result, 0, 6), NULL, 10);
+    if (keep_mib >= 0)
+        made.hold_max_bytes = TM_MAX((uint64_t)keep_mib << 20, UINT64_C(1));
+    else
         snprintf(made.warning, sizeof(made.warning), "%s", UNBOUNDED_HOLD);
     made.data_bytes_estimate = estimate_bytes(conn);
     *ret = made;

@@ -107,3 +107,22 @@ int pg_history_end_of(struct slice history, uint32_t timeline, uint64_t *ret_end
         *ret_end = entry.end;
     return r;
 }
+
+int pg_history_ancestor(struct slice history, size_t index, uint32_t *ret_timeline,
+                        struct slice *ret_own, struct tm_err *err)
+{
+    struct slice rest = history;
+    struct entry entry = {0};
+    unsigned line = 0;
+    size_t before = 0;
+    int r = 1;
+    for (size_t n = 0; r == 1 && n <= index; n++) {
+        before = history.len - rest.len;
+        r = next_entry(&rest, &line, &entry, err);
+    }
+    if (r == 1) {
+        *ret_timeline = entry.timeline;
+        *ret_own = slice_of(history.data, before);
+    }
+    return r;
+}

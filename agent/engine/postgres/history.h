@@ -17,5 +17,9 @@ int pg_history_parent(struct slice history, uint32_t *ret_timeline, uint64_t *re
 /* 1 = `timeline` is an ancestor, and ended at *ret_end. */
 int pg_history_end_of(struct slice history, uint32_t timeline, uint64_t *ret_end,
                       struct tm_err *err) TM_WUR;
+/* 1 = the ancestor in line `index` (of 0), and what its own history says: the lines before; 0 = there
+ * are no more. */
+int pg_history_ancestor(struct slice history, size_t index, uint32_t *ret_timeline,
+                        struct slice *ret_own, struct tm_err *err) TM_WUR;
 
 #endif

@@ -168,12 +168,12 @@ void pg_hold_close(struct engine_hold *hold)
 /* ---- look ---- */
 
 /* The clock is read by a scan below, the flushed position by the projection above it: a commit that
- * was acknowledged before that time lies before that position. On a standby that proves nothing, for
- * the primary commits without it; but the time of a commit that was replayed does: it was taken before
- * the record was written, and what was acknowledged before it had been written by then. A standby has what it received by
- * stream, or from an archive, whichever is more; its timeline is the newest that any of three places
- * knows. A primary's comes from its log position: after a promotion pg_control still shows the old
- * one until the next checkpoint. */
+ * was acknowledged before that time lies before that position. A standby has what it received by
+ * stream, or from an archive, whichever is more; what it proves is the time in the last commit or
+ * abort that it replayed: that was taken before the record was made, and whatever was acknowledged
+ * by then lies before it. Its timeline is the newest that any of three places knows. A primary's
+ * comes from its log position: after a promotion pg_control still shows the old one until the next
+ * checkpoint. */
 #define LOOK_SQL                                                                                   \
     "WITH t AS MATERIALIZED (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint "    \
     "AS us, (extract(epoch FROM pg_last_xact_replay_timestamp()) * 1000000)::bigint AS replayed) " \
@@ -186,31 +186,45 @@ void pg_hold_close(struct engine_hold *hold)
     "s.slot_type, s.restart_lsn::text, coalesce(s.wal_status, 'lost'), "                           \
     "current_setting('max_slot_wal_keep_size'), "                                                  \
     "coalesce(current_setting('idle_replication_slot_timeout', true), '0'), "                      \
-    "CASE WHEN rec THEN coalesce(t.replayed, 0) ELSE t.us END, "                                   \
+    "coalesce(t.replayed, 0), NOT rec OR EXISTS (SELECT FROM pg_stat_wal_receiver), "              \
     "current_setting('synchronous_commit') = 'off' "                                               \
     "FROM t CROSS JOIN pg_is_in_recovery() AS rec "                                                \
     "LEFT JOIN pg_replication_slots s ON s.slot_name = $1"
 
-/* Asynchronous commits are acknowledged before they are in the log: no look can promise them. Sessions
- * may ask for them on their own, too; what is told is what a session does that says nothing. */
-static void warn(const char *keep, const char *idle, bool async, char *ret, size_t size)
+static void warn_of_hold(const char *status, const char *keep, const char *idle, bool fed,
+                         char *ret, size_t size)
 {
-    char hold[256] = "", commits[160] = "";
-    if (strcmp(keep, "-1") == 0)
+    if (strcmp(status, "unreserved") == 0) /* all is there yet, and moving the slot saves it */
+        snprintf(ret, size,
+                 "the hold is beyond max_slot_wal_keep_size (%s): the server gives it up at its "
+                 "next checkpoint unless what it holds is stored before",
+                 keep);
+    else if (!fed)
+        snprintf(ret, size,
+                 "the standby receives no stream: what its primary writes now does not come here");
+    else if (strcmp(keep, "-1") == 0)
         snprintf(
-            hold, sizeof(hold),
+            ret, size,
             "max_slot_wal_keep_size is -1: while log cannot be stored, the server keeps all of "
             "it, until its disk is full");
     else if (strcmp(idle, "0") != 0)
-        snprintf(hold, sizeof(hold),
-                 "idle_replication_slot_timeout is %.32s: the server gives up a hold that does not "
+        snprintf(ret, size,
+                 "idle_replication_slot_timeout is %s: the server gives up a hold that does not "
                  "move for so long, as in a pause; set it to 0",
                  idle);
+}
+
+/* Asynchronous commits are acknowledged before they are in the log: no look can promise them. Sessions
+ * may ask for them on their own, too; what is told is what a session does that says nothing. */
+static void warn_of_commits(bool async, char *ret, size_t size)
+{
+    size_t used = strlen(ret);
     if (async)
-        snprintf(commits, sizeof(commits),
-                 "synchronous_commit is off: what was acknowledged in the last moments before the "
-                 "checkpoint may not be stored yet");
-    snprintf(ret, size, "%s%s%s", hold, hold[0] && commits[0] ? "; " : "", commits);
+        snprintf(
+            ret + used, size - used,
+            "%ssynchronous_commit is off: what was acknowledged in the last moments before the "
+            "checkpoint may not be stored yet",
+            used > 0 ? "; " : "");
 }
 
 static int gone(struct tm_err *err)
@@ -236,10 +250,9 @@ static int take_look(struct engine_hold *hold, const PGresult *result, int64_t a
         r = pg_lsn_parse(PQgetvalue(result, 0, 6), &hold->from, err);
     if (r < 0)
         return r;
-    state.proven_us = strtoll(PQgetvalue(result, 0, 10), NULL, 10);
+    state.proven_us = standby ? strtoll(PQgetvalue(result, 0, 10), NULL, 10) : state.source_us;
     state.role = standby ? ENGINE_ROLE_STANDBY : ENGINE_ROLE_PRIMARY;
-    state.lost = PQgetisnull(result, 0, 6) || strcmp(status, "lost") == 0 ||
-                 strcmp(status, "unreserved") == 0;
+    state.lost = PQgetisnull(result, 0, 6) || strcmp(status, "lost") == 0;
     state.from = hold->from;
     if (!PQgetisnull(result, 0, 6) && state.flushed > state.from)
         state.bytes = state.flushed - state.from;
@@ -251,8 +264,9 @@ static int take_look(struct engine_hold *hold, const PGresult *result, int64_t a
     unsigned long timeline = standby ? strtoul(PQgetvalue(result, 0, 4), NULL, 10)
                                      : strtoul(PQgetvalue(result, 0, 3), NULL, 16);
     snprintf(state.lineage_label, sizeof(state.lineage_label), "%lu", timeline);
-    warn(PQgetvalue(result, 0, 8), PQgetvalue(result, 0, 9), PQgetvalue(result, 0, 11)[0] == 't',
-         state.warning, sizeof(state.warning));
+    warn_of_hold(status, PQgetvalue(result, 0, 8), PQgetvalue(result, 0, 9),
+                 PQgetvalue(result, 0, 11)[0] == 't', state.warning, sizeof(state.warning));
+    warn_of_commits(PQgetvalue(result, 0, 12)[0] == 't', state.warning, sizeof(state.warning));
     *ret = state;
     return 0;
 }

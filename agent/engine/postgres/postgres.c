@@ -48,6 +48,7 @@ const struct engine_ops postgres_engine = {
     .restore_prepare = pg_restore_prepare,
     .restore_file = pg_restore_file,
     .restore_check_log = pg_restore_check_log,
+    .restore_check_index = pg_restore_check_index,
     .restore_log = pg_restore_log,
     .restore_manifest_file = pg_restore_manifest_file,
     .restore_finish = pg_restore_finish,

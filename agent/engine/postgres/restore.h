@@ -6,7 +6,8 @@
  * Calling order:
  *
  *     pg_restore_open            looks, refuses, writes nothing
- *       → pg_restore_check_log*  optional first pass over the stored log; still writes nothing
+ *       → pg_restore_check_log*  optional first pass over the stored log; still writes nothing;
+ *         pg_restore_check_index*  of chunks whose index says all, in its place
  *       → pg_restore_prepare     from here on the directory cannot be started …
  *       → pg_restore_file*       any order, many threads
  *       → pg_restore_log*        in order, one thread
@@ -46,6 +47,9 @@ int pg_restore_open(const struct engine_restore_spec *spec, struct engine_restor
                     struct tm_err *err) TM_WUR;
 int pg_restore_check_log(struct engine_restore *restore, const char *lineage_label, uint64_t from,
                          struct slice data, struct tm_err *err) TM_WUR;
+int pg_restore_check_index(struct engine_restore *restore, const char *lineage_label,
+                           uint64_t start, uint64_t until, const struct engine_sections *sections,
+                           bool *ret_known, struct tm_err *err) TM_WUR;
 int pg_restore_prepare(struct engine_restore *restore, struct tm_err *err) TM_WUR;
 int pg_restore_file(struct engine_restore *restore, const struct file_entry *entry, int *ret_fd,
                     struct tm_err *err) TM_WUR;

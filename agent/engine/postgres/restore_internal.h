@@ -9,6 +9,7 @@
  *   restore_file.c      file parts, many threads at once
  *   restore_delta.c     which paths belong; removing the others
  *   restore_log.c       stored log: checking and writing segments
+ *   restore_index.c     the same check, by what chunks say of themselves
  *   restore_conf.c      configuration files and recovery settings
  *   restore_finish.c    manifest, syncing, pg_control last
  *   restore_start.c     starting the result
@@ -200,6 +201,14 @@ int target_remove_foreign(struct engine_restore *r, struct tm_err *err) TM_WUR;
 /* Which record to stop behind, and the timelines on the way. */
 int target_stop_set(struct engine_restore *r, const struct engine_restore_spec *spec,
                     struct tm_err *err) TM_WUR;
+int restore_timeline(const char *lineage_label, uint32_t *ret_timeline, struct tm_err *err) TM_WUR;
+/* Replay will make that tablespace: refuses where it would do harm. */
+int replay_tablespace(struct engine_restore *r, const struct wal_tablespace_create *create,
+                      struct tm_err *err) TM_WUR;
+/* Replay needs limits at least as high as the source had at any moment of it. */
+void replay_parameters(struct engine_restore *r, const struct wal_parameters *p);
+/* False: replay stops before that record. */
+bool replay_reaches(const struct engine_restore *r, uint32_t timeline, uint64_t record);
 int target_log_finish(struct engine_restore *r, struct tm_err *err) TM_WUR;
 void target_log_release(struct engine_restore *r);
 

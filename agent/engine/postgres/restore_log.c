@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "agent/engine/postgres/history.h"
 #include "agent/engine/postgres/restore_internal.h"
 #include "agent/engine/postgres/wal.h"
 #include "common/fd.h"
@@ -81,54 +82,55 @@ static int tablespace_place(struct engine_restore *r, const struct wal_tablespac
     return rc < 0 ? rc : late_dir_add(r, real, err);
 }
 
-/* Replay needs limits at least as high as the source had at any moment of it. */
-static void note_parameters(struct engine_restore *r, const struct wal_record *record)
+int replay_tablespace(struct engine_restore *r, const struct wal_tablespace_create *create,
+                      struct tm_err *err)
 {
-    struct wal_parameters p;
-    if (!wal_parameters_of(record, &p))
-        return;
-    struct wal_parameters *top = &r->raised;
-    top->max_connections = TM_MAX(top->max_connections, p.max_connections);
-    top->max_worker_processes = TM_MAX(top->max_worker_processes, p.max_worker_processes);
-    top->max_wal_senders = TM_MAX(top->max_wal_senders, p.max_wal_senders);
-    top->max_prepared_xacts = TM_MAX(top->max_prepared_xacts, p.max_prepared_xacts);
-    top->max_locks_per_xact = TM_MAX(top->max_locks_per_xact, p.max_locks_per_xact);
+    if (create->path[0] != '/')
+        return 0; /* in place, below the data directory */
+    TM_CLEANUP(freep) char *real = NULL;
+    int rc = place_real(create->path, "tablespace", &real, err);
+    return rc < 0 ? rc : tablespace_place(r, create, real, err);
 }
 
-/* False: replay stops before this record. */
-static bool is_replayed(struct engine_restore *r, const struct wal_record *record)
+void replay_parameters(struct engine_restore *r, const struct wal_parameters *p)
 {
-    if (r->stop_record == 0 || r->now_timeline != r->stop_timeline)
-        return true;
-    if (record->lsn == r->stop_record)
-        r->stop_seen = true;
-    return record->lsn <= r->stop_record;
+    struct wal_parameters *top = &r->raised;
+    top->max_connections = TM_MAX(top->max_connections, p->max_connections);
+    top->max_worker_processes = TM_MAX(top->max_worker_processes, p->max_worker_processes);
+    top->max_wal_senders = TM_MAX(top->max_wal_senders, p->max_wal_senders);
+    top->max_prepared_xacts = TM_MAX(top->max_prepared_xacts, p->max_prepared_xacts);
+    top->max_locks_per_xact = TM_MAX(top->max_locks_per_xact, p->max_locks_per_xact);
+}
+
+bool replay_reaches(const struct engine_restore *r, uint32_t timeline, uint64_t record)
+{
+    return r->stop_record == 0 || timeline != r->stop_timeline || record <= r->stop_record;
 }
 
 static int log_record(void *arg, const struct wal_record *record, struct tm_err *err)
 {
     struct engine_restore *r = arg;
     struct wal_tablespace_create create;
+    struct wal_parameters parameters;
     char at[PG_LSN_TEXT_MAX];
-    if (!is_replayed(r, record))
+    if (r->now_timeline == r->stop_timeline && record->lsn == r->stop_record)
+        r->stop_seen = true;
+    if (!replay_reaches(r, r->now_timeline, record->lsn))
         return 0;
     if (record->end_lsn <= r->end.stop_lsn && r->now_timeline == r->end.timeline)
         r->last_record = record->lsn;
-    note_parameters(r, record);
+    if (wal_parameters_of(record, &parameters))
+        replay_parameters(r, &parameters);
     if (wal_record_kind(record, r->version->major) != WAL_TABLESPACE_CREATE)
         return 0;
     if (!wal_tablespace_create_of(record, &create))
         return tm_err_set(err, TM_E_CORRUPT,
                           "log at %s: a tablespace is created, but not said where",
                           pg_lsn_format(record->lsn, at));
-    if (create.path[0] != '/')
-        return 0; /* in place, below the data directory */
-    TM_CLEANUP(freep) char *real = NULL;
-    int rc = place_real(create.path, "tablespace", &real, err);
-    return rc < 0 ? rc : tablespace_place(r, &create, real, err);
+    return replay_tablespace(r, &create, err);
 }
 
-static int timeline_of(const char *lineage_label, uint32_t *ret_timeline, struct tm_err *err)
+int restore_timeline(const char *lineage_label, uint32_t *ret_timeline, struct tm_err *err)
 {
     uint64_t number = 0;
     int rc = parse_u64_in(lineage_label, 1, UINT32_MAX, &number, err);
@@ -177,7 +179,7 @@ int pg_restore_check_log(struct engine_restore *r, const char *lineage_label, ui
                          struct slice data, struct tm_err *err)
 {
     uint32_t timeline = 0;
-    int rc = timeline_of(lineage_label, &timeline, err);
+    int rc = restore_timeline(lineage_label, &timeline, err);
     if (rc >= 0)
         rc = read_on(r, &r->check_reader, &r->check_next, &r->check_timeline, timeline, from, data,
                      err);
@@ -198,7 +200,7 @@ static int histories_copy(struct engine_restore *r, const struct engine_restore_
         return tm_err_oom(err);
     for (size_t k = 0; k < spec->history_count; k++) {
         struct restore_history *to = &r->histories[k];
-        int rc = timeline_of(spec->history_labels[k], &to->timeline, err);
+        int rc = restore_timeline(spec->history_labels[k], &to->timeline, err);
         if (rc >= 0)
             rc = buf_append_slice(&to->text, spec->histories[k], err);
         if (rc < 0)
@@ -219,7 +221,7 @@ int target_stop_set(struct engine_restore *r, const struct engine_restore_spec *
             err, TM_E_UNSUPPORTED,
             "cannot restore to '%.64s': 'immediate' or the place of a record is wanted", target);
     r->stop_record = spec->stop_record;
-    int rc = timeline_of(spec->stop_label, &r->stop_timeline, err);
+    int rc = restore_timeline(spec->stop_label, &r->stop_timeline, err);
     return rc < 0 ? rc : histories_copy(r, spec, err);
 }
 
@@ -284,7 +286,7 @@ int pg_restore_log(struct engine_restore *r, const char *lineage_label, uint64_t
     uint32_t timeline = 0;
     if (!r->prepared || r->finished)
         return tm_err_set(err, TM_E_INTERNAL, "log was restored before prepare or after finish");
-    int rc = timeline_of(lineage_label, &timeline, err);
+    int rc = restore_timeline(lineage_label, &timeline, err);
     if (rc >= 0 && r->log_reader != NULL && r->log_timeline != timeline)
         rc = segment_close(r, err);
     if (rc >= 0)
@@ -334,17 +336,42 @@ static int write_history(struct engine_restore *r, uint32_t timeline, struct sli
     return rc < 0 ? rc : write_done_mark(r, name, err);
 }
 
-/* All that are known, also of branches that are not on the way: the restored server then takes a
- * timeline number that nobody has. The backup knows best how its own timeline came to be. */
-static int write_histories(struct engine_restore *r, struct tm_err *err)
+static bool history_known(const struct engine_restore *r, uint32_t timeline)
 {
-    bool own = r->begin.history.len > 0;
-    int rc = write_history(r, r->begin.timeline, buf_slice(&r->begin.history), err);
-    for (size_t k = 0; rc >= 0 && k < r->history_count; k++) {
-        if (!own || r->histories[k].timeline != r->begin.timeline)
-            rc = write_history(r, r->histories[k].timeline, buf_slice(&r->histories[k].text), err);
+    for (size_t k = 0; k < r->history_count; k++) {
+        if (r->histories[k].timeline == timeline)
+            return true;
+    }
+    return timeline == r->begin.timeline;
+}
+
+/* A timeline of which no log was stored is known by those that came from it. */
+static int write_ancestors(struct engine_restore *r, struct slice history, struct tm_err *err)
+{
+    struct slice own;
+    uint32_t timeline;
+    int rc = 1;
+    for (size_t n = 0; rc > 0; n++) {
+        rc = pg_history_ancestor(history, n, &timeline, &own, err);
+        if (rc > 0 && !history_known(r, timeline)) {
+            int written = write_history(r, timeline, own, err);
+            rc = written < 0 ? written : 1;
+        }
     }
     return rc;
+}
+
+/* All that are known, also of branches that are not on the way: the restored server then takes a
+ * timeline number that nobody has. The backup's own last: it is the truth about its timeline. */
+static int write_histories(struct engine_restore *r, struct tm_err *err)
+{
+    int rc = write_ancestors(r, buf_slice(&r->begin.history), err);
+    for (size_t k = 0; rc >= 0 && k < r->history_count; k++) {
+        rc = write_ancestors(r, buf_slice(&r->histories[k].text), err);
+        if (rc >= 0)
+            rc = write_history(r, r->histories[k].timeline, buf_slice(&r->histories[k].text), err);
+    }
+    return rc < 0 ? rc : write_history(r, r->begin.timeline, buf_slice(&r->begin.history), err);
 }
 
 /* Replay does not make the directory of a tablespace it creates. */

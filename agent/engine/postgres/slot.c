@@ -18,12 +18,17 @@ static int refused(struct pg_conn *conn, struct tm_err *err)
     if (strcmp(state, "42710") == 0)
         return tm_err_set(err, TM_E_EXISTS, "there is a replication slot of that name");
     const bool slots = strcmp(state, "53400") == 0, rights = strcmp(state, "42501") == 0;
+    const bool set_up = strcmp(state, "55000") == 0; /* the server is not, for slots at all */
     struct tm_err ignored;
-    if ((!slots && !rights) ||
+    if ((!slots && !rights && !set_up) ||
         pg_conn_query(conn, PG_QUERY_TIMEOUT_MS,
-                      "SELECT current_setting('max_replication_slots'), quote_ident(current_user)",
+                      "SELECT current_setting('max_replication_slots'), "
+                      "quote_ident(current_user), current_setting('wal_level')",
                       NULL, 0, &result, &ignored) < 0)
         return tm_err_prefix(err, "cannot hold the log with a replication slot");
+    if (set_up)
+        return tm_err_prefix(err, "cannot hold the log (wal_level is %s, max_replication_slots %s)",
+                             PQgetvalue(result, 0, 2), PQgetvalue(result, 0, 0));
     if (slots)
         return tm_err_prefix(err, "cannot hold the log (max_replication_slots is %s)",
                              PQgetvalue(result, 0, 0));

@@ -16,20 +16,6 @@
 #define BLOCK_FORK          0x0F
 #define IMAGE_HAS_HOLE      0x01
 
-static uint16_t le16_at(const uint8_t *p)
-{
-    uint16_t v;
-    memcpy(&v, p, sizeof(v));
-    return le16toh(v);
-}
-
-static uint32_t le32_at(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof(v));
-    return le32toh(v);
-}
-
 /* Length of the fixed part of one block reference, and of the data it announces. 0: malformed, or
  * not enough bytes. */
 static uint32_t block_reference(unsigned major, const uint8_t *p, uint32_t have,
@@ -41,11 +27,11 @@ static uint32_t block_reference(unsigned major, const uint8_t *p, uint32_t have,
     if (have < used)
         return 0;
     const uint8_t flags = p[1];
-    uint32_t payload = le16_at(p + 2);
+    uint32_t payload = wal_le16(p + 2);
     if (flags & WAL_BLOCK_IMAGE) {
         if (have < used + 5)
             return 0;
-        payload += le16_at(p + used);
+        payload += wal_le16(p + used);
         uint8_t image_flags = p[used + 4];
         used += 5;
         if ((image_flags & IMAGE_HAS_HOLE) && (image_flags & image_compressed))
@@ -55,14 +41,14 @@ static uint32_t block_reference(unsigned major, const uint8_t *p, uint32_t have,
     if (have < used + relation + 4 || (relation == 0 && before == NULL))
         return 0;
     if (relation > 0) {
-        ret->tablespace = le32_at(p + used);
-        ret->database = le32_at(p + used + 4);
-        ret->relation = le32_at(p + used + 8);
+        ret->tablespace = wal_le32(p + used);
+        ret->database = wal_le32(p + used + 4);
+        ret->relation = wal_le32(p + used + 8);
     } else {
         *ret = *before;
     }
     used += relation;
-    ret->block = le32_at(p + used);
+    ret->block = wal_le32(p + used);
     ret->fork = flags & BLOCK_FORK;
     ret->flags = flags & (WAL_BLOCK_IMAGE | WAL_BLOCK_DATA | WAL_BLOCK_INIT);
     *ret_payload = payload;
@@ -107,7 +93,7 @@ bool wal_body_parse(unsigned major, struct slice kept, uint32_t body, struct wal
         if (used == 0 || used > have)
             return false;
         if (data_seen)
-            announced = data_bytes = used == 2 ? p[1] : le32_at(p + 1);
+            announced = data_bytes = used == 2 ? p[1] : wal_le32(p + 1);
         payload += announced;
         at += used;
     }

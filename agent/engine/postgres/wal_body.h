@@ -21,7 +21,27 @@ struct wal_body {
 bool wal_body_parse(unsigned major, struct slice kept, uint32_t body, struct wal_body *ret,
                     struct wal_block blocks[WAL_BLOCKS_MAX]);
 
-/* Numbers in the server's byte order, which is little-endian; false when they are not there. */
+/* Numbers in the server's byte order, which is little-endian. */
+static inline uint16_t wal_le16(const uint8_t *p)
+{
+    uint16_t v;
+    memcpy(&v, p, sizeof(v));
+    return le16toh(v);
+}
+static inline uint32_t wal_le32(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof(v));
+    return le32toh(v);
+}
+static inline uint64_t wal_le64(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof(v));
+    return le64toh(v);
+}
+
+/* The same; false when they are not there. */
 static inline bool wal_get8(struct slice data, size_t offset, uint8_t *ret)
 {
     if (offset >= data.len)
@@ -31,29 +51,23 @@ static inline bool wal_get8(struct slice data, size_t offset, uint8_t *ret)
 }
 static inline bool wal_get16(struct slice data, size_t offset, uint16_t *ret)
 {
-    uint16_t v;
-    if (data.len < sizeof(v) || offset > data.len - sizeof(v))
+    if (data.len < sizeof(*ret) || offset > data.len - sizeof(*ret))
         return false;
-    memcpy(&v, data.data + offset, sizeof(v));
-    *ret = le16toh(v);
+    *ret = wal_le16(data.data + offset);
     return true;
 }
 static inline bool wal_get32(struct slice data, size_t offset, uint32_t *ret)
 {
-    uint32_t v;
-    if (data.len < sizeof(v) || offset > data.len - sizeof(v))
+    if (data.len < sizeof(*ret) || offset > data.len - sizeof(*ret))
         return false;
-    memcpy(&v, data.data + offset, sizeof(v));
-    *ret = le32toh(v);
+    *ret = wal_le32(data.data + offset);
     return true;
 }
 static inline bool wal_get64(struct slice data, size_t offset, uint64_t *ret)
 {
-    uint64_t v;
-    if (data.len < sizeof(v) || offset > data.len - sizeof(v))
+    if (data.len < sizeof(*ret) || offset > data.len - sizeof(*ret))
         return false;
-    memcpy(&v, data.data + offset, sizeof(v));
-    *ret = le64toh(v);
+    *ret = wal_le64(data.data + offset);
     return true;
 }
 

@@ -67,27 +67,6 @@ struct wal_reader {
     struct wal_block blocks[WAL_BLOCKS_MAX];
 };
 
-static uint16_t le16_at(const uint8_t *p)
-{
-    uint16_t v;
-    memcpy(&v, p, sizeof(v));
-    return le16toh(v);
-}
-
-static uint32_t le32_at(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof(v));
-    return le32toh(v);
-}
-
-static uint64_t le64_at(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof(v));
-    return le64toh(v);
-}
-
 static bool is_power_of_two(uint32_t v)
 {
     return v != 0 && (v & (v - 1)) == 0;
@@ -173,12 +152,12 @@ static uint64_t page_start(const struct wal_reader *r)
 
 static int long_header_check(struct wal_reader *r, uint64_t start, struct tm_err *err)
 {
-    uint64_t system = le64_at(r->page + 24);
+    uint64_t system = wal_le64(r->page + 24);
     if (r->config.system_identifier != 0 && system != r->config.system_identifier)
         return corrupt(r, start, "it belongs to another server (system identifier differs)", err);
-    if (le32_at(r->page + 32) != r->config.segment_bytes)
+    if (wal_le32(r->page + 32) != r->config.segment_bytes)
         return corrupt(r, start, "segment size differs from the expected one", err);
-    uint32_t page_bytes = le32_at(r->page + 36);
+    uint32_t page_bytes = wal_le32(r->page + 36);
     if (!is_power_of_two(page_bytes) || page_bytes < PAGE_BYTES_MIN ||
         page_bytes > PAGE_BYTES_MAX || (r->page_bytes != 0 && page_bytes != r->page_bytes))
         return corrupt(r, start, "page size is wrong", err);
@@ -224,9 +203,9 @@ static int continuation_check(struct wal_reader *r, uint64_t start, uint16_t fla
 static int page_header_done(struct wal_reader *r, struct tm_err *err)
 {
     uint64_t start = page_start(r);
-    uint16_t magic = le16_at(r->page);
-    uint16_t flags = le16_at(r->page + 2);
-    uint32_t timeline = le32_at(r->page + 4);
+    uint16_t magic = wal_le16(r->page);
+    uint16_t flags = wal_le16(r->page + 2);
+    uint32_t timeline = wal_le32(r->page + 4);
     bool is_long = (flags & PAGE_LONG) != 0;
 
     r->page_need = 0;
@@ -235,7 +214,7 @@ static int page_header_done(struct wal_reader *r, struct tm_err *err)
         return corrupt(r, start, magic == 0 ? "the page is empty" : "the page magic is wrong", err);
     if ((flags & ~PAGE_FLAGS_KNOWN) != 0 || is_long != at_segment_start(r, start))
         return corrupt(r, start, "the page flags are wrong", err);
-    if (le64_at(r->page + 8) != start)
+    if (wal_le64(r->page + 8) != start)
         return corrupt(r, start, "the page belongs to another place", err);
     if (timeline == 0 || timeline < r->timeline)
         return corrupt(r, start, "the timeline goes back", err);
@@ -243,7 +222,7 @@ static int page_header_done(struct wal_reader *r, struct tm_err *err)
     if (rc < 0)
         return rc;
     r->timeline = timeline;
-    return continuation_check(r, start, flags, le32_at(r->page + 16), err);
+    return continuation_check(r, start, flags, wal_le32(r->page + 16), err);
 }
 
 static bool page_is_zero(const struct wal_reader *r)
@@ -283,7 +262,7 @@ static int record_done(struct wal_reader *r, struct tm_err *err)
 {
     uint32_t body = r->total - RECORD_HEAD_BYTES;
     uint32_t crc = crc32c(r->crc, r->head, RECORD_CRC_OFFSET);
-    if (crc != le32_at(r->head + RECORD_CRC_OFFSET))
+    if (crc != wal_le32(r->head + RECORD_CRC_OFFSET))
         return corrupt(r, r->record_lsn, "the record's checksum is wrong", err);
     struct wal_body layout;
     if (!wal_body_parse(r->config.major, buf_slice(&r->kept), body, &layout, r->blocks))
@@ -292,9 +271,9 @@ static int record_done(struct wal_reader *r, struct tm_err *err)
     struct wal_record record = {
         .lsn = r->record_lsn,
         .end_lsn = (r->position + RECORD_ALIGN - 1) & ~(uint64_t)(RECORD_ALIGN - 1),
-        .prev_lsn = le64_at(r->head + 8),
+        .prev_lsn = wal_le64(r->head + 8),
         .total_bytes = r->total,
-        .xid = le32_at(r->head + 4),
+        .xid = wal_le32(r->head + 4),
         .timeline = r->record_timeline,
         .info = r->head[16],
         .rmid = r->head[17],
@@ -322,7 +301,7 @@ static int record_done(struct wal_reader *r, struct tm_err *err)
 
 static int record_head_done(struct wal_reader *r, struct tm_err *err)
 {
-    uint64_t prev = le64_at(r->head + 8);
+    uint64_t prev = wal_le64(r->head + 8);
     if (prev >= r->record_lsn || (r->prev_lsn != 0 && prev != r->prev_lsn))
         return corrupt(r, r->record_lsn, "the record's link to the one before is wrong", err);
     r->state = STATE_BODY;
@@ -338,7 +317,7 @@ static int record_head_done(struct wal_reader *r, struct tm_err *err)
 /* The length comes first and never crosses a page, because records are aligned. */
 static int record_length_known(struct wal_reader *r, struct tm_err *err)
 {
-    r->total = le32_at(r->head);
+    r->total = wal_le32(r->head);
     if (r->total == 0) {
         r->state = STATE_ZERO;
         r->head_have = 0;

@@ -131,6 +131,37 @@ static void test_log_job(void **state)
     agent_stop(&a);
 }
 
+static void until_answer(struct agent *a, struct frame *ret)
+{
+    int r;
+    while ((r = frame_recv(a->fd, &a->in, ret, &err)) == 1 && ret->type == FRAME_log_status)
+        frame_release(ret);
+    if (r != 1 || ret->type != FRAME_log_answer)
+        fail_msg("no answer: %s", r < 0 ? err.msg : frame_name(ret->type));
+}
+
+static void test_question(void **state)
+{
+    (void)state;
+    struct agent a;
+    struct frame f;
+    struct msg_log_query query = {.id = 9, .kind = LOG_QUERY_SEARCH, .limit = 2};
+    agent_start(&a, "ram://runner-question", "log=200000", JOB_ROLE_LEAD);
+    expect(&a, FRAME_ready, &f);
+    frame_release(&f);
+    want(&a, JOB_STEP_RUN);
+    until_stage(&a, JOB_STAGE_WORKING, NULL_LOG_START + 200000);
+    a.params.query = &query;
+    want(&a, JOB_STEP_RUN);
+    until_answer(&a, &f);
+    assert_int_equal(f.log_answer.answer->id, 9);
+    assert_null(f.log_answer.answer->error);
+    assert_int_equal(f.log_answer.answer->events_count, 1);
+    assert_false(f.log_answer.answer->more);
+    frame_release(&f);
+    agent_stop(&a);
+}
+
 static void test_hold_job(void **state)
 {
     (void)state;
@@ -175,6 +206,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_log_job),
+        cmocka_unit_test(test_question),
         cmocka_unit_test(test_hold_job),
         cmocka_unit_test(test_failures),
     };

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include "common/fs.h"
 #include "common/storage/ram.h"
@@ -148,6 +149,23 @@ static void test_uncommitted_is_invisible(void **state)
     assert_string_equal(listed(f, "", NULL), "");
     put(f, "d/x", "later");
     assert_holds(f, "d/x", "later");
+}
+
+static void test_sealed_is_invisible(void **state)
+{
+    struct fixture *f = *state;
+    for (int commits = 0; commits < 2; commits++) {
+        struct storage_writer *w = NULL;
+        assert_int_equal(storage_create(f->st, "d/x", &w, &f->err), 0);
+        assert_int_equal(storage_writer_write(w, "abc", 3, &f->err), 0);
+        assert_int_equal(storage_writer_seal(w, &f->err), 0);
+        assert_string_equal(listed(f, "", NULL), "");
+        if (commits)
+            assert_int_equal(storage_writer_commit(w, &f->err), 0);
+        storage_writer_free(w);
+        assert_string_equal(listed(f, "", NULL), commits ? "d/x" : "");
+    }
+    assert_holds(f, "d/x", "abc");
 }
 
 static void test_names(void **state)
@@ -447,6 +465,45 @@ static void test_posix_messages_name_the_path(void **state)
 
 /* ---- ram only ---- */
 
+/* A directory that its path does not lead to any more: nothing is stored in it, nothing called absent. */
+static void test_posix_moved_away(void **state)
+{
+    struct fixture *f = *state;
+    struct storage_writer *w = NULL;
+    struct storage_iter *it = NULL;
+    struct storage_object object;
+    char path[96], aside[96], text[256];
+    put(f, "a/one", "1");
+    (void)snprintf(path, sizeof(path), "%s/repo", f->dir);
+    (void)snprintf(aside, sizeof(aside), "%s/aside", f->dir);
+    assert_int_equal(storage_create(f->st, "a/two", &w, &f->err), 0);
+    assert_int_equal(rename(path, aside), 0);
+    assert_int_equal(storage_put(f->st, "a/three", slice_str("3"), &f->err), -TM_E_NOT_FOUND);
+    (void)snprintf(text, sizeof(text), "storage path '%s' is away: No such file or directory",
+                   path);
+    assert_string_equal(f->err.msg, text);
+    assert_int_equal(storage_list(f->st, "", NULL, &it, &f->err), -TM_E_NOT_FOUND);
+    assert_string_equal(f->err.msg, text);
+    assert_int_equal(storage_writer_commit(w, &f->err), -TM_E_NOT_FOUND);
+    assert_string_equal(f->err.msg, text);
+    storage_writer_free(w);
+    assert_holds(f, "a/one", "1");
+
+    assert_int_equal(mkdir(path, 0700), 0); /* as below a mount point */
+    assert_int_equal(storage_put(f->st, "a/three", slice_str("3"), &f->err), -TM_E_CONFLICT);
+    (void)snprintf(text, sizeof(text),
+                   "storage path '%s' is another directory now than the one that was opened", path);
+    assert_string_equal(f->err.msg, text);
+    assert_true(f->err.retryable);
+    assert_int_equal(storage_stat(f->st, "a/three", &object, &f->err), -TM_E_CONFLICT);
+    assert_string_equal(f->err.msg, text);
+
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rename(aside, path), 0);
+    put(f, "a/three", "3");
+    assert_string_equal(listed(f, "", NULL), "a/one a/three a/two");
+}
+
 static void test_ram_faults(void **state)
 {
     struct fixture *f = *state;
@@ -533,6 +590,7 @@ int main(void)
         BOTH(test_absent),
         BOTH(test_never_replaces),
         BOTH(test_uncommitted_is_invisible),
+        BOTH(test_sealed_is_invisible),
         BOTH(test_names),
         BOTH(test_list_order),
         BOTH(test_list_skip),
@@ -546,6 +604,7 @@ int main(void)
         P(test_posix_foreign_files),
         P(test_posix_open_errors),
         P(test_posix_messages_name_the_path),
+        P(test_posix_moved_away),
         R(test_ram_faults),
         R(test_ram_same_seed_same_faults),
         R(test_ram_survives_handles),

@@ -30,13 +30,17 @@ struct stage {
     unsigned answers;
     enum brain_outcome outcome;
     struct tm_err answer; /* code OK: done */
+    bool found;           /* it brought what a question found: */
+    size_t found_events;
+    bool found_more;
+    char found_of[80];
     unsigned replies;
     uint64_t reply_ctx;
     struct message reply; /* copied */
     uint64_t welcome_term;
     uint64_t raise_to;
     uint64_t closed;
-    uint64_t wake_us; /* asked for by the last step; UINT64_MAX = not */
+    uint64_t wake_us;  /* asked for by the last step; UINT64_MAX = not */
     uint64_t welcomed; /* connections, the newest */
     uint64_t refused;
     char refusal[512];
@@ -129,6 +133,13 @@ static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
             s->answers++;
             s->outcome = a->answer.outcome;
             s->answer = a->answer.err != NULL ? *a->answer.err : (struct tm_err){0};
+            s->found = a->answer.log != NULL;
+            if (!s->found)
+                break;
+            s->found_events = a->answer.log->events_count;
+            s->found_more = a->answer.log->more;
+            (void)snprintf(s->found_of, sizeof(s->found_of), "%s/%s", a->answer.cluster,
+                           a->answer.tenant);
             break;
         case BRAIN_ACT_WAKE:
             s->wake_us = a->wake.at_us;

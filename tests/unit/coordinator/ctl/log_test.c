@@ -10,11 +10,11 @@ static void wrong_words(void **state)
     (void)state;
     memset(&server, 0, sizeof(server));
     EXPECT(2, "",
-           "tidemark: log: one of start, pause, resume, stop, status and truncate is "
+           "tidemark: log: one of start, pause, resume, stop, status, search and truncate is "
            "wanted" LOG_HELP,
            "log");
     EXPECT(2, "",
-           "tidemark: log: one of start, pause, resume, stop, status and truncate is "
+           "tidemark: log: one of start, pause, resume, stop, status, search and truncate is "
            "wanted" LOG_HELP,
            "log", "begin", "x");
     EXPECT(2, "", "tidemark: log: pause: one NAME is wanted" LOG_HELP, "log", "pause");
@@ -80,6 +80,10 @@ static void a_task_from_start_to_stop(void **state)
            "wal   c        main    Scheduled  -     -           -         -       -               -"
            "\n\ncluster c: not known how far it is safe\n",
            "", "log", "status");
+    EXPECT(1, "", "tidemark: backup/wal is a log backup and cannot become Complete\n", "wait", "bk",
+           "wal", "--for=Complete");
+    EXPECT(1, "", "tidemark: backup/wal is a log backup and cannot become Failed\n", "wait", "bk",
+           "wal", "--for=Failed");
     EXPECT(0, "backup/wal configured\n", "", "log", "pause", "wal", "--flush-interval", "2s",
            "--no-wait");
     EXPECT(0, "backup/wal unchanged\n", "", "log", "pause", "wal", "--no-wait");
@@ -91,6 +95,8 @@ static void a_task_from_start_to_stop(void **state)
     json_decref(wal);
     EXPECT(0, "backup/wal configured\nbackup/wal Stopped\n", "", "log", "stop", "wal");
     EXPECT(0, "", "", "wait", "backup", "wal", "--for=Stopped");
+    EXPECT(1, "", "tidemark: backup/wal is Stopped and cannot become Complete\n", "wait", "bk",
+           "wal", "--for=Complete");
     EXPECT(1, "", "tidemark: backup/wal is Stopped and cannot become Running\n", "wait", "backup",
            "wal", "--for=Running");
     EXPECT(
@@ -134,6 +140,36 @@ static void truncating(void **state)
         "log", "truncate", "wal", "--until", "soon");
 }
 
+/* What an agent finds is in the tests of the control socket and of whole clusters. */
+static void questions(void **state)
+{
+    (void)state;
+    EXPECT(2, "", "tidemark: log: search: one NAME is wanted" LOG_HELP, "log", "search");
+    EXPECT(2, "", "tidemark: log: search: '0/3000148' is a position, not a time" LOG_HELP, "log",
+           "search", "wal", "--from", "0/3000148");
+    EXPECT(2, "",
+           "tidemark: log: search: 'soon' is no time (2026-11-21T10:00:00Z), position (0/3000148) "
+           "or TSO" LOG_HELP,
+           "log", "search", "wal", "--to", "soon");
+    EXPECT(2, "", "tidemark: log: search: 1001 is not in 1 to 1000" LOG_HELP, "log", "search",
+           "wal", "--limit", "1001");
+    EXPECT(2, "", "tidemark: log: search: 'x' is not a whole number" LOG_HELP, "log", "search",
+           "wal", "--xid", "x");
+    EXPECT(2, "", "tidemark: log: output 'yaml' is not known; there is json" LOG_HELP, "log",
+           "search", "wal", "-o", "yaml");
+    EXPECT(2, "", "tidemark: log: search: option '--force' does not belong to it" LOG_HELP, "log",
+           "search", "wal", "--force");
+    EXPECT(3, "", "tidemark: Backup/wal: not found\n", "log", "search", "wal");
+    EXPECT(0, "backup/wal created\n", "", START, "--no-wait");
+    EXPECT(1, "", "tidemark: Backup/wal has stored nothing yet\n", "log", "search", "wal",
+           "--points", "--limit", "5");
+    EXPECT(1, "", "tidemark: Backup/wal has stored nothing yet\n", "log", "truncate", "wal",
+           "--until", "0/3000148", "--dry-run");
+    json_t *wal = fetched("bk", "wal");
+    assert_null(json_at(wal, "spec.logTruncateUntil")); /* it is only tried */
+    json_decref(wal);
+}
+
 static void what_is_no_log_backup(void **state)
 {
     (void)state;
@@ -173,16 +209,20 @@ static void restores_to_a_point(void **state)
         const char *flag;
         const char *target; /* NULL = none */
         bool pitr;
+        const char *told;
     } cases[] = {
-        {"2026-11-21T10:00:00Z", "--inclusive", "{\"time\":\"2026-11-21T10:00:00Z\"}", true},
-        {"400036290571534337", "--inclusive", "{\"time\":\"400036290571534337\"}", true},
-        {"0/3000148", "--exclusive", "{\"inclusive\":false,\"position\":\"0/3000148\"}", true},
-        {"xid:742", "--inclusive", "{\"xid\":\"742\"}", true},
-        {"name:a/b", "--inclusive", "{\"name\":\"a/b\"}", true},
+        {"2026-11-21T10:00:00Z", "--inclusive", "{\"time\":\"2026-11-21T10:00:00Z\"}", true,
+         "time 2026-11-21T10:00:00Z"},
+        {"400036290571534337", "--inclusive", "{\"time\":\"400036290571534337\"}", true,
+         "time 400036290571534337"},
+        {"0/3000148", "--exclusive", "{\"inclusive\":false,\"position\":\"0/3000148\"}", true,
+         "before position 0/3000148"},
+        {"xid:742", "--inclusive", "{\"xid\":\"742\"}", true, "xid 742"},
+        {"name:a/b", "--inclusive", "{\"name\":\"a/b\"}", true, "name a/b"},
         {"time:2026-11-21 10:00:00+0100", "--inclusive", "{\"time\":\"2026-11-21 10:00:00+0100\"}",
-         true},
-        {"latest", "--inclusive", NULL, true},
-        {"immediate", "--inclusive", "{\"immediate\":true}", false},
+         true, "time 2026-11-21 10:00:00+0100"},
+        {"latest", "--inclusive", NULL, true, "latest"},
+        {"immediate", "--inclusive", "{\"immediate\":true}", false, "immediate"},
     };
     for (size_t n = 0; n < TM_ARRAY_LEN(cases); n++) {
         EXPECT(0, "restore/r created\n", "", "restore", "r", "--storage", "file:///l", "--cluster",
@@ -196,6 +236,11 @@ static void restores_to_a_point(void **state)
         assert_string_equal(json_text_at(r, "spec.restoreMode"), cases[n].pitr ? "pitr" : "");
         free(target);
         json_decref(r);
+        char told[80];
+        (void)snprintf(told, sizeof(told), "\nTarget:            %s\n", cases[n].told);
+        struct ran described = run("describe", "rt", "r", NULL);
+        assert_non_null(strstr(described.out, told));
+        ran_release(&described);
         EXPECT(0, "restore/r deleted\n", "", "delete", "rt", "r");
     }
     EXPECT(0, "restore/r created\n", "", "restore", "r", "--storage", "file:///l", "--cluster", "c",
@@ -262,6 +307,7 @@ int main(void)
         cmocka_unit_test(wrong_words),
         cmocka_unit_test_setup_teardown(a_task_from_start_to_stop, start_server, stop_server),
         cmocka_unit_test_setup_teardown(truncating, start_server, stop_server),
+        cmocka_unit_test_setup_teardown(questions, start_server, stop_server),
         cmocka_unit_test_setup_teardown(what_is_no_log_backup, start_server, stop_server),
         cmocka_unit_test_setup_teardown(a_status_in_json, start_server, stop_server),
         cmocka_unit_test_setup_teardown(restores_to_a_point, start_server, stop_server),

@@ -90,6 +90,10 @@ static void test_parse(void **state)
     assert_int_equal(names_parse_rel(names_rel_manifest(ID).s).kind, NAME_MANIFEST);
     assert_int_equal(names_parse_rel(names_rel_deleted(ID).s).kind, NAME_DELETED);
     assert_int_equal(names_parse_rel(names_rel_lineage(lineage).s).kind, NAME_LINEAGE);
+    p = names_parse_rel(names_rel_claim(lineage, epoch).s);
+    assert_int_equal(p.kind, NAME_CLAIM);
+    assert_int_equal(epoch_cmp(p.epoch, epoch), 0);
+    assert_memory_equal(p.lineage, lineage, sizeof(lineage));
     p = names_parse_rel(names_rel_writer(lineage, epoch).s);
     assert_int_equal(p.kind, NAME_WRITER);
     assert_memory_equal(p.lineage, lineage, 16);

@@ -267,6 +267,77 @@ static void test_exists(void **state)
     assert_int_equal(read_all(f, "o", NULL), 0);
 }
 
+/* Damage to frames is seen without unpacking them; the offset of a byte in each of them. */
+static void test_verify_stored(void **state)
+{
+    struct fixture *f = *state;
+    const size_t places[] = {OBJECT_HEADER_BYTES, OBJECT_HEADER_BYTES + 4096 * 2 + 7};
+    struct object_reader *r = NULL;
+    struct object_info info;
+    assert_int_equal(write_object(f, "o", nonce_a, 0, 3 * 4096, &info), 0);
+    assert_int_equal(object_reader_open(f->scratch, f->st, "o", OBJECT_DATA, NULL, &r, &f->err), 0);
+    assert_int_equal(object_reader_verify_stored(r, &f->err), 0);
+    object_reader_close(r);
+    for (size_t n = 0; n < TM_ARRAY_LEN(places); n++) {
+        TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
+        char want[64];
+        const char *name = "o";
+        assert_int_equal(storage_get(f->st, "o", 1 << 20, &bytes, &f->err), 0);
+        bytes.data[places[n]] ^= 1;
+        assert_int_equal(storage_remove(f->st, &name, 1, &f->err), 0);
+        assert_int_equal(storage_put(f->st, "o", buf_slice(&bytes), &f->err), 0);
+        assert_int_equal(object_reader_open(f->scratch, f->st, "o", OBJECT_DATA, NULL, &r, &f->err),
+                         0);
+        assert_int_equal(object_reader_verify_stored(r, &f->err), -TM_E_CORRUPT);
+        (void)snprintf(want, sizeof(want),
+                       "object 'o': frame %d: stored bytes do not match their hash",
+                       n == 0 ? 0 : 2);
+        assert_string_equal(f->err.msg, want);
+        object_reader_close(r);
+        bytes.data[places[n]] ^= 1;
+        assert_int_equal(storage_remove(f->st, &name, 1, &f->err), 0);
+        assert_int_equal(storage_put(f->st, "o", buf_slice(&bytes), &f->err), 0);
+    }
+}
+
+/* However the bytes come, and sealed or not, the object is the same. */
+static void test_same_however_written(void **state)
+{
+    struct fixture *f = *state;
+    const size_t steps[] = {20000, 4096, 4095, 9000, 1};
+    struct object_options options = {.kind = OBJECT_DATA, .zstd_level = 3, .frame_bytes = 4096};
+    struct object_info first = {.raw_bytes = 0};
+    uint8_t bytes[20000];
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)(i / 7 ^ i);
+    memcpy(options.nonce, nonce_a, sizeof(options.nonce));
+    for (size_t n = 0; n < TM_ARRAY_LEN(steps); n++) {
+        struct object_writer *w = NULL;
+        struct object_info info;
+        struct storage_object stored;
+        assert_int_equal(object_writer_open(f->scratch, f->st, "o", &options, &w, &f->err), 0);
+        for (size_t at = 0; at < sizeof(bytes); at += steps[n])
+            assert_int_equal(
+                object_writer_append(w, slice_of(bytes + at, TM_MIN(steps[n], sizeof(bytes) - at)),
+                                     &f->err),
+                0);
+        assert_int_equal(object_writer_raw_bytes(w), sizeof(bytes));
+        if (n % 2 == 0)
+            assert_int_equal(object_writer_seal(w, &f->err), 0);
+        if (n == 0)
+            assert_int_equal(storage_stat(f->st, "o", &stored, &f->err), -TM_E_NOT_FOUND);
+        assert_int_equal(object_writer_finish(w, &info, &f->err), 0);
+        object_writer_close(w);
+        if (n == 0)
+            first = info;
+        assert_int_equal(info.frame_count, 5);
+        assert_int_equal(info.stored_bytes, first.stored_bytes);
+        assert_memory_equal(info.digest, first.digest, sizeof(info.digest));
+        assert_memory_equal(info.hash, first.hash, sizeof(info.hash));
+        assert_int_equal(read_all(f, "o", NULL), 0);
+    }
+}
+
 static void test_lost_reply(void **state)
 {
     struct fixture *f = *state;
@@ -423,6 +494,8 @@ int main(void)
         T(test_unknown_is_refused),
         T(test_required_section),
         T(test_exists),
+        T(test_verify_stored),
+        T(test_same_however_written),
         T(test_lost_reply),
         T(test_store_without_fence),
         T(test_no_space),

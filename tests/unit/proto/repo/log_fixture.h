@@ -5,7 +5,7 @@
  *
  * A log's segments are 1024 bytes; a record begins at every multiple of 16 and has 16 bytes. What a
  * byte is follows from its place and the branch's id; a child has its parent's bytes before the
- * fork. Positions are written as "@<byte>".
+ * fork. Positions are written as position_mark and the byte.
  */
 #include <stdio.h>
 
@@ -34,6 +34,8 @@ static TM_UNUSED uint8_t log_byte(const struct test_branch *b, uint64_t at)
         b = b->parent;
     return (uint8_t)((at * 31 + (at >> 8)) ^ b->record.id[0]);
 }
+
+static const char *position_mark = "@"; /* "": as the null engine writes them */
 
 static TM_UNUSED void put_lineage(struct fixture *f, struct test_branch *b)
 {
@@ -148,7 +150,8 @@ static TM_UNUSED void put_backup(struct fixture *f, struct storage *st, const ch
     uint8_t bytes[8];
     be64_put(bytes, at);
     struct position position = {.bytes = slice_of(bytes, 8)};
-    (void)snprintf(position.text, sizeof(position.text), "@%llu", (unsigned long long)at);
+    (void)snprintf(position.text, sizeof(position.text), "%s%llu", position_mark,
+                   (unsigned long long)at);
     struct manifest root = {.engine = "mock",
                             .kind = BACKUP_FULL,
                             .term = 3,
@@ -175,17 +178,37 @@ static TM_UNUSED void put_backup(struct fixture *f, struct storage *st, const ch
 
 static void position_text(uint64_t byte, char ret[FORMAT_POSITION_MAX])
 {
-    (void)snprintf(ret, FORMAT_POSITION_MAX, "@%llu", (unsigned long long)byte);
+    (void)snprintf(ret, FORMAT_POSITION_MAX, "%s%llu", position_mark, (unsigned long long)byte);
 }
 
 static int position_parse(const char *text, uint64_t *ret_byte, struct tm_err *err)
 {
-    if (text[0] != '@')
+    if (strncmp(text, position_mark, strlen(position_mark)) != 0)
         return tm_err_set(err, TM_E_INVALID, "'%s' is not a position", text);
-    return parse_u64(text + 1, ret_byte, err);
+    return parse_u64(text + strlen(position_mark), ret_byte, err);
 }
 
 static TM_UNUSED const struct log_positions test_positions = {.text = position_text,
                                                               .parse = position_parse};
+
+static TM_UNUSED void remove_chunk(struct fixture *f, const struct test_branch *b, uint64_t from,
+                                   uint32_t counter)
+{
+    struct full_name name =
+        names_full(&f->scope, names_rel_chunk(b->record.id, from, (struct epoch){1, counter}).s);
+    const char *gone = name.s;
+    assert_int_equal(storage_remove(f->st, &gone, 1, &f->err), 0);
+}
+
+static TM_UNUSED void damage_chunk(struct fixture *f, const struct test_branch *b, uint64_t from,
+                                   uint32_t counter)
+{
+    size_t len = 0;
+    uint8_t *bytes = ram_bytes(
+        f->st,
+        names_full(&f->scope, names_rel_chunk(b->record.id, from, (struct epoch){1, counter}).s).s,
+        &len);
+    bytes[len - 70] ^= 1; /* in the footer */
+}
 
 #endif

@@ -1,4 +1,4 @@
-/* The log in a repository: lineages, what counts of a chain, roll-ups, heads, and intervals. */
+/* The log in a repository: lineages, what counts of a chain, roll-ups, heads, events. */
 #include "tests/unit/proto/repo/log_fixture.h"
 
 #define ID_A "20261121T100000Z-0000000a"
@@ -88,26 +88,6 @@ static const char *walk(struct fixture *f, const struct test_branch *b, uint64_t
     log_chain_free(chain);
     log_lineages_release(&list);
     return text;
-}
-
-static void remove_chunk(struct fixture *f, const struct test_branch *b, uint64_t from,
-                         uint32_t counter)
-{
-    struct full_name name =
-        names_full(&f->scope, names_rel_chunk(b->record.id, from, (struct epoch){1, counter}).s);
-    const char *gone = name.s;
-    assert_int_equal(storage_remove(f->st, &gone, 1, &f->err), 0);
-}
-
-static void damage_chunk(struct fixture *f, const struct test_branch *b, uint64_t from,
-                         uint32_t counter)
-{
-    size_t len = 0;
-    uint8_t *bytes = ram_bytes(
-        f->st,
-        names_full(&f->scope, names_rel_chunk(b->record.id, from, (struct epoch){1, counter}).s).s,
-        &len);
-    bytes[len - 70] ^= 1; /* in the footer */
 }
 
 static void test_fences(void **state)
@@ -370,214 +350,6 @@ static void test_head(void **state)
     branch_done(&b);
 }
 
-/* ---- intervals ---- */
-
-/* "backup lineage from-to from_us-to_us[ abandoned]; …" */
-static const char *intervals_in(struct fixture *f, struct storage *log_st)
-{
-    static char text[1000];
-    struct recoverable_list list = RECOVERABLE_LIST_INIT;
-    size_t used = 0;
-    text[0] = '\0';
-    assert_int_equal(
-        log_recoverable(f->scratch, log_st, f->st, &f->scope, &test_positions, &list, &f->err), 0);
-    for (size_t i = 0; i < list.count; i++) {
-        const struct recoverable *r = &list.items[i];
-        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s %s %s-%s %lld-%lld%s",
-                                 i > 0 ? "; " : "", r->backup_id + 24, (const char *)r->lineage,
-                                 r->from_position, r->to_position, (long long)r->from_us,
-                                 (long long)r->to_us, r->abandoned ? " abandoned" : "");
-    }
-    recoverable_list_release(&list);
-    return text;
-}
-
-static const char *intervals(struct fixture *f)
-{
-    return intervals_in(f, f->st);
-}
-
-static const struct log_point *commit_at(uint64_t at, int64_t time_us)
-{
-    static struct log_point commit;
-    commit = (struct log_point){.kind = EVENT_COMMIT,
-                                .at = at,
-                                .previous = at - RECORD,
-                                .end = at + RECORD,
-                                .time_us = time_us,
-                                .xid = at};
-    return &commit;
-}
-
-static void test_intervals(void **state)
-{
-    struct fixture *f = *state;
-    struct test_branch b = {.record = {.id = "a", .label = "1", .from = SEG}};
-    struct log_ref refs[3];
-    assert_string_equal(intervals(f), "");
-    refs[0] = put_log(f, &b, ID_A, SEG, SEG + 200, 1, NULL);
-    put_backup(f, f->st, ID_A, &b, SEG + 160, 1000, refs, 1);
-    assert_string_equal(intervals_in(f, NULL), "a a @1184-@1184 1000-1000");
-    put_lineage(f, &b);
-    /* log that begins behind the backup, or ends before it, does not join */
-    assert_string_equal(intervals(f), "a a @1184-@1184 1000-1000");
-    put_chunk(f, &b, SEG, SEG + 100, 1, NULL);
-    assert_string_equal(intervals(f), "a a @1184-@1184 1000-1000");
-    put_chunk(f, &b, SEG + 100, SEG + 300, 1, &(struct extra){.mark_us = 1500});
-    assert_string_equal(intervals(f), "a a @1184-@1324 1000-1500");
-    put_chunk(f, &b, SEG + 300, SEG + 400, 1,
-              &(struct extra){.events = commit_at(SEG + 320, 1800), .count = 1});
-    assert_string_equal(intervals(f), "a a @1184-@1424 1000-1799");
-    put_mark(f, &b, SEG + 400, 1, 0, 2500);
-    assert_string_equal(intervals(f), "a a @1184-@1424 1000-2500");
-    /* a backup that the log task's chunks serve; both lead on to the same end */
-    refs[0] = put_chunk(f, &b, SEG + 400, SEG + 500, 1, NULL);
-    put_backup(f, f->st, ID_B, &b, SEG + 480, 2600, refs, 1);
-    assert_string_equal(intervals(f), "a a @1184-@1524 1000-2600");
-    /* behind a gap only a newer backup leads on */
-    put_chunk(f, &b, 3 * SEG, 3 * SEG + 100, 1, &(struct extra){.mark_us = 4000});
-    assert_string_equal(intervals(f), "a a @1184-@1524 1000-2600");
-    refs[0] = put_log(f, &b, ID_C, 3 * SEG, 3 * SEG + 64, 1, NULL);
-    put_backup(f, f->st, ID_C, &b, 3 * SEG + 64, 3500, refs, 1);
-    assert_string_equal(intervals(f), "a a @1184-@1524 1000-2600; c a @3136-@3172 3500-4000");
-    branch_done(&b);
-}
-
-/* Bytes decide: a log of the same label and place that differs is not the backup's. */
-static void test_join_compares(void **state)
-{
-    struct fixture *f = *state;
-    struct test_branch b = {.record = {.id = "a", .label = "1", .from = SEG, .created_us = 1}};
-    struct test_branch clone = {.record = {.id = "x", .label = "1", .created_us = 2}};
-    struct test_branch label = {.record = {.id = "a", .label = "2"}};
-    struct log_ref ref;
-    put_lineage(f, &b);
-    put_lineage(f, &clone);
-    put_chunk(f, &b, SEG, SEG + 300, 1, NULL);
-    put_chunk(f, &clone, SEG, SEG + 400, 1, NULL);
-    ref = put_log(f, &clone, ID_A, SEG, SEG + 160, 1, NULL);
-    put_backup(f, f->st, ID_A, &clone, SEG + 160, 1000, &ref, 1);
-    assert_string_equal(intervals(f), "a x @1184-@1424 1000-1000");
-    ref = put_log(f, &label, ID_B, SEG, SEG + 160, 1, NULL);
-    put_backup(f, f->st, ID_B, &label, SEG + 160, 1000, &ref, 1);
-    assert_string_equal(intervals(f), "b a @1184-@1184 1000-1000; a x @1184-@1424 1000-1000");
-    /* a newer lineage is the tenant's: the other is abandoned, and still there */
-    ref = put_log(f, &b, ID_C, SEG, SEG + 160, 1, NULL);
-    put_backup(f, f->st, ID_C, &b, SEG + 160, 1000, &ref, 1);
-    assert_string_equal(intervals(f),
-                        "b a @1184-@1184 1000-1000; c a @1184-@1324 1000-1000 abandoned; "
-                        "a x @1184-@1424 1000-1000");
-    /* a chunk that cannot be compared joins nothing */
-    damage_chunk(f, &clone, SEG, 1);
-    assert_string_equal(intervals(f), "a x @1184-@1184 1000-1000; b a @1184-@1184 1000-1000; "
-                                      "c a @1184-@1324 1000-1000 abandoned");
-    branch_done(&b);
-    branch_done(&clone);
-}
-
-/* What was compared once is not read again. */
-static void test_joins_known(void **state)
-{
-    struct fixture *f = *state;
-    struct test_branch b = {.record = {.id = "a", .label = "1", .from = SEG, .created_us = 2}};
-    struct test_branch clone = {.record = {.id = "x", .label = "1", .created_us = 1}};
-    struct recoverable_list list;
-    struct log_joins joins = LOG_JOINS_INIT;
-    put_lineage(f, &b);
-    put_lineage(f, &clone);
-    put_chunk(f, &b, SEG, SEG + 100, 1, NULL);
-    put_chunk(f, &clone, SEG, SEG + 300, 1, NULL);
-    struct log_ref ref = put_log(f, &b, ID_A, SEG, SEG + 160, 1, NULL);
-    put_backup(f, f->st, ID_A, &b, SEG + 160, 1000, &ref, 1);
-    const char *wanted[] = {"@1184", "@1324", "@1324"};
-    for (int round = 0; round < 3; round++) {
-        if (round == 1) /* only now the lineage reaches the backup */
-            put_chunk(f, &b, SEG + 100, SEG + 300, 1, NULL);
-        if (round == 2) { /* neither side's bytes can be read any more */
-            struct rel_name rel = names_rel_backup_log(ID_A, SEG, (struct epoch){1, 1});
-            const char *gone = rel.s;
-            struct full_name name = names_full(&f->scope, gone);
-            gone = name.s;
-            assert_int_equal(storage_remove(f->st, &gone, 1, &f->err), 0);
-        }
-        assert_int_equal(log_recoverable_known(f->scratch, f->st, f->st, &f->scope, &test_positions,
-                                               &joins, &list, &f->err),
-                         0);
-        assert_int_equal(list.count, 1);
-        assert_string_equal(list.items[0].to_position, wanted[round]);
-        assert_int_equal(joins.count, round == 0 ? 1 : 2); /* the clone's differs from the start */
-        recoverable_list_release(&list);
-    }
-    assert_string_equal(intervals(f), "a a @1184-@1184 1000-1000");
-    log_joins_release(&joins);
-    branch_done(&b);
-    branch_done(&clone);
-}
-
-/* A failover without loss, one that loses a tail, and a backup on that tail. */
-static void test_forks(void **state)
-{
-    struct fixture *f = *state;
-    struct test_branch p = {.record = {.id = "p", .label = "1", .created_us = 1}};
-    struct test_branch c = {
-        .record = {.id = "c", .label = "2", .created_us = 2, .fork = 1200, .from = SEG}};
-    struct test_branch d = {
-        .record = {.id = "d", .label = "3", .created_us = 3, .fork = 2100, .from = 2 * SEG}};
-    struct log_ref ref;
-    c.parent = &p;
-    d.parent = &c;
-    put_lineage(f, &p);
-    ref = put_chunk(f, &p, 0, 512, 1, &(struct extra){.events = commit_at(160, 1100), .count = 1});
-    put_backup(f, f->st, ID_A, &p, 64, 1000, &ref, 1);
-    put_chunk(f, &p, 512, 1200, 1, &(struct extra){.mark_us = 2000});
-    assert_string_equal(intervals(f), "a p @64-@1200 1000-2000");
-    put_lineage(f, &c);
-    /* the child exists and stores nothing yet: what is proven ends at the fork */
-    assert_string_equal(intervals(f), "a p @64-@1200 1000-2000");
-    put_chunk(f, &c, SEG, 1300, 2, &(struct extra){.mark_us = 3000});
-    assert_string_equal(intervals(f), "a c @64-@1300 1000-3000");
-    /* a tail that the old primary stored behind the fork */
-    ref = put_chunk(f, &p, 1200, 1280, 1, &(struct extra){.mark_us = 2500});
-    assert_string_equal(intervals(f),
-                        "a p @1200-@1280 2000-2500 abandoned; a c @64-@1300 1000-3000");
-    put_backup(f, f->st, ID_B, &p, 1248, 2400, &ref, 1);
-    assert_string_equal(intervals(f),
-                        "a p @1200-@1280 2000-2500 abandoned; a c @64-@1300 1000-3000");
-    put_chunk(f, &c, 1300, 2100, 2, &(struct extra){.mark_us = 4000});
-    put_lineage(f, &d);
-    put_chunk(f, &d, 2 * SEG, 2200, 3, &(struct extra){.mark_us = 5000});
-    assert_string_equal(intervals(f),
-                        "a p @1200-@1280 2000-2500 abandoned; a d @64-@2200 1000-5000");
-    /* a hole where the child begins: the way ends at the fork */
-    remove_chunk(f, &c, SEG, 2);
-    assert_string_equal(intervals(f),
-                        "a p @64-@1200 1000-2000; a p @1200-@1280 2000-2500 abandoned");
-    branch_done(&p);
-    branch_done(&c);
-    branch_done(&d);
-}
-
-/* Backups in one storage, log in another. */
-static void test_two_storages(void **state)
-{
-    struct fixture *f = *state;
-    struct test_branch b = {.record = {.id = "a", .label = "1"}};
-    struct storage *log_st = f->st;
-    struct storage *backup_st = NULL;
-    struct log_ref ref;
-    assert_int_equal(ram_open(f->registry, "backups", &backup_st, &f->err), 0);
-    put_lineage(f, &b);
-    put_chunk(f, &b, 0, 500, 1, &(struct extra){.mark_us = 2000});
-    f->st = backup_st;
-    ref = put_log(f, &b, ID_A, 0, 160, 1, NULL);
-    put_backup(f, f->st, ID_A, &b, 160, 1000, &ref, 1);
-    assert_string_equal(intervals_in(f, log_st), "a a @160-@500 1000-2000");
-    assert_string_equal(intervals_in(f, backup_st), "a a @160-@160 1000-1000");
-    f->st = log_st;
-    storage_free(backup_st);
-    branch_done(&b);
-}
-
 /* ---- events ---- */
 
 struct found {
@@ -607,6 +379,13 @@ static const char *search(struct fixture *f, const struct log_search *search)
     return found.text;
 }
 
+/* Asked before each chunk that is opened. */
+static int go_on(void *arg, struct tm_err *err)
+{
+    unsigned *left = arg;
+    return (*left)-- > 0 ? 0 : tm_err_set(err, TM_E_TIMEOUT, "too long");
+}
+
 static void test_search(void **state)
 {
     struct fixture *f = *state;
@@ -633,6 +412,19 @@ static void test_search(void **state)
     assert_string_equal(search(f, &(struct log_search){.limit = 2}), " p32 p48 …");
     assert_string_equal(search(f, &(struct log_search){.limit = 5}), " p32 p48 p64 p1184 c1216");
     assert_string_equal(search(f, &(struct log_search){.xid = 8}), " p48");
+    unsigned left = 1000;
+    assert_string_equal(search(f, &(struct log_search){.go_on = go_on, .go_on_arg = &left}),
+                        " p32 p48 p64 p1184 c1216");
+    unsigned opened = 1000 - left;
+    assert_true(opened > 1);
+    for (left = 0; left < opened;) {
+        unsigned before = left;
+        struct log_search wish = {.go_on = go_on, .go_on_arg = &left};
+        int r = log_search_run(f->scratch, f->st, &f->scope, &wish, find, &(struct found){{0}},
+                               &f->err);
+        assert_int_equal(r, -TM_E_TIMEOUT);
+        left = before + 1;
+    }
     assert_string_equal(search(f, &(struct log_search){.name = "n"}), " p64");
     assert_string_equal(search(f, &(struct log_search){.points_only = true}), " p64");
     assert_string_equal(search(f, &(struct log_search){.from_us = 10 * day + 5}),
@@ -649,10 +441,9 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_lineages),       T(test_fences),         T(test_gaps_and_damage), T(test_roll_ups),
-        T(test_roll_up_counts), T(test_fenced_roll_up), T(test_marks),           T(test_head),
-        T(test_intervals),      T(test_join_compares),  T(test_joins_known),     T(test_forks),
-        T(test_two_storages),   T(test_search),
+        T(test_lineages), T(test_fences),         T(test_gaps_and_damage),
+        T(test_roll_ups), T(test_roll_up_counts), T(test_fenced_roll_up),
+        T(test_marks),    T(test_head),           T(test_search),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

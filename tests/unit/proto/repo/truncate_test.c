@@ -210,6 +210,33 @@ static void test_running_backup(void **state)
     branch_done(&b);
 }
 
+/* Its log starts at the segment that was written when it began, before the wish, too. */
+static void test_running_first(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b = {
+        .record = {.id = "p", .label = "1", .created_us = 1, .segment_bytes = SEG}};
+    struct log_truncate_result result;
+    put_lineage(f, &b);
+    for (uint64_t i = 0; i < 16; i++)
+        put_chunk(f, &b, i * SEG / 4, (i + 1) * SEG / 4, 1,
+                  &(struct extra){.mark_us = START_B + ((int64_t)i - 10) * SECOND});
+    struct log_truncate timed = {.until_us = NOW, .force = true, .dry_run = true};
+    struct log_truncate placed = {.until_position = "@3900", .force = true, .dry_run = true};
+    assert_int_equal(cut_log(f, &timed, &result), 0);
+    assert_int_equal(result.chunks, 15);
+    assert_int_equal(cut_log(f, &placed, &result), 0);
+    assert_int_equal(result.chunks, 15);
+    struct rel_name rel = names_rel_plan(ID_B, (struct epoch){1, 1}, 0);
+    assert_int_equal(storage_put(f->st, names_full(&f->scope, rel.s).s, SLICE_EMPTY, &f->err), 0);
+    assert_int_equal(cut_log(f, &timed, &result), 0);
+    assert_int_equal(result.chunks, 8);
+    assert_string_equal(result.truncated_position, "@2048");
+    assert_int_equal(cut_log(f, &placed, &result), 0);
+    assert_int_equal(result.chunks, 8);
+    branch_done(&b);
+}
+
 /* The way over a fork: what lies before the backup's branch goes, its children stay. */
 static void test_forks(void **state)
 {
@@ -307,8 +334,13 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_truncate),       T(test_force), T(test_wishes),
-        T(test_running_backup), T(test_forks), cmocka_unit_test(test_crashes),
+        T(test_truncate),
+        T(test_force),
+        T(test_wishes),
+        T(test_running_backup),
+        T(test_running_first),
+        T(test_forks),
+        cmocka_unit_test(test_crashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

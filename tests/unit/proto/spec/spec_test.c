@@ -1,35 +1,7 @@
-/* Specs: every error word for word, the warnings, the defaults, TiDB Operator files as they stand. */
-#include "proto/spec/spec.h"
+/* Specs: every error word for word, the warnings, the defaults, the canonical form. */
+#include "tests/unit/proto/spec/spec_stage.h"
 
-#include <stdarg.h>
-#include <setjmp.h>
-#include <cmocka.h>
-
-#include "common/clock.h"
-#include "common/size.h"
 #include "proto/spec/status.h"
-
-#define BACKUP_HEAD                                                                                \
-    "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: x}\nspec:\n" /* spec begins in 5 */
-#define RESTORE_HEAD  "apiVersion: tidemark/v1\nkind: Restore\nmetadata: {name: x}\nspec:\n"
-#define SCHEDULE_HEAD "apiVersion: tidemark/v1\nkind: BackupSchedule\nmetadata: {name: x}\nspec:\n"
-#define COMPACT_HEAD  "apiVersion: tidemark/v1\nkind: CompactBackup\nmetadata: {name: x}\nspec:\n"
-#define GOOD          "  br: {cluster: test}\n  local: {path: /x}\n"
-
-static void parse(const char *text, struct resource_list *list)
-{
-    struct tm_err err = {0};
-    if (resource_parse("s.yaml", slice_str(text), list, &err) < 0)
-        fail_msg("%s", err.msg);
-}
-
-static struct resource *parse_one(const char *text)
-{
-    TM_CLEANUP(resource_list_release) struct resource_list list = RESOURCE_LIST_INIT;
-    parse(text, &list);
-    assert_int_equal(list.count, 1);
-    return TM_TAKE(list.items[0]);
-}
 
 /* ---- what is wrong, and how it is said ---- */
 
@@ -400,70 +372,6 @@ static void storage_urls(void **state)
     }
 }
 
-static const char operator_spec[] = "---\n"
-                                    "apiVersion: pingcap.com/v1alpha1\n"
-                                    "kind: Backup\n"
-                                    "metadata:\n"
-                                    "  name: demo1-full-backup-nfs\n"
-                                    "  namespace: test1\n"
-                                    "  annotations: {note: x}\n"
-                                    "spec:\n"
-                                    "  backupType: full\n"
-                                    "  from: {host: tidb, port: 4000, user: root, secretName: s}\n"
-                                    "  tikvGCLifeTime: 72h\n"
-                                    "  toolImage: pingcap/br:v8.5.2\n"
-                                    "  serviceAccount: tidb-backup-manager\n"
-                                    "  podSecurityContext: {runAsUser: 0}\n"
-                                    "  env: [{name: A, value: b}]\n"
-                                    "  resources: {limits: {cpu: 0.5}}\n"
-                                    "  cleanPolicy: Delete\n"
-                                    "  br:\n"
-                                    "    cluster: demo1\n"
-                                    "    clusterNamespace: test1\n"
-                                    "    logLevel: info\n"
-                                    "    sendCredToTikv: true\n"
-                                    "    options: [--gcttl=54000, --lastbackupts=420134118382]\n"
-                                    "  local:\n"
-                                    "    prefix: backup-nfs\n"
-                                    "    volume: {name: nfs, nfs: {server: h, path: /nfs}}\n"
-                                    "    volumeMount: {name: nfs, mountPath: /nfs}\n";
-
-static void operator_files(void **state)
-{
-    (void)state;
-    static const char *const warnings[] = {
-        "s.yaml:7:3: field 'annotations' has no meaning outside Kubernetes and is ignored",
-        "s.yaml:10:3: field 'from' is how TiDB Operator reaches a TiDB server; agents have their "
-        "own "
-        "conninfo; ignored",
-        "s.yaml:11:3: field 'tikvGCLifeTime' is about TiDB's own components and is ignored",
-        "s.yaml:12:3: field 'toolImage' configures a pod; there are none here, it is ignored",
-        "s.yaml:13:3: field 'serviceAccount' configures a pod; there are none here, it is ignored",
-        "s.yaml:14:3: field 'podSecurityContext' configures a pod; there are none here, it is "
-        "ignored",
-        "s.yaml:15:3: field 'env' configures a pod; there are none here, it is ignored",
-        "s.yaml:16:3: field 'resources' configures a pod; there are none here, it is ignored",
-        "s.yaml:20:5: field 'clusterNamespace' has no meaning outside Kubernetes and is ignored",
-        "s.yaml:21:5: field 'logLevel' belongs to the daemons' configuration; ignored",
-        "s.yaml:22:5: field 'sendCredToTikv' has no effect: agents never get credentials from a "
-        "spec; ignored",
-        "s.yaml:26:5: field 'volume' is mounted by Kubernetes there; here the directory must be "
-        "mounted on every node already; ignored",
-        "s.yaml:23:15: flag '--gcttl' has no effect in this version: log is held as long as the "
-        "backup runs, no longer; ignored",
-        "s.yaml:23:30: flag '--lastbackupts' asks for an incremental backup; a full one is taken",
-    };
-    TM_CLEANUP(resource_list_release) struct resource_list list = RESOURCE_LIST_INIT;
-    parse(operator_spec, &list);
-    struct tm_err err = {0};
-    assert_int_equal(resource_check_apply(list.items[0], &err), 0);
-    assert_string_equal(list.items[0]->backup.storage.url, "file:///nfs/backup-nfs");
-    assert_int_equal(list.items[0]->backup.br.gcttl_us, 54000 * USEC_PER_SEC);
-    assert_int_equal(list.warnings.count, TM_ARRAY_LEN(warnings));
-    for (size_t n = 0; n < TM_ARRAY_LEN(warnings); n++)
-        assert_string_equal(list.warnings.items[n], warnings[n]);
-}
-
 /* Templates write all fields, empty where nothing is meant. */
 static void empty_is_not_given(void **state)
 {
@@ -614,7 +522,6 @@ int main(void)
         cmocka_unit_test(backup_everything),
         cmocka_unit_test(restore_everything),
         cmocka_unit_test(storage_urls),
-        cmocka_unit_test(operator_files),
         cmocka_unit_test(empty_is_not_given),
         cmocka_unit_test(several_documents),
         cmocka_unit_test(a_list),

@@ -127,6 +127,25 @@ static void histories(void **state)
     assert_string_equal(err.msg, "the timeline history's line 2: timeline 2 follows 2");
 }
 
+static void ancestors(void **state)
+{
+    struct slice text = slice_str("1\t0/3000148\tx\n\n3\t1/A0000000\ty\n4\t2/0\tz");
+    struct slice own;
+    struct tm_err err;
+    uint32_t timeline;
+    (void)state;
+    assert_int_equal(pg_history_ancestor(text, 0, &timeline, &own, &err), 1);
+    assert_int_equal(timeline, 1);
+    assert_int_equal(own.len, 0);
+    assert_int_equal(pg_history_ancestor(text, 2, &timeline, &own, &err), 1);
+    assert_int_equal(timeline, 4);
+    assert_true(slice_eq(own, slice_str("1\t0/3000148\tx\n\n3\t1/A0000000\ty\n")));
+    assert_int_equal(pg_history_ancestor(text, 3, &timeline, &own, &err), 0);
+    assert_int_equal(pg_history_ancestor(SLICE_EMPTY, 0, &timeline, &own, &err), 0);
+    assert_int_equal(pg_history_ancestor(slice_str("1\t0/1\tx\nx\n"), 1, &timeline, &own, &err),
+                     -TM_E_CORRUPT);
+}
+
 static void positions(void **state)
 {
     char text[ENGINE_POSITION_MAX];
@@ -144,8 +163,9 @@ static void positions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(trip),   cmocka_unit_test(of_a_begin), cmocka_unit_test(impossible),
-        cmocka_unit_test(labels), cmocka_unit_test(histories),  cmocka_unit_test(positions),
+        cmocka_unit_test(trip),      cmocka_unit_test(of_a_begin), cmocka_unit_test(impossible),
+        cmocka_unit_test(labels),    cmocka_unit_test(histories),  cmocka_unit_test(ancestors),
+        cmocka_unit_test(positions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

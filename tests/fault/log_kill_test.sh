@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# A log backup under load whose runner or agent is killed with -9 at random moments, again and again: the stored log
+# is one unbroken chain, byte for byte the source's, and a restore holds everything that was acknowledged before what
+# the task said was safe.
+#
+#   log_kill_test.sh     ROUNDS=200 kills; SEED=… the same moments again, as far as the machine is the same
+. "$(dirname "$0")/../lib/harness.sh"
+. "$TOP/tests/lib/log_kill.sh"
+ROUNDS=${ROUNDS:-200}
+
+log_source
+daemons_start "$T/source"
+tidemark log start wal --cluster test --storage "file://$T/repo" --flush-interval 500ms >/dev/null
+tidemark backup full --cluster test --storage "file://$T/repo" >/dev/null
+ledger_start
+
+step "$ROUNDS kills"
+done_rounds=0
+while [ "$done_rounds" -lt "$ROUNDS" ]; do
+    batch=$((ROUNDS - done_rounds < 50 ? ROUNDS - done_rounds : 50))
+    kill_rounds $batch
+    done_rounds=$((done_rounds + batch))
+    safe=$(of_wal .status.logCheckpointTs)
+    rm -rf "$T/frozen"
+    frozen "$T/frozen" # what lay in storage when that was said
+    ledger_survives "$T/frozen" "$safe"
+    SEED=$((${SEED:-$(date +%s)} + 1))
+    echo "   $done_rounds rounds"
+done
+
+step "the end: everything is there"
+ledger_stop
+chain_holds
+ledger_survives "$T/repo" "$(now_by_source)"
+[ "$LEDGER_SUM" = "$(ledger_sum)" ] || fail "restored '$LEDGER_SUM', the source has '$(ledger_sum)'"
+daemons_stop

@@ -1,0 +1,175 @@
+/* What is applied and asked for of log backups: what may change, who may store where, truncating. */
+#include "tests/unit/coordinator/brain/log_stage.h"
+
+/* ---- applied ---- */
+
+static void what_may_change(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = streams(s, "");
+    uint64_t revision = s->reply.desired.revision;
+    apply_log(s, "wal", "  flushInterval: 1s\n  holdLimit: 1MiB\n");
+    assert_int_equal(s->outcome, BRAIN_CONFIGURED);
+    says(s, 10, INSTANCE_PRIMARY, &a, JOB_STAGE_WORKING, 0x2000);
+    assert_true(s->reply.desired.revision > revision);
+    assert_int_equal(desired_job(s)->log->flush_ms, 1000);
+    assert_int_equal(desired_job(s)->log->hold_limit, 1 << 20);
+    static const char other[] = "Backup/wal was started already: cluster, tenant, storage and "
+                                "logSource cannot change any more; apply it under another name";
+    apply_log(s, "wal", "  logSource: standby\n");
+    assert_string_equal(s->answer.msg, other);
+    apply(s, "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: wal}\nspec:\n"
+             "  backupMode: log\n  br: {cluster: demo1}\n  local: {path: /elsewhere}\n");
+    assert_string_equal(s->answer.msg, other);
+    apply(s, "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: wal}\nspec:\n"
+             "  br: {cluster: demo1}\n  local: {path: /log}\n");
+    assert_string_equal(s->answer.msg, "Backup/wal: a snapshot cannot become a log backup, nor the "
+                                       "reverse; apply it under another name");
+}
+
+static void a_second_task_in_the_same_place(void **state)
+{
+    struct stage *s = *state;
+    (void)streams(s, "");
+    apply_log(s, "wal2", "");
+    assert_int_equal(s->answer.code, TM_E_REFUSED);
+    assert_string_equal(s->answer.msg,
+                        "Backup/wal2: Backup/wal stores the log of tenant 'main' of cluster "
+                        "'demo1' there already; stop it first, or choose another storage");
+    apply(s, "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: far}\nspec:\n"
+             "  backupMode: log\n  br: {cluster: demo1}\n  local: {path: /elsewhere}\n");
+    assert_int_equal(s->answer.code, TM_E_OK);
+    assert_int_equal(status_of(s, "far")->phase, RESOURCE_PREPARE);
+    apply(s, "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: far, namespace: x}\nspec:\n"
+             "  backupMode: log\n  br: {cluster: demo1}\n  local: {path: /farther}\n");
+    assert_string_equal(s->answer.msg, "Backup/far: namespace 'default' has a log backup of this "
+                                       "name and tenant; choose another name");
+}
+
+/* Both are accepted before either is durable: one begins, the other waits and says for whom. */
+static void two_in_one_moment(void **state)
+{
+    struct stage *s = *state;
+    up(s, 10, "db-a", "boot1", 0);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    s->hold_persist = true;
+    apply_log(s, "a", "");
+    uint64_t first = s->held_txn;
+    apply_log(s, "b", "");
+    uint64_t second = s->held_txn;
+    assert_int_not_equal(first, second);
+    s->hold_persist = false;
+    persisted(s, first, true);
+    persisted(s, second, true);
+    assert_int_equal(status_of(s, "a")->phase, RESOURCE_PREPARE);
+    assert_int_equal(status_of(s, "b")->phase, RESOURCE_SCHEDULED);
+    assert_string_equal(status_of(s, "b")->waiting,
+                        "waiting for Backup/a, which stores the same log there, to be stopped");
+}
+
+/* ---- truncating ---- */
+
+static void truncated(struct stage *s, const struct msg_assignment *a, enum job_stage stage,
+                      uint32_t gen, const char *trouble)
+{
+    struct msg_error error = {
+        .code = TM_E_REFUSED, .text = trouble, .stage = "truncate", .since_us = 5};
+    struct msg_log_status status = streaming(0x9000, 9000000);
+    status.truncate_gen = gen;
+    status.truncated_us = trouble == NULL ? 1234567 : 0;
+    status.truncate_error = trouble != NULL ? &error : NULL;
+    struct msg_job job = log_job(a, stage, &status);
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+}
+
+static void truncates(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = streams(s, "");
+    apply_log(s, "wal", "  logTruncateUntil: '2018-05-11 01:42:23+0800'\n");
+    assert_int_equal(s->outcome, BRAIN_CONFIGURED);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_job(s)->step, JOB_STEP_RUN); /* both at once */
+    assert_int_equal(desired_job(s)->log->truncate_gen, 1);
+    assert_string_equal(desired_job(s)->log->truncate_until, "2018-05-10T17:42:23.000000Z");
+    assert_false(desired_job(s)->log->truncate_force);
+    assert_true(status_of(s, "wal")->log.truncate_pending);
+    truncated(s, &a, JOB_STAGE_WORKING, 1, "backup 'b1' needs log from 0/1000 on");
+    assert_false(status_of(s, "wal")->log.truncate_pending);
+    assert_string_equal(status_of(s, "wal")->log.truncate_error,
+                        "backup 'b1' needs log from 0/1000 on");
+    assert_string_equal(status_of(s, "wal")->error.stage, "truncate");
+    assert_int_equal(status_of(s, "wal")->log.truncated_us, 0);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_job(s)->log->truncate_gen, 0); /* answered: not asked again */
+
+    command(s, BRAIN_CMD_RETRY, "wal");
+    assert_int_equal(s->outcome, BRAIN_DONE);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_job(s)->log->truncate_gen, 2);
+    apply_log(s, "wal", "  logTruncateUntil: 0/2000\n  logTruncateForce: true\n");
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_job(s)->log->truncate_gen, 3);
+    assert_string_equal(desired_job(s)->log->truncate_until, "0/2000");
+    assert_true(desired_job(s)->log->truncate_force);
+    truncated(s, &a, JOB_STAGE_WORKING, 2, NULL); /* of the wish before */
+    assert_true(status_of(s, "wal")->log.truncate_pending);
+    truncated(s, &a, JOB_STAGE_WORKING, 3, NULL);
+    assert_false(status_of(s, "wal")->log.truncate_pending);
+    assert_int_equal(status_of(s, "wal")->log.truncated_us, 1234567);
+    assert_false(status_of(s, "wal")->has_error);
+    apply_log(s, "wal", ""); /* taken back: what was done stays done */
+    assert_false(status_of(s, "wal")->log.truncate_pending);
+    assert_int_equal(status_of(s, "wal")->log.truncated_us, 1234567);
+}
+
+static void a_stopped_task_truncates(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = streams(s, "");
+    apply_log(s, "wal", "  logStop: true\n");
+    says(s, 10, INSTANCE_PRIMARY, &a, JOB_STAGE_STOPPED, 0x8000);
+    apply_log(s, "wal", "  logStop: true\n  logTruncateUntil: 0/2000\n");
+    assert_int_equal(s->outcome, BRAIN_CONFIGURED);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_job(s)->roles, JOB_ROLE_LEAD);
+    assert_int_equal(desired_job(s)->step, JOB_STEP_STOP);
+    assert_int_equal(desired_job(s)->log->truncate_gen, 1);
+    up(s, 11, "db-b", "boot2", 0); /* the lead is lost: any other of the tenant will do */
+    s->mono_us += SEC(31);
+    beat(s, 11, INSTANCE_STANDBY, 0, NULL);
+    beat(s, 11, INSTANCE_STANDBY, 0, NULL);
+    assert_int_equal(desired_job(s)->roles, JOB_ROLE_LEAD);
+    assert_int_equal(desired_job(s)->step, JOB_STEP_STOP);
+    a = *desired_job(s);
+    struct msg_log_status status = {.truncate_gen = 1, .truncated_us = 7};
+    struct msg_job job = log_job(&a, JOB_STAGE_STOPPED, &status);
+    beat(s, 11, INSTANCE_STANDBY, 0, &job);
+    beat(s, 11, INSTANCE_STANDBY, 0, NULL);
+    assert_int_equal(s->reply.desired.jobs_count, 0);
+    assert_int_equal(status_of(s, "wal")->phase, RESOURCE_STOPPED);
+    assert_int_equal(status_of(s, "wal")->log.truncated_us, 7);
+}
+
+/* What may pass is tried again by the agent: meanwhile the status says why it is not done. */
+static void a_truncation_that_is_tried_again(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = streams(s, "  logTruncateUntil: 0/2000\n");
+    truncated(s, &a, JOB_STAGE_WORKING, 0, "storage is away");
+    assert_true(status_of(s, "wal")->log.truncate_pending);
+    assert_string_equal(status_of(s, "wal")->log.truncate_error, "storage is away");
+    truncated(s, &a, JOB_STAGE_WORKING, 1, NULL);
+    assert_false(status_of(s, "wal")->log.truncate_pending);
+    assert_string_equal(status_of(s, "wal")->log.truncate_error, "");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCENE(what_may_change),          SCENE(a_second_task_in_the_same_place),
+        SCENE(two_in_one_moment),        SCENE(truncates),
+        SCENE(a_stopped_task_truncates), SCENE(a_truncation_that_is_tried_again),
+    };
+    return cmocka_run_group_tests_name("coordinator/brain/log_wish", tests, NULL, NULL);
+}

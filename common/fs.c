@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/array.h"
 #include "common/fd.h"
 #include "common/hash.h"
 
@@ -328,14 +329,8 @@ static void names_release(struct names *names)
 
 static int names_add(struct names *names, const char *name, struct tm_err *err)
 {
-    if (names->count == names->cap) {
-        size_t cap = names->cap == 0 ? 32 : names->cap * 2;
-        char **items = realloc(names->items, cap * sizeof(*items));
-        if (items == NULL)
-            return tm_err_oom(err);
-        names->items = items;
-        names->cap = cap;
-    }
+    if (ARRAY_ROOM(names->items, names->count, names->cap, 32, err) < 0)
+        return -(int)err->code;
     char *copy = strdup(name);
     if (copy == NULL)
         return tm_err_oom(err);

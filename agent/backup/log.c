@@ -19,6 +19,7 @@
 
 #include "agent/backup/internal.h"
 
+#include "common/array.h"
 #include "common/hash.h"
 
 /* Every engine's log segments are multiples of this, so digests do not depend on the engine. */
@@ -30,14 +31,8 @@ static int keep_chunk(struct backup_log *log, const struct backup_chunk *chunk, 
 {
     if (log->count >= BACKUP_CHUNKS_MAX)
         return tm_err_set(err, TM_E_LIMIT, "more than %u log chunks", BACKUP_CHUNKS_MAX);
-    if (log->count == log->cap) {
-        size_t cap = log->cap ? log->cap * 2 : 64;
-        struct backup_chunk *grown = realloc(log->chunks, cap * sizeof(*grown));
-        if (!grown)
-            return tm_err_oom(err);
-        log->chunks = grown;
-        log->cap = cap;
-    }
+    if (ARRAY_ROOM(log->chunks, log->count, log->cap, 64, err) < 0)
+        return -(int)err->code;
     assert(log->chunks);
     log->chunks[log->count++] = *chunk;
     return 0;

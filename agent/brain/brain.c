@@ -4,10 +4,13 @@
  */
 #include "agent/brain/internal.h"
 
+#include "common/array.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
 #define LOG_TEXT_MAX 700
+#define ACTIONS_MIN  64
 
 /* ---- emitting ---- */
 
@@ -42,16 +45,10 @@ struct slice agent_step_bytes(struct agent_brain *b, struct slice bytes)
 
 struct agent_action *agent_emit(struct agent_brain *b, enum agent_action_kind kind)
 {
-    if (b->action_count + 1 >= b->action_cap) { /* one stays free, to write to after a failure */
-        size_t cap = b->action_cap + b->action_cap / 2;
-        struct agent_action *actions = realloc(b->actions, cap * sizeof(*actions));
-        if (actions == NULL) {
-            b->failed = true;
-            (void)tm_err_oom(b->err);
-            return &b->actions[b->action_cap - 1];
-        }
-        b->actions = actions;
-        b->action_cap = cap;
+    /* one stays free, to write to after a failure */
+    if (ARRAY_ROOM(b->actions, b->action_count + 1, b->action_cap, ACTIONS_MIN, b->err) < 0) {
+        b->failed = true;
+        return &b->actions[b->action_cap - 1];
     }
     struct agent_action *action = &b->actions[b->action_count++];
     *action = (struct agent_action){.kind = kind};
@@ -187,7 +184,7 @@ int agent_brain_new(const struct agent_brain_config *config, struct agent_rng rn
     b->config = *config;
     b->rng = rng;
     config_defaults(&b->config);
-    b->action_cap = 64;
+    b->action_cap = ACTIONS_MIN;
     b->actions = calloc(b->action_cap, sizeof(*b->actions));
     if (b->actions == NULL)
         return tm_err_oom(err);

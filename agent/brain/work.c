@@ -8,6 +8,8 @@
  */
 #include "agent/brain/internal.h"
 
+#include "common/array.h"
+
 #define LATER_PAUSE_US  500000
 #define FAILED_PAUSE_US 500000
 #define DONE_BYTES_MAX  ((size_t)512 * 1024) /* of blobs in one ranges_done */
@@ -30,14 +32,8 @@ void agent_work_plan_reset(struct job *job)
 
 static int plan_add(struct plan *plan, const struct msg_plan_range *range, struct tm_err *err)
 {
-    if (plan->count == plan->cap) {
-        size_t cap = plan->cap == 0 ? 256 : plan->cap * 2;
-        struct plan_entry *entries = realloc(plan->entries, cap * sizeof(*entries));
-        if (entries == NULL)
-            return tm_err_oom(err);
-        plan->entries = entries;
-        plan->cap = cap;
-    }
+    if (ARRAY_ROOM(plan->entries, plan->count, plan->cap, 256, err) < 0)
+        return -(int)err->code;
     struct plan_entry entry = {.key_offset = (uint32_t)plan->keys.len,
                                .key_len = (uint32_t)range->start.len,
                                .bytes = range->bytes};
@@ -238,15 +234,9 @@ void agent_work_lost_runner(struct job *job)
 static void keep_result(struct agent_brain *b, struct job *job, const struct msg_result *result)
 {
     struct tm_err err;
-    if (job->result_count == job->result_cap) {
-        size_t cap = job->result_cap == 0 ? 64 : job->result_cap * 2;
-        struct result *results = realloc(job->results, cap * sizeof(*results));
-        if (results == NULL) {
-            agent_check(b, tm_err_oom(b->err));
-            return;
-        }
-        job->results = results;
-        job->result_cap = cap;
+    if (ARRAY_ROOM(job->results, job->result_count, job->result_cap, 64, b->err) < 0) {
+        agent_check(b, -1);
+        return;
     }
     if (job->result_count == AGENT_BRAIN_OUTBOX_MAX ||
         job->result_bytes + result->blob.len > AGENT_BRAIN_RESULTS_BYTES) {

@@ -6,6 +6,8 @@
  */
 #include "common/storage/posix.h"
 
+#include "common/array.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -56,14 +58,8 @@ static int dir_add(struct walk_dir *dir, size_t *cap, const char *name, bool is_
     if (dir->count == POSIX_WALK_ENTRIES_MAX)
         return tm_err_set(err, TM_E_LIMIT, "a storage directory has more than %u entries",
                           POSIX_WALK_ENTRIES_MAX);
-    if (dir->count == *cap) {
-        size_t bigger = *cap == 0 ? 64 : *cap * 2;
-        char **names = realloc(dir->names, bigger * sizeof(*names));
-        if (names == NULL)
-            return tm_err_oom(err);
-        dir->names = names;
-        *cap = bigger;
-    }
+    if (ARRAY_ROOM(dir->names, dir->count, *cap, 64, err) < 0)
+        return -(int)err->code;
     size_t len = strlen(name);
     char *copy = malloc(len + 2);
     if (copy == NULL)

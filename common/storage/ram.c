@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "common/array.h"
 #include "common/storage/driver.h"
 #include "common/storage/ram_fault.h"
 
@@ -122,14 +123,8 @@ static int insert(struct ram_store *s, const char *name, struct buf *data, struc
 {
     if (s->count == RAM_OBJECTS_MAX)
         return tm_err_set(err, TM_E_LIMIT, "a ram store holds at most %u objects", RAM_OBJECTS_MAX);
-    if (s->count == s->cap) {
-        size_t cap = s->cap == 0 ? 64 : s->cap * 2;
-        struct ram_object *bigger = realloc(s->objects, cap * sizeof(*bigger));
-        if (bigger == NULL)
-            return tm_err_oom(err);
-        s->objects = bigger;
-        s->cap = cap;
-    }
+    if (ARRAY_ROOM(s->objects, s->count, s->cap, 64, err) < 0)
+        return -(int)err->code;
     char *copy = strdup(name);
     if (copy == NULL)
         return tm_err_oom(err);

@@ -4,10 +4,13 @@
  */
 #include "coordinator/brain/internal.h"
 
+#include "common/array.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
 #define LOG_TEXT_MAX 700
+#define ACTIONS_MIN  64
 #define TICK_US      500000
 
 uint64_t brain_ms(uint32_t ms)
@@ -54,16 +57,10 @@ const struct tm_err *brain_step_err(struct brain *b, const struct tm_err *err)
 
 struct brain_action *brain_emit(struct brain *b, enum brain_action_kind kind)
 {
-    if (b->action_count + 1 >= b->action_cap) { /* one stays free, to write to after a failure */
-        size_t cap = b->action_cap + b->action_cap / 2;
-        struct brain_action *actions = realloc(b->actions, cap * sizeof(*actions));
-        if (actions == NULL) {
-            b->failed = true;
-            (void)tm_err_oom(b->err);
-            return &b->actions[b->action_cap - 1];
-        }
-        b->actions = actions;
-        b->action_cap = cap;
+    /* one stays free, to write to after a failure */
+    if (ARRAY_ROOM(b->actions, b->action_count + 1, b->action_cap, ACTIONS_MIN, b->err) < 0) {
+        b->failed = true;
+        return &b->actions[b->action_cap - 1];
     }
     struct brain_action *action = &b->actions[b->action_count++];
     *action = (struct brain_action){.kind = kind};
@@ -185,7 +182,7 @@ int brain_new(const struct brain_config *config, struct brain_rng rng, struct br
     b->rng = rng;
     b->term = config->term;
     b->start = config->start;
-    b->action_cap = 64;
+    b->action_cap = ACTIONS_MIN;
     b->actions = calloc(b->action_cap, sizeof(*b->actions));
     if (b->actions == NULL)
         return tm_err_oom(err);

@@ -96,7 +96,8 @@ struct node *log_lead_pick(struct brain *b, struct res *res,
 static bool may_come_back(const struct brain *b, const struct res *res, const struct node *lead)
 {
     if (lead == NULL)
-        return b->now.mono_us - res->live->log->heard_us <= brain_ms(b->config.lead_grace_ms);
+        return res->now.rec.node[0] != '\0' &&
+               b->now.mono_us - res->live->log->heard_us <= brain_ms(b->config.lead_grace_ms);
     return lead->fresh && !lead_usable(lead);
 }
 

@@ -13,6 +13,8 @@
  */
 #include "coordinator/brain/internal.h"
 
+#include "common/array.h"
+
 #include <stdio.h>
 
 #define WAITING_MAX    1024
@@ -63,15 +65,9 @@ const struct msg_instance *node_instance(const struct node *node, const char *te
 
 static struct node *node_add(struct brain *b, const char *cluster, const char *name)
 {
-    if (b->node_count == b->node_cap) {
-        size_t cap = b->node_cap == 0 ? 16 : b->node_cap * 2;
-        struct node **grown = realloc(b->nodes, cap * sizeof(*grown));
-        if (grown == NULL) {
-            brain_check(b, tm_err_oom(b->err));
-            return NULL;
-        }
-        b->nodes = grown;
-        b->node_cap = cap;
+    if (ARRAY_ROOM(b->nodes, b->node_count, b->node_cap, 16, b->err) < 0) {
+        brain_check(b, -1);
+        return NULL;
     }
     struct node *node = calloc(1, sizeof(*node));
     if (node == NULL) {

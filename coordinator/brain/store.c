@@ -1,6 +1,8 @@
 /* The resources: a sorted array; read back at start, found by name or by job. */
 #include "coordinator/brain/internal.h"
 
+#include "common/array.h"
+
 CODEC_DEFINE(log_record, "log record", LOG_RECORD_FIELDS);
 CODEC_DEFINE(record, "record", RECORD_FIELDS);
 
@@ -49,15 +51,9 @@ struct res *store_find_job(const struct brain *b, const char *uid, uint32_t atte
 
 struct res *store_add(struct brain *b, const char *kind, const char *namespace_, const char *name)
 {
-    if (b->resource_count == b->resource_cap) {
-        size_t cap = b->resource_cap == 0 ? 64 : b->resource_cap * 2;
-        struct res **grown = realloc(b->resources, cap * sizeof(*grown));
-        if (grown == NULL) {
-            brain_check(b, tm_err_oom(b->err));
-            return NULL;
-        }
-        b->resources = grown;
-        b->resource_cap = cap;
+    if (ARRAY_ROOM(b->resources, b->resource_count, b->resource_cap, 64, b->err) < 0) {
+        brain_check(b, -1);
+        return NULL;
     }
     struct res *res = calloc(1, sizeof(*res));
     if (res == NULL || status_new(res, b->err) < 0) {

@@ -1,6 +1,7 @@
 /* Ranges, leases, results of one job: see table.h. Leases are few, ranges may be many. */
 #include "coordinator/brain/table.h"
 
+#include "common/array.h"
 #include "coordinator/brain/brain.h"
 
 void table_release(struct table *t)
@@ -33,19 +34,6 @@ struct slice table_end(const struct table *t, size_t range)
     return slice_of(t->end, t->end_len);
 }
 
-static int grow(void **items, size_t *cap, size_t count, size_t size, struct tm_err *err)
-{
-    if (count < *cap)
-        return 0;
-    size_t more = *cap == 0 ? 64 : *cap * 2;
-    void *grown = realloc(*items, more * size);
-    if (grown == NULL)
-        return tm_err_oom(err);
-    *items = grown;
-    *cap = more;
-    return 0;
-}
-
 static int plan_one(struct table *t, const struct msg_plan_range *range, struct tm_err *err)
 {
     if (t->count > 0 && !slice_eq(range->start, slice_of(t->end, t->end_len)))
@@ -57,9 +45,7 @@ static int plan_one(struct table *t, const struct msg_plan_range *range, struct 
     if (t->keys.len + range->start.len > BRAIN_PLAN_BYTES_MAX)
         return tm_err_set(err, TM_E_LIMIT, "the plan's keys take more than %zu bytes",
                           BRAIN_PLAN_BYTES_MAX);
-    void *ranges = t->ranges;
-    int r = grow(&ranges, &t->cap, t->count, sizeof(*t->ranges), err);
-    t->ranges = ranges;
+    int r = ARRAY_ROOM(t->ranges, t->count, t->cap, 64, err);
     size_t key_offset = t->keys.len;
     if (r == 0)
         r = buf_append_slice(&t->keys, range->start, err);
@@ -105,9 +91,7 @@ int table_grant(struct table *t, uint32_t range, uint32_t node, struct epoch epo
 {
     if (t->lease_count == TABLE_LEASES_MAX)
         return tm_err_set(err, TM_E_LIMIT, "more than %d leases", TABLE_LEASES_MAX);
-    void *leases = t->leases;
-    int r = grow(&leases, &t->lease_cap, t->lease_count, sizeof(*t->leases), err);
-    t->leases = leases;
+    int r = ARRAY_ROOM(t->leases, t->lease_count, t->lease_cap, 64, err);
     if (r < 0)
         return r;
     struct table_lease *lease = &t->leases[t->lease_count++];

@@ -300,6 +300,7 @@ static int wait_truncated(const struct call *call, struct tm_err *err)
             return result;
         bool pending = json_is_true(json_at(task, "status.logTruncate.pending"));
         const char *error = json_text_at(task, "status.logTruncate.error");
+        const char *why = error[0] != '\0' ? error : json_text_at(task, "status.waiting");
         if (!pending && error[0] != '\0')
             result = tm_err_set(err, TM_E_REFUSED, WORD "/%s: log is not truncated: %s", call->name,
                                 error);
@@ -310,7 +311,7 @@ static int wait_truncated(const struct call *call, struct tm_err *err)
             result = tm_err_set(err, TM_E_TIMEOUT,
                                 WORD "/%s: timed out waiting for log to be truncated; it is %s%s%s",
                                 call->name, json_text_at(task, "status.phase"),
-                                error[0] != '\0' ? ": " : "", error);
+                                why[0] != '\0' ? ", " : "", why);
         json_decref(task);
         if (!pending || result < 0)
             return result;

@@ -5,6 +5,8 @@
  */
 #include "proto/repo/catalog.h"
 
+#include "common/array.h"
+
 /* ---- repository and identity ---- */
 
 static int repository_get(struct object_scratch *scratch, struct storage *st,
@@ -114,14 +116,8 @@ static int name_list_add(struct name_list *list, size_t *cap, const char *text, 
 {
     if (list->count == CATALOG_PARTS_MAX)
         return tm_err_set(err, TM_E_LIMIT, "more than %u names at one level", CATALOG_PARTS_MAX);
-    if (list->count == *cap) {
-        size_t bigger = *cap == 0 ? 16 : *cap * 2;
-        void *items = realloc(list->items, bigger * sizeof(list->items[0]));
-        if (items == NULL)
-            return tm_err_oom(err);
-        list->items = items;
-        *cap = bigger;
-    }
+    if (ARRAY_ROOM(list->items, list->count, *cap, 16, err) < 0)
+        return -(int)err->code;
     memcpy(list->items[list->count], text, len);
     list->items[list->count][len] = '\0';
     list->count++;
@@ -253,14 +249,8 @@ static int collect_backup(void *arg, const char *child, size_t len, struct tm_er
     int r = catalog_backup_state(c->st, c->scope, entry.id, &entry.state, err);
     if (r < 0)
         return r;
-    if (c->list.count == c->cap) {
-        size_t bigger = c->cap == 0 ? 16 : c->cap * 2;
-        struct backup_entry *items = realloc(c->list.items, bigger * sizeof(*items));
-        if (items == NULL)
-            return tm_err_oom(err);
-        c->list.items = items;
-        c->cap = bigger;
-    }
+    if (ARRAY_ROOM(c->list.items, c->list.count, c->cap, 16, err) < 0)
+        return -(int)err->code;
     c->list.items[c->list.count++] = entry;
     return 0;
 }

@@ -6,6 +6,7 @@
  */
 #include "proto/repo/logs.h"
 
+#include "common/array.h"
 #include "proto/repo/logs_internal.h"
 
 /* ---- names ---- */
@@ -15,14 +16,8 @@ int log_places_add(struct log_places *places, const struct log_place *place, siz
 {
     if (places->count == max)
         return tm_err_set(err, TM_E_LIMIT, "more than %zu %s", max, what);
-    if (places->count == places->cap) {
-        size_t cap = places->cap == 0 ? 64 : places->cap * 2;
-        struct log_place *bigger = realloc(places->items, cap * sizeof(*bigger));
-        if (bigger == NULL)
-            return tm_err_oom(err);
-        places->items = bigger;
-        places->cap = cap;
-    }
+    if (ARRAY_ROOM(places->items, places->count, places->cap, 64, err) < 0)
+        return -(int)err->code;
     places->items[places->count++] = *place;
     return 0;
 }

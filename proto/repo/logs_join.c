@@ -8,6 +8,8 @@
  * nothing; a storage that does not answer is an error.
  */
 #include "proto/format/stream.h"
+
+#include "common/array.h"
 #include "proto/repo/logs_internal.h"
 
 #define JOIN_BYTES    (16u << 20)
@@ -44,14 +46,8 @@ static int tail_add(struct tail *t, const struct log_ref *ref, struct tm_err *er
     }
     if (t->count == JOIN_REFS_MAX)
         return tm_err_set(err, TM_E_LIMIT, "more than %u log objects in 16 MiB", JOIN_REFS_MAX);
-    if (t->count == t->cap) {
-        size_t cap = t->cap == 0 ? 8 : t->cap * 2;
-        struct log_ref *bigger = realloc(t->items, cap * sizeof(*bigger));
-        if (bigger == NULL)
-            return tm_err_oom(err);
-        t->items = bigger;
-        t->cap = cap;
-    }
+    if (ARRAY_ROOM(t->items, t->count, t->cap, 8, err) < 0)
+        return -(int)err->code;
     t->items[t->count++] = *ref;
     return 0;
 }
@@ -93,14 +89,8 @@ static int known_add(struct log_joins *joins, const char *backup_id, const uint8
 {
     if (joins == NULL || verdict == VERDICT_OPEN || joins->count == LOG_JOINS_MAX)
         return 0;
-    if (joins->count == joins->cap) {
-        size_t cap = joins->cap == 0 ? 16 : joins->cap * 2;
-        struct log_join_known *bigger = realloc(joins->items, cap * sizeof(*bigger));
-        if (bigger == NULL)
-            return tm_err_oom(err);
-        joins->items = bigger;
-        joins->cap = cap;
-    }
+    if (ARRAY_ROOM(joins->items, joins->count, joins->cap, 16, err) < 0)
+        return -(int)err->code;
     struct log_join_known *known = &joins->items[joins->count++];
     *known = (struct log_join_known){.verdict = verdict};
     (void)snprintf(known->backup_id, sizeof(known->backup_id), "%.*s", NAMES_BACKUP_ID_LEN,

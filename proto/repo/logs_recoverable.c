@@ -6,6 +6,8 @@
  */
 #include "proto/repo/logs_internal.h"
 
+#include "common/array.h"
+
 struct interval {
     struct recoverable shown;
     size_t branch; /* it ends on; SIZE_MAX = of a backup without further log */
@@ -43,14 +45,8 @@ static int interval_add(struct intervals *all, const struct interval *one, struc
             *other = *one;
         return 0;
     }
-    if (all->count == all->cap) {
-        size_t cap = all->cap == 0 ? 16 : all->cap * 2;
-        struct interval *bigger = realloc(all->items, cap * sizeof(*bigger));
-        if (bigger == NULL)
-            return tm_err_oom(err);
-        all->items = bigger;
-        all->cap = cap;
-    }
+    if (ARRAY_ROOM(all->items, all->count, all->cap, 16, err) < 0)
+        return -(int)err->code;
     all->items[all->count++] = *one;
     return 0;
 }

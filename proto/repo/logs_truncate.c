@@ -11,6 +11,7 @@
  */
 #include <time.h>
 
+#include "common/array.h"
 #include "common/clock.h"
 #include "proto/repo/logs_internal.h"
 #include "proto/repo/sweep.h"
@@ -256,14 +257,8 @@ static int listed_add(struct truncater *t, const struct log_ref *ref, struct tm_
         return 0;
     if (t->listed_count == LISTED_MAX)
         return tm_err_set(err, TM_E_LIMIT, "backups list more than %u chunks of log", LISTED_MAX);
-    if (t->listed_count == t->listed_cap) {
-        size_t cap = t->listed_cap == 0 ? 64 : t->listed_cap * 2;
-        struct listed *bigger = realloc(t->listed, cap * sizeof(*bigger));
-        if (bigger == NULL)
-            return tm_err_oom(err);
-        t->listed = bigger;
-        t->listed_cap = cap;
-    }
+    if (ARRAY_ROOM(t->listed, t->listed_count, t->listed_cap, 64, err) < 0)
+        return -(int)err->code;
     struct listed *l = &t->listed[t->listed_count++];
     *l = (struct listed){.from = parts.from, .epoch = parts.epoch};
     memcpy(l->lineage, parts.lineage, sizeof(l->lineage));

@@ -9,6 +9,8 @@
  * with a commit of time T stored, every moment before T can be told from it.
  */
 #include "proto/format/stream.h"
+
+#include "common/array.h"
 #include "proto/repo/logs_internal.h"
 
 /* ---- runs ---- */
@@ -41,14 +43,8 @@ static int run_add(struct log_branch *b, const struct log_entry *e, struct tm_er
     }
     if (b->run_count == LOGS_RUNS_MAX)
         return tm_err_set(err, TM_E_LIMIT, "more than %u gaps in one lineage", LOGS_RUNS_MAX);
-    if (b->run_count == b->run_cap) {
-        size_t cap = b->run_cap == 0 ? 4 : b->run_cap * 2;
-        struct log_run *bigger = realloc(b->runs, cap * sizeof(*bigger));
-        if (bigger == NULL)
-            return tm_err_oom(err);
-        b->runs = bigger;
-        b->run_cap = cap;
-    }
+    if (ARRAY_ROOM(b->runs, b->run_count, b->run_cap, 4, err) < 0)
+        return -(int)err->code;
     b->runs[b->run_count++] = (struct log_run){.from = e->from, .to = e->to};
     return 0;
 }
@@ -244,14 +240,8 @@ static int branches_read(struct object_scratch *scratches[3], struct storage *st
 
 int log_world_add(struct log_world *w, const struct log_backup *backup, struct tm_err *err)
 {
-    if (w->backup_count == w->backup_cap) {
-        size_t cap = w->backup_cap == 0 ? 16 : w->backup_cap * 2;
-        struct log_backup *bigger = realloc(w->backups, cap * sizeof(*bigger));
-        if (bigger == NULL)
-            return tm_err_oom(err);
-        w->backups = bigger;
-        w->backup_cap = cap;
-    }
+    if (ARRAY_ROOM(w->backups, w->backup_count, w->backup_cap, 16, err) < 0)
+        return -(int)err->code;
     w->backups[w->backup_count++] = *backup;
     return 0;
 }

@@ -191,40 +191,43 @@ void pg_hold_close(struct engine_hold *hold)
     "FROM t CROSS JOIN pg_is_in_recovery() AS rec "                                                \
     "LEFT JOIN pg_replication_slots s ON s.slot_name = $1"
 
-static void warn_of_hold(const char *status, const char *keep, const char *idle, bool fed,
-                         char *ret, size_t size)
-{
-    if (strcmp(status, "unreserved") == 0) /* all is there yet, and moving the slot saves it */
-        snprintf(ret, size,
-                 "the hold is beyond max_slot_wal_keep_size (%s): the server gives it up at its "
-                 "next checkpoint unless what it holds is stored before",
-                 keep);
-    else if (!fed)
-        snprintf(ret, size,
-                 "the standby receives no stream: what its primary writes now does not come here");
-    else if (strcmp(keep, "-1") == 0)
-        snprintf(
-            ret, size,
-            "max_slot_wal_keep_size is -1: while log cannot be stored, the server keeps all of "
-            "it, until its disk is full");
-    else if (strcmp(idle, "0") != 0)
-        snprintf(ret, size,
-                 "idle_replication_slot_timeout is %s: the server gives up a hold that does not "
-                 "move for so long, as in a pause; set it to 0",
-                 idle);
-}
+/* What the look's settings say that an operator should hear of. */
+struct concerns {
+    const char *status; /* of the slot */
+    const char *keep;   /* max_slot_wal_keep_size */
+    const char *idle;   /* idle_replication_slot_timeout */
+    bool fed;           /* a primary, or a standby that receives */
+    bool async;
+};
 
 /* Asynchronous commits are acknowledged before they are in the log: no look can promise them. Sessions
  * may ask for them on their own, too; what is told is what a session does that says nothing. */
-static void warn_of_commits(bool async, char *ret, size_t size)
+static void warn(const struct concerns *c, char *ret, size_t size)
 {
-    size_t used = strlen(ret);
-    if (async)
+    char hold[256] = "", commits[160] = "";
+    if (strcmp(c->status, "unreserved") == 0) /* all is there yet, and moving the slot saves it */
+        snprintf(hold, sizeof(hold),
+                 "the hold is beyond max_slot_wal_keep_size (%s): the server gives it up at its "
+                 "next checkpoint unless what it holds is stored before",
+                 c->keep);
+    else if (!c->fed)
+        snprintf(hold, sizeof(hold),
+                 "the standby receives no stream: what its primary writes now does not come here");
+    else if (strcmp(c->keep, "-1") == 0)
         snprintf(
-            ret + used, size - used,
-            "%ssynchronous_commit is off: what was acknowledged in the last moments before the "
-            "checkpoint may not be stored yet",
-            used > 0 ? "; " : "");
+            hold, sizeof(hold),
+            "max_slot_wal_keep_size is -1: while log cannot be stored, the server keeps all of "
+            "it, until its disk is full");
+    else if (strcmp(c->idle, "0") != 0)
+        snprintf(hold, sizeof(hold),
+                 "idle_replication_slot_timeout is %.32s: the server gives up a hold that does not "
+                 "move for so long, as in a pause; set it to 0",
+                 c->idle);
+    if (c->async)
+        snprintf(commits, sizeof(commits),
+                 "synchronous_commit is off: what was acknowledged in the last moments before the "
+                 "checkpoint may not be stored yet");
+    snprintf(ret, size, "%s%s%s", hold, hold[0] && commits[0] ? "; " : "", commits);
 }
 
 static int gone(struct tm_err *err)
@@ -264,9 +267,12 @@ static int take_look(struct engine_hold *hold, const PGresult *result, int64_t a
     unsigned long timeline = standby ? strtoul(PQgetvalue(result, 0, 4), NULL, 10)
                                      : strtoul(PQgetvalue(result, 0, 3), NULL, 16);
     snprintf(state.lineage_label, sizeof(state.lineage_label), "%lu", timeline);
-    warn_of_hold(status, PQgetvalue(result, 0, 8), PQgetvalue(result, 0, 9),
-                 PQgetvalue(result, 0, 11)[0] == 't', state.warning, sizeof(state.warning));
-    warn_of_commits(PQgetvalue(result, 0, 12)[0] == 't', state.warning, sizeof(state.warning));
+    const struct concerns concerns = {.status = status,
+                                      .keep = PQgetvalue(result, 0, 8),
+                                      .idle = PQgetvalue(result, 0, 9),
+                                      .fed = PQgetvalue(result, 0, 11)[0] == 't',
+                                      .async = PQgetvalue(result, 0, 12)[0] == 't'};
+    warn(&concerns, state.warning, sizeof(state.warning));
     *ret = state;
     return 0;
 }

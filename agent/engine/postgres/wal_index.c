@@ -26,6 +26,7 @@
 #include "agent/engine/postgres/wal.h"
 #include "agent/engine/postgres/wal_reader.h"
 #include "agent/engine/postgres/wal_sections.h"
+#include "common/array.h"
 #include "common/utf8.h"
 #include "proto/format/events.h"
 
@@ -70,14 +71,8 @@ static int add_event(struct engine_log_index *index, const struct log_point *eve
 {
     if (index->event_count == EVENTS_MAX)
         return tm_err_set(err, TM_E_LIMIT, "more than %u events in one piece of log", EVENTS_MAX);
-    if (index->event_count == index->event_cap) {
-        size_t cap = index->event_cap == 0 ? 1024 : index->event_cap * 2;
-        struct log_point *grown = realloc(index->events, cap * sizeof(*grown));
-        if (!grown)
-            return tm_err_oom(err);
-        index->events = grown;
-        index->event_cap = cap;
-    }
+    if (ARRAY_ROOM(index->events, index->event_count, index->event_cap, 1024, err) < 0)
+        return -(int)err->code;
     index->events[index->event_count++] = *event;
     return 0;
 }

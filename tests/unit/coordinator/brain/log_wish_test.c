@@ -151,6 +151,28 @@ static void a_stopped_task_truncates(void **state)
     assert_int_equal(status_of(s, "wal")->log.truncated_us, 7);
 }
 
+/* Log that another task has stored there: nobody has to come back first. */
+static void one_that_never_began_truncates(void **state)
+{
+    struct stage *s = *state;
+    up(s, 10, "db-a", "boot1", 0);
+    beat(s, 10, INSTANCE_STANDBY, 0, NULL);
+    apply_log(s, "wal", "  logSubcommand: log-stop\n  logTruncateUntil: 0/2000\n");
+    assert_int_equal(status_of(s, "wal")->phase, RESOURCE_STOPPED);
+    beat(s, 10, INSTANCE_STANDBY, 0, NULL);
+    assert_int_equal(desired_job(s)->roles, JOB_ROLE_LEAD);
+    assert_int_equal(desired_job(s)->step, JOB_STEP_STOP);
+    assert_string_equal(desired_job(s)->log->truncate_until, "0/2000");
+    struct msg_assignment a = *desired_job(s);
+    struct msg_log_status status = {.truncate_gen = 1, .truncated_us = 7};
+    struct msg_job job = log_job(&a, JOB_STAGE_STOPPED, &status);
+    beat(s, 10, INSTANCE_STANDBY, 0, &job);
+    beat(s, 10, INSTANCE_STANDBY, 0, NULL);
+    assert_int_equal(s->reply.desired.jobs_count, 0);
+    assert_int_equal(status_of(s, "wal")->phase, RESOURCE_STOPPED);
+    assert_int_equal(status_of(s, "wal")->log.truncated_us, 7);
+}
+
 /* What may pass is tried again by the agent: meanwhile the status says why it is not done. */
 static void a_truncation_that_is_tried_again(void **state)
 {
@@ -167,9 +189,13 @@ static void a_truncation_that_is_tried_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SCENE(what_may_change),          SCENE(a_second_task_in_the_same_place),
-        SCENE(two_in_one_moment),        SCENE(truncates),
-        SCENE(a_stopped_task_truncates), SCENE(a_truncation_that_is_tried_again),
+        SCENE(what_may_change),
+        SCENE(a_second_task_in_the_same_place),
+        SCENE(two_in_one_moment),
+        SCENE(truncates),
+        SCENE(a_stopped_task_truncates),
+        SCENE(one_that_never_began_truncates),
+        SCENE(a_truncation_that_is_tried_again),
     };
     return cmocka_run_group_tests_name("coordinator/brain/log_wish", tests, NULL, NULL);
 }

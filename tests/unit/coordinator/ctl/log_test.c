@@ -127,7 +127,8 @@ static void truncating(void **state)
     assert_string_equal(r.out, "backup/wal configured\n");
     assert_string_equal(r.err,
                         "tidemark: backup/wal: timed out waiting for log to be truncated; it "
-                        "is Scheduled\n");
+                        "is Scheduled, waiting for an agent of cluster 'c', tenant 'main' with "
+                        "role primary\n");
     wal = fetched("bk", "wal");
     assert_null(json_at(wal, "spec.logTruncateForce"));
     assert_string_equal(json_text_at(wal, "status.logTruncate.until"),

@@ -474,7 +474,7 @@ static int store_writer(struct log_task *t, const struct log_session *s, struct 
 static int check_head(struct log_task *t, const struct log_session *s, struct tm_err *err)
 {
     TM_CLEANUP(log_lineages_release) struct log_lineages all = LOG_LINEAGES_INIT;
-    struct log_head head;
+    struct log_head head = {.from = 0};
     int r = log_lineages_read(t->scratches[0], t->options.storage, &t->options.scope, &all, err);
     const struct log_lineage *lineage = r == 0 ? log_lineages_find(&all, s->lineage) : NULL;
     if (r == 0 && !lineage)

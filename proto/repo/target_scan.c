@@ -36,6 +36,8 @@ static int scan_chunk(struct planner *p, const struct path_scan *scan, size_t le
                               &ref, err);
     if (r == 0)
         r = chunk_reader_section(&cr, OBJECT_SECTION_EVENTS, &section, err);
+    if (r == 0 && entry->events != 0) /* to pass over them would stop at another moment */
+        r = tm_err_set(err, TM_E_CORRUPT, "its events are missing");
     if (r > 0)
         r = scan_section(p, scan, leg, section, err);
     chunk_reader_release(&cr);

@@ -543,24 +543,15 @@ int main(int argc, char **argv)
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_streams),
-        cmocka_unit_test(test_what_leads_to_it),
-        cmocka_unit_test(test_idle_marks),
-        cmocka_unit_test(test_continues),
-        cmocka_unit_test(test_catches_up),
-        cmocka_unit_test(test_rolls_up),
-        cmocka_unit_test(test_clone),
-        cmocka_unit_test(test_put_back),
-        cmocka_unit_test(test_minted_last),
-        cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_fork_behind),
-        cmocka_unit_test(test_fork_before_all),
-        cmocka_unit_test(test_gap),
-        cmocka_unit_test(test_source_fails),
-        cmocka_unit_test(test_storage_fails),
-        cmocka_unit_test(test_told_is_stored),
-        cmocka_unit_test(test_stuck),
-        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_streams),       cmocka_unit_test(test_what_leads_to_it),
+        cmocka_unit_test(test_idle_marks),    cmocka_unit_test(test_continues),
+        cmocka_unit_test(test_catches_up),    cmocka_unit_test(test_rolls_up),
+        cmocka_unit_test(test_clone),         cmocka_unit_test(test_put_back),
+        cmocka_unit_test(test_minted_last),   cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_fork_behind),   cmocka_unit_test(test_fork_before_all),
+        cmocka_unit_test(test_gap),           cmocka_unit_test(test_source_fails),
+        cmocka_unit_test(test_storage_fails), cmocka_unit_test(test_told_is_stored),
+        cmocka_unit_test(test_stuck),         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_truncate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

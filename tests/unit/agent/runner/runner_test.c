@@ -1,36 +1,15 @@
 /* agent/runner: a whole job through the socket, with this test as the agent. */
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-
-#include "agent/engine/null/null.h"
-#include "agent/runner/frames.h"
-#include "agent/runner/runner.h"
-#include "common/fd.h"
-#include "common/fs.h"
-#include "common/storage/ram.h"
 #include "proto/repo/verify.h"
 #include "tests/unit/agent/backup/task_log.h"
+#include "tests/unit/agent/runner/runner_stage.h"
 
 #define ID       "20261121T100000Z-0000abcd"
 #define CONNINFO "files=60 bytes=20000 big=2000000 log=20000000 corrupt=1"
 #define RANGES   64
 
-static struct tm_err err;
-
-#define OK(expr)                                                                                   \
-    do {                                                                                           \
-        if ((expr) < 0)                                                                            \
-            fail_msg("%s: %s", #expr, err.msg);                                                    \
-    } while (0)
-
 /* What an agent keeps of a job. */
 struct agent {
     int fd;
-    pthread_t thread;
-    int runner_result;
     struct buf in;
     struct frame_job job;
     struct msg_backup_params params;
@@ -49,27 +28,12 @@ struct agent {
     char warning[256];
     struct frame_progress progress;
     char failed[256];
-    struct runner_args {
-        int fd;
-        int result;
-    } args;
+    struct runner_thread runner;
 };
-
-static void *serve(void *arg)
-{
-    struct runner_args *args = arg;
-    struct tm_err ignored;
-    args->result = runner_serve(args->fd, &ignored);
-    return NULL;
-}
 
 static void agent_start(struct agent *a)
 {
-    int pair[2];
-    OK(fd_socketpair(false, pair, &err));
-    a->fd = pair[0];
-    a->args.fd = pair[1];
-    assert_int_equal(pthread_create(&a->thread, NULL, serve, &a->args), 0);
+    a->fd = runner_thread_start(&a->runner);
 }
 
 static void agent_stop(struct agent *a)
@@ -78,7 +42,7 @@ static void agent_stop(struct agent *a)
     struct tm_err ignored;
     if (a->fd >= 0 && frame_send(a->fd, &f, &ignored) < 0)
         ignored.code = TM_E_OK; /* it ended by itself */
-    pthread_join(a->thread, NULL);
+    pthread_join(a->runner.thread, NULL);
     closep(&a->fd);
     buf_release(&a->in);
     a->in = BUF_INIT;
@@ -303,7 +267,7 @@ static void test_backup(void **state)
     tell_finish(&a);
     wait_for(&a, FRAME_committed);
     agent_stop(&a);
-    assert_int_equal(a.args.result, 0);
+    assert_int_equal(a.runner.result, 0);
     verify("ram://runner-backup");
     agent_release(&a);
 }
@@ -349,7 +313,7 @@ static void share(struct agent *a, const char *url, uint64_t second, uint64_t *r
     *ret_log_bytes = f.committed.totals->log_bytes;
     frame_release(&f);
     agent_stop(a);
-    assert_int_equal(a->args.result, 0);
+    assert_int_equal(a->runner.result, 0);
     verify(url);
 }
 
@@ -539,8 +503,8 @@ static void expect_failed(struct agent *a, const char *stage, const char *text)
     assert_string_equal(f.failed.error->stage, stage);
     assert_string_equal(f.failed.error->text, text);
     frame_release(&f);
-    pthread_join(a->thread, NULL);
-    assert_int_equal(a->args.result, 0);
+    pthread_join(a->runner.thread, NULL);
+    assert_int_equal(a->runner.result, 0);
     closep(&a->fd);
     buf_release(&a->in);
     agent_release(a);
@@ -557,7 +521,7 @@ static void test_no_storage(void **state)
     until(&a, FRAME_failed, &f);
     assert_string_equal(f.failed.error->stage, "storage");
     frame_release(&f);
-    pthread_join(a.thread, NULL);
+    pthread_join(a.runner.thread, NULL);
     closep(&a.fd);
     buf_release(&a.in);
     agent_release(&a);
@@ -590,8 +554,8 @@ static void test_agent_gone(void **state)
     hand_out(&a, 2);
     wait_for(&a, FRAME_progress);
     closep(&a.fd);
-    pthread_join(a.thread, NULL);
-    assert_int_equal(a.args.result, 0);
+    pthread_join(a.runner.thread, NULL);
+    assert_int_equal(a.runner.result, 0);
     buf_release(&a.in);
     agent_release(&a);
 }
@@ -603,8 +567,8 @@ static void test_garbage(void **state)
     agent_init(&a, "ram://runner-garbage");
     agent_start(&a);
     OK(fd_write_full(a.fd, "\xff\xff\xff\xff garbage", 12, "socket", &err));
-    pthread_join(a.thread, NULL);
-    assert_true(a.args.result < 0);
+    pthread_join(a.runner.thread, NULL);
+    assert_true(a.runner.result < 0);
     closep(&a.fd);
     agent_release(&a);
 }

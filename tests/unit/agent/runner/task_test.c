@@ -1,48 +1,16 @@
 /* agent/runner: a log job through the socket, with this test as the agent. */
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-
-#include "agent/engine/null/null.h"
-#include "agent/runner/frames.h"
-#include "agent/runner/runner.h"
-#include "common/fd.h"
-#include "common/fs.h"
-#include "common/storage/ram.h"
-
-static struct tm_err err;
-
-#define OK(expr)                                                                                   \
-    do {                                                                                           \
-        if ((expr) < 0)                                                                            \
-            fail_msg("%s: %s", #expr, err.msg);                                                    \
-    } while (0)
+#include "tests/unit/agent/runner/runner_stage.h"
 
 struct agent {
     int fd;
-    pthread_t thread;
     struct buf in;
-    struct runner_args {
-        int fd;
-        int result;
-    } args;
+    struct runner_thread runner;
     struct msg_log_params params;
     struct frame_job job;
 };
 
-static void *serve(void *arg)
-{
-    struct runner_args *args = arg;
-    struct tm_err ignored;
-    args->result = runner_serve(args->fd, &ignored);
-    return NULL;
-}
-
 static void agent_start(struct agent *a, const char *storage, const char *conninfo, uint32_t roles)
 {
-    int pair[2];
     *a = (struct agent){.params = {.flush_ms = 50, .compression = "zstd:1"},
                         .job = {.kind = JOB_KIND_LOG,
                                 .uid = "job1",
@@ -61,10 +29,7 @@ static void agent_start(struct agent *a, const char *storage, const char *connin
                                 .conninfo = conninfo,
                                 .storage = storage}};
     a->job.log = &a->params;
-    OK(fd_socketpair(false, pair, &err));
-    a->fd = pair[0];
-    a->args.fd = pair[1];
-    assert_int_equal(pthread_create(&a->thread, NULL, serve, &a->args), 0);
+    a->fd = runner_thread_start(&a->runner);
     struct frame f = {.type = FRAME_job, .job = a->job};
     OK(frame_send(a->fd, &f, &err));
 }
@@ -105,8 +70,8 @@ static void agent_stop(struct agent *a)
     struct tm_err ignored;
     if (frame_send(a->fd, &f, &ignored) < 0)
         ignored.code = TM_E_OK; /* it ended by itself */
-    pthread_join(a->thread, NULL);
-    assert_int_equal(a->args.result, 0);
+    pthread_join(a->runner.thread, NULL);
+    assert_int_equal(a->runner.result, 0);
     closep(&a->fd);
     buf_release(&a->in);
     ram_process_registry_free();

@@ -361,8 +361,12 @@ static void print_outcome(const struct args *a, const char *data_dir,
                      size_format(o->log_bytes, log), o->position, o->label);
     (void)printf("  as of %s, position %s\n", clock_format(o->commit_us, commit), o->position);
     if (a->job.dry_run) {
-        (void)printf("  %u ranges, %s to be fetched\n", p->ranges_total,
-                     size_format(p->bytes_total, size));
+        char estimate[CLOCK_TEXT_MAX];
+        (void)printf(
+            "  %u ranges, %s to be fetched, in about %s by %u threads as the storage answers now\n",
+            p->ranges_total, size_format(p->bytes_total, size),
+            duration_format_brief(TM_MAX(o->estimate_us, USEC_PER_SEC), estimate),
+            a->job.threads ? a->job.threads : 2);
         return;
     }
     (void)printf("  %llu files, %s", (unsigned long long)p->files,

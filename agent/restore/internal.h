@@ -7,6 +7,7 @@
  *   files.c      worker threads and their queue
  *   file.c       one range: objects' frames into files; delta
  *   plan.c       what is asked, what it needs
+ *   probe.c      how long it will take
  *   log.c        the log, looked through and written
  *   passes.c     the pass over file entries
  */
@@ -95,6 +96,9 @@ int restore_failed(struct restore *r, struct tm_err *err) TM_WUR;
 
 /* plan.c: chooses backup and log, opens the engine's target. */
 int restore_plan(struct restore *r, struct tm_err *err) TM_WUR;
+
+/* probe.c: sets outcome.estimate_us; reads some data, writes nothing. */
+int restore_probe(struct restore *r, struct tm_err *err) TM_WUR;
 
 /* log.c */
 enum restore_log_pass { RESTORE_LOG_CHECK, RESTORE_LOG_WRITE };

@@ -181,8 +181,8 @@ int restore_run(const struct restore_job *job, struct restore_outcome *ret, stru
     int rc = init(r, job, err);
     if (rc == 0)
         rc = plan_and_check(r, err);
-    if (rc == 0 && !job->dry_run)
-        rc = write_all(r, err);
+    if (rc == 0)
+        rc = job->dry_run ? restore_probe(r, err) : write_all(r, err);
     if (rc == 0 && !job->dry_run)
         rc = start(r, err);
     if (rc == 0) {

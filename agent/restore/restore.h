@@ -93,6 +93,7 @@ struct restore_outcome {
     bool by_log;                  /* log behind the backup is replayed, up to position */
     char label[ENGINE_LABEL_MAX]; /* by_log: of the branch */
     uint64_t log_bytes;           /* by_log: raw, of the task's log */
+    int64_t estimate_us;          /* dry_run: of fetching and unpacking all, without replay */
     struct restore_progress totals;
     bool started;
 };

@@ -61,6 +61,12 @@ expect_fail 1 "has room for 2.0 MiB, data and log to be replayed need" alone res
 [ -z "$(ls "$T/small")" ] || fail "something was written"
 umount "$T/small"
 
+step "a dry run says what would be done, and does nothing"
+restore dry --dry-run >"$T/dry.out"
+grep -q "^would restore backup $id into" "$T/dry.out" && grep -q "ranges, .* to be fetched, in about [0-9.]*s by 2 threads" "$T/dry.out" ||
+    fail "$(cat "$T/dry.out")"
+[ ! -e "$T/restore/dry" ] || fail "a dry run wrote something"
+
 step "a restore, and again as delta"
 restore whole >/dev/null
 [ -e "$T/restore/whole/STARTABLE" ] || fail "it cannot start"

@@ -145,7 +145,7 @@ int store_load(struct brain *b, struct slice key, struct slice value, struct tm_
         r = store_set_spec(res, spec, err);
     if (r == 0 && log_is(res) && stored.rec.log == NULL)
         r = tm_err_set(err, TM_E_CORRUPT, "what a log backup has is missing");
-    if (r < 0) {
+    if (r != 0) {
         codec_arena_release(&stored.arena);
         if (err->code != TM_E_NO_MEMORY)
             err->code = TM_E_CORRUPT;

@@ -53,17 +53,6 @@ static void print_events(struct ctl *c, const json_t *events)
     }
 }
 
-static int print_found(struct ctl *c, json_t *found, struct tm_err *err)
-{
-    (void)json_object_del(found, "truncate");
-    char *text = json_dumps(found, JSON_INDENT(2));
-    if (text == NULL)
-        return tm_err_oom(err);
-    (void)fprintf(c->out, "%s\n", text);
-    free(text);
-    return 0;
-}
-
 int log_search(struct ctl *c, const char *namespace_, const char *name, struct msg_log_query *query,
                bool json, struct tm_err *err)
 {
@@ -72,8 +61,9 @@ int log_search(struct ctl *c, const char *namespace_, const char *name, struct m
     if (result < 0)
         return result;
     const json_t *events = json_at(found, "events");
+    (void)json_object_del(found, "truncate");
     if (json)
-        result = print_found(c, found, err);
+        result = json_print(c, found, err);
     else
         print_events(c, events);
     if (!json && json_is_true(json_at(found, "more")))

@@ -239,7 +239,7 @@ static void restores_to_a_point(void **state)
         json_decref(r);
         char told[80];
         (void)snprintf(told, sizeof(told), "\nTarget:            %s\n", cases[n].told);
-        struct ran described = run("describe", "rt", "r", NULL);
+        struct ran described = run("describe", "rt", "r", (char *)NULL);
         assert_non_null(strstr(described.out, told));
         ran_release(&described);
         EXPECT(0, "restore/r deleted\n", "", "delete", "rt", "r");

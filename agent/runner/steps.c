@@ -93,8 +93,12 @@ static int step_job(struct runner *r, struct tm_err *err)
     if (lead && r->job->kind == JOB_KIND_LOG) /* later it is there, or not mounted now */
         options.create_root = r->job->log->checkpoint == 0;
     int rc = storage_open(r->job->storage, &options, &r->storage, err);
-    if (rc < 0)
+    if (rc < 0) {
+        if (r->job->kind == JOB_KIND_LOG && r->job->log->checkpoint != 0 &&
+            err->code != TM_E_INVALID && err->code != TM_E_UNSUPPORTED)
+            err->retryable = true; /* it was there: a log backup waits for it */
         return rc;
+    }
     if (r->job->kind == JOB_KIND_BACKUP || r->job->kind == JOB_KIND_LOG) {
         r->engine = engine_find(r->job->engine);
         if (!r->engine)

@@ -456,7 +456,8 @@ static bool kept_equal(const struct msg_assignment *a, const struct msg_assignme
 {
     struct msg_assignment x = *a;
     struct msg_assignment y = *b;
-    if (!params_equal(x.log, y.log))
+    /* that something is stored is kept, how far it goes is not */
+    if (!params_equal(x.log, y.log) || (x.log->checkpoint != 0) != (y.log->checkpoint != 0))
         return false;
     x.log = NULL;
     y.log = NULL;

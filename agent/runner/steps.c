@@ -95,8 +95,12 @@ static int step_job(struct runner *r, struct tm_err *err)
     /* a standby's hold needs no storage, and must be there all the more when that is away */
     bool stores = lead || r->job->kind != JOB_KIND_LOG;
     int rc = stores ? storage_open(r->job->storage, &options, &r->storage, err) : 0;
-    if (rc < 0)
+    if (rc < 0) {
+        if (r->job->kind == JOB_KIND_LOG && r->job->log->checkpoint != 0 &&
+            err->code != TM_E_INVALID && err->code != TM_E_UNSUPPORTED)
+            err->retryable = true; /* it was there: a log backup waits for it */
         return rc;
+    }
     if (r->job->kind == JOB_KIND_BACKUP || r->job->kind == JOB_KIND_LOG) {
         r->engine = engine_find(r->job->engine);
         if (!r->engine)

@@ -14,16 +14,20 @@ static void assignments_are_kept(void **state)
     assert_int_equal(stored->store_log_jobs.term, 4);
     assert_string_equal(stored->store_log_jobs.jobs[0].name, "log");
     assert_int_equal(stored->store_log_jobs.jobs[0].log->flush_ms, 5000);
-    params.checkpoint = 999; /* it moves every second: not worth a write */
+    params.checkpoint = 999; /* that something is stored is kept */
     desire_log(s, 2, JOB_ROLE_HOLD, JOB_STEP_RUN, 1);
+    assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 1);
+    assert_int_equal(s->last[AGENT_ACT_STORE_LOG_JOBS].store_log_jobs.jobs[0].log->checkpoint, 999);
+    params.checkpoint = 1000; /* it moves every second: not worth a write */
+    desire_log(s, 3, JOB_ROLE_HOLD, JOB_STEP_RUN, 1);
     assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 0);
     params.flush_ms = 1000;
-    desire_log(s, 3, JOB_ROLE_HOLD, JOB_STEP_RUN, 1);
+    desire_log(s, 4, JOB_ROLE_HOLD, JOB_STEP_RUN, 1);
     assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 1);
-    desire_log(s, 4, JOB_ROLE_HOLD, JOB_STEP_STOP, 1);
+    desire_log(s, 5, JOB_ROLE_HOLD, JOB_STEP_STOP, 1);
     assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 1);
     assert_int_equal(s->last[AGENT_ACT_STORE_LOG_JOBS].store_log_jobs.jobs[0].step, JOB_STEP_STOP);
-    desire(s, 5, NULL);
+    desire(s, 6, NULL);
     assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 1);
     assert_int_equal(s->last[AGENT_ACT_STORE_LOG_JOBS].store_log_jobs.count, 0);
 }

@@ -76,6 +76,7 @@ static void take_look(struct log_task *t, const struct engine_hold_state *state)
 struct looker {
     struct log_task *task;
     struct engine_hold *hold;
+    bool gone; /* the last look found none */
 };
 
 static void close_hold(struct looker *l)
@@ -124,10 +125,11 @@ static int look(struct looker *l, struct engine_hold_state *ret, struct tm_err *
     int r = l->hold ? t->options.engine->hold_look(l->hold, ret, err) : -TM_E_NOT_FOUND;
     if (r < 0 && r != -TM_E_NOT_FOUND)
         return r;
+    l->gone = r < 0; /* somebody dropped it */
     pthread_mutex_lock(&t->lock);
-    if (r == 0) {
+    if (!l->gone) {
         take_look(t, ret);
-    } else { /* somebody dropped it */
+    } else {
         t->hold_state.lost = true;
         t->hold_state.bytes = 0;
         *ret = t->hold_state;
@@ -219,37 +221,30 @@ static int keep_bounds(struct looker *l, bool *ret_alert, struct tm_err *err)
     return 0;
 }
 
-static void tell_lost(struct log_task *t)
+/* Of a hold that was dropped while paused nobody knows whether the source still has the log: that shows
+ * when it is read. */
+static void tell_lost(const struct looker *l)
 {
-    struct tm_err told;
-    (void)tm_err_set(&told, TM_E_NOT_FOUND,
-                     "the source has released or recycled the log that hold '%s' kept: log is "
-                     "missing, take a new full backup",
-                     t->hold_name);
-    log_trouble(t, LOG_PART_HOLD, "hold", &told);
-}
-
-/* Paused, and the hold begins behind what is stored: somebody dropped it, and it was made anew. Whether
- * the log between is still there shows when it is read. True = told. */
-static bool tell_behind(struct log_task *t, const struct engine_hold_state *state)
-{
-    char stored_at[ENGINE_POSITION_MAX], from_at[ENGINE_POSITION_MAX];
+    struct log_task *t = l->task;
+    char at[ENGINE_POSITION_MAX];
     struct tm_err told;
     pthread_mutex_lock(&t->lock);
     uint64_t stored = t->fenced ? t->fenced : t->params.checkpoint;
-    bool paused = t->step == JOB_STEP_PAUSE && !t->options.hold_only;
+    bool paused = t->step == JOB_STEP_PAUSE;
     pthread_mutex_unlock(&t->lock);
-    if (!paused || stored == 0 || state->from <= stored)
-        return false;
-    t->options.engine->position_text(stored, stored_at);
-    t->options.engine->position_text(state->from, from_at);
-    (void)tm_err_set(
-        &told, TM_E_NOT_FOUND,
-        "hold '%s' was dropped by somebody: the source keeps log from %s on only, that "
-        "from %s on may be lost: resume soon, and take a new full backup if it is",
-        t->hold_name, from_at, stored_at);
+    t->options.engine->position_text(stored, at);
+    if (l->gone && paused && stored != 0)
+        (void)tm_err_set(
+            &told, TM_E_NOT_FOUND,
+            "hold '%s' was dropped by somebody: log from %s on may be lost: resume soon, "
+            "and take a new full backup if it is",
+            t->hold_name, at);
+    else
+        (void)tm_err_set(&told, TM_E_NOT_FOUND,
+                         "the source has released or recycled the log that hold '%s' kept: log is "
+                         "missing, take a new full backup",
+                         t->hold_name);
     log_trouble(t, LOG_PART_HOLD, "hold", &told);
-    return true;
 }
 
 /* ---- one round ---- */
@@ -258,7 +253,7 @@ static bool tell_behind(struct log_task *t, const struct engine_hold_state *stat
 static int remake_hold(struct looker *l, struct tm_err *err)
 {
     struct log_task *t = l->task;
-    tell_lost(t);
+    tell_lost(l);
     int r = drop_hold(l, HOLD_UNKNOWN, err);
     pthread_mutex_lock(&t->lock);
     t->hold_touched = 0;
@@ -286,8 +281,8 @@ static int keep_hold(struct looker *l, enum job_step step, struct tm_err *err)
     if (r == 0)
         r = keep_bounds(l, &alert, err);
     if (r == 0 && state.lost)
-        tell_lost(t);
-    else if (r == 0 && !tell_behind(t, &state) && !alert)
+        tell_lost(l);
+    else if (r == 0 && !alert)
         log_trouble_over(t, LOG_PART_HOLD);
     return r;
 }

@@ -166,7 +166,7 @@ static int check_piece(struct restore *r, size_t n, uint64_t start, bool *ret_kn
     if (rc == 0)
         *ret_known = known;
     chunk_reader_release(&cr);
-    return rc;
+    return rc < 0 ? lost(r, &ref, err) : 0;
 }
 
 /* The task's pieces by what they say of themselves. */

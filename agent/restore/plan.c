@@ -14,7 +14,7 @@
 #include "common/size.h"
 
 #define LOG_WAIT_US                                                                                \
-    (75 * USEC_PER_SEC) /* behind the target: well above the pause between two marks */
+    (30 * USEC_PER_SEC) /* behind the target: well above the pause between two marks */
 #define LOG_LOOK_US USEC_PER_SEC
 
 /* How the repository's rooms ask the engine about its log. */

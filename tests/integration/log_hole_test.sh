@@ -97,7 +97,7 @@ tidemark log pause wal >/dev/null
 insert 201 300
 sql postgres -c "select pg_drop_replication_slot('$(slot)')" >/dev/null
 segments 6
-wait_for 15 error_is hold "was dropped by somebody: the source keeps log from"
+wait_for 15 error_is hold "was dropped by somebody: log from 0/"
 tidemark log resume wal >/dev/null
 wait_for 15 needs_full
 warns "no backup leads to what is stored now; take a full backup" >/dev/null || fail "warnings: $(of_wal .status.warnings)"

@@ -87,7 +87,7 @@ before_hole=$MOMENT
 holds_up_to "$before_hole" 200
 holds_up_to name:once 100
 refused "2099" 2099-01-01T00:00:00Z
-refused "$(interval 0 from | cut -c1-19)" "$early"
+refused "$(interval 0 from | cut -c1-19)" "$early" --dry-run # which does not wait for what may still be stored
 refused "is there 2 times" name:twice
 refused "'nobody'" name:nobody
 refused "4000000000" xid:4000000000
@@ -106,7 +106,7 @@ lost_from=$(sql postgres -c "select '$(interval 0 toPosition)'::pg_lsn")
 in_hole=$(now_by_source)
 insert 301 400
 stored_safely
-refused "$lost_from" "$in_hole"
+refused "$lost_from" "$in_hole" --dry-run
 holds_up_to "$before_hole" 200
 tidemark backup second --cluster test --storage "file://$T/repo" >/dev/null
 wait_for 30 needs_none
@@ -177,7 +177,7 @@ truncate -s -1 "$chunk"
 REPO=$T/broken refused "no backup leads there, as log from $at to 0/" latest
 rm "$chunk"
 REPO=$T/broken refused "no backup leads there, as log from $at to 0/" latest
-REPO=$T/broken refused "($at)" "$MOMENT"
+REPO=$T/broken refused "($at)" "$MOMENT" --dry-run
 REPO=$T/broken holds_up_to "$middle" 900
 rm -rf "$T/broken"
 

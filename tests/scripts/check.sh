@@ -36,8 +36,10 @@ unit_deadline=300 sim_deadline=900 integration_deadline=1200 fault_deadline=${FA
 
 export TIDEMARK_BUILD=$build TIDEMARK_SANITIZED=$sanitize
 export LSAN_OPTIONS=suppressions=$PWD/tests/lib/lsan.supp:print_suppressions=0
-# exitcode: no status that a test may expect of something that is to fail
-export ASAN_OPTIONS=detect_leaks=1:exitcode=99 TSAN_OPTIONS=halt_on_error=1:exitcode=99
+# exitcode: no status that a test may expect of something that is to fail; an allocation that cannot be fails as it
+# does without a sanitizer, as tests ask for one
+export ASAN_OPTIONS=detect_leaks=1:exitcode=99:allocator_may_return_null=1
+export TSAN_OPTIONS=halt_on_error=1:exitcode=99:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=99
 
 tests/scripts/deps.sh --check || echo "going on with what is here"

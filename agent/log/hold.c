@@ -221,8 +221,8 @@ static int keep_bounds(struct looker *l, bool *ret_alert, struct tm_err *err)
     return 0;
 }
 
-/* Of a hold that was dropped while paused nobody knows whether the source still has the log: that shows
- * when it is read. */
+/* Of a hold that somebody dropped nobody knows whether the source still has the log: that shows when it
+ * is read. */
 static void tell_lost(const struct looker *l)
 {
     struct log_task *t = l->task;
@@ -233,12 +233,11 @@ static void tell_lost(const struct looker *l)
     bool paused = t->step == JOB_STEP_PAUSE;
     pthread_mutex_unlock(&t->lock);
     t->options.engine->position_text(stored, at);
-    if (l->gone && paused && stored != 0)
-        (void)tm_err_set(
-            &told, TM_E_NOT_FOUND,
-            "hold '%s' was dropped by somebody: log from %s on may be lost: resume soon, "
-            "and take a new full backup if it is",
-            t->hold_name, at);
+    if (l->gone && stored != 0)
+        (void)tm_err_set(&told, TM_E_NOT_FOUND,
+                         "hold '%s' was dropped by somebody: log from %s on may be lost: %stake a "
+                         "new full backup if it is",
+                         t->hold_name, at, paused ? "resume soon, and " : "");
     else
         (void)tm_err_set(&told, TM_E_NOT_FOUND,
                          "the source has released or recycled the log that hold '%s' kept: log is "

@@ -42,6 +42,7 @@ static void test_hold_dropped(void **state)
     run_to(&g, 1, S + 200000);
     rig_source(&g, "log=200000 fail=hold_gone");
     RIG_UNTIL(&g, g.status.hold_lost && g.has_error && g.running);
+    assert_non_null(strstr(g.error_text, "was dropped by somebody"));
     rig_source(&g, "log=300000");
     RIG_UNTIL(&g, !g.status.hold_lost && g.status.durable == S + 300000 && !g.has_error);
     rig_want(&g, JOB_STEP_PAUSE);

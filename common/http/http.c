@@ -346,8 +346,8 @@ static void wait_done(struct http *h, struct http_exchange *x)
 
 int http_wait(struct http *h, struct http_exchange *x, struct tm_err *err)
 {
-    assert(x->state != EXCHANGE_IDLE);
     pthread_mutex_lock(&h->lock);
+    assert(x->state != EXCHANGE_IDLE);
     wait_done(h, x);
     pthread_mutex_unlock(&h->lock);
     if (x->result < 0)

@@ -208,6 +208,13 @@ int storage_free_space(struct storage *st, uint64_t *ret_bytes, struct tm_err *e
     return st->ops->free_space(st, ret_bytes, err);
 }
 
+void storage_stats(struct storage *st, struct storage_stats *ret)
+{
+    *ret = (struct storage_stats){.requests = 0};
+    if (st->ops->stats != NULL)
+        st->ops->stats(st, ret);
+}
+
 int storage_put(struct storage *st, const char *name, struct slice data, struct tm_err *err)
 {
     TM_CLEANUP(storage_writer_freep) struct storage_writer *w = NULL;

@@ -60,6 +60,16 @@ struct storage_object {
 struct storage;
 struct storage_writer;
 struct storage_iter;
+struct secret_map;
+
+struct storage_stats {
+    uint64_t requests;   /* ended, whatever their outcome */
+    uint64_t retries;    /* of them: sent again */
+    uint64_t slow_downs; /* answers that asked for fewer requests */
+    uint32_t limit;      /* requests that may be under way at once now … */
+    uint32_t limit_max;  /* … and when the store does not mind; 0: no object store */
+    int64_t skew_us;     /* the store's clock minus this host's, as last seen */
+};
 
 /*
  * A driver embeds these structs first in its own and fills ops. All functions are mandatory except
@@ -81,6 +91,8 @@ struct storage_ops {
                            uint64_t *ret_count, struct tm_err *);
     /* optional: bytes free for new objects; UINT64_MAX when unknown */
     int (*free_space)(struct storage *, uint64_t *ret_bytes, struct tm_err *);
+    /* optional: how the requests to an object store have gone; all zero without it */
+    void (*stats)(struct storage *, struct storage_stats *ret);
     void (*free)(struct storage *);
 };
 
@@ -120,12 +132,18 @@ struct storage_iter {
 struct storage_options {
     unsigned io_timeout_ms; /* deadline for one call; 0 = 60 s */
     bool create_root; /* posix: make the prefix directory when missing (its parent must exist) */
+    /* Credentials for an object store, borrowed for the call; NULL = the host's own, as
+     * common/credential/credential.h finds them. file and ram ignore it. */
+    const struct secret_map *secret;
+    unsigned parallel; /* requests at once to an object store, at most; 0 = 16 */
 };
 
 /*
- * Opens by URL: file:///path or ram://name (one shared in-process store per name, for tests). A
- * scheme without a driver is TM_E_UNSUPPORTED and names the schemes there are; user:password@ in a
- * URL is TM_E_INVALID.
+ * Opens by URL: file:///path, ram://name (one shared in-process store per name, for tests),
+ * s3://bucket/prefix?… or azblob://container/prefix?… (their parameters: s3/s3.h, azblob/azblob.h).
+ * A scheme without a driver is TM_E_UNSUPPORTED and names the schemes there are; user:password@ in
+ * a URL, or a parameter that holds a secret, is TM_E_INVALID; so is a parameter that the scheme does
+ * not have. Opening an object store sends nothing yet.
  */
 int storage_open(const char *url, const struct storage_options *options, struct storage **ret,
                  struct tm_err *err) TM_WUR;
@@ -170,6 +188,8 @@ int storage_now(struct storage *st, int64_t *ret_us, struct tm_err *err) TM_WUR;
 int storage_sweep_leftovers(struct storage *st, const char *prefix, int64_t older_than_us,
                             uint64_t *ret_count, struct tm_err *err) TM_WUR;
 int storage_free_space(struct storage *st, uint64_t *ret_bytes, struct tm_err *err) TM_WUR;
+/* All zero for a store that is no object store. */
+void storage_stats(struct storage *st, struct storage_stats *ret);
 
 /* Convenience for small objects. */
 int storage_put(struct storage *st, const char *name, struct slice data, struct tm_err *err) TM_WUR;

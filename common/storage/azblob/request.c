@@ -181,13 +181,13 @@ static void own_error(struct store_error *e, const char *code, const char *messa
     (void)snprintf(e->message, sizeof(e->message), "%s", message);
 }
 
-/* "bytes 0-9/100" */
+/* "bytes 0-9/100"; of nothing, some say "bytes 10-9/10" */
 static bool read_range(const char *text, uint64_t *ret_from, uint64_t *ret_total)
 {
     unsigned long long from, to, total;
     int used = 0;
     if (text == NULL || sscanf(text, "bytes %llu-%llu/%llu%n", &from, &to, &total, &used) != 3 ||
-        text[used] != '\0' || to < from || total <= to)
+        text[used] != '\0')
         return false;
     *ret_from = from;
     *ret_total = total;

@@ -11,6 +11,7 @@
 #define LOGS_RUNS_MAX    100000u  /* of one lineage */
 #define LOGS_INDEXES_MAX 100000u  /* of one lineage */
 #define LOGS_NEAR_MAX    1000000u /* chunks in LOGS_CHUNK_MAX bytes */
+#define LOGS_JOIN_BYTES  (16u << 20) /* of a backup's own log, compared with a lineage's */
 #define LOGS_EPOCHS_MAX  64u      /* of one place; more: the highest ones count */
 
 /* A name's place and epoch. */

@@ -43,7 +43,12 @@ expect_fail 1 "stores the log of tenant 'main' of cluster 'test' there already" 
     tidemark log start wal2 --cluster test --storage "$STORAGE" --no-wait
 
 step "a snapshot beside it, then more to replay"
+before=$(now_by_source)
 tidemark backup full --cluster test --storage "$STORAGE"
+asked=$SECONDS # a moment that nothing can lead to is not waited for, as one that may yet be stored is
+expect_fail 3 "lies before the first moment that can be had" as_postgres "$BUILD/tidemark-agent" restore -q \
+    --storage "$STORAGE" --cluster test --data-dir "$T/restore/never" --to "$before"
+[ $((SECONDS - asked)) -lt 10 ] || fail "the restore to a moment before the first took $((SECONDS - asked)) s to be refused"
 sql postgres -c "insert into ledger select generate_series(101, 200)"
 sleep 0.1
 middle=$(now_by_source)

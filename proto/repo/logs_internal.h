@@ -41,6 +41,12 @@ int log_mark_read(struct object_scratch *scratch, struct storage *st,
                   const struct repo_scope *scope, const uint8_t lineage[16],
                   const struct log_place *place, struct log_mark *ret, struct tm_err *err) TM_WUR;
 
+/* Every truncation record, those of lineages that are not known, too. */
+int log_truncations_each(struct object_scratch *scratch, struct storage *st,
+                         const struct repo_scope *scope,
+                         void (*fn)(void *arg, const struct truncation *record), void *arg,
+                         struct tm_err *err) TM_WUR;
+
 /* ---- who may have written what ---- */
 
 /* A chunk of epoch e counts only up to the lowest `from` of all writers above e. */

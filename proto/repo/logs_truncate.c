@@ -1,9 +1,9 @@
 /*
  * Taking log away. Happy path: the newest backup that is consistent at or before the wish is found →
  * what it and all later ones need of each lineage is added up → a truncation record is stored for
- * each lineage that loses log → chunks go, oldest first, then roll-ups and marks. From the record on
- * readers take that log for absent, so a crash at any step leaves what is promised as it was; the
- * next run removes what is left.
+ * each lineage that loses log → what records took away whose grace is over is removed (logs_remove.c).
+ * From the record on readers take that log for absent, so a crash at any step leaves what is promised
+ * as it was; the next run, or a sweep, removes what is left.
  *
  * Failure modes: a wish that would take from an older kept backup what lies behind its
  * consistent_at is refused; a running backup may yet list the log since it started, so the wish
@@ -13,19 +13,10 @@
 
 #include "common/array.h"
 #include "common/clock.h"
-#include "proto/repo/logs_internal.h"
-#include "proto/repo/sweep.h"
+#include "proto/repo/logs_remove.h"
 
-#define LISTED_MAX     8000000u
 #define RUNNING_MAX_US (7 * USEC_PER_DAY) /* an unfinished backup older than this was given up */
 #define UNNEEDED       UINT64_MAX
-
-/* A chunk that a manifest lists. */
-struct listed {
-    uint8_t lineage[16];
-    uint64_t from;
-    struct epoch epoch;
-};
 
 struct truncater {
     struct object_scratch **scratches;
@@ -41,10 +32,7 @@ struct truncater {
     uint64_t until;                 /* UINT64_MAX = the wish is a time */
     const struct log_backup *keeps; /* the newest at or before the wish; NULL = none */
     uint64_t *cuts;                 /* of each branch: log before goes */
-    uint64_t *firsts;               /* of each branch: chunks that begin before go */
-    struct listed *listed;          /* sorted */
-    size_t listed_count;
-    size_t listed_cap;
+    struct log_remover remover;
     struct log_truncate_result result;
 };
 
@@ -196,8 +184,7 @@ static int cuts_make(struct truncater *t, struct tm_err *err)
     size_t count = t->world.lineages.count;
     int r = 0;
     t->cuts = calloc(count + 1, sizeof(*t->cuts));
-    t->firsts = calloc(count + 1, sizeof(*t->firsts));
-    if (t->cuts == NULL || t->firsts == NULL)
+    if (t->cuts == NULL)
         return tm_err_oom(err);
     for (size_t i = 0; i < count; i++)
         t->cuts[i] = UNNEEDED;
@@ -292,30 +279,39 @@ static void result_of(struct truncater *t)
         t->positions->text(t->cuts[branch], t->result.truncated_position);
 }
 
+/* What would go when every grace is over: what an earlier run did not come to as well. */
+static int removal_try(struct truncater *t, struct tm_err *err)
+{
+    for (size_t i = 0; i < t->world.lineages.count; i++)
+        t->cuts[i] = TM_MAX(t->cuts[i], t->world.lineages.items[i].truncated);
+    t->remover.cuts = t->cuts;
+    t->remover.dry_run = true;
+    return log_remover_run(&t->remover, err);
+}
+
 static int truncate_all(struct truncater *t, struct tm_err *err)
 {
-    TM_CLEANUP(freep)
-    char(*names)[STORAGE_NAME_MAX + 1] = calloc(SWEEP_BATCH, sizeof(*names));
-    struct removal removal = {.t = t, .names = names};
-    if (names == NULL)
-        return tm_err_oom(err);
+    struct log_remover *remover = &t->remover;
     int r = find_keeps(t, err);
     if (r == 0)
         r = cuts_make(t, err);
     if (r == 0)
         r = older_check(t, err);
-    if (r == 0)
-        r = listed_read(t, err);
+    if (r == 0) /* a manifest that cannot be read refuses here, and not when it is too late */
+        r = log_remover_listed(remover, err);
     if (r < 0)
         return r;
     result_of(t);
-    if (!t->wish->dry_run)
+    if (t->wish->dry_run) {
+        r = removal_try(t, err);
+    } else {
         r = records_store(t, err);
-    for (size_t i = 0; r == 0 && i < t->world.lineages.count; i++) {
-        /* what an earlier run did not come to is absent as well */
-        t->cuts[i] = TM_MAX(t->cuts[i], t->world.lineages.items[i].truncated);
-        r = branch_remove(t, i, &removal, err);
+        if (r == 0)
+            r = log_remover_due(remover, t->wish->now_us, t->wish->grace_us, &t->result.next_us,
+                                err);
     }
+    t->result.chunks = remover->chunks;
+    t->result.bytes = remover->bytes;
     return r;
 }
 
@@ -332,6 +328,11 @@ int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st
                           .positions = positions,
                           .wish = wish,
                           .nonce = nonce};
+    t.remover = (struct log_remover){.scratches = scratches,
+                                     .log_st = log_st,
+                                     .backup_st = backup_st,
+                                     .scope = scope,
+                                     .lineages = &t.world.lineages};
     int r = wish_read(&t, err);
     if (r == 0)
         r = log_world_read(scratches, log_st, backup_st, scope, NULL, &t.world, err);
@@ -339,8 +340,7 @@ int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st
         r = truncate_all(&t, err);
     log_world_release(&t.world);
     free(t.cuts);
-    free(t.firsts);
-    free(t.listed);
+    log_remover_release(&t.remover);
     if (r == 0)
         *ret = t.result;
     return r;

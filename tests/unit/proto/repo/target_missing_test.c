@@ -195,6 +195,41 @@ static void test_damage_of_backup(void **state)
     damaged_join(*state, true);
 }
 
+/* Log that was truncated is had by nobody who asks now, and read on by who asked before. */
+static void test_truncated(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch p;
+    struct log_truncate_result result;
+    struct storage_object object;
+    int64_t next_us = 0;
+    put_story(f, &p);
+    struct log_ref ref = put_chunk(f, &p, 1024, 2100, 1, &(struct extra){NULL, 0, T(30)});
+    put_backup(f, f->st, ID_B, &p, 1026, T(25), &ref, 1);
+    const char *planned = plan_of(f, TIME("14"), NULL);
+    assert_string_equal(planned, "a 592<608 1 13.0: 1@0-512 1@512-608");
+    struct full_name piece =
+        names_full(&f->scope, names_rel_chunk(p.record.id, 512, (struct epoch){1, 1}).s);
+    const struct log_truncate wish = {
+        .until_us = T(26), .force = true, .epoch = {1, 7}, .now_us = T(1000), .grace_us = T(600)};
+    assert_int_equal(log_truncate_run(f->scratch, f->st, f->st, &f->scope, &test_positions, &wish,
+                                      nonce, &result, &f->err),
+                     0);
+    expect_none(f, TIME("14"), NULL, false,
+                "1970-01-01T00:00:14.000000Z lies in a gap: nothing can be had between "
+                "1970-01-01T00:00:05.000000Z (@64) and 1970-01-01T00:00:25.000000Z (@1026)");
+    assert_int_equal(
+        log_truncate_sweep(f->scratch, f->st, f->st, &f->scope, T(1599), T(600), &next_us, &f->err),
+        0);
+    assert_int_equal(storage_stat(f->st, piece.s, &object, &f->err), 0);
+    assert_int_equal(
+        log_truncate_sweep(f->scratch, f->st, f->st, &f->scope, T(1600), T(600), &next_us, &f->err),
+        0);
+    assert_int_equal(storage_stat(f->st, piece.s, &object, &f->err), -TM_E_NOT_FOUND);
+    assert_string_equal(plan_of(f, "immediate", &(struct ask){.backup = ID_A}), "a immediate @64");
+    branches_done();
+}
+
 int main(void)
 {
 #undef T
@@ -202,7 +237,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_before_and_behind), T(test_gap_at_the_end),   T(test_hole_at_the_end),
         T(test_left_lineage),      T(test_event_over_holes), T(test_latest_names_damage),
-        T(test_damage_of_task),    T(test_damage_of_backup),
+        T(test_damage_of_task),    T(test_damage_of_backup), T(test_truncated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

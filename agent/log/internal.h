@@ -220,6 +220,8 @@ int log_random(struct log_task *t, void *ret, size_t len, struct tm_err *err) TM
 int log_storage_error(struct log_task *t, struct tm_err *err);
 /* The epoch to write under next; when there is none left the run is over. */
 int log_epoch_take(struct log_task *t, struct epoch *ret, struct tm_err *err) TM_WUR;
+/* Whether this task took it. */
+bool log_epoch_is_own(struct log_task *t, struct epoch epoch);
 /* The next pause of a growing series that starts with 0; microseconds. */
 int64_t log_backoff(int64_t pause_us);
 

@@ -329,9 +329,7 @@ static int open_branch(struct log_task *t, struct log_session *s, const struct o
     const struct log_lineage *parent = NULL;
     uint64_t until = 0;
     int r = source_copy(&o->source, &branch, err);
-    if (r == 0)
-        r = branch_to_open(t, o, &branch, &until, &parent, err);
-    if (r < 0)
+    if (r < 0 || (r = branch_to_open(t, o, &branch, &until, &parent, err)) < 0)
         return r;
     if (r == 0)
         return mint(t, s, &o->lineages, &o->source, NULL, err);

@@ -82,6 +82,15 @@ int log_epoch_take(struct log_task *t, struct epoch *ret, struct tm_err *err)
     return -TM_E_LIMIT;
 }
 
+bool log_epoch_is_own(struct log_task *t, struct epoch epoch)
+{
+    pthread_mutex_lock(&t->lock);
+    bool own = epoch.term == t->options.epoch.term && epoch.counter >= t->options.epoch.counter &&
+               epoch.counter < t->epoch.counter;
+    pthread_mutex_unlock(&t->lock);
+    return own;
+}
+
 int64_t log_backoff(int64_t pause_us)
 {
     int64_t next = TM_MAX(pause_us * 2, LOG_RETRY_MIN_MS * USEC_PER_MSEC);

@@ -27,9 +27,7 @@ static void test_hold_lost(void **state)
     rig_source(&g, "log=300000");
     RIG_UNTIL(&g, !g.status.hold_lost && g.status.durable == S + 300000 && !g.has_error);
     rig_stop(&g);
-    struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 1);
-    log_lineages_release(&list);
+    assert_int_equal(rig_runs(&g), 1);
     rig_end(&g);
 }
 
@@ -45,8 +43,7 @@ static void test_hold_dropped(void **state)
     assert_non_null(strstr(g.error_text, "was dropped by somebody"));
     rig_source(&g, "log=300000");
     RIG_UNTIL(&g, !g.status.hold_lost && g.status.durable == S + 300000 && !g.has_error);
-    rig_want(&g, JOB_STEP_PAUSE);
-    RIG_UNTIL(&g, g.stage == JOB_STAGE_PAUSED);
+    rig_pause(&g);
     rig_stop(&g);
     char name[LOG_HOLD_NAME_MAX + 1], path[256];
     log_hold_name(&g.options.scope, "task1", name);
@@ -61,9 +58,7 @@ static void test_hold_dropped(void **state)
     RIG_UNTIL(&g, g.status.durable == S + 300000 && !g.status.hold_lost && !g.has_error);
     assert_true(hold_file(&g));
     rig_stop(&g);
-    struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 1); /* all was still there */
-    log_lineages_release(&list);
+    assert_int_equal(rig_runs(&g), 1); /* all was still there */
     rig_end(&g);
 }
 
@@ -73,8 +68,7 @@ static void test_pause_resume_stop(void **state)
     struct rig g;
     RIG_BEGIN(&g, "log=200000");
     run_to(&g, 1, S + 200000);
-    rig_want(&g, JOB_STEP_PAUSE);
-    RIG_UNTIL(&g, g.stage == JOB_STAGE_PAUSED);
+    rig_pause(&g);
     rig_source(&g, "log=300000");
     RIG_UNTIL(&g, g.status.flushed == S + 300000);
     assert_int_equal(g.status.durable, S + 200000);
@@ -127,8 +121,8 @@ static void test_pause_bounds(void **state)
     RIG_BEGIN(&g, "log=200000");
     run_to(&g, 1, S + 200000);
     g.params.hold_limit = 50000;
-    rig_want(&g, JOB_STEP_PAUSE);
-    RIG_UNTIL(&g, g.stage == JOB_STAGE_PAUSED && !g.has_error);
+    rig_pause(&g);
+    RIG_UNTIL(&g, !g.has_error);
     rig_source(&g, "log=400000");
     RIG_UNTIL(&g, g.has_error);
     assert_string_equal(g.error_text,
@@ -153,9 +147,7 @@ static void test_pause_bounds(void **state)
     RIG_UNTIL(&g, g.status.durable == S + 900000 && !g.status.hold_lost && !g.has_error);
     assert_true(g.status.needs_full);
     rig_stop(&g);
-    struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 2);
-    log_lineages_release(&list);
+    assert_int_equal(rig_runs(&g), 2);
     rig_end(&g);
 }
 

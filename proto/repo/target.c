@@ -188,6 +188,22 @@ static int reaches_newest(struct planner *p, struct tm_err *err)
                       clock_format(candidate_end_us(p), us_text), end_text);
 }
 
+/* The newest candidate that has the target: 1. `own`: as its own moment. */
+static int choose_newest(struct planner *p, const char *backup_id, bool own, struct tm_err *err)
+{
+    for (size_t i = p->world.backup_count; i-- > 0;) {
+        const struct log_backup *b = &p->world.backups[i];
+        if (backup_id != NULL && strcmp(backup_id, b->point.backup_id) != 0)
+            continue;
+        int r = target_candidate(p, b, backup_id != NULL, err);
+        if (r > 0)
+            r = own ? target_own_moment(p) : target_resolve(p, err);
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}
+
 /* 1 = a candidate has the target. */
 static int choose(struct planner *p, const char *backup_id, struct tm_err *err)
 {
@@ -204,17 +220,10 @@ static int choose(struct planner *p, const char *backup_id, struct tm_err *err)
             r = reaches_newest(p, err);
         return r <= 0 ? r : target_resolve(p, err);
     }
-    for (size_t i = p->world.backup_count; i-- > 0;) {
-        const struct log_backup *b = &p->world.backups[i];
-        if (named && strcmp(backup_id, b->point.backup_id) != 0)
-            continue;
-        int r = target_candidate(p, b, named, err);
-        if (r > 0)
-            r = target_resolve(p, err);
-        if (r != 0)
-            return r;
-    }
-    return 0;
+    int r = choose_newest(p, backup_id, false, err);
+    if (r == 0 && p->target->kind == TARGET_TIME)
+        r = choose_newest(p, backup_id, true, err);
+    return r;
 }
 
 static int backup_there(struct planner *p, const char *backup_id, struct tm_err *err)

@@ -44,6 +44,7 @@ static struct tm_err g_err;
     struct msg_error error;                                                                        \
     char error_text[WIRE_TEXT_MAX + 1];                                                            \
     char truncate_text[WIRE_TEXT_MAX + 1];                                                         \
+    char warning[WIRE_TEXT_MAX + 1];                                                               \
     int64_t truncate_since_us;                                                                     \
     bool has_error, has_truncate_error;
 
@@ -92,6 +93,8 @@ static void rig_status(void *arg, enum job_stage stage, const struct msg_log_sta
         now->error = *status->error;
         (void)snprintf(now->error_text, sizeof(now->error_text), "%s", status->error->text);
     }
+    (void)snprintf(now->warning, sizeof(now->warning), "%s",
+                   status->warning ? status->warning : "");
     now->has_truncate_error = status->truncate_error != NULL;
     if (status->truncate_error) {
         (void)snprintf(now->truncate_text, sizeof(now->truncate_text), "%s",

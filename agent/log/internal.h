@@ -6,6 +6,7 @@
  *   task.c      the run: what is wanted, one session after the other, retries; threads
  *   open.c      a session's beginning: which lineage, from where; the writer object; gaps
  *   proof.c     what the source sends, compared with what is stored
+ *   prime.c     what the index must have seen before a session's first byte
  *   receive.c   the stream, chunk buffers, index and digest
  *   files.c     catching up from the source's files
  *   pack.c      the packers: read, compress, upload, commit
@@ -235,6 +236,9 @@ int log_proof_open(struct log_task *t, const struct log_lineage *lineage, uint64
  * trusted has not. */
 int log_proof_compare(struct log_proof *p, uint64_t at, struct slice bytes, bool *ret_same,
                       struct tm_err *err) TM_WUR;
+/* Stored log from `at` on, as much as lies together, valid until the next call: 1, or 0 when there is
+ * none that can be trusted. In order, without gaps; either read or compare. */
+int log_proof_read(struct log_proof *p, uint64_t at, struct slice *ret, struct tm_err *err) TM_WUR;
 void log_proof_free(struct log_proof *p);
 
 /* ---- open.c ---- */
@@ -279,9 +283,14 @@ int log_refute(struct log_task *t, const uint8_t id[16], struct tm_err *err) TM_
  * received is durable. */
 int log_session_gap(struct log_task *t, struct log_session *s, const struct tm_err *why,
                     struct tm_err *err) TM_WUR;
-/* Digest and index at s->next. */
-int log_session_restart(struct log_task *t, struct log_session *s, struct tm_err *err) TM_WUR;
 void log_session_release(struct log_task *t, struct log_session *s);
+
+/* ---- prime.c ---- */
+
+/* Opens s->index, which has seen the beginning of the record that lies across s->next; or leaves it
+ * NULL when there is none, or its beginning cannot be had. */
+int log_prime(struct log_task *t, struct log_session *s, const struct log_lineage *lineage,
+              const struct log_head *head, struct tm_err *err) TM_WUR;
 
 /* ---- receive.c ---- */
 

@@ -73,7 +73,7 @@ struct told {
     char truncate_text[WIRE_TEXT_MAX + 1];
     struct msg_error removal_error;
     char removal_text[WIRE_TEXT_MAX + 1];
-    char warning[sizeof(((struct engine_hold_state *)0)->warning)];
+    char warning[WIRE_TEXT_MAX + 1];
     struct msg_interval intervals[WIRE_INTERVALS_MAX];
     enum job_stage stage;
 };
@@ -162,8 +162,25 @@ static void put_hold(const struct log_task *t, struct told *ret)
     s->flushed = t->flushed;
     s->source_us = t->last_look.source_us;
     s->skew_us = t->hold_state.skew_us;
-    memcpy(ret->warning, t->hold_state.warning, sizeof(ret->warning));
-    s->warning = ret->warning[0] ? ret->warning : NULL;
+}
+
+/* The source's. Before it what is wrong with the hold, where the error tells of something else: while
+ * nothing can be stored, the error is why; how much the source keeps because of that is told as well. */
+static void put_warning(const struct log_task *t, struct told *ret)
+{
+    const struct log_trouble *hold = &t->troubles[LOG_PART_HOLD];
+    const char *source = t->hold_state.warning;
+    bool hidden = false;
+    for (size_t i = 0; i < LOG_PART_HOLD; i++)
+        hidden = hidden || t->troubles[i].on;
+    hidden = hidden && hold->on && hold->err.code == TM_E_LIMIT;
+    ret->warning[0] = '\0';
+    if (hidden)
+        (void)snprintf(ret->warning, sizeof(ret->warning), "%.200s%s", hold->err.msg,
+                       source[0] ? "; " : "");
+    size_t used = strlen(ret->warning);
+    (void)snprintf(ret->warning + used, sizeof(ret->warning) - used, "%s", source);
+    ret->status.warning = ret->warning[0] ? ret->warning : NULL;
 }
 
 static void put_log(const struct log_task *t, int64_t now_us, struct told *ret)
@@ -205,6 +222,7 @@ static void gather(struct log_task *t, struct told *ret)
         put_ages(t, now_us, &ret->status);
     }
     put_errors(t, ret);
+    put_warning(t, ret);
 }
 
 void *log_tell_main(void *arg)

@@ -72,6 +72,7 @@ int log_marks_newest(struct object_scratch *scratch, struct storage *st,
 struct log_head {
     uint64_t from;           /* of that run */
     uint64_t to;             /* = from when nothing is stored */
+    uint64_t last_record;    /* start of the newest record that the run tells of; 0 = of none */
     struct epoch epoch;      /* highest of any writer or chunk */
     int64_t mark_us;         /* newest proven checkpoint */
     uint64_t chunks;         /* behind the last roll-up */

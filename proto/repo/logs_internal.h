@@ -120,8 +120,9 @@ struct log_branch {
 /* A committed backup and one lineage that goes on where it is consistent. A backup that no log
  * joins, or that several lineages do, has one of these or several. */
 struct log_backup {
-    struct recoverable point;
-    uint64_t at; /* consistent from here on */
+    struct recoverable point; /* its own moment: all that was acknowledged before it is there */
+    int64_t settled_us;       /* nothing in it is later: from here on log tells every moment */
+    uint64_t at;              /* consistent from here on */
     uint64_t log_from;
     size_t branch; /* SIZE_MAX = none */
     size_t run;

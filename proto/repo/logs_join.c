@@ -244,6 +244,7 @@ int log_join(struct object_scratch *scratches[3], struct storage *log_st, struct
     int r = manifest_reader_open(&mr, scratches[0], backup_st, scope, backup_id, &bad);
     if (r == 0) {
         recoverable_of(&mr.root, &backup.point);
+        backup.settled_us = TM_MAX(mr.root.settled_us, mr.root.commit_us);
         backup.at = mr.root.log_to;
         backup.log_from = mr.root.log_from;
     }

@@ -70,13 +70,15 @@ static int wish_read(struct truncater *t, struct tm_err *err)
     return r;
 }
 
-/* Whether the backup is consistent at or before the wish, and leads on to the newest lineage. */
+/* Whether the backup leads to every moment from the wish on, and to the newest lineage. Who wishes for
+ * the backup's own moment means this one. */
 static int before_wish(struct truncater *t, const struct log_backup *b, bool *ret,
                        struct tm_err *err)
 {
     struct log_path path = LOG_PATH_INIT;
     *ret = false;
-    if (b->branch == SIZE_MAX || b->point.from_us > t->until_us || b->at > t->until)
+    bool later = b->settled_us > t->until_us && b->point.from_us != t->until_us;
+    if (b->branch == SIZE_MAX || later || b->at > t->until)
         return 0;
     int r = log_path_find(&t->world, b, log_world_current(&t->world), &path, err);
     *ret = r == 0 && path.count > 0;

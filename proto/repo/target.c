@@ -136,6 +136,22 @@ static int choose_latest(struct planner *p, const char *backup_id, size_t *ret, 
     return 0;
 }
 
+/* The newest candidate that has the target: 1. `own`: as its own moment. */
+static int choose_newest(struct planner *p, const char *backup_id, bool own, struct tm_err *err)
+{
+    for (size_t i = p->world.backup_count; i-- > 0;) {
+        const struct log_backup *b = &p->world.backups[i];
+        if (backup_id != NULL && strcmp(backup_id, b->point.backup_id) != 0)
+            continue;
+        int r = target_candidate(p, b, backup_id != NULL, err);
+        if (r > 0)
+            r = own ? target_own_moment(p) : target_resolve(p, err);
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}
+
 /* 1 = a candidate has the target. */
 static int choose(struct planner *p, const char *backup_id, struct tm_err *err)
 {
@@ -152,17 +168,10 @@ static int choose(struct planner *p, const char *backup_id, struct tm_err *err)
             r = target_newest(p, err);
         return r <= 0 ? r : target_resolve(p, err);
     }
-    for (size_t i = p->world.backup_count; i-- > 0;) {
-        const struct log_backup *b = &p->world.backups[i];
-        if (named && strcmp(backup_id, b->point.backup_id) != 0)
-            continue;
-        int r = target_candidate(p, b, named, err);
-        if (r > 0)
-            r = target_resolve(p, err);
-        if (r != 0)
-            return r;
-    }
-    return 0;
+    int r = choose_newest(p, backup_id, false, err);
+    if (r == 0 && p->target->kind == TARGET_TIME)
+        r = choose_newest(p, backup_id, true, err);
+    return r;
 }
 
 static int backup_there(struct planner *p, const char *backup_id, struct tm_err *err)

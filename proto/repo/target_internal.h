@@ -58,6 +58,9 @@ int target_candidate(struct planner *p, const struct log_backup *b, bool named,
                      struct tm_err *err) TM_WUR;
 /* Looks for the target on the candidate's path: 1 = the stop is filled in, 0 = it is not there. */
 int target_resolve(struct planner *p, struct tm_err *err) TM_WUR;
+/* 1 = the time is the candidate's own moment, to which it leads whatever log there is. It may hold a few
+ * commits that are later. */
+int target_own_moment(struct planner *p);
 /* The same for a transaction or a name, over all candidates. */
 int target_resolve_event(struct planner *p, const char *backup_id, struct tm_err *err) TM_WUR;
 /* The newest wanted commit, for stop_us. */

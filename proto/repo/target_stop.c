@@ -90,7 +90,7 @@ static int resolve_time(struct planner *p, struct tm_err *err)
     struct time_search s = {.above_us = t->exclusive ? t->time_us - 1 : t->time_us};
     struct path_scan scan = {
         .wanted = time_wanted, .event = time_event, .arg = &s, .until = UINT64_MAX};
-    if (t->time_us < p->backup->point.from_us)
+    if (t->time_us < (p->path.count > 0 ? p->backup->settled_us : p->backup->point.from_us))
         return 0;
     int r = path_scan(p, &scan, err);
     if (r > 0)
@@ -98,6 +98,11 @@ static int resolve_time(struct planner *p, struct tm_err *err)
     if (r < 0 || t->time_us > target_end_us(p))
         return r;
     return stop_latest(p, err);
+}
+
+int target_own_moment(struct planner *p)
+{
+    return p->target->time_us == p->backup->point.from_us ? stop_immediate(p) : 0;
 }
 
 /* ---- position ---- */

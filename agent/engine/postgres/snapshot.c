@@ -46,6 +46,7 @@ enum end_tag {
     E_BACKUP_LABEL,
     E_LAST_REQUIRED = E_BACKUP_LABEL,
     E_TABLESPACE_MAP,
+    E_SETTLED_US,
 };
 
 /* ---- writing ---- */
@@ -146,6 +147,8 @@ int pg_end_encode(const struct pg_end *end, struct buf *out, struct tm_err *err)
     if (r == 0 && end->tablespace_map.len > 0)
         r = pg_blob_put_field(&blob, E_TABLESPACE_MAP, end->tablespace_map.data,
                               end->tablespace_map.len, err);
+    if (r == 0 && end->settled_us != 0)
+        r = pg_blob_put_u64(&blob, E_SETTLED_US, (uint64_t)end->settled_us, err);
     if (r < 0)
         return r;
     if (blob.len > BLOB_FIELD_MAX)
@@ -285,6 +288,11 @@ static int take_end_field(struct pg_blob_field field, void *arg, struct tm_err *
         r = pg_blob_get_u64(END, field, &value, err);
         if (r == 0)
             end->commit_us = (int64_t)value;
+        return r;
+    case E_SETTLED_US:
+        r = pg_blob_get_u64(END, field, &value, err);
+        if (r == 0)
+            end->settled_us = (int64_t)value;
         return r;
     case E_BACKUP_LABEL:
         return pg_blob_get_bytes(END, field, BLOB_FIELD_MAX, &end->backup_label, err);

@@ -44,6 +44,7 @@ static struct tm_err g_err;
     struct msg_error error;                                                                        \
     char error_text[WIRE_TEXT_MAX + 1];                                                            \
     char truncate_text[WIRE_TEXT_MAX + 1];                                                         \
+    char warning[WIRE_TEXT_MAX + 1];                                                               \
     int64_t truncate_since_us;                                                                     \
     char removal_text[WIRE_TEXT_MAX + 1];                                                          \
     bool has_error, has_truncate_error, has_removal_error;
@@ -97,6 +98,8 @@ static void rig_status(void *arg, enum job_stage stage, const struct msg_log_sta
     if (status->removal_error)
         (void)snprintf(now->removal_text, sizeof(now->removal_text), "%s",
                        status->removal_error->text);
+    (void)snprintf(now->warning, sizeof(now->warning), "%s",
+                   status->warning ? status->warning : "");
     now->has_truncate_error = status->truncate_error != NULL;
     if (status->truncate_error) {
         (void)snprintf(now->truncate_text, sizeof(now->truncate_text), "%s",

@@ -154,6 +154,45 @@ static void test_choice(void **state)
     branches_done();
 }
 
+/* A backup may hold commits that are later than its own moment. So that moment is told by an older backup
+ * where one leads there, and else it is the backup itself; log tells from the settled time on. */
+static void test_settled(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch p;
+    const struct ask named = {.backup = ID_B};
+    const struct ask named_before = {.backup = ID_B, .exclusive = true};
+    settled_us = T(6);
+    put_story(f, &p);
+    assert_string_equal(plan_of(f, TIME("05"), NULL), "a immediate @64");
+    assert_string_equal(plan_of(f, TIME("05.000001"), NULL),
+                        "1970-01-01T00:00:05.000001Z lies before the first moment that can be had: "
+                        "1970-01-01T00:00:06.000000Z (@64)");
+    assert_string_equal(plan_of(f, TIME("05.999999"), NULL),
+                        "1970-01-01T00:00:05.999999Z lies before the first moment that can be had: "
+                        "1970-01-01T00:00:06.000000Z (@64)");
+    assert_int_equal(f->err.code, TM_E_NOT_FOUND);
+    assert_string_equal(plan_of(f, TIME("06"), NULL), "a 80<96 1 5.0: 1@0-96");
+    assert_string_equal(plan_of(f, TIME("06.000001"), NULL), "a 80<96 1 5.0: 1@0-96");
+    settled_us = T(12) + 500000;
+    struct log_ref ref = put_log(f, &p, ID_B, 0, 400, 1, NULL);
+    put_backup(f, f->st, ID_B, &p, 256, T(11) + 900000, &ref, 1);
+    /* the commit of second 12 is in B already */
+    assert_string_equal(plan_of(f, TIME("11.9"), NULL), "a 144<160 1 10.0: 1@0-160");
+    assert_string_equal(plan_of(f, TIME("11.9"), &named), "b immediate @256");
+    assert_string_equal(plan_of(f, TIME("11.9"), &named_before), "b immediate @256");
+    assert_string_equal(plan_of(f, TIME("12.499999"), NULL), "a 272<288 1 12.0: 1@0-288");
+    assert_string_equal(plan_of(f, TIME("12.499999"), &named),
+                        "1970-01-01T00:00:12.499999Z lies before the first moment that can be had "
+                        "from backup '" ID_B "': 1970-01-01T00:00:12.500000Z (@256)");
+    assert_string_equal(plan_of(f, TIME("12.5"), NULL), "b 272<288 1 11.9: 1@0-288");
+    /* positions, transactions and names are not told by times */
+    assert_string_equal(plan_of(f, "@256", NULL), "b 256<512 1 11.9: 1@0-512");
+    assert_string_equal(plan_of(f, "immediate", NULL), "b immediate @256");
+    settled_us = 0;
+    branches_done();
+}
+
 static void test_gaps(void **state)
 {
     struct fixture *f = *state;
@@ -401,6 +440,7 @@ int main(void)
         T(test_across_chunks),
         T(test_transactions_and_names),
         T(test_choice),
+        T(test_settled),
         T(test_gaps),
         T(test_missing_and_damaged),
         T(test_damaged_records),

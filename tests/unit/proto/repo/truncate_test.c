@@ -8,6 +8,7 @@
 #define START_B (INT64_C(1795258800) * SECOND)
 
 static struct log_ref story_chunks[16];
+static int64_t b_settled_us;
 
 /* Chunks of 256 bytes up to 4096, a mark each; backup A consistent at 64, B at 2112. */
 static void put_story(struct fixture *f, struct test_branch *b)
@@ -20,7 +21,9 @@ static void put_story(struct fixture *f, struct test_branch *b)
         refs[i] = put_chunk(f, b, i * 256, i * 256 + 256, 1,
                             &(struct extra){.mark_us = (int64_t)(i + 1) * SECOND});
     put_backup(f, f->st, ID_A, b, 64, SECOND / 2, refs, 1);
+    settled_us = b_settled_us;
     put_backup(f, f->st, ID_B, b, 2112, 9 * SECOND, refs + 8, 1);
+    settled_us = 0;
 }
 
 static const char *intervals(struct fixture *f)
@@ -117,6 +120,32 @@ static void test_truncate(void **state)
     assert_int_equal(cut_log(f, &(struct log_truncate){.until_us = 10 * SECOND}, &result), 0);
     assert_int_equal(result.chunks, 0);
     assert_int_equal(ram_object_count(f->st), objects);
+    branch_done(&b);
+}
+
+/* Moments between a backup's own and its settled one are the older backup's; its own is meant to be it. */
+static void test_settled(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b;
+    struct log_truncate_result result;
+    b_settled_us = 9 * SECOND + 500;
+    put_story(f, &b);
+    b_settled_us = 0;
+    put_mark(f, &b, 4096, 1, 0, 30 * SECOND);
+    const int64_t taken[] = {9 * SECOND, 9 * SECOND + 500, 10 * SECOND};
+    for (int64_t until_us = 9 * SECOND + 1; until_us <= 9 * SECOND + 499; until_us += 498) {
+        assert_int_equal(
+            cut_log(f, &(struct log_truncate){.until_us = until_us, .force = true}, &result), 0);
+        assert_int_equal(result.chunks, 0);
+    }
+    for (size_t i = 0; i < TM_ARRAY_LEN(taken); i++) {
+        assert_int_equal(
+            cut_log(f, &(struct log_truncate){.until_us = taken[i], .force = true, .dry_run = true},
+                    &result),
+            0);
+        assert_int_equal(result.chunks, 7);
+    }
     branch_done(&b);
 }
 
@@ -479,6 +508,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_truncate),
         T(test_force),
+        T(test_settled),
         T(test_wishes),
         T(test_running_backup),
         T(test_running_first),

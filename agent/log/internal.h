@@ -179,6 +179,10 @@ struct log_task {
     bool truncate_failed;
     int64_t truncate_failed_us;
     struct tm_err truncate_err;
+    enum log_removal removal;
+    bool removal_failed;
+    int64_t removal_failed_us;
+    struct tm_err removal_err;
     struct msg_interval intervals[WIRE_INTERVALS_MAX];
     size_t interval_count;
     bool place_ready; /* repository and identity are there and ours */

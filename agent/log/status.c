@@ -71,6 +71,8 @@ struct told {
     char error_text[WIRE_TEXT_MAX + 1];
     struct msg_error truncate_error;
     char truncate_text[WIRE_TEXT_MAX + 1];
+    struct msg_error removal_error;
+    char removal_text[WIRE_TEXT_MAX + 1];
     char warning[WIRE_TEXT_MAX + 1];
     struct msg_interval intervals[WIRE_INTERVALS_MAX];
     enum job_stage stage;
@@ -136,6 +138,15 @@ static void put_errors(const struct log_task *t, struct told *ret)
                                                  .since_us = t->truncate_failed_us};
         ret->status.truncate_error = &ret->truncate_error;
     }
+    if (t->removal_failed) {
+        (void)snprintf(ret->removal_text, sizeof(ret->removal_text), "%s", t->removal_err.msg);
+        ret->removal_error = (struct msg_error){.code = (uint32_t)t->removal_err.code,
+                                                .retryable = true,
+                                                .text = ret->removal_text,
+                                                .stage = "remove",
+                                                .since_us = t->removal_failed_us};
+        ret->status.removal_error = &ret->removal_error;
+    }
 }
 
 /* ---- the rest ---- */
@@ -192,6 +203,7 @@ static void put_log(const struct log_task *t, int64_t now_us, struct told *ret)
     s->stored_bytes = t->stored_bytes;
     s->needs_full = t->needs_full;
     s->truncate_gen = t->truncate_done;
+    s->removal = t->removal;
     s->truncated_us = t->truncated_us;
     memcpy(s->truncated_position, t->truncated_position, sizeof(s->truncated_position));
     memcpy(ret->intervals, t->intervals, t->interval_count * sizeof(t->intervals[0]));

@@ -70,6 +70,7 @@ enum phase {
     X(T, i64, truncated_us, "tt", OPT, 0, 0)                                                       \
     X(T, str, truncated_position, "tp", OPT, 0, WIRE_POSITION_MAX)                                 \
     X(T, msg, truncate_error, "te", OPT, 0, msg_error)                                             \
+    X(T, flag, removing, "rm", OPT, 0, 0) /* what was truncated is still stored, for its grace */  \
     /* last known, for when nobody reports */                                                      \
     X(T, str, lineage, "l", OPT, 0, WIRE_UID_MAX)                                                  \
     X(T, str, label, "b", OPT, 0, 63)                                                              \
@@ -437,6 +438,8 @@ bool log_is(const struct res *res);
 /* Stopped, nobody holds anything, nothing is left to be truncated. */
 bool log_at_rest(const struct res *res);
 bool log_truncating(const struct res *res);
+/* Also when it is Stopped: there is log to truncate, to remove, or to look into. */
+bool log_works_on(const struct res *res);
 int log_live_new(struct brain *b, struct live *live);
 void log_live_free(struct log_live *log);
 void log_tick(struct brain *b, struct res *res);

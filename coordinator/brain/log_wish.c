@@ -164,7 +164,7 @@ uint32_t log_roles(const struct res *res, const struct node *node)
     if (!job_is_lead(res, node))
         return holder_roles(res, node);
     if (rec->phase == PHASE_STOPPED)
-        return log_holds(res, node) || log_truncating(res) || log_asked(res) ? JOB_ROLE_LEAD : 0;
+        return log_holds(res, node) || log_works_on(res) ? JOB_ROLE_LEAD : 0;
     return rec->phase == PHASE_FAIL ? 0 : JOB_ROLE_LEAD;
 }
 

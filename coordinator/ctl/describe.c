@@ -84,12 +84,16 @@ static void describe_log(struct ctl *c, const json_t *status)
     line(c, "Truncated until:", json_text_at(status, "logSuccessTruncateUntil"));
     if (json_at(status, "logTruncate") != NULL) {
         const char *error = json_text_at(status, "logTruncate.error");
+        const char *removal_error = json_text_at(status, "logTruncate.removalError");
         bool pending = json_is_true(json_at(status, "logTruncate.pending"));
+        bool removing = json_is_true(json_at(status, "logTruncate.removing"));
         (void)fprintf(c->out, "%-18s until %s: %s\n",
                       "Truncation:", json_text_at(status, "logTruncate.until"),
                       error[0] != '\0' ? error
                       : pending        ? "under way"
+                      : removing       ? "done; it is removed after logTruncateGrace"
                                        : "done");
+        line(c, "Removal:", removal_error);
     }
 }
 

@@ -9,7 +9,7 @@
 
 #define NAMES_SHOWN 8
 
-static int64_t path_end_us(const struct planner *p)
+int64_t target_end_us(const struct planner *p)
 {
     int64_t us = p->backup->point.to_us;
     for (size_t i = 0; i < p->path.count; i++)
@@ -95,7 +95,7 @@ static int resolve_time(struct planner *p, struct tm_err *err)
     int r = path_scan(p, &scan, err);
     if (r > 0)
         return stop_behind(p, s.leg, s.event.previous, s.event.at);
-    if (r < 0 || t->time_us > path_end_us(p))
+    if (r < 0 || t->time_us > target_end_us(p))
         return r;
     return stop_latest(p, err);
 }

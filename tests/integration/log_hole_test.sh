@@ -175,6 +175,7 @@ REPO=$T/broken refused "$name" latest
 REPO=$T/broken holds_up_to "$middle" 900
 truncate -s -1 "$chunk"
 REPO=$T/broken refused "no backup leads there, as log from $at to 0/" latest
+REPO=$T/broken refused "is missing or damaged (log object '${chunk#"$T"/broken/*/*/*/}')" latest
 rm "$chunk"
 REPO=$T/broken refused "no backup leads there, as log from $at to 0/" latest
 REPO=$T/broken refused "($at)" "$MOMENT" --dry-run

@@ -46,7 +46,8 @@ static struct tm_err g_err;
     char truncate_text[WIRE_TEXT_MAX + 1];                                                         \
     char warning[WIRE_TEXT_MAX + 1];                                                               \
     int64_t truncate_since_us;                                                                     \
-    bool has_error, has_truncate_error;
+    char removal_text[WIRE_TEXT_MAX + 1];                                                          \
+    bool has_error, has_truncate_error, has_removal_error;
 
 struct rig_told {
     RIG_TOLD
@@ -93,6 +94,10 @@ static void rig_status(void *arg, enum job_stage stage, const struct msg_log_sta
         now->error = *status->error;
         (void)snprintf(now->error_text, sizeof(now->error_text), "%s", status->error->text);
     }
+    now->has_removal_error = status->removal_error != NULL;
+    if (status->removal_error)
+        (void)snprintf(now->removal_text, sizeof(now->removal_text), "%s",
+                       status->removal_error->text);
     (void)snprintf(now->warning, sizeof(now->warning), "%s",
                    status->warning ? status->warning : "");
     now->has_truncate_error = status->truncate_error != NULL;

@@ -575,28 +575,6 @@ static void test_faults(void **state)
     rig_end(&g);
 }
 
-/* ---- truncating ---- */
-
-static void test_truncate(void **state)
-{
-    (void)state;
-    struct rig g;
-    RIG_BEGIN(&g, "log=200000");
-    run_to(&g, 1, S + 200000);
-    g.params.truncate_gen = 3;
-    g.params.truncate_until = "immediate";
-    rig_want(&g, JOB_STEP_RUN);
-    RIG_UNTIL(&g, g.status.truncate_gen == 3 && g.has_truncate_error);
-    assert_string_equal(g.truncate_text, "'immediate' is neither a time nor a position");
-    assert_true(g.truncate_since_us > clock_real_us() - RIG_WAIT_US);
-    g.params.truncate_gen = 4;
-    g.params.truncate_until = "2020-01-01T00:00:00Z";
-    rig_want(&g, JOB_STEP_STOP); /* truncation is still done when stopped */
-    RIG_UNTIL(&g, g.status.truncate_gen == 4);
-    rig_stop(&g);
-    rig_end(&g);
-}
-
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -611,7 +589,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_gap),           cmocka_unit_test(test_source_fails),
         cmocka_unit_test(test_storage_fails), cmocka_unit_test(test_told_is_stored),
         cmocka_unit_test(test_stuck),         cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_truncate),      cmocka_unit_test(test_own_claim),
+        cmocka_unit_test(test_own_claim),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -186,6 +186,61 @@ static void a_truncation_that_is_tried_again(void **state)
     assert_string_equal(status_of(s, "wal")->log.truncate_error, "");
 }
 
+static void removal(struct stage *s, const struct msg_assignment *a, enum job_stage stage,
+                    enum log_removal is, const char *trouble)
+{
+    struct msg_error error = {.code = TM_E_IO, .text = trouble, .stage = "remove", .since_us = 5};
+    struct msg_log_status status = streaming(0x9000, 9000000);
+    status.truncate_gen = 1;
+    status.truncated_us = 7;
+    status.removal = is;
+    status.removal_error = trouble != NULL ? &error : NULL;
+    struct msg_job job = log_job(a, stage, &status);
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+}
+
+/* Truncating is done when nobody counts on the log any more; its objects go later, and a task that is
+ * Stopped keeps its lead until then. */
+static void what_was_truncated_is_removed_later(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = streams(s, "  logTruncateUntil: 0/2000\n  logTruncateGrace: 90s\n");
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_job(s)->log->grace_ms, 90000);
+    removal(s, &a, JOB_STAGE_WORKING, LOG_REMOVAL_WAITS, NULL);
+    assert_false(status_of(s, "wal")->log.truncate_pending);
+    assert_int_equal(status_of(s, "wal")->log.truncated_us, 7);
+    assert_true(status_of(s, "wal")->log.removing);
+    apply_log(s, "wal", "  logStop: true\n  logTruncateUntil: 0/2000\n  logTruncateGrace: 2m\n");
+    assert_int_equal(s->outcome, BRAIN_CONFIGURED);
+    removal(s, &a, JOB_STAGE_STOPPED, LOG_REMOVAL_WAITS, NULL);
+    assert_int_equal(status_of(s, "wal")->phase, RESOURCE_STOPPED);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_job(s)->roles, JOB_ROLE_LEAD);
+    assert_int_equal(desired_job(s)->step, JOB_STEP_STOP);
+    assert_int_equal(desired_job(s)->log->truncate_gen, 0);
+    assert_int_equal(desired_job(s)->log->grace_ms, 120000); /* also for what waits */
+    removal(s, &a, JOB_STAGE_STOPPED, LOG_REMOVAL_WAITS, "storage is away");
+    assert_string_equal(status_of(s, "wal")->log.removal_error, "storage is away");
+    assert_string_equal(status_of(s, "wal")->log.truncate_error, "");
+    /* the lead is lost: any other of the tenant will do */
+    up(s, 11, "db-b", "boot2", 0);
+    s->mono_us += SEC(31);
+    beat(s, 11, INSTANCE_STANDBY, 0, NULL);
+    beat(s, 11, INSTANCE_STANDBY, 0, NULL);
+    assert_int_equal(desired_job(s)->roles, JOB_ROLE_LEAD);
+    a = *desired_job(s);
+    struct msg_log_status status = {.removal = LOG_REMOVAL_UNKNOWN};
+    struct msg_job job = log_job(&a, JOB_STAGE_STOPPED, &status);
+    beat(s, 11, INSTANCE_STANDBY, 0, &job);
+    assert_true(status_of(s, "wal")->log.removing);
+    status.removal = LOG_REMOVAL_DONE;
+    beat(s, 11, INSTANCE_STANDBY, 0, &job);
+    assert_false(status_of(s, "wal")->log.removing);
+    beat(s, 11, INSTANCE_STANDBY, 0, NULL);
+    assert_int_equal(s->reply.desired.jobs_count, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +251,7 @@ int main(void)
         SCENE(a_stopped_task_truncates),
         SCENE(one_that_never_began_truncates),
         SCENE(a_truncation_that_is_tried_again),
+        SCENE(what_was_truncated_is_removed_later),
     };
     return cmocka_run_group_tests_name("coordinator/brain/log_wish", tests, NULL, NULL);
 }

@@ -205,6 +205,9 @@ struct log_task {
 void log_wait(struct log_task *t, int64_t us);
 /* The run cannot go on. */
 void log_fail(struct log_task *t, const struct tm_err *err);
+/* Whether to try again. Rights that were there before may be given back: a task that has stored log waits
+ * for that, for one that failed would hold log at the source for ever and store none of it. */
+bool log_may_be_mended(struct log_task *t, const struct tm_err *err);
 /* With the lock: the run is over. */
 static inline bool log_over(const struct log_task *t)
 {

@@ -140,6 +140,24 @@ static void put_errors(const struct log_task *t, struct told *ret)
 
 /* ---- the rest ---- */
 
+/* What is missing for good, before what may come of a setting. */
+static void put_warning(const struct log_task *t, struct told *ret)
+{
+    char from[ENGINE_POSITION_MAX];
+    char to[ENGINE_POSITION_MAX];
+    int len = 0;
+    if (t->needs_full && t->gap_to != 0) {
+        t->options.engine->position_text(t->gap_from, from);
+        t->options.engine->position_text(t->gap_to, to);
+        len = snprintf(ret->warning, sizeof(ret->warning),
+                       "log from %s to %s is missing: the source had recycled it%s", from, to,
+                       t->hold_state.warning[0] ? "; " : "");
+    }
+    (void)snprintf(ret->warning + len, sizeof(ret->warning) - (size_t)len, "%s",
+                   t->hold_state.warning);
+    ret->status.warning = ret->warning[0] ? ret->warning : NULL;
+}
+
 static void put_hold(const struct log_task *t, struct told *ret)
 {
     struct msg_log_status *s = &ret->status;
@@ -151,8 +169,7 @@ static void put_hold(const struct log_task *t, struct told *ret)
     s->flushed = t->flushed;
     s->source_us = t->last_look.source_us;
     s->skew_us = t->hold_state.skew_us;
-    memcpy(ret->warning, t->hold_state.warning, sizeof(ret->warning));
-    s->warning = ret->warning[0] ? ret->warning : NULL;
+    put_warning(t, ret);
 }
 
 static void put_log(const struct log_task *t, int64_t now_us, struct told *ret)

@@ -143,7 +143,7 @@ struct log_task {
     uint64_t fenced; /* durable, and no newer writer was there afterwards: what may be promised */
     uint64_t flushed;
     bool needs_full;
-    uint64_t gap_from; /* log that the source had no more, [gap_from, gap_to): told while needs_full */
+    uint64_t gap_from; /* log the source had no more, up to gap_to: told while needs_full */
     uint64_t gap_to;
     uint64_t chunks, raw_bytes, stored_bytes;
     uint64_t unrolled; /* chunks behind the last roll-up */

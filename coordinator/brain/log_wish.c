@@ -95,8 +95,9 @@ int log_may_configure(const struct brain *b, const struct res *res, const struct
             "%s/%s was started already: cluster, tenant, storage and logSource cannot "
             "change any more; apply it under another name",
             v->kind_text, v->name);
-    return wishes_anew(rec->log, v) ? log_may_truncate(b, res, v->truncate_until, v->truncate_force, err)
-                               : 0;
+    return wishes_anew(rec->log, v)
+               ? log_may_truncate(b, res, v->truncate_until, v->truncate_force, err)
+               : 0;
 }
 
 void log_configured(struct brain *b, struct res *res, struct record *next, const struct view *v)

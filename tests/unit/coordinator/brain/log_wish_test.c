@@ -228,7 +228,8 @@ int main(void)
         SCENE(a_second_task_in_the_same_place),
         SCENE(two_in_one_moment),
         SCENE(truncates),
-        SCENE(a_backup_elsewhere_keeps_its_log), SCENE(a_stopped_task_truncates),
+        SCENE(a_backup_elsewhere_keeps_its_log),
+        SCENE(a_stopped_task_truncates),
         SCENE(one_that_never_began_truncates),
         SCENE(a_truncation_that_is_tried_again),
     };

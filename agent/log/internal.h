@@ -144,6 +144,8 @@ struct log_task {
     uint64_t fenced; /* durable, and no newer writer was there afterwards: what may be promised */
     uint64_t flushed;
     bool needs_full;
+    uint64_t gap_from; /* log the source had no more, up to gap_to: told while needs_full */
+    uint64_t gap_to;
     uint64_t chunks, raw_bytes, stored_bytes;
     uint64_t unrolled; /* chunks behind the last roll-up */
 
@@ -210,6 +212,9 @@ struct log_task {
 void log_wait(struct log_task *t, int64_t us);
 /* The run cannot go on. */
 void log_fail(struct log_task *t, const struct tm_err *err);
+/* Whether to try again. Rights that were there before may be given back: a task that has stored log waits
+ * for that, for one that failed would hold log at the source for ever and store none of it. */
+bool log_may_be_mended(struct log_task *t, const struct tm_err *err);
 /* With the lock: the run is over. */
 static inline bool log_over(const struct log_task *t)
 {

@@ -575,6 +575,8 @@ int log_session_gap(struct log_task *t, struct log_session *s, const struct tm_e
     s->gap = false;
     pthread_mutex_lock(&t->lock);
     t->needs_full = true;
+    t->gap_from = had;
+    t->gap_to = from;
     pthread_mutex_unlock(&t->lock);
     return 0;
 }

@@ -151,6 +151,39 @@ static void put_errors(const struct log_task *t, struct told *ret)
 
 /* ---- the rest ---- */
 
+/* Appends, behind "; " when there is something already. */
+static void add_warning(struct told *ret, const char *text)
+{
+    size_t used = strlen(ret->warning);
+    (void)snprintf(ret->warning + used, sizeof(ret->warning) - used, "%s%.240s",
+                   used > 0 ? "; " : "", text);
+}
+
+/* What is missing for good first. Then what is wrong with the hold, where the error tells of something
+ * else: while nothing can be stored, the error is why; how much the source keeps because of that is told
+ * as well. What may come of a setting of the source last. */
+static void put_warning(const struct log_task *t, struct told *ret)
+{
+    const struct log_trouble *hold = &t->troubles[LOG_PART_HOLD];
+    bool hidden = false;
+    ret->warning[0] = '\0';
+    if (t->needs_full && t->gap_to != 0) {
+        char from[ENGINE_POSITION_MAX], to[ENGINE_POSITION_MAX], text[240];
+        t->options.engine->position_text(t->gap_from, from);
+        t->options.engine->position_text(t->gap_to, to);
+        (void)snprintf(text, sizeof(text),
+                       "log from %s to %s is missing: the source had recycled it", from, to);
+        add_warning(ret, text);
+    }
+    for (size_t i = 0; i < LOG_PART_HOLD; i++)
+        hidden = hidden || t->troubles[i].on;
+    if (hidden && hold->on && hold->err.code == TM_E_LIMIT)
+        add_warning(ret, hold->err.msg);
+    if (t->hold_state.warning[0])
+        add_warning(ret, t->hold_state.warning);
+    ret->status.warning = ret->warning[0] ? ret->warning : NULL;
+}
+
 static void put_hold(const struct log_task *t, struct told *ret)
 {
     struct msg_log_status *s = &ret->status;
@@ -162,25 +195,6 @@ static void put_hold(const struct log_task *t, struct told *ret)
     s->flushed = t->flushed;
     s->source_us = t->last_look.source_us;
     s->skew_us = t->hold_state.skew_us;
-}
-
-/* The source's. Before it what is wrong with the hold, where the error tells of something else: while
- * nothing can be stored, the error is why; how much the source keeps because of that is told as well. */
-static void put_warning(const struct log_task *t, struct told *ret)
-{
-    const struct log_trouble *hold = &t->troubles[LOG_PART_HOLD];
-    const char *source = t->hold_state.warning;
-    bool hidden = false;
-    for (size_t i = 0; i < LOG_PART_HOLD; i++)
-        hidden = hidden || t->troubles[i].on;
-    hidden = hidden && hold->on && hold->err.code == TM_E_LIMIT;
-    ret->warning[0] = '\0';
-    if (hidden)
-        (void)snprintf(ret->warning, sizeof(ret->warning), "%.200s%s", hold->err.msg,
-                       source[0] ? "; " : "");
-    size_t used = strlen(ret->warning);
-    (void)snprintf(ret->warning + used, sizeof(ret->warning) - used, "%s", source);
-    ret->status.warning = ret->warning[0] ? ret->warning : NULL;
 }
 
 static void put_log(const struct log_task *t, int64_t now_us, struct told *ret)

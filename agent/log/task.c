@@ -45,6 +45,14 @@ void log_fail(struct log_task *t, const struct tm_err *err)
     pthread_mutex_unlock(&t->lock);
 }
 
+bool log_may_be_mended(struct log_task *t, const struct tm_err *err)
+{
+    pthread_mutex_lock(&t->lock);
+    bool stored = t->params.checkpoint != 0 || t->fenced != 0;
+    pthread_mutex_unlock(&t->lock);
+    return err->retryable || (stored && err->code == TM_E_PERMISSION);
+}
+
 int log_random(struct log_task *t, void *ret, size_t len, struct tm_err *err)
 {
     if (t->options.random)
@@ -227,7 +235,7 @@ static void run_once(struct log_task *t, int64_t *pause_us)
         pause_run(t, LOG_RETRY_MIN_MS * USEC_PER_MSEC);
         return;
     }
-    if (!err.retryable) {
+    if (!log_may_be_mended(t, &err)) {
         log_fail(t, &err);
         return;
     }

@@ -451,7 +451,12 @@ void log_restart(struct brain *b, struct res *res, struct record *next);
 /* The new record of a log backup gets what only those have. */
 void log_created(struct brain *b, struct res *res, struct record *next, const struct view *v);
 /* Whether the spec may change so while the task is there. */
-int log_may_configure(const struct res *res, const struct view *v, struct tm_err *err) TM_WUR;
+int log_may_configure(const struct brain *b, const struct res *res, const struct view *v,
+                      struct tm_err *err) TM_WUR;
+/* An agent that truncates sees the backups in the log's own storage. Those that lie elsewhere are known
+ * here: one that began before `until` would lose its way on. */
+int log_may_truncate(const struct brain *b, const struct res *res, const char *until, bool force,
+                     struct tm_err *err) TM_WUR;
 void log_configured(struct brain *b, struct res *res, struct record *next, const struct view *v);
 /* Another task stores the same log at the same place. skip may be NULL. */
 int log_conflict(const struct brain *b, const struct view *v, const struct res *skip,

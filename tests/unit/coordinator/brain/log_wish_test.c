@@ -123,6 +123,41 @@ static void truncates(void **state)
     assert_int_equal(status_of(s, "wal")->log.truncated_us, 1234567);
 }
 
+/* What it needs is not seen by an agent that truncates: it looks into the log's own storage. */
+static void a_backup_elsewhere_keeps_its_log(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = running(s, 0, 1);
+    want(s, 10, &a, 1);
+    assert_int_equal(done(s, 10, &a, 0, 1, 1), VERDICT_ACCEPTED);
+    struct msg_job job = job_at(&a, JOB_STAGE_WORKING);
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    struct msg_counters counters = {.bytes = 100};
+    struct msg_totals totals = {.counters = &counters, .position = "0/3000148", .commit_us = 5};
+    job.stage = JOB_STAGE_COMMITTED;
+    job.totals = &totals;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_int_equal(status_of(s, "b")->phase, RESOURCE_COMPLETE);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    (void)streams(s, "");
+    static const char refused[] =
+        "Backup/wal is not truncated: Backup/b lies in another storage, 'file:///backup', and "
+        "may need the log from its start on: delete it first, or force";
+    apply_log(s, "wal", "  logTruncateUntil: '2018-05-11 01:42:23+0800'\n"); /* it is younger */
+    assert_int_equal(s->outcome, BRAIN_CONFIGURED);
+    apply_log(s, "wal", "  logTruncateUntil: '2099-01-01T00:00:00Z'\n");
+    assert_int_equal(s->answer.code, TM_E_REFUSED);
+    assert_string_equal(s->answer.msg, refused);
+    apply_log(s, "wal", "  logTruncateUntil: 0/2000\n");
+    assert_string_equal(s->answer.msg, refused);
+    apply_log(s, "wal", "  logTruncateUntil: 0/2000\n  logTruncateForce: true\n");
+    assert_int_equal(s->answer.code, TM_E_OK);
+    apply_log(s, "wal", "");
+    command(s, BRAIN_CMD_DELETE, "b");
+    apply_log(s, "wal", "  logTruncateUntil: 0/2000\n");
+    assert_int_equal(s->answer.code, TM_E_OK);
+}
+
 static void a_stopped_task_truncates(void **state)
 {
     struct stage *s = *state;
@@ -248,6 +283,7 @@ int main(void)
         SCENE(a_second_task_in_the_same_place),
         SCENE(two_in_one_moment),
         SCENE(truncates),
+        SCENE(a_backup_elsewhere_keeps_its_log),
         SCENE(a_stopped_task_truncates),
         SCENE(one_that_never_began_truncates),
         SCENE(a_truncation_that_is_tried_again),

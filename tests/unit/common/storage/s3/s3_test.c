@@ -4,11 +4,8 @@
 #include "common/clock.h"
 #include "common/storage/s3/s3.h"
 
-#define OTHER "s3://tank/pre?endpoint=http://127.0.0.1:%u&provider="
-#define AWS   OTHER "aws"
-#define MINIO OTHER "minio"
+#define AWS   FAKE_AWS
 #define PROXY "proxy=http://127.0.0.1:%u"
-#define PLAIN "content-type: application/xml\r\n"
 
 static struct fake fake;
 
@@ -506,7 +503,7 @@ static void large_objects_go_in_parts(void **state)
     assert_int_equal(storage_writer_commit(w, &fake.err), 0);
     assert_int_equal(stub_http_count(fake.stub), 5);
     const struct stub_request *begin = stub_http_request(fake.stub, 0);
-    assert_string_equal(begin->target, "/tank/pre/big?uploads=");
+    assert_string_equal(fake_path(begin), "/tank/pre/big?uploads=");
     fake_expect_header(&fake, 0, "x-amz-storage-class", "STANDARD_IA");
     fake_expect_header(&fake, 0, "x-amz-meta-tidemark-writer", fake.nonce);
     char expected[1024];

@@ -4,8 +4,7 @@
 #include "common/clock.h"
 #include "common/storage/s3/s3.h"
 
-#define OTHER "s3://tank/pre?endpoint=http://127.0.0.1:%u&provider="
-#define AWS   OTHER "aws"
+#define AWS FAKE_AWS
 /* what an MD5 of "hello" is, and one that it is not */
 #define HELLO_ETAG "etag: \"5d41402abc4b2a76b9719d911017c592\"\r\n"
 #define WRONG_ETAG "etag: \"00000000000000000000000000000000\"\r\n"
@@ -334,7 +333,7 @@ static void an_existing_object_is_never_replaced(void **state)
         {.method = "HEAD", .body = "hello"},
         {.method = "GET", .body = "<ListBucketResult/>"},
         {.method = "PUT", .status = 409, .body = ERROR("FileAlreadyExists", "No")}};
-    FAKE_OPEN(&fake, oss, OTHER "oss&proxy=");
+    FAKE_OPEN(&fake, oss, "s3://tank/pre?endpoint=http://127.0.0.1:%u&provider=oss");
     assert_int_equal(put("x"), -TM_E_EXISTS);
     fake_expect_error(&fake, "cannot commit 'x': http://STORE/tank/pre/x: it already exists");
     fake_close(&fake);

@@ -275,5 +275,9 @@ int s3_config_read(const struct storage_url *url, struct s3_config *ret, struct 
     c->sse_key = text_param(url, "sse-kms-key-id");
     c->ca_file = text_param(url, "ca-file");
     c->proxy = text_param(url, "proxy");
+    if (r == 0 && c->proxy != NULL && strchr(c->proxy, '@') != NULL)
+        r = tm_err_set(err, TM_E_INVALID,
+                       "storage URL: parameter 'proxy' carries a user name or password, which must "
+                       "not be in a URL");
     return r == 0 ? read_encryption(c, err) : r;
 }

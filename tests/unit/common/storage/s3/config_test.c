@@ -132,6 +132,9 @@ static void refusals(void **state)
          "storage URL: endpoint 'https://x/y' is not of the form https://host:port"},
         {"s3://bucket?endpoint=https://u:p%40x",
          "storage URL: endpoint 'https://u:p@x' is not of the form https://host:port"},
+        {"s3://bucket?proxy=http://u:p%40x:1",
+         "storage URL: parameter 'proxy' carries a user name or password, which must not be in a "
+         "URL"},
         {"s3://bucket?region=a/b", "storage URL: 'a/b' is not a region"},
         {"s3://bucket?sse=kms", "storage URL: sse 'kms' is neither 'AES256' nor 'aws:kms'"},
         {"s3://bucket?sse=AES256&sse-kms-key-id=x",

@@ -43,7 +43,9 @@ static bool begins_with(const char *text, const char *prefix)
 /* Only names behind `last` are wanted, so nothing below this prefix is. */
 static bool is_behind(const struct azblob_iter *it, const char *prefix)
 {
-    return strcmp(it->last, prefix) > 0 && !begins_with(it->last, prefix);
+    if (begins_with(it->last, prefix))
+        return strcmp(it->last + strlen(prefix), BEHIND_ALL) == 0;
+    return strcmp(it->last, prefix) > 0;
 }
 
 /* ---- cursors ---- */

@@ -32,6 +32,17 @@ static void stop(struct reader *r, int result)
     (void)XML_StopParser(r->parser, XML_FALSE);
 }
 
+/* A long list has more white space between its entries than fits. */
+static void drop_blanks(struct reader *r)
+{
+    size_t start = r->depth > 0 ? r->text_starts[r->depth - 1] : 0;
+    size_t at = start;
+    while (at < r->text_len && strchr(" \t\r\n", r->text[at]) != NULL)
+        at++;
+    if (at == r->text_len)
+        r->text_len = start;
+}
+
 static void XMLCALL on_start(void *arg, const XML_Char *name, const XML_Char **attributes)
 {
     (void)attributes;
@@ -44,6 +55,7 @@ static void XMLCALL on_start(void *arg, const XML_Char *name, const XML_Char **a
         stop(r, tm_err_set(r->err, TM_E_CORRUPT, "XML that is nested too deep"));
         return;
     }
+    drop_blanks(r);
     r->path_starts[r->depth] = r->path_len;
     r->text_starts[r->depth] = r->text_len;
     r->depth++;

@@ -8,7 +8,7 @@
  *
  * `take` is called at the end of every element, inner ones first, with where it stands
  * ("ListBucketResult/Contents/Key", no namespaces) and the text directly inside it, as written (for
- * an element that only holds others: the white space between them). The end of an element is thus
+ * an element that only holds others: the white space behind the last). The end of an element is thus
  * also the sign that all of a group has come. Attributes are not told. Both texts are valid during
  * the call. A negative result of `take` ends the reading with that error.
  *

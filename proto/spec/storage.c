@@ -286,9 +286,7 @@ static int fill(struct storage_spec *storage, const struct kind *kind, struct bl
         r = directory ? join_path_url(&url, b, node, err)
                       : join_bucket_url(&url, kind, b, node, err);
     const char *text = NULL;
-    if (r == 0)
-        r = buf_cstr(&url, &text, err);
-    if (r < 0)
+    if (r < 0 || (r = buf_cstr(&url, &text, err)) < 0)
         return r;
     if (url.len >= STORAGE_URL_MAX)
         return yaml_error(node, err, "the storage URL would be longer than %d bytes",

@@ -38,6 +38,25 @@ static void elements_come_inner_ones_first(void **state)
     assert_string_equal((char *)out.data, "a/b=1 & 2;a/b=;a/c/d=y;a/c=xz<>;a=;");
 }
 
+static void fill(struct buf *b, const char *text, size_t times)
+{
+    for (size_t n = 0; n < times; n++)
+        assert_int_equal(buf_append(b, text, strlen(text), &err), 0);
+}
+
+/* A list of any length, written for people to read. */
+static void blanks_between_elements_need_no_room(void **state)
+{
+    (void)state;
+    TM_CLEANUP(buf_release) struct buf document = BUF_INIT;
+    fill(&document, "<a>", 1);
+    fill(&document, "\n            <b>1</b>", 1000);
+    fill(&document, "\n</a>", 1);
+    TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
+    assert_int_equal(xml_read(buf_slice(&document), write_down, &out, &err), 0);
+    assert_int_equal(out.len, 1000 * strlen("a/b=1;") + strlen("a=\n;"));
+}
+
 static void the_taker_may_end_it(void **state)
 {
     (void)state;
@@ -65,12 +84,6 @@ static void what_is_no_document_is_told(void **state)
         assert_int_equal(read_text(cases[n].document, &out), -TM_E_CORRUPT);
         assert_string_equal(err.msg, cases[n].message);
     }
-}
-
-static void fill(struct buf *b, const char *text, size_t times)
-{
-    for (size_t n = 0; n < times; n++)
-        assert_int_equal(buf_append(b, text, strlen(text), &err), 0);
 }
 
 static void bounds_hold(void **state)
@@ -128,6 +141,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(elements_come_inner_ones_first),
+        cmocka_unit_test(blanks_between_elements_need_no_room),
         cmocka_unit_test(the_taker_may_end_it),
         cmocka_unit_test(what_is_no_document_is_told),
         cmocka_unit_test(bounds_hold),

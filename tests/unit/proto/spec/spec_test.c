@@ -105,6 +105,8 @@ static const struct {
     {RESTORE_HEAD "  dataDir: ''\n  br: {cluster: test}\n  backup: x\n", NULL},
     {BACKUP_HEAD "  flushInterval: 10ms\n" GOOD,
      "s.yaml:5:18: 'flushInterval': 10ms is not in 100ms to 1h"},
+    {BACKUP_HEAD "  logTruncateGrace: 10ms\n" GOOD,
+     "s.yaml:5:21: 'logTruncateGrace': 10ms is not in 1s to 30d"},
     {BACKUP_HEAD "  holdLimit: much\n" GOOD, NULL},
     {BACKUP_HEAD "  onHoldLimit: panic\n" GOOD,
      "s.yaml:5:16: 'onHoldLimit': unknown value 'panic' (known: alert, release)"},

@@ -100,7 +100,7 @@ int azblob_stat(struct storage *st, const char *name, struct storage_object *ret
     struct azblob *az = azblob_of(st);
     char key[AZBLOB_KEY_MAX + 1];
     azblob_key(az, name, key);
-    struct azblob_head head;
+    struct azblob_head head = {.found = false};
     int r = azblob_head(az, key, &head, err);
     if (r < 0)
         return tm_err_prefix(err, STORAGE_ERROR_STAT, name);

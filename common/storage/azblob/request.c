@@ -144,7 +144,7 @@ static int set_url(struct azblob_call *c, const struct azure_token *token, struc
 static int sign_with(struct azblob_call *c, const struct azure_token *token, int64_t now_us,
                      struct tm_err *err)
 {
-    const char *url;
+    const char *url = "";
     int r = add_headers(c, now_us, err);
     if (r == 0)
         r = buf_cstr(&c->url, &url, err);

@@ -181,7 +181,7 @@ static int append_list(const struct azblob_writer *w, struct buf *out, struct tm
 /* The service will not make the object, or has made it already: which, tells the object itself. */
 static int look_who_was_first(struct azblob_writer *w, struct azblob_call *c, struct tm_err *err)
 {
-    struct azblob_head head;
+    struct azblob_head head = {.found = false};
     int r = azblob_head(w->az, w->key, &head, err);
     if (r < 0)
         return r;

@@ -7,64 +7,12 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#include "common/buf.h"
+#include "tests/lib/storage_pattern.h"
 
 #define MIB   ((size_t)1 << 20)
 #define PART  (8 * MIB)
-#define STEP  ((size_t)1000003) /* what is written at once: no multiple of anything */
 #define MANY  2500
 #define HANDS 8
-
-/* Bytes that differ from object to object and from place to place. */
-static void pattern(uint64_t seed, uint64_t offset, uint8_t *out, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        uint64_t at = offset + i;
-        uint64_t word = (at / 8 + 1) * 0x9e3779b97f4a7c15u + seed * 0xbf58476d1ce4e5b9u;
-        word ^= word >> 29;
-        out[i] = (uint8_t)(word >> (at % 8 * 8));
-    }
-}
-
-static int write_pattern(struct storage_writer *w, uint64_t seed, size_t size, struct tm_err *err)
-{
-    uint8_t *bytes = malloc(STEP);
-    int r = 0;
-    for (size_t at = 0; r == 0 && at < size; at += STEP) {
-        size_t len = size - at < STEP ? size - at : STEP;
-        pattern(seed, at, bytes, len);
-        r = storage_writer_write(w, bytes, len, err);
-    }
-    free(bytes);
-    return r;
-}
-
-static int put_pattern(struct storage *st, const char *name, uint64_t seed, size_t size, bool seals,
-                       struct tm_err *err)
-{
-    TM_CLEANUP(storage_writer_freep) struct storage_writer *w = NULL;
-    int r = storage_create(st, name, &w, err);
-    if (r == 0)
-        r = write_pattern(w, seed, size, err);
-    if (r == 0 && seals)
-        r = storage_writer_seal(w, err);
-    return r == 0 ? storage_writer_commit(w, err) : r;
-}
-
-/* 0 when these bytes of the object are the pattern's; 1 when they are others. */
-static int differs(struct storage *st, const char *name, uint64_t seed, uint64_t offset, size_t len,
-                   struct tm_err *err)
-{
-    uint8_t *got = malloc(len);
-    uint8_t *want = malloc(len);
-    pattern(seed, offset, want, len);
-    int r = storage_read(st, name, offset, got, len, err);
-    if (r == 0)
-        r = memcmp(got, want, len) != 0;
-    free(got);
-    free(want);
-    return r;
-}
 
 static void assert_pattern(struct store_fixture *f, const char *name, uint64_t seed, size_t size)
 {
@@ -73,12 +21,13 @@ static void assert_pattern(struct store_fixture *f, const char *name, uint64_t s
     assert_done(f, storage_stat(f->st, name, &object, &f->err));
     assert_int_equal(object.size_bytes, size);
     for (size_t at = 0; at < size; at += 3 * MIB)
-        assert_done(
-            f, differs(f->st, name, seed, at, size - at < 3 * MIB ? size - at : 3 * MIB, &f->err));
+        assert_done(f, pattern_differs(f->st, name, seed, at,
+                                       size - at < 3 * MIB ? size - at : 3 * MIB, &f->err));
     for (size_t edge = PART; edge < size; edge += PART) /* over the seams of parts */
-        assert_done(f, differs(f->st, name, seed, edge - 1, size - edge > 2 ? 3 : 2, &f->err));
+        assert_done(f,
+                    pattern_differs(f->st, name, seed, edge - 1, size - edge > 2 ? 3 : 2, &f->err));
     if (size > 0)
-        assert_done(f, differs(f->st, name, seed, size - 1, 1, &f->err));
+        assert_done(f, pattern_differs(f->st, name, seed, size - 1, 1, &f->err));
     assert_refused(f, TM_E_CORRUPT, storage_read(f->st, name, size, &byte, 1, &f->err));
     assert_non_null(strstr(f->err.msg, "is shorter than expected"));
 }
@@ -92,7 +41,7 @@ static void test_sizes(void **state)
         for (int seals = 0; seals < 2; seals++) {
             char name[32];
             (void)snprintf(name, sizeof(name), "sizes/%zu-%d", i, seals);
-            assert_done(f, put_pattern(f->st, name, i, sizes[i], seals == 1, &f->err));
+            assert_done(f, pattern_put(f->st, name, i, sizes[i], seals == 1, &f->err));
             assert_pattern(f, name, i, sizes[i]);
         }
     }
@@ -113,13 +62,13 @@ static void test_sizes(void **state)
 static void test_parts_never_replace(void **state)
 {
     struct store_fixture *f = *state;
-    assert_done(f, put_pattern(f->st, "small", 1, 100, false, &f->err));
-    assert_done(f, put_pattern(f->st, "big", 2, PART + 1, false, &f->err));
+    assert_done(f, pattern_put(f->st, "small", 1, 100, false, &f->err));
+    assert_done(f, pattern_put(f->st, "big", 2, PART + 1, false, &f->err));
     for (int seals = 0; seals < 2; seals++) {
         assert_refused(f, TM_E_EXISTS,
-                       put_pattern(f->st, "small", 3, PART + 1, seals == 1, &f->err));
-        assert_refused(f, TM_E_EXISTS, put_pattern(f->st, "big", 4, PART + 1, seals == 1, &f->err));
-        assert_refused(f, TM_E_EXISTS, put_pattern(f->st, "big", 5, 100, seals == 1, &f->err));
+                       pattern_put(f->st, "small", 3, PART + 1, seals == 1, &f->err));
+        assert_refused(f, TM_E_EXISTS, pattern_put(f->st, "big", 4, PART + 1, seals == 1, &f->err));
+        assert_refused(f, TM_E_EXISTS, pattern_put(f->st, "big", 5, 100, seals == 1, &f->err));
     }
     assert_pattern(f, "small", 1, 100);
     assert_pattern(f, "big", 2, PART + 1);
@@ -133,7 +82,7 @@ static void test_given_up(void **state)
     for (int seals = 0; seals < 2; seals++) {
         struct storage_writer *w = NULL;
         assert_done(f, storage_create(f->st, "up/x", &w, &f->err));
-        assert_done(f, write_pattern(w, 1, 20 * MIB, &f->err));
+        assert_done(f, pattern_write(w, 1, 20 * MIB, &f->err));
         if (seals)
             assert_done(f, storage_writer_seal(w, &f->err));
         assert_string_equal(store_listed(f, "", NULL), "");
@@ -143,7 +92,7 @@ static void test_given_up(void **state)
     assert_done(f, storage_sweep_leftovers(f->st, "", INT64_MAX, &count, &f->err));
     assert_done(f, storage_sweep_leftovers(f->st, "", INT64_MAX, &count, &f->err));
     assert_int_equal(count, 0);
-    assert_done(f, put_pattern(f->st, "up/x", 2, PART + 1, false, &f->err));
+    assert_done(f, pattern_put(f->st, "up/x", 2, PART + 1, false, &f->err));
     assert_pattern(f, "up/x", 2, PART + 1);
 }
 
@@ -158,12 +107,12 @@ static void test_leftovers(void **state)
     int64_t now_us = 0;
     if (f->contract->no_leftovers)
         skip();
-    assert_done(f, put_pattern(f->st, "d/kept", 3, 10, false, &f->err));
+    assert_done(f, pattern_put(f->st, "d/kept", 3, 10, false, &f->err));
     assert_done(f, storage_create(f->st, "d/e/x", &w, &f->err));
-    assert_done(f, write_pattern(w, 1, 20 * MIB, &f->err));
+    assert_done(f, pattern_write(w, 1, 20 * MIB, &f->err));
     assert_done(f, storage_writer_seal(w, &f->err));
     assert_done(f, storage_create(f->st, "other/y", &other, &f->err));
-    assert_done(f, write_pattern(other, 2, 20 * MIB, &f->err));
+    assert_done(f, pattern_write(other, 2, 20 * MIB, &f->err));
     assert_done(f, storage_now(f->st, &now_us, &f->err));
     int64_t hour_ago_us = now_us - 3600 * INT64_C(1000000);
     assert_done(f, storage_sweep_leftovers(f->st, "", hour_ago_us, &count, &f->err));
@@ -301,12 +250,13 @@ static void *live(void *arg)
         const char *names[] = {name};
         struct storage_object object;
         (void)snprintf(name, sizeof(name), "hand/%u/%u", hand->number, n);
-        hand_note(hand, put_pattern(hand->st, name, seed, size, n % 2 == 0, &err), "put", &err);
+        hand_note(hand, pattern_put(hand->st, name, seed, size, n % 2 == 0, &err), "put", &err);
         hand_note(hand, storage_stat(hand->st, name, &object, &err), "stat", &err);
         hand_note(hand, hand->result == 0 && object.size_bytes != size, "size", &err);
         size_t len = size < MIB ? size : MIB;
         if (len > 0)
-            hand_note(hand, differs(hand->st, name, seed, size - len, len, &err), "read", &err);
+            hand_note(hand, pattern_differs(hand->st, name, seed, size - len, len, &err), "read",
+                      &err);
         if (n % 2 == 1)
             hand_note(hand, storage_remove(hand->st, names, 1, &err), "remove", &err);
     }

@@ -161,6 +161,8 @@ class FaultProxy(unittest.TestCase):
     def test_first_rule_decides(self):
         self.rules("GET /x nth=1 : pass\nGET /x : answer 500\n* . : answer 404")
         self.assertEqual([self.ask("GET", t)[0] for t in ("/x", "/x", "/y")], [200, 500, 404])
+        self.rules("GET . nth=1 : answer 501\nGET . nth=2 : answer 502\nGET . nth=4 : answer 504")
+        self.assertEqual([self.ask()[0] for _ in range(5)], [501, 502, 200, 504, 200])
 
     def test_answer(self):
         self.rules("PUT . : answer 503 SlowDown retry-after=7")

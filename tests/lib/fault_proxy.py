@@ -12,7 +12,7 @@ RULES is a file, read anew whenever its text has changed, and its counters begin
 METHOD may be *; the expression is searched in path and query as sent; # begins a comment. Of the requests that match a
 rule: nth, only the Nth; first, the first N; after, all but the first N; every, each Nth; chance, that part of them, as
 the seed says ("seed N" on a line of its own, 1 by default); without condition all. The first rule that takes a request
-decides. N bytes count bodies.
+decides, and every rule that it matches counts it. N bytes count bodies.
 
     answer STATUS [CODE [name=value…]]  answered here, the server sees nothing; the body is the error's XML; name=value
                                         are headers
@@ -91,10 +91,8 @@ class Rules:
             seeds = [int(line.split()[1]) for line in lines if line.startswith("seed ")]
             self.rules = [Rule(line) for line in lines if line and not line.startswith(("#", "seed "))]
             self.text, self.dice = text, random.Random(seeds[0] if seeds else 1)
-        for rule in self.rules:
-            if rule.takes(method, target, self.dice):
-                return rule.action
-        return ["pass"]
+        taken = [rule.action for rule in self.rules if rule.takes(method, target, self.dice)]  # all of them count
+        return taken[0] if taken else ["pass"]
 
 
 class Head:

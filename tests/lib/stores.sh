@@ -11,8 +11,8 @@
 #   ceph_stop · ceph_gateway_stop · ceph_gateway_start     all of it, or the gateway alone: what is stored stays
 #   swift_start · swift_stop       OpenStack Swift with its S3 interface. $SWIFT_HTTP, $SWIFT_ACCESS, $SWIFT_SECRET.
 #                                  Knows no conditional create
-#   azurite_start [oauth]          Azure blobs. $AZURITE_HTTP, $AZURITE_ACCOUNT, $AZURITE_KEY; after tls_make it speaks
-#   azurite_stop                   https, and with oauth it accepts bearer tokens, too
+#   azurite_start [tls|oauth]      Azure blobs. $AZURITE_HTTP, $AZURITE_ACCOUNT, $AZURITE_KEY; tls: https only, after
+#   azurite_stop                   tls_make; oauth: that, and bearer tokens are accepted, too
 #   s3 [ENDPOINT ACCESS SECRET --] METHOD PATH [FILE] [header: value]…   one signed request of a client that shares
 #                                  nothing with the code under test; prints the body; without --: this test's Ceph.
 #                                  Status 22 when the answer is an error
@@ -286,12 +286,10 @@ azurite_start() {
     mkdir -p "$AZURITE"
     port=$(free_port)
     AZURITE_HTTP=http://127.0.0.1:$port
-    if [ -e "$TLS/server.crt" ]; then
+    if [ -n "${1:-}" ]; then
         options+=(--cert "$TLS/server.crt" --key "$TLS/server.key")
         AZURITE_HTTP=https://127.0.0.1:$port
-        [ "${1:-}" != oauth ] || options+=(--oauth basic)
-    elif [ "${1:-}" = oauth ]; then
-        fail "azurite_start oauth needs tls_make before it"
+        [ "$1" != oauth ] || options+=(--oauth basic)
     fi
     AZURITE_ACCOUNTS="$AZURITE_ACCOUNT:$AZURITE_KEY" store_spawn "$AZURITE/out.log" node "$program" --blobHost 127.0.0.1 \
         --blobPort "$port" --location "$AZURITE" --disableTelemetry --skipApiVersionCheck --silent "${options[@]}"

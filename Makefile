@@ -29,7 +29,7 @@ WARNINGS += $(if $(SANITIZE),-Wno-null-dereference -Wno-maybe-uninitialized -Wno
 
 SAN := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 
-PKGS       := msgpack libcurl libzstd libsystemd yaml-0.1 sqlite3 libpq jansson libcrypto libxxhash
+PKGS       := msgpack libcurl libzstd libsystemd yaml-0.1 sqlite3 libpq jansson libcrypto libxxhash expat
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null | sed 's/-I/-isystem /g')
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 

@@ -24,8 +24,11 @@ int storage_open(const char *url, const struct storage_options *options, struct 
         return posix_open(&parsed, options, ret, err);
     if (strcmp(parsed.scheme, "ram") == 0)
         return ram_open_url(&parsed, ret, err);
+    if (strcmp(parsed.scheme, "s3") == 0)
+        return s3_open(&parsed, options, ret, err);
     return tm_err_set(err, TM_E_UNSUPPORTED,
-                      "no storage driver for '%s://': there are file:// and ram://", parsed.scheme);
+                      "no storage driver for '%s://': there are file://, s3:// and ram://",
+                      parsed.scheme);
 }
 
 void storage_free(struct storage *st)

@@ -28,7 +28,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 apt_names() {
     echo gcc make pkg-config libc6-dev libnng-dev libmsgpack-dev libcurl4-openssl-dev libzstd-dev \
-        libsystemd-dev libyaml-dev libsqlite3-dev libpq-dev libjansson-dev libssl-dev libxxhash-dev \
+        libsystemd-dev libyaml-dev libsqlite3-dev libpq-dev libjansson-dev libexpat1-dev libssl-dev libxxhash-dev \
         libcmocka-dev jq util-linux procps python3
     # any distribution's newest will do where 15 is not to be had
     if [ -x /usr/lib/postgresql/15/bin/postgres ] || apt-cache show postgresql-15 >/dev/null 2>&1; then
@@ -52,7 +52,7 @@ store_names() {
 }
 dnf_names() {
     echo gcc make pkgconf-pkg-config nng-devel msgpack-c-devel libcurl-devel libzstd-devel systemd-devel \
-        libyaml-devel sqlite-devel libpq-devel jansson-devel openssl-devel xxhash-devel libcmocka-devel \
+        libyaml-devel sqlite-devel libpq-devel jansson-devel expat-devel openssl-devel xxhash-devel libcmocka-devel \
         postgresql-server postgresql-contrib jq util-linux procps-ng python3
     if [ -n "$want_test" ]; then
         echo clang clang-tools-extra compiler-rt cppcheck

@@ -140,7 +140,8 @@ static int attempt(struct store_call *c, struct tm_err *err)
 
 void store_call_start(struct store_call *c)
 {
-    c->deadline_us = clock_mono_us() + c->store->deadline_ms * USEC_PER_MSEC;
+    c->deadline_us =
+        clock_mono_us() + (c->store->deadline_ms + (int64_t)c->bulk_ms) * USEC_PER_MSEC;
     c->attempts = 0;
     c->maybe_done = false;
     c->start_result = attempt(c, &c->start_err);

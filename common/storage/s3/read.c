@@ -80,6 +80,11 @@ int s3_head(struct s3 *s3, const char *key, struct s3_head *ret, struct tm_err *
             *ret = (struct s3_head){.found = false};
     } else if (r == 0) {
         read_head(&c.call.x, ret);
+    } else if (c.call.x.status >= 300 && c.call.x.status < 500 && c.call.error.code[0] == '\0') {
+        struct tm_err why; /* a refused HEAD does not tell, another request may */
+        if (check_bucket(s3, &why) < 0)
+            *err = why;
+        r = -(int)err->code;
     }
     s3_call_release(&c);
     return r;

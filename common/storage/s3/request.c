@@ -491,6 +491,7 @@ int s3_call_start(struct s3_call *c, struct tm_err *err)
                           c->s3->store.place, c->call.name);
     c->call.x.url = url;
     c->second_chances = 0;
+    c->call.bulk_ms = (unsigned)((c->call.x.body.len + c->call.x.into_len) / S3_SLOWEST_PER_MS);
     store_call_start(&c->call);
     return 0;
 }

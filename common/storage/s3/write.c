@@ -80,6 +80,8 @@ static int finish_part(struct s3_writer *w, struct part *part, struct tm_err *er
     int r = s3_call_wait(&part->call, err);
     if (r < 0 && err->retryable && late)
         r = s3_call_run(&part->call, err);
+    if (r < 0 && err->code == TM_E_NOT_FOUND)
+        err->code = TM_E_CONFLICT; /* the upload: somebody took it for a leftover */
     char etag[80];
     if (r == 0 && !s3_etag(&part->call.call.x, etag, sizeof(etag)))
         r = tm_err_set(err, TM_E_CORRUPT, "%s: the store gave no ETag", w->s3->store.place);
@@ -92,7 +94,7 @@ static int finish_part(struct s3_writer *w, struct part *part, struct tm_err *er
     s3_call_release(&part->call);
     part->busy = false;
     part->data.len = 0;
-    return r;
+    return r < 0 ? -(int)err->code : 0;
 }
 
 static int start_part(struct s3_writer *w, struct part *part, struct tm_err *err)
@@ -202,18 +204,20 @@ static int refuse_existing(struct s3_writer *w, struct tm_err *err)
     return r == 0 && head.found ? exists(w, err) : r;
 }
 
-/* The request may have had its effect or not: the object tells, by its nonce. `md5` of the bytes when
- * they were sent in one piece, else "". */
-static int settle(struct s3_writer *w, const char *md5, struct tm_err *err)
+/* The request may have had its effect or not, or had it twice (curl sends again by itself on a kept
+ * connection that is dead): the object tells, by its nonce. `md5` of the bytes when they were sent in
+ * one piece, else "". *said is what it comes to when there is no object. */
+static int settle(struct s3_writer *w, const char *md5, const struct tm_err *said,
+                  struct tm_err *err)
 {
     struct s3_head head;
     int r = s3_head(w->s3, w->key, &head, err);
     if (r < 0)
         return r;
-    if (!head.found)
-        return tm_err_retry(err, TM_E_UNAVAILABLE,
-                            "%s/%s: the store said it exists, and then that it does not",
-                            w->s3->store.place, w->key);
+    if (!head.found) {
+        *err = *said;
+        return -(int)err->code;
+    }
     if (strcmp(head.nonce, w->nonce) != 0)
         return exists(w, err);
     if (head.size_bytes == w->size_bytes &&
@@ -238,19 +242,23 @@ static int judge(struct s3_writer *w, struct s3_call *c, int sent, bool *again, 
         *again = true;
         return 0;
     }
-    bool taken = sent == 0 && status == 412;
-    bool taken_too = sent < 0 && status == 409 && strcmp(code, "FileAlreadyExists") == 0;
-    bool upload_gone = sent < 0 && status == 404 && c->answer == S3_ANSWER_COMPLETE;
+    bool taken = status == 412 || (status == 409 && strcmp(code, "FileAlreadyExists") == 0);
+    bool upload_gone = status == 404 && strcmp(code, "NoSuchUpload") == 0;
     bool doubtful = sent < 0 && strcmp(code, "WrongETag") == 0;
-    if (doubtful || ((taken || taken_too || upload_gone) && c->call.maybe_done))
-        return settle(w, c->answer == S3_ANSWER_ETAG ? c->md5 : "", err);
-    if (taken || taken_too)
-        return exists(w, err);
-    if (sent < 0 && err->code == TM_E_EXISTS) /* another 409: no word on whether it exists */
+    if (upload_gone) /* somebody took it for a leftover */
+        err->code = TM_E_CONFLICT;
+    else if (sent < 0 && err->code == TM_E_EXISTS) /* a 409: no word on whether it exists */
         err->code = err->retryable ? TM_E_UNAVAILABLE : TM_E_CONFLICT;
-    if (upload_gone)
-        err->code = TM_E_CONFLICT; /* somebody took it for a leftover */
-    return sent < 0 ? -(int)err->code : 0;
+    if (!taken && !upload_gone && !doubtful)
+        return sent < 0 ? -(int)err->code : 0;
+    struct tm_err said;
+    if (taken)
+        (void)tm_err_retry(&said, TM_E_UNAVAILABLE,
+                           "%s/%s: the store said it exists, and then that it does not",
+                           w->s3->store.place, w->key);
+    else
+        said = *err;
+    return settle(w, c->answer == S3_ANSWER_ETAG ? c->md5 : "", &said, err);
 }
 
 /* A PUT, or the completion of an upload; *ret_unconditional: the store refused the condition. */

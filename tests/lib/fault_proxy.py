@@ -33,13 +33,17 @@ LOG gets a line for each request when it is over: number, method, target, bytes 
 the answer's body, and what was done to it ("-": nothing).
 """
 import asyncio
+import contextlib
 import random
 import re
+import socket
 import ssl
+import struct
 import sys
 
 CHUNK = 65536
 HEAD_MAX = 65536
+LINGER_NOT = struct.pack("ii", 1, 0)
 CONDITIONS = ("nth", "first", "after", "every", "chance")
 # action: how many arguments at least
 ACTIONS = {"answer": 1, "answer-after": 1, "early": 1, "reset-request": 1, "lost": 0, "reset-answer": 1,
@@ -179,8 +183,8 @@ class Connection:
                 continue
             if reset:
                 # closed with this option a socket sends a reset; the TLS layer is not asked for a farewell either
-                sock = writer.get_extra_info("socket")
-                sock.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SOL_SOCKET, SO_LINGER: on, 0 s
+                with contextlib.suppress(OSError):  # closed from the other side already
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
                 writer.transport.abort()
             else:
                 writer.close()
@@ -204,10 +208,8 @@ class Connection:
         elif verb == "early":
             await self.answer(method, args, close=True)
             # what still comes is read, or closing would reset before the answer was seen
-            try:
+            with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.read_all(), 1)
-            except asyncio.TimeoutError:
-                pass
             raise Gone(reset=False)
         elif verb == "answer":
             if head.get("expect"):

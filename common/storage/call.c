@@ -160,7 +160,8 @@ int store_call_wait(struct store_call *c, struct tm_err *err)
         struct tm_err ignored;
         (void)!random_bytes(&random, sizeof(random), &ignored);
         struct retry retry = {.attempts = c->attempts,
-                              .attempts_max = c->store->attempts_max,
+                              .attempts_max =
+                                  c->attempts_max != 0 ? c->attempts_max : c->store->attempts_max,
                               .deadline_us = c->deadline_us};
         int64_t wait_us = retry_wait(&retry, asked_wait_us(c), random, clock_mono_us());
         if (wait_us < 0)

@@ -150,11 +150,27 @@ static bool is_address(const char *host)
     return host[0] == '[' || inet_pton(AF_INET, name, &address) == 1;
 }
 
+static bool is_amazon(const char *host)
+{
+    static const char *const ends[] = {".amazonaws.com", ".amazonaws.com.cn"};
+    size_t len = strcspn(host, ":");
+    for (size_t n = 0; n < TM_ARRAY_LEN(ends); n++) {
+        size_t end = strlen(ends[n]);
+        if (len > end && strncmp(host + len - end, ends[n], end) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int choose_provider(const struct storage_url *url, struct s3_config *c, struct tm_err *err)
 {
     const char *name = text_param(url, "provider");
     if (name != NULL) {
         c->provider = s3_provider_find(name);
+        /* specs say "aws" of any store that speaks S3: it cannot be relied on to be as AWS is */
+        if (c->provider != NULL && strcmp(c->provider->name, "aws") == 0 && c->endpoint_given &&
+            !is_amazon(c->host))
+            c->provider = s3_provider_find("other");
         if (c->provider != NULL)
             return 0;
         const char *meant = s3_provider_suggest(name);

@@ -106,6 +106,8 @@ int s3_escape(struct buf *out, const char *text, struct tm_err *err) TM_WUR;
 int s3_sign(struct store_call *call, int64_t now_real_us, struct tm_err *err);
 bool s3_read_error(const struct store_call *call, struct store_error *ret);
 bool s3_passes(struct store_call *call, const struct store_error *e);
+/* After an error of the store's: says what to do, on top of what the store said. Returns -code. */
+int s3_explain(const struct s3_call *c, struct tm_err *err);
 
 /* The ETag of an answer without its quotes; false: it has none. */
 bool s3_etag(const struct http_exchange *x, char *ret_etag, size_t size);
@@ -125,7 +127,8 @@ struct s3_head {
 };
 /* 0 also when there is no such object. */
 int s3_head(struct s3 *s3, const char *key, struct s3_head *ret, struct tm_err *err) TM_WUR;
-int s3_abort_upload(struct s3 *s3, const char *key, const char *upload_id,
+/* With at most `attempts`; 0 = as usual. */
+int s3_abort_upload(struct s3 *s3, const char *key, const char *upload_id, unsigned attempts,
                     struct tm_err *err) TM_WUR;
 int s3_remove_key(struct s3 *s3, const char *key, struct tm_err *err) TM_WUR;
 /* Percent-decoding in place, '+' is a blank, as encoding-type=url answers; false: it is not encoded

@@ -95,7 +95,7 @@ int s3_stat(struct storage *st, const char *name, struct storage_object *ret, st
     struct s3 *s3 = s3_of(st);
     char key[S3_KEY_MAX + 1];
     s3_key(s3, name, key, sizeof(key));
-    struct s3_head head;
+    struct s3_head head = {.found = false};
     int r = s3_head(s3, key, &head, err);
     if (r < 0)
         return tm_err_prefix(err, STORAGE_ERROR_STAT, name);

@@ -7,7 +7,8 @@
  *
  *   provider          aws, minio, ceph, swift, seaweedfs, alibaba (oss), tencent (cos), huawei (obs),
  *                     netease, gcs, digitalocean, wasabi, ibmcos, dreamhost, stackpath, other; by
- *                     default by the endpoint's form, else other, or aws without endpoint
+ *                     default by the endpoint's form, else other, or aws without endpoint; aws with
+ *                     an endpoint that is not Amazon's is other
  *   region            by default as the endpoint says, else the provider's (us-east-1)
  *   endpoint          https://host:port (https when not said); by default the provider's
  *   force-path-style  true: https://host/bucket/key; false: https://bucket.host/key; by default the

@@ -25,11 +25,13 @@ struct page {
     char next_key[MARKER_MAX], next_id[S3_UPLOAD_ID_MAX + 1];
 };
 
-int s3_abort_upload(struct s3 *s3, const char *key, const char *upload_id, struct tm_err *err)
+int s3_abort_upload(struct s3 *s3, const char *key, const char *upload_id, unsigned attempts,
+                    struct tm_err *err)
 {
     struct s3_call c;
     s3_call_init(&c, s3, "DELETE", key);
     c.call.wanted[0] = 404;
+    c.call.attempts_max = attempts;
     int r = s3_call_query(&c, "uploadId", upload_id, err);
     if (r == 0)
         r = s3_call_run(&c, err);
@@ -126,7 +128,7 @@ static int sweep_page(struct s3 *s3, const char *prefix, int64_t older_than_us, 
         if (strncmp(key, prefix, strlen(prefix)) != 0 ||
             page->uploads[n].initiated_us >= older_than_us)
             continue;
-        int r = s3_abort_upload(s3, key, id, err);
+        int r = s3_abort_upload(s3, key, id, 0, err);
         if (r < 0)
             return r;
         (*count)++;

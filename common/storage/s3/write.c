@@ -199,7 +199,7 @@ static int exists(const struct s3_writer *w, struct tm_err *err)
 
 static int refuse_existing(struct s3_writer *w, struct tm_err *err)
 {
-    struct s3_head head;
+    struct s3_head head = {.found = false};
     int r = s3_head(w->s3, w->key, &head, err);
     return r == 0 && head.found ? exists(w, err) : r;
 }
@@ -210,7 +210,7 @@ static int refuse_existing(struct s3_writer *w, struct tm_err *err)
 static int settle(struct s3_writer *w, const char *md5, const struct tm_err *said,
                   struct tm_err *err)
 {
-    struct s3_head head;
+    struct s3_head head = {.found = false};
     int r = s3_head(w->s3, w->key, &head, err);
     if (r < 0)
         return r;
@@ -361,9 +361,9 @@ static void writer_free(struct storage_writer *base)
         }
         buf_release(&part->data);
     }
-    struct tm_err ignored; /* what is left over is swept some day */
+    struct tm_err ignored; /* what is left over is swept some day, nobody waits for it here */
     if (w->upload_id[0] != '\0' && !w->completed)
-        (void)!s3_abort_upload(w->s3, w->key, w->upload_id, &ignored);
+        (void)!s3_abort_upload(w->s3, w->key, w->upload_id, 1, &ignored);
     buf_release(&w->complete);
     free(w);
 }

@@ -45,6 +45,11 @@ static void places(void **state)
          "rgw.lan", "us-east-1", false},
         {"s3://bucket?endpoint=http://[::1]:9000&force-path-style=false", "other", "http",
          "[::1]:9000", "us-east-1", true},
+        {"s3://bucket?endpoint=http://minio.lan:9000&provider=aws", "other", "http",
+         "minio.lan:9000", "us-east-1", true},
+        {"s3://bucket?endpoint=https://vpce-1.s3.eu-west-1.vpce.amazonaws.com&provider=aws&region="
+         "eu-west-1",
+         "aws", "https", "vpce-1.s3.eu-west-1.vpce.amazonaws.com", "eu-west-1", false},
         {"s3://bucket?provider=oss&region=cn-hangzhou", "alibaba", "https",
          "s3.oss-cn-hangzhou.aliyuncs.com", "cn-hangzhou", false},
         {"s3://bucket?endpoint=oss-cn-hangzhou-internal.aliyuncs.com&force-path-style=true",

@@ -230,8 +230,10 @@ static bool repeats(const struct ask *a, const char *words)
             return true;
         at = value + strlen(value) + 1;
     }
+    if (a->body.len == 0)
+        return false;
     TM_CLEANUP(freep) char *form = strndup((const char *)a->body.data, a->body.len);
-    bool found = a->body.len > 0 && form == NULL;
+    bool found = form == NULL; /* who knows */
     char *rest = form;
     for (char *field = form; !found && field != NULL && field[0] != '\0'; field = rest) {
         rest = strchr(field, '&');

@@ -26,8 +26,10 @@ int storage_open(const char *url, const struct storage_options *options, struct 
         return ram_open_url(&parsed, ret, err);
     if (strcmp(parsed.scheme, "s3") == 0)
         return s3_open(&parsed, options, ret, err);
+    if (strcmp(parsed.scheme, "azblob") == 0)
+        return azblob_open(&parsed, options, ret, err);
     return tm_err_set(err, TM_E_UNSUPPORTED,
-                      "no storage driver for '%s://': there are file://, s3:// and ram://",
+                      "no storage driver for '%s://': there are file://, s3://, azblob:// and ram://",
                       parsed.scheme);
 }
 

@@ -28,9 +28,10 @@ int storage_open(const char *url, const struct storage_options *options, struct 
         return s3_open(&parsed, options, ret, err);
     if (strcmp(parsed.scheme, "azblob") == 0)
         return azblob_open(&parsed, options, ret, err);
-    return tm_err_set(err, TM_E_UNSUPPORTED,
-                      "no storage driver for '%s://': there are file://, s3://, azblob:// and ram://",
-                      parsed.scheme);
+    return tm_err_set(
+        err, TM_E_UNSUPPORTED,
+        "no storage driver for '%s://': there are file://, s3://, azblob:// and ram://",
+        parsed.scheme);
 }
 
 void storage_free(struct storage *st)

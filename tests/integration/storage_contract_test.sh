@@ -17,7 +17,7 @@ contract() { # TITLE [options] URL
         grep -vE '\[ RUN|\[       OK' "$T/$title.out" >&2
         fail "the contract does not hold over $title"
     }
-    tail -n 1 "$T/$title.out"
+    grep -a 'PASSED' "$T/$title.out"
 }
 
 for store in "$@"; do

@@ -283,6 +283,7 @@ swift_stop() { store_end "$SWIFT"/run/*.pid; }
 azurite_start() {
     local options=() port program
     program=$("$TOP/tests/scripts/get-azurite.sh")
+    rm -rf "$AZURITE"
     mkdir -p "$AZURITE"
     port=$(free_port)
     AZURITE_HTTP=http://127.0.0.1:$port

@@ -208,8 +208,17 @@ class FaultProxy(unittest.TestCase):
         self.assertIn(self.asked("GET", "/reset"), ("reset", ("cut", 100)))
         self.assertEqual(self.asked("GET", "/shorten"), (200, BODY[:-100]))
         self.assertEqual(self.asked("GET", "/chunked")[0], "cut")
-        self.assertEqual(self.logged(4)[:3], ["GET /close 0 200 100 close-answer 100", "GET /reset 0 200 100 reset-answer 100",
-                                              "GET /shorten 0 200 10140 shorten-answer 100"])
+        self.rules("GET . : shorten-answer 4000")
+        self.assertEqual(self.asked("GET", "/chunked"), (200, BODY[:-4000]))
+        self.rules("GET . : flip-answer 4097")
+        self.assertEqual(self.asked("GET", "/chunked"), (200, BODY[:4097] + bytes([BODY[4097] ^ 0x20]) + BODY[4098:]))
+
+    def test_answers_cut_are_logged(self):
+        self.rules("GET /close : close-answer 100\nGET /reset : reset-answer 100\nGET /shorten : shorten-answer 100")
+        for target in ("/close", "/reset", "/shorten"):
+            self.ask("GET", target)
+        self.assertEqual(self.logged(3), ["GET /close 0 200 100 close-answer 100", "GET /reset 0 200 100 reset-answer 100",
+                                          "GET /shorten 0 200 10140 shorten-answer 100"])
 
     def test_header_and_flips(self):
         self.rules('PUT /etag : header-answer ETag "not the real"\nPUT . : flip-request 9000\nGET . : flip-answer 4097')

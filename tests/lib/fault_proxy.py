@@ -120,6 +120,9 @@ class Head:
         else:
             self.lines.append(new)
 
+    def remove(self, name):
+        self.lines = [line for i, line in enumerate(self.lines) if not i or not line.lower().startswith(name.encode() + b":")]
+
     def bytes(self):
         return b"\r\n".join(self.lines) + b"\r\n\r\n"
 
@@ -134,19 +137,19 @@ async def read_head(reader):
 
 
 async def body_pieces(reader, head, to_close):
-    """The bytes of a body as they come, with their framing: (bytes, how many of them are content)."""
+    """The bytes of a body as they come: (framing before, content, framing behind)."""
     if (head.get("transfer-encoding") or "").lower() == "chunked":
         while True:
             line = await reader.readuntil(b"\r\n")
             size = int(line.split(b";")[0], 16)
             rest = await reader.readexactly(size + 2)
-            yield line + rest, size
+            yield line, rest[:-2], rest[-2:]
             if size == 0:
                 return
     length = head.get("content-length")
     if length is None:
         while to_close and (piece := await reader.read(CHUNK)):
-            yield piece, len(piece)
+            yield b"", piece, b""
         return
     left = int(length)
     while left > 0:
@@ -154,7 +157,7 @@ async def body_pieces(reader, head, to_close):
         if not piece:
             raise Gone()
         left -= len(piece)
-        yield piece, len(piece)
+        yield b"", piece, b""
 
 
 def flipped(piece, before, at):
@@ -214,8 +217,8 @@ class Connection:
         elif verb == "answer":
             if head.get("expect"):
                 self.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            async for _, size in body_pieces(self.reader, head, False):
-                self.sent += size
+            async for _, piece, _ in body_pieces(self.reader, head, False):
+                self.sent += len(piece)
             await self.answer(method, args)
             return
         # a connection to the server for each request: one that it closed when idle would be a fault nobody asked for
@@ -244,18 +247,18 @@ class Connection:
         limit = int(args[0]) if verb == "reset-request" else None
         if limit == 0:
             raise Gone()
-        async for piece, size in body_pieces(self.reader, head, False):
-            if limit is not None and self.sent + size >= limit:
-                server.write(piece[:limit - self.sent])
+        async for before, piece, behind in body_pieces(self.reader, head, False):
+            if limit is not None and self.sent + len(piece) >= limit:
+                server.write(before + piece[:limit - self.sent])
                 await server.drain()
                 self.sent = limit
                 raise Gone()
             if verb == "flip-request":
                 piece = flipped(piece, self.sent, int(args[0]))
-            await self.pace(verb, args, size)
-            server.write(piece)
+            await self.pace(verb, args, len(piece))
+            server.write(before + piece + behind)
             await server.drain()
-            self.sent += size
+            self.sent += len(piece)
         if limit is not None:
             raise Gone()
 
@@ -293,13 +296,12 @@ class Connection:
                 raise Gone()
             await self.answer(method, args)
             return
-        length = int(head.get("content-length") or 0)
         limit = None
         if verb in ("reset-answer", "close-answer"):
             limit = int(args[0])
         elif verb == "shorten-answer" and not empty:
-            limit = max(0, length - int(args[0]))
-            head.put("Content-Length", limit)
+            await self.shortened(head, pieces, int(args[0]))
+            return
         elif verb == "header-answer":
             head.put(args[0], " ".join(args[1:]))
         self.writer.write(head.bytes())
@@ -314,18 +316,26 @@ class Connection:
             raise Gone(reset=False)
 
     async def answer_body(self, pieces, verb, args, limit):
-        async for piece, size in pieces:
+        async for before, piece, behind in pieces:
             if verb == "flip-answer":
                 piece = flipped(piece, self.got, int(args[0]))
-            if limit is not None:
-                piece = piece[:max(0, limit - self.got)]
-                size = len(piece)
-            await self.pace(verb, args, size)
-            self.writer.write(piece)
+            if limit is not None and self.got + len(piece) >= limit:
+                piece, behind = piece[:limit - self.got], b""
+            await self.pace(verb, args, len(piece))
+            self.writer.write(before + piece + behind)
             await self.writer.drain()
-            self.got += size
-            if limit is not None and self.got >= limit and verb != "shorten-answer":
+            self.got += len(piece)
+            if limit is not None and self.got >= limit:
                 return
+
+    async def shortened(self, head, pieces, less):
+        body = b"".join([piece async for _, piece, _ in pieces])
+        body = body[:max(0, len(body) - less)]
+        head.remove("transfer-encoding")
+        head.put("Content-Length", len(body))
+        self.writer.write(head.bytes() + body)
+        await self.writer.drain()
+        self.got = len(body)
 
     async def answer(self, method, args, close=False):
         """An answer of our own, as S3 and Azure word theirs."""

@@ -138,6 +138,10 @@ int storage_read(struct storage *st, const char *name, uint64_t offset, void *ds
     int r = check_name(name, err);
     if (r < 0 || len == 0)
         return r;
+    /* no object is that long, and there are stores that answer with all of it to such a range */
+    if (offset > INT64_MAX - len)
+        return tm_err_set(err, TM_E_CORRUPT, STORAGE_ERROR_SHORT, name, len,
+                          (unsigned long long)offset);
     return st->ops->read(st, name, offset, dst, len, err);
 }
 

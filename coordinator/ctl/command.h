@@ -65,8 +65,9 @@ int spec_number(json_t *object, const char *key, const struct option_value *valu
 int spec_flag(json_t *object, const char *key, const struct option_value *value,
               struct tm_err *err) TM_WUR;
 int spec_pairs(json_t *object, const char *key, const struct option_value *value,
-               struct tm_err *err) TM_WUR;                                  /* KEY=VALUE words */
-int spec_storage(const char *url, json_t *spec, struct tm_err *err) TM_WUR; /* its storage block */
+               struct tm_err *err) TM_WUR; /* KEY=VALUE words */
+/* Its storage block; secret NULL = none is named. */
+int spec_storage(const char *url, const char *secret, json_t *spec, struct tm_err *err) TM_WUR;
 /* Makes a resource around the spec, which is taken over, and applies it. namespace_ may be NULL. */
 int spec_apply(struct ctl *c, const char *kind, const char *word, const char *name,
                const char *namespace_, json_t *spec, struct tm_err *err) TM_WUR;

@@ -554,6 +554,8 @@ void request_leases(struct brain *b, struct res *res, struct node *node,
 void status_changed(struct brain *b, struct res *res);
 void status_free(struct res *res);
 int status_new(struct res *res, struct tm_err *err);
+/* How a node's requests to an object store go: as it reports, and as it is shown. */
+void status_note_storage(struct live *live, const struct node *node, const struct msg_job *report);
 void status_fill_storage(struct resource_status *s, const struct live *live);
 
 #endif

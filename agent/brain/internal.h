@@ -324,7 +324,7 @@ void agent_logjob_keep(struct agent_brain *b, const struct msg_assignment *jobs,
 /* ---- secret.c ---- */
 
 /* What keeps the job's runner from getting into its stores. False: nothing. */
-bool agent_secret_missing(const struct job *job, struct tm_err *ret);
+bool agent_secret_missing(const struct agent_brain *b, const struct job *job, struct tm_err *ret);
 /* `secret` of the assignment, when the runner needs any. */
 const struct msg_secret *agent_secret_for(const struct job *job, const struct msg_secret *secret);
 /* A runner with what was sent would not get in, or not as it should, any more. */

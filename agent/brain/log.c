@@ -189,7 +189,7 @@ static bool held_back(struct agent_brain *b, struct job *job)
     const struct msg_instance *seen = &b->instances[job->instance].seen;
     char text[WIRE_TEXT_MAX + 1];
     struct tm_err missing;
-    if (agent_secret_missing(job, &missing)) {
+    if (agent_secret_missing(b, job, &missing)) {
         if (!missing.retryable) {
             fail(b, job, &missing, "credentials");
             return true;

@@ -19,8 +19,10 @@ static const struct {
      "s.yaml:6:31: 'endpoint': 'https://:80' is not http://host[:port] or https://host[:port]"},
     {S3("provider: alibabe"),
      "s.yaml:6:31: 'provider': 'alibabe' is not known, did you mean 'alibaba'?"},
-    {S3("provider: zzz"), "s.yaml:6:31: 'provider': 'zzz' is not known (known: aws, alibaba, ceph, "
-                          "minio, tencent, other)"},
+    {S3("provider: zzzzz"),
+     "s.yaml:6:31: 'provider': 'zzzzz' is not known (known: aws, alibaba, oss, ceph, cos, "
+     "digitalocean, dreamhost, gcs, google, huawei, obs, ibmcos, minio, netease, seaweedfs, "
+     "stackpath, swift, tencent, tencentcos, wasabi, other)"},
     {S3("acl: privat"), "s.yaml:6:26: 'acl': 'privat' is not known, did you mean 'private'?"},
     {S3("sse: AES-256"), "s.yaml:6:26: 'sse': 'AES-256' is not known, did you mean 'AES256'?"},
     {S3("sse: AES256, sseKmsKeyId: k"),
@@ -150,14 +152,15 @@ static void storage_urls(void **state)
         {"oss: {bucket: abc, domain: oss-cn-beijing-internal.aliyuncs.com}",
          "s3://abc?provider=alibaba&region=cn-beijing&endpoint=https%3A//"
          "oss-cn-beijing-internal.aliyuncs.com"},
+        {"oss: {bucket: abc, domain: s3.oss-cn-beijing.aliyuncs.com}",
+         "s3://abc?provider=alibaba&region=cn-beijing&endpoint=https%3A//"
+         "s3.oss-cn-beijing.aliyuncs.com"},
         {"oss: {bucket: abc, domain: 'http://d.example', storageClass: IA, acl: private}",
          "s3://abc?provider=alibaba&endpoint=http%3A//d.example&storage-class=IA&acl=private"},
         {"oss: {bucket: abc, region: oss-cn-hangzhou}",
-         "s3://abc?provider=alibaba&region=cn-hangzhou&endpoint=https%3A//"
-         "oss-cn-hangzhou.aliyuncs.com"},
+         "s3://abc?provider=alibaba&region=cn-hangzhou"},
         {"cos: {bucket: abc-12, region: ap-beijing, prefix: p, secretName: s}",
-         "s3://abc-12/p?provider=tencent&region=ap-beijing&endpoint=https%3A//"
-         "cos.ap-beijing.myqcloud.com"},
+         "s3://abc-12/p?provider=tencent&region=ap-beijing"},
         {"cos: {bucket: abc-12, domain: cos.ap-beijing.myqcloud.com}",
          "s3://abc-12?provider=tencent&region=ap-beijing&endpoint=https%3A//"
          "cos.ap-beijing.myqcloud.com"},

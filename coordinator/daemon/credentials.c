@@ -60,8 +60,10 @@ static size_t secret_count(const struct msg_desired *desired)
 {
     size_t count = 0;
 
-    for (size_t i = 0; i < desired->jobs_count; i++)
-        count += (desired->jobs[i].secret != NULL) + (desired->jobs[i].full_secret != NULL);
+    for (size_t i = 0; i < desired->jobs_count; i++) {
+        count += desired->jobs[i].secret ? 1 : 0;
+        count += desired->jobs[i].full_secret ? 1 : 0;
+    }
     return count;
 }
 

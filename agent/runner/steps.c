@@ -344,8 +344,9 @@ static void send_committed(struct runner *r, const struct backup_totals *totals,
     struct tm_err ignored;
     (void)fill_scope(r, &scope, &ignored);
     struct full_name prefix = names_backup_prefix(&scope, r->job->backup->backup_id);
-    (void)snprintf(path, sizeof(path), "%s/%.*s", r->storage->display, (int)strlen(prefix.s) - 1,
-                   prefix.s);
+    /* how the store is reached stands behind the place */
+    (void)snprintf(path, sizeof(path), "%.*s/%.*s", (int)strcspn(r->storage->display, "?"),
+                   r->storage->display, (int)strlen(prefix.s) - 1, prefix.s);
     path[WIRE_URL_MAX] = '\0';
     struct msg_counters counters = {.files = totals->files,
                                     .bytes = totals->raw_bytes,

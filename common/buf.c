@@ -15,8 +15,24 @@ int slice_cmp(struct slice a, struct slice b)
 
 void buf_release(struct buf *b)
 {
+    if (b->wipe && b->data != NULL)
+        explicit_bzero(b->data, b->cap);
     free(b->data);
-    *b = BUF_INIT;
+    *b = (struct buf){.wipe = b->wipe};
+}
+
+/* realloc may leave a copy behind. */
+static uint8_t *grow_wiping(struct buf *b, size_t cap)
+{
+    uint8_t *data = malloc(cap);
+    if (data == NULL)
+        return NULL;
+    if (b->len > 0)
+        memcpy(data, b->data, b->len);
+    if (b->data != NULL)
+        explicit_bzero(b->data, b->cap);
+    free(b->data);
+    return data;
 }
 
 int buf_reserve(struct buf *b, size_t more, struct tm_err *err)
@@ -27,7 +43,7 @@ int buf_reserve(struct buf *b, size_t more, struct tm_err *err)
         return tm_err_set(err, TM_E_LIMIT, "buffer would exceed %zu bytes", BUF_MAX_LEN);
     size_t cap = TM_MAX(b->len + more, b->cap + b->cap / 2);
     cap = TM_MAX(cap, (size_t)64);
-    uint8_t *data = realloc(b->data, cap);
+    uint8_t *data = b->wipe ? grow_wiping(b, cap) : realloc(b->data, cap);
     if (data == NULL)
         return tm_err_oom(err);
     b->data = data;

@@ -44,14 +44,18 @@ struct buf {
     uint8_t *data;
     size_t len;
     size_t cap;
+    bool wipe; /* holds secrets: memory is zeroed before it is given back */
 };
 
-#define BUF_INIT    ((struct buf){NULL, 0, 0})
-#define BUF_MAX_LEN ((size_t)1 << 31) /* nothing in this program needs a larger single buffer */
+#define BUF_INIT        ((struct buf){.wipe = false})
+#define BUF_SECRET_INIT ((struct buf){.wipe = true})
+#define BUF_MAX_LEN     ((size_t)1 << 31) /* nothing in this program needs a larger single buffer */
 
 void buf_release(struct buf *b);
 static inline void buf_reset(struct buf *b)
 {
+    if (b->wipe && b->len > 0)
+        explicit_bzero(b->data, b->len);
     b->len = 0;
 }
 static inline struct slice buf_slice(const struct buf *b)

@@ -65,7 +65,7 @@ static void remember_dropped(struct agent_brain *b, const struct job *job)
 
 static void set_want(struct agent_brain *b, struct job *job, const struct msg_assignment *want)
 {
-    struct codec_arena arena = {0};
+    struct codec_arena arena = {.wipe = true};
     struct msg_assignment copy;
     if (codec_copy(&msg_assignment_codec, want, &arena, &copy, b->err) < 0) {
         codec_arena_release(&arena);

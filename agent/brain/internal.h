@@ -3,7 +3,7 @@
 /*
  * Inside the agent's brain. brain.c steps; link.c talks to the coordinator; desired.c takes and
  * drops jobs; job.c advances one; runner.c starts and feeds runners; work.c keeps plan, leases and
- * results; log.c is all of log jobs; report.c says what there is.
+ * results; log.c is all of log jobs; secret.c is credentials; report.c says what there is.
  *
  * Memory of one step (actions and all they point to) lies in `step`, released when the next step
  * begins. When it runs out, `failed` is set, the rest of the step does nothing, and the step fails.
@@ -139,6 +139,8 @@ struct job {
     uint64_t bytes_before; /* moved by runners that are no more */
     uint64_t bytes_total;
     uint64_t log_bytes;
+    struct msg_storage_stats storage; /* of the runner that is, or was last */
+    bool has_storage;
 
     struct plan plan;
     uint32_t plan_next;    /* first range the coordinator does not know of */
@@ -318,6 +320,17 @@ uint64_t agent_logjob_next_us(const struct agent_brain *b, const struct job *job
 void agent_logjob_release(struct job *job);
 /* Emits STORE_LOG_JOBS when the log jobs among these are not those that are kept. */
 void agent_logjob_keep(struct agent_brain *b, const struct msg_assignment *jobs, size_t count);
+
+/* ---- secret.c ---- */
+
+/* What keeps the job's runner from getting into its stores. False: nothing. */
+bool agent_secret_missing(const struct agent_brain *b, const struct job *job, struct tm_err *ret);
+/* `secret` of the assignment, when the runner needs any. */
+const struct msg_secret *agent_secret_for(const struct job *job, const struct msg_secret *secret);
+/* A runner with what was sent would not get in, or not as it should, any more. */
+bool agent_secret_changed(const struct msg_assignment *is, const struct msg_assignment *want);
+/* Names alone; what `shallow` points to is left as it is. */
+void agent_secret_strip(struct agent_brain *b, struct msg_assignment *shallow);
 
 /* ---- work.c ---- */
 

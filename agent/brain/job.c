@@ -253,6 +253,13 @@ void agent_job_advance(struct agent_brain *b, struct job *job)
         (void)tm_err_set(&err, TM_E_CANCELED, "stopped by the coordinator");
         agent_job_fail(b, job, &err, "abort");
     }
+    struct tm_err missing;
+    if (!job->dropping && job->stage < JOB_STAGE_FINISHING && job->want.kind != JOB_KIND_DELETE &&
+        agent_runner_gone(job) && agent_secret_missing(b, job, &missing)) {
+        bool first = job->generation == 0;
+        agent_job_fail(b, job, &missing, "credentials");
+        job->unstored = job->unstored || first; /* nothing of this job ever ran */
+    }
     bool done = job->stage == JOB_STAGE_COMMITTED || job->stage == JOB_STAGE_RESTORED ||
                 job->stage == JOB_STAGE_SWEPT;
     if (job->dropping || done)

@@ -182,11 +182,24 @@ static bool has_predecessor(const struct agent_brain *b, const struct job *job)
     return false;
 }
 
-/* What must be known of the instance before a runner makes sense; false = nothing any more. */
+/* What must be there before a runner makes sense: credentials, what is known of the instance. False =
+ * nothing is missing any more. */
 static bool held_back(struct agent_brain *b, struct job *job)
 {
     const struct msg_instance *seen = &b->instances[job->instance].seen;
     char text[WIRE_TEXT_MAX + 1];
+    struct tm_err missing;
+    if (agent_secret_missing(b, job, &missing)) {
+        if (!missing.retryable) {
+            fail(b, job, &missing, "credentials");
+            return true;
+        }
+        if (job->log.trouble.code == TM_E_OK)
+            agent_log(b, job, 4, AGENT_LOG_PLAIN, "job '%s' waits: %s", job->want.name,
+                      missing.msg);
+        set_trouble(b, job, missing.code, "credentials", missing.msg);
+        return true;
+    }
     if (job->want.identity[0] == '\0' && seen->identity[0] == '\0') {
         (void)snprintf(text, sizeof(text), "the instance of tenant '%s' is not known yet: %s",
                        job->want.tenant,
@@ -217,9 +230,11 @@ void agent_logjob_rewanted(struct job *job, const struct msg_assignment *want)
                  strcmp(is->tenant, want->tenant) != 0 ||
                  (want->identity[0] != '\0' && strcmp(is->identity, want->identity) != 0);
     job->log.restored = false;
-    if (!moved)
+    if (!moved && !agent_secret_changed(is, want))
         return;
     job->log.replace = !agent_runner_gone(job);
+    if (!moved)
+        return;
     job->log.has_status = false; /* what another role did says nothing about this one */
     if (job->stage != JOB_STAGE_FAILED)
         job->stage = JOB_STAGE_STARTING;
@@ -465,8 +480,8 @@ static bool kept_equal(const struct msg_assignment *a, const struct msg_assignme
     return codec_equal(&msg_assignment_codec, &x, &y);
 }
 
-/* The log jobs among `jobs`, shallow. A question is not for the next life: nobody waits for its answer
- * then. */
+/* The log jobs among `jobs`, shallow. Not for the next life are a question, for whose answer nobody waits
+ * then, and what secrets hold. */
 static size_t pick(struct agent_brain *b, const struct msg_assignment *jobs, size_t count,
                    struct msg_assignment ret[WIRE_JOBS_MAX])
 {
@@ -479,6 +494,7 @@ static size_t pick(struct agent_brain *b, const struct msg_assignment *jobs, siz
         params[kept].query = NULL;
         ret[kept] = jobs[at];
         ret[kept].log = &params[kept];
+        agent_secret_strip(b, &ret[kept]);
         kept++;
     }
     return kept;

@@ -49,6 +49,7 @@ static void report_job(struct agent_brain *b, struct job *job, struct msg_job *t
     to->bytes_total = job->bytes_total;
     to->log_bytes = job->log_bytes;
     to->want_serial = job->want_settled;
+    to->storage = job->has_storage ? &job->storage : NULL;
     if (agent_logjob_is(job))
         agent_logjob_report(b, job, to);
     report_leases(b, job, to);

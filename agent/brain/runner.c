@@ -63,6 +63,8 @@ static void send_job(struct agent_brain *b, struct job *job, uint32_t generation
     to->backup = want->backup;
     to->restore = want->restore;
     to->log = want->log;
+    to->secret = (struct msg_secret *)(uintptr_t)agent_secret_for(job, want->secret);
+    to->full_secret = (struct msg_secret *)(uintptr_t)agent_secret_for(job, want->full_secret);
     COPY_TEXT(to->name, want->name);
     to->sweep = sweeping(job);
     to->resume = job->writing;
@@ -119,8 +121,27 @@ void agent_runner_send_sweep(struct agent_brain *b, struct job *job)
 
 /* ---- life ---- */
 
+/* No credentials: the job fails; what would only sweep counts as a try of a runner that failed, so
+ * that it is given up some time. */
+static void unable(struct agent_brain *b, struct job *job, const struct tm_err *err)
+{
+    bool fresh = job->stage != JOB_STAGE_FAILED;
+    if (fresh)
+        agent_job_fail(b, job, err, "credentials");
+    if (job->want.kind == JOB_KIND_DELETE || !fresh) {
+        job->generation++;
+        job->crashes++;
+    }
+    job->runner = RUNNER_NONE;
+}
+
 static void spawn(struct agent_brain *b, struct job *job)
 {
+    struct tm_err missing;
+    if (!agent_logjob_is(job) && agent_secret_missing(b, job, &missing)) {
+        unable(b, job, &missing);
+        return;
+    }
     uint32_t generation = job->generation + 1;
     uint64_t term = b->term;
     bool writes = agent_logjob_is(job);
@@ -318,6 +339,9 @@ void agent_runner_frame(struct agent_brain *b, struct job *job, const struct fra
         job->writing |= f->progress.writing;
         if (f->progress.bytes_total > 0)
             job->bytes_total = f->progress.bytes_total;
+        job->has_storage = f->progress.storage != NULL;
+        if (job->has_storage)
+            job->storage = *f->progress.storage;
         break;
     case FRAME_committed:
         if (job->stage == JOB_STAGE_FINISHING)

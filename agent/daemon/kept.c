@@ -10,7 +10,8 @@
  *                 two writers with one epoch could not be told apart in storage.
  *
  * A file is KEPT_MAGIC, the XXH3-128 of what follows, and one msgpack map. Storage URLs may be
- * somebody's secret, so only the owner may read it.
+ * somebody's secret, so only the owner may read it. Credentials are never in it, only the names of
+ * the secrets: after a restart such a job waits for the coordinator to send them again.
  */
 #include "agent/daemon/internal.h"
 

@@ -67,7 +67,9 @@
     X(T, msg, log, "l", OPT, 0, msg_log_params)                                                      \
     X(T, str, name, "nm", OPT, 0, WIRE_NAME_MAX) /* of the resource: holds are named after it */     \
     X(T, flag, sweep, "w", OPT, 0, 0) /* nothing but `sweep` follows: a full place is no reason */   \
-    X(T, flag, resume, "m", OPT, 0, 0) /* restore: what lies in the target is this job's own */
+    X(T, flag, resume, "m", OPT, 0, 0) /* restore: what lies in the target is this job's own */      \
+    X(T, msg, secret, "vs", OPT, 0, msg_secret)      /* absent = the host's own credentials */       \
+    X(T, msg, full_secret, "vf", OPT, 0, msg_secret) /* restore: for full_storage */
 CODEC_DECLARE(frame_job, FRAME_JOB_FIELDS);
 
 #define FRAME_BEGIN_FIELDS(X, T)                                                                   \
@@ -158,7 +160,8 @@ CODEC_DECLARE(frame_log_durable, FRAME_LOG_DURABLE_FIELDS);
     X(T, u64, bytes_done, "b", OPT, 0, UINT64_MAX)                                                 \
     X(T, u64, bytes_total, "z", OPT, 0, UINT64_MAX) /* restore; a backup's comes from its plan */  \
     X(T, u64, log_bytes, "l", OPT, 0, UINT64_MAX)                                                  \
-    X(T, flag, writing, "w", OPT, 0, 0) /* restore: the target is no longer as it was */
+    X(T, flag, writing, "w", OPT, 0, 0) /* restore: the target is no longer as it was */           \
+    X(T, msg, storage, "s", OPT, 0, msg_storage_stats) /* of an object store */
 CODEC_DECLARE(frame_progress, FRAME_PROGRESS_FIELDS);
 
 #define FRAME_COMMITTED_FIELDS(X, T) X(T, msg, totals, "t", REQ, 0, msg_totals)

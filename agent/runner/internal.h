@@ -84,6 +84,8 @@ struct runner {
     struct tm_err log_err;
     struct frame_progress restore_progress;
     bool restoring;
+    bool storage_up;              /* `storage` is set, and stays to the end */
+    struct storage *full_storage; /* restore: where the backups lie, when not with the log */
 
     struct log_task *task; /* kind LOG */
 
@@ -107,6 +109,8 @@ void runner_wind_up(struct runner *r);
 bool runner_stopping(struct runner *r);
 /* Sleeps, unless the runner ends. */
 void runner_pause(struct runner *r, int64_t us);
+/* How requests to the object stores went; false: there is none. */
+bool runner_storage_stats(struct runner *r, struct msg_storage_stats *ret);
 /* A thread with signals blocked and a small stack. */
 int runner_thread(pthread_t *ret, void *(*main)(void *), void *arg, struct tm_err *err) TM_WUR;
 

@@ -146,9 +146,40 @@ static int take_frame(struct runner *r, struct frame *f, struct tm_err *err)
 
 /* ---- progress ---- */
 
+static void add_stats(struct storage *st, struct msg_storage_stats *to)
+{
+    struct storage_stats stats;
+    if (!st)
+        return;
+    storage_stats(st, &stats);
+    if (stats.limit_max == 0)
+        return;
+    to->requests += stats.requests;
+    to->retries += stats.retries;
+    to->slow_downs += stats.slow_downs;
+    if (to->limit_max != 0)
+        return; /* of two stores, what is said of the first */
+    to->limit = stats.limit;
+    to->limit_max = stats.limit_max;
+    to->skew_us = stats.skew_us;
+}
+
+bool runner_storage_stats(struct runner *r, struct msg_storage_stats *ret)
+{
+    *ret = (struct msg_storage_stats){.requests = 0};
+    pthread_mutex_lock(&r->lock);
+    struct storage *st = r->storage_up ? r->storage : NULL;
+    add_stats(st, ret);
+    add_stats(r->full_storage, ret);
+    pthread_mutex_unlock(&r->lock);
+    return ret->limit_max != 0;
+}
+
 static void send_progress(struct runner *r)
 {
     struct frame f = {.type = FRAME_progress};
+    struct msg_storage_stats stats;
+    bool has_stats = runner_storage_stats(r, &stats);
     pthread_mutex_lock(&r->lock);
     bool restoring = r->restoring;
     f.progress = r->restore_progress;
@@ -158,6 +189,7 @@ static void send_progress(struct runner *r)
         f.progress.bytes_done = atomic_load(&backup_counters(r->backup)->bytes_read);
         f.progress.log_bytes = atomic_load(&r->log_bytes);
     }
+    f.progress.storage = has_stats ? &stats : NULL;
     if (restoring || counting)
         runner_tell(r, &f);
 }
@@ -194,6 +226,8 @@ static int take_frames(struct runner *r, struct buf *in, struct tm_err *err)
     struct frame f;
     int rc;
     while ((rc = frame_next(in, &f, err)) == 1) {
+        if (f.type == FRAME_job) /* what it may have brought along lies behind what is left */
+            explicit_bzero(in->data + in->len, in->cap - in->len);
         rc = take_frame(r, &f, err);
         frame_release(&f);
         if (rc <= 0)
@@ -204,7 +238,7 @@ static int take_frames(struct runner *r, struct buf *in, struct tm_err *err)
 
 static int control(struct runner *r, struct tm_err *err)
 {
-    TM_CLEANUP(buf_release) struct buf in = BUF_INIT;
+    TM_CLEANUP(buf_release) struct buf in = BUF_SECRET_INIT;
     int64_t report_us = clock_mono_us() + RUNNER_PROGRESS_MS * USEC_PER_MSEC;
     for (;;) {
         int rc = wait_bytes(r, &in, report_us, err);
@@ -241,6 +275,7 @@ static void runner_release(struct runner *r)
     if (r->reader)
         r->engine->reader_close(r->reader);
     backup_free(r->backup);
+    storage_free(r->full_storage);
     storage_free(r->storage);
     free_frames(&r->frames);
     free_frames(&r->results);

@@ -13,6 +13,7 @@
 
 #include "common/clock.h"
 #include "common/parse.h"
+#include "proto/wire/secret.h"
 
 #define ZSTD_LEVEL_DEFAULT 3
 
@@ -85,6 +86,20 @@ static int open_backup(struct runner *r, struct tm_err *err)
     return backup_open(&options, &r->backup, err);
 }
 
+/* Opens with what the job brought along; without, with the host's own credentials. */
+static int open_storage(const char *url, const struct msg_secret *secret,
+                        struct storage_options options, struct storage **ret, struct tm_err *err)
+{
+    TM_CLEANUP(secret_map_release) struct secret_map map = SECRET_MAP_INIT;
+    if (secret) {
+        int r = msg_secret_to(secret, &map, err);
+        if (r < 0)
+            return r;
+        options.secret = &map;
+    }
+    return storage_open(url, &options, ret, err);
+}
+
 static int step_job(struct runner *r, struct tm_err *err)
 {
     bool lead = (r->job->roles & JOB_ROLE_LEAD) != 0;
@@ -94,13 +109,16 @@ static int step_job(struct runner *r, struct tm_err *err)
         options.create_root = r->job->log->checkpoint == 0;
     /* a standby's hold needs no storage, and must be there all the more when that is away */
     bool stores = lead || r->job->kind != JOB_KIND_LOG;
-    int rc = stores ? storage_open(r->job->storage, &options, &r->storage, err) : 0;
+    int rc = stores ? open_storage(r->job->storage, r->job->secret, options, &r->storage, err) : 0;
     if (rc < 0) {
         if (r->job->kind == JOB_KIND_LOG && r->job->log->checkpoint != 0 &&
             err->code != TM_E_INVALID && err->code != TM_E_UNSUPPORTED)
             err->retryable = true; /* it was there: a log backup waits for it */
         return rc;
     }
+    pthread_mutex_lock(&r->lock);
+    r->storage_up = stores;
+    pthread_mutex_unlock(&r->lock);
     if (r->job->kind == JOB_KIND_BACKUP || r->job->kind == JOB_KIND_LOG) {
         r->engine = engine_find(r->job->engine);
         if (!r->engine)
@@ -329,8 +347,9 @@ static void send_committed(struct runner *r, const struct backup_totals *totals,
     struct tm_err ignored;
     (void)fill_scope(r, &scope, &ignored);
     struct full_name prefix = names_backup_prefix(&scope, r->job->backup->backup_id);
-    (void)snprintf(path, sizeof(path), "%s/%.*s", r->storage->display, (int)strlen(prefix.s) - 1,
-                   prefix.s);
+    /* how the store is reached stands behind the place */
+    (void)snprintf(path, sizeof(path), "%.*s/%.*s", (int)strcspn(r->storage->display, "?"),
+                   r->storage->display, (int)strlen(prefix.s) - 1, prefix.s);
     path[WIRE_URL_MAX] = '\0';
     struct msg_counters counters = {.files = totals->files,
                                     .bytes = totals->raw_bytes,
@@ -444,10 +463,10 @@ static int step_restore(struct runner *r, struct tm_err *err)
         return tm_err_set(err, TM_E_INVALID, "job: no restore parameters");
     struct codec_arena *arena = &r->job_frame.arena;
     const char *live[2] = {r->job->data_dir, NULL};
-    TM_CLEANUP(storage_freep) struct storage *full = NULL;
+    struct storage *full = NULL;
     if (in->full_storage && in->full_storage[0]) {
         struct storage_options options = {.create_root = false};
-        int opened = storage_open(in->full_storage, &options, &full, err);
+        int opened = open_storage(in->full_storage, r->job->full_secret, options, &full, err);
         if (opened < 0)
             return opened;
     }
@@ -480,6 +499,9 @@ static int step_restore(struct runner *r, struct tm_err *err)
         .writing_arg = r,
     };
     struct restore_outcome outcome;
+    pthread_mutex_lock(&r->lock);
+    r->full_storage = full;
+    pthread_mutex_unlock(&r->lock);
     if (!job.tablespace_map || !job.restore_roots || !job.server_options)
         return -TM_E_NO_MEMORY;
     pthread_mutex_lock(&r->lock);

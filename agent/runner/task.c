@@ -16,6 +16,9 @@ static void task_status(void *arg, enum job_stage stage, const struct msg_log_st
 {
     struct runner *r = arg;
     struct msg_log_status told = *status;
+    struct msg_storage_stats stats;
+    if (runner_storage_stats(r, &stats))
+        told.storage = &stats;
     struct frame f = {.type = FRAME_log_status,
                       .log_status = {.stage = (uint32_t)stage, .log = &told}};
     runner_tell(r, &f);

@@ -278,6 +278,8 @@ static void request_answered(struct conn *c, uint64_t serial, nng_msg *msg)
     struct tm_err err = {0};
     int r = message_decode(slice_of(nng_msg_body(msg), nng_msg_len(msg)), &m, NULL, &err);
 
+    if (r == 0 && m.type == MESSAGE_desired) /* may bring credentials */
+        explicit_bzero(nng_msg_body(msg), nng_msg_len(msg));
     nng_msg_free(msg);
     if (r == 0 && m.serial != serial && m.type != MESSAGE_error) {
         message_release(&m);

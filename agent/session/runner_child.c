@@ -212,6 +212,7 @@ int runner_child_spawn(struct loop *loop, const struct runner_child_handlers *ha
     c->handlers = *handlers;
     c->arg = arg;
     c->process = SPAWNED_INIT;
+    c->out = BUF_SECRET_INIT; /* a job may bring credentials */
     if ((r = spawn_self(&options, &c->process, err)) < 0 ||
         (r = loop_io_new(loop, c->process.socket, EPOLLIN, on_io, c, &c->io, err)) < 0 ||
         (r = loop_child_new(loop, c->process.pid, c->process.pidfd, on_exit_, c, &c->watch, err)) <

@@ -191,8 +191,11 @@ static void start(struct brain *b, struct res *res)
     next->ranges_done = 0;
     next->bytes_done = 0;
     persist_text(b, res, &next->storage, source.storage);
-    if (!backup)
+    if (!backup) {
         persist_text(b, res, &next->full_storage, source.full_storage);
+        COPY_TEXT(next->secret, source.secret);
+        COPY_TEXT(next->full_secret, source.full_secret);
+    }
     persist_submit(b, res);
 }
 
@@ -569,6 +572,7 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
 {
     const struct record *rec = &res->now.rec;
     struct live *live = res->live;
+    status_note_storage(live, node, report);
     if (log_is(res)) {
         log_report(b, res, node, report);
         return;

@@ -116,6 +116,19 @@ static void describe_hold(struct ctl *c, const json_t *one)
                   json_is_true(json_at(one, "lost")) ? ", lost" : "");
 }
 
+static void describe_store(struct ctl *c, const json_t *one)
+{
+    (void)fprintf(c->out,
+                  "  %s: %llu requests, %llu sent again, %llu slow-downs, %llu of %llu at once, "
+                  "clock %+lld ms\n",
+                  json_text_at(one, "node"), (unsigned long long)json_u64_at(one, "requests"),
+                  (unsigned long long)json_u64_at(one, "retries"),
+                  (unsigned long long)json_u64_at(one, "slowDowns"),
+                  (unsigned long long)json_u64_at(one, "parallel"),
+                  (unsigned long long)json_u64_at(one, "parallelMax"),
+                  (long long)json_integer_value(json_at(one, "clockSkewMs")));
+}
+
 static void describe_waiting(struct ctl *c, const char *text)
 {
     static const char word[] = "waiting ";
@@ -185,6 +198,7 @@ void describe_resource(struct ctl *c, const json_t *one)
     describe_error(c, status);
     describe_each(c, status, "recoverable", "Recoverable:", describe_interval);
     describe_each(c, status, "holds", "Log held at:", describe_hold);
+    describe_each(c, status, "storage", "Object store:", describe_store);
     describe_each(c, status, "conditions", "Conditions:", describe_condition);
     describe_each(c, status, "problems", "Problems:", describe_problem);
     describe_each(c, status, "warnings", "Warnings:", describe_warning);
@@ -196,6 +210,9 @@ static int run_describe(struct ctl *c, const struct command *self,
     struct tm_err err;
     struct named named;
     json_t *one;
+    const char *secret = secret_named(words);
+    if (secret != NULL)
+        return secret_describe(c, secret);
     if (named_of(c, self->name, words, &named) < 0)
         return CTL_STATUS_USAGE;
     if (resource_fetch(c, named.kind, values[0].text, named.name, &one, &err) < 0)

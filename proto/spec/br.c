@@ -42,9 +42,29 @@ static int parse_gcttl(const struct schema_field *field, const struct yaml_node 
     return 0;
 }
 
-const struct schema_field spec_text_item = {.type = SCHEMA_STRING};
+static int parse_send(const struct schema_field *field, const struct yaml_node *node, void *member,
+                      struct schema_warnings *warnings, struct tm_err *err)
+{
+    (void)warnings;
+    struct tm_err why;
+    bool send;
+    bool *own = member;
+    if (node->kind != YAML_KIND_SCALAR)
+        return yaml_error(node, err, "'%s' must be true or false, not %s", field->name,
+                          yaml_kind_text(node->kind));
+    if (parse_bool(node->text, &send, &why) < 0)
+        return yaml_error(node, err, "'%s': %s", field->name, why.msg);
+    *own = !send;
+    return 0;
+}
 
-#define NO_CREDENTIALS "has no effect: agents never get credentials from a spec; ignored"
+#define SEND_CREDENTIALS(name_)                                                                    \
+    {                                                                                              \
+        .name = (name_), .type = SCHEMA_CUSTOM,                                                    \
+        .offset = offsetof(struct br_spec, own_credentials), .parse = parse_send                   \
+    }
+
+const struct schema_field spec_text_item = {.type = SCHEMA_STRING};
 
 static const struct schema_field br_fields[] = {
     SCHEMA_FIELD(struct br_spec, cluster, "cluster", SCHEMA_STRING),
@@ -63,8 +83,8 @@ static const struct schema_field br_fields[] = {
                  .item_size = sizeof(char *), .max = 64),
     SCHEMA_FIELD(struct br_spec, database, "db", SCHEMA_STRING),
     SCHEMA_FIELD(struct br_spec, table, "table", SCHEMA_STRING),
-    SCHEMA_SKIP("sendCredToTikv", NO_CREDENTIALS),
-    SCHEMA_SKIP("sendCredToAgents", NO_CREDENTIALS),
+    SEND_CREDENTIALS("sendCredToTikv"), /* one wish under two names */
+    SEND_CREDENTIALS("sendCredToAgents"),
     SCHEMA_SKIP("logLevel", "belongs to the daemons' configuration; ignored"),
     SCHEMA_SKIP("statusAddr", "belongs to the coordinator's configuration (http); ignored"),
     SCHEMA_SKIP("checkRequirements", "has no effect: requirements are always checked; ignored"),
@@ -126,26 +146,103 @@ static int flag_level(const struct flag *flag, char **compression, struct tm_err
     return compression != NULL ? replace_text(compression, text, err) : 0;
 }
 
-static int take_flag(struct br_spec *br, char **compression, bool holds, struct flag *flag,
+/* What br takes as flags and must never stand in a spec. */
+static bool is_secret(const char *name)
+{
+    static const char *const secrets[] = {
+        "s3.access-key",    "s3.secret-access-key", "s3.session-token",     "azblob.account-key",
+        "azblob.sas-token", "azblob.shared-key",    "azblob.encryption-key"};
+    for (size_t n = 0; n < TM_ARRAY_LEN(secrets); n++)
+        if (strcmp(name, secrets[n]) == 0)
+            return true;
+    return false;
+}
+
+/* --s3.endpoint and the like: what the block said gives way. */
+static bool storage_key(const char *name, char family[16], const char **ret_key)
+{
+    static const char *const known[] = {"s3.endpoint",
+                                        "s3.storage-class",
+                                        "s3.sse",
+                                        "s3.sse-kms-key-id",
+                                        "s3.acl",
+                                        "s3.provider",
+                                        "s3.region",
+                                        "s3.force-path-style",
+                                        "azblob.endpoint",
+                                        "azblob.access-tier",
+                                        "azblob.account-name"};
+    for (size_t n = 0; n < TM_ARRAY_LEN(known); n++) {
+        if (strcmp(name, known[n]) != 0)
+            continue;
+        size_t len = strcspn(name, ".");
+        (void)snprintf(family, 16, "%.*s", (int)len, name);
+        *ret_key = known[n] + len + 1;
+        return true;
+    }
+    return false;
+}
+
+static int storage_flag(const struct spec_br_reach *reach, const struct flag *flag,
+                        const char *family, const char *key, struct schema_warnings *warnings,
+                        struct tm_err *err)
+{
+    struct tm_err why;
+    bool any = false;
+    for (size_t n = 0; n < TM_ARRAY_LEN(reach->stores); n++) {
+        bool taken;
+        if (spec_storage_flag(reach->stores[n], family, key, flag->value, &taken, &why) < 0)
+            return flag_error(flag, &why, err);
+        any = any || taken;
+    }
+    if (!any)
+        schema_warn(warnings, flag->node, "flag '--%s' is for another kind of storage; ignored",
+                    flag->name);
+    return 0;
+}
+
+/* Switches may stand alone. False: it is none. */
+static bool take_switch(struct br_spec *br, const char *name, bool on)
+{
+    if (strcmp(name, "checksum") == 0)
+        br->checksum = on;
+    else if (strcmp(name, "send-credentials-to-tikv") == 0 || strcmp(name, "c") == 0)
+        br->own_credentials = !on;
+    else
+        return false;
+    return true;
+}
+
+static int take_flag(struct br_spec *br, const struct spec_br_reach *reach, struct flag *flag,
                      struct schema_warnings *warnings, struct tm_err *err)
 {
     struct tm_err why;
-    if (strcmp(flag->name, "checksum") == 0) {
-        br->checksum = true;
-        if (flag->value != NULL && parse_bool(flag->value, &br->checksum, &why) < 0)
+    bool on;
+    char family[16] = "";
+    const char *key = NULL;
+    if (is_secret(flag->name)) /* its value is not quoted */
+        return yaml_error(flag->node, err,
+                          "flag '--%s' is a secret and must not be written into a spec; put it "
+                          "into the secret that 'secretName' names",
+                          flag->name);
+    if (take_switch(br, flag->name, true)) {
+        if (flag->value == NULL)
+            return 0;
+        if (parse_bool(flag->value, &on, &why) < 0)
             return flag_error(flag, &why, err);
+        (void)take_switch(br, flag->name, on);
         return 0;
     }
-    static const char *const known[] = {"gcttl",       "concurrency",       "ratelimit", "timeago",
-                                        "compression", "compression-level", "filter",    "f"};
-    bool is_known = false;
-    for (size_t n = 0; n < TM_ARRAY_LEN(known); n++)
-        is_known = is_known || strcmp(flag->name, known[n]) == 0;
     if (strcmp(flag->name, "lastbackupts") == 0) {
         schema_warn(warnings, flag->node,
                     "flag '--lastbackupts' asks for an incremental backup; a full one is taken");
         return 0;
     }
+    static const char *const known[] = {"gcttl",       "concurrency",       "ratelimit", "timeago",
+                                        "compression", "compression-level", "filter",    "f"};
+    bool is_known = storage_key(flag->name, family, &key);
+    for (size_t n = 0; n < TM_ARRAY_LEN(known); n++)
+        is_known = is_known || strcmp(flag->name, known[n]) == 0;
     if (!is_known) {
         schema_warn(warnings, flag->node, "flag '--%s' of br has no meaning here and is ignored",
                     flag->name);
@@ -153,7 +250,9 @@ static int take_flag(struct br_spec *br, char **compression, bool holds, struct 
     }
     if (flag->value == NULL)
         return yaml_error(flag->node, err, "flag '--%s' needs a value", flag->name);
-    if (strcmp(flag->name, "gcttl") == 0 && !holds)
+    if (key != NULL)
+        return storage_flag(reach, flag, family, key, warnings, err);
+    if (strcmp(flag->name, "gcttl") == 0 && !reach->holds)
         schema_warn(warnings, flag->node, "flag '--gcttl' " SPEC_NO_HOLD);
     if (strcmp(flag->name, "gcttl") == 0)
         return gcttl_from(flag->value, &br->gcttl_us, &why) < 0 ? flag_error(flag, &why, err) : 0;
@@ -164,9 +263,9 @@ static int take_flag(struct br_spec *br, char **compression, bool holds, struct 
     if (strcmp(flag->name, "timeago") == 0)
         return replace_text(&br->time_ago, flag->value, err);
     if (strcmp(flag->name, "compression") == 0)
-        return flag_compression(flag, compression, warnings, err);
+        return flag_compression(flag, reach->compression, warnings, err);
     if (strcmp(flag->name, "compression-level") == 0)
-        return flag_level(flag, compression, err);
+        return flag_level(flag, reach->compression, err);
     return replace_text(&br->table, flag->value, err); /* --filter, -f */
 }
 
@@ -193,7 +292,7 @@ static int next_flag(const struct yaml_node **at, struct flag *ret, struct tm_er
     return 0;
 }
 
-int spec_br_options(struct br_spec *br, char **compression, bool holds,
+int spec_br_options(struct br_spec *br, const struct spec_br_reach *reach,
                     const struct yaml_node *options, struct schema_warnings *warnings,
                     struct tm_err *err)
 {
@@ -204,7 +303,7 @@ int spec_br_options(struct br_spec *br, char **compression, bool holds,
         struct flag flag;
         int r = next_flag(&at, &flag, err);
         if (r == 0)
-            r = take_flag(br, compression, holds, &flag, warnings, err);
+            r = take_flag(br, reach, &flag, warnings, err);
         if (r < 0)
             return r;
     }

@@ -107,17 +107,25 @@ int spec_check_moment(const struct yaml_node *spec, const char *path, const char
 
 /* ---- br ---- */
 
-static int finish_br(struct br_spec *br, char **compression, bool holds,
+static int finish_br(struct br_spec *br, const struct spec_br_reach *reach,
                      const struct yaml_node *spec, bool cluster_required,
                      struct schema_warnings *warnings, struct tm_err *err)
 {
     const struct yaml_node *gcttl = yaml_find(spec, "br.gcttl");
+    const struct yaml_node *tikv = yaml_find(spec, "br.sendCredToTikv");
+    const struct yaml_node *agents = yaml_find(spec, "br.sendCredToAgents");
+    if (tikv != NULL && agents != NULL && strcmp(tikv->text, agents->text) != 0)
+        return yaml_error(agents, err,
+                          "'sendCredToAgents' and 'sendCredToTikv' are one wish under two names, "
+                          "and say different things");
     drop_empty(&br->time_ago);
     drop_empty(&br->database);
     drop_empty(&br->table);
-    if (gcttl != NULL && !holds)
+    if (gcttl != NULL && !reach->holds)
         schema_warn(warnings, gcttl, "field 'gcttl' " SPEC_NO_HOLD);
-    int r = spec_br_options(br, compression, holds, yaml_find(spec, "br.options"), warnings, err);
+    int r = spec_br_options(br, reach, yaml_find(spec, "br.options"), warnings, err);
+    for (size_t n = 0; r == 0 && n < TM_ARRAY_LEN(reach->stores); n++)
+        r = spec_storage_check(reach->stores[n], spec, err);
     if (r < 0)
         return r;
     if (cluster_required && br->cluster == NULL)
@@ -180,7 +188,6 @@ static void refuse_backup(const struct backup_spec *b, const struct yaml_node *s
         spec_refuse(refusal, TM_E_INVALID, spec_node_at(spec, "commitTs"),
                     "commitTs cannot be chosen: a physical backup is of the moment it ends; the "
                     "status tells it afterwards");
-    spec_refuse_storage(&b->storage, spec, refusal);
 }
 
 /* A template of a schedule may leave cluster and storage to the schedule. */
@@ -190,8 +197,10 @@ static int finish_backup(struct backup_spec *b, const struct yaml_node *spec, bo
     drop_empty(&b->log_backup);
     drop_empty(&b->log_truncate_until);
     drop_empty(&b->commit_ts);
-    int r = finish_br(&b->br, &b->compression, b->mode == BACKUP_MODE_LOG, spec, !is_template,
-                      warnings, err);
+    const struct spec_br_reach reach = {.compression = &b->compression,
+                                        .stores = {&b->storage},
+                                        .holds = b->mode == BACKUP_MODE_LOG};
+    int r = finish_br(&b->br, &reach, spec, !is_template, warnings, err);
     if (r == 0)
         spec_log_warn(b, spec, warnings);
     if (r == 0)
@@ -342,8 +351,6 @@ static void refuse_restore(const struct restore_spec *r, const struct yaml_node 
             "pitrFullBackupStorageProvider belongs to restoreMode pitr or a target; without "
             "log, give the backup's storage alone");
     refuse_parts(&r->br, &r->table_filter, r->type, "restore", spec, refusal);
-    spec_refuse_storage(&r->storage, spec, refusal);
-    spec_refuse_storage(&r->full_storage, yaml_get(spec, "pitrFullBackupStorageProvider"), refusal);
     if (r->data_dir == NULL)
         spec_refuse(refusal, TM_E_INVALID, spec,
                     "dataDir is missing: a directory on the node, below a restore_root of its "
@@ -358,7 +365,8 @@ int spec_restore_finish(struct restore_spec *r, const struct yaml_node *spec,
                                &r->target.xid,       &r->target.name, &r->target.lineage};
     for (size_t n = 0; n < TM_ARRAY_LEN(optional); n++)
         drop_empty(optional[n]);
-    int result = finish_br(&r->br, NULL, false, spec, r->backup == NULL, warnings, err);
+    const struct spec_br_reach reach = {.stores = {&r->storage, &r->full_storage}};
+    int result = finish_br(&r->br, &reach, spec, r->backup == NULL, warnings, err);
     if (result == 0)
         result = check_restore(r, spec, err);
     if (result == 0)
@@ -371,7 +379,8 @@ int spec_restore_finish(struct restore_spec *r, const struct yaml_node *spec,
 static int finish_compact(struct compact_spec *c, const struct yaml_node *spec, bool is_template,
                           struct schema_warnings *warnings, struct tm_err *err)
 {
-    int r = finish_br(&c->br, NULL, false, spec, !is_template, warnings, err);
+    const struct spec_br_reach reach = {.stores = {&c->storage}};
+    int r = finish_br(&c->br, &reach, spec, !is_template, warnings, err);
     if (r == 0)
         r = spec_check_moment(spec, "startTs", c->start_ts, true, err);
     if (r == 0)
@@ -436,7 +445,8 @@ int spec_schedule_finish(struct schedule_spec *s, const struct yaml_node *spec,
     struct tm_err why;
     if (cron_parse(s->schedule, s->time_zone, &s->cron, &why) < 0)
         return yaml_error(spec_node_at(spec, "schedule"), err, "'schedule': %s", why.msg);
-    int r = finish_br(&s->br, NULL, false, spec, false, warnings, err);
+    const struct spec_br_reach reach = {.stores = {&s->storage}};
+    int r = finish_br(&s->br, &reach, spec, false, warnings, err);
     if (r == 0)
         r = finish_templates(s, spec, warnings, err);
     if (r == 0)

@@ -54,11 +54,23 @@ extern const struct schema spec_compact_schema;
 /* Element of a list of strings. */
 extern const struct schema_field spec_text_item;
 
-/* br.options: takes over the flags that are known, warns of the others. compression may be NULL.
- * `holds`: log is held beyond a backup, so that gcttl means something. */
-int spec_br_options(struct br_spec *br, char **compression, bool holds,
+/* What br.options may change beside the br block itself. */
+struct spec_br_reach {
+    char **compression;             /* may be NULL */
+    struct storage_spec *stores[2]; /* either may be NULL */
+    bool holds;                     /* log is held beyond a backup: gcttl means something */
+};
+/* br.options: takes over the flags that are known, warns of the others. */
+int spec_br_options(struct br_spec *br, const struct spec_br_reach *reach,
                     const struct yaml_node *options, struct schema_warnings *warnings,
                     struct tm_err *err) TM_WUR;
+/* A parameter of a storage flag ("endpoint" of --s3.endpoint; family "s3" or "azblob") takes the
+ * place of what the block said. False: the store is of another family, nothing was done. */
+int spec_storage_flag(struct storage_spec *storage, const char *family, const char *key,
+                      const char *value, bool *ret_taken, struct tm_err *err) TM_WUR;
+/* What its parameters need of each other, once blocks and flags were taken. */
+int spec_storage_check(const struct storage_spec *storage, const struct yaml_node *node,
+                       struct tm_err *err) TM_WUR;
 
 /* After the tables: names, defaults that depend on each other, and what is not carried out, which
  * goes into *refusal (the first one stays). `spec` is the node of the spec. */
@@ -83,9 +95,6 @@ void spec_log_warn(const struct backup_spec *b, const struct yaml_node *spec,
                    struct schema_warnings *warnings);
 void spec_log_refuse(const struct backup_spec *b, const struct yaml_node *spec,
                      struct tm_err *refusal);
-/* Storage this version has no driver for. */
-void spec_refuse_storage(const struct storage_spec *storage, const struct yaml_node *spec,
-                         struct tm_err *refusal);
 /* The node of `path`, or the nearest one above it that was written. */
 const struct yaml_node *spec_node_at(const struct yaml_node *spec, const char *path);
 /* The name rule, at the node of `path` below `spec`. NULL text is fine. */

@@ -15,7 +15,7 @@
  * type, a value that does not parse is TM_E_INVALID "FILE:line:column: …", with a suggestion where
  * one is near. Fields that mean something only inside Kubernetes are accepted with a warning each.
  *
- * What can be written but not done in this version (schedules, compaction, object stores) parses,
+ * What can be written but not done in this version (schedules, compaction) parses,
  * and is refused by resource_check_apply with a sentence that says so; what cannot ever be done by a
  * physical backup (timeAgo, tableFilter) is refused there, too.
  *
@@ -79,13 +79,14 @@ enum storage_spec_kind {
 
 struct storage_spec {
     enum storage_spec_kind kind; /* NONE: no storage block was given */
-    char *url;         /* what the drivers open: "file:///path/prefix", "s3://bucket/prefix?…" */
+    char *url; /* what the drivers open: "file:///path/prefix", "s3://bucket/prefix?…"; oss and cos
+                  are s3:// with their provider */
     char *secret_name; /* NULL = none */
-    char *storage_class;
-    char *acl;
-    char *sse;
-    char *access_tier;
 };
+
+/* Whether two storage URLs name one place, however it is reached and whatever is stored there
+ * is like: storage class, proxy and the like do not tell places apart. */
+bool storage_place_equal(const char *a, const char *b);
 
 /* ---- br ---- */
 
@@ -99,6 +100,7 @@ struct br_spec {
     char *database;             /* br.db, refused at apply */
     char *table;                /* br.table or --filter, refused at apply */
     bool checksum;              /* verify every stored object before Complete; default false */
+    bool own_credentials;       /* agents use their own, and are not sent what secretName holds */
     int64_t gcttl_us;           /* how long a log hold may live unattended; 0 = default */
     struct schema_list options; /* char *; BR flags: the known ones were taken over above */
 };

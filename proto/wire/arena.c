@@ -16,6 +16,8 @@ void codec_arena_release(struct codec_arena *arena)
     while (arena->chunks != NULL) {
         struct codec_chunk *chunk = arena->chunks;
         arena->chunks = chunk->next;
+        if (arena->wipe)
+            explicit_bzero(chunk->data, chunk->used);
         free(chunk);
     }
     arena->total_bytes = 0;

@@ -64,6 +64,7 @@
 struct codec_arena {
     struct codec_chunk *chunks;
     size_t total_bytes;
+    bool wipe; /* holds secrets: memory is zeroed before it is given back */
 };
 
 void codec_arena_release(struct codec_arena *arena);

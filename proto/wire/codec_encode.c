@@ -196,7 +196,7 @@ int codec_encode(const struct codec_table *table, const void *record, uint8_t mi
 int codec_copy(const struct codec_table *table, const void *record, struct codec_arena *arena,
                void *copy, struct tm_err *err)
 {
-    TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
+    TM_CLEANUP(buf_release) struct buf bytes = {.wipe = arena->wipe};
     int r = codec_encode(table, record, CODEC_MINOR_ALL, &bytes, err);
     return r < 0 ? r : codec_decode(table, buf_slice(&bytes), arena, copy, err);
 }

@@ -10,6 +10,9 @@ CODEC_DEFINE(msg_counters, "counters", MSG_COUNTERS_FIELDS);
 CODEC_DEFINE(msg_problem, "problem", MSG_PROBLEM_FIELDS);
 CODEC_DEFINE(msg_result, "result", MSG_RESULT_FIELDS);
 CODEC_DEFINE(msg_totals, "totals", MSG_TOTALS_FIELDS);
+CODEC_DEFINE(msg_storage_stats, "storage", MSG_STORAGE_STATS_FIELDS);
+CODEC_DEFINE(msg_pair, "pair", MSG_PAIR_FIELDS);
+CODEC_DEFINE(msg_secret, "secret", MSG_SECRET_FIELDS);
 CODEC_DEFINE(msg_interval, "interval", MSG_INTERVAL_FIELDS);
 CODEC_DEFINE(msg_log_status, "log_status", MSG_LOG_STATUS_FIELDS);
 CODEC_DEFINE(msg_log_query, "log_query", MSG_LOG_QUERY_FIELDS);
@@ -162,6 +165,7 @@ int message_decode(struct slice in, struct message *ret, uint64_t *ret_serial, s
     if (row == NULL)
         return tm_err_set(err, TM_E_UNSUPPORTED, "message: type %u is not known", head.type);
     struct any_envelope envelope;
+    arena.wipe = head.type == MESSAGE_desired;
     r = codec_decode(row->envelope, in, &arena, &envelope, err);
     if (r < 0)
         return r;

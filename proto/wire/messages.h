@@ -51,6 +51,9 @@
 #define WIRE_WARNINGS_MAX  8  /* of one job */
 #define WIRE_OPTIONS_MAX   64 /* strings in a list of pairs */
 #define WIRE_INTERVALS_MAX 32
+#define WIRE_PAIRS_MAX     16           /* of one secret … */
+#define WIRE_VALUE_MAX     4096         /* … each so long … */
+#define WIRE_SECRET_MAX    16384        /* … and all of them together, by whoever makes it */
 #define WIRE_EVENTS_MAX    1000         /* in one answer … */
 #define WIRE_EVENTS_BYTES  (256 * 1024) /* … which is about this long at most */
 
@@ -141,6 +144,32 @@ CODEC_DECLARE(msg_problem, MSG_PROBLEM_FIELDS);
     X(T, list, problems, "q", OPT, 0, msg_problem, WIRE_PROBLEMS_MAX) /* the first ones */
 CODEC_DECLARE(msg_totals, MSG_TOTALS_FIELDS);
 
+/* How the requests to an object store have gone, from one runner. limit_max 0: no object store. */
+#define MSG_STORAGE_STATS_FIELDS(X, T)                                                             \
+    X(T, u64, requests, "r", OPT, 0, UINT64_MAX)                                                   \
+    X(T, u64, retries, "t", OPT, 0, UINT64_MAX)                                                    \
+    X(T, u64, slow_downs, "s", OPT, 0, UINT64_MAX)                                                 \
+    X(T, u32, limit, "l", OPT, 0, UINT32_MAX)                                                      \
+    X(T, u32, limit_max, "m", OPT, 0, UINT32_MAX)                                                  \
+    X(T, i64, skew_us, "k", OPT, 0, 0) /* the store's clock minus the node's */
+CODEC_DECLARE(msg_storage_stats, MSG_STORAGE_STATS_FIELDS);
+
+/* ---- secrets ---- */
+
+#define MSG_PAIR_FIELDS(X, T)                                                                      \
+    X(T, str, name, "n", REQ, 0, 63)                                                               \
+    X(T, bin, value, "v", OPT, 0, WIRE_VALUE_MAX)
+CODEC_DECLARE(msg_pair, MSG_PAIR_FIELDS);
+
+/* What an agent needs to get into a store: pairs, or the reason why there are none. Neither: kept by
+ * the agent for its next life, which has to wait for the coordinator. Travels over TLS or loopback
+ * alone, and is never stored. */
+#define MSG_SECRET_FIELDS(X, T)                                                                    \
+    X(T, str, name, "n", REQ, 0, WIRE_NAME_MAX)                                                    \
+    X(T, list, pairs, "p", OPT, 0, msg_pair, WIRE_PAIRS_MAX)                                       \
+    X(T, msg, error, "x", OPT, 0, msg_error)
+CODEC_DECLARE(msg_secret, MSG_SECRET_FIELDS);
+
 /* ---- log backup ---- */
 
 /* A stretch of time that storage can restore, or a tail that was abandoned. */
@@ -196,6 +225,7 @@ enum log_removal {
     X(T, u32, removal, "rm", OPT, 0, 3) /* enum log_removal */                                     \
     X(T, msg, removal_error, "re", OPT, 0, msg_error)                                              \
     X(T, list, recoverable, "v", OPT, 0, msg_interval, WIRE_INTERVALS_MAX)                         \
+    X(T, msg, storage, "st", OPT, 0, msg_storage_stats)                                            \
     X(T, msg, error, "x", OPT, 0, msg_error) /* what it is stuck on; gone when it moves again */
 CODEC_DECLARE(msg_log_status, MSG_LOG_STATUS_FIELDS);
 
@@ -296,6 +326,8 @@ enum job_stage {
     X(T, msg, error, "x", OPT, 0, msg_error)                                                         \
     X(T, msg, log, "g", OPT, 0, msg_log_status)                                                      \
     X(T, msg, answer, "v", OPT, 0, msg_log_answer) /* to the query that is desired now */            \
+    X(T, msg, storage, "st", OPT, 0,                                                                 \
+      msg_storage_stats) /* of an object store, by the runner now */                                 \
     X(T, strs, warnings, "y", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX) /* all of this attempt */
 CODEC_DECLARE(msg_job, MSG_JOB_FIELDS);
 
@@ -390,7 +422,10 @@ CODEC_DECLARE(msg_restore_params, MSG_RESTORE_PARAMS_FIELDS);
     X(T, flag, plan_done, "d", OPT, 0, 0)                                                          \
     X(T, msg, backup, "b", OPT, 0, msg_backup_params)   /* BACKUP, DELETE */                       \
     X(T, msg, restore, "e", OPT, 0, msg_restore_params) /* RESTORE */                              \
-    X(T, msg, log, "l", OPT, 0, msg_log_params)         /* LOG */
+    X(T, msg, log, "l", OPT, 0, msg_log_params)         /* LOG */                                  \
+    /* for storage, and for restore.full_storage; absent = the agent's own credentials */          \
+    X(T, msg, secret, "v", OPT, 0, msg_secret)                                                     \
+    X(T, msg, full_secret, "w", OPT, 0, msg_secret)
 CODEC_DECLARE(msg_assignment, MSG_ASSIGNMENT_FIELDS);
 
 /*

@@ -192,7 +192,7 @@ static int new_task(const struct call *call, struct tm_err *err)
         json_decref(spec);
         return result;
     }
-    return spec_apply(call->c, KIND, WORD, call->name, namespace_of(call), spec, err);
+    return spec_apply(call->c, KIND, WORD, call->name, namespace_of(call), spec, false, err);
 }
 
 /* The task as it is, for a change of its spec. */

@@ -182,6 +182,7 @@ struct restore_spec {
     struct schema_map server_options;
     bool start;
     bool delta;
+    bool dry_run;             /* only a plan, into the status: nothing is written */
     int64_t port;             /* 0 = as backed up */
     int64_t start_timeout_us; /* default 10 min */
     char *pitr_restored_ts;

@@ -9,6 +9,7 @@ CODEC_DEFINE(msg_lease, "lease", MSG_LEASE_FIELDS);
 CODEC_DEFINE(msg_counters, "counters", MSG_COUNTERS_FIELDS);
 CODEC_DEFINE(msg_problem, "problem", MSG_PROBLEM_FIELDS);
 CODEC_DEFINE(msg_result, "result", MSG_RESULT_FIELDS);
+CODEC_DEFINE(msg_restore_plan, "restore plan", MSG_RESTORE_PLAN_FIELDS);
 CODEC_DEFINE(msg_totals, "totals", MSG_TOTALS_FIELDS);
 CODEC_DEFINE(msg_interval, "interval", MSG_INTERVAL_FIELDS);
 CODEC_DEFINE(msg_log_status, "log_status", MSG_LOG_STATUS_FIELDS);

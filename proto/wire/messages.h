@@ -130,6 +130,18 @@ CODEC_DECLARE(msg_result, MSG_RESULT_FIELDS);
     X(T, txt, what, "w", REQ, 0, WIRE_TEXT_MAX)
 CODEC_DECLARE(msg_problem, MSG_PROBLEM_FIELDS);
 
+/* What a dry run found that a restore would do; the moment and the position stand in the totals. */
+#define MSG_RESTORE_PLAN_FIELDS(X, T)                                                              \
+    X(T, str, backup_id, "i", REQ, 0, WIRE_ID_MAX)                                                 \
+    X(T, flag, by_log, "l", OPT, 0, 0)            /* log behind the backup is replayed … */      \
+    X(T, str, label, "b", OPT, 0, 63)             /* … of this branch … */                     \
+    X(T, u64, log_bytes, "w", OPT, 0, UINT64_MAX) /* … so much of it */                          \
+    X(T, u32, ranges, "r", OPT, 0, UINT32_MAX)                                                     \
+    X(T, u64, bytes, "z", OPT, 0, UINT64_MAX) /* to be fetched, unpacked */                        \
+    X(T, u64, estimate_us, "e", OPT, 0, UINT64_MAX)                                                \
+    X(T, u32, threads, "n", OPT, 0, 256)
+CODEC_DECLARE(msg_restore_plan, MSG_RESTORE_PLAN_FIELDS);
+
 /* What a finished backup is. */
 #define MSG_TOTALS_FIELDS(X, T)                                                                    \
     X(T, msg, counters, "n", OPT, 0, msg_counters)                                                 \
@@ -138,7 +150,8 @@ CODEC_DECLARE(msg_problem, MSG_PROBLEM_FIELDS);
     X(T, str, position, "p", OPT, 0, WIRE_POSITION_MAX)                                            \
     X(T, str, lineage, "g", OPT, 0, 63)                                                            \
     X(T, txt, path, "u", OPT, 0, WIRE_URL_MAX) /* where it lies, without secrets */                \
-    X(T, list, problems, "q", OPT, 0, msg_problem, WIRE_PROBLEMS_MAX) /* the first ones */
+    X(T, list, problems, "q", OPT, 0, msg_problem, WIRE_PROBLEMS_MAX) /* the first ones */         \
+    X(T, msg, plan, "d", OPT, 0, msg_restore_plan)                    /* of a dry run */
 CODEC_DECLARE(msg_totals, MSG_TOTALS_FIELDS);
 
 /* ---- log backup ---- */
@@ -366,7 +379,8 @@ CODEC_DECLARE(msg_backup_params, MSG_BACKUP_PARAMS_FIELDS);
     X(T, u32, port, "p", OPT, 0, 65535)                                                            \
     X(T, u32, start_timeout_ms, "q", OPT, 0, UINT32_MAX)                                           \
     X(T, flag, start, "s", OPT, 0, 0)                                                              \
-    X(T, flag, delta, "x", OPT, 0, 0)
+    X(T, flag, delta, "x", OPT, 0, 0)                                                              \
+    X(T, flag, dry_run, "y", OPT, 0, 0) /* plan and check only: nothing is written */
 CODEC_DECLARE(msg_restore_params, MSG_RESTORE_PARAMS_FIELDS);
 
 /*

@@ -40,6 +40,27 @@ struct log_lineages {
 int log_lineages_read(struct object_scratch *scratch, struct storage *st,
                       const struct repo_scope *scope, struct log_lineages *ret,
                       struct tm_err *err) TM_WUR;
+/* A lineage that cannot be told of: its record is damaged, or missing while log lies there, or what its
+ * writers stored is. What it stores does not count. */
+struct log_damage {
+    uint8_t lineage[16];
+    bool no_record;      /* missing */
+    uint64_t from;       /* nothing of its own lies before */
+    struct epoch writer; /* the highest that is there by name; zero = none */
+    char text[320];      /* names the object */
+};
+struct log_damages {
+    struct log_damage *items;
+    size_t count;
+    size_t cap;
+};
+#define LOG_DAMAGES_INIT ((struct log_damages){.items = NULL})
+void log_damages_release(struct log_damages *damages);
+/* The same for readers: a damaged lineage is told, and does not keep the others from being read. A writer
+ * uses log_lineages_read: a fence that it overlooks would let a stale one's log count. */
+int log_lineages_look(struct object_scratch *scratch, struct storage *st,
+                      const struct repo_scope *scope, struct log_lineages *ret,
+                      struct log_damages *damages, struct tm_err *err) TM_WUR;
 void log_lineages_release(struct log_lineages *l);
 const struct log_lineage *log_lineages_find(const struct log_lineages *l, const uint8_t id[16]);
 
@@ -96,8 +117,9 @@ int log_index_roll(struct object_scratch *scratches[2], struct storage *st,
 struct recoverable_list {
     struct recoverable *items; /* by lineage, then position */
     size_t count;
+    struct log_damages damages; /* lineages that lead nowhere, as they are damaged */
 };
-#define RECOVERABLE_LIST_INIT ((struct recoverable_list){NULL, 0})
+#define RECOVERABLE_LIST_INIT ((struct recoverable_list){.items = NULL})
 void recoverable_list_release(struct recoverable_list *list);
 
 /* How an engine writes stream bytes; both may be called from any thread. */

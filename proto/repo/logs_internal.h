@@ -8,11 +8,15 @@
 /* A chunk has at most this many raw bytes: a reader that starts somewhere looks no further back for
  * the chunk that covers the place. */
 #define LOGS_CHUNK_MAX   (64u << 20)
-#define LOGS_RUNS_MAX    100000u  /* of one lineage */
-#define LOGS_INDEXES_MAX 100000u  /* of one lineage */
-#define LOGS_NEAR_MAX    1000000u /* chunks in LOGS_CHUNK_MAX bytes */
+#define LOGS_RUNS_MAX    100000u     /* of one lineage */
+#define LOGS_INDEXES_MAX 100000u     /* of one lineage */
+#define LOGS_NEAR_MAX    1000000u    /* chunks in LOGS_CHUNK_MAX bytes */
 #define LOGS_JOIN_BYTES  (16u << 20) /* of a backup's own log, compared with a lineage's */
-#define LOGS_EPOCHS_MAX  64u      /* of one place; more: the highest ones count */
+#define LOGS_EPOCHS_MAX  64u         /* of one place; more: the highest ones count */
+
+/* Adds a lineage for a reason, NULL = its record is missing; not when nothing at all is stored there. */
+int log_damages_add(struct log_damages *damages, struct storage *st, const struct repo_scope *scope,
+                    const uint8_t lineage[16], const struct tm_err *why, struct tm_err *err) TM_WUR;
 
 /* A name's place and epoch. */
 struct log_place {
@@ -115,6 +119,7 @@ struct log_branch {
     int64_t fork_us;     /* what is proven on the parent at this one's fork */
     struct epoch writer; /* the highest; zero = none */
     bool current;        /* the lineage that is written, or on the way to it */
+    bool damaged;        /* it has no runs: see the world's damages */
 };
 
 /* A committed backup and one lineage that goes on where it is consistent. A backup that no log
@@ -130,6 +135,7 @@ struct log_backup {
 
 struct log_world {
     struct log_lineages lineages;
+    struct log_damages damages;  /* of lineages that are not among them, and of branches */
     struct log_branch *branches; /* one for each lineage */
     struct log_backup *backups;  /* by commit time */
     size_t backup_count;

@@ -31,6 +31,7 @@ static void intervals_release(struct intervals *all)
 void recoverable_list_release(struct recoverable_list *list)
 {
     free(list->items);
+    log_damages_release(&list->damages);
     *list = RECOVERABLE_LIST_INIT;
 }
 
@@ -181,7 +182,13 @@ int log_recoverable_known(struct object_scratch *scratches[3], struct storage *l
 {
     TM_CLEANUP(log_world_release) struct log_world w = LOG_WORLD_INIT;
     int r = log_world_read(scratches, log_st, backup_st, scope, joins, &w, err);
-    return r < 0 ? r : log_intervals(&w, NULL, positions, ret, err);
+    if (r == 0)
+        r = log_intervals(&w, NULL, positions, ret, err);
+    if (r < 0)
+        return r;
+    ret->damages = w.damages;
+    w.damages = LOG_DAMAGES_INIT;
+    return 0;
 }
 
 int log_recoverable(struct object_scratch *scratches[3], struct storage *log_st,

@@ -338,6 +338,12 @@ int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st
     int r = wish_read(&t, err);
     if (r == 0)
         r = log_world_read(scratches, log_st, backup_st, scope, NULL, &t.world, err);
+    if (r == 0 && t.world.damages.count > 0) { /* what it needs of its parents is not known */
+        char text[33];
+        names_lineage_text(t.world.damages.items[0].lineage, text);
+        r = tm_err_set(err, TM_E_CORRUPT, "nothing is truncated: lineage %s is damaged: %s", text,
+                       t.world.damages.items[0].text);
+    }
     if (r == 0)
         r = truncate_all(&t, err);
     log_world_release(&t.world);

@@ -212,6 +212,32 @@ static int branch_marks(struct object_scratch *scratches[3], struct storage *st,
     return 0;
 }
 
+/* Without its fence nobody knows what counts of a lineage. */
+static int branch_try(struct object_scratch *scratches[3], struct storage *st,
+                      const struct repo_scope *scope, struct log_world *w, size_t at,
+                      struct tm_err *err)
+{
+    struct log_branch *b = &w->branches[at];
+    const struct lineage *l = &b->lineage->record;
+    struct tm_err why;
+    int r = branch_walk(scratches, st, scope, w, at, &why);
+    if (r == 0)
+        return 0;
+    if (why.code != TM_E_CORRUPT) {
+        *err = why;
+        return r;
+    }
+    b->damaged = true;
+    b->run_count = 0;
+    r = log_damages_add(&w->damages, st, scope, l->id, &why, err);
+    if (r == 0 && w->damages.count > 0) {
+        struct log_damage *damage = &w->damages.items[w->damages.count - 1];
+        damage->from = b->parent != SIZE_MAX ? l->fork : l->from;
+        b->writer = damage->writer;
+    }
+    return r;
+}
+
 static int branches_read(struct object_scratch *scratches[3], struct storage *st,
                          const struct repo_scope *scope, struct log_world *w, struct tm_err *err)
 {
@@ -228,11 +254,11 @@ static int branches_read(struct object_scratch *scratches[3], struct storage *st
     }
     int r = 0;
     for (size_t i = 0; r == 0 && i < w->lineages.count; i++)
-        r = branch_walk(scratches, st, scope, w, i, err);
+        r = branch_try(scratches, st, scope, w, i, err);
     for (size_t i = log_world_current(w); r == 0 && i != SIZE_MAX; i = w->branches[i].parent)
         w->branches[i].current = true;
     for (size_t i = 0; r == 0 && i < w->lineages.count; i++)
-        r = branch_marks(scratches, st, scope, w, i, err);
+        r = w->branches[i].damaged ? 0 : branch_marks(scratches, st, scope, w, i, err);
     return r;
 }
 
@@ -277,7 +303,9 @@ int log_world_read(struct object_scratch *scratches[3], struct storage *log_st,
 {
     TM_CLEANUP(log_world_release) struct log_world w = LOG_WORLD_INIT;
     TM_CLEANUP(backup_list_release) struct backup_list backups = BACKUP_LIST_INIT;
-    int r = log_st != NULL ? log_lineages_read(scratches[0], log_st, scope, &w.lineages, err) : 0;
+    int r = log_st != NULL
+                ? log_lineages_look(scratches[0], log_st, scope, &w.lineages, &w.damages, err)
+                : 0;
     if (r == 0)
         r = branches_read(scratches, log_st, scope, &w, err);
     if (r == 0)
@@ -304,6 +332,7 @@ void log_world_release(struct log_world *w)
     free(w->branches);
     free(w->backups);
     log_lineages_release(&w->lineages);
+    log_damages_release(&w->damages);
     *w = LOG_WORLD_INIT;
 }
 

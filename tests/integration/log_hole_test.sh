@@ -61,6 +61,19 @@ interval() { # N FIELD: of the intervals that storage alone tells, in order of t
     as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/repo" -o json >"$T/list.json"
     jq -r "[.. | .recoverable? // empty] | flatten | sort_by(.from) | .[$1].$2" "$T/list.json"
 }
+flip() { # FILE OFFSET: one bit of that byte
+    local byte
+    byte=$(od -An -tu1 -j "$2" -N1 "$1" | tr -d ' ')
+    printf "\\x$(printf %x $((byte ^ 16)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+damaged() { # TEXT: list says it of the one lineage, for people and for programs, and the backups all the same
+    as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/broken" >"$T/list.txt"
+    grep -q "^test/main: lineage [0-9a-f]*: damaged: object '.*$1" "$T/list.txt" || fail "list: $(cat "$T/list.txt")"
+    [ "$(grep -c ' committed ' "$T/list.txt")" = 3 ] || fail "list: $(cat "$T/list.txt")"
+    as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/broken" -o json >"$T/list.json"
+    expect_json "$T/list.json" '.damagedLineages | length' 1
+    jq -r '.damagedLineages[0].message' "$T/list.json" | grep -q "$1" || fail "list: $(cat "$T/list.json")"
+}
 intervals_are() {
     interval 0 from >/dev/null
     expect_json "$T/list.json" '.recoverable | length' "$1"
@@ -170,8 +183,7 @@ name=$(find "$T/broken" -path '*/chunk/*' -printf '%f\n' | sort |
 chunk=$(find "$T/broken" -name "$name")
 [ "$chunk" != "$(find "$T/broken" -path '*/chunk/*' | sort | tail -n 1)" ] || fail "$name is the last chunk"
 at=$(sql postgres -c "select '0/0'::pg_lsn + x'${name:0:16}'::bigint")
-byte=$(od -An -tu1 -j 200 -N1 "$chunk" | tr -d ' ')
-printf "\\x$(printf %x $((byte ^ 16)))" | dd of="$chunk" bs=1 seek=200 conv=notrunc status=none
+flip "$chunk" 200
 REPO=$T/broken refused "log from $at to 0/" latest
 REPO=$T/broken refused "$name" latest
 REPO=$T/broken holds_up_to "$middle" 900
@@ -181,6 +193,27 @@ REPO=$T/broken refused "is missing or damaged (log object '${chunk#"$T"/broken/*
 rm "$chunk"
 REPO=$T/broken refused "no backup leads there, as log from $at to 0/" latest
 REPO=$T/broken refused "($at)" "$MOMENT" --dry-run
+REPO=$T/broken holds_up_to "$middle" 900
+rm -rf "$T/broken"
+
+step "the record of the lineage, or of a writer, is damaged or gone: told by list, and what needs it is refused by name"
+cp -a "$T/repo" "$T/broken"
+record=$(find "$T/broken" -name lineage.mpk)
+writer=$(find "$T/broken" -path '*/writer/*' -type f | sort | head -n 1)
+for object in "$record" "$writer"; do
+    flip "$object" 100
+    damaged "${object#"$T"/broken/}"
+    REPO=$T/broken refused "lies here and is damaged" latest
+    REPO=$T/broken refused "${object##*/}" "$middle" --dry-run
+    REPO=$T/broken holds_up_to immediate 800
+    flip "$object" 100
+done
+mv "$record" "$T/record"
+damaged "lineage.mpk' is missing, log lies there"
+REPO=$T/broken refused "lies here without its record" latest
+REPO=$T/broken refused "${record##*/}' is missing" "$middle" --dry-run
+REPO=$T/broken holds_up_to immediate 800
+mv "$T/record" "$record"
 REPO=$T/broken holds_up_to "$middle" 900
 rm -rf "$T/broken"
 

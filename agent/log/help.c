@@ -20,6 +20,7 @@ struct helper {
     int64_t sweep_us; /* mono: when to remove next; INT64_MAX = there is nothing */
     int64_t sweep_pause_us;
     int64_t grace_us; /* that sweep_us was made with */
+    uint64_t gap_to;  /* the run whose beginning was looked up in the writers' records */
 };
 
 struct log_positions log_positions_of(const struct log_task *t)
@@ -219,6 +220,28 @@ static uint64_t connected_to(const struct log_task *t, const struct recoverable_
     return to;
 }
 
+/* The gap that an earlier life of the task met: told until a backup leads on. Once for each run. */
+static int recall_gap(struct helper *h, const uint8_t lineage[16], uint64_t to, struct tm_err *err)
+{
+    struct log_task *t = h->task;
+    uint64_t from = 0;
+    if (h->gap_to == to)
+        return 0;
+    int r = log_gap_read(h->scratches[0], t->options.storage, &t->options.scope, lineage, to, &from,
+                         err);
+    if (r < 0)
+        return r;
+    h->gap_to = to;
+    pthread_mutex_lock(&t->lock);
+    if (r > 0 && t->branch.from == to) {
+        t->gap_from = from;
+        t->gap_to = to;
+        t->status_serial++;
+    }
+    pthread_mutex_unlock(&t->lock);
+    return 0;
+}
+
 static int recover(struct helper *h, struct tm_err *err)
 {
     struct log_task *t = h->task;
@@ -228,7 +251,8 @@ static int recover(struct helper *h, struct tm_err *err)
     pthread_mutex_lock(&t->lock);
     memcpy(lineage, t->branch.lineage, sizeof(lineage));
     struct epoch epoch = t->branch.epoch;
-    bool stored = t->fenced > t->branch.from; /* else there is nothing yet that could be led to */
+    uint64_t from = t->branch.from;
+    bool stored = t->fenced > from; /* else there is nothing yet that could be led to */
     pthread_mutex_unlock(&t->lock);
     int r = log_recoverable_known(h->scratches, t->options.storage, t->options.storage,
                                   &t->options.scope, &positions, &h->joins, &list, err);
@@ -243,9 +267,10 @@ static int recover(struct helper *h, struct tm_err *err)
         put_interval(&list.items[i], &t->intervals[i - skip]);
     if (stored && t->writing && epoch_cmp(epoch, t->branch.epoch) == 0 && !t->hold_lost)
         t->needs_full = to < t->branch.from || to == 0;
+    bool lacks = t->needs_full && t->wrote && t->branch.from == from && t->gap_to != from;
     t->status_serial++;
     pthread_mutex_unlock(&t->lock);
-    return 0;
+    return lacks ? recall_gap(h, lineage, from, err) : 0;
 }
 
 /* ---- the thread ---- */

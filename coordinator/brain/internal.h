@@ -134,7 +134,7 @@ struct stored {
 struct log_hold {
     char node[WIRE_NAME_MAX + 1];
     bool stopped; /* it holds nothing any more */
-    uint64_t at;
+    char at[WIRE_POSITION_MAX + 1];
     uint64_t bytes;
     bool lost;
     bool at_risk;
@@ -404,6 +404,10 @@ struct node *lead_pick(struct brain *b, struct res *res, const char *cluster,
 /* Who sweeps a deleted backup. */
 struct node *lead_for_delete(struct brain *b, struct res *res);
 void lead_waiting(struct brain *b, struct res *res, const char *fmt, ...) TM_PRINTF(3, 4);
+/* "; did you mean 'test'?" when no node of this cluster was ever heard of, and one of a name like it was;
+ * else "". Returns ret. */
+#define LEAD_NEAR_MAX (WIRE_NAME_MAX + 24)
+const char *lead_near(const struct brain *b, const char *cluster, char ret[LEAD_NEAR_MAX]);
 struct node *lead_of(const struct brain *b, const struct res *res);
 bool lead_usable(const struct node *node);
 /* Jobs that the node leads. */

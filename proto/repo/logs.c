@@ -107,6 +107,26 @@ int log_fence_read(struct object_scratch *scratch, struct storage *st,
     return 0;
 }
 
+int log_gap_read(struct object_scratch *scratch, struct storage *st, const struct repo_scope *scope,
+                 const uint8_t lineage[16], uint64_t to, uint64_t *ret_from, struct tm_err *err)
+{
+    TM_CLEANUP(log_places_release) struct log_places names = {.count = 0};
+    int r = fence_names(st, scope, lineage, &names, err);
+    for (size_t i = names.count; r == 0 && i-- > 0;) {
+        struct codec_arena arena = {0}; /* stays empty */
+        struct log_writer writer;
+        struct rel_name rel = names_rel_writer(lineage, names.items[i].epoch);
+        r = record_get(scratch, st, names_full(scope, rel.s).s, OBJECT_WRITER, &log_writer_codec,
+                       &arena, &writer, err);
+        codec_arena_release(&arena);
+        if (r == 0 && writer.gap && writer.from == to) {
+            *ret_from = writer.gap_from;
+            return 1;
+        }
+    }
+    return r;
+}
+
 uint64_t log_fence_limit(const struct log_fence *fence, struct epoch epoch)
 {
     size_t low = 0;

@@ -105,6 +105,12 @@ int log_head_read(struct object_scratch *scratches[2], struct storage *st,
                   const struct repo_scope *scope, const struct log_lineage *lineage,
                   struct log_head *ret, struct tm_err *err) TM_WUR;
 
+/* Why a run begins at stream byte `to`: a writer says that the source had no more of the log from
+ * *ret_from on. 1 = so it is, 0 = no writer says so. */
+int log_gap_read(struct object_scratch *scratch, struct storage *st, const struct repo_scope *scope,
+                 const uint8_t lineage[16], uint64_t to, uint64_t *ret_from,
+                 struct tm_err *err) TM_WUR;
+
 /* Rolls up what lies behind the last roll-up when that are `at_least` chunks (0 =
  * LOGS_INDEX_AFTER), leaving the newest alone. *ret_rolled is the number of chunks. Crash-safe: an index that is there twice is equal. */
 int log_index_roll(struct object_scratch *scratches[2], struct storage *st,

@@ -39,6 +39,12 @@ static int text_set(struct target *t, const char *text, size_t max, const char *
     return 0;
 }
 
+/* "2026-11-26…": meant as a time, whatever is wrong with it. */
+static bool is_date(const char *text)
+{
+    return strspn(text, "0123456789") == 4 && text[4] == '-';
+}
+
 /* Without a word before it. */
 static int bare_parse(const char *text, struct target *t, struct tm_err *err)
 {
@@ -46,8 +52,15 @@ static int bare_parse(const char *text, struct target *t, struct tm_err *err)
     t->kind = TARGET_TIME;
     if (time_parse(text, &t->time_us, &ignored) == 0)
         return 0;
-    if (strchr(text, ':') != NULL) /* only times have one: say what is wrong with it */
-        return time_parse(text, &t->time_us, err);
+    if (strchr(text, ':') != NULL || is_date(text)) { /* a time: say what is wrong with it */
+        int r = time_parse(text, &t->time_us, err);
+        struct tm_err told = *err;
+        return r == 0 ? 0
+                      : tm_err_set(err, told.code,
+                                   "%s; there are times, TSOs, positions, xid:N, name:TEXT, latest "
+                                   "and immediate",
+                                   told.msg);
+    }
     t->kind = TARGET_POSITION;
     return text_set(t, text, FORMAT_POSITION_MAX - 1, "position", err);
 }
@@ -181,8 +194,9 @@ static int backup_there(struct planner *p, const char *backup_id, struct tm_err 
             return 0;
     }
     if (backup_id == NULL)
-        return tm_err_set(err, TM_E_NOT_FOUND, "'%s' holds no finished backup of %s/%s",
-                          p->backup_st->display, p->scope->cluster, p->scope->tenant);
+        return tm_err_set(err, TM_E_NOT_FOUND, "'%s' holds no finished backup of %s/%s%s",
+                          p->backup_st->display, p->scope->cluster, p->scope->tenant,
+                          p->log_st == p->backup_st ? CATALOG_ELSEWHERE : "");
     enum backup_state state = BACKUP_UNFINISHED;
     int r = catalog_backup_state(p->backup_st, p->scope, backup_id, &state, err);
     if (r < 0)

@@ -118,6 +118,14 @@ stored_safely
 lost_from=$(sql postgres -c "select '$(interval 0 toPosition)'::pg_lsn")
 warns "log from $lost_from to 0/" | grep -q "[1-9A-F]000000 is missing: the source had recycled it" || fail "warnings: $(of_wal .status.warnings)"
 in_hole=$(now_by_source)
+agent_kill TERM # who comes later reads of the hole in storage
+agent_start
+wait_for 20 node_is primary
+gap_is_told() { warns "log from $lost_from to 0/" | grep "[1-9A-F]000000 is missing: the source had recycled it"; }
+fresh_lead() { [ "$(of_wal '.status.logCheckpointTs')" \> "$in_hole" ]; }
+wait_for 30 fresh_lead
+wait_for 15 gap_is_told
+needs_full || fail "no full backup is asked for after a restart"
 insert 301 400
 stored_safely
 refused "$lost_from" "$in_hole" --dry-run
@@ -174,6 +182,22 @@ holds_up_to "$MOMENT" 1000
 holds_up_to "$after" 500
 
 intervals_are 3
+
+step "verify reads the log, also where there is nothing else: its gaps are told, and no damage"
+cp -a "$T/repo" "$T/broken"
+verify() { as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/broken"; }
+verify >"$T/verify.txt" || fail "verify: $(cat "$T/verify.txt")"
+rm -rf "$T"/broken/*/*/*/backup
+verify >"$T/verify.txt" || fail "verify: $(cat "$T/verify.txt")"
+grep -q "^log [0-9a-f]* test/main$" "$T/verify.txt" || fail "verify: $(cat "$T/verify.txt")"
+[ "$(grep -c '^  no log from 0/' "$T/verify.txt")" = 2 ] || fail "verify: $(cat "$T/verify.txt")"
+grep -q "^  good: $(find "$T/broken" -path '*/chunk/*' -type f | wc -l) objects, .* 2 gaps$" "$T/verify.txt" ||
+    fail "verify: $(cat "$T/verify.txt")"
+chunk=$(find "$T/broken" -path '*/chunk/*' -type f | sort | sed -n 3p)
+flip "$chunk" 200
+expect_fail 1 "${chunk##*/}" verify
+expect_fail 1 "log of 1 of 1 lineages is damaged" verify
+rm -rf "$T/broken"
 
 step "a chunk is damaged, or gone: before it works, across it is refused, naming it and what cannot be had"
 cp -a "$T/repo" "$T/broken"

@@ -428,6 +428,10 @@ static void test_parse(void **state)
     assert_int_equal(target_parse("xid:18446744073709551615", &t, &err), 0);
     assert_int_equal(t.kind, TARGET_XID);
     assert_true(t.xid == UINT64_MAX);
+    expect_refused("2026-11-26",
+                   "target '2026-11-26': '2026-11-26' is not a time: write it as "
+                   "2026-11-21T09:54:01Z; there are times, TSOs, positions, xid:N, name:TEXT, "
+                   "latest and immediate");
     expect_refused("time:123", "target 'time:123': '123' is neither a time nor a TSO");
     expect_refused("xid:0", "target 'xid:0': 0 is not in 1 to 18446744073709551615");
     expect_refused("xid:x", "target 'xid:x': 'x' is not a whole number");

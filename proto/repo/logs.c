@@ -180,7 +180,7 @@ static int damage_names(struct storage *st, const struct repo_scope *scope,
 {
     TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
     TM_CLEANUP(storage_iter_freep) struct storage_iter *writers = NULL;
-    struct log_place place;
+    struct log_place place = {.from = 0};
     int r = storage_list(st, names_log_prefix(scope, damage->lineage, "chunk").s, NULL, &it, err);
     if (r == 0)
         r = log_room_next(it, scope, NAME_CHUNK, &place, err);

@@ -101,6 +101,12 @@ holds_up_to "$before_hole" 200
 holds_up_to name:once 100
 refused "2099" 2099-01-01T00:00:00Z
 refused "$(interval 0 from | cut -c1-19)" "$early" --dry-run # which does not wait for what may still be stored
+plan() { tidemark restore plan --backup wal --data-dir "$T/restore/r" --dry-run --to "$@"; } # by the node's agent
+rm -rf "$T/restore/r"
+expect_fail 3 "2099" plan 2099-01-01T00:00:00Z
+plan "$before_hole" >"$T/plan.txt"
+grep -q "of log to replay up to the record at 0/" "$T/plan.txt" || fail "plan: $(cat "$T/plan.txt")"
+[ ! -e "$T/restore/r" ] || fail "a dry run left a directory"
 refused "is there 2 times" name:twice
 refused "'nobody'" name:nobody
 refused "4000000000" xid:4000000000
@@ -139,6 +145,7 @@ after=$MOMENT
 holds_up_to "$after" 500
 holds_up_to latest 500
 refused "$lost_from" "$in_hole"
+expect_fail 3 "$lost_from" plan "$in_hole"
 holds_up_to "$before_hole" 200
 intervals_are 2
 

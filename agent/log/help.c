@@ -262,7 +262,7 @@ static void put_away(struct log_task *t, const struct log_elsewhere *elsewhere)
     }
     char more[48] = "";
     if (away > 1)
-        (void)snprintf(more, sizeof(more), " (nor in %zu other storages)", away - 1);
+        (void)snprintf(more, sizeof(more), " and %zu more storages", away - 1);
     t->away[0] = '\0';
     if (first != NULL)
         (void)snprintf(t->away, sizeof(t->away),

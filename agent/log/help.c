@@ -15,8 +15,8 @@ struct helper {
     struct object_scratch *scratches[3];
     struct log_joins joins; /* what was compared already */
     struct log_elsewhere elsewhere;
-    int64_t recover_us;     /* mono: when to count next */
-    int64_t truncate_us;    /* mono: not before */
+    int64_t recover_us;  /* mono: when to count next */
+    int64_t truncate_us; /* mono: not before */
     int64_t truncate_pause_us;
     int64_t sweep_us; /* mono: when to remove next; INT64_MAX = there is nothing */
     int64_t sweep_pause_us;
@@ -151,6 +151,8 @@ static void truncate_wish(struct helper *h)
     t->truncate_failed = r < 0;
     if (r < 0)
         t->truncate_err = err;
+    if (r < 0 && err.code == TM_E_REFUSED)
+        t->recover_now = true; /* the operator looks now: what was refused for is told with it */
     if (r == 0 || !err.retryable)
         t->truncate_done = gen;
     if (r == 0) {
@@ -265,9 +267,10 @@ static void put_away(struct log_task *t, const struct log_elsewhere *elsewhere)
         (void)snprintf(more, sizeof(more), " and %zu more storages", away - 1);
     t->away[0] = '\0';
     if (first != NULL)
-        (void)snprintf(t->away, sizeof(t->away),
-                       "backups in '%.100s'%s cannot be read now, what was known of them counts: %.90s",
-                       first->name, more, first->why.msg);
+        (void)snprintf(
+            t->away, sizeof(t->away),
+            "backups in '%.100s'%s cannot be read now, what was known of them counts: %.90s",
+            first->name, more, first->why.msg);
 }
 
 /* Whether nothing is known of some place. */

@@ -193,8 +193,8 @@ struct log_truncate_result {
 };
 /* Removes log that no promised moment at or behind the wish needs: the newest backup consistent at
  * or before the wish stays restorable to every later moment. Refuses (TM_E_REFUSED, naming the
- * backup) a wish behind the oldest kept backup's need unless forced, and, as something that may pass,
- * any wish while one of `others` is away; objects that a manifest lists are never taken. Truncation record first, from which on readers take the log for absent and truncating
+ * backup) a wish behind the oldest kept backup's need unless forced, and any wish while one of `others`
+ * is away; objects that a manifest lists are never taken. Truncation record first, from which on readers take the log for absent and truncating
  * is done; grace_us later the objects go, by a sweep, or at once by this call when it is 0: chunks oldest
  * first, indexes, marks. Repeatable. */
 int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st,

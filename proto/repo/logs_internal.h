@@ -8,11 +8,11 @@
 /* A chunk has at most this many raw bytes: a reader that starts somewhere looks no further back for
  * the chunk that covers the place. */
 #define LOGS_CHUNK_MAX   (64u << 20)
-#define LOGS_RUNS_MAX    100000u  /* of one lineage */
-#define LOGS_INDEXES_MAX 100000u  /* of one lineage */
-#define LOGS_NEAR_MAX    1000000u /* chunks in LOGS_CHUNK_MAX bytes */
+#define LOGS_RUNS_MAX    100000u     /* of one lineage */
+#define LOGS_INDEXES_MAX 100000u     /* of one lineage */
+#define LOGS_NEAR_MAX    1000000u    /* chunks in LOGS_CHUNK_MAX bytes */
 #define LOGS_JOIN_BYTES  (16u << 20) /* of a backup's own log, compared with a lineage's */
-#define LOGS_EPOCHS_MAX  64u      /* of one place; more: the highest ones count */
+#define LOGS_EPOCHS_MAX  64u         /* of one place; more: the highest ones count */
 
 /* A name's place and epoch. */
 struct log_place {

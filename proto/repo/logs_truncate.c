@@ -214,14 +214,11 @@ static int cuts_make(struct truncater *t, struct tm_err *err)
 
 static int away(const struct log_source *source, const struct tm_err *why, struct tm_err *err)
 {
-    struct tm_err told;
-    int r = tm_err_set(&told, TM_E_REFUSED,
-                       "backups in '%s' cannot be read now, and may need the log: try again later, "
-                       "or force: %s",
-                       source->name, why->msg);
-    told.retryable = true;
-    *err = told;
-    return r;
+    return tm_err_set(
+        err, TM_E_REFUSED,
+        "backups in '%s' cannot be read now, and may need the log: try again later, or "
+        "force: %s",
+        source->name, why->msg);
 }
 
 /* What lies there is known as well as what lies beside the log; else only by force. A damaged manifest

@@ -261,7 +261,7 @@ CODEC_DECLARE(msg_log_place, MSG_LOG_PLACE_FIELDS);
     X(T, txt, truncate_until, "tu", OPT, 0, 63)       /* time, TSO or position */                  \
     X(T, flag, truncate_force, "tf", OPT, 0, 0)                                                    \
     X(T, u32, grace_ms, "gr", OPT, 0,                                                              \
-      UINT32_MAX)                                /* what is truncated stays so long; 0 = 600000 */ \
+      UINT32_MAX) /* what is truncated stays so long; 0 = 600000 */                                \
     X(T, list, places, "b", OPT, 0, msg_log_place,                                                 \
       WIRE_PLACES_MAX) /* LEAD: with backups that are kept, newest first */                        \
     X(T, msg, query, "q", OPT, 0, msg_log_query) /* LEAD */

@@ -347,7 +347,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_intervals), T(test_settled),      T(test_join_compares), T(test_joins_known),
-        T(test_forks),     T(test_two_storages), T(test_sources), T(test_written_again),
+        T(test_forks),     T(test_two_storages), T(test_sources),       T(test_written_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -282,6 +282,21 @@ static bool some_unread(const struct log_elsewhere *elsewhere)
     return unread;
 }
 
+/* The first place above `stored` where a backup begins: what is stored up to there leads on from it. */
+static uint64_t ahead(const struct log_task *t, const struct recoverable_list *list,
+                      uint64_t stored)
+{
+    uint64_t first = UINT64_MAX;
+    for (size_t i = 0; i < list->count; i++) {
+        uint64_t byte;
+        struct tm_err ignored;
+        if (t->options.engine->position_parse(list->items[i].from_position, &byte, &ignored) == 0 &&
+            byte > stored)
+            first = TM_MIN(first, byte);
+    }
+    return first;
+}
+
 static int recover(struct helper *h, struct tm_err *err)
 {
     struct log_task *t = h->task;
@@ -291,7 +306,8 @@ static int recover(struct helper *h, struct tm_err *err)
     pthread_mutex_lock(&t->lock);
     memcpy(lineage, t->branch.lineage, sizeof(lineage));
     struct epoch epoch = t->branch.epoch;
-    bool stored = t->fenced > t->branch.from; /* else there is nothing yet that could be led to */
+    uint64_t fenced = t->fenced;
+    bool stored = fenced > t->branch.from; /* else there is nothing yet that could be led to */
     pthread_mutex_unlock(&t->lock);
     log_elsewhere_open(t, h->scratches[0], &h->elsewhere);
     int r = log_recoverable_known(h->scratches, t->options.storage, t->options.storage,
@@ -306,6 +322,8 @@ static int recover(struct helper *h, struct tm_err *err)
     bool same = epoch_cmp(epoch, t->branch.epoch) == 0;
     put_intervals(t, &list, same ? leading : SIZE_MAX, to);
     put_away(t, &h->elsewhere);
+    t->recover_at = ahead(t, &list, fenced);
+    t->recover_now = t->recover_now || t->fenced >= t->recover_at; /* in the meantime */
     bool needs = to < t->branch.from || to == 0;
     if (stored && t->writing && same && !t->hold_lost && !(needs && some_unread(&h->elsewhere)))
         t->needs_full = needs;

@@ -205,6 +205,7 @@ struct log_task {
     char away[320];   /* the other storages that could not be read, in words; "" = none */
     bool place_ready; /* repository and identity are there and ours */
     bool recover_now;
+    uint64_t recover_at;    /* and when what is stored reaches this byte; UINT64_MAX = none */
     uint64_t status_serial; /* grows with each change worth telling at once */
 
     /* ---- the run's own ---- */

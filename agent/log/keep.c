@@ -159,6 +159,10 @@ static int keep(struct keeper *k, const struct keep_now *now, struct tm_err *err
         t->status_serial += t->fenced != now->durable;
         if (t->fenced <= t->branch.from && now->durable > t->branch.from)
             t->recover_now = true; /* with the first of it, it can be told what leads to it */
+        if (now->durable >= t->recover_at) {
+            t->recover_now = true;
+            t->recover_at = UINT64_MAX;
+        }
         t->fenced = now->durable;
         log_looks_settle(t);
         if (now->stored.source_us != 0)

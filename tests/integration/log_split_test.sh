@@ -11,6 +11,7 @@ told_away() { # it is named as the only thing that is wrong
     [ "$(of_wal '.status.warnings // [] | map(select(startswith("backups in ")) | split(": ")[0]) | join("; ")')" = "$1" ]
 }
 is_safe() { [[ $(of_wal ".status.logCheckpointTs // empty") > $1 ]]; }
+leads_on() { [ "$(of_wal .status.needsFullBackup)" = null ]; }
 has_intervals() { [ "$(of_wal '.status.recoverable | length')" = "$1" ]; }
 # what is the same for the task and for whoever has nothing but storage; ends are compared by themselves
 told() { of_wal '.status.recoverable | map({lineage, fromPosition, backupId, from, abandoned})'; }
@@ -35,7 +36,7 @@ tidemark log start wal --cluster test --storage "file://$T/logs" --flush-interva
 insert_to 100
 tidemark backup first --clean-policy Delete --cluster test --storage "file://$T/fulls" >/dev/null
 wait_for 20 has_intervals 1
-expect_out null of_wal .status.needsFullBackup
+wait_for 10 leads_on
 expect_out "$(id_of first)" of_wal '.status.recoverable[0].backupId'
 insert_to 200
 last=$(now_by_source)

@@ -153,6 +153,32 @@ static void test_backup_elsewhere(void **state)
     rig_end(&g);
 }
 
+/* A backup is consistent a little behind what is stored yet: it leads on as soon as that is. */
+static void test_backup_ahead(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=500000");
+    struct storage *st = open_place("ram://fulls4");
+    run_to(&g, 1, S + 500000);
+    RIG_UNTIL(&g, g.status.needs_full);
+    put_backup(&g, st, ID_A, SEGMENT, S + 510000, clock_real_us());
+    want_places(&g, "ram://fulls4", NULL);
+    RIG_UNTIL(&g, g.status.recoverable_count == 1);
+    assert_string_equal(g.intervals[0].from_position, "1558576");
+    assert_string_equal(g.intervals[0].to_position, "1558576");
+    assert_true(g.status.needs_full);
+    int64_t began_us = clock_mono_us();
+    rig_source(&g, "log=520000");
+    RIG_UNTIL(&g, !g.status.needs_full);
+    assert_string_equal(g.intervals[0].from_position, "1558576");
+    assert_string_equal(g.intervals[0].to_position, "1568576");
+    assert_true(clock_mono_us() - began_us < LOG_RETRY_MAX_MS * USEC_PER_MSEC * 2 / 3);
+    rig_stop(&g);
+    storage_free(st);
+    rig_end(&g);
+}
+
 /* A hole behind what is known: the interval ends there, whatever the checkpoint is. */
 static void test_grows_not_over_a_hole(void **state)
 {
@@ -235,6 +261,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_backup_elsewhere),
+        cmocka_unit_test(test_backup_ahead),
         cmocka_unit_test(test_grows_not_over_a_hole),
         cmocka_unit_test(test_truncate_minds_them),
     };

@@ -144,11 +144,12 @@ int log_may_truncate(const struct brain *b, const struct res *res, const char *u
         if (!kept_elsewhere(res, other) || lies_in(&places, rec->storage) ||
             !begins_before(rec, &moment))
             continue;
-        r = tm_err_set(err, TM_E_REFUSED,
-                       "%s/%s is not truncated: %s/%s lies in '%s', where is not looked as backups "
-                       "lie in more than %u other storages, and may need the log from its start "
-                       "on: delete it first, or force",
-                       log->kind, log->name, rec->kind, rec->name, rec->storage, WIRE_PLACES_MAX);
+        r = tm_err_set(
+            err, TM_E_REFUSED,
+            "%s/%s is not truncated: %s/%s lies in '%s', which is not looked at as backups "
+            "lie in more than %u other storages, and may need the log from its start "
+            "on: delete it first, or force",
+            log->kind, log->name, rec->kind, rec->name, rec->storage, WIRE_PLACES_MAX);
     }
     return r;
 }

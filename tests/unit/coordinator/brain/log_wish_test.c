@@ -238,7 +238,7 @@ static void backups_in_too_many_storages(void **state)
                         "backups lie in more than 4 other storages: what can be restored does not "
                         "count those in the ones that were used longest ago");
     static const char refused[] =
-        "Backup/wal is not truncated: Backup/b1 lies in 'file:///f1', where is not looked as "
+        "Backup/wal is not truncated: Backup/b1 lies in 'file:///f1', which is not looked at as "
         "backups lie in more than 4 other storages, and may need the log from its start on: "
         "delete it first, or force";
     apply_log(s, "wal", "  logTruncateUntil: '2018-05-11 01:42:23+0800'\n"); /* it is younger */

@@ -457,8 +457,15 @@ void log_created(struct brain *b, struct res *res, struct record *next, const st
 /* Whether the spec may change so while the task is there. */
 int log_may_configure(const struct brain *b, const struct res *res, const struct view *v,
                       struct tm_err *err) TM_WUR;
-/* An agent that truncates sees the backups in the log's own storage. Those that lie elsewhere are known
- * here: one that began before `until` would lose its way on. */
+/* Other storages with kept backups of the instance whose log it is: the newest backup of each, newest first. */
+struct log_places {
+    const struct record *items[WIRE_PLACES_MAX];
+    size_t count;
+    bool more; /* there are others, where nobody looks */
+};
+void log_places(const struct brain *b, const struct res *res, struct log_places *ret);
+/* An agent that truncates sees the backups in the log's own storage and in those. What lies in yet another
+ * is known here alone: a backup that began before `until` would lose its way on. */
 int log_may_truncate(const struct brain *b, const struct res *res, const char *until, bool force,
                      struct tm_err *err) TM_WUR;
 void log_configured(struct brain *b, struct res *res, struct record *next, const struct view *v);

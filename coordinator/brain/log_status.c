@@ -180,6 +180,14 @@ static void fill_warnings(const struct brain *b, struct resource_status *s, cons
              rec->node);
     if (s->log.needs_full)
         warn(s, "no backup leads to what is stored now; take a full backup");
+    struct log_places places;
+    log_places(b, res, &places);
+    if (places.more)
+        warn(
+            s,
+            "backups lie in more than %u other storages: what can be restored does not count those "
+            "in the ones that were used longest ago",
+            WIRE_PLACES_MAX);
     if (live->has_status && live->status.warning != NULL && live->status.warning[0] != '\0')
         warn(s, "%s", live->status.warning);
     for (size_t at = 0; at < res->live->warning_count; at++)

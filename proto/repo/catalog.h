@@ -89,6 +89,8 @@ struct recoverable {
     char to_position[FORMAT_POSITION_MAX];
     int64_t from_us;
     int64_t to_us;
+    int64_t
+        settled_us; /* log that proves this moment, or a later one, tells every moment from it on */
     bool abandoned; /* a lineage that the tenant left */
 };
 void recoverable_of(const struct manifest *manifest, struct recoverable *ret);

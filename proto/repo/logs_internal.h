@@ -147,6 +147,11 @@ struct log_world {
 int log_world_read(struct object_scratch *scratches[3], struct storage *log_st,
                    struct storage *backup_st, const struct repo_scope *scope,
                    struct log_joins *joins, struct log_world *ret, struct tm_err *err) TM_WUR;
+/* The same with backups that lie in other storages, too. */
+int log_world_read_all(struct object_scratch *scratches[3], struct storage *log_st,
+                       struct storage *backup_st, const struct repo_scope *scope,
+                       struct log_joins *joins, struct log_source *others, size_t other_count,
+                       struct log_world *ret, struct tm_err *err) TM_WUR;
 void log_world_release(struct log_world *w);
 /* The branch that is written: its writer is newer than those of all others. A lineage may be newer and
  * not be it: that of a clone, say, which was stored until its source was back. SIZE_MAX = there is none. */
@@ -158,6 +163,12 @@ size_t log_branch_run(const struct log_branch *branch, uint64_t at);
 int log_join(struct object_scratch *scratches[3], struct storage *log_st, struct storage *backup_st,
              const struct repo_scope *scope, const char *backup_id, struct log_joins *joins,
              struct log_world *w, struct tm_err *err) TM_WUR;
+/* The same for every backup that is known, by what is known. */
+int log_join_known(struct log_joins *joins, struct log_world *w, struct tm_err *err) TM_WUR;
+/* Around the log_joins of all backups of a storage: those that were not seen in between are gone, when all
+ * were looked at. */
+void log_joins_begin(struct log_joins *joins);
+void log_joins_end(struct log_joins *joins);
 int log_world_add(struct log_world *w, const struct log_backup *backup, struct tm_err *err) TM_WUR;
 
 /* The intervals of one backup (NULL = of all). */

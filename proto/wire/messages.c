@@ -16,6 +16,7 @@ CODEC_DEFINE(msg_log_status, "log_status", MSG_LOG_STATUS_FIELDS);
 CODEC_DEFINE(msg_log_query, "log_query", MSG_LOG_QUERY_FIELDS);
 CODEC_DEFINE(msg_log_event, "log_event", MSG_LOG_EVENT_FIELDS);
 CODEC_DEFINE(msg_log_answer, "log_answer", MSG_LOG_ANSWER_FIELDS);
+CODEC_DEFINE(msg_log_place, "log_place", MSG_LOG_PLACE_FIELDS);
 CODEC_DEFINE(msg_log_params, "log_params", MSG_LOG_PARAMS_FIELDS);
 CODEC_DEFINE(msg_job, "job", MSG_JOB_FIELDS);
 CODEC_DEFINE(msg_heartbeat, "heartbeat", MSG_HEARTBEAT_FIELDS);

@@ -51,6 +51,7 @@
 #define WIRE_WARNINGS_MAX  8  /* of one job */
 #define WIRE_OPTIONS_MAX   64 /* strings in a list of pairs */
 #define WIRE_INTERVALS_MAX 32
+#define WIRE_PLACES_MAX    4            /* other storages with backups, of one log task */
 #define WIRE_EVENTS_MAX    1000         /* in one answer … */
 #define WIRE_EVENTS_BYTES  (256 * 1024) /* … which is about this long at most */
 
@@ -254,6 +255,10 @@ CODEC_DECLARE(msg_log_event, MSG_LOG_EVENT_FIELDS);
     X(T, str, truncated_position, "tp", OPT, 0, WIRE_POSITION_MAX)
 CODEC_DECLARE(msg_log_answer, MSG_LOG_ANSWER_FIELDS);
 
+/* Another storage than the log's, where backups of the tenant lie. */
+#define MSG_LOG_PLACE_FIELDS(X, T) X(T, txt, storage, "r", REQ, 0, WIRE_URL_MAX)
+CODEC_DECLARE(msg_log_place, MSG_LOG_PLACE_FIELDS);
+
 /* How to stream, and what is wanted of the stored log. */
 #define MSG_LOG_PARAMS_FIELDS(X, T)                                                                \
     X(T, str, compression, "z", OPT, 0, 31)                                                        \
@@ -270,7 +275,9 @@ CODEC_DECLARE(msg_log_answer, MSG_LOG_ANSWER_FIELDS);
     X(T, txt, truncate_until, "tu", OPT, 0, 63)       /* time, TSO or position */                  \
     X(T, flag, truncate_force, "tf", OPT, 0, 0)                                                    \
     X(T, u32, grace_ms, "gr", OPT, 0,                                                              \
-      UINT32_MAX)                                /* what is truncated stays so long; 0 = 600000 */ \
+      UINT32_MAX) /* what is truncated stays so long; 0 = 600000 */                                \
+    X(T, list, places, "b", OPT, 0, msg_log_place,                                                 \
+      WIRE_PLACES_MAX) /* LEAD: with backups that are kept, newest first */                        \
     X(T, msg, query, "q", OPT, 0, msg_log_query) /* LEAD */
 CODEC_DECLARE(msg_log_params, MSG_LOG_PARAMS_FIELDS);
 

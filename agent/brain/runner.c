@@ -264,7 +264,10 @@ static void reached(struct agent_brain *b, struct job *job, enum job_stage stage
     if (stage == JOB_STAGE_COMMITTED)
         agent_log(b, job, 5, AGENT_LOG_JOB_COMPLETE, "job '%s' is committed", job->want.name);
     else if (stage == JOB_STAGE_RESTORED)
-        agent_log(b, job, 5, AGENT_LOG_RESTORE_COMPLETE, "job '%s' has restored everything",
+        agent_log(b, job, 5, AGENT_LOG_RESTORE_COMPLETE,
+                  job->want.restore != NULL && job->want.restore->dry_run
+                      ? "job '%s' has made its plan, and written nothing"
+                      : "job '%s' has restored everything",
                   job->want.name);
 }
 

@@ -27,7 +27,9 @@ static const char help[] =
     "RECOVERABLE\n"
     "FROM to TO can be restored; what a failover left behind is abandoned, and is had by naming "
     "its\n"
-    "lineage. Exit status: 0 ok, 1 failed, 2 wrong usage, 3 nothing found.\n";
+    "lineage. A lineage whose own record, or a writer's, is damaged or missing is told below. "
+    "Exit\n"
+    "status: 0 ok, 1 failed, 2 wrong usage, 3 nothing found.\n";
 
 struct lister {
     struct storage *st;     /* of the backups */
@@ -38,6 +40,8 @@ struct lister {
     struct recoverable *moments; /* for the table's second part */
     struct repo_scope *moment_scopes;
     size_t moment_count;
+    json_t *damaged;
+    struct buf damaged_text; /* lines, for the table's end */
     size_t shown;
 };
 
@@ -64,6 +68,19 @@ static int keep_moment(struct lister *l, const struct repo_scope *scope,
     return 0;
 }
 
+static int keep_damage(struct lister *l, const struct repo_scope *scope,
+                       const struct log_damage *damage, struct tm_err *err)
+{
+    char lineage[33];
+    names_lineage_text(damage->lineage, lineage);
+    if (!l->damaged)
+        return buf_printf(&l->damaged_text, err, "%s/%s: lineage %s: damaged: %s\n", scope->cluster,
+                          scope->tenant, lineage, damage->text);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s}", "cluster", scope->cluster, "tenant",
+                          scope->tenant, "lineage", lineage, "message", damage->text);
+    return o && json_array_append_new(l->damaged, o) == 0 ? 0 : tm_err_oom(err);
+}
+
 static int keep_moments(struct lister *l, const struct repo_scope *scope, struct tm_err *err)
 {
     TM_CLEANUP(recoverable_list_release) struct recoverable_list list = RECOVERABLE_LIST_INIT;
@@ -73,6 +90,8 @@ static int keep_moments(struct lister *l, const struct repo_scope *scope, struct
         r = log_recoverable(l->scratches, l->log_st, l->st, scope, &positions, &list, err);
     for (size_t i = 0; r == 0 && i < list.count; i++)
         r = keep_moment(l, scope, &list.items[i], err);
+    for (size_t i = 0; r == 0 && i < list.damages.count; i++)
+        r = keep_damage(l, scope, &list.damages.items[i], err);
     return r;
 }
 
@@ -170,18 +189,18 @@ static int print_json(struct lister *l, struct tm_err *err)
         if (!o || json_array_append_new(l->recoverable, o) < 0)
             return tm_err_oom(err);
     }
-    return cli_print_json(
-        json_pack("{s:O, s:O}", "backups", l->backups, "recoverable", l->recoverable), err);
+    return cli_print_json(json_pack("{s:O, s:O, s:O}", "backups", l->backups, "recoverable",
+                                    l->recoverable, "damagedLineages", l->damaged),
+                          err);
 }
 
 static void print_moments(const struct lister *l)
 {
     if (l->shown == 0)
         (void)printf("no backups\n");
-    if (l->moment_count == 0)
-        return;
-    (void)printf("\n%-16s %-10s %-27s %-27s %-32s %s\n", "CLUSTER", "TENANT", "RECOVERABLE FROM",
-                 "TO", "LINEAGE", "POSITIONS");
+    if (l->moment_count > 0)
+        (void)printf("\n%-16s %-10s %-27s %-27s %-32s %s\n", "CLUSTER", "TENANT",
+                     "RECOVERABLE FROM", "TO", "LINEAGE", "POSITIONS");
     for (size_t i = 0; i < l->moment_count; i++) {
         const struct recoverable *m = &l->moments[i];
         char from[CLOCK_TEXT_MAX], to[CLOCK_TEXT_MAX], lineage[33];
@@ -192,6 +211,10 @@ static void print_moments(const struct lister *l)
         if (strcmp(m->from_position, m->to_position) != 0)
             (void)printf(" to %s", m->to_position);
         (void)puts(m->abandoned ? " abandoned" : "");
+    }
+    if (l->damaged_text.len > 0) {
+        (void)puts("");
+        (void)fwrite(l->damaged_text.data, 1, l->damaged_text.len, stdout);
     }
 }
 
@@ -205,7 +228,7 @@ static int list(const struct cli_where *where, const struct list_args *args, str
 {
     TM_CLEANUP(storage_freep) struct storage *st = NULL;
     TM_CLEANUP(storage_freep) struct storage *full_st = NULL;
-    struct lister l = {.st = NULL};
+    struct lister l = {.damaged_text = BUF_INIT};
     int r = cli_open(where->url, where->secret_file, &st, err);
     if (r == 0 && args->full_url)
         r = cli_open(args->full_url, args->full_secret, &full_st, err);
@@ -216,7 +239,8 @@ static int list(const struct cli_where *where, const struct list_args *args, str
     if (r == 0 && args->json) {
         l.backups = json_array();
         l.recoverable = json_array();
-        r = l.backups && l.recoverable ? 0 : tm_err_oom(err);
+        l.damaged = json_array();
+        r = l.backups && l.recoverable && l.damaged ? 0 : tm_err_oom(err);
     }
     if (r == 0)
         r = cli_each_scope(l.st, where->cluster, where->tenant, show_scope, &l, err);
@@ -226,6 +250,8 @@ static int list(const struct cli_where *where, const struct list_args *args, str
         print_moments(&l);
     json_decref(l.backups);
     json_decref(l.recoverable);
+    json_decref(l.damaged);
+    buf_release(&l.damaged_text);
     free(l.moments);
     free(l.moment_scopes);
     for (size_t i = 0; i < TM_ARRAY_LEN(l.scratches); i++)

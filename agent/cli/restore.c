@@ -10,6 +10,7 @@
 #include "agent/restore/restore.h"
 #include "common/clock.h"
 #include "common/parse.h"
+#include "proto/spec/status.h"
 
 static const char help[] =
     "usage: tidemark-agent restore --storage URL --cluster C --data-dir DIR [options]\n"
@@ -31,6 +32,7 @@ static const char help[] =
     "      --exclusive                 stop before the target, not behind it\n"
     "      --lineage ID                which branch of the log, where there are several\n"
     "      --dry-run                   say what would be restored, and write nothing\n"
+    "  -o, --output json               --dry-run: the plan for programs\n"
     "      --data-dir DIR              must be empty or not there, unless --delta\n"
     "      --wal-dir DIR               log directory outside the data directory\n"
     "      --tablespace-map OLD=NEW    where a tablespace goes; once for each\n"
@@ -62,6 +64,7 @@ struct args {
     const char *roots[ROOTS_MAX + 1];
     size_t root_count;
     bool quiet;
+    bool json;
     struct restore_job job;
 };
 
@@ -125,6 +128,7 @@ static const struct option options[] = {
     {"start", no_argument, NULL, OPT_START},
     {"port", required_argument, NULL, OPT_PORT},
     {"quiet", no_argument, NULL, 'q'},
+    {"output", required_argument, NULL, 'o'},
     {NULL, 0, NULL, 0},
 };
 
@@ -193,6 +197,8 @@ static int take_option(void *arg, int option)
     case 'q':
         a->quiet = true;
         return 0;
+    case 'o':
+        return cli_take_output("restore", &a->json);
     case OPT_TABLESPACE:
         return add_pair(a->tablespaces, &a->tablespace_count, optarg) == 0
                    ? 0
@@ -216,7 +222,7 @@ static int parse(int argc, char **argv, struct args *a)
 {
     const struct cli_command command = {.subject = "restore",
                                         .help = help,
-                                        .letters = "+:qh",
+                                        .letters = "+:qo:h",
                                         .options = options,
                                         .take = take_option,
                                         .arg = a};
@@ -227,6 +233,8 @@ static int parse(int argc, char **argv, struct args *a)
     a->job.tenant = a->where.tenant;
     if (!a->job.cluster || !a->job.data_dir)
         return cli_usage("restore", "%s is needed", !a->job.cluster ? "--cluster" : "--data-dir");
+    if (a->json && !a->job.dry_run)
+        return cli_usage("restore", "--output is for --dry-run");
     return 0;
 }
 
@@ -358,26 +366,37 @@ static int run(struct args *a, struct restore_outcome *ret, struct tm_err *err)
     return r;
 }
 
+static int print_plan(const struct args *a, const char *data_dir, const struct restore_outcome *o,
+                      struct tm_err *err)
+{
+    TM_CLEANUP(buf_release) struct buf text = BUF_INIT;
+    struct status_plan plan = {.by_log = o->by_log,
+                               .log_bytes = o->log_bytes,
+                               .commit_us = o->commit_us,
+                               .ranges = o->totals.ranges_total,
+                               .bytes = o->totals.bytes_total,
+                               .estimate_us = (uint64_t)TM_MAX(o->estimate_us, INT64_C(0)),
+                               .threads = restore_threads(&a->job)};
+    (void)snprintf(plan.backup_id, sizeof(plan.backup_id), "%s", o->backup_id);
+    (void)snprintf(plan.label, sizeof(plan.label), "%s", o->label);
+    (void)snprintf(plan.position, sizeof(plan.position), "%s", o->position);
+    int r = a->json ? status_plan_json(&plan, &text, err)
+                    : status_plan_text(&plan, data_dir, &text, err);
+    if (r == 0)
+        (void)fwrite(text.data, 1, text.len, stdout);
+    return r;
+}
+
 static void print_outcome(const struct args *a, const char *data_dir,
                           const struct restore_outcome *o)
 {
     char commit[CLOCK_TEXT_MAX], size[SIZE_TEXT_MAX], log[SIZE_TEXT_MAX];
     const struct restore_progress *p = &o->totals;
-    (void)printf("%s backup %s into %s\n", a->job.dry_run ? "would restore" : "restored",
-                 o->backup_id, data_dir);
+    (void)printf("restored backup %s into %s\n", o->backup_id, data_dir);
     if (o->by_log)
         (void)printf("  with %s of log to replay up to the record at %s, branch %s\n",
                      size_format(o->log_bytes, log), o->position, o->label);
     (void)printf("  as of %s, position %s\n", clock_format(o->commit_us, commit), o->position);
-    if (a->job.dry_run) {
-        char estimate[CLOCK_TEXT_MAX];
-        (void)printf(
-            "  %u ranges, %s to be fetched, in about %s by %u threads as the storage answers now\n",
-            p->ranges_total, size_format(p->bytes_total, size),
-            duration_format_brief(TM_MAX(o->estimate_us, USEC_PER_SEC), estimate),
-            a->job.threads ? a->job.threads : 2);
-        return;
-    }
     (void)printf("  %llu files, %s", (unsigned long long)p->files,
                  size_format(p->bytes_done, size));
     if (a->job.delta)
@@ -400,6 +419,9 @@ int cli_restore(int argc, char **argv)
     struct restore_outcome outcome;
     if (run(a, &outcome, &err) < 0)
         return cli_fail("restore", &err);
-    print_outcome(a, data_dir, &outcome);
+    if (!a->job.dry_run)
+        print_outcome(a, data_dir, &outcome);
+    else if (print_plan(a, data_dir, &outcome, &err) < 0)
+        return cli_fail("restore", &err);
     return 0;
 }

@@ -226,6 +226,8 @@ int cli_search(int argc, char **argv)
         return TM_MAX(status, 0);
     if (!where.cluster)
         return cli_usage("search", "--cluster is needed");
+    if (args.search.to_us != 0 && args.search.from_us > args.search.to_us)
+        return cli_usage("search", "--from is later than --to");
     struct searcher s = {.search = args.search};
     if (args.json && !(s.events = json_array()))
         return cli_fail("search", (tm_err_oom(&err), &err));

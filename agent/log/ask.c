@@ -20,6 +20,7 @@
 struct asker {
     struct log_task *task;
     struct object_scratch *scratches[3];
+    struct log_elsewhere elsewhere;
     struct msg_log_query query;
     char name[64], until[64];
     int64_t deadline_us; /* mono */
@@ -34,6 +35,7 @@ static void asker_release(struct asker *a)
 {
     for (size_t i = 0; i < TM_ARRAY_LEN(a->scratches); i++)
         object_scratch_free(a->scratches[i]);
+    log_elsewhere_release(&a->elsewhere);
     free(a->events);
     free(a->names);
 }
@@ -107,10 +109,13 @@ static int search(struct asker *a, struct msg_log_answer *ret, struct tm_err *er
 
 static int would_truncate(struct asker *a, struct msg_log_answer *ret, struct tm_err *err)
 {
-    const struct log_task *t = a->task;
+    struct log_task *t = a->task;
     struct log_positions positions = log_positions_of(t);
+    log_elsewhere_open(t, a->scratches[0], &a->elsewhere);
     struct log_truncate wish = {.force = a->query.force,
                                 .dry_run = true,
+                                .others = a->elsewhere.items,
+                                .other_count = a->elsewhere.count,
                                 .epoch = t->options.epoch,
                                 .node = t->node,
                                 .now_us = clock_real_us()};

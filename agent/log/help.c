@@ -14,12 +14,14 @@ struct helper {
     struct log_task *task;
     struct object_scratch *scratches[3];
     struct log_joins joins; /* what was compared already */
-    int64_t recover_us;     /* mono: when to count next */
-    int64_t truncate_us;    /* mono: not before */
+    struct log_elsewhere elsewhere;
+    int64_t recover_us;  /* mono: when to count next */
+    int64_t truncate_us; /* mono: not before */
     int64_t truncate_pause_us;
     int64_t sweep_us; /* mono: when to remove next; INT64_MAX = there is nothing */
     int64_t sweep_pause_us;
     int64_t grace_us; /* that sweep_us was made with */
+    uint64_t gap_to;  /* the run whose beginning was looked up in the writers' records */
 };
 
 struct log_positions log_positions_of(const struct log_task *t)
@@ -110,8 +112,11 @@ static int truncate_now(struct helper *h, const char *until, bool force,
 {
     struct log_task *t = h->task;
     struct target target;
-    struct log_truncate wish = {
-        .force = force, .node = t->node, .now_us = clock_real_us(), .grace_us = h->grace_us};
+    struct log_truncate wish = {.force = force,
+                                .node = t->node,
+                                .now_us = clock_real_us(),
+                                .grace_us = h->grace_us,
+                                .others = h->elsewhere.items};
     struct log_positions positions = log_positions_of(t);
     uint8_t nonce[OBJECT_NONCE_BYTES];
     int r = log_truncate_wish(until, &wish, &target, err);
@@ -121,8 +126,11 @@ static int truncate_now(struct helper *h, const char *until, bool force,
         r = log_epoch_take(t, &wish.epoch, err);
     if (r < 0)
         return r;
+    log_elsewhere_open(t, h->scratches[0], &h->elsewhere);
+    wish.other_count = h->elsewhere.count;
     r = log_truncate_run(h->scratches, t->options.storage, t->options.storage, &t->options.scope,
                          &positions, &wish, nonce, ret, err);
+    log_elsewhere_close(&h->elsewhere);
     return r < 0 ? log_storage_error(t, err) : 0;
 }
 
@@ -144,6 +152,8 @@ static void truncate_wish(struct helper *h)
     t->truncate_failed = r < 0;
     if (r < 0)
         t->truncate_err = err;
+    if (r < 0 && err.code == TM_E_REFUSED)
+        t->recover_now = true; /* the operator looks now: what was refused for is told with it */
     if (r == 0 || !err.retryable)
         t->truncate_done = gen;
     if (r == 0) {
@@ -203,20 +213,111 @@ static void put_interval(const struct recoverable *in, struct msg_interval *ret)
     (void)snprintf(ret->backup_id, sizeof(ret->backup_id), "%s", in->backup_id);
 }
 
-/* Log up to where a backup leads on this lineage; 0 = none does. */
-static uint64_t connected_to(const struct log_task *t, const struct recoverable_list *list,
-                             const uint8_t lineage[16])
+/* Which interval leads farthest on this lineage, and up to where; SIZE_MAX = none does. */
+static size_t connected(const struct log_task *t, const struct recoverable_list *list,
+                        const uint8_t lineage[16], uint64_t *ret_to)
 {
-    uint64_t to = 0;
+    size_t found = SIZE_MAX;
     for (size_t i = 0; i < list->count; i++) {
         uint64_t byte;
         struct tm_err ignored;
         const struct recoverable *r = &list->items[i];
-        if (!r->abandoned && memcmp(r->lineage, lineage, 16) == 0 &&
-            t->options.engine->position_parse(r->to_position, &byte, &ignored) == 0)
-            to = TM_MAX(to, byte);
+        if (r->abandoned || memcmp(r->lineage, lineage, 16) != 0 ||
+            t->options.engine->position_parse(r->to_position, &byte, &ignored) < 0 ||
+            (found != SIZE_MAX && byte <= *ret_to))
+            continue;
+        *ret_to = byte;
+        found = i;
     }
-    return to;
+    return found;
+}
+
+/* With the lock. */
+static void put_intervals(struct log_task *t, const struct recoverable_list *list, size_t leading,
+                          uint64_t to)
+{
+    /* the newest ones, when there are more than can be told */
+    size_t skip = list->count > WIRE_INTERVALS_MAX ? list->count - WIRE_INTERVALS_MAX : 0;
+    t->interval_count = list->count - skip;
+    for (size_t i = skip; i < list->count; i++)
+        put_interval(&list->items[i], &t->intervals[i - skip]);
+    t->growing = (struct log_growing){.is = false};
+    if (leading == SIZE_MAX || leading < skip || !t->wrote || to < t->branch.from)
+        return;
+    t->growing = (struct log_growing){.is = true,
+                                      .at = leading - skip,
+                                      .settled_us = list->items[leading].settled_us,
+                                      .from = t->branch.from,
+                                      .to = to};
+    memcpy(t->growing.lineage, list->items[leading].lineage, sizeof(t->growing.lineage));
+}
+
+/* With the lock. */
+static void put_away(struct log_task *t, const struct log_elsewhere *elsewhere)
+{
+    const struct log_source *first = NULL;
+    size_t away = 0;
+    for (size_t i = 0; i < elsewhere->count; i++) {
+        if (!elsewhere->items[i].away)
+            continue;
+        first = first != NULL ? first : &elsewhere->items[i];
+        away++;
+    }
+    char more[48] = "";
+    if (away > 1)
+        (void)snprintf(more, sizeof(more), " and %zu more storages", away - 1);
+    t->away[0] = '\0';
+    if (first != NULL)
+        (void)snprintf(
+            t->away, sizeof(t->away),
+            "backups in '%.100s'%s cannot be read now, what was known of them counts: %.90s",
+            first->name, more, first->why.msg);
+}
+
+/* Whether nothing is known of some place. */
+static bool some_unread(const struct log_elsewhere *elsewhere)
+{
+    bool unread = false;
+    for (size_t i = 0; i < elsewhere->count; i++)
+        unread = unread || !elsewhere->items[i].was_read;
+    return unread;
+}
+
+/* The first place above `stored` where a backup begins: what is stored up to there leads on from it. */
+static uint64_t ahead(const struct log_task *t, const struct recoverable_list *list,
+                      uint64_t stored)
+{
+    uint64_t first = UINT64_MAX;
+    for (size_t i = 0; i < list->count; i++) {
+        uint64_t byte;
+        struct tm_err ignored;
+        if (t->options.engine->position_parse(list->items[i].from_position, &byte, &ignored) == 0 &&
+            byte > stored)
+            first = TM_MIN(first, byte);
+    }
+    return first;
+}
+
+/* The gap that an earlier life of the task met: told until a backup leads on. Once for each run. */
+static int recall_gap(struct helper *h, const uint8_t lineage[16], uint64_t to, struct tm_err *err)
+{
+    struct log_task *t = h->task;
+    uint64_t from = 0;
+    if (h->gap_to == to)
+        return 0;
+    int r = log_gap_read(h->scratches[0], t->options.storage, &t->options.scope, lineage, to, &from,
+                         err);
+    if (r < 0)
+        return r;
+    h->gap_to = to;
+    pthread_mutex_lock(&t->lock);
+    if (r > 0 && t->branch.from == to) {
+        t->gap_from = from;
+        t->gap_to = to;
+        t->status_serial++;
+    }
+    pthread_mutex_unlock(&t->lock);
+    return 0;
 }
 
 static int recover(struct helper *h, struct tm_err *err)
@@ -228,24 +329,32 @@ static int recover(struct helper *h, struct tm_err *err)
     pthread_mutex_lock(&t->lock);
     memcpy(lineage, t->branch.lineage, sizeof(lineage));
     struct epoch epoch = t->branch.epoch;
-    bool stored = t->fenced > t->branch.from; /* else there is nothing yet that could be led to */
+    uint64_t from = t->branch.from;
+    uint64_t fenced = t->fenced;
+    bool stored = fenced > from; /* else there is nothing yet that could be led to */
     pthread_mutex_unlock(&t->lock);
+    log_elsewhere_open(t, h->scratches[0], &h->elsewhere);
     int r = log_recoverable_known(h->scratches, t->options.storage, t->options.storage,
-                                  &t->options.scope, &positions, &h->joins, &list, err);
+                                  &t->options.scope, &positions, &h->joins, h->elsewhere.items,
+                                  h->elsewhere.count, &list, err);
+    log_elsewhere_close(&h->elsewhere);
     if (r < 0)
         return r;
-    uint64_t to = connected_to(t, &list, lineage);
+    uint64_t to = 0;
+    size_t leading = connected(t, &list, lineage, &to);
     pthread_mutex_lock(&t->lock);
-    /* the newest ones, when there are more than can be told */
-    size_t skip = list.count > WIRE_INTERVALS_MAX ? list.count - WIRE_INTERVALS_MAX : 0;
-    t->interval_count = list.count - skip;
-    for (size_t i = skip; i < list.count; i++)
-        put_interval(&list.items[i], &t->intervals[i - skip]);
-    if (stored && t->writing && epoch_cmp(epoch, t->branch.epoch) == 0 && !t->hold_lost)
-        t->needs_full = to < t->branch.from || to == 0;
+    bool same = epoch_cmp(epoch, t->branch.epoch) == 0;
+    put_intervals(t, &list, same ? leading : SIZE_MAX, to);
+    put_away(t, &h->elsewhere);
+    t->recover_at = ahead(t, &list, fenced);
+    t->recover_now = t->recover_now || t->fenced >= t->recover_at; /* in the meantime */
+    bool needs = to < t->branch.from || to == 0;
+    if (stored && t->writing && same && !t->hold_lost && !(needs && some_unread(&h->elsewhere)))
+        t->needs_full = needs;
+    bool lacks = t->needs_full && t->wrote && t->branch.from == from && t->gap_to != from;
     t->status_serial++;
     pthread_mutex_unlock(&t->lock);
-    return 0;
+    return lacks ? recall_gap(h, lineage, from, err) : 0;
 }
 
 /* ---- the thread ---- */
@@ -269,10 +378,10 @@ static bool sweep_due(struct helper *h)
     return t->wanted && clock_mono_us() >= h->sweep_us;
 }
 
-static bool needs_full(struct log_task *t)
+static bool waits_for_backups(struct log_task *t)
 {
     pthread_mutex_lock(&t->lock);
-    bool needs = t->needs_full && t->step == JOB_STEP_RUN;
+    bool needs = (t->needs_full && t->step == JOB_STEP_RUN) || t->away[0] != '\0';
     pthread_mutex_unlock(&t->lock);
     return needs;
 }
@@ -301,7 +410,7 @@ static void help_once(struct helper *h)
     }
     if (recovers) {
         /* what was told before stays when it cannot be read now; a backup is waited for */
-        bool soon = recover(h, &ignored) < 0 || needs_full(t);
+        bool soon = recover(h, &ignored) < 0 || waits_for_backups(t);
         h->recover_us =
             clock_mono_us() + (soon ? LOG_RETRY_MAX_MS : LOG_RECOVER_MS) * USEC_PER_MSEC;
     }
@@ -329,5 +438,6 @@ void *log_help_main(void *arg)
     for (size_t i = 0; i < TM_ARRAY_LEN(h.scratches); i++)
         object_scratch_free(h.scratches[i]);
     log_joins_release(&h.joins);
+    log_elsewhere_release(&h.elsewhere);
     return NULL;
 }

@@ -14,6 +14,7 @@
  *   keep.c      the thread that stores marks and looks for newer writers
  *   help.c      the thread that truncates, rolls up, and counts what can be restored
  *   ask.c       the thread that answers queries: searches, truncations that are only tried
+ *   places.c    the other storages that backups lie in
  *   status.c    the thread that tells
  *
  * One mutex guards all that threads share, one condition wakes all of them: there are few events.
@@ -107,6 +108,16 @@ struct log_branch {
     uint64_t from; /* of the unbroken run */
 };
 
+/* The interval that ends where the log is written: how far that is by now is known without storage. */
+struct log_growing {
+    bool is;
+    size_t at; /* in intervals */
+    int64_t settled_us;
+    uint8_t lineage[NAMES_LINEAGE_BYTES];
+    uint64_t from; /* of the unbroken run it ends in */
+    uint64_t to;   /* when it was read */
+};
+
 struct log_task {
     struct log_task_options options;
     char node[WIRE_NAME_MAX + 1];
@@ -131,6 +142,8 @@ struct log_task {
     enum job_step step;
     struct msg_log_params params;
     char truncate_until[64];
+    char places[WIRE_PLACES_MAX][WIRE_URL_MAX + 1];
+    size_t place_count;
     int64_t paused_us; /* real: when PAUSE was first seen */
 
     enum job_stage stage;
@@ -159,7 +172,8 @@ struct log_task {
     struct log_look last_look;
     struct log_look checkpoint;  /* flushed and time of the newest look that counts */
     struct log_look stored_mark; /* the newest one in storage; mono_us is when it came there */
-    struct log_look told;        /* the newest one in storage that is not contested */
+    struct log_look told;        /* the newest one in storage that is not contested … */
+    uint8_t told_lineage[NAMES_LINEAGE_BYTES]; /* … of this lineage */
     bool mark_now;
 
     enum hold_is hold;
@@ -187,8 +201,11 @@ struct log_task {
     struct tm_err removal_err;
     struct msg_interval intervals[WIRE_INTERVALS_MAX];
     size_t interval_count;
+    struct log_growing growing;
+    char away[320];   /* the other storages that could not be read, in words; "" = none */
     bool place_ready; /* repository and identity are there and ours */
     bool recover_now;
+    uint64_t recover_at;    /* and when what is stored reaches this byte; UINT64_MAX = none */
     uint64_t status_serial; /* grows with each change worth telling at once */
 
     /* ---- the run's own ---- */
@@ -329,6 +346,20 @@ void *log_hold_main(void *arg);
 void log_looks_settle(struct log_task *t);
 /* With the lock: looks that a chunk ending at `to` proves, into its marks. */
 void log_looks_mark(struct log_task *t, struct log_slot *slot);
+
+/* ---- places.c ---- */
+
+struct log_elsewhere {
+    struct log_source items[WIRE_PLACES_MAX];
+    char urls[WIRE_PLACES_MAX][WIRE_URL_MAX + 1];
+    size_t count;
+};
+/* For one look at the places that are wanted now; zeroed before the first. */
+void log_elsewhere_open(struct log_task *t, struct object_scratch *scratch,
+                        struct log_elsewhere *elsewhere);
+/* What was found out stays known. */
+void log_elsewhere_close(struct log_elsewhere *elsewhere);
+void log_elsewhere_release(struct log_elsewhere *elsewhere);
 
 /* ---- keep.c, help.c, ask.c, status.c ---- */
 

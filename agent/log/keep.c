@@ -141,6 +141,13 @@ static void what_now(struct keeper *k, struct keep_now *ret)
                           clock_mono_us() - t->stored_mark.mono_us >= t->mark_us);
 }
 
+/* With the lock. */
+static void told(struct log_task *t, const struct log_look *look)
+{
+    t->told = *look;
+    memcpy(t->told_lineage, t->branch.lineage, sizeof(t->told_lineage));
+}
+
 static int keep(struct keeper *k, const struct keep_now *now, struct tm_err *err)
 {
     struct log_task *t = k->task;
@@ -152,10 +159,14 @@ static int keep(struct keeper *k, const struct keep_now *now, struct tm_err *err
         t->status_serial += t->fenced != now->durable;
         if (t->fenced <= t->branch.from && now->durable > t->branch.from)
             t->recover_now = true; /* with the first of it, it can be told what leads to it */
+        if (now->durable >= t->recover_at) {
+            t->recover_now = true;
+            t->recover_at = UINT64_MAX;
+        }
         t->fenced = now->durable;
         log_looks_settle(t);
         if (now->stored.source_us != 0)
-            t->told = now->stored;
+            told(t, &now->stored);
     }
     pthread_mutex_unlock(&t->lock);
     if (!now->mark)
@@ -165,7 +176,8 @@ static int keep(struct keeper *k, const struct keep_now *now, struct tm_err *err
         return r;
     pthread_mutex_lock(&t->lock);
     if (epoch_cmp(k->branch.epoch, t->branch.epoch) == 0) {
-        t->stored_mark = t->told = now->look;
+        t->stored_mark = now->look;
+        told(t, &now->look);
         t->stored_mark.mono_us = clock_mono_us();
         t->status_serial++;
         pthread_cond_broadcast(&t->changed);

@@ -155,7 +155,7 @@ static void put_errors(const struct log_task *t, struct told *ret)
 static void add_warning(struct told *ret, const char *text)
 {
     size_t used = strlen(ret->warning);
-    (void)snprintf(ret->warning + used, sizeof(ret->warning) - used, "%s%.240s",
+    (void)snprintf(ret->warning + used, sizeof(ret->warning) - used, "%s%.320s",
                    used > 0 ? "; " : "", text);
 }
 
@@ -175,6 +175,8 @@ static void put_warning(const struct log_task *t, struct told *ret)
                        "log from %s to %s is missing: the source had recycled it", from, to);
         add_warning(ret, text);
     }
+    if (t->away[0])
+        add_warning(ret, t->away);
     for (size_t i = 0; i < LOG_PART_HOLD; i++)
         hidden = hidden || t->troubles[i].on;
     if (hidden && hold->on && hold->err.code == TM_E_LIMIT)
@@ -189,12 +191,30 @@ static void put_hold(const struct log_task *t, struct told *ret)
     struct msg_log_status *s = &ret->status;
     bool there = t->hold == HOLD_OPEN;
     s->hold_at = there ? t->hold_state.from : 0;
+    if (s->hold_at != 0)
+        t->options.engine->position_text(s->hold_at, s->hold_position);
     s->hold_bytes = there ? t->hold_state.bytes : 0;
     s->hold_lost = t->hold_lost;
     s->at_risk = t->at_risk;
     s->flushed = t->flushed;
     s->source_us = t->last_look.source_us;
     s->skew_us = t->hold_state.skew_us;
+}
+
+/* The end of what is written is where the told checkpoint is: storage was read up to a minute ago. Only
+ * inside the run that was read, and by a mark of that run. */
+static void put_grown(const struct log_task *t, struct msg_interval *ret)
+{
+    const struct log_growing *g = &t->growing;
+    if (memcmp(g->lineage, t->branch.lineage, sizeof(g->lineage)) != 0 || g->from != t->branch.from)
+        return;
+    if (t->fenced > g->to)
+        t->options.engine->position_text(t->fenced, ret->to_position);
+    if (memcmp(g->lineage, t->told_lineage, sizeof(g->lineage)) != 0 || t->told.flushed < g->from ||
+        t->told.source_us < g->settled_us)
+        return;
+    ret->from_us = g->settled_us;
+    ret->to_us = TM_MAX(ret->to_us, t->told.source_us);
 }
 
 static void put_log(const struct log_task *t, int64_t now_us, struct told *ret)
@@ -221,6 +241,8 @@ static void put_log(const struct log_task *t, int64_t now_us, struct told *ret)
     s->truncated_us = t->truncated_us;
     memcpy(s->truncated_position, t->truncated_position, sizeof(s->truncated_position));
     memcpy(ret->intervals, t->intervals, t->interval_count * sizeof(t->intervals[0]));
+    if (t->growing.is)
+        put_grown(t, &ret->intervals[t->growing.at]);
     s->recoverable = ret->intervals;
     s->recoverable_count = t->interval_count;
 }

@@ -302,6 +302,21 @@ static void want_query(struct log_task *t, const struct msg_log_query *query)
     t->query.until = t->query_until;
 }
 
+/* With the lock. Bounds are the wire's. */
+static void want_places(struct log_task *t, const struct msg_log_params *params)
+{
+    size_t count = TM_MIN(params->places_count, (size_t)WIRE_PLACES_MAX);
+    bool same = count == t->place_count;
+    for (size_t i = 0; i < count; i++) {
+        same = same && strcmp(t->places[i], params->places[i].storage) == 0;
+        (void)snprintf(t->places[i], sizeof(t->places[i]), "%s", params->places[i].storage);
+    }
+    t->place_count = count;
+    t->params.places = NULL;
+    t->params.places_count = 0;
+    t->recover_now = t->recover_now || !same;
+}
+
 int log_task_want(struct log_task *t, enum job_step step, const struct msg_log_params *params,
                   struct tm_err *err)
 {
@@ -324,6 +339,7 @@ int log_task_want(struct log_task *t, enum job_step step, const struct msg_log_p
     memcpy(t->truncate_until, until, strlen(until) + 1);
     t->params.truncate_until = t->truncate_until;
     want_query(t, params->query);
+    want_places(t, params);
     t->status_serial++;
     pthread_cond_broadcast(&t->changed);
     pthread_mutex_unlock(&t->lock);
@@ -366,6 +382,7 @@ int log_task_new(const struct log_task_options *options, struct log_task **ret, 
     t->mark_us = LOG_MARK_MS * USEC_PER_MSEC;
     t->stuck_us = LOG_STUCK_MS * USEC_PER_MSEC;
     t->roll_after = LOGS_INDEX_AFTER;
+    t->recover_at = UINT64_MAX;
     t->stage = JOB_STAGE_STARTING;
     t->epoch = options->epoch;
     (void)snprintf(t->node, sizeof(t->node), "%s", options->node ? options->node : "");

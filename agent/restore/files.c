@@ -138,7 +138,7 @@ static int start_thread(struct restore *r, pthread_t *ret, struct tm_err *err)
 int restore_files(struct restore *r, struct tm_err *err)
 {
     pthread_t threads[RESTORE_THREADS_MAX];
-    unsigned want = r->job->threads ? r->job->threads : 2, started = 0;
+    unsigned want = restore_threads(r->job), started = 0;
     want = TM_MIN(want, RESTORE_THREADS_MAX);
     TM_CLEANUP(freep) struct restore_item *queue = calloc(RESTORE_QUEUE_MAX, sizeof(*queue));
     if (!queue)

@@ -203,7 +203,9 @@ void restore_histories_release(struct restore_histories *h)
 
 static int collect_histories(struct restore *r, struct restore_histories *ret, struct tm_err *err)
 {
-    int rc = log_lineages_read(r->object_scratch, r->log_st, &r->scope, &r->lineages, err);
+    TM_CLEANUP(log_damages_release) struct log_damages damages = LOG_DAMAGES_INIT;
+    int rc =
+        log_lineages_look(r->object_scratch, r->log_st, &r->scope, &r->lineages, &damages, err);
     return rc < 0 ? rc : restore_histories(&r->plan, &r->lineages, ret, err);
 }
 

@@ -49,8 +49,7 @@ int restore_probe(struct restore *r, struct tm_err *err)
     backup_ranges_release(&ranges);
     if (rc < 0 || bytes == 0)
         return TM_MIN(rc, 0);
-    unsigned threads = r->job->threads ? r->job->threads : 2;
-    double each = (double)bytes / (double)TM_MAX(took_us, INT64_C(1)) * threads;
+    double each = (double)bytes / (double)TM_MAX(took_us, INT64_C(1)) * restore_threads(r->job);
     double limit = (double)r->job->rate_limit_bytes_s / 1e6;
     if (limit > 0 && each > limit)
         each = limit;

@@ -173,6 +173,11 @@ static void release(struct restore *r)
     pthread_mutex_destroy(&r->lock);
 }
 
+unsigned restore_threads(const struct restore_job *job)
+{
+    return job->threads ? job->threads : RESTORE_THREADS_DEFAULT;
+}
+
 int restore_run(const struct restore_job *job, struct restore_outcome *ret, struct tm_err *err)
 {
     struct restore *r = malloc(sizeof(*r));

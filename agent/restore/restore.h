@@ -26,7 +26,8 @@
 #include "common/storage/storage.h"
 #include "proto/format/names.h"
 
-#define RESTORE_THREADS_MAX 16
+#define RESTORE_THREADS_MAX     16
+#define RESTORE_THREADS_DEFAULT 2
 
 enum restore_stage {
     RESTORE_PLAN,
@@ -98,6 +99,8 @@ struct restore_outcome {
     bool started;
 };
 
+/* How many it uses. */
+unsigned restore_threads(const struct restore_job *job);
 int restore_run(const struct restore_job *job, struct restore_outcome *ret,
                 struct tm_err *err) TM_WUR;
 

@@ -456,6 +456,20 @@ static const char *const *with_null(struct codec_arena *arena, const char *const
     return out;
 }
 
+static struct msg_restore_plan plan_of(const struct restore_job *job,
+                                       const struct restore_outcome *o)
+{
+    struct msg_restore_plan plan = {.by_log = o->by_log,
+                                    .log_bytes = o->log_bytes,
+                                    .ranges = o->totals.ranges_total,
+                                    .bytes = o->totals.bytes_total,
+                                    .estimate_us = (uint64_t)TM_MAX(o->estimate_us, INT64_C(0)),
+                                    .threads = restore_threads(job)};
+    (void)snprintf(plan.backup_id, sizeof(plan.backup_id), "%s", o->backup_id);
+    (void)snprintf(plan.label, sizeof(plan.label), "%s", o->label);
+    return plan;
+}
+
 static int step_restore(struct runner *r, struct tm_err *err)
 {
     const struct msg_restore_params *in = r->job->restore;
@@ -486,6 +500,7 @@ static int step_restore(struct runner *r, struct tm_err *err)
         .restore_roots = with_null(arena, r->job->restore_roots, r->job->restore_roots_count, err),
         .server_options = with_null(arena, in->server_options, in->server_options_count, err),
         .delta = in->delta,
+        .dry_run = in->dry_run,
         .resume = r->job->resume,
         .start = in->start,
         .port = (uint16_t)in->port,
@@ -498,7 +513,7 @@ static int step_restore(struct runner *r, struct tm_err *err)
         .writing = restore_writing,
         .writing_arg = r,
     };
-    struct restore_outcome outcome;
+    struct restore_outcome outcome = {.by_log = false};
     pthread_mutex_lock(&r->lock);
     r->full_storage = full;
     pthread_mutex_unlock(&r->lock);
@@ -515,6 +530,11 @@ static int step_restore(struct runner *r, struct tm_err *err)
     struct msg_totals totals = {
         .counters = &counters, .commit_us = outcome.commit_us, .path = in->data_dir};
     (void)snprintf(totals.position, sizeof(totals.position), "%s", outcome.position);
+    struct msg_restore_plan plan;
+    if (in->dry_run) {
+        plan = plan_of(&job, &outcome);
+        totals.plan = &plan;
+    }
     struct frame f = {.type = FRAME_restored, .restored = {.totals = &totals}};
     runner_tell(r, &f);
     return 0;

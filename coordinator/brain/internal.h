@@ -136,7 +136,7 @@ struct stored {
 struct log_hold {
     char node[WIRE_NAME_MAX + 1];
     bool stopped; /* it holds nothing any more */
-    uint64_t at;
+    char at[WIRE_POSITION_MAX + 1];
     uint64_t bytes;
     bool lost;
     bool at_risk;
@@ -417,6 +417,10 @@ struct node *lead_pick(struct brain *b, struct res *res, const char *cluster,
 /* Who sweeps a deleted backup. */
 struct node *lead_for_delete(struct brain *b, struct res *res);
 void lead_waiting(struct brain *b, struct res *res, const char *fmt, ...) TM_PRINTF(3, 4);
+/* "; did you mean 'test'?" when no node of this cluster was ever heard of, and one of a name like it was;
+ * else "". Returns ret. */
+#define LEAD_NEAR_MAX (WIRE_NAME_MAX + 24)
+const char *lead_near(const struct brain *b, const char *cluster, char ret[LEAD_NEAR_MAX]);
 struct node *lead_of(const struct brain *b, const struct res *res);
 bool lead_usable(const struct node *node);
 /* Jobs that the node leads. */
@@ -466,8 +470,15 @@ void log_created(struct brain *b, struct res *res, struct record *next, const st
 /* Whether the spec may change so while the task is there. */
 int log_may_configure(const struct brain *b, const struct res *res, const struct view *v,
                       struct tm_err *err) TM_WUR;
-/* An agent that truncates sees the backups in the log's own storage. Those that lie elsewhere are known
- * here: one that began before `until` would lose its way on. */
+/* Other storages with kept backups of the instance whose log it is: the newest backup of each, newest first. */
+struct log_places {
+    const struct record *items[WIRE_PLACES_MAX];
+    size_t count;
+    bool more; /* there are others, where nobody looks */
+};
+void log_places(const struct brain *b, const struct res *res, struct log_places *ret);
+/* An agent that truncates sees the backups in the log's own storage and in those. What lies in yet another
+ * is known here alone: a backup that began before `until` would lose its way on. */
 int log_may_truncate(const struct brain *b, const struct res *res, const char *until, bool force,
                      struct tm_err *err) TM_WUR;
 void log_configured(struct brain *b, struct res *res, struct record *next, const struct view *v);

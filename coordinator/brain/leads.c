@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "common/suggest.h"
+
 void lead_waiting(struct brain *b, struct res *res, const char *fmt, ...)
 {
     char text[sizeof(res->live->waiting)];
@@ -19,6 +21,21 @@ void lead_waiting(struct brain *b, struct res *res, const char *fmt, ...)
         return;
     memcpy(res->live->waiting, text, sizeof(text));
     status_changed(b, res);
+}
+
+const char *lead_near(const struct brain *b, const char *cluster, char ret[LEAD_NEAR_MAX])
+{
+    struct suggest s;
+    suggest_init(&s, cluster);
+    ret[0] = '\0';
+    for (size_t at = 0; at < b->node_count; at++) {
+        if (strcmp(b->nodes[at]->cluster, cluster) == 0)
+            return ret;
+        suggest_offer(&s, b->nodes[at]->cluster);
+    }
+    if (suggest_best(&s) != NULL)
+        (void)snprintf(ret, LEAD_NEAR_MAX, "; did you mean '%s'?", suggest_best(&s));
+    return ret;
 }
 
 struct node *lead_of(const struct brain *b, const struct res *res)
@@ -46,6 +63,7 @@ static struct node *pick_backup(struct brain *b, struct res *res,
 {
     const struct view *v = &res->view;
     char trouble[200] = "";
+    char near[LEAD_NEAR_MAX];
     for (size_t at = 0; at < b->node_count; at++) {
         struct node *node = b->nodes[at];
         if (!lead_usable(node) || strcmp(node->cluster, v->cluster) != 0)
@@ -68,8 +86,8 @@ static struct node *pick_backup(struct brain *b, struct res *res,
         *ret_instance = instance;
         return node;
     }
-    lead_waiting(b, res, "waiting for an agent of cluster '%s', tenant '%s' with role primary%s",
-                 v->cluster, v->tenant, trouble);
+    lead_waiting(b, res, "waiting for an agent of cluster '%s', tenant '%s' with role primary%s%s",
+                 v->cluster, v->tenant, trouble, lead_near(b, v->cluster, near));
     return NULL;
 }
 
@@ -77,6 +95,7 @@ static struct node *pick_restore(struct brain *b, struct res *res, const char *c
                                  const struct msg_instance **ret_instance)
 {
     const struct view *v = &res->view;
+    char near[LEAD_NEAR_MAX];
     struct node *found = NULL;
     size_t nodes = 0;
     for (size_t at = 0; at < b->node_count; at++) {
@@ -94,10 +113,11 @@ static struct node *pick_restore(struct brain *b, struct res *res, const char *c
         return NULL;
     }
     if (found == NULL && v->node[0] != '\0')
-        lead_waiting(b, res, "waiting for the agent on node '%s' of cluster '%s'", v->node,
-                     cluster);
+        lead_waiting(b, res, "waiting for the agent on node '%s' of cluster '%s'%s", v->node,
+                     cluster, lead_near(b, cluster, near));
     else if (found == NULL)
-        lead_waiting(b, res, "waiting for an agent of cluster '%s'", cluster);
+        lead_waiting(b, res, "waiting for an agent of cluster '%s'%s", cluster,
+                     lead_near(b, cluster, near));
     else if (lead_count(b, found) >= WIRE_JOBS_MAX) {
         lead_waiting(b, res, "node '%s' leads %d jobs already", found->name, WIRE_JOBS_MAX);
         return NULL;

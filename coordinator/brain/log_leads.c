@@ -63,6 +63,7 @@ static struct node *pick(struct brain *b, const struct res *res, bool primary,
 static void say_waiting(struct brain *b, struct res *res, bool standby)
 {
     char trouble[128] = "";
+    char near[LEAD_NEAR_MAX];
     for (size_t at = 0; at < b->node_count; at++) {
         const struct node *node = b->nodes[at];
         const struct msg_instance *instance = node_instance(node, res->view.tenant);
@@ -75,8 +76,9 @@ static void say_waiting(struct brain *b, struct res *res, bool standby)
             (void)snprintf(trouble, sizeof(trouble),
                            "; node '%s' has another identity (acceptIncarnation)", node->name);
     }
-    lead_waiting(b, res, "waiting for an agent of cluster '%s', tenant '%s' with role %s%s",
-                 res->view.cluster, res->view.tenant, standby ? "standby" : "primary", trouble);
+    lead_waiting(b, res, "waiting for an agent of cluster '%s', tenant '%s' with role %s%s%s",
+                 res->view.cluster, res->view.tenant, standby ? "standby" : "primary", trouble,
+                 lead_near(b, res->view.cluster, near));
 }
 
 struct node *log_lead_pick(struct brain *b, struct res *res,

@@ -135,8 +135,8 @@ static void fill_holds(struct resource_status *s, const struct res *res)
     const struct log_live *live = res->live->log;
     const struct msg_log_status *lead = &live->status;
     if (live->has_status && lead->hold_at != 0 && log_holder_is(rec->log, rec->node)) {
-        struct status_hold one = {
-            .at = lead->hold_at, .bytes = lead->hold_bytes, .lost = lead->hold_lost};
+        struct status_hold one = {.bytes = lead->hold_bytes, .lost = lead->hold_lost};
+        COPY_TEXT(one.at, lead->hold_position);
         COPY_TEXT(one.node, rec->node);
         resource_status_add_hold(s, &one);
     }
@@ -145,7 +145,8 @@ static void fill_holds(struct resource_status *s, const struct res *res)
         if (strcmp(hold->node, rec->node) == 0 || !log_holder_is(rec->log, hold->node))
             continue;
         struct status_hold one = {
-            .at = hold->at, .bytes = hold->bytes, .at_risk = hold->at_risk, .lost = hold->lost};
+            .bytes = hold->bytes, .at_risk = hold->at_risk, .lost = hold->lost};
+        COPY_TEXT(one.at, hold->at);
         COPY_TEXT(one.node, hold->node);
         resource_status_add_hold(s, &one);
         if (hold->at_risk)
@@ -179,6 +180,14 @@ static void fill_warnings(const struct brain *b, struct resource_status *s, cons
              rec->node);
     if (s->log.needs_full)
         warn(s, "no backup leads to what is stored now; take a full backup");
+    struct log_places places;
+    log_places(b, res, &places);
+    if (places.more)
+        warn(
+            s,
+            "backups lie in more than %u other storages: what can be restored does not count those "
+            "in the ones that were used longest ago",
+            WIRE_PLACES_MAX);
     if (live->has_status && live->status.warning != NULL && live->status.warning[0] != '\0')
         warn(s, "%s", live->status.warning);
     for (size_t at = 0; at < res->live->warning_count; at++)

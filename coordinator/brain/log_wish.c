@@ -4,6 +4,8 @@
  * The spec is the wish (run, pause, stop; truncate until), the record what is durably decided. Stop
  * goes before truncate before start: a stopped task still truncates, and never starts again.
  * A wish to truncate gets a number when it is applied; the lead answers with that number, done or not.
+ * It is told of the other storages that kept backups lie in, of a few: wishes that might take from a backup
+ * in yet another are refused here.
  */
 #include "coordinator/brain/internal.h"
 #include "proto/spec/spec.h"
@@ -13,6 +15,72 @@
 static const char *text_or_empty(const char *text)
 {
     return text != NULL ? text : "";
+}
+
+/* ---- backups in other storages ---- */
+
+/* A kept backup of the same instance, in another storage than the log. */
+static bool kept_elsewhere(const struct res *res, const struct res *other)
+{
+    const struct record *log = &res->now.rec;
+    const struct record *rec = &other->now.rec;
+    return other->spec != NULL && other->view.kind == JOB_KIND_BACKUP &&
+           rec->phase == PHASE_COMPLETE && !rec->deleting && rec->storage != NULL &&
+           log->storage != NULL && strcmp(rec->cluster, log->cluster) == 0 &&
+           strcmp(rec->tenant, log->tenant) == 0 &&
+           (log->identity[0] == '\0' || strcmp(rec->identity, log->identity) == 0) &&
+           strcmp(rec->storage, log->storage) != 0;
+}
+
+/* Newest first; of the same time by name. */
+static bool goes_before(const struct record *a, const struct record *b)
+{
+    return a->started_us != b->started_us ? a->started_us > b->started_us
+                                          : strcmp(a->storage, b->storage) < 0;
+}
+
+/* The newest of each storage, in order. One that drops out and has newer ones comes in again by those. */
+static void places_add(struct log_places *places, const struct record *rec)
+{
+    size_t at = 0;
+    while (at < places->count && strcmp(places->items[at]->storage, rec->storage) != 0)
+        at++;
+    bool there = at < places->count;
+    if (there && !goes_before(rec, places->items[at]))
+        return;
+    if (!there && places->count == WIRE_PLACES_MAX) {
+        places->more = true;
+        if (!goes_before(rec, places->items[--at]))
+            return;
+    } else if (!there) {
+        places->count++;
+    }
+    for (; at > 0 && goes_before(rec, places->items[at - 1]); at--)
+        places->items[at] = places->items[at - 1];
+    places->items[at] = rec;
+}
+
+void log_places(const struct brain *b, const struct res *res, struct log_places *ret)
+{
+    *ret = (struct log_places){.count = 0};
+    for (size_t at = 0; at < b->resource_count; at++) {
+        if (kept_elsewhere(res, b->resources[at]))
+            places_add(ret, &b->resources[at]->now.rec);
+    }
+}
+
+static void assign_places(struct brain *b, const struct res *res, struct msg_log_params *to)
+{
+    struct log_places places;
+    log_places(b, res, &places);
+    if (places.count == 0)
+        return;
+    to->places = brain_step_alloc(b, places.count * sizeof(*to->places));
+    if (to->places == NULL)
+        return;
+    for (size_t at = 0; at < places.count; at++)
+        to->places[at].storage = places.items[at]->storage;
+    to->places_count = places.count;
 }
 
 /* ---- applied ---- */
@@ -53,26 +121,37 @@ static bool begins_before(const struct record *backup, const struct moment *unti
     return until->is_position || backup->started_us < until->time_us;
 }
 
+static bool lies_in(const struct log_places *places, const char *storage)
+{
+    for (size_t at = 0; at < places->count; at++) {
+        if (strcmp(places->items[at]->storage, storage) == 0)
+            return true;
+    }
+    return false;
+}
+
 int log_may_truncate(const struct brain *b, const struct res *res, const char *until, bool force,
                      struct tm_err *err)
 {
     const struct record *log = &res->now.rec;
+    struct log_places places;
     struct moment moment;
     if (force || text_or_empty(until)[0] == '\0')
         return 0;
     int r = moment_parse(until, &moment, err);
-    for (size_t at = 0; r == 0 && at < b->resource_count; at++) {
+    log_places(b, res, &places);
+    for (size_t at = 0; r == 0 && places.more && at < b->resource_count; at++) {
         const struct res *other = b->resources[at];
         const struct record *rec = &other->now.rec;
-        if (other->spec == NULL || other->view.kind != JOB_KIND_BACKUP ||
-            rec->phase != PHASE_COMPLETE || rec->deleting ||
-            strcmp(rec->cluster, log->cluster) != 0 || strcmp(rec->tenant, log->tenant) != 0 ||
-            strcmp(rec->storage, log->storage) == 0 || !begins_before(rec, &moment))
+        if (!kept_elsewhere(res, other) || lies_in(&places, rec->storage) ||
+            !begins_before(rec, &moment))
             continue;
-        r = tm_err_set(err, TM_E_REFUSED,
-                       "%s/%s is not truncated: %s/%s lies in another storage, '%s', and may need "
-                       "the log from its start on: delete it first, or force",
-                       log->kind, log->name, rec->kind, rec->name, rec->storage);
+        r = tm_err_set(
+            err, TM_E_REFUSED,
+            "%s/%s is not truncated: %s/%s lies in '%s', which is not looked at as backups "
+            "lie in more than %u other storages, and may need the log from its start "
+            "on: delete it first, or force",
+            log->kind, log->name, rec->kind, rec->name, rec->storage, WIRE_PLACES_MAX);
     }
     return r;
 }
@@ -227,6 +306,8 @@ void log_assign(struct brain *b, const struct res *res, uint32_t roles, struct m
     else if ((roles & JOB_ROLE_HOLD) != 0 && live->has_status &&
              strcmp(live->durable_of, rec->node) == 0)
         to->log->checkpoint = live->status.durable;
+    if ((roles & JOB_ROLE_LEAD) != 0)
+        assign_places(b, res, to->log);
     if ((roles & JOB_ROLE_LEAD) != 0 && log_truncating(res)) {
         to->log->truncate_gen = rec->log->truncate_gen;
         to->log->truncate_until = rec->log->truncate_until;

@@ -400,7 +400,17 @@ static void remove_when_free(struct brain *b, struct res *res)
     }
     const char *name = rec->log->holders_count > 0 ? rec->log->holders[0] : rec->node;
     if (!given_up(b, res)) {
-        lead_waiting(b, res, "waiting for node '%s' to release what it holds", name);
+        const struct log_live *log = res->live->log;
+        const struct msg_error *why = log->has_status ? log->status.error : NULL;
+        bool lead = strcmp(name, rec->node) == 0;
+        if (!stopped || lead)
+            lead_waiting(b, res,
+                         "waiting at most %u s for node '%s' to release what it holds%s%.120s",
+                         b->config.abort_ms / 1000, name, why != NULL ? ": " : "",
+                         why != NULL ? why->text : "");
+        else
+            lead_waiting(b, res, "waiting at most %u s for node '%s' to release what it holds",
+                         b->config.abort_ms / 1000, name);
         return;
     }
     brain_log(b, res, name, 4, BRAIN_LOG_PLAIN,

@@ -119,6 +119,22 @@ static void fill_warnings(struct resource_status *s, const struct res *res)
         resource_status_add_warning(s, rec->warnings[n]);
 }
 
+static void fill_plan(struct status_plan *to, const struct msg_totals *totals)
+{
+    const struct msg_restore_plan *plan = totals->plan;
+    to->is_plan = true;
+    to->by_log = plan->by_log;
+    to->log_bytes = plan->log_bytes;
+    to->commit_us = totals->commit_us;
+    to->ranges = plan->ranges;
+    to->bytes = plan->bytes;
+    to->estimate_us = plan->estimate_us;
+    to->threads = plan->threads;
+    COPY_TEXT(to->backup_id, plan->backup_id);
+    COPY_TEXT(to->label, plan->label);
+    COPY_TEXT(to->position, totals->position);
+}
+
 static void fill_totals(struct resource_status *s, const struct record *rec)
 {
     const struct msg_totals *totals = rec->totals;
@@ -128,6 +144,8 @@ static void fill_totals(struct resource_status *s, const struct record *rec)
     COPY_TEXT(s->lineage, totals->lineage);
     if (totals->path != NULL)
         COPY_TEXT(s->backup_path, totals->path);
+    if (totals->plan != NULL)
+        fill_plan(&s->plan, totals);
     if (totals->counters == NULL)
         return;
     fill_counters(s, totals->counters);

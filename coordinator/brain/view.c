@@ -171,6 +171,7 @@ static int view_restore(const struct restore_spec *spec, struct codec_arena *are
     to->start_timeout_ms = bounded(spec->start_timeout_us / 1000, UINT32_MAX);
     to->start = spec->start;
     to->delta = spec->delta;
+    to->dry_run = spec->dry_run;
     int r =
         pairs_of(&spec->tablespace_map, arena, &to->tablespace_map, &to->tablespace_map_count, err);
     if (r == 0)

@@ -70,7 +70,7 @@ int spec_pairs(json_t *object, const char *key, const struct option_value *value
 int spec_storage(const char *url, const char *secret, json_t *spec, struct tm_err *err) TM_WUR;
 /* Makes a resource around the spec, which is taken over, and applies it. namespace_ may be NULL. */
 int spec_apply(struct ctl *c, const char *kind, const char *word, const char *name,
-               const char *namespace_, json_t *spec, struct tm_err *err) TM_WUR;
+               const char *namespace_, json_t *spec, bool quiet, struct tm_err *err) TM_WUR;
 
 /* get.c: the resources of a kind, an array that is handed over; namespace_ NULL = of all. */
 int resource_list(struct ctl *c, const char *kind, const char *namespace_, json_t **ret,
@@ -89,6 +89,11 @@ int resource_change(struct ctl *c, enum control_command command, const char *kin
                     struct tm_err *err) TM_WUR;
 /* All that is known, in words. */
 void describe_resource(struct ctl *c, const json_t *resource);
+
+/* dry_run.c: what the restore of `spec` (taken over) would do, asked and printed; nothing is written and
+ * no resource stays. `json` as `tidemark-agent restore --dry-run` prints it. */
+int restore_dry_run(struct ctl *c, const char *name, json_t *spec, const char *data_dir, bool json,
+                    struct tm_err *err) TM_WUR;
 
 /* log_query.c: what the stored log of a task holds, and what a truncation would take; printed.
  * namespace_ may be NULL. log_time: a time that was given, and no position. */

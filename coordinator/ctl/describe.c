@@ -160,6 +160,16 @@ static void describe_target(struct ctl *c, const json_t *spec)
         line(c, "Target:", restored[0] != '\0' ? restored : "latest");
 }
 
+static void describe_plan(struct ctl *c, const json_t *plan)
+{
+    if (plan == NULL)
+        return;
+    line(c, "Would restore:", json_text_at(plan, "backupId"));
+    size_line(c, "Log to replay:", json_u64_at(plan, "logBytes"));
+    size_line(c, "To be fetched:", json_u64_at(plan, "bytes"));
+    seconds_line(c, "Estimate:", json_at(plan, "estimateSeconds"));
+}
+
 void describe_resource(struct ctl *c, const json_t *one)
 {
     const json_t *status = json_at(one, "status");
@@ -180,6 +190,7 @@ void describe_resource(struct ctl *c, const json_t *one)
     size_line(c, "Read:", json_u64_at(status, "dataSize"));
     size_line(c, "Log:", json_u64_at(status, "logSize"));
     describe_log(c, status);
+    describe_plan(c, json_at(status, "plan"));
     line(c, "Consistent at:", json_text_at(status, "commitTs"));
     line(c, "Position:", json_text_at(status, "position"));
     line(c, "Created:", json_text_at(one, "metadata.creationTimestamp"));

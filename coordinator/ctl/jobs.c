@@ -11,7 +11,7 @@ static int apply_and_follow(struct ctl *c, const char *kind, const char *word, c
                             json_t *spec, bool wait)
 {
     struct tm_err err;
-    int result = spec_apply(c, kind, word, name, NULL, spec, &err);
+    int result = spec_apply(c, kind, word, name, NULL, spec, false, &err);
     if (result == 0 && wait)
         result = follow(
             c, &(struct follow_what){.kind = kind, .word = word, .name = name, .phase = "Complete"},
@@ -122,6 +122,8 @@ enum restore_option {
     RESTORE_START,
     RESTORE_PORT,
     RESTORE_NO_WAIT,
+    RESTORE_DRY_RUN,
+    RESTORE_OUTPUT,
 };
 
 static const struct option_row restore_rows[] = {
@@ -165,6 +167,12 @@ static const struct option_row restore_rows[] = {
     [RESTORE_START] = {.name = "start", .help = "start the server and wait until it answers"},
     [RESTORE_PORT] = {.name = "port", .value = "N", .help = "of the started server"},
     [RESTORE_NO_WAIT] = {.name = "no-wait", .help = "do not follow it to its end"},
+    [RESTORE_DRY_RUN] = {.name = "dry-run",
+                         .help = "say what would be restored, and write nothing"},
+    [RESTORE_OUTPUT] = {.name = "output",
+                        .letter = 'o',
+                        .value = "json",
+                        .help = "--dry-run: the plan for programs"},
 };
 
 /* "xid:7" → target.xid; what has no word before it is a position or a time. */
@@ -262,6 +270,12 @@ static int run_restore(struct ctl *c, const struct command *self, const struct o
         return ctl_usage(c, self->name, "--data-dir is wanted");
     if (!values[RESTORE_BACKUP].given && !values[RESTORE_STORAGE].given)
         return ctl_usage(c, self->name, "--backup or --storage is wanted");
+    bool json = values[RESTORE_OUTPUT].given;
+    if (json && strcmp(values[RESTORE_OUTPUT].text, "json") != 0)
+        return ctl_usage(c, self->name, "output '%s' is not known; there is json",
+                         values[RESTORE_OUTPUT].text);
+    if (json && !values[RESTORE_DRY_RUN].given)
+        return ctl_usage(c, self->name, "--output is for --dry-run");
     json_t *spec = json_object();
     if (spec == NULL) {
         (void)tm_err_oom(&err);
@@ -271,6 +285,11 @@ static int run_restore(struct ctl *c, const struct command *self, const struct o
         json_decref(spec);
         return ctl_usage(c, self->name, "%s", err.msg);
     }
+    if (values[RESTORE_DRY_RUN].given)
+        return restore_dry_run(c, words->words[0], spec, values[RESTORE_DATA_DIR].text, json,
+                               &err) < 0
+                   ? ctl_fail(c, &err)
+                   : 0;
     return apply_and_follow(c, "Restore", "restore", words->words[0], spec,
                             !values[RESTORE_NO_WAIT].given);
 }
@@ -286,7 +305,10 @@ const struct command command_restore = {
         "With --to, log behind the backup is replayed up to that point; --backup may then name a\n"
         "log backup, or be left out with --storage: the newest backup before the point is "
         "taken.\n\n"
-        "  tidemark restore r --backup wal --to 2026-11-21T10:00:00Z --data-dir /srv/restore/r",
+        "  tidemark restore r --backup wal --to 2026-11-21T10:00:00Z --data-dir /srv/restore/r\n\n"
+        "With --dry-run the node's agent only plans: which backup, how much log, how many bytes, "
+        "about\n"
+        "how long. What would refuse the restore is said; nothing is written, no resource stays.",
     .options = restore_rows,
     .option_count = TM_ARRAY_LEN(restore_rows),
     .run = run_restore,

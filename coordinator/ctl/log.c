@@ -196,7 +196,7 @@ static int new_task(const struct call *call, struct tm_err *err)
         json_decref(spec);
         return result;
     }
-    return spec_apply(call->c, KIND, WORD, call->name, namespace_of(call), spec, err);
+    return spec_apply(call->c, KIND, WORD, call->name, namespace_of(call), spec, false, err);
 }
 
 /* The task as it is, for a change of its spec. */
@@ -494,6 +494,8 @@ static int fill_query(const struct call *call, struct msg_log_query *ret, struct
     int result = log_time(&values[LOG_FROM], &ret->from_us, err);
     if (result == 0)
         result = log_time(&values[LOG_TO], &ret->to_us, err);
+    if (result == 0 && ret->to_us != 0 && ret->from_us > ret->to_us)
+        result = tm_err_set(err, TM_E_INVALID, "--from is later than --to");
     if (result == 0 && values[LOG_XID].given)
         result = parse_u64_in(values[LOG_XID].text, 1, UINT64_MAX, &ret->xid, err);
     if (result == 0 && values[LOG_LIMIT].given)

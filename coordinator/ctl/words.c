@@ -149,7 +149,7 @@ int spec_pairs(json_t *object, const char *key, const struct option_value *value
 }
 
 int spec_apply(struct ctl *c, const char *kind, const char *word, const char *name,
-               const char *namespace_, json_t *spec, struct tm_err *err)
+               const char *namespace_, json_t *spec, bool quiet, struct tm_err *err)
 {
     json_t *resource = json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "tidemark/v1", "kind",
                                  kind, "metadata", "name", name, "spec", spec);
@@ -160,7 +160,7 @@ int spec_apply(struct ctl *c, const char *kind, const char *word, const char *na
     json_decref(resource);
     if (text == NULL)
         return tm_err_set(err, TM_E_INVALID, "%s '%s' is not UTF-8 text", word, name);
-    int result = apply_yaml(c, word, slice_str(text), false, err);
+    int result = apply_yaml(c, word, slice_str(text), quiet, err);
     free(text);
     return result;
 }

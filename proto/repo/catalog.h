@@ -63,6 +63,11 @@ int catalog_backups(struct storage *st, const struct repo_scope *scope, struct b
 int catalog_backup_state(struct storage *st, const struct repo_scope *scope, const char *backup_id,
                          enum backup_state *ret, struct tm_err *err) TM_WUR;
 
+/* Behind "no finished backup": what an operator may have left out. */
+#define CATALOG_ELSEWHERE                                                                          \
+    "; name the storage where backups lie when it is another one (--full-backup-storage, "         \
+    "pitrFullBackupStorageProvider)"
+
 /* Finds the one scope that --cluster C [--tenant T] means: tenant NULL = "main" or the only one;
  * incarnation NULL = the newest (by its identity's time) that has a committed backup. */
 int catalog_resolve(struct object_scratch *scratch, struct storage *st, const char *cluster,
@@ -84,6 +89,8 @@ struct recoverable {
     char to_position[FORMAT_POSITION_MAX];
     int64_t from_us;
     int64_t to_us;
+    int64_t
+        settled_us; /* log that proves this moment, or a later one, tells every moment from it on */
     bool abandoned; /* a lineage that the tenant left */
 };
 void recoverable_of(const struct manifest *manifest, struct recoverable *ret);

@@ -1,8 +1,9 @@
 /*
  * Lineages and what lies beside their chunks: writers that fence, marks that tell the time.
  * Happy path: names are listed, the few records behind them read. Failure modes: a lineage without
- * its record does not exist yet; what is there and cannot be read is an error, because a fence that
- * is overlooked would let a stale writer's log count.
+ * its record does not exist yet, or, when log lies there, has lost it; what is there and cannot be read is
+ * an error to writers, because a fence that is overlooked would let a stale one's log count. Readers are
+ * told which lineage is damaged, and do without it.
  */
 #include "proto/repo/logs.h"
 
@@ -106,6 +107,26 @@ int log_fence_read(struct object_scratch *scratch, struct storage *st,
     return 0;
 }
 
+int log_gap_read(struct object_scratch *scratch, struct storage *st, const struct repo_scope *scope,
+                 const uint8_t lineage[16], uint64_t to, uint64_t *ret_from, struct tm_err *err)
+{
+    TM_CLEANUP(log_places_release) struct log_places names = {.count = 0};
+    int r = fence_names(st, scope, lineage, &names, err);
+    for (size_t i = names.count; r == 0 && i-- > 0;) {
+        struct codec_arena arena = {0}; /* stays empty */
+        struct log_writer writer;
+        struct rel_name rel = names_rel_writer(lineage, names.items[i].epoch);
+        r = record_get(scratch, st, names_full(scope, rel.s).s, OBJECT_WRITER, &log_writer_codec,
+                       &arena, &writer, err);
+        codec_arena_release(&arena);
+        if (r == 0 && writer.gap && writer.from == to) {
+            *ret_from = writer.gap_from;
+            return 1;
+        }
+    }
+    return r;
+}
+
 uint64_t log_fence_limit(const struct log_fence *fence, struct epoch epoch)
 {
     size_t low = 0;
@@ -145,10 +166,63 @@ const struct log_lineage *log_lineages_find(const struct log_lineages *l, const 
     return NULL;
 }
 
-/* Reads one lineage's record; one that is not there yet is passed over. */
+/* ---- lineages that are damaged ---- */
+
+void log_damages_release(struct log_damages *damages)
+{
+    free(damages->items);
+    *damages = LOG_DAMAGES_INIT;
+}
+
+/* The first chunk's place and the newest writer, by their names alone. */
+static int damage_names(struct storage *st, const struct repo_scope *scope,
+                        struct log_damage *damage, bool *ret_stored, struct tm_err *err)
+{
+    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
+    TM_CLEANUP(storage_iter_freep) struct storage_iter *writers = NULL;
+    struct log_place place = {.from = 0};
+    int r = storage_list(st, names_log_prefix(scope, damage->lineage, "chunk").s, NULL, &it, err);
+    if (r == 0)
+        r = log_room_next(it, scope, NAME_CHUNK, &place, err);
+    if (r < 0)
+        return r;
+    damage->from = r > 0 ? place.from : 0;
+    *ret_stored = r > 0;
+    r = storage_list(st, names_log_prefix(scope, damage->lineage, "writer").s, NULL, &writers, err);
+    while (r >= 0 && (r = log_room_next(writers, scope, NAME_WRITER, &place, err)) > 0) {
+        *ret_stored = true;
+        if (epoch_cmp(place.epoch, damage->writer) > 0)
+            damage->writer = place.epoch;
+    }
+    return r;
+}
+
+int log_damages_add(struct log_damages *damages, struct storage *st, const struct repo_scope *scope,
+                    const uint8_t lineage[16], const struct tm_err *why, struct tm_err *err)
+{
+    struct log_damage damage = {.no_record = why == NULL};
+    bool stored = false;
+    memcpy(damage.lineage, lineage, sizeof(damage.lineage));
+    (void)snprintf(damage.text, sizeof(damage.text), "%.*s", (int)sizeof(damage.text) - 1,
+                   why != NULL ? why->msg : "");
+    if (why == NULL)
+        (void)snprintf(damage.text, sizeof(damage.text),
+                       "object '%.250s' is missing, log lies there",
+                       names_full(scope, names_rel_lineage(lineage).s).s);
+    int r = damage_names(st, scope, &damage, &stored, err);
+    if (r < 0 || (why == NULL && !stored)) /* of a lineage that is just made */
+        return r;
+    if (ARRAY_ROOM(damages->items, damages->count, damages->cap, 4, err) < 0)
+        return -(int)err->code;
+    damages->items[damages->count++] = damage;
+    return 0;
+}
+
+/* Reads one lineage's record; one that is not there yet is passed over. `damages` NULL: damage is an
+ * error. */
 static int lineage_add(struct object_scratch *scratch, struct storage *st,
                        const struct repo_scope *scope, const char *text, struct log_lineages *list,
-                       struct tm_err *err)
+                       struct log_damages *damages, struct tm_err *err)
 {
     uint8_t id[16];
     if (!names_lineage_parse(text, id))
@@ -158,16 +232,25 @@ static int lineage_add(struct object_scratch *scratch, struct storage *st,
     struct rel_name rel = names_rel_lineage(id);
     struct full_name name = names_full(scope, rel.s);
     struct log_lineage *item = &list->items[list->count];
+    struct tm_err why;
     *item = (struct log_lineage){.truncated = 0};
     int r = record_get(scratch, st, name.s, OBJECT_LINEAGE, &lineage_codec, &list->arena,
-                       &item->record, err);
-    if (r < 0)
-        return err->code == TM_E_NOT_FOUND ? 0 : r;
-    if (memcmp(item->record.id, id, sizeof(id)) != 0)
-        return tm_err_set(err, TM_E_CORRUPT, "object '%s': it is another lineage's", name.s);
-    list->count++;
-    return 0;
+                       &item->record, &why);
+    if (r == 0 && memcmp(item->record.id, id, sizeof(id)) != 0)
+        r = tm_err_set(&why, TM_E_CORRUPT, "object '%s': it is another lineage's", name.s);
+    if (r == 0) {
+        list->count++;
+        return 0;
+    }
+    if (why.code == TM_E_NOT_FOUND)
+        return damages != NULL ? log_damages_add(damages, st, scope, id, NULL, err) : 0;
+    if (why.code == TM_E_CORRUPT && damages != NULL)
+        return log_damages_add(damages, st, scope, id, &why, err);
+    *err = why;
+    return r;
 }
+
+/* ---- truncations ---- */
 
 int log_truncations_each(struct object_scratch *scratch, struct storage *st,
                          const struct repo_scope *scope,
@@ -236,6 +319,13 @@ static void parents_first(struct log_lineages *list)
 int log_lineages_read(struct object_scratch *scratch, struct storage *st,
                       const struct repo_scope *scope, struct log_lineages *ret, struct tm_err *err)
 {
+    return log_lineages_look(scratch, st, scope, ret, NULL, err);
+}
+
+int log_lineages_look(struct object_scratch *scratch, struct storage *st,
+                      const struct repo_scope *scope, struct log_lineages *ret,
+                      struct log_damages *damages, struct tm_err *err)
+{
     TM_CLEANUP(name_list_release) struct name_list names = NAME_LIST_INIT;
     TM_CLEANUP(log_lineages_release) struct log_lineages list = LOG_LINEAGES_INIT;
     int r = catalog_children(st, names_logs_prefix(scope).s, &names, err);
@@ -245,7 +335,7 @@ int log_lineages_read(struct object_scratch *scratch, struct storage *st,
     if (list.items == NULL)
         return tm_err_oom(err);
     for (size_t i = 0; r == 0 && i < names.count; i++)
-        r = lineage_add(scratch, st, scope, names.items[i], &list, err);
+        r = lineage_add(scratch, st, scope, names.items[i], &list, damages, err);
     if (r == 0)
         r = log_truncations_each(scratch, st, scope, truncation_apply, &list, err);
     if (r < 0)

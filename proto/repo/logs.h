@@ -40,6 +40,27 @@ struct log_lineages {
 int log_lineages_read(struct object_scratch *scratch, struct storage *st,
                       const struct repo_scope *scope, struct log_lineages *ret,
                       struct tm_err *err) TM_WUR;
+/* A lineage that cannot be told of: its record is damaged, or missing while log lies there, or what its
+ * writers stored is. What it stores does not count. */
+struct log_damage {
+    uint8_t lineage[16];
+    bool no_record;      /* missing */
+    uint64_t from;       /* nothing of its own lies before */
+    struct epoch writer; /* the highest that is there by name; zero = none */
+    char text[320];      /* names the object */
+};
+struct log_damages {
+    struct log_damage *items;
+    size_t count;
+    size_t cap;
+};
+#define LOG_DAMAGES_INIT ((struct log_damages){.items = NULL})
+void log_damages_release(struct log_damages *damages);
+/* The same for readers: a damaged lineage is told, and does not keep the others from being read. A writer
+ * uses log_lineages_read: a fence that it overlooks would let a stale one's log count. */
+int log_lineages_look(struct object_scratch *scratch, struct storage *st,
+                      const struct repo_scope *scope, struct log_lineages *ret,
+                      struct log_damages *damages, struct tm_err *err) TM_WUR;
 void log_lineages_release(struct log_lineages *l);
 const struct log_lineage *log_lineages_find(const struct log_lineages *l, const uint8_t id[16]);
 
@@ -84,6 +105,12 @@ int log_head_read(struct object_scratch *scratches[2], struct storage *st,
                   const struct repo_scope *scope, const struct log_lineage *lineage,
                   struct log_head *ret, struct tm_err *err) TM_WUR;
 
+/* Why a run begins at stream byte `to`: a writer says that the source had no more of the log from
+ * *ret_from on. 1 = so it is, 0 = no writer says so. */
+int log_gap_read(struct object_scratch *scratch, struct storage *st, const struct repo_scope *scope,
+                 const uint8_t lineage[16], uint64_t to, uint64_t *ret_from,
+                 struct tm_err *err) TM_WUR;
+
 /* Rolls up what lies behind the last roll-up when that are `at_least` chunks (0 =
  * LOGS_INDEX_AFTER), leaving the newest alone. *ret_rolled is the number of chunks. Crash-safe: an index that is there twice is equal. */
 int log_index_roll(struct object_scratch *scratches[2], struct storage *st,
@@ -96,8 +123,9 @@ int log_index_roll(struct object_scratch *scratches[2], struct storage *st,
 struct recoverable_list {
     struct recoverable *items; /* by lineage, then position */
     size_t count;
+    struct log_damages damages; /* lineages that lead nowhere, as they are damaged */
 };
-#define RECOVERABLE_LIST_INIT ((struct recoverable_list){NULL, 0})
+#define RECOVERABLE_LIST_INIT ((struct recoverable_list){.items = NULL})
 void recoverable_list_release(struct recoverable_list *list);
 
 /* How an engine writes stream bytes; both may be called from any thread. */
@@ -107,16 +135,31 @@ struct log_positions {
 };
 
 /* Which backups' own log is known to be, or not to be, a lineage's: what was compared once need not
- * be read again. For those who ask every minute. */
+ * be read again. For those who ask every minute. And which backups there were. */
 struct log_join_known;
+struct log_backup_known;
 struct log_joins {
     struct log_join_known *items;
     size_t count;
     size_t cap;
+    struct log_backup_known *backups; /* of the last call that read them all */
+    size_t backup_count;
+    size_t backup_cap;
 };
 #define LOG_JOINS_INIT ((struct log_joins){.items = NULL})
 #define LOG_JOINS_MAX  100000u /* more are compared each time */
 void log_joins_release(struct log_joins *joins);
+
+/* Another storage with backups of the same scope. One that cannot be read is away, which is no error of
+ * the whole: what earlier calls found there counts as it was then. */
+struct log_source {
+    char name[STORAGE_URL_MAX]; /* for messages */
+    struct storage *st;         /* NULL: it cannot be opened, `why` says why */
+    struct log_joins known;
+    bool was_read; /* by this call or an earlier one */
+    bool away;     /* told by each call, with `why` */
+    struct tm_err why;
+};
 
 /* What storage can restore now: each committed backup's consistent_at, joined with the unbroken
  * log behind it, over lineage forks; and tails that a fork left behind, as abandoned. Backups may
@@ -126,10 +169,12 @@ int log_recoverable(struct object_scratch *scratches[3], struct storage *log_st,
                     struct storage *backup_st, const struct repo_scope *scope,
                     const struct log_positions *positions, struct recoverable_list *ret,
                     struct tm_err *err) TM_WUR;
-/* The same, with what earlier calls found out; log_recoverable knows nothing. */
+/* The same, with what earlier calls found out, and with backups that lie elsewhere; log_recoverable
+ * knows nothing. */
 int log_recoverable_known(struct object_scratch *scratches[3], struct storage *log_st,
                           struct storage *backup_st, const struct repo_scope *scope,
                           const struct log_positions *positions, struct log_joins *joins,
+                          struct log_source *others, size_t other_count,
                           struct recoverable_list *ret, struct tm_err *err) TM_WUR;
 
 /* ---- events ---- */
@@ -164,6 +209,8 @@ struct log_truncate {
     const char *node;
     int64_t now_us;
     int64_t grace_us; /* from the record on to the removal: who planned before it goes on reading */
+    struct log_source *others; /* backups in them are minded like those beside the log */
+    size_t other_count;
 };
 struct log_truncate_result {
     uint64_t chunks; /* removed; of a dry run: to be removed, what waits for its grace included */
@@ -174,8 +221,8 @@ struct log_truncate_result {
 };
 /* Removes log that no promised moment at or behind the wish needs: the newest backup consistent at
  * or before the wish stays restorable to every later moment. Refuses (TM_E_REFUSED, naming the
- * backup) a wish behind the oldest kept backup's need unless forced; objects that a manifest lists
- * are never taken. Truncation record first, from which on readers take the log for absent and truncating
+ * backup) a wish behind the oldest kept backup's need unless forced, and any wish while one of `others`
+ * is away; objects that a manifest lists are never taken. Truncation record first, from which on readers take the log for absent and truncating
  * is done; grace_us later the objects go, by a sweep, or at once by this call when it is 0: chunks oldest
  * first, indexes, marks. Repeatable. */
 int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st,

@@ -8,11 +8,15 @@
 /* A chunk has at most this many raw bytes: a reader that starts somewhere looks no further back for
  * the chunk that covers the place. */
 #define LOGS_CHUNK_MAX   (64u << 20)
-#define LOGS_RUNS_MAX    100000u  /* of one lineage */
-#define LOGS_INDEXES_MAX 100000u  /* of one lineage */
-#define LOGS_NEAR_MAX    1000000u /* chunks in LOGS_CHUNK_MAX bytes */
+#define LOGS_RUNS_MAX    100000u     /* of one lineage */
+#define LOGS_INDEXES_MAX 100000u     /* of one lineage */
+#define LOGS_NEAR_MAX    1000000u    /* chunks in LOGS_CHUNK_MAX bytes */
 #define LOGS_JOIN_BYTES  (16u << 20) /* of a backup's own log, compared with a lineage's */
-#define LOGS_EPOCHS_MAX  64u      /* of one place; more: the highest ones count */
+#define LOGS_EPOCHS_MAX  64u         /* of one place; more: the highest ones count */
+
+/* Adds a lineage for a reason, NULL = its record is missing; not when nothing at all is stored there. */
+int log_damages_add(struct log_damages *damages, struct storage *st, const struct repo_scope *scope,
+                    const uint8_t lineage[16], const struct tm_err *why, struct tm_err *err) TM_WUR;
 
 /* A name's place and epoch. */
 struct log_place {
@@ -115,6 +119,7 @@ struct log_branch {
     int64_t fork_us;     /* what is proven on the parent at this one's fork */
     struct epoch writer; /* the highest; zero = none */
     bool current;        /* the lineage that is written, or on the way to it */
+    bool damaged;        /* it has no runs: see the world's damages */
 };
 
 /* A committed backup and one lineage that goes on where it is consistent. A backup that no log
@@ -130,6 +135,7 @@ struct log_backup {
 
 struct log_world {
     struct log_lineages lineages;
+    struct log_damages damages;  /* of lineages that are not among them, and of branches */
     struct log_branch *branches; /* one for each lineage */
     struct log_backup *backups;  /* by commit time */
     size_t backup_count;
@@ -141,6 +147,11 @@ struct log_world {
 int log_world_read(struct object_scratch *scratches[3], struct storage *log_st,
                    struct storage *backup_st, const struct repo_scope *scope,
                    struct log_joins *joins, struct log_world *ret, struct tm_err *err) TM_WUR;
+/* The same with backups that lie in other storages, too. */
+int log_world_read_all(struct object_scratch *scratches[3], struct storage *log_st,
+                       struct storage *backup_st, const struct repo_scope *scope,
+                       struct log_joins *joins, struct log_source *others, size_t other_count,
+                       struct log_world *ret, struct tm_err *err) TM_WUR;
 void log_world_release(struct log_world *w);
 /* The branch that is written: its writer is newer than those of all others. A lineage may be newer and
  * not be it: that of a clone, say, which was stored until its source was back. SIZE_MAX = there is none. */
@@ -152,6 +163,12 @@ size_t log_branch_run(const struct log_branch *branch, uint64_t at);
 int log_join(struct object_scratch *scratches[3], struct storage *log_st, struct storage *backup_st,
              const struct repo_scope *scope, const char *backup_id, struct log_joins *joins,
              struct log_world *w, struct tm_err *err) TM_WUR;
+/* The same for every backup that is known, by what is known. */
+int log_join_known(struct log_joins *joins, struct log_world *w, struct tm_err *err) TM_WUR;
+/* Around the log_joins of all backups of a storage: those that were not seen in between are gone, when all
+ * were looked at. */
+void log_joins_begin(struct log_joins *joins);
+void log_joins_end(struct log_joins *joins);
 int log_world_add(struct log_world *w, const struct log_backup *backup, struct tm_err *err) TM_WUR;
 
 /* The intervals of one backup (NULL = of all). */

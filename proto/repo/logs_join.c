@@ -66,10 +66,56 @@ struct log_join_known {
     enum verdict verdict;
 };
 
+/* A backup, and what its manifest says of its log. */
+struct log_backup_known {
+    struct log_backup backup; /* that no branch goes on from */
+    bool has_log;
+    bool task; /* the log task's chunks, of `lineage`; else its own, of `label` */
+    uint8_t lineage[16];
+    char label[FORMAT_LABEL_MAX];
+    bool seen; /* since log_joins_begin */
+};
+
 void log_joins_release(struct log_joins *joins)
 {
     free(joins->items);
+    free(joins->backups);
     *joins = LOG_JOINS_INIT;
+}
+
+void log_joins_begin(struct log_joins *joins)
+{
+    for (size_t i = 0; joins != NULL && i < joins->backup_count; i++)
+        joins->backups[i].seen = false;
+}
+
+void log_joins_end(struct log_joins *joins)
+{
+    size_t kept = 0;
+    for (size_t i = 0; joins != NULL && i < joins->backup_count; i++) {
+        if (joins->backups[i].seen)
+            joins->backups[kept++] = joins->backups[i];
+    }
+    if (joins != NULL)
+        joins->backup_count = kept;
+}
+
+static int backup_note(struct log_joins *joins, const struct log_backup_known *known,
+                       struct tm_err *err)
+{
+    for (size_t i = 0; joins != NULL && i < joins->backup_count; i++) {
+        if (strcmp(joins->backups[i].backup.point.backup_id, known->backup.point.backup_id) != 0)
+            continue;
+        joins->backups[i].seen = true;
+        return 0;
+    }
+    if (joins == NULL || joins->backup_count == LOG_JOINS_MAX)
+        return 0;
+    if (ARRAY_ROOM(joins->backups, joins->backup_count, joins->backup_cap, 16, err) < 0)
+        return -(int)err->code;
+    joins->backups[joins->backup_count] = *known;
+    joins->backups[joins->backup_count++].seen = true;
+    return 0;
 }
 
 static enum verdict known_find(const struct log_joins *joins, const char *backup_id,
@@ -129,7 +175,7 @@ static int sides_compare(struct log_bytes *a, struct log_bytes *b, uint64_t from
 struct joiner {
     struct object_scratch **scratches;
     struct storage *log_st;
-    struct storage *backup_st;
+    struct storage *backup_st; /* NULL: only what is known counts */
     const struct repo_scope *scope;
     struct log_joins *joins;
     struct log_world *w;
@@ -176,10 +222,9 @@ static int compare_run(struct joiner *j, const struct log_branch *b, const struc
 }
 
 /* Every branch of the label whose run covers where the backup is consistent. */
-static int join_own(struct joiner *j, struct log_backup *backup, bool *ret_joined,
-                    struct tm_err *err)
+static int join_own(struct joiner *j, const char *label, struct log_backup *backup,
+                    bool *ret_joined, struct tm_err *err)
 {
-    const char *label = j->tail.items[j->tail.count - 1].label;
     for (size_t i = 0; i < j->w->lineages.count; i++) {
         struct log_branch *b = &j->w->branches[i];
         size_t run = log_branch_run(b, backup->at);
@@ -188,7 +233,7 @@ static int join_own(struct joiner *j, struct log_backup *backup, bool *ret_joine
             continue;
         enum verdict verdict = known_find(j->joins, backup->point.backup_id, id);
         int r = 0;
-        if (verdict == VERDICT_OPEN) {
+        if (verdict == VERDICT_OPEN && j->backup_st != NULL) {
             r = compare_run(j, b, &b->runs[run], &verdict, err);
             if (r == 0)
                 r = known_add(j->joins, backup->point.backup_id, id, verdict, err);
@@ -207,24 +252,32 @@ static int join_own(struct joiner *j, struct log_backup *backup, bool *ret_joine
     return 0;
 }
 
-static int join(struct joiner *j, struct log_backup *backup, struct tm_err *err)
+static int join(struct joiner *j, const struct log_backup_known *known, struct tm_err *err)
 {
-    const struct tail *t = &j->tail;
+    struct log_backup backup = known->backup;
     bool joined = false;
     int r = 0;
-    if (t->count > 0 && t->items[t->count - 1].task) {
-        const struct log_lineage *l =
-            log_lineages_find(&j->w->lineages, t->items[t->count - 1].lineage);
+    if (known->has_log && known->task) {
+        const struct log_lineage *l = log_lineages_find(&j->w->lineages, known->lineage);
         size_t at = l != NULL ? (size_t)(l - j->w->lineages.items) : SIZE_MAX;
-        size_t run = l != NULL ? log_branch_run(&j->w->branches[at], backup->at) : SIZE_MAX;
+        size_t run = l != NULL ? log_branch_run(&j->w->branches[at], backup.at) : SIZE_MAX;
         if (run != SIZE_MAX) {
-            backup->branch = at;
-            backup->run = run;
+            backup.branch = at;
+            backup.run = run;
         }
-    } else if (t->count > 0 && j->log_st != NULL) {
-        r = join_own(j, backup, &joined, err);
+    } else if (known->has_log) {
+        r = join_own(j, known->label, &backup, &joined, err);
     }
-    return r < 0 || joined ? r : log_world_add(j->w, backup, err);
+    return r < 0 || joined ? r : log_world_add(j->w, &backup, err);
+}
+
+int log_join_known(struct log_joins *joins, struct log_world *w, struct tm_err *err)
+{
+    struct joiner j = {.joins = joins, .w = w};
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < joins->backup_count; i++)
+        r = join(&j, &joins->backups[i], err);
+    return r;
 }
 
 int log_join(struct object_scratch *scratches[3], struct storage *log_st, struct storage *backup_st,
@@ -239,23 +292,33 @@ int log_join(struct object_scratch *scratches[3], struct storage *log_st, struct
                        .w = w};
     struct manifest_reader mr = MANIFEST_READER_INIT;
     struct manifest_item item;
-    struct log_backup backup = {.branch = SIZE_MAX};
+    struct log_backup_known known = {.backup.branch = SIZE_MAX};
+    struct log_backup *backup = &known.backup;
     struct tm_err bad;
     int r = manifest_reader_open(&mr, scratches[0], backup_st, scope, backup_id, &bad);
     if (r == 0) {
-        recoverable_of(&mr.root, &backup.point);
-        backup.settled_us = TM_MAX(mr.root.settled_us, mr.root.commit_us);
-        backup.at = mr.root.log_to;
-        backup.log_from = mr.root.log_from;
+        recoverable_of(&mr.root, &backup->point);
+        backup->settled_us = TM_MAX(mr.root.settled_us, mr.root.commit_us);
+        backup->at = mr.root.log_to;
+        backup->log_from = mr.root.log_from;
     }
     while (r >= 0 && (r = manifest_reader_next(&mr, &item, &bad)) > 0) {
         if (item.kind == MANIFEST_LOG)
             r = tail_add(&j.tail, &item.log, &bad);
     }
     manifest_reader_release(&mr);
+    if (r == 0 && j.tail.count > 0) {
+        const struct log_ref *last = &j.tail.items[j.tail.count - 1];
+        known.has_log = true;
+        known.task = last->task;
+        memcpy(known.lineage, last->lineage, sizeof(known.lineage));
+        memcpy(known.label, last->label, sizeof(known.label));
+    }
     if (r == 0)
-        r = join(&j, &backup, &bad);
-    else if (r < 0 && (bad.code == TM_E_CORRUPT || bad.code == TM_E_NOT_FOUND))
+        r = join(&j, &known, &bad);
+    if (r == 0)
+        r = backup_note(joins, &known, &bad);
+    if (r < 0 && (bad.code == TM_E_CORRUPT || bad.code == TM_E_NOT_FOUND))
         r = 0; /* `verify` says what is wrong with it */
     tail_release(&j.tail);
     if (r < 0)

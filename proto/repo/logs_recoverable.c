@@ -31,6 +31,7 @@ static void intervals_release(struct intervals *all)
 void recoverable_list_release(struct recoverable_list *list)
 {
     free(list->items);
+    log_damages_release(&list->damages);
     *list = RECOVERABLE_LIST_INIT;
 }
 
@@ -59,6 +60,7 @@ static struct interval interval_of(const struct intervals *all, const struct log
     const struct lineage *l = &all->w->branches[branch].lineage->record;
     struct interval one = {.shown = backup->point, .branch = branch, .from = backup->at, .to = to};
     memcpy(one.shown.lineage, l->id, sizeof(l->id));
+    one.shown.settled_us = backup->settled_us;
     memcpy(one.shown.lineage_label, l->label, sizeof(l->label));
     if (to_us >= backup->settled_us) {
         one.shown.from_us = backup->settled_us;
@@ -177,11 +179,19 @@ int log_intervals(const struct log_world *w, const char *only_backup,
 int log_recoverable_known(struct object_scratch *scratches[3], struct storage *log_st,
                           struct storage *backup_st, const struct repo_scope *scope,
                           const struct log_positions *positions, struct log_joins *joins,
+                          struct log_source *others, size_t other_count,
                           struct recoverable_list *ret, struct tm_err *err)
 {
     TM_CLEANUP(log_world_release) struct log_world w = LOG_WORLD_INIT;
-    int r = log_world_read(scratches, log_st, backup_st, scope, joins, &w, err);
-    return r < 0 ? r : log_intervals(&w, NULL, positions, ret, err);
+    int r = log_world_read_all(scratches, log_st, backup_st, scope, joins, others, other_count, &w,
+                               err);
+    if (r == 0)
+        r = log_intervals(&w, NULL, positions, ret, err);
+    if (r < 0)
+        return r;
+    ret->damages = w.damages;
+    w.damages = LOG_DAMAGES_INIT;
+    return 0;
 }
 
 int log_recoverable(struct object_scratch *scratches[3], struct storage *log_st,
@@ -189,5 +199,6 @@ int log_recoverable(struct object_scratch *scratches[3], struct storage *log_st,
                     const struct log_positions *positions, struct recoverable_list *ret,
                     struct tm_err *err)
 {
-    return log_recoverable_known(scratches, log_st, backup_st, scope, positions, NULL, ret, err);
+    return log_recoverable_known(scratches, log_st, backup_st, scope, positions, NULL, NULL, 0, ret,
+                                 err);
 }

@@ -6,8 +6,9 @@
  * as it was; the next run, or a sweep, removes what is left.
  *
  * Failure modes: a wish that would take from an older kept backup what lies behind its
- * consistent_at is refused; a running backup may yet list the log since it started, so the wish
- * reaches no further than its start. Objects that a manifest lists are passed over.
+ * consistent_at is refused, and so is any while the backups of another storage cannot be read; a
+ * running backup may yet list the log since it started, so the wish reaches no further than its start.
+ * Objects that a manifest lists are passed over.
  */
 #include <time.h>
 
@@ -47,18 +48,12 @@ static int64_t backup_start_us(const char *id)
     return (int64_t)timegm(&utc) * USEC_PER_SEC;
 }
 
-static int wish_read(struct truncater *t, struct tm_err *err)
+/* A running backup may yet list what was stored since it began. */
+static int running_read(struct truncater *t, struct storage *st, struct tm_err *err)
 {
     TM_CLEANUP(backup_list_release) struct backup_list backups = BACKUP_LIST_INIT;
     const struct log_truncate *wish = t->wish;
-    t->until_us = wish->until_us != 0 ? wish->until_us : INT64_MAX;
-    t->until = UINT64_MAX;
-    if ((wish->until_us != 0) == (wish->until_position != NULL))
-        return tm_err_set(err, TM_E_INVALID, "log is truncated until a time or a position");
-    int r = wish->until_position != NULL ? t->positions->parse(wish->until_position, &t->until, err)
-                                         : 0;
-    if (r == 0)
-        r = catalog_backups(t->backup_st, t->scope, &backups, err);
+    int r = catalog_backups(st, t->scope, &backups, err);
     for (size_t i = 0; r == 0 && i < backups.count; i++) {
         int64_t start_us = backup_start_us(backups.items[i].id);
         if (backups.items[i].state != BACKUP_UNFINISHED ||
@@ -68,6 +63,18 @@ static int wish_read(struct truncater *t, struct tm_err *err)
         t->until_us = TM_MIN(t->until_us, start_us);
     }
     return r;
+}
+
+static int wish_read(struct truncater *t, struct tm_err *err)
+{
+    const struct log_truncate *wish = t->wish;
+    t->until_us = wish->until_us != 0 ? wish->until_us : INT64_MAX;
+    t->until = UINT64_MAX;
+    if ((wish->until_us != 0) == (wish->until_position != NULL))
+        return tm_err_set(err, TM_E_INVALID, "log is truncated until a time or a position");
+    int r = wish->until_position != NULL ? t->positions->parse(wish->until_position, &t->until, err)
+                                         : 0;
+    return r < 0 ? r : running_read(t, t->backup_st, err);
 }
 
 /* Whether the backup leads to every moment from the wish on, and to the newest lineage. Who wishes for
@@ -203,6 +210,49 @@ static int cuts_make(struct truncater *t, struct tm_err *err)
     return r;
 }
 
+/* ---- backups elsewhere ---- */
+
+static int away(const struct log_source *source, const struct tm_err *why, struct tm_err *err)
+{
+    return tm_err_set(
+        err, TM_E_REFUSED,
+        "backups in '%s' cannot be read now, and may need the log: try again later, or "
+        "force: %s",
+        source->name, why->msg);
+}
+
+/* What lies there is known as well as what lies beside the log; else only by force. A damaged manifest
+ * hides what its backup needs. */
+static int others_check(struct truncater *t, struct tm_err *err)
+{
+    for (size_t i = 0; !t->wish->force && i < t->wish->other_count; i++) {
+        const struct log_source *source = &t->wish->others[i];
+        struct log_remover look = {
+            .scratches = t->scratches, .backup_st = source->st, .scope = t->scope};
+        struct tm_err why;
+        int r = source->away ? 0 : log_remover_listed(&look, &why);
+        log_remover_release(&look);
+        if (source->away)
+            return away(source, &source->why, err);
+        if (r < 0)
+            return away(source, &why, err);
+    }
+    return 0;
+}
+
+/* Like those of the log's own storage: before finished ones are looked at, so that none is missed. */
+static int others_running(struct truncater *t, struct tm_err *err)
+{
+    for (size_t i = 0; i < t->wish->other_count; i++) {
+        const struct log_source *source = &t->wish->others[i];
+        struct tm_err why = source->why;
+        bool read = source->st != NULL && running_read(t, source->st, &why) == 0;
+        if (!read && !t->wish->force)
+            return away(source, &why, err);
+    }
+    return 0;
+}
+
 /* Older backups lose the way on: only by force. */
 static int older_check(const struct truncater *t, struct tm_err *err)
 {
@@ -294,7 +344,9 @@ static int removal_try(struct truncater *t, struct tm_err *err)
 static int truncate_all(struct truncater *t, struct tm_err *err)
 {
     struct log_remover *remover = &t->remover;
-    int r = find_keeps(t, err);
+    int r = others_check(t, err);
+    if (r == 0)
+        r = find_keeps(t, err);
     if (r == 0)
         r = cuts_make(t, err);
     if (r == 0)
@@ -337,7 +389,16 @@ int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st
                                      .lineages = &t.world.lineages};
     int r = wish_read(&t, err);
     if (r == 0)
-        r = log_world_read(scratches, log_st, backup_st, scope, NULL, &t.world, err);
+        r = others_running(&t, err);
+    if (r == 0)
+        r = log_world_read_all(scratches, log_st, backup_st, scope, NULL, wish->others,
+                               wish->other_count, &t.world, err);
+    if (r == 0 && t.world.damages.count > 0) { /* what it needs of its parents is not known */
+        char text[33];
+        names_lineage_text(t.world.damages.items[0].lineage, text);
+        r = tm_err_set(err, TM_E_CORRUPT, "nothing is truncated: lineage %s is damaged: %s", text,
+                       t.world.damages.items[0].text);
+    }
     if (r == 0)
         r = truncate_all(&t, err);
     log_world_release(&t.world);

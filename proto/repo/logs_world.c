@@ -3,7 +3,7 @@
  * is proven at their ends, each committed backup with the runs that go on from it, and the ways
  * between them. Happy path: chains are walked by whole roll-ups, cut only where a child forks.
  * Failure modes: a backup whose manifest is damaged leads nowhere and is left out; what cannot be
- * read is an error.
+ * read is an error, but for another storage of backups, of which then counts what is known.
  *
  * The proven time of a run's end is that of its newest mark, or lies just before its newest commit:
  * with a commit of time T stored, every moment before T can be told from it.
@@ -212,6 +212,32 @@ static int branch_marks(struct object_scratch *scratches[3], struct storage *st,
     return 0;
 }
 
+/* Without its fence nobody knows what counts of a lineage. */
+static int branch_try(struct object_scratch *scratches[3], struct storage *st,
+                      const struct repo_scope *scope, struct log_world *w, size_t at,
+                      struct tm_err *err)
+{
+    struct log_branch *b = &w->branches[at];
+    const struct lineage *l = &b->lineage->record;
+    struct tm_err why;
+    int r = branch_walk(scratches, st, scope, w, at, &why);
+    if (r == 0)
+        return 0;
+    if (why.code != TM_E_CORRUPT) {
+        *err = why;
+        return r;
+    }
+    b->damaged = true;
+    b->run_count = 0;
+    r = log_damages_add(&w->damages, st, scope, l->id, &why, err);
+    if (r == 0 && w->damages.count > 0) {
+        struct log_damage *damage = &w->damages.items[w->damages.count - 1];
+        damage->from = b->parent != SIZE_MAX ? l->fork : l->from;
+        b->writer = damage->writer;
+    }
+    return r;
+}
+
 static int branches_read(struct object_scratch *scratches[3], struct storage *st,
                          const struct repo_scope *scope, struct log_world *w, struct tm_err *err)
 {
@@ -228,11 +254,11 @@ static int branches_read(struct object_scratch *scratches[3], struct storage *st
     }
     int r = 0;
     for (size_t i = 0; r == 0 && i < w->lineages.count; i++)
-        r = branch_walk(scratches, st, scope, w, i, err);
+        r = branch_try(scratches, st, scope, w, i, err);
     for (size_t i = log_world_current(w); r == 0 && i != SIZE_MAX; i = w->branches[i].parent)
         w->branches[i].current = true;
     for (size_t i = 0; r == 0 && i < w->lineages.count; i++)
-        r = branch_marks(scratches, st, scope, w, i, err);
+        r = w->branches[i].damaged ? 0 : branch_marks(scratches, st, scope, w, i, err);
     return r;
 }
 
@@ -271,21 +297,60 @@ static int by_commit(const void *a, const void *b)
     return order != 0 ? order : (x->branch > y->branch) - (x->branch < y->branch);
 }
 
+static int backups_read(struct object_scratch *scratches[3], struct storage *log_st,
+                        struct storage *backup_st, const struct repo_scope *scope,
+                        struct log_joins *joins, struct log_world *w, struct tm_err *err)
+{
+    TM_CLEANUP(backup_list_release) struct backup_list backups = BACKUP_LIST_INIT;
+    log_joins_begin(joins);
+    int r = catalog_backups(backup_st, scope, &backups, err);
+    for (size_t i = 0; r == 0 && i < backups.count; i++) {
+        if (backups.items[i].state == BACKUP_COMMITTED)
+            r = log_join(scratches, log_st, backup_st, scope, backups.items[i].id, joins, w, err);
+    }
+    if (r == 0)
+        log_joins_end(joins);
+    return r;
+}
+
+static int source_read(struct object_scratch *scratches[3], struct storage *log_st,
+                       const struct repo_scope *scope, struct log_source *source,
+                       struct log_world *w, struct tm_err *err)
+{
+    size_t before = w->backup_count;
+    int r = source->st == NULL ? -(int)source->why.code
+                               : backups_read(scratches, log_st, source->st, scope, &source->known,
+                                              w, &source->why);
+    source->away = r < 0;
+    source->was_read = source->was_read || r == 0;
+    if (r == 0)
+        return 0;
+    w->backup_count = before;
+    return log_join_known(&source->known, w, err);
+}
+
 int log_world_read(struct object_scratch *scratches[3], struct storage *log_st,
                    struct storage *backup_st, const struct repo_scope *scope,
                    struct log_joins *joins, struct log_world *ret, struct tm_err *err)
 {
+    return log_world_read_all(scratches, log_st, backup_st, scope, joins, NULL, 0, ret, err);
+}
+
+int log_world_read_all(struct object_scratch *scratches[3], struct storage *log_st,
+                       struct storage *backup_st, const struct repo_scope *scope,
+                       struct log_joins *joins, struct log_source *others, size_t other_count,
+                       struct log_world *ret, struct tm_err *err)
+{
     TM_CLEANUP(log_world_release) struct log_world w = LOG_WORLD_INIT;
-    TM_CLEANUP(backup_list_release) struct backup_list backups = BACKUP_LIST_INIT;
-    int r = log_st != NULL ? log_lineages_read(scratches[0], log_st, scope, &w.lineages, err) : 0;
+    int r = log_st != NULL
+                ? log_lineages_look(scratches[0], log_st, scope, &w.lineages, &w.damages, err)
+                : 0;
     if (r == 0)
         r = branches_read(scratches, log_st, scope, &w, err);
     if (r == 0)
-        r = catalog_backups(backup_st, scope, &backups, err);
-    for (size_t i = 0; r == 0 && i < backups.count; i++) {
-        if (backups.items[i].state == BACKUP_COMMITTED)
-            r = log_join(scratches, log_st, backup_st, scope, backups.items[i].id, joins, &w, err);
-    }
+        r = backups_read(scratches, log_st, backup_st, scope, joins, &w, err);
+    for (size_t i = 0; r == 0 && i < other_count; i++)
+        r = source_read(scratches, log_st, scope, &others[i], &w, err);
     if (r < 0)
         return r;
     for (size_t i = 0; i < w.backup_count; i++)
@@ -304,6 +369,7 @@ void log_world_release(struct log_world *w)
     free(w->branches);
     free(w->backups);
     log_lineages_release(&w->lineages);
+    log_damages_release(&w->damages);
     *w = LOG_WORLD_INIT;
 }
 

@@ -116,8 +116,8 @@ static int choose_incarnation(struct object_scratch *scratch, struct storage *st
     if (r < 0)
         return r;
     if (!found)
-        return tm_err_set(err, TM_E_NOT_FOUND, "'%s' holds no finished backup of %s/%s",
-                          st->display, scope->cluster, scope->tenant);
+        return tm_err_set(err, TM_E_NOT_FOUND, "'%s' holds no finished backup of %s/%s%s",
+                          st->display, scope->cluster, scope->tenant, CATALOG_ELSEWHERE);
     return 0;
 }
 

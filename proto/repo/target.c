@@ -39,6 +39,12 @@ static int text_set(struct target *t, const char *text, size_t max, const char *
     return 0;
 }
 
+/* "2026-11-26…": meant as a time, whatever is wrong with it. */
+static bool is_date(const char *text)
+{
+    return strspn(text, "0123456789") == 4 && text[4] == '-';
+}
+
 /* Without a word before it. */
 static int bare_parse(const char *text, struct target *t, struct tm_err *err)
 {
@@ -46,8 +52,15 @@ static int bare_parse(const char *text, struct target *t, struct tm_err *err)
     t->kind = TARGET_TIME;
     if (time_parse(text, &t->time_us, &ignored) == 0)
         return 0;
-    if (strchr(text, ':') != NULL) /* only times have one: say what is wrong with it */
-        return time_parse(text, &t->time_us, err);
+    if (strchr(text, ':') != NULL || is_date(text)) { /* a time: say what is wrong with it */
+        int r = time_parse(text, &t->time_us, err);
+        struct tm_err told = *err;
+        return r == 0 ? 0
+                      : tm_err_set(err, told.code,
+                                   "%s; there are times, TSOs, positions, xid:N, name:TEXT, latest "
+                                   "and immediate",
+                                   told.msg);
+    }
     t->kind = TARGET_POSITION;
     return text_set(t, text, FORMAT_POSITION_MAX - 1, "position", err);
 }
@@ -181,8 +194,9 @@ static int backup_there(struct planner *p, const char *backup_id, struct tm_err 
             return 0;
     }
     if (backup_id == NULL)
-        return tm_err_set(err, TM_E_NOT_FOUND, "'%s' holds no finished backup of %s/%s",
-                          p->backup_st->display, p->scope->cluster, p->scope->tenant);
+        return tm_err_set(err, TM_E_NOT_FOUND, "'%s' holds no finished backup of %s/%s%s",
+                          p->backup_st->display, p->scope->cluster, p->scope->tenant,
+                          p->log_st == p->backup_st ? CATALOG_ELSEWHERE : "");
     enum backup_state state = BACKUP_UNFINISHED;
     int r = catalog_backup_state(p->backup_st, p->scope, backup_id, &state, err);
     if (r < 0)
@@ -247,6 +261,60 @@ static int plan_fill(struct planner *p, struct target_plan *plan, struct tm_err 
     return target_pieces(p, plan, err);
 }
 
+/* ---- damaged lineages ---- */
+
+/* Damage in a lineage that was written later than the one that was taken, or beside it: what is asked for
+ * may lie there. */
+static const struct log_damage *damage_ahead(const struct planner *p)
+{
+    const struct log_damage *found = NULL;
+    size_t current = log_world_current(&p->world);
+    bool known = current != SIZE_MAX && !p->world.branches[current].damaged;
+    for (size_t i = 0; i < p->world.damages.count; i++) {
+        const struct log_damage *d = &p->world.damages.items[i];
+        if (known && epoch_cmp(d->writer, p->world.branches[current].writer) < 0)
+            continue;
+        if (found == NULL || epoch_cmp(d->writer, found->writer) > 0)
+            found = d;
+    }
+    return found;
+}
+
+/* Nobody gets less than what was asked for without a word: the newest lineage is not passed over. */
+static int damage_check(const struct planner *p, struct tm_err *err)
+{
+    const struct log_damage *d = p->target->has_lineage ? NULL : damage_ahead(p);
+    bool latest = p->target->kind == TARGET_LATEST;
+    char text[33];
+    if (d == NULL || (!latest && (p->immediate || p->log_to <= d->from)))
+        return 1;
+    names_lineage_text(d->lineage, text);
+    if (!latest)
+        return tm_err_set(
+            err, TM_E_CORRUPT,
+            "lineage %s, which may have left here what was asked for, is damaged: %s: "
+            "name the lineage that is meant",
+            text, d->text);
+    return tm_err_set(err, TM_E_CORRUPT,
+                      "log of lineage %s lies here %s: give a time or position, 'immediate', or "
+                      "another lineage: %s",
+                      text, d->no_record ? "without its record" : "and is damaged", d->text);
+}
+
+/* What was not found may lie where nobody can look. */
+static void damage_mention(const struct planner *p, struct tm_err *err)
+{
+    const struct log_damage *d = p->world.damages.count > 0 ? &p->world.damages.items[0] : NULL;
+    char text[33];
+    struct tm_err told = *err;
+    if (d == NULL || err->code != TM_E_NOT_FOUND ||
+        err->retryable) /* it may still come elsewhere */
+        return;
+    names_lineage_text(d->lineage, text);
+    (void)tm_err_set(err, TM_E_CORRUPT, "%.180s; not counted is lineage %s, which is damaged: %s",
+                     told.msg, text, d->text);
+}
+
 /* A backup's own moment needs nothing of the log task: damage there does not stand in its way. */
 static int world_read(struct planner *p, struct tm_err *err)
 {
@@ -279,7 +347,13 @@ int target_plan_make(struct object_scratch *scratches[3], struct storage *log_st
     if (r == 0)
         r = target_missing(&p, backup_id, err);
     if (r > 0)
+        r = damage_check(&p, err);
+    else
+        damage_mention(&p, err);
+    if (r > 0)
         r = plan_fill(&p, &plan, err);
+    if (r < 0 && p.lost)
+        r = target_before_lost(&p, err);
     log_path_release(&p.path);
     log_world_release(&p.world);
     if (r < 0) {

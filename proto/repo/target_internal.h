@@ -23,6 +23,10 @@ struct planner {
     uint64_t stop_record;
     uint64_t log_to;
     int64_t stop_us;
+    /* the chunk that was needed and cannot be had: path_chunk_lost */
+    bool lost;
+    uint64_t lost_from;
+    uint8_t lost_lineage[16];
 };
 
 /* ---- events on the way ---- */
@@ -65,6 +69,9 @@ int target_own_moment(struct planner *p);
 int target_resolve_event(struct planner *p, const char *backup_id, struct tm_err *err) TM_WUR;
 /* The newest wanted commit, for stop_us. */
 int target_stop_time(struct planner *p, struct tm_err *err) TM_WUR;
+
+/* Which moment can be had without the chunk that was lost: behind the error that names it. */
+int target_before_lost(struct planner *p, struct tm_err *err);
 
 /* The branch of the target's lineage. */
 int target_lineage(const struct planner *p, size_t *ret, struct tm_err *err) TM_WUR;

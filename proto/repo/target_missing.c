@@ -94,6 +94,10 @@ static bool may_come(const struct planner *p, const struct nearest *n)
     if (p->target->kind != TARGET_TIME || n->before == NULL || n->before->abandoned)
         return false;
     const struct log_lineage *l = log_lineages_find(&p->world.lineages, n->before->lineage);
+    for (size_t i = 0; i < p->world.damages.count; i++) {
+        if (memcmp(p->world.damages.items[i].lineage, n->before->lineage, 16) == 0)
+            return false;
+    }
     if (l == NULL)
         return true; /* a backup's own: a log task that began beside it has stored nothing yet */
     const struct log_branch *b = &p->world.branches[l - p->world.lineages.items];

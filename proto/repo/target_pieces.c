@@ -36,6 +36,9 @@ int path_chunk_lost(struct planner *p, const struct log_ref *ref, const char *wh
     char to[FORMAT_POSITION_MAX];
     p->engine->positions.text(ref->from, from);
     p->engine->positions.text(ref->to, to);
+    p->lost = true;
+    p->lost_from = ref->from;
+    memcpy(p->lost_lineage, ref->lineage, sizeof(p->lost_lineage));
     return tm_err_set(err, TM_E_CORRUPT, "log object '%s' %s: the log from %s to %s is lost",
                       ref->object, what, from, to);
 }

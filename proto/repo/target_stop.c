@@ -230,6 +230,46 @@ int target_resolve(struct planner *p, struct tm_err *err)
     return 0;
 }
 
+/* ---- before a chunk that is lost ---- */
+
+/* A moment is had when a commit behind it is found: before the newest one in front of the chunk. 1 = the
+ * chunk lies on this leg. */
+static int leg_before_lost(struct planner *p, size_t leg, int64_t *us, struct tm_err *err)
+{
+    TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
+    const struct log_leg *l = &p->path.legs[leg];
+    const struct log_lineage *lineage = p->world.branches[l->branch].lineage;
+    bool here = memcmp(lineage->record.id, p->lost_lineage, 16) == 0;
+    uint64_t limit = here ? TM_MIN(p->lost_from, l->to) : l->to;
+    struct log_entry e = {.from = 0};
+    int r = log_chain_open(p->scratches, p->log_st, p->scope, lineage, l->from, &chain, err);
+    if (r < 0)
+        return r;
+    log_chain_cuts(chain, &limit, 1);
+    while ((r = log_chain_next_stretch(chain, &e, err)) > 0 && e.from < limit) {
+        if (e.to <= limit && e.max_us != 0)
+            *us = TM_MAX(*us, e.max_us - 1);
+    }
+    return r < 0 ? r : here;
+}
+
+int target_before_lost(struct planner *p, struct tm_err *err)
+{
+    char text[CLOCK_TEXT_MAX];
+    int64_t us = INT64_MIN;
+    struct tm_err told = *err;
+    struct tm_err ignored; /* what was found first is told */
+    int r = 0;
+    for (size_t leg = 0; r == 0 && leg < p->path.count; leg++)
+        r = leg_before_lost(p, leg, &us, &ignored);
+    if (r < 0)
+        return -(int)told.code;
+    if (us < p->backup->settled_us) /* its own moment is there whatever log there is */
+        us = p->backup->point.from_us;
+    return tm_err_set(err, told.code, "%.380s; the last moment before it that can be had is %s",
+                      told.msg, clock_format(us, text));
+}
+
 /* ---- the time of the stop ---- */
 
 struct newest_search {

@@ -4,6 +4,7 @@
  * Reads every object of a committed backup again and checks all digests: manifest, segments, data
  * objects with their file index, log objects. One object at a time, memory bounded.
  */
+#include "proto/repo/logs.h"
 #include "proto/repo/ranges.h"
 
 struct verify_totals {
@@ -31,5 +32,26 @@ int verify_range(struct object_scratch *scratch, struct storage *st, const struc
 /* One log object: contiguous, of the extent that metadata names. */
 int verify_log(struct object_scratch *scratch, struct storage *st, const struct repo_scope *scope,
                const struct log_ref *ref, struct tm_err *err) TM_WUR;
+
+/* ---- a lineage's log ---- */
+
+struct verify_log_totals {
+    uint64_t objects;
+    uint64_t stored_bytes;
+    uint64_t boundaries; /* running digests that were compared */
+    uint64_t gaps;
+    uint64_t bad; /* objects that failed */
+};
+struct verify_lineage_calls {
+    verify_fn object;
+    void (*gap)(void *arg, uint64_t from, uint64_t to); /* no log between */
+    void *arg;
+};
+/* Every chunk that counts, and the digests that run over them; and those that lie there and cannot be
+ * read. A bad one is told and counted, the result is 0 all the same. */
+int verify_lineage(struct object_scratch *scratches[3], struct storage *st,
+                   const struct repo_scope *scope, const struct log_lineage *lineage,
+                   const struct verify_lineage_calls *calls, struct verify_log_totals *ret,
+                   struct tm_err *err) TM_WUR;
 
 #endif

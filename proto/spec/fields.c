@@ -155,6 +155,7 @@ static const struct schema_field restore_fields[] = {
                  .max = RESTORE_MAP_MAX),
     SCHEMA_FIELD(struct restore_spec, start, "start", SCHEMA_BOOL),
     SCHEMA_FIELD(struct restore_spec, delta, "delta", SCHEMA_BOOL),
+    SCHEMA_FIELD(struct restore_spec, dry_run, "dryRun", SCHEMA_BOOL),
     SCHEMA_FIELD(struct restore_spec, port, "port", SCHEMA_INT, .min = 1, .max = 65535),
     SCHEMA_FIELD(struct restore_spec, start_timeout_us, "startTimeout", SCHEMA_DURATION,
                  .def = "10m", .min = USEC_PER_SEC, .max = WEEKS(4)),

@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "common/clock.h"
+#include "common/size.h"
 #include "proto/spec/status.h"
 
 static void set_text(json_t *object, const char *key, const char *text)
@@ -149,7 +150,7 @@ static json_t *holds_json(const struct status_log *log)
         const struct status_hold *one = &log->holds[n];
         json_t *item = json_object();
         set_text(item, "node", one->node);
-        set_number(item, "at", one->at);
+        set_text(item, "at", one->at);
         set_number(item, "bytes", one->bytes);
         (void)json_object_set_new(item, "atRisk", json_boolean(one->at_risk));
         (void)json_object_set_new(item, "lost", json_boolean(one->lost));
@@ -208,6 +209,59 @@ static void set_log(json_t *object, const struct status_log *log)
         (void)json_object_set_new(object, "needsFullBackup", json_true());
 }
 
+static json_t *plan_json(const struct status_plan *plan)
+{
+    json_t *object = json_object();
+    set_text(object, "backupId", plan->backup_id);
+    set_time(object, "commitTs", plan->commit_us);
+    set_text(object, "position", plan->position);
+    if (plan->by_log) {
+        set_text(object, "label", plan->label);
+        set_number(object, "logBytes", plan->log_bytes);
+    }
+    set_number(object, "ranges", plan->ranges);
+    set_number(object, "bytes", plan->bytes);
+    set_seconds(object, "estimateSeconds",
+                (int64_t)(plan->estimate_us > INT64_MAX ? INT64_MAX : plan->estimate_us));
+    set_number(object, "threads", plan->threads);
+    return object;
+}
+
+int status_plan_json(const struct status_plan *plan, struct buf *out, struct tm_err *err)
+{
+    json_t *object = plan_json(plan);
+    char *text = json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+    json_decref(object);
+    if (text == NULL)
+        return tm_err_oom(err);
+    int result = buf_append(out, text, strlen(text), err);
+    free(text);
+    return result < 0 ? result : buf_append(out, "\n", 1, err);
+}
+
+int status_plan_text(const struct status_plan *plan, const char *data_dir, struct buf *out,
+                     struct tm_err *err)
+{
+    char commit[CLOCK_TEXT_MAX], estimate[CLOCK_TEXT_MAX], size[SIZE_TEXT_MAX], log[SIZE_TEXT_MAX];
+    int64_t estimate_us = (int64_t)TM_MIN(plan->estimate_us, (uint64_t)INT64_MAX);
+    int result =
+        buf_printf(out, err, "would restore backup %s into %s\n", plan->backup_id, data_dir);
+    if (result == 0 && plan->by_log)
+        result =
+            buf_printf(out, err, "  with %s of log to replay up to the record at %s, branch %s\n",
+                       size_format(plan->log_bytes, log), plan->position, plan->label);
+    return result < 0
+               ? result
+               : buf_printf(out, err,
+                            "  as of %s, position %s\n"
+                            "  %llu ranges, %s to be fetched, in about %s by %llu threads as the "
+                            "storage answers now\n",
+                            clock_format(plan->commit_us, commit), plan->position,
+                            (unsigned long long)plan->ranges, size_format(plan->bytes, size),
+                            duration_format_brief(TM_MAX(estimate_us, USEC_PER_SEC), estimate),
+                            (unsigned long long)plan->threads);
+}
+
 static json_t *status_json(const struct resource *r, const struct resource_status *st)
 {
     json_t *object = json_object();
@@ -216,6 +270,8 @@ static json_t *status_json(const struct resource *r, const struct resource_statu
     set_text(object, "waiting", st->waiting);
     set_result(object, r, st);
     set_log(object, &st->log);
+    if (st->plan.is_plan)
+        (void)json_object_set_new(object, "plan", plan_json(&st->plan));
     set_progress(object, st);
     if (st->storage_count > 0)
         (void)json_object_set_new(object, "storage", storage_json(st));

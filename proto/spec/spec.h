@@ -111,7 +111,7 @@ enum backup_type { BACKUP_TYPE_FULL, BACKUP_TYPE_PART, BACKUP_TYPE_OTHER };
 enum backup_mode { BACKUP_MODE_SNAPSHOT, BACKUP_MODE_LOG, BACKUP_MODE_VOLUME };
 enum clean_policy { CLEAN_RETAIN, CLEAN_ON_FAILURE, CLEAN_DELETE };
 enum log_subcommand { LOG_SUBCOMMAND_NONE, LOG_START, LOG_STOP, LOG_PAUSE };
-enum log_source { LOG_SOURCE_PRIMARY, LOG_SOURCE_STANDBY };
+enum log_from { LOG_SOURCE_PRIMARY, LOG_SOURCE_STANDBY };
 enum hold_policy { HOLD_ALERT, HOLD_RELEASE };
 
 struct retry_policy {
@@ -149,7 +149,7 @@ struct backup_spec {
     int64_t flush_interval_us;     /* default 5 s */
     uint64_t hold_limit;           /* bytes of log held at the source; 0 = none */
     int on_hold_limit;             /* enum hold_policy */
-    int log_source;                /* enum log_source */
+    int log_source;                /* enum log_from */
     char *commit_ts; /* where to begin: taken with a warning, log begins at the start */
 };
 
@@ -184,6 +184,7 @@ struct restore_spec {
     struct schema_map server_options;
     bool start;
     bool delta;
+    bool dry_run;             /* only a plan, into the status: nothing is written */
     int64_t port;             /* 0 = as backed up */
     int64_t start_timeout_us; /* default 10 min */
     char *pitr_restored_ts;

@@ -88,10 +88,25 @@ struct status_interval {
     bool abandoned;
 };
 
+/* What a dry run says that a restore would do. */
+struct status_plan {
+    bool is_plan;
+    char backup_id[33];
+    bool by_log; /* log behind the backup is replayed, … */
+    char label[64];
+    uint64_t log_bytes;
+    int64_t commit_us; /* … up to this moment */
+    char position[65];
+    uint64_t ranges;
+    uint64_t bytes; /* to be fetched, unpacked */
+    uint64_t estimate_us;
+    uint64_t threads;
+};
+
 /* Log kept at a source for a log backup. */
 struct status_hold {
     char node[RESOURCE_NAME_MAX + 1];
-    uint64_t at; /* from this byte on */
+    char at[65]; /* from this position on */
     uint64_t bytes;
     bool at_risk; /* less than a failover to this node would need */
     bool lost;
@@ -173,6 +188,7 @@ struct resource_status {
     struct status_log log;
     struct status_storage *storage; /* malloc'ed by resource_status_add_storage */
     size_t storage_count;
+    struct status_plan plan;
 };
 
 /* NULL when memory is out. */
@@ -208,6 +224,11 @@ struct resource_meta {
  */
 int resource_json(const struct resource *r, const struct resource_status *status,
                   const struct resource_meta *meta, struct buf *out, struct tm_err *err) TM_WUR;
+
+/* The same plan as a JSON text of its own, and in words, several lines; appended. */
+int status_plan_json(const struct status_plan *plan, struct buf *out, struct tm_err *err) TM_WUR;
+int status_plan_text(const struct status_plan *plan, const char *data_dir, struct buf *out,
+                     struct tm_err *err) TM_WUR;
 
 /* JSON text → YAML text that reads back as the same values; keys in the order of the JSON. */
 int json_to_yaml(struct slice json, struct buf *out, struct tm_err *err) TM_WUR;

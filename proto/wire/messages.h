@@ -54,6 +54,7 @@
 #define WIRE_PAIRS_MAX     16           /* of one secret … */
 #define WIRE_VALUE_MAX     4096         /* … each so long … */
 #define WIRE_SECRET_MAX    16384        /* … and all of them together, by whoever makes it */
+#define WIRE_PLACES_MAX    4            /* other storages with backups, of one log task */
 #define WIRE_EVENTS_MAX    1000         /* in one answer … */
 #define WIRE_EVENTS_BYTES  (256 * 1024) /* … which is about this long at most */
 
@@ -133,6 +134,18 @@ CODEC_DECLARE(msg_result, MSG_RESULT_FIELDS);
     X(T, txt, what, "w", REQ, 0, WIRE_TEXT_MAX)
 CODEC_DECLARE(msg_problem, MSG_PROBLEM_FIELDS);
 
+/* What a dry run found that a restore would do; the moment and the position stand in the totals. */
+#define MSG_RESTORE_PLAN_FIELDS(X, T)                                                              \
+    X(T, str, backup_id, "i", REQ, 0, WIRE_ID_MAX)                                                 \
+    X(T, flag, by_log, "l", OPT, 0, 0)            /* log behind the backup is replayed … */      \
+    X(T, str, label, "b", OPT, 0, 63)             /* … of this branch … */                     \
+    X(T, u64, log_bytes, "w", OPT, 0, UINT64_MAX) /* … so much of it */                          \
+    X(T, u32, ranges, "r", OPT, 0, UINT32_MAX)                                                     \
+    X(T, u64, bytes, "z", OPT, 0, UINT64_MAX) /* to be fetched, unpacked */                        \
+    X(T, u64, estimate_us, "e", OPT, 0, UINT64_MAX)                                                \
+    X(T, u32, threads, "n", OPT, 0, 256)
+CODEC_DECLARE(msg_restore_plan, MSG_RESTORE_PLAN_FIELDS);
+
 /* What a finished backup is. */
 #define MSG_TOTALS_FIELDS(X, T)                                                                    \
     X(T, msg, counters, "n", OPT, 0, msg_counters)                                                 \
@@ -141,7 +154,8 @@ CODEC_DECLARE(msg_problem, MSG_PROBLEM_FIELDS);
     X(T, str, position, "p", OPT, 0, WIRE_POSITION_MAX)                                            \
     X(T, str, lineage, "g", OPT, 0, 63)                                                            \
     X(T, txt, path, "u", OPT, 0, WIRE_URL_MAX) /* where it lies, without secrets */                \
-    X(T, list, problems, "q", OPT, 0, msg_problem, WIRE_PROBLEMS_MAX) /* the first ones */
+    X(T, list, problems, "q", OPT, 0, msg_problem, WIRE_PROBLEMS_MAX) /* the first ones */         \
+    X(T, msg, plan, "d", OPT, 0, msg_restore_plan)                    /* of a dry run */
 CODEC_DECLARE(msg_totals, MSG_TOTALS_FIELDS);
 
 /* How the requests to an object store have gone, from one runner. limit_max 0: no object store. */
@@ -210,6 +224,7 @@ enum log_removal {
     X(T, u32, upload_ms, "au", OPT, 0, UINT32_MAX)                                                 \
     X(T, u32, commit_ms, "am", OPT, 0, UINT32_MAX)                                                 \
     X(T, u64, hold_at, "ha", OPT, 0, UINT64_MAX) /* the source keeps log from this byte on */      \
+    X(T, str, hold_position, "hp", OPT, 0, WIRE_POSITION_MAX) /* the same, for people */           \
     X(T, u64, hold_bytes, "hb", OPT, 0, UINT64_MAX)                                                \
     X(T, flag, hold_lost, "hl", OPT, 0, 0) /* released or recycled: the log has a gap */           \
     X(T, flag, at_risk, "hr", OPT, 0, 0)   /* HOLD: keeps less than a failover would need */       \
@@ -270,6 +285,10 @@ CODEC_DECLARE(msg_log_event, MSG_LOG_EVENT_FIELDS);
     X(T, str, truncated_position, "tp", OPT, 0, WIRE_POSITION_MAX)
 CODEC_DECLARE(msg_log_answer, MSG_LOG_ANSWER_FIELDS);
 
+/* Another storage than the log's, where backups of the tenant lie. */
+#define MSG_LOG_PLACE_FIELDS(X, T) X(T, txt, storage, "r", REQ, 0, WIRE_URL_MAX)
+CODEC_DECLARE(msg_log_place, MSG_LOG_PLACE_FIELDS);
+
 /* How to stream, and what is wanted of the stored log. */
 #define MSG_LOG_PARAMS_FIELDS(X, T)                                                                \
     X(T, str, compression, "z", OPT, 0, 31)                                                        \
@@ -286,7 +305,9 @@ CODEC_DECLARE(msg_log_answer, MSG_LOG_ANSWER_FIELDS);
     X(T, txt, truncate_until, "tu", OPT, 0, 63)       /* time, TSO or position */                  \
     X(T, flag, truncate_force, "tf", OPT, 0, 0)                                                    \
     X(T, u32, grace_ms, "gr", OPT, 0,                                                              \
-      UINT32_MAX)                                /* what is truncated stays so long; 0 = 600000 */ \
+      UINT32_MAX) /* what is truncated stays so long; 0 = 600000 */                                \
+    X(T, list, places, "b", OPT, 0, msg_log_place,                                                 \
+      WIRE_PLACES_MAX) /* LEAD: with backups that are kept, newest first */                        \
     X(T, msg, query, "q", OPT, 0, msg_log_query) /* LEAD */
 CODEC_DECLARE(msg_log_params, MSG_LOG_PARAMS_FIELDS);
 
@@ -398,7 +419,8 @@ CODEC_DECLARE(msg_backup_params, MSG_BACKUP_PARAMS_FIELDS);
     X(T, u32, port, "p", OPT, 0, 65535)                                                            \
     X(T, u32, start_timeout_ms, "q", OPT, 0, UINT32_MAX)                                           \
     X(T, flag, start, "s", OPT, 0, 0)                                                              \
-    X(T, flag, delta, "x", OPT, 0, 0)
+    X(T, flag, delta, "x", OPT, 0, 0)                                                              \
+    X(T, flag, dry_run, "y", OPT, 0, 0) /* plan and check only: nothing is written */
 CODEC_DECLARE(msg_restore_params, MSG_RESTORE_PARAMS_FIELDS);
 
 /*

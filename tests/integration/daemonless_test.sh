@@ -48,6 +48,8 @@ expect_fail 2 "'--to=' has an empty value" alone restore --storage "file://$T/re
 expect_fail 2 "--tablespace-map wants OLD=NEW" alone restore --tablespace-map /a
 expect_fail 2 "--storage is needed" alone search
 expect_fail 2 "--port: 70000 is not in 1 to 65535" alone restore --port 70000
+expect_fail 2 "--from is later than --to" alone search --storage "file://$T/repo" --cluster test \
+    --from 2026-11-22T00:00:00Z --to 2026-11-21T00:00:00Z
 for command in list search verify restore; do
     alone "$command" --help | grep -q "^usage: tidemark-agent $command" || fail "no help of $command"
 done

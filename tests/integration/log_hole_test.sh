@@ -61,6 +61,19 @@ interval() { # N FIELD: of the intervals that storage alone tells, in order of t
     as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/repo" -o json >"$T/list.json"
     jq -r "[.. | .recoverable? // empty] | flatten | sort_by(.from) | .[$1].$2" "$T/list.json"
 }
+flip() { # FILE OFFSET: one bit of that byte
+    local byte
+    byte=$(od -An -tu1 -j "$2" -N1 "$1" | tr -d ' ')
+    printf "\\x$(printf %x $((byte ^ 16)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+damaged() { # TEXT: list says it of the one lineage, for people and for programs, and the backups all the same
+    as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/broken" >"$T/list.txt"
+    grep -q "^test/main: lineage [0-9a-f]*: damaged: object '.*$1" "$T/list.txt" || fail "list: $(cat "$T/list.txt")"
+    [ "$(grep -c ' committed ' "$T/list.txt")" = 3 ] || fail "list: $(cat "$T/list.txt")"
+    as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/broken" -o json >"$T/list.json"
+    expect_json "$T/list.json" '.damagedLineages | length' 1
+    jq -r '.damagedLineages[0].message' "$T/list.json" | grep -q "$1" || fail "list: $(cat "$T/list.json")"
+}
 intervals_are() {
     interval 0 from >/dev/null
     expect_json "$T/list.json" '.recoverable | length' "$1"
@@ -88,6 +101,12 @@ holds_up_to "$before_hole" 200
 holds_up_to name:once 100
 refused "2099" 2099-01-01T00:00:00Z
 refused "$(interval 0 from | cut -c1-19)" "$early" --dry-run # which does not wait for what may still be stored
+plan() { tidemark restore plan --backup wal --data-dir "$T/restore/r" --dry-run --to "$@"; } # by the node's agent
+rm -rf "$T/restore/r"
+expect_fail 3 "2099" plan 2099-01-01T00:00:00Z
+plan "$before_hole" >"$T/plan.txt"
+grep -q "of log to replay up to the record at 0/" "$T/plan.txt" || fail "plan: $(cat "$T/plan.txt")"
+[ ! -e "$T/restore/r" ] || fail "a dry run left a directory"
 refused "is there 2 times" name:twice
 refused "'nobody'" name:nobody
 refused "4000000000" xid:4000000000
@@ -105,6 +124,14 @@ stored_safely
 lost_from=$(sql postgres -c "select '$(interval 0 toPosition)'::pg_lsn")
 warns "log from $lost_from to 0/" | grep -q "[1-9A-F]000000 is missing: the source had recycled it" || fail "warnings: $(of_wal .status.warnings)"
 in_hole=$(now_by_source)
+agent_kill TERM # who comes later reads of the hole in storage
+agent_start
+wait_for 20 node_is primary
+gap_is_told() { warns "log from $lost_from to 0/" | grep "[1-9A-F]000000 is missing: the source had recycled it"; }
+fresh_lead() { [ "$(of_wal '.status.logCheckpointTs')" \> "$in_hole" ]; }
+wait_for 30 fresh_lead
+wait_for 15 gap_is_told
+needs_full || fail "no full backup is asked for after a restart"
 insert 301 400
 stored_safely
 refused "$lost_from" "$in_hole" --dry-run
@@ -118,6 +145,7 @@ after=$MOMENT
 holds_up_to "$after" 500
 holds_up_to latest 500
 refused "$lost_from" "$in_hole"
+expect_fail 3 "$lost_from" plan "$in_hole"
 holds_up_to "$before_hole" 200
 intervals_are 2
 
@@ -162,6 +190,22 @@ holds_up_to "$after" 500
 
 intervals_are 3
 
+step "verify reads the log, also where there is nothing else: its gaps are told, and no damage"
+cp -a "$T/repo" "$T/broken"
+verify() { as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/broken"; }
+verify >"$T/verify.txt" || fail "verify: $(cat "$T/verify.txt")"
+rm -rf "$T"/broken/*/*/*/backup
+verify >"$T/verify.txt" || fail "verify: $(cat "$T/verify.txt")"
+grep -q "^log [0-9a-f]* test/main$" "$T/verify.txt" || fail "verify: $(cat "$T/verify.txt")"
+[ "$(grep -c '^  no log from 0/' "$T/verify.txt")" = 2 ] || fail "verify: $(cat "$T/verify.txt")"
+grep -q "^  good: $(find "$T/broken" -path '*/chunk/*' -type f | wc -l) objects, .* 2 gaps$" "$T/verify.txt" ||
+    fail "verify: $(cat "$T/verify.txt")"
+chunk=$(find "$T/broken" -path '*/chunk/*' -type f | sort | sed -n 3p)
+flip "$chunk" 200
+expect_fail 1 "${chunk##*/}" verify
+expect_fail 1 "log of 1 of 1 lineages is damaged" verify
+rm -rf "$T/broken"
+
 step "a chunk is damaged, or gone: before it works, across it is refused, naming it and what cannot be had"
 cp -a "$T/repo" "$T/broken"
 # the chunk that holds the transaction behind $middle
@@ -170,8 +214,7 @@ name=$(find "$T/broken" -path '*/chunk/*' -printf '%f\n' | sort |
 chunk=$(find "$T/broken" -name "$name")
 [ "$chunk" != "$(find "$T/broken" -path '*/chunk/*' | sort | tail -n 1)" ] || fail "$name is the last chunk"
 at=$(sql postgres -c "select '0/0'::pg_lsn + x'${name:0:16}'::bigint")
-byte=$(od -An -tu1 -j 200 -N1 "$chunk" | tr -d ' ')
-printf "\\x$(printf %x $((byte ^ 16)))" | dd of="$chunk" bs=1 seek=200 conv=notrunc status=none
+flip "$chunk" 200
 REPO=$T/broken refused "log from $at to 0/" latest
 REPO=$T/broken refused "$name" latest
 REPO=$T/broken holds_up_to "$middle" 900
@@ -181,6 +224,27 @@ REPO=$T/broken refused "is missing or damaged (log object '${chunk#"$T"/broken/*
 rm "$chunk"
 REPO=$T/broken refused "no backup leads there, as log from $at to 0/" latest
 REPO=$T/broken refused "($at)" "$MOMENT" --dry-run
+REPO=$T/broken holds_up_to "$middle" 900
+rm -rf "$T/broken"
+
+step "the record of the lineage, or of a writer, is damaged or gone: told by list, and what needs it is refused by name"
+cp -a "$T/repo" "$T/broken"
+record=$(find "$T/broken" -name lineage.mpk)
+writer=$(find "$T/broken" -path '*/writer/*' -type f | sort | head -n 1)
+for object in "$record" "$writer"; do
+    flip "$object" 100
+    damaged "${object#"$T"/broken/}"
+    REPO=$T/broken refused "lies here and is damaged" latest
+    REPO=$T/broken refused "${object##*/}" "$middle" --dry-run
+    REPO=$T/broken holds_up_to immediate 800
+    flip "$object" 100
+done
+mv "$record" "$T/record"
+damaged "lineage.mpk' is missing, log lies there"
+REPO=$T/broken refused "lies here without its record" latest
+REPO=$T/broken refused "${record##*/}' is missing" "$middle" --dry-run
+REPO=$T/broken holds_up_to immediate 800
+mv "$T/record" "$record"
 REPO=$T/broken holds_up_to "$middle" 900
 rm -rf "$T/broken"
 

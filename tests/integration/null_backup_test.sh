@@ -57,6 +57,31 @@ tidemark wait restore outside --for=Failed --timeout=120s
 tidemark get restore outside -o json | grep -q "restore_roots" || fail "$(tidemark get restore outside -o json)"
 [ ! -e "$T/elsewhere" ] || fail "something was written outside"
 
+step "a dry run: the plan of the node's agent, the same as without a coordinator; nothing is written, nothing stays"
+plan() { tidemark restore plan --backup "${FROM:-first}" --cluster test --dry-run --data-dir "$@"; } # DIR [options]
+no_resource() { ! tidemark get restore | grep dry-run; }
+plan "$T/restore/three" >"$T/plan.txt"
+as_postgres "$BUILD/tidemark-agent" restore -q --storage "file://$T/repo" --cluster test --data-dir "$T/restore/three" --dry-run >"$T/own.txt"
+expect_out "would restore backup $id into $T/restore/three" head -n 1 "$T/plan.txt"
+diff <(sed 's/ in about .* by / by /' "$T/plan.txt") <(sed 's/ in about .* by / by /' "$T/own.txt") || fail "two plans"
+plan "$T/restore/three" -o json >"$T/plan.json"
+as_postgres "$BUILD/tidemark-agent" restore -q --storage "file://$T/repo" --cluster test --data-dir "$T/restore/three" --dry-run -o json >"$T/own.json"
+diff <(jq 'del(.estimateSeconds)' "$T/plan.json") <(jq 'del(.estimateSeconds)' "$T/own.json") || fail "two plans"
+expect_json "$T/plan.json" .backupId "$id"
+expect_json "$T/plan.json" '(.estimateSeconds | type) == "number" and .bytes > 0 and .ranges > 0' true
+[ ! -e "$T/restore/three" ] || fail "a dry run wrote something"
+expect_fail 1 "restore_roots" plan "$T/elsewhere"
+expect_fail 1 "is not empty" plan "$T/restore/one"
+FROM=20200101T000000Z-00000000 expect_fail 3 "backup '20200101T000000Z-00000000'" plan "$T/restore/three" --storage "file://$T/repo"
+expect_fail 2 "--output is for --dry-run" tidemark restore plan --backup first --data-dir "$T/restore/three" -o json
+no_resource || fail "a dry run left a resource"
+sed -e "s/name: back/name: planned/" -e "s|dataDir: .*}|dataDir: $T/restore/three, dryRun: true}|" "$T/restore.yaml" >"$T/planned.yaml"
+tidemark apply -f "$T/planned.yaml" >/dev/null
+tidemark wait restore planned --for=Complete --timeout=120s
+tidemark get restore planned -o json >"$T/planned.json"
+expect_json "$T/planned.json" '.status.plan.bytes' "$(jq .bytes "$T/plan.json")"
+[ ! -e "$T/restore/three" ] || fail "a dry run wrote something"
+
 step "cleanPolicy Delete: storage is swept, then the resource goes"
 apply gone "$T/repo" "cleanPolicy: Delete"
 tidemark wait backup gone --for=Complete --timeout=120s

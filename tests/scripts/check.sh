@@ -3,10 +3,11 @@
 #
 #   check.sh [--sanitize address,undefined|thread] [--fault] [PATTERN…]
 #
-# Builds into build/ (or build/asan, build/tsan), then runs: layer law, headers, unit tests, fuzz corpora, the simulation with
-# SIM_SEEDS (2,000) seeds, and every executable tests/integration/*_test.sh; two at a time, each with a deadline, each
-# with a line of its own. With sanitizers: the same without the first two. PATTERN (a shell pattern on the name,
-# such as 'unit/common/*') runs only what matches. Output of each test: <build>/log/<name>.log; shown when it fails.
+# Builds into build/ (or build/asan, build/tsan), then runs: layer law, headers, unit tests, fuzz corpora, the
+# simulation with SIM_SEEDS (2,000) seeds, and every executable tests/integration/*_test.sh; each with a deadline and
+# a line of its own. Two more at a time than there are processors, as most wait most of the time; CHECK_JOBS says
+# otherwise. With sanitizers: the same without the first two. PATTERN (a shell pattern on the name, such as
+# 'unit/common/*') runs only what matches. Output of each test: <build>/log/<name>.log; shown when it fails.
 # --fault runs tests/fault/*_test.sh instead: longer, with faults injected into real processes.
 # A test that exits 77 is skipped, and its last line says why.
 set -euo pipefail
@@ -31,7 +32,7 @@ build=${BUILD:-build}$sub
 case $build in /*) ;; *) build=$PWD/$build ;; esac
 logs=$build/log
 seeds=${SIM_SEEDS:-2000}
-jobs=${CHECK_JOBS:-2}
+jobs=${CHECK_JOBS:-$(($(nproc) + 2))}
 unit_deadline=300 sim_deadline=900 integration_deadline=1200 fault_deadline=${FAULT_DEADLINE:-3600}
 
 export TIDEMARK_BUILD=$build TIDEMARK_SANITIZED=$sanitize

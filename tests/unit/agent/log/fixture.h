@@ -41,6 +41,7 @@ static struct tm_err g_err;
     unsigned calls;                                                                                \
     enum job_stage stage;                                                                          \
     struct msg_log_status status;                                                                  \
+    struct msg_interval intervals[WIRE_INTERVALS_MAX];                                             \
     struct msg_error error;                                                                        \
     char error_text[WIRE_TEXT_MAX + 1];                                                            \
     char truncate_text[WIRE_TEXT_MAX + 1];                                                         \
@@ -89,6 +90,8 @@ static void rig_status(void *arg, enum job_stage stage, const struct msg_log_sta
     now->calls++;
     now->stage = stage;
     now->status = *status;
+    for (size_t at = 0; at < status->recoverable_count; at++)
+        now->intervals[at] = status->recoverable[at];
     now->has_error = status->error != NULL;
     if (status->error) {
         now->error = *status->error;

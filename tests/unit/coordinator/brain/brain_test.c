@@ -54,6 +54,19 @@ static void a_store_that_refuses(void **state)
     assert_string_equal(status_of(s, "b")->waiting, "");
 }
 
+/* A cluster that nobody heard of, with a name like one that is there. */
+static void suggests_a_cluster(void **state)
+{
+    struct stage *s = *state;
+    up(s, 10, "db-a", "boot1", 0);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    apply(s, "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: b}\nspec:\n"
+             "  br: {cluster: dmeo1}\n  local: {path: /backup}\n");
+    assert_string_equal(status_of(s, "b")->waiting,
+                        "waiting for an agent of cluster 'dmeo1', tenant 'main' with role primary; "
+                        "did you mean 'demo1'?");
+}
+
 static void says_what_it_waits_for(void **state)
 {
     struct stage *s = *state;
@@ -406,6 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCENE(answers_only_what_is_durable),
         SCENE(a_store_that_refuses),
+        SCENE(suggests_a_cluster),
         SCENE(says_what_it_waits_for),
         SCENE(polls_before_it_says_anything),
         SCENE(polls),

@@ -21,13 +21,14 @@ static void standbys_hold(void **state)
     assert_int_equal(desired_job(s)->log->checkpoint, 0x8000); /* fresh in every answer… */
     assert_int_equal(s->reply.desired.revision, revision);     /* …and no reason to poll */
 
-    struct msg_log_status held = {.hold_at = 0x9000, .hold_bytes = 512, .at_risk = true};
+    struct msg_log_status held = {
+        .hold_at = 0x9000, .hold_position = "0/9000", .hold_bytes = 512, .at_risk = true};
     struct msg_job job = log_job(&hold, JOB_STAGE_WORKING, &held);
     beat(s, 11, INSTANCE_STANDBY, 0, &job);
     const struct resource_status *status = status_of(s, "wal");
     assert_int_equal(status->log.hold_count, 2);
     assert_string_equal(status->log.holds[1].node, "db-b");
-    assert_int_equal(status->log.holds[1].at, 0x9000);
+    assert_string_equal(status->log.holds[1].at, "0/9000");
     assert_true(status->log.holds[1].at_risk);
     assert_int_equal(status->warning_count, 1);
     assert_string_equal(status->warnings[0], "failover at risk: standby 'db-b' keeps less log than "

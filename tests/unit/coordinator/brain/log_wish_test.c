@@ -123,13 +123,36 @@ static void truncates(void **state)
     assert_int_equal(status_of(s, "wal")->log.truncated_us, 1234567);
 }
 
-/* What it needs is not seen by an agent that truncates: it looks into the log's own storage. */
-static void a_backup_elsewhere_keeps_its_log(void **state)
+/* ---- backups in other storages ---- */
+
+static const struct msg_assignment *desired_of(const struct stage *s, enum job_kind kind)
 {
-    struct stage *s = *state;
-    struct msg_assignment a = running(s, 0, 1);
+    assert_int_equal(s->reply.type, MESSAGE_desired);
+    for (size_t at = 0; at < s->reply.desired.jobs_count; at++) {
+        if (s->reply.desired.jobs[at].kind == (uint32_t)kind)
+            return &s->reply.desired.jobs[at];
+    }
+    fail_msg("no job of kind %d is desired", (int)kind);
+    return NULL;
+}
+
+/* A backup of db-a's instance comes and is complete, a second after what was before. */
+static void backed_up(struct stage *s, const char *name, const char *path)
+{
+    char yaml[300];
+    (void)snprintf(yaml, sizeof(yaml),
+                   "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: %s}\nspec:\n"
+                   "  br: {cluster: demo1}\n  local: {path: %s}\n",
+                   name, path);
+    s->mono_us += SEC(1);
+    apply(s, yaml);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    struct msg_assignment a = *desired_of(s, JOB_KIND_BACKUP);
+    send_plan(s, 10, &a, 1);
     want(s, 10, &a, 1);
-    assert_int_equal(done(s, 10, &a, 0, 1, 1), VERDICT_ACCEPTED);
+    assert_int_equal(s->reply.ranges.leases_count, 1);
+    uint64_t counter = s->reply.ranges.leases[0].counter;
+    assert_int_equal(done(s, 10, &a, 0, 1, counter), VERDICT_ACCEPTED);
     struct msg_job job = job_at(&a, JOB_STAGE_WORKING);
     beat(s, 10, INSTANCE_PRIMARY, 0, &job);
     struct msg_counters counters = {.bytes = 100};
@@ -137,12 +160,87 @@ static void a_backup_elsewhere_keeps_its_log(void **state)
     job.stage = JOB_STAGE_COMMITTED;
     job.totals = &totals;
     beat(s, 10, INSTANCE_PRIMARY, 0, &job);
-    assert_int_equal(status_of(s, "b")->phase, RESOURCE_COMPLETE);
+    assert_int_equal(status_of(s, name)->phase, RESOURCE_COMPLETE);
+}
+
+/* The storages that the lead of "wal" is told of now, "a b …". */
+static const char *places(struct stage *s)
+{
+    static char text[300];
+    size_t used = 0;
     beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    const struct msg_log_params *log = desired_of(s, JOB_KIND_LOG)->log;
+    text[0] = '\0';
+    for (size_t at = 0; at < log->places_count; at++)
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", at > 0 ? " " : "",
+                                 log->places[at].storage);
+    return text;
+}
+
+static void backups_elsewhere_are_told(void **state)
+{
+    struct stage *s = *state;
     (void)streams(s, "");
+    assert_string_equal(places(s), "");
+    uint64_t revision = s->reply.desired.revision;
+    backed_up(s, "beside", "/log");
+    assert_string_equal(places(s), "");
+    backed_up(s, "b1", "/fulls");
+    assert_true(s->reply.desired.revision > revision);
+    assert_string_equal(places(s), "file:///fulls");
+    backed_up(s, "b2", "/fulls2");
+    backed_up(s, "b3", "/fulls2");
+    assert_string_equal(places(s), "file:///fulls2 file:///fulls");
+    backed_up(s, "b4", "/fulls");
+    assert_string_equal(places(s), "file:///fulls file:///fulls2");
+    command(s, BRAIN_CMD_DELETE, "b4");
+    assert_string_equal(places(s), "file:///fulls2 file:///fulls");
+    command(s, BRAIN_CMD_DELETE, "b1");
+    assert_string_equal(places(s), "file:///fulls2");
+    /* the lead knows what it may take: it decides */
+    apply_log(s, "wal", "  logTruncateUntil: '2099-01-01T00:00:00Z'\n");
+    assert_int_equal(s->outcome, BRAIN_CONFIGURED);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_of(s, JOB_KIND_LOG)->log->truncate_gen, 1);
+    assert_int_equal(desired_of(s, JOB_KIND_LOG)->log->places_count, 1);
+    assert_int_equal(status_of(s, "wal")->warning_count, 0);
+}
+
+/* Another instance's backups, of a tenant that was made anew, need none of this log. */
+static void another_instances_backups_are_not(void **state)
+{
+    struct stage *s = *state;
+    up(s, 10, "db-a", "boot1", 0);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    backed_up(s, "old", "/fulls");
+    beat_of(s, 10, "7001", INSTANCE_PRIMARY, NULL, NULL);
+    apply_log(s, "wal", "");
+    beat_of(s, 10, "7001", INSTANCE_PRIMARY, NULL, NULL);
+    assert_string_equal(desired_of(s, JOB_KIND_LOG)->identity, "7001");
+    assert_int_equal(desired_of(s, JOB_KIND_LOG)->log->places_count, 0);
+}
+
+/* Nobody looks into a fifth one: what lies there is minded here. */
+static void backups_in_too_many_storages(void **state)
+{
+    struct stage *s = *state;
+    (void)streams(s, "");
+    static const char *const paths[] = {"/f1", "/f2", "/f3", "/f4", "/f5"};
+    for (size_t at = 0; at < TM_ARRAY_LEN(paths); at++) {
+        char name[8];
+        assert_int_equal(status_of(s, "wal")->warning_count, 0);
+        (void)snprintf(name, sizeof(name), "b%zu", at + 1);
+        backed_up(s, name, paths[at]);
+    }
+    assert_string_equal(places(s), "file:///f5 file:///f4 file:///f3 file:///f2");
+    assert_int_equal(status_of(s, "wal")->warning_count, 1);
+    assert_string_equal(status_of(s, "wal")->warnings[0],
+                        "backups lie in more than 4 other storages: what can be restored does not "
+                        "count those in the ones that were used longest ago");
     static const char refused[] =
-        "Backup/wal is not truncated: Backup/b lies in another storage, 'file:///backup', and "
-        "may need the log from its start on: delete it first, or force";
+        "Backup/wal is not truncated: Backup/b1 lies in 'file:///f1', which is not looked at as "
+        "backups lie in more than 4 other storages, and may need the log from its start on: "
+        "delete it first, or force";
     apply_log(s, "wal", "  logTruncateUntil: '2018-05-11 01:42:23+0800'\n"); /* it is younger */
     assert_int_equal(s->outcome, BRAIN_CONFIGURED);
     apply_log(s, "wal", "  logTruncateUntil: '2099-01-01T00:00:00Z'\n");
@@ -153,10 +251,15 @@ static void a_backup_elsewhere_keeps_its_log(void **state)
     apply_log(s, "wal", "  logTruncateUntil: 0/2000\n  logTruncateForce: true\n");
     assert_int_equal(s->answer.code, TM_E_OK);
     apply_log(s, "wal", "");
-    command(s, BRAIN_CMD_DELETE, "b");
+    backed_up(s, "b6", "/f1"); /* the oldest storage is the newest now */
+    assert_string_equal(places(s), "file:///f1 file:///f5 file:///f4 file:///f3");
+    command(s, BRAIN_CMD_DELETE, "b2");
     apply_log(s, "wal", "  logTruncateUntil: 0/2000\n");
     assert_int_equal(s->answer.code, TM_E_OK);
+    assert_int_equal(status_of(s, "wal")->warning_count, 0);
 }
+
+/* ---- truncating, further ---- */
 
 static void a_stopped_task_truncates(void **state)
 {
@@ -283,7 +386,9 @@ int main(void)
         SCENE(a_second_task_in_the_same_place),
         SCENE(two_in_one_moment),
         SCENE(truncates),
-        SCENE(a_backup_elsewhere_keeps_its_log),
+        SCENE(backups_elsewhere_are_told),
+        SCENE(another_instances_backups_are_not),
+        SCENE(backups_in_too_many_storages),
         SCENE(a_stopped_task_truncates),
         SCENE(one_that_never_began_truncates),
         SCENE(a_truncation_that_is_tried_again),

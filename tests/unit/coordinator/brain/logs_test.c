@@ -352,11 +352,20 @@ static void a_task_begins_above_those_before_it(void **state)
 static void deletion_does_not_wait_for_ever(void **state)
 {
     struct stage *s = *state;
-    (void)streams(s, "");
+    struct msg_assignment a = streams(s, "");
     command(s, BRAIN_CMD_DELETE, "wal");
     tick(s, SEC(1));
     assert_string_equal(status_of(s, "wal")->waiting,
-                        "waiting for node 'db-a' to release what it holds");
+                        "waiting at most 60 s for node 'db-a' to release what it holds");
+    /* why it takes so long is told */
+    struct msg_error error = {.code = TM_E_IO, .text = "the storage is away", .retryable = true};
+    struct msg_log_status status = streaming(0x1000, 1000000);
+    struct msg_job job = log_job(&a, JOB_STAGE_WORKING, &status);
+    status.error = &error;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_string_equal(status_of(s, "wal")->waiting,
+                        "waiting at most 60 s for node 'db-a' to release what it holds: the "
+                        "storage is away");
     tick(s, SEC(58));
     assert_int_equal(s->record_count, 1);
     tick(s, SEC(2));

@@ -125,7 +125,8 @@ static void test_resolve(void **state)
     }
     assert_int_equal(catalog_resolve(s, f->st, "demo1", NULL, NULL, &scope, &f->err),
                      -TM_E_NOT_FOUND);
-    assert_string_equal(f->err.msg, "'ram://t' holds no finished backup of demo1/main");
+    assert_string_equal(f->err.msg,
+                        "'ram://t' holds no finished backup of demo1/main" CATALOG_ELSEWHERE);
     put(f, "demo1/main/42/backup/" ID_A "/manifest.mpk");
     put(f, "demo1/main/43/backup/" ID_A "/manifest.mpk");
     assert_int_equal(catalog_resolve(s, f->st, "demo1", NULL, NULL, &scope, &f->err), 0);

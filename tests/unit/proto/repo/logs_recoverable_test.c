@@ -163,7 +163,7 @@ static void test_joins_known(void **state)
             assert_int_equal(storage_remove(f->st, &gone, 1, &f->err), 0);
         }
         assert_int_equal(log_recoverable_known(f->scratch, f->st, f->st, &f->scope, &test_positions,
-                                               &joins, &list, &f->err),
+                                               &joins, NULL, 0, &list, &f->err),
                          0);
         assert_int_equal(list.count, 1);
         assert_string_equal(list.items[0].to_position, wanted[round]);
@@ -240,6 +240,85 @@ static void test_two_storages(void **state)
     branch_done(&b);
 }
 
+/* What a source of backups beside the log's own storage brings, as in intervals_in. */
+static const char *intervals_over(struct fixture *f, struct log_source *others, size_t count)
+{
+    static char text[400];
+    struct recoverable_list list = RECOVERABLE_LIST_INIT;
+    size_t used = 0;
+    text[0] = '\0';
+    assert_int_equal(log_recoverable_known(f->scratch, f->st, f->st, &f->scope, &test_positions,
+                                           NULL, others, count, &list, &f->err),
+                     0);
+    for (size_t i = 0; i < list.count; i++)
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s %s-%s %lld-%lld",
+                                 i > 0 ? "; " : "", list.items[i].backup_id + 24,
+                                 list.items[i].from_position, list.items[i].to_position,
+                                 (long long)list.items[i].from_us, (long long)list.items[i].to_us);
+    recoverable_list_release(&list);
+    return text;
+}
+
+/* Backups in several storages; one that is away counts as it was known, along log that goes on. */
+static void test_sources(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b = {.record = {.id = "a", .label = "1"}};
+    struct log_source others[2] = {{.name = "one"}, {.name = "two"}};
+    struct storage *st[2], *log_st = f->st;
+    struct log_ref ref;
+    assert_int_equal(ram_open(f->registry, "one", &st[0], &f->err), 0);
+    assert_int_equal(ram_open(f->registry, "two", &st[1], &f->err), 0);
+    put_lineage(f, &b);
+    put_chunk(f, &b, 0, 500, 1, &(struct extra){.mark_us = 2000});
+    f->st = st[0];
+    ref = put_log(f, &b, ID_A, 0, 160, 1, NULL);
+    put_backup(f, st[0], ID_A, &b, 160, 1000, &ref, 1);
+    f->st = st[1];
+    ref = put_log(f, &b, ID_C, SEG, SEG + 64, 1, NULL);
+    put_backup(f, st[1], ID_C, &b, SEG + 64, 3500, &ref, 1);
+    f->st = log_st;
+    put_chunk(f, &b, SEG, SEG + 100, 1, &(struct extra){.mark_us = 4000});
+    assert_string_equal(intervals_over(f, NULL, 0), "");
+    /* one that never could be read brings nothing */
+    (void)tm_err_set(&others[1].why, TM_E_UNAVAILABLE, "it is not there");
+    others[0].st = st[0];
+    assert_string_equal(intervals_over(f, others, 2), "a @160-@500 1000-2000");
+    assert_false(others[0].away);
+    assert_true(others[0].was_read);
+    assert_true(others[1].away);
+    assert_false(others[1].was_read);
+    assert_string_equal(others[1].why.msg, "it is not there");
+    others[1].st = st[1];
+    assert_string_equal(intervals_over(f, others, 2),
+                        "a @160-@500 1000-2000; c @1088-@1124 3500-4000");
+    assert_false(others[1].away);
+    /* away: what was found there stays, and goes on with the log */
+    ram_set_faults(st[0], &(struct ram_faults){.fail_per_mille = 1000});
+    others[1].st = NULL;
+    put_chunk(f, &b, 500, 600, 1, &(struct extra){.mark_us = 2500});
+    put_chunk(f, &b, SEG + 100, SEG + 200, 1, &(struct extra){.mark_us = 5000});
+    assert_string_equal(intervals_over(f, others, 2),
+                        "a @160-@600 1000-2500; c @1088-@1224 3500-5000");
+    assert_true(others[0].away && others[0].was_read);
+    assert_int_equal(others[0].why.code, TM_E_UNAVAILABLE);
+    remove_chunk(f, &b, SEG, 1); /* nor is more told than the log has */
+    assert_string_equal(intervals_over(f, others, 2),
+                        "c @1088-@1088 3500-3500; a @160-@600 1000-2500");
+    /* back, and its backup deleted meanwhile */
+    ram_set_faults(st[0], &(struct ram_faults){.seed = 0});
+    struct rel_name rel = names_rel_deleted(ID_A);
+    assert_int_equal(storage_put(st[0], names_full(&f->scope, rel.s).s, SLICE_EMPTY, &f->err), 0);
+    assert_string_equal(intervals_over(f, others, 1), "");
+    others[0].st = NULL;
+    assert_string_equal(intervals_over(f, others, 1), "");
+    for (size_t i = 0; i < 2; i++) {
+        log_joins_release(&others[i].known);
+        storage_free(st[i]);
+    }
+    branch_done(&b);
+}
+
 /* A clone was stored as a lineage of its own until its source was back. */
 static void test_written_again(void **state)
 {
@@ -268,7 +347,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_intervals), T(test_settled),      T(test_join_compares), T(test_joins_known),
-        T(test_forks),     T(test_two_storages), T(test_written_again),
+        T(test_forks),     T(test_two_storages), T(test_sources),       T(test_written_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -123,6 +123,68 @@ static void test_truncate(void **state)
     branch_done(&b);
 }
 
+/* The older backup lies in another storage: minded as if it lay beside the log. */
+static void test_elsewhere(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b;
+    struct log_source other = {.name = "file:///fulls"};
+    struct log_truncate_result result = {.chunks = 77};
+    struct log_truncate wish = {
+        .until_us = 10 * SECOND, .dry_run = true, .others = &other, .other_count = 1};
+    struct storage *log_st = f->st, *st;
+    assert_int_equal(ram_open(f->registry, "fulls", &st, &f->err), 0);
+    put_story(f, &b);
+    delete_backup(f, ID_A);
+    assert_int_equal(cut_log(f, &wish, &result), -TM_E_REFUSED); /* it cannot be opened */
+    (void)tm_err_set(&other.why, TM_E_NOT_FOUND, "no such directory");
+    assert_int_equal(cut_log(f, &wish, &result), -TM_E_REFUSED);
+    assert_string_equal(f->err.msg,
+                        "backups in 'file:///fulls' cannot be read now, and may need the log: try "
+                        "again later, or force: no such directory");
+    wish.force = true;
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    assert_int_equal(result.chunks, 8);
+    wish.force = false;
+    other.st = st;
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    assert_int_equal(result.chunks, 8);
+    /* with an older backup there, the log that it needs stays */
+    f->st = st;
+    struct log_ref ref = put_log(f, &b, ID_A, 0, 160, 1, NULL);
+    put_backup(f, st, ID_A, &b, 64, SECOND / 2, &ref, 1);
+    f->st = log_st;
+    assert_int_equal(cut_log(f, &wish, &result), -TM_E_REFUSED);
+    assert_string_equal(f->err.msg,
+                        "backup '" ID_A "', consistent at 1970-01-01T00:00:00.500000Z, needs the "
+                        "log from @0 on: delete it first, or force");
+    wish.until_us = 8 * SECOND; /* before the newer one: nothing goes */
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    assert_int_equal(result.chunks, 0);
+    /* the only ones lie there */
+    delete_backup(f, ID_B);
+    f->st = st;
+    ref = put_log(f, &b, ID_B, 2048, 2112, 1, NULL);
+    put_backup(f, st, ID_B, &b, 2112, 9 * SECOND, &ref, 1);
+    delete_backup(f, ID_A);
+    f->st = log_st;
+    wish.until_us = 10 * SECOND;
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    assert_int_equal(result.chunks, 8);
+    assert_string_equal(result.truncated_position, "@2048");
+    /* a manifest that cannot be trusted hides what its backup needs; so does a store that is away */
+    size_t len = 0;
+    struct rel_name rel = names_rel_manifest(ID_B);
+    ram_bytes(st, names_full(&f->scope, rel.s).s, &len)[40] ^= 1;
+    assert_int_equal(cut_log(f, &wish, &result), -TM_E_REFUSED);
+    assert_non_null(strstr(f->err.msg, "backups in 'file:///fulls' cannot be read now"));
+    ram_set_faults(st, &(struct ram_faults){.fail_per_mille = 1000});
+    assert_int_equal(cut_log(f, &wish, &result), -TM_E_REFUSED);
+    log_joins_release(&other.known);
+    storage_free(st);
+    branch_done(&b);
+}
+
 /* Moments between a backup's own and its settled one are the older backup's; its own is meant to be it. */
 static void test_settled(void **state)
 {
@@ -507,6 +569,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_truncate),
+        T(test_elsewhere),
         T(test_force),
         T(test_settled),
         T(test_wishes),

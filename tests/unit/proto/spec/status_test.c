@@ -194,7 +194,7 @@ static void json_of_a_log_backup(void **state)
                                                                .to_position = "0/3",
                                                                .abandoned = true});
     resource_status_add_hold(
-        st, &(struct status_hold){.node = "db-b", .at = 7, .bytes = 8, .at_risk = true});
+        st, &(struct status_hold){.node = "db-b", .at = "0/7", .bytes = 8, .at_risk = true});
     assert_int_equal(resource_json(r, st, NULL, &out, &err), 0);
     assert_int_equal(buf_cstr(&out, &text, &err), 0);
     assert_string_equal(
@@ -209,7 +209,7 @@ static void json_of_a_log_backup(void **state)
         "\"logSuccessTruncateUntil\": \"2026-11-21T10:00:00.000000Z\", \"logTruncate\": "
         "{\"until\": \"0/2000\", \"pending\": false, \"error\": \"backup 'b' needs it\", "
         "\"removing\": true, \"removalError\": \"it is away\"}, "
-        "\"holds\": [{\"node\": \"db-b\", \"at\": 7, \"bytes\": 8, \"atRisk\": true, "
+        "\"holds\": [{\"node\": \"db-b\", \"at\": \"0/7\", \"bytes\": 8, \"atRisk\": true, "
         "\"lost\": false}], \"needsFullBackup\": true, \"progress\": {\"rangesTotal\": 0, "
         "\"rangesDone\": 0, \"bytesTotal\": 0, \"bytesDone\": 0}}}");
 }

@@ -1,0 +1,269 @@
+/* agent/log: backups that lie in other storages than the log, and how far an interval reaches by now. */
+#include "tests/unit/agent/log/fixture.h"
+
+#define ID_A    "20261121T100000Z-0000000a"
+#define ID_B    "20261121T110000Z-0000000b"
+#define SEGMENT (S + 458752) /* of the log's first byte: 1507328 */
+#define NEXT    (SEGMENT + NULL_LOG_SEGMENT)
+
+static const uint8_t nonce[OBJECT_NONCE_BYTES] = "nonce";
+
+/* One object of a backup's own log, with the source's bytes. */
+static struct log_ref put_log(struct rig *g, struct storage *st, struct object_scratch *scratch,
+                              const char *id, uint64_t from, uint64_t to)
+{
+    struct chunk_writer cw = CHUNK_WRITER_INIT;
+    struct log_chunk root = {
+        .lineage = "its own", .label = "1", .from = from, .term = 1, .counter = 1};
+    struct rel_name rel = names_rel_backup_log(id, from, (struct epoch){1, 1});
+    struct full_name name = names_full(&g->options.scope, rel.s);
+    struct object_info info;
+    struct log_ref ref;
+    uint8_t *bytes = malloc((size_t)(to - from));
+    assert_non_null(bytes);
+    OK(null_log_fill(g->conninfo, from, bytes, (size_t)(to - from), &g_err));
+    OK(chunk_writer_open(&cw, scratch, st, name.s, &root, 1, nonce, NULL, &g_err));
+    cw.root.segment_bytes = NULL_LOG_SEGMENT;
+    OK(chunk_writer_data(&cw, slice_of(bytes, (size_t)(to - from)), &g_err));
+    OK(chunk_writer_finish(&cw, rel.s, &ref, &info, &g_err));
+    chunk_writer_release(&cw);
+    free(bytes);
+    return ref;
+}
+
+/* A committed backup with a log of its own, consistent at `at`, whose segment begins at `from`. */
+static void put_backup(struct rig *g, struct storage *st, const char *id, uint64_t from,
+                       uint64_t at, int64_t commit_us)
+{
+    TM_CLEANUP(object_scratch_freep) struct object_scratch *scratch = NULL;
+    struct manifest_writer mw = MANIFEST_WRITER_INIT;
+    struct object_info info;
+    uint8_t bytes[8];
+    const struct repo_scope *scope = &g->options.scope;
+    struct identity identity = {.engine = "null", .created_us = 1};
+    memcpy(identity.cluster, scope->cluster, sizeof(identity.cluster));
+    memcpy(identity.tenant, scope->tenant, sizeof(identity.tenant));
+    memcpy(identity.incarnation, scope->incarnation, sizeof(identity.incarnation));
+    be64_put(bytes, at);
+    struct position position = {.bytes = slice_of(bytes, 8)};
+    (void)snprintf(position.text, sizeof(position.text), "%llu", (unsigned long long)at);
+    struct manifest root = {.engine = "null",
+                            .kind = BACKUP_FULL,
+                            .term = 3,
+                            .counter = 1000,
+                            .commit_us = commit_us,
+                            .consistent_at = &position,
+                            .lineage = "its own",
+                            .lineage_label = "1",
+                            .log_from = from,
+                            .log_to = at};
+    memcpy(root.backup_id, id, sizeof(root.backup_id));
+    memcpy(root.cluster, scope->cluster, sizeof(root.cluster));
+    memcpy(root.tenant, scope->tenant, sizeof(root.tenant));
+    memcpy(root.incarnation, scope->incarnation, sizeof(root.incarnation));
+    OK(object_scratch_new(&scratch, &g_err));
+    OK(identity_ensure(scratch, st, &identity, nonce, &g_err));
+    struct log_ref ref = put_log(g, st, scratch, id, from, at);
+    OK(manifest_writer_open(&mw, scratch, st, scope, id, nonce, &g_err));
+    OK(manifest_writer_log(&mw, &ref, &g_err));
+    OK(manifest_writer_commit(&mw, &root, &info, &g_err));
+    manifest_writer_release(&mw);
+}
+
+static struct msg_log_place the_places[2];
+
+static void want_places(struct rig *g, const char *first, const char *second)
+{
+    the_places[0].storage = first;
+    the_places[1].storage = second;
+    g->params.places = the_places;
+    g->params.places_count = second != NULL ? 2 : 1;
+    rig_want(g, JOB_STEP_RUN);
+}
+
+static struct storage *open_place(const char *url)
+{
+    struct storage *st = NULL;
+    OK(storage_open(url, &(struct storage_options){.create_root = true}, &st, &g_err));
+    return st;
+}
+
+static const struct ram_faults away = {.fail_per_mille = 1000};
+static const struct ram_faults perfect = {.seed = 0};
+
+static void test_backup_elsewhere(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=500000");
+    int64_t began_us = clock_real_us();
+    struct storage *st = open_place("ram://fulls");
+    run_to(&g, 1, S + 500000);
+    RIG_UNTIL(&g, g.status.needs_full);
+    assert_int_equal(g.status.recoverable_count, 0);
+    put_backup(&g, st, ID_A, SEGMENT, S + 490000, began_us);
+    want_places(&g, "ram://fulls", NULL);
+    RIG_UNTIL(&g, g.status.recoverable_count == 1 && !g.status.needs_full);
+    assert_string_equal(g.intervals[0].backup_id, ID_A);
+    assert_string_equal(g.intervals[0].from_position, "1538576");
+    assert_string_equal(g.intervals[0].to_position, "1548576");
+    assert_false(g.intervals[0].abandoned);
+    assert_string_equal(g.warning, "");
+
+    /* it ends where the checkpoint is told, without storage being asked for it */
+    RIG_UNTIL(&g, g.status.checkpoint_us > began_us && g.intervals[0].to_us > began_us);
+    uint64_t lists = ram_op_count(st, RAM_LIST);
+    rig_source(&g, "log=600000");
+    RIG_UNTIL(&g,
+              g.status.durable == S + 600000 && strcmp(g.intervals[0].to_position, "1648576") == 0);
+    int64_t before_us = g.status.checkpoint_us;
+    RIG_UNTIL(&g, g.status.checkpoint_us > before_us);
+    assert_int_equal(g.intervals[0].from_us, began_us);
+    assert_true(g.intervals[0].to_us == g.status.checkpoint_us);
+    assert_string_equal(g.intervals[0].to_position, g.status.position);
+    assert_int_equal(ram_op_count(st, RAM_LIST), lists);
+
+    /* away: what was known stays and grows */
+    ram_set_faults(st, &away);
+    want_places(&g, "ram://fulls", "ram://empty");
+    RIG_UNTIL(&g, g.warning[0] != '\0');
+    static const char said[] = "backups in 'ram://fulls' and 1 more storages cannot be read now, "
+                               "what was known of them counts: ";
+    assert_memory_equal(g.warning, said, sizeof(said) - 1);
+    assert_false(g.status.needs_full);
+    assert_int_equal(g.status.recoverable_count, 1);
+    assert_string_equal(g.intervals[0].backup_id, ID_A);
+    assert_string_equal(g.intervals[0].to_position, "1648576");
+    rig_source(&g, "log=650000");
+    RIG_UNTIL(&g, strcmp(g.intervals[0].to_position, "1698576") == 0);
+
+    /* one that has not read it yet does not say that there is no backup */
+    rig_stop(&g);
+    rig_start(&g, 2);
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_WORKING && g.warning[0] != '\0' && g.status.durable != 0);
+    assert_false(g.status.needs_full);
+    assert_int_equal(g.status.recoverable_count, 0);
+    ram_set_faults(st, &perfect);
+    want_places(&g, "ram://fulls", NULL);
+    RIG_UNTIL(&g, g.warning[0] == '\0' && g.status.recoverable_count == 1);
+    assert_string_equal(g.intervals[0].to_position, "1698576");
+    rig_stop(&g);
+    storage_free(st);
+    rig_end(&g);
+}
+
+/* A backup is consistent a little behind what is stored yet: it leads on as soon as that is. */
+static void test_backup_ahead(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=500000");
+    struct storage *st = open_place("ram://fulls4");
+    run_to(&g, 1, S + 500000);
+    RIG_UNTIL(&g, g.status.needs_full);
+    put_backup(&g, st, ID_A, SEGMENT, S + 510000, clock_real_us());
+    want_places(&g, "ram://fulls4", NULL);
+    RIG_UNTIL(&g, g.status.recoverable_count == 1);
+    assert_string_equal(g.intervals[0].from_position, "1558576");
+    assert_string_equal(g.intervals[0].to_position, "1558576");
+    assert_true(g.status.needs_full);
+    int64_t began_us = clock_mono_us();
+    rig_source(&g, "log=520000");
+    RIG_UNTIL(&g, !g.status.needs_full);
+    assert_string_equal(g.intervals[0].from_position, "1558576");
+    assert_string_equal(g.intervals[0].to_position, "1568576");
+    assert_true(clock_mono_us() - began_us < LOG_RETRY_MAX_MS * USEC_PER_MSEC * 2 / 3);
+    rig_stop(&g);
+    storage_free(st);
+    rig_end(&g);
+}
+
+/* A hole behind what is known: the interval ends there, whatever the checkpoint is. */
+static void test_grows_not_over_a_hole(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=500000");
+    struct storage *st = open_place("ram://fulls2");
+    put_backup(&g, st, ID_A, SEGMENT, S + 490000, clock_real_us());
+    g.params.places = the_places;
+    g.params.places_count = 1;
+    the_places[0].storage = "ram://fulls2";
+    run_to(&g, 1, S + 500000);
+    RIG_UNTIL(&g, g.status.recoverable_count == 1 && g.intervals[0].to_us != 0);
+    rig_stop(&g);
+    rig_source(&g, "log=900000 cut=1900000");
+    run_to(&g, 2, S + 900000);
+    RIG_UNTIL(&g, g.status.recoverable_count == 1 && g.status.checkpoint_us != 0);
+    assert_string_equal(g.intervals[0].to_position, "1548576");
+    int64_t before_us = g.status.checkpoint_us, to_us = g.intervals[0].to_us;
+    RIG_UNTIL(&g, g.status.checkpoint_us > before_us);
+    assert_true(g.status.needs_full);
+    assert_string_equal(g.intervals[0].to_position, "1548576");
+    assert_true(g.intervals[0].to_us == to_us);
+    assert_true(to_us < g.status.checkpoint_us);
+    rig_stop(&g);
+    storage_free(st);
+    rig_end(&g);
+}
+
+static void truncate_wish(struct rig *g, uint32_t gen)
+{
+    g->params.truncate_gen = gen;
+    g->params.truncate_until = "2099-01-01T00:00:00Z";
+    rig_want(g, JOB_STEP_RUN);
+}
+
+static void test_truncate_minds_them(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=500000");
+    struct storage *st = open_place("ram://fulls3");
+    int64_t began_us = clock_real_us();
+    run_to(&g, 1, S + 500000);
+    rig_source(&g, "log=600000");
+    RIG_UNTIL(&g, g.status.durable == S + 600000);
+    put_backup(&g, st, ID_A, SEGMENT, S + 490000, began_us);
+    put_backup(&g, st, ID_B, NEXT, S + 560000, began_us + 1);
+    ram_set_faults(st, &away);
+    want_places(&g, "ram://fulls3", NULL);
+    truncate_wish(&g, 1);
+    RIG_UNTIL(&g, g.status.truncate_gen == 1);
+    assert_true(g.has_truncate_error);
+    static const char said[] =
+        "backups in 'ram://fulls3' cannot be read now, and may need the log: "
+        "try again later, or force: ";
+    assert_memory_equal(g.truncate_text, said, sizeof(said) - 1);
+
+    ram_set_faults(st, &perfect);
+    truncate_wish(&g, 2);
+    RIG_UNTIL(&g, g.status.truncate_gen == 2);
+    assert_true(g.has_truncate_error);
+    assert_non_null(strstr(g.truncate_text, "backup '" ID_A "', consistent at "));
+    assert_non_null(
+        strstr(g.truncate_text, ", needs the log from 1507328 on: delete it first, or force"));
+
+    struct rel_name rel = names_rel_deleted(ID_A);
+    OK(storage_put(st, names_full(&g.options.scope, rel.s).s, SLICE_EMPTY, &g_err));
+    truncate_wish(&g, 3);
+    RIG_UNTIL(&g, g.status.truncate_gen == 3);
+    assert_false(g.has_truncate_error);
+    assert_string_equal(g.status.truncated_position, "1572864");
+    RIG_UNTIL(&g, g.status.recoverable_count == 1 && g.status.checkpoint_us != 0);
+    rig_stop(&g);
+    storage_free(st);
+    rig_end(&g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_backup_elsewhere),
+        cmocka_unit_test(test_backup_ahead),
+        cmocka_unit_test(test_grows_not_over_a_hole),
+        cmocka_unit_test(test_truncate_minds_them),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

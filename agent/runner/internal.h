@@ -9,6 +9,7 @@
  *   logs.c     the log thread of a backup
  *   share.c    the same where the log task's log is shared
  *   task.c     the log thread of a log backup
+ *   probe.c    a storage test
  *
  * One mutex guards all that threads share (`lock`), one condition wakes all of them (`changed`):
  * there are about ten threads and a few events a second. Frames go out under `send_lock`, which is
@@ -116,6 +117,9 @@ int runner_thread(pthread_t *ret, void *(*main)(void *), void *arg, struct tm_er
 
 /* steps.c */
 void *step_thread_main(void *arg);
+
+/* probe.c */
+int step_probe(struct runner *r, struct tm_err *err) TM_WUR;
 
 /* ranges.c */
 int ranges_start(struct runner *r, struct tm_err *err) TM_WUR;

@@ -553,6 +553,10 @@ static int start_log(struct runner *r, const char **stage, struct tm_err *err)
 
 static int start_job(struct runner *r, const char **stage, struct tm_err *err)
 {
+    if (r->job->kind == JOB_KIND_PROBE) {
+        *stage = "probe";
+        return step_probe(r, err);
+    }
     *stage = "storage";
     int rc = step_job(r, err);
     if (rc < 0)

@@ -235,6 +235,9 @@ static void dispatch(struct brain *b, const struct brain_event *event)
     case BRAIN_EV_TERM:
         node_term(b, event->term.term);
         break;
+    case BRAIN_EV_SECRET:
+        desired_secret(b, event->secret.name);
+        break;
     case BRAIN_EV_TICK:
         break;
     }

@@ -24,6 +24,9 @@
  * exactly one ANSWER. hello, challenge and proof are the daemon's: the brain hears of an agent when
  * its proof was right (AGENT_UP) and answers with WELCOME or REFUSE.
  *
+ * Secrets. The brain knows their names only. An assignment that needs one has it by name, without
+ * pairs; whoever sends the message puts in what it holds, or why that cannot be sent.
+ *
  * Ownership. What an event points to is borrowed for the call, except command.resource, which is
  * handed over whatever happens. What an action points to is borrowed until the next brain_step or
  * brain_free. Resources and nodes seen through the read functions are valid until the next step.
@@ -104,6 +107,7 @@ enum brain_event_kind {
     BRAIN_EV_PERSISTED,  /* outcome of a PERSIST */
     BRAIN_EV_TERM,       /* outcome of a RAISE_TERM: this higher term is durable */
     BRAIN_EV_TICK,       /* time passed */
+    BRAIN_EV_SECRET,     /* this secret is there, gone, or holds something else */
 };
 
 enum brain_command {
@@ -155,6 +159,9 @@ struct brain_event {
         struct {
             uint64_t term;
         } term;
+        struct {
+            const char *name;
+        } secret;
     };
 };
 

@@ -20,6 +20,28 @@ void desired_changed(struct brain *b, const struct res *res)
     }
 }
 
+/* Which secrets the job's agents need; "" = none is sent. A backup's are its spec's as it is now. */
+static void secrets_of(const struct res *res, const char **ret, const char **ret_full)
+{
+    bool restore = res->view.kind == JOB_KIND_RESTORE;
+    *ret = restore ? res->now.rec.secret : res->view.secret;
+    *ret_full = restore ? res->now.rec.full_secret : "";
+}
+
+void desired_secret(struct brain *b, const char *name)
+{
+    for (size_t at = 0; at < b->resource_count; at++) {
+        const struct res *res = b->resources[at];
+        const char *secret;
+        const char *full;
+        if (!res->exists || res->live == NULL)
+            continue;
+        secrets_of(res, &secret, &full);
+        if (strcmp(secret, name) == 0 || strcmp(full, name) == 0)
+            desired_changed(b, res);
+    }
+}
+
 static bool may_work(const struct res *res, const struct node *node)
 {
     const struct record *rec = &res->now.rec;
@@ -76,6 +98,15 @@ static void assign_params(struct brain *b, const struct res *res, struct msg_ass
     }
 }
 
+/* By name: who sends it knows what it holds. */
+static struct msg_secret *assign_secret(struct brain *b, const char *name)
+{
+    struct msg_secret *secret = name[0] != '\0' ? brain_step_alloc(b, sizeof(*secret)) : NULL;
+    if (secret != NULL)
+        COPY_TEXT(secret->name, name);
+    return secret;
+}
+
 static void assign(struct brain *b, const struct res *res, const struct node *node, uint32_t roles,
                    struct msg_assignment *to)
 {
@@ -96,6 +127,11 @@ static void assign(struct brain *b, const struct res *res, const struct node *no
     to->plan_gen = res->live->table.gen;
     to->plan_have = (uint32_t)res->live->table.count;
     to->plan_done = res->live->table.complete;
+    const char *secret;
+    const char *full;
+    secrets_of(res, &secret, &full);
+    to->secret = assign_secret(b, secret);
+    to->full_secret = assign_secret(b, full);
     if (log_is(res))
         log_assign(b, res, roles, to);
     else

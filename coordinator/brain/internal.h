@@ -120,6 +120,8 @@ CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
     /* restore: of the backups, "" = storage */                                                       \
     X(T, txt, full_storage, "fs", OPT, 0, WIRE_URL_MAX)                                               \
     X(T, flag, share_log, "sl", OPT, 0, 0) /* backup: a log backup stores the same log there */       \
+    X(T, str, secret, "se", OPT, 0, WIRE_NAME_MAX) /* restore: of storage, "" = none is sent… */    \
+    X(T, str, full_secret, "sf", OPT, 0, WIRE_NAME_MAX) /* …and of full_storage */                  \
     X(T, msg, log, "lg", OPT, 0, log_record)
 CODEC_DECLARE(record, RECORD_FIELDS);
 
@@ -173,6 +175,13 @@ struct log_live {
     } asked;
 };
 
+/* How a node's requests to an object store go. */
+struct storage_seen {
+    char node[WIRE_NAME_MAX + 1];
+    struct msg_storage_stats stats;
+};
+#define STORAGE_SEEN_MAX (WORKERS_MAX + 1)
+
 /* What is known of a job only in this life of the coordinator. */
 struct live {
     bool loaded;            /* from the store: its lead is awaited */
@@ -209,6 +218,8 @@ struct live {
     size_t excluded_count;
     char workers[WORKERS_MAX][WIRE_NAME_MAX + 1]; /* that have the job: they keep it to its end */
     size_t worker_count;
+    struct storage_seen storage[STORAGE_SEEN_MAX];
+    size_t storage_count;
     struct log_live *log; /* log backups only, as the rest of these */
     enum phase log_phase; /* what the newest durable record said, to see what a change changed */
     int64_t log_phase_us;
@@ -391,6 +402,8 @@ void desired_reply(struct brain *b, struct node *node, uint64_t ctx, uint64_t se
 void desired_poll(struct brain *b, struct node *node, uint64_t ctx, uint64_t serial,
                   const struct msg_poll *poll);
 void desired_tick(struct brain *b); /* answers the polls that are due */
+/* Agents whose jobs need this secret are told anew. */
+void desired_secret(struct brain *b, const char *name);
 /* Roles of a node in a job now; 0 = none. */
 uint32_t desired_roles(const struct brain *b, const struct res *res, const struct node *node);
 
@@ -521,7 +534,9 @@ struct source {
     const char *cluster;
     const char *storage;
     const char *full_storage; /* of backups, when not with the log */
-    const char *id;           /* "" = the newest that will do */
+    const char *secret;       /* of storage, "" = none is sent */
+    const char *full_secret;
+    const char *id; /* "" = the newest that will do */
 };
 /* False: the restore must wait, and says for what. */
 bool source_resolve(struct brain *b, struct res *res, struct source *ret);
@@ -539,5 +554,6 @@ void request_leases(struct brain *b, struct res *res, struct node *node,
 void status_changed(struct brain *b, struct res *res);
 void status_free(struct res *res);
 int status_new(struct res *res, struct tm_err *err);
+void status_fill_storage(struct resource_status *s, const struct live *live);
 
 #endif

@@ -312,6 +312,7 @@ void log_fill(const struct brain *b, const struct res *res)
     s->attempt = rec->attempt;
     if (res->live != NULL) {
         COPY_TEXT(s->waiting, res->live->waiting);
+        status_fill_storage(s, res->live);
         if (res->live->log->has_status)
             fill_reported(b, s, res);
         else

@@ -7,6 +7,8 @@
  */
 #include "coordinator/brain/internal.h"
 
+#include "proto/spec/spec.h"
+
 static const char *text_or_empty(const char *text)
 {
     return text != NULL ? text : "";
@@ -72,7 +74,7 @@ bool log_same_place(const struct res *other, const struct view *v)
     return log_is(other) && other->now.rec.phase != PHASE_STOPPED &&
            strcmp(other->view.cluster, v->cluster) == 0 &&
            strcmp(other->view.tenant, v->tenant) == 0 &&
-           strcmp(other->view.storage, v->storage) == 0;
+           storage_place_equal(other->view.storage, v->storage);
 }
 
 /* Holds are named after tenant and task: a task of that name in another namespace would share it. */
@@ -113,7 +115,8 @@ bool log_is_shared(const struct brain *b, const char *cluster, const char *tenan
         const struct record *rec = &res->now.rec;
         if (log_is(res) && rec->phase == PHASE_RUNNING && rec->step == JOB_STEP_RUN &&
             !rec->deleting && strcmp(rec->cluster, cluster) == 0 &&
-            strcmp(rec->tenant, tenant) == 0 && strcmp(text_or_empty(rec->storage), storage) == 0)
+            strcmp(rec->tenant, tenant) == 0 &&
+            storage_place_equal(text_or_empty(rec->storage), storage))
             return true;
     }
     return false;

@@ -4,6 +4,12 @@
  */
 #include "coordinator/brain/internal.h"
 
+/* What gets agents into the storage of the Backup it names, unless they are to use their own. */
+static const char *secret_from(const struct view *v, const struct res *from)
+{
+    return v->own_credentials ? "" : from->view.secret;
+}
+
 /* Restore from a log backup by its name: any backup beside its log will do. */
 static bool resolve_log(struct brain *b, struct res *res, const struct res *from,
                         struct source *ret)
@@ -17,8 +23,10 @@ static bool resolve_log(struct brain *b, struct res *res, const struct res *from
     ret->id = "";
     if (v->cluster[0] == '\0')
         ret->cluster = from->view.cluster;
-    if (v->storage[0] == '\0')
+    if (v->storage[0] == '\0') {
         ret->storage = from->view.storage;
+        ret->secret = secret_from(v, from);
+    }
     return true;
 }
 
@@ -28,6 +36,8 @@ bool source_resolve(struct brain *b, struct res *res, struct source *ret)
     *ret = (struct source){.cluster = v->cluster,
                            .storage = v->storage,
                            .full_storage = v->full_storage,
+                           .secret = v->secret,
+                           .full_secret = v->full_secret,
                            .id = v->backup_name};
     if (v->backup_name[0] == '\0')
         return true;
@@ -48,9 +58,12 @@ bool source_resolve(struct brain *b, struct res *res, struct source *ret)
     if (v->cluster[0] == '\0')
         ret->cluster = from->now.rec.cluster;
     const char *storage = from->now.rec.storage != NULL ? from->now.rec.storage : "";
-    if (v->storage[0] == '\0')
+    if (v->storage[0] == '\0') {
         ret->storage = storage;
-    else if (v->to_point && v->full_storage[0] == '\0' && strcmp(storage, v->storage) != 0)
+        ret->secret = secret_from(v, from);
+    } else if (v->to_point && v->full_storage[0] == '\0' && strcmp(storage, v->storage) != 0) {
         ret->full_storage = storage; /* the storage given is the log's */
+        ret->full_secret = secret_from(v, from);
+    }
     return true;
 }

@@ -52,6 +52,21 @@ static void fill_counters(struct resource_status *s, const struct msg_counters *
     s->pages_corrupt = c->pages_corrupt;
 }
 
+void status_fill_storage(struct resource_status *s, const struct live *live)
+{
+    for (size_t n = 0; n < live->storage_count; n++) {
+        const struct storage_seen *seen = &live->storage[n];
+        struct status_storage one = {.requests = seen->stats.requests,
+                                     .retries = seen->stats.retries,
+                                     .slow_downs = seen->stats.slow_downs,
+                                     .parallel = seen->stats.limit,
+                                     .parallel_max = seen->stats.limit_max,
+                                     .skew_us = seen->stats.skew_us};
+        COPY_TEXT(one.node, seen->node);
+        resource_status_add_storage(s, &one);
+    }
+}
+
 static void fill_live(struct resource_status *s, const struct res *res)
 {
     const struct live *live = res->live;
@@ -72,6 +87,7 @@ static void fill_live(struct resource_status *s, const struct res *res)
     if (s->bytes_total > 0)
         s->bytes_done = TM_MIN(s->bytes_done, s->bytes_total);
     COPY_TEXT(s->waiting, live->waiting);
+    status_fill_storage(s, live);
     if (live->problem[0] != '\0')
         resource_status_add_problem(s, res->now.rec.node, "", -1, live->problem);
 }

@@ -32,6 +32,11 @@ static uint32_t bounded(int64_t value, uint32_t max)
     return value <= 0 ? 0 : (uint32_t)TM_MIN(value, (int64_t)max);
 }
 
+static const char *secret_of(const struct br_spec *br, const struct storage_spec *storage)
+{
+    return br->own_credentials ? "" : text_or(storage->secret_name, "");
+}
+
 static int view_backup(const struct backup_spec *spec, struct codec_arena *arena, struct view *v,
                        struct tm_err *err)
 {
@@ -40,6 +45,8 @@ static int view_backup(const struct backup_spec *spec, struct codec_arena *arena
     v->tenant = text_or(spec->br.tenant, RESOURCE_TENANT);
     v->node = "";
     v->storage = text_or(spec->storage.url, "");
+    v->secret = secret_of(&spec->br, &spec->storage);
+    v->own_credentials = spec->br.own_credentials;
     v->backup_name = "";
     v->policy = policy_of(spec->clean_policy);
     if (spec->retry != NULL) {
@@ -90,6 +97,8 @@ static int view_log(const struct backup_spec *spec, struct codec_arena *arena, s
     v->tenant = text_or(spec->br.tenant, RESOURCE_TENANT);
     v->node = "";
     v->storage = text_or(spec->storage.url, "");
+    v->secret = secret_of(&spec->br, &spec->storage);
+    v->own_credentials = spec->br.own_credentials;
     v->backup_name = "";
     v->log_wish = wish_of(spec);
     struct msg_log_params *to = codec_arena_alloc(arena, sizeof(*to), err);
@@ -136,6 +145,9 @@ static int view_restore(const struct restore_spec *spec, struct codec_arena *are
     v->tenant = text_or(spec->br.tenant, RESOURCE_TENANT);
     v->node = text_or(spec->node, "");
     v->storage = text_or(spec->storage.url, "");
+    v->secret = secret_of(&spec->br, &spec->storage);
+    v->full_secret = secret_of(&spec->br, &spec->full_storage);
+    v->own_credentials = spec->br.own_credentials;
     v->backup_name = text_or(spec->backup, "");
     struct msg_restore_params *to = codec_arena_alloc(arena, sizeof(*to), err);
     if (to == NULL)
@@ -190,6 +202,7 @@ int view_of(const struct resource *spec, struct codec_arena *arena, struct view 
     struct view view = {.kind_text = resource_kind_text(spec->kind),
                         .namespace_ = spec->namespace_,
                         .name = spec->name,
+                        .full_secret = "",
                         .document = slice_of(spec->document, spec->document_len)};
     int r = resource_check_apply(spec, err);
     if (r == 0 && spec->kind == RESOURCE_BACKUP && spec->backup.mode == BACKUP_MODE_LOG)

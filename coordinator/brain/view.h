@@ -22,8 +22,11 @@ struct view {
     const char *node;         /* restore: "" = the only one of the cluster */
     const char *storage;      /* URL; "" for a restore from a named Backup */
     const char *full_storage; /* restore: where backups lie when not with the log; "" = there */
-    bool to_point;            /* restore: log is replayed beyond the backup */
-    const char *backup_name;  /* restore: of a Backup resource, "" = storage or backup id given */
+    const char *secret;      /* whose pairs agents are sent for storage; "" = they have their own */
+    const char *full_secret; /* restore: the same for full_storage */
+    bool own_credentials;    /* agents are sent nothing */
+    bool to_point;           /* restore: log is replayed beyond the backup */
+    const char *backup_name; /* restore: of a Backup resource, "" = storage or backup id given */
     enum view_policy policy;
     uint32_t retries_max;
     uint32_t retry_pause_ms;

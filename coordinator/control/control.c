@@ -131,6 +131,7 @@ static void take_frames(struct connection *c)
         request_begin(c, slice_of(c->in.data + 4, len));
         memmove(c->in.data, c->in.data + 4 + len, c->in.len - 4 - len);
         c->in.len -= 4 + len;
+        explicit_bzero(c->in.data + c->in.len, 4 + len); /* it may have brought a secret */
     }
 }
 
@@ -219,6 +220,7 @@ static void welcome(struct control *control, int taken)
     if (c == NULL)
         return;
     c->control = control;
+    c->in = BUF_SECRET_INIT;
     c->fd = TM_TAKE_FD(fd);
     list_push_back(&control->connections, &c->link);
     if (read_peer(c, &ignored) < 0 ||

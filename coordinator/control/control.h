@@ -37,6 +37,7 @@
 #define CONTROL_GROUP           "tidemark"
 
 struct control;
+struct secrets; /* coordinator/secrets/secrets.h */
 
 struct control_config {
     const char *path;    /* borrowed until control_free */
@@ -45,6 +46,7 @@ struct control_config {
     const struct brain *(*brain)(void *arg);                  /* to look into */
     void (*feed)(void *arg, const struct brain_event *event); /* BRAIN_EV_COMMAND */
     void *arg;
+    struct secrets *secrets; /* NULL = none are kept; its changes are told with control_answer */
 };
 
 /* A socket that is in use by a living process, or anything that is no socket, at `path` is

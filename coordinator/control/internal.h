@@ -65,6 +65,14 @@ void connection_reply(struct connection *c, const struct control_reply *reply);
 /* An error as the reply; `hang_up` closes the connection behind it. */
 void connection_error(struct connection *c, const struct tm_err *err, bool hang_up);
 
+/* secret.c */
+int secret_begin_put(struct connection *c, struct tm_err *err) TM_WUR;
+int secret_begin_delete(struct connection *c, struct tm_err *err) TM_WUR;
+int secret_begin_list(struct connection *c, struct tm_err *err) TM_WUR;
+/* Whether the secrets that a spec names are there, and fit its stores. */
+int secret_check_apply(const struct control *control, const struct resource *r,
+                       struct tm_err *err) TM_WUR;
+
 /* One node as JSON; appended. */
 int render_node(const struct brain_node *node, struct buf *out, struct tm_err *err) TM_WUR;
 /* What a query of a log backup found, as `tidemark log` prints it with -o json; appended. */

@@ -127,7 +127,8 @@ static int begin_apply(struct connection *c, struct tm_err *err)
         return tm_err_set(err, TM_E_LIMIT, "%s: more than %d resources", source,
                           CONTROL_RESULTS_MAX);
     for (size_t n = 0; n < r->list.count; n++)
-        if ((result = resource_check_apply(r->list.items[n], err)) < 0)
+        if ((result = resource_check_apply(r->list.items[n], err)) < 0 ||
+            (result = secret_check_apply(c->control, r->list.items[n], err)) < 0)
             return result;
     r->results = codec_arena_array(&r->arena, r->list.count, sizeof(*r->results), err);
     if (r->results == NULL)
@@ -401,6 +402,12 @@ static int begin(struct connection *c, struct tm_err *err)
         return begin_query(c, err);
     case CONTROL_VERSION:
         return begin_version(c, err);
+    case CONTROL_SECRET_PUT:
+        return secret_begin_put(c, err);
+    case CONTROL_SECRETS:
+        return secret_begin_list(c, err);
+    case CONTROL_SECRET_DELETE:
+        return secret_begin_delete(c, err);
     }
     return tm_err_set(err, TM_E_UNSUPPORTED, "command %u is not known to this coordinator",
                       c->request.message.command);
@@ -410,6 +417,7 @@ void request_begin(struct connection *c, struct slice frame)
 {
     struct request *r = &c->request;
     struct tm_err err;
+    r->arena.wipe = true; /* it may bring a secret */
     if (codec_decode(&control_request_codec, frame, &r->arena, &r->message, &err) < 0) {
         connection_error(c, &err, true);
         return;

@@ -60,8 +60,7 @@ static void pause_conflict(void)
     (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = CONFLICT_NS}, NULL);
 }
 
-static int print_results(struct ctl *c, const struct control_reply *reply, bool quiet,
-                         struct tm_err *err)
+int results_print(struct ctl *c, const struct control_reply *reply, bool quiet, struct tm_err *err)
 {
     int result = 0;
     for (size_t n = 0; n < reply->warnings_count; n++)
@@ -108,7 +107,7 @@ int apply_yaml(struct ctl *c, const char *source, struct slice yaml, bool quiet,
         keep_outcomes(&r.reply, kept);
         bool again = tries > 0 && in_conflict(&r.reply);
         if (!again)
-            result = print_results(c, &r.reply, quiet, err);
+            result = results_print(c, &r.reply, quiet, err);
         client_reply_release(&r);
         if (!again)
             break;
@@ -186,7 +185,7 @@ int resource_change(struct ctl *c, enum control_command command, const char *kin
             break;
         bool again = tries > 0 && in_conflict(&r.reply);
         if (!again)
-            result = print_results(c, &r.reply, quiet, err);
+            result = results_print(c, &r.reply, quiet, err);
         client_reply_release(&r);
         if (!again)
             break;
@@ -208,8 +207,13 @@ static int run_delete(struct ctl *c, const struct command *self, const struct op
                       const struct option_words *words)
 {
     struct named named;
+    const char *secret = secret_named(words);
+    if (secret != NULL)
+        return secret_delete(c, secret, values[1].given);
     if (named_of(c, self->name, words, &named) < 0)
         return CTL_STATUS_USAGE;
+    if (values[1].given)
+        return ctl_usage(c, self->name, "--force is for secrets");
     return change(c, CONTROL_DELETE, &named, values[0].text);
 }
 
@@ -218,10 +222,14 @@ const struct command command_delete = {
     .words = "KIND NAME",
     .summary = "remove a resource; its cleanPolicy says what becomes of the data",
     .detail = "Removes a resource. cleanPolicy Retain (the default) keeps what lies in storage,\n"
-              "Delete removes it, OnFailure removes it when the backup failed.\n\n"
-              "  tidemark delete backup nightly-3",
-    .options = (const struct option_row[]){NAMESPACE_OPTION},
-    .option_count = 1,
+              "Delete removes it, OnFailure removes it when the backup failed. A secret that a\n"
+              "resource names is removed with --force only.\n\n"
+              "  tidemark delete backup nightly-3\n"
+              "  tidemark delete secret s3-secret",
+    .options =
+        (const struct option_row[]){
+            NAMESPACE_OPTION, {.name = "force", .help = "a secret, though a resource names it"}},
+    .option_count = 2,
     .run = run_delete,
 };
 

@@ -116,7 +116,7 @@ int client_call(struct ctl_client *c, struct control_request *request, struct cl
                 struct tm_err *err)
 {
     request->version = CONTROL_PROTOCOL;
-    TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
+    TM_CLEANUP(buf_release) struct buf bytes = BUF_SECRET_INIT;
     int result = control_request_encode(request, &bytes, err);
     if (result < 0 || (result = send_all(c, buf_slice(&bytes), err)) < 0)
         return result;

@@ -23,9 +23,9 @@ struct command {
                const struct option_words *words);
 };
 
-extern const struct command command_apply, command_get, command_describe, command_delete,
-    command_edit, command_wait, command_retry, command_backup, command_restore, command_log,
-    command_nodes, command_top, command_version;
+extern const struct command command_apply, command_create, command_get, command_describe,
+    command_delete, command_edit, command_wait, command_retry, command_backup, command_restore,
+    command_log, command_nodes, command_top, command_version;
 
 /* Connects on first use. */
 int ctl_connect(struct ctl *c, struct tm_err *err) TM_WUR;
@@ -44,6 +44,18 @@ int kind_of(const char *word, const char **ret_kind, const char **ret_word, stru
 /* Sends YAML and prints "backup/NAME created" for each; warnings go to stderr. */
 int apply_yaml(struct ctl *c, const char *source, struct slice yaml, bool quiet,
                struct tm_err *err) TM_WUR;
+
+/* Says what became of each resource, "backup/NAME created", and warnings on stderr; the first error is
+ * the call's. */
+int results_print(struct ctl *c, const struct control_reply *reply, bool quiet,
+                  struct tm_err *err) TM_WUR;
+
+/* secret.c: secrets in commands that are about resources else. Each returns the exit status. */
+bool secret_word(const char *word);                         /* "secret" or "secrets" */
+const char *secret_named(const struct option_words *words); /* NULL: it is about something else */
+int secret_get(struct ctl *c, const char *name, const char *form); /* name NULL = all */
+int secret_describe(struct ctl *c, const char *name);
+int secret_delete(struct ctl *c, const char *name, bool force);
 
 /* words.c: option values into a spec, under `key`; what was not given is left out. */
 int spec_text(json_t *object, const char *key, const struct option_value *value,
@@ -64,6 +76,7 @@ int resource_list(struct ctl *c, const char *kind, const char *namespace_, json_
                   struct tm_err *err) TM_WUR;
 /* As people read it, a line feed behind it. */
 int json_print(struct ctl *c, const json_t *value, struct tm_err *err) TM_WUR;
+int value_print(struct ctl *c, const json_t *value, bool yaml, struct tm_err *err) TM_WUR;
 
 /* A resource as it is, and one as an operator may change it: without what the coordinator adds. */
 int resource_fetch(struct ctl *c, const char *kind, const char *namespace_, const char *name,

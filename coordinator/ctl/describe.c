@@ -127,6 +127,27 @@ static void describe_holds(struct ctl *c, const json_t *status)
     }
 }
 
+static void describe_storage(struct ctl *c, const json_t *status)
+{
+    size_t at;
+    const json_t *one;
+    if (json_array_size(json_at(status, "storage")) > 0)
+        (void)fprintf(c->out, "Object store:\n");
+    json_array_foreach(json_at(status, "storage"), at, one)
+    {
+        (void)fprintf(
+            c->out,
+            "  %s: %llu requests, %llu sent again, %llu slow-downs, %llu of %llu at once, "
+            "clock %+lld ms\n",
+            json_text_at(one, "node"), (unsigned long long)json_u64_at(one, "requests"),
+            (unsigned long long)json_u64_at(one, "retries"),
+            (unsigned long long)json_u64_at(one, "slowDowns"),
+            (unsigned long long)json_u64_at(one, "parallel"),
+            (unsigned long long)json_u64_at(one, "parallelMax"),
+            (long long)json_integer_value(json_at(one, "clockSkewMs")));
+    }
+}
+
 static void describe_waiting(struct ctl *c, const char *text)
 {
     static const char word[] = "waiting ";
@@ -196,6 +217,7 @@ void describe_resource(struct ctl *c, const json_t *one)
     describe_error(c, status);
     describe_intervals(c, status);
     describe_holds(c, status);
+    describe_storage(c, status);
     describe_lists(c, status);
 }
 
@@ -205,6 +227,9 @@ static int run_describe(struct ctl *c, const struct command *self,
     struct tm_err err;
     struct named named;
     json_t *one;
+    const char *secret = secret_named(words);
+    if (secret != NULL)
+        return secret_describe(c, secret);
     if (named_of(c, self->name, words, &named) < 0)
         return CTL_STATUS_USAGE;
     if (resource_fetch(c, named.kind, values[0].text, named.name, &one, &err) < 0)

@@ -144,7 +144,7 @@ static int print_yaml(struct ctl *c, const json_t *value, struct tm_err *err)
     return result;
 }
 
-static int print_value(struct ctl *c, const json_t *value, bool yaml, struct tm_err *err)
+int value_print(struct ctl *c, const json_t *value, bool yaml, struct tm_err *err)
 {
     return yaml ? print_yaml(c, value, err) : json_print(c, value, err);
 }
@@ -209,9 +209,9 @@ static int show(struct ctl *c, const char *kind, bool single, json_t *items, con
     if (!yaml && strcmp(form, "json") != 0)
         return print_table(c, kind, items, strcmp(form, "wide") == 0, err);
     if (single)
-        return print_value(c, json_array_get(items, 0), yaml, err);
+        return value_print(c, json_array_get(items, 0), yaml, err);
     json_t *list = json_pack("{s:O}", "items", items);
-    int result = list == NULL ? tm_err_oom(err) : print_value(c, list, yaml, err);
+    int result = list == NULL ? tm_err_oom(err) : value_print(c, list, yaml, err);
     json_decref(list);
     return result;
 }
@@ -225,12 +225,15 @@ static int run_get(struct ctl *c, const struct command *self, const struct optio
     const char *form = values[0].given ? values[0].text : "";
     if (words->count < 1 || words->count > 2)
         return ctl_usage(c, self->name, "a KIND is wanted: backup, restore");
-    if (kind_of(words->words[0], &kind, &word, &err) < 0)
+    bool secret = secret_word(words->words[0]);
+    if (!secret && kind_of(words->words[0], &kind, &word, &err) < 0)
         return ctl_usage(c, self->name, "%s", err.msg);
     if (form[0] != '\0' && strcmp(form, "wide") != 0 && strcmp(form, "json") != 0 &&
         strcmp(form, "yaml") != 0)
         return ctl_usage(c, self->name, "output '%s' is not known; there are wide, json and yaml",
                          form);
+    if (secret)
+        return secret_get(c, words->count == 2 ? words->words[1] : NULL, form);
     const char *name = words->count == 2 ? words->words[1] : NULL;
     json_t *items;
     if (fetch(c, kind, values[2].given ? values[2].text : NULL, name, &items, &err) < 0)
@@ -246,10 +249,12 @@ const struct command command_get = {
     .name = "get",
     .words = "KIND [NAME]",
     .summary = "list resources, or show one",
-    .detail = "KIND is backup (bk), restore (rt), backupschedule (bks) or compactbackup (cpbk).\n"
-              "One resource is an object, several are {\"items\": […]}.\n\n"
-              "  tidemark get backup -o wide\n"
-              "  tidemark get bk nightly-3 -o json",
+    .detail =
+        "KIND is backup (bk), restore (rt), backupschedule (bks) or compactbackup (cpbk).\n"
+        "One resource is an object, several are {\"items\": […]}. Of secrets, names and keys are\n"
+        "shown, never what they hold.\n\n"
+        "  tidemark get backup -o wide\n"
+        "  tidemark get bk nightly-3 -o json",
     .options =
         (const struct option_row[]){
             {.name = "output", .letter = 'o', .value = "FORM", .help = "wide, json or yaml"},

@@ -108,6 +108,11 @@ void coordinator_act(struct coordinator *c, const struct brain_action *action)
 {
     switch (action->kind) {
     case BRAIN_ACT_REPLY:
+        if (action->reply.message->type == MESSAGE_desired) {
+            coordinator_reply_desired(c, action->reply.conn, action->reply.ctx,
+                                      action->reply.message);
+            break;
+        }
         gate_reply(c->gate, action->reply.conn, action->reply.ctx, action->reply.message);
         break;
     case BRAIN_ACT_WELCOME:

@@ -313,8 +313,8 @@ static int start(struct coordinator *c, struct tm_err *err)
         (r = loop_timer_new(c->loop, on_flush, c, &c->flush, err)) < 0 ||
         (r = loop_timer_new(c->loop, on_second, c, &c->second, err)) < 0 ||
         (r = gate_new(c->loop, &gate, &gate_handlers, c, &c->gate, err)) < 0 ||
-        (r = open_state(c, err)) < 0 || (r = coordinator_control_start(c, err)) < 0 ||
-        (r = gate_start(c->gate, err)) < 0)
+        (r = open_state(c, err)) < 0 || (r = coordinator_secrets_start(c, err)) < 0 ||
+        (r = coordinator_control_start(c, err)) < 0 || (r = gate_start(c->gate, err)) < 0)
         return r;
     return loop_watchdog(c->loop, err);
 }
@@ -331,6 +331,7 @@ static void coordinator_release(struct coordinator *c)
     if (c->gate)
         gate_stop(c->gate);
     gate_free(c->gate);
+    secrets_free(c->secrets);
     brain_free(c->brain);
     state_free(c->state);
     while ((link = list_pop_front(&c->refused)))

@@ -13,6 +13,7 @@
 #include "coordinator/brain/brain.h"
 #include "coordinator/daemon/config.h"
 #include "coordinator/rpc/gate.h"
+#include "coordinator/secrets/secrets.h"
 #include "coordinator/state/state.h"
 
 struct control;
@@ -32,6 +33,7 @@ struct coordinator {
     struct brain *brain;
     struct gate *gate;
     struct control *control;
+    struct secrets *secrets;
     struct loop_timer *wake;
     struct loop_timer *flush; /* commits what the last steps queued */
     struct loop_timer *second;
@@ -51,6 +53,11 @@ void coordinator_feed(struct coordinator *c, const struct brain_event *event);
 void coordinator_fail(struct coordinator *c, const struct tm_err *err);
 /* act.c */
 void coordinator_act(struct coordinator *c, const struct brain_action *action);
+/* credentials.c */
+int coordinator_secrets_start(struct coordinator *c, struct tm_err *err) TM_WUR;
+/* A desired set with what its secrets hold, or why that is not sent; as gate_reply otherwise. */
+void coordinator_reply_desired(struct coordinator *c, uint64_t conn, uint64_t ctx,
+                               const struct message *message);
 /* people.c */
 int coordinator_control_start(struct coordinator *c, struct tm_err *err) TM_WUR;
 void coordinator_control_answer(struct coordinator *c, const struct brain_action *action);

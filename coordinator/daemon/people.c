@@ -26,6 +26,7 @@ int coordinator_control_start(struct coordinator *c, struct tm_err *err)
         .brain = look,
         .feed = feed,
         .arg = c,
+        .secrets = c->secrets,
     };
 
     return control_new(c->loop, &config, &c->control, err);

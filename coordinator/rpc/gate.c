@@ -133,7 +133,7 @@ static void on_closed(void *arg, uint32_t pipe)
 
 static void send_message(struct gate *gate, uint64_t ctx, uint8_t minor, const struct message *m)
 {
-    TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
+    TM_CLEANUP(buf_release) struct buf out = {.wipe = m->type == MESSAGE_desired};
     struct tm_err err = {0};
 
     if (message_encode(m, minor, &out, &err) < 0) {
@@ -195,6 +195,13 @@ void gate_refuse(struct gate *gate, uint64_t conn, uint64_t ctx, const struct tm
     c->close_at_us = clock_mono_us() + GATE_REFUSE_US;
     note(gate, GATE_REFUSED, c, why->msg);
     send_error(gate, c, ctx, c->proof_serial, why);
+}
+
+bool gate_is_private(const struct gate *gate, uint64_t conn)
+{
+    const struct conn *c = by_id(gate, conn);
+
+    return c && (c->peer.tls || c->peer.loopback);
 }
 
 void gate_close(struct gate *gate, uint64_t conn)

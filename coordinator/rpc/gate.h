@@ -58,6 +58,8 @@ size_t gate_connection_count(const struct gate *gate);
 void gate_reply(struct gate *gate, uint64_t conn, uint64_t ctx, const struct message *message);
 void gate_welcome(struct gate *gate, uint64_t conn, uint64_t ctx, uint64_t term, uint64_t start);
 void gate_refuse(struct gate *gate, uint64_t conn, uint64_t ctx, const struct tm_err *why);
+/* Whether secrets may travel on it: TLS with both certificates checked, or loopback. */
+bool gate_is_private(const struct gate *gate, uint64_t conn);
 /* Closes a connection; `gone` follows. */
 void gate_close(struct gate *gate, uint64_t conn);
 

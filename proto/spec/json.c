@@ -158,6 +158,25 @@ static json_t *holds_json(const struct status_log *log)
     return list;
 }
 
+static json_t *storage_json(const struct resource_status *st)
+{
+    json_t *list = json_array();
+    for (size_t n = 0; n < st->storage_count; n++) {
+        const struct status_storage *one = &st->storage[n];
+        json_t *item = json_object();
+        set_text(item, "node", one->node);
+        set_number(item, "requests", one->requests);
+        set_number(item, "retries", one->retries);
+        set_number(item, "slowDowns", one->slow_downs);
+        set_number(item, "parallel", one->parallel);
+        set_number(item, "parallelMax", one->parallel_max);
+        (void)json_object_set_new(item, "clockSkewMs",
+                                  json_integer((json_int_t)(one->skew_us / 1000)));
+        (void)json_array_append_new(list, item);
+    }
+    return list;
+}
+
 static void set_log(json_t *object, const struct status_log *log)
 {
     if (!log->is_log)
@@ -196,6 +215,8 @@ static json_t *status_json(const struct resource *r, const struct resource_statu
     set_result(object, r, st);
     set_log(object, &st->log);
     set_progress(object, st);
+    if (st->storage_count > 0)
+        (void)json_object_set_new(object, "storage", storage_json(st));
     if (st->pages_checked > 0 || st->pages_corrupt > 0 || st->pages_unverified > 0) {
         json_t *pages = json_object();
         set_number(pages, "checked", st->pages_checked);

@@ -62,6 +62,7 @@ void resource_status_clear(struct resource_status *st)
     free(st->problems);
     free(st->log.recoverable);
     free(st->log.holds);
+    free(st->storage);
     memset(st, 0, sizeof(*st));
 }
 
@@ -164,4 +165,15 @@ void resource_status_add_hold(struct resource_status *st, const struct status_ho
         return;
     log->holds = grown;
     grown[log->hold_count++] = *one;
+}
+
+void resource_status_add_storage(struct resource_status *st, const struct status_storage *one)
+{
+    if (st->storage_count >= STATUS_STORAGE_MAX)
+        return;
+    struct status_storage *grown = reallocarray(st->storage, st->storage_count + 1, sizeof(*grown));
+    if (grown == NULL)
+        return;
+    st->storage = grown;
+    grown[st->storage_count++] = *one;
 }

@@ -48,6 +48,7 @@ bool resource_phase_is_past(enum resource_phase now, enum resource_phase wanted)
 #define STATUS_PROBLEMS_MAX   64 /* further ones are counted only */
 #define STATUS_WARNINGS_MAX   32
 #define STATUS_INTERVALS_MAX  64
+#define STATUS_STORAGE_MAX    65 /* the lead and its workers */
 #define STATUS_HOLDS_MAX      65 /* the lead's and its standbys' */
 
 struct status_condition {
@@ -117,6 +118,17 @@ struct status_log {
     size_t hold_count;
 };
 
+/* How a node's requests to an object store go; its runner's, since it was started. */
+struct status_storage {
+    char node[RESOURCE_NAME_MAX + 1];
+    uint64_t requests;
+    uint64_t retries;
+    uint64_t slow_downs;   /* answers that asked for fewer requests */
+    uint32_t parallel;     /* requests that may be under way at once now… */
+    uint32_t parallel_max; /* …and when the store does not mind */
+    int64_t skew_us;       /* the store's clock minus the node's */
+};
+
 struct resource_status {
     enum resource_phase phase;
     struct status_condition conditions[STATUS_CONDITIONS_MAX]; /* one a phase, oldest first */
@@ -157,6 +169,8 @@ struct resource_status {
     char **warnings; /* malloc'ed by resource_status_add_warning */
     size_t warning_count;
     struct status_log log;
+    struct status_storage *storage; /* malloc'ed by resource_status_add_storage */
+    size_t storage_count;
 };
 
 /* NULL when memory is out. */
@@ -176,6 +190,7 @@ void resource_status_add_problem(struct resource_status *st, const char *node, c
 void resource_status_add_warning(struct resource_status *st, const char *text);
 void resource_status_add_interval(struct resource_status *st, const struct status_interval *one);
 void resource_status_add_hold(struct resource_status *st, const struct status_hold *one);
+void resource_status_add_storage(struct resource_status *st, const struct status_storage *one);
 
 /* What the state store knows about a resource beside spec and status. */
 struct resource_meta {

@@ -16,6 +16,10 @@
  *     C -> S  version                                 S -> C  one item (JSON)
  *     C -> S  query     kind, namespace, name, query  S -> C  one item (JSON): what an agent found
  *
+ *     C -> S  secret_put    name, pairs               S -> C  warnings, one result
+ *     C -> S  secrets       name ("" = all)           S -> C  items (JSON): names and keys, no values
+ *     C -> S  secret_delete name, force               S -> C  one result
+ *
  * Every reply may be an error instead. What is no frame, is too long or does not decode is answered
  * with an error, and the connection is closed. `version` is checked first: another major version is
  * refused by name. Items are one JSON object each; resources as proto/spec/status.h makes them.
@@ -43,7 +47,10 @@
     X(RETRY, 5, true)                                                                              \
     X(NODES, 6, false)                                                                             \
     X(VERSION, 7, false)                                                                           \
-    X(QUERY, 8, false)
+    X(QUERY, 8, false)                                                                             \
+    X(SECRET_PUT, 9, true)                                                                         \
+    X(SECRETS, 10, false)                                                                          \
+    X(SECRET_DELETE, 11, true)
 
 enum control_command {
 #define CONTROL_COMMAND_ENUM(name, number, changes) CONTROL_##name = number,
@@ -61,7 +68,9 @@ enum control_command {
     X(T, str, namespace_, "s", OPT, 0, WIRE_NAME_MAX) /* "" = default */                           \
     X(T, str, name, "n", OPT, 0, WIRE_NAME_MAX)                                                    \
     X(T, str, after, "a", OPT, 0, CONTROL_AFTER_MAX)                                               \
-    X(T, msg, query, "q", OPT, 0, msg_log_query) /* its id is the coordinator's to choose */
+    X(T, msg, query, "q", OPT, 0, msg_log_query) /* its id is the coordinator's to choose */       \
+    X(T, list, pairs, "p", OPT, 0, msg_pair, WIRE_PAIRS_MAX) /* secret_put */                      \
+    X(T, flag, force, "o", OPT, 0, 0) /* secret_delete: though resources name it */
 CODEC_DECLARE(control_request, CONTROL_REQUEST_FIELDS);
 
 /* outcome: "created", "configured", "unchanged", "deleted", "deleting", "retried"; or error */

@@ -18,7 +18,7 @@ static int steps_of(const struct probe_report *report, struct codec_arena *arena
         out->error = codec_arena_alloc(arena, sizeof(*out->error), err);
         if (out->error == NULL)
             return -(int)err->code;
-        *out->error = msg_error_of(&one->err, probe_step_text((enum probe_step)step));
+        *out->error = msg_error_of(&one->err, probe_step_text((unsigned)step));
     }
     return 0;
 }

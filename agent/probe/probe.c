@@ -23,18 +23,6 @@
 #define STALE_MAX          100 /* removed at once */
 #define CHUNK_BYTES        ((size_t)1 << 20)
 
-const char *probe_step_text(enum probe_step step)
-{
-    static const char *const texts[] = {
-        [PROBE_OPEN] = "open",     [PROBE_PUT] = "write",
-        [PROBE_GET] = "read",      [PROBE_RANGE] = "range",
-        [PROBE_LIST] = "list",     [PROBE_AGAIN] = "create again",
-        [PROBE_UPLOAD] = "upload", [PROBE_DOWNLOAD] = "download",
-        [PROBE_REMOVE] = "delete", [PROBE_GONE] = "list after delete",
-    };
-    return (size_t)step < TM_ARRAY_LEN(texts) && texts[step] != NULL ? texts[step] : "step";
-}
-
 void probe_warn(struct probe_report *report, const char *fmt, ...)
 {
     va_list ap;

@@ -88,7 +88,4 @@ bool probe_well(const struct probe_report *report);
 /* As it goes over the wire; what it points to lies in the arena or in the report. */
 int probe_report_message(const struct probe_report *report, uint64_t id, struct codec_arena *arena,
                          struct msg_probe_answer *ret, struct tm_err *err) TM_WUR;
-/* "write", "read", …: for people. */
-const char *probe_step_text(enum probe_step step);
-
 #endif

@@ -64,7 +64,8 @@ void coordinator_reply_desired(struct coordinator *c, uint64_t conn, uint64_t ct
     const struct msg_desired *desired = &message->desired;
     bool private_line = gate_is_private(c->gate, conn);
     struct msg_assignment jobs[WIRE_JOBS_MAX];
-    struct filled *filled = calloc(2 * (size_t)WIRE_JOBS_MAX, sizeof *filled);
+    struct msg_probe probes[WIRE_PROBES_MAX];
+    struct filled *filled = calloc(2 * (size_t)WIRE_JOBS_MAX + WIRE_PROBES_MAX, sizeof *filled);
     struct message full = {.type = MESSAGE_desired,
                            .minor = message->minor,
                            .serial = message->serial,
@@ -78,6 +79,12 @@ void coordinator_reply_desired(struct coordinator *c, uint64_t conn, uint64_t ct
         jobs[i] = desired->jobs[i];
         jobs[i].secret = fill(c, jobs[i].secret, private_line, &filled[2 * i]);
         jobs[i].full_secret = fill(c, jobs[i].full_secret, private_line, &filled[2 * i + 1]);
+    }
+    full.desired.probes = probes;
+    for (size_t i = 0; i < desired->probes_count; i++) {
+        probes[i] = desired->probes[i];
+        probes[i].secret =
+            fill(c, probes[i].secret, private_line, &filled[2 * (size_t)WIRE_JOBS_MAX + i]);
     }
     gate_reply(c->gate, conn, ctx, &full);
     free(filled); /* pairs only point at what they are */

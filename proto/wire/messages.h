@@ -197,6 +197,10 @@ enum probe_outcome {
     PROBE_RUNNING = 4, /* not over when this was told */
 };
 
+/* "write", "read", …; "ok", "failed", …: for people and JSON. */
+const char *probe_step_text(unsigned step);
+const char *probe_outcome_text(unsigned outcome);
+
 /* What the store says to a second creation of a name. */
 enum probe_create {
     PROBE_CREATE_UNKNOWN,

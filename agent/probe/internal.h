@@ -23,6 +23,7 @@ struct probe {
     char names[PROBE_NAMES_MAX][STORAGE_NAME_MAX + 1];
     bool touched[PROBE_NAMES_MAX]; /* may be in storage */
     size_t put_count;              /* small ones that are stored for sure */
+    int64_t token_us;              /* mono: the token was put */
 };
 
 #define PROBE_BULK_NAME  (PROBE_SMALL_COUNT)
@@ -38,7 +39,9 @@ void probe_path_mount(const char *path, struct probe_report *report);
 void probe_path_look(const char *path, const struct probe *p);
 /* Leaves the token that other nodes look for. */
 void probe_token_put(struct probe *p);
-/* Waits until the tokens of all are seen, or for a while. */
+/* Looks once; nothing without a token of its own. */
+void probe_token_look(struct probe *p);
+/* Waits until the tokens of all are seen, or for a while; then for those who still look for this one. */
 void probe_token_wait(struct probe *p);
 
 #endif

@@ -3,7 +3,9 @@
  *
  * Nodes that share a directory find each other's tokens in it. Each puts its own before it looks, and
  * takes it away when it has seen all others or has waited long enough: of two, the one whose token came
- * later sees the other's, as long as they are tested at about the same time.
+ * later sees the other's, as long as they are tested at about the same time. Each looks between its
+ * steps, too, and lets its token lie for a moment when it has seen all: so that they seldom wait for one
+ * that has been there and gone.
  *
  * Failure modes: what cannot be found out is left out of the report; whether the path can be used is
  * told by the steps.
@@ -18,6 +20,7 @@
 
 #define SHARE_WAIT_MS_DEFAULT 5000
 #define LOOK_PAUSE_NS         50000000
+#define LINGER_NS             300000000
 
 void probe_path_mount(const char *path, struct probe_report *report)
 {
@@ -71,6 +74,7 @@ void probe_token_put(struct probe *p)
         return;
     const char *name = p->names[PROBE_TOKEN_NAME];
     p->touched[PROBE_TOKEN_NAME] = true;
+    p->token_us = clock_mono_us();
     if (storage_put(p->st, name, slice_str(text), &ignored) == 0 ||
         storage_remove(p->st, &name, 1, &ignored) < 0)
         return;
@@ -105,15 +109,33 @@ static int look_once(struct probe *p, struct tm_err *err)
     return r;
 }
 
+static size_t wanted(const struct probe *p)
+{
+    return TM_MIN(p->options->nodes, (size_t)WIRE_PROBE_NODES);
+}
+
+static void nap(long ns)
+{
+    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = ns}, NULL);
+}
+
+void probe_token_look(struct probe *p)
+{
+    struct tm_err ignored;
+    if (p->touched[PROBE_TOKEN_NAME] && p->report->seen_count < wanted(p) &&
+        look_once(p, &ignored) < 0)
+        return; /* the steps tell what is wrong */
+}
+
 void probe_token_wait(struct probe *p)
 {
     unsigned ms =
         p->options->share_wait_ms != 0 ? p->options->share_wait_ms : SHARE_WAIT_MS_DEFAULT;
-    int64_t until_us = TM_MIN(clock_mono_us() + (int64_t)ms * USEC_PER_MSEC, p->deadline_us);
-    size_t wanted = TM_MIN(p->options->nodes, (size_t)WIRE_PROBE_NODES);
+    int64_t until_us = TM_MIN(p->token_us + (int64_t)ms * USEC_PER_MSEC, p->deadline_us);
     struct tm_err ignored;
-    while (look_once(p, &ignored) == 0 && p->report->seen_count < wanted &&
+    while (look_once(p, &ignored) == 0 && p->report->seen_count < wanted(p) &&
            clock_mono_us() < until_us)
-        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = LOOK_PAUSE_NS},
-                              NULL);
+        nap(LOOK_PAUSE_NS);
+    if (p->report->seen_count == wanted(p))
+        nap(LINGER_NS);
 }

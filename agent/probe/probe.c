@@ -81,6 +81,7 @@ static void run(struct probe *p, enum probe_step step, bool possible, step_fn fn
                                probe_step_text(step));
     one->took_us = clock_mono_us() - began_us;
     one->outcome = r < 0 ? PROBE_FAILED : PROBE_OK;
+    probe_token_look(p);
 }
 
 static bool ok(const struct probe *p, enum probe_step step)

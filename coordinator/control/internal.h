@@ -67,6 +67,7 @@ void request_release(struct request *r);
 
 /* probe.c: storage tests. */
 int probe_begin(struct connection *c, struct tm_err *err) TM_WUR;
+void probe_go_on(struct connection *c); /* for request_go_on */
 void probe_answer(struct connection *c, const struct brain_probe *probe);
 
 /* Queues the reply; the request is over. */

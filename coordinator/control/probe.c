@@ -3,7 +3,8 @@
  * that is there.
  *
  * Happy path: the documents are parsed and checked → the one whose turn it is goes to the brain → its
- * answer becomes one item, `after` tells the client that there are more.
+ * answer becomes one item, `after` tells the client that there are more. Those that need no test are
+ * passed over.
  * Failure modes: what does not parse, or names neither storage nor cluster, is the reply's error.
  */
 #include "coordinator/control/internal.h"
@@ -38,22 +39,30 @@ static void feed_probe(struct connection *c, struct brain_event *event, const ch
     request_feed(c, event, word, name);
 }
 
-static int begin_document(struct connection *c, struct tm_err *err)
+/* The document whose turn it is. */
+void probe_go_on(struct connection *c)
 {
     struct request *r = &c->request;
-    int result = take_turn(r, err);
-    if (result < 0)
-        return result;
-    if (r->message.new_logs &&
-        ((result = resource_check_apply(r->list.items[r->next], err)) < 0 ||
-         (result = secret_check_apply(c->control, r->list.items[r->next], err)) < 0))
-        return result; /* in the words of the apply that is to follow */
     struct resource *one = TM_TAKE(r->list.items[r->next]);
     r->next++;
     char name[WIRE_NAME_MAX + 1];
     (void)snprintf(name, sizeof(name), "%s", one->name);
     struct brain_event event = {.command = {.resource = one}};
     feed_probe(c, &event, resource_kind_word(one->kind), name);
+}
+
+static int begin_document(struct connection *c, struct tm_err *err)
+{
+    struct request *r = &c->request;
+    int result = take_turn(r, err);
+    /* in the words of the apply that is to follow */
+    for (size_t n = 0; result == 0 && r->message.new_logs && n < r->list.count; n++)
+        if ((result = resource_check_apply(r->list.items[n], err)) == 0)
+            result = secret_check_apply(c->control, r->list.items[n], err);
+    if (result < 0)
+        return result;
+    r->feed_due = true;
+    request_go_on(c);
     return 0;
 }
 
@@ -83,6 +92,10 @@ void probe_answer(struct connection *c, const struct brain_probe *probe)
     struct control_item item;
     struct control_reply reply = {.version = CONTROL_PROTOCOL, .items = &item};
     r->cmd = 0;
+    if (probe->old && r->next < r->list.count) {
+        r->feed_due = true; /* from the loop: the brain is in the middle of a step */
+        return;
+    }
     if (!probe->old) {
         if (render_probe(probe, &json, &err) < 0 || buf_append(&json, "", 1, &err) < 0) {
             connection_error(c, &err, false);

@@ -111,7 +111,10 @@ void request_go_on(struct connection *c)
 {
     while (c->request.feed_due) { /* each may be answered before feeding returns */
         c->request.feed_due = false;
-        feed_next(c);
+        if (c->request.message.command == CONTROL_PROBE)
+            probe_go_on(c);
+        else
+            feed_next(c);
     }
 }
 

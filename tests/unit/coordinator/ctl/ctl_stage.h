@@ -50,6 +50,8 @@ static TM_UNUSED void feed(void *arg, const struct brain_event *event)
         const struct brain_action *a = &actions.items[n];
         if (a->kind == BRAIN_ACT_PERSIST && s->txn_count < TXNS_MAX)
             s->txns[s->txn_count++] = a->persist.txn;
+        else if (a->kind == BRAIN_ACT_ANSWER && a->answer.probe != NULL)
+            control_answer_probe(s->control, a->answer.cmd, a->answer.probe);
         else if (a->kind == BRAIN_ACT_ANSWER)
             control_answer(s->control, a->answer.cmd, a->answer.outcome, a->answer.err);
     }

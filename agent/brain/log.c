@@ -190,10 +190,14 @@ static bool held_back(struct agent_brain *b, struct job *job)
     char text[WIRE_TEXT_MAX + 1];
     struct tm_err missing;
     if (agent_secret_missing(job, &missing)) {
-        if (missing.retryable)
-            set_trouble(b, job, missing.code, "credentials", missing.msg);
-        else
+        if (!missing.retryable) {
             fail(b, job, &missing, "credentials");
+            return true;
+        }
+        if (job->log.trouble.code == TM_E_OK)
+            agent_log(b, job, 4, AGENT_LOG_PLAIN, "job '%s' waits: %s", job->want.name,
+                      missing.msg);
+        set_trouble(b, job, missing.code, "credentials", missing.msg);
         return true;
     }
     if (job->want.identity[0] == '\0' && seen->identity[0] == '\0') {

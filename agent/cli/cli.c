@@ -8,6 +8,7 @@
 #include "agent/cli/internal.h"
 #include "agent/engine/engine.h"
 #include "common/parse.h"
+#include "common/secret_map.h"
 
 static const struct {
     const char *name;
@@ -63,6 +64,9 @@ static int take_common(struct cli_where *where, int option)
     case CLI_OPT_STORAGE:
         where->url = optarg;
         return 1;
+    case CLI_OPT_SECRET:
+        where->secret_file = optarg;
+        return 1;
     case CLI_OPT_CLUSTER:
         where->cluster = optarg;
         return 1;
@@ -100,13 +104,16 @@ int cli_parse(const struct cli_command *command, int argc, char **argv, struct c
     return 0;
 }
 
-int cli_open(const char *url, struct storage **ret, struct tm_err *err)
+int cli_open(const char *url, const char *secret_file, struct storage **ret, struct tm_err *err)
 {
+    TM_CLEANUP(secret_map_release) struct secret_map secret = SECRET_MAP_INIT;
+    struct storage_options options = {.secret = secret_file ? &secret : NULL};
     TM_CLEANUP(storage_freep) struct storage *st = NULL;
     TM_CLEANUP(object_scratch_freep) struct object_scratch *scratch = NULL;
     struct repository repo;
-    int r = storage_open(url, &(struct storage_options){.io_timeout_ms = 0}, &st, err);
-    if (r < 0 || (r = object_scratch_new(&scratch, err)) < 0 ||
+    int r = secret_file ? secret_map_load(secret_file, &secret, err) : 0;
+    if (r < 0 || (r = storage_open(url, &options, &st, err)) < 0 ||
+        (r = object_scratch_new(&scratch, err)) < 0 ||
         (r = repository_read(scratch, st, &repo, err)) < 0)
         return r;
     *ret = TM_TAKE(st);

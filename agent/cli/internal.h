@@ -24,9 +24,10 @@ int cli_usage(const char *subject, const char *fmt, ...) TM_PRINTF(2, 3);
 /* ---- command lines ---- */
 
 /* Options that every command has; those of its own start at CLI_OPT_OWN, or are letters. */
-enum { CLI_OPT_STORAGE = 256, CLI_OPT_CLUSTER, CLI_OPT_TENANT, CLI_OPT_OWN };
+enum { CLI_OPT_STORAGE = 256, CLI_OPT_SECRET, CLI_OPT_CLUSTER, CLI_OPT_TENANT, CLI_OPT_OWN };
 #define CLI_OPTIONS                                                                                \
     {"storage", required_argument, NULL, CLI_OPT_STORAGE},                                         \
+        {"secret-file", required_argument, NULL, CLI_OPT_SECRET},                                  \
         {"cluster", required_argument, NULL, CLI_OPT_CLUSTER},                                     \
         {"tenant", required_argument, NULL, CLI_OPT_TENANT},                                       \
     {                                                                                              \
@@ -45,7 +46,8 @@ struct cli_command {
 
 struct cli_where {
     const char *url;
-    const char *cluster; /* NULL = not given */
+    const char *secret_file; /* NULL = not given */
+    const char *cluster;     /* NULL = not given */
     const char *tenant;
 };
 
@@ -60,8 +62,10 @@ int cli_take_output(const char *subject, bool *ret_json);
 /* Prints and takes over what is to be told as JSON; NULL = memory was out when it was made. */
 int cli_print_json(json_t *root, struct tm_err *err) TM_WUR;
 
-/* Opens an existing repository for reading. */
-int cli_open(const char *url, struct storage **ret, struct tm_err *err) TM_WUR;
+/* Opens an existing repository for reading, with the credentials of secret_file (secret_map_load), or,
+ * when that is NULL, the host's own. */
+int cli_open(const char *url, const char *secret_file, struct storage **ret,
+             struct tm_err *err) TM_WUR;
 
 /* Calls fn for every cluster/tenant/incarnation of the repository; cluster, tenant NULL = all. */
 typedef int (*cli_scope_fn)(void *arg, const struct repo_scope *scope, struct tm_err *err);

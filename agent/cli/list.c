@@ -14,8 +14,10 @@ static const char help[] =
     "to.\n"
     "Needs no daemon.\n"
     "\n"
-    "      --storage URL               file:///path of the repository\n"
+    "      --storage URL               of the repository: file:///path, s3://…, azblob://…\n"
+    "      --secret-file FILE          its credentials, lines of KEY=VALUE; else the host's own\n"
     "      --full-backup-storage URL   where the backups lie, when --storage holds only the log\n"
+    "      --full-backup-secret-file FILE  the credentials of that\n"
     "      --cluster C                 only this cluster\n"
     "      --tenant T                  only this tenant\n"
     "  -o, --output json               for programs\n"
@@ -195,6 +197,7 @@ static void print_moments(const struct lister *l)
 
 struct list_args {
     const char *full_url;
+    const char *full_secret;
     bool json;
 };
 
@@ -203,9 +206,9 @@ static int list(const struct cli_where *where, const struct list_args *args, str
     TM_CLEANUP(storage_freep) struct storage *st = NULL;
     TM_CLEANUP(storage_freep) struct storage *full_st = NULL;
     struct lister l = {.st = NULL};
-    int r = cli_open(where->url, &st, err);
+    int r = cli_open(where->url, where->secret_file, &st, err);
     if (r == 0 && args->full_url)
-        r = cli_open(args->full_url, &full_st, err);
+        r = cli_open(args->full_url, args->full_secret, &full_st, err);
     for (size_t i = 0; r == 0 && i < TM_ARRAY_LEN(l.scratches); i++)
         r = object_scratch_new(&l.scratches[i], err);
     l.st = full_st ? full_st : st;
@@ -237,6 +240,10 @@ static int take_option(void *arg, int option)
         args->full_url = optarg;
         return 0;
     }
+    if (option == CLI_OPT_OWN + 1) {
+        args->full_secret = optarg;
+        return 0;
+    }
     return cli_take_output("list", &args->json);
 }
 
@@ -245,6 +252,7 @@ int cli_list(int argc, char **argv)
     static const struct option options[] = {
         CLI_OPTIONS,
         {"full-backup-storage", required_argument, NULL, CLI_OPT_OWN},
+        {"full-backup-secret-file", required_argument, NULL, CLI_OPT_OWN + 1},
         {"output", required_argument, NULL, 'o'},
         {NULL, 0, NULL, 0},
     };

@@ -17,8 +17,10 @@ static const char help[] =
     "Restores a backup into a data directory with nothing but the storage: no daemon, no other "
     "host.\n"
     "\n"
-    "      --storage URL               file:///path of the repository\n"
+    "      --storage URL               of the repository: file:///path, s3://…, azblob://…\n"
+    "      --secret-file FILE          its credentials, lines of KEY=VALUE; else the host's own\n"
     "      --full-backup-storage URL   where the backup lies, when not there\n"
+    "      --full-backup-secret-file FILE  the credentials of that\n"
     "      --cluster C                 whose backup\n"
     "      --tenant T                  of which tenant (default: main, or the only one)\n"
     "      --backup ID                 which one (default: the newest that fits --to; see `list`)\n"
@@ -52,6 +54,7 @@ static const char help[] =
 struct args {
     struct cli_where where;
     const char *full_url;
+    const char *full_secret;
     const char *tablespaces[2 * PAIRS_MAX + 1];
     size_t tablespace_count; /* strings */
     const char *settings[2 * PAIRS_MAX + 1];
@@ -99,11 +102,13 @@ enum {
     OPT_SET,
     OPT_START,
     OPT_PORT,
+    OPT_FULL_SECRET,
 };
 
 static const struct option options[] = {
     CLI_OPTIONS,
     {"full-backup-storage", required_argument, NULL, OPT_FULL},
+    {"full-backup-secret-file", required_argument, NULL, OPT_FULL_SECRET},
     {"backup", required_argument, NULL, OPT_BACKUP},
     {"to", required_argument, NULL, OPT_TO},
     {"exclusive", no_argument, NULL, OPT_EXCLUSIVE},
@@ -150,9 +155,13 @@ static bool take_text(struct args *a, int option)
         int option;
         const char **value;
     } texts[] = {
-        {OPT_FULL, &a->full_url},       {OPT_BACKUP, &a->job.backup_id},
-        {OPT_TO, &a->job.to},           {OPT_DATA_DIR, &a->job.data_dir},
-        {OPT_WAL_DIR, &a->job.wal_dir}, {OPT_LINEAGE, &a->job.lineage},
+        {OPT_FULL, &a->full_url},
+        {OPT_BACKUP, &a->job.backup_id},
+        {OPT_TO, &a->job.to},
+        {OPT_DATA_DIR, &a->job.data_dir},
+        {OPT_WAL_DIR, &a->job.wal_dir},
+        {OPT_LINEAGE, &a->job.lineage},
+        {OPT_FULL_SECRET, &a->full_secret},
     };
     for (size_t n = 0; n < TM_ARRAY_LEN(texts); n++) {
         if (texts[n].option == option) {
@@ -315,9 +324,9 @@ static int run(struct args *a, struct restore_outcome *ret, struct tm_err *err)
     TM_CLEANUP(freep) char *data_dir = NULL;
     struct interruption interruption = {.started = false};
     assert(a->where.url && a->job.data_dir);
-    int r = cli_open(a->where.url, &st, err);
+    int r = cli_open(a->where.url, a->where.secret_file, &st, err);
     if (r == 0 && a->full_url)
-        r = cli_open(a->full_url, &full, err);
+        r = cli_open(a->full_url, a->full_secret, &full, err);
     if (r < 0)
         return r;
     if (a->job.data_dir[0] != '/') {

@@ -19,7 +19,8 @@ static const char help[] =
     "and\n"
     "in log order. Needs no daemon.\n"
     "\n"
-    "      --storage URL   file:///path of the repository\n"
+    "      --storage URL   of the repository: file:///path, s3://…, azblob://…\n"
+    "      --secret-file F  its credentials, lines of KEY=VALUE; else the host's own\n"
     "      --cluster C     whose log\n"
     "      --tenant T      only this tenant\n"
     "      --from TIME     RFC 3339 or a TSO; events of this time or later\n"
@@ -119,14 +120,13 @@ static int print_json(struct searcher *s, struct tm_err *err)
     return cli_print_json(json_pack("{s:O, s:b}", "events", s->events, "more", (int)s->more), err);
 }
 
-static int search(struct searcher *s, const char *url, const char *cluster, const char *tenant,
-                  struct tm_err *err)
+static int search(struct searcher *s, const struct cli_where *where, struct tm_err *err)
 {
-    int r = cli_open(url, &s->st, err);
+    int r = cli_open(where->url, where->secret_file, &s->st, err);
     for (size_t i = 0; r == 0 && i < TM_ARRAY_LEN(s->scratches); i++)
         r = object_scratch_new(&s->scratches[i], err);
     if (r == 0)
-        r = cli_each_scope(s->st, cluster, tenant, search_scope, s, err);
+        r = cli_each_scope(s->st, where->cluster, where->tenant, search_scope, s, err);
     if (r == 0 && s->events)
         r = print_json(s, err);
     else if (r == 0 && s->found == 0)
@@ -229,6 +229,5 @@ int cli_search(int argc, char **argv)
     struct searcher s = {.search = args.search};
     if (args.json && !(s.events = json_array()))
         return cli_fail("search", (tm_err_oom(&err), &err));
-    return search(&s, where.url, where.cluster, where.tenant, &err) < 0 ? cli_fail("search", &err)
-                                                                        : 0;
+    return search(&s, &where, &err) < 0 ? cli_fail("search", &err) : 0;
 }

@@ -9,7 +9,8 @@ static const char help[] =
     "\n"
     "Reads every stored object of the backups again and checks all digests. Needs no daemon.\n"
     "\n"
-    "      --storage URL   file:///path of the repository\n"
+    "      --storage URL   of the repository: file:///path, s3://…, azblob://…\n"
+    "      --secret-file F  its credentials, lines of KEY=VALUE; else the host's own\n"
     "      --cluster C     only this cluster\n"
     "      --tenant T      only this tenant\n"
     "      --backup ID     only this backup\n"
@@ -73,7 +74,7 @@ static int verify_scope(void *arg, const struct repo_scope *scope, struct tm_err
 
 static int verify(struct verifier *v, const struct cli_where *where, struct tm_err *err)
 {
-    int r = cli_open(where->url, &v->st, err);
+    int r = cli_open(where->url, where->secret_file, &v->st, err);
     for (size_t i = 0; r == 0 && i < TM_ARRAY_LEN(v->scratches); i++)
         r = object_scratch_new(&v->scratches[i], err);
     if (r == 0)

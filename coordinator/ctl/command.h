@@ -76,8 +76,9 @@ int spec_number(json_t *object, const char *key, const struct option_value *valu
 int spec_flag(json_t *object, const char *key, const struct option_value *value,
               struct tm_err *err) TM_WUR;
 int spec_pairs(json_t *object, const char *key, const struct option_value *value,
-               struct tm_err *err) TM_WUR;                                  /* KEY=VALUE words */
-int spec_storage(const char *url, json_t *spec, struct tm_err *err) TM_WUR; /* its storage block */
+               struct tm_err *err) TM_WUR; /* KEY=VALUE words */
+/* Its storage block; secret NULL = none is named. */
+int spec_storage(const char *url, const char *secret, json_t *spec, struct tm_err *err) TM_WUR;
 /* A resource around the spec, which is taken over, as YAML; to be freed. namespace_ may be NULL. */
 int spec_resource(const char *kind, const char *name, const char *namespace_, json_t *spec,
                   char **ret, struct tm_err *err) TM_WUR;

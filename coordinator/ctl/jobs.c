@@ -27,6 +27,7 @@ enum backup_option {
     BACKUP_CLUSTER,
     BACKUP_TENANT,
     BACKUP_STORAGE,
+    BACKUP_SECRET,
     BACKUP_COMPRESSION,
     BACKUP_CONCURRENCY,
     BACKUP_RATE,
@@ -38,7 +39,10 @@ enum backup_option {
 static const struct option_row backup_rows[] = {
     [BACKUP_CLUSTER] = {.name = "cluster", .value = "NAME", .help = "what to back up"},
     [BACKUP_TENANT] = {.name = "tenant", .value = "NAME", .help = "one database of the cluster"},
-    [BACKUP_STORAGE] = {.name = "storage", .value = "URL", .help = "where to: file:///PATH"},
+    [BACKUP_STORAGE] = {.name = "storage",
+                        .value = "URL",
+                        .help = "where to: file:///PATH, s3://BUCKET/…"},
+    [BACKUP_SECRET] = {.name = "secret", .value = "NAME", .help = "that gets into an object store"},
     [BACKUP_COMPRESSION] = {.name = "compression",
                             .value = "HOW",
                             .help = "zstd, zstd:LEVEL or none; default zstd:3"},
@@ -73,7 +77,7 @@ static int run_backup(struct ctl *c, const struct command *self, const struct op
         spec_flag(br, "checksum", &values[BACKUP_CHECKSUM], &err) < 0 ||
         spec_text(spec, "compression", &values[BACKUP_COMPRESSION], &err) < 0 ||
         spec_text(spec, "cleanPolicy", &values[BACKUP_CLEAN], &err) < 0 ||
-        spec_storage(values[BACKUP_STORAGE].text, spec, &err) < 0) {
+        spec_storage(values[BACKUP_STORAGE].text, values[BACKUP_SECRET].text, spec, &err) < 0) {
         json_decref(spec);
         return ctl_usage(c, self->name, "%s", err.msg);
     }
@@ -85,8 +89,11 @@ const struct command command_backup = {
     .name = "backup",
     .words = "NAME --cluster C --storage URL",
     .summary = "take a full backup and show its progress",
-    .detail = "Makes a Backup resource and follows it until it is Complete or Failed.\n\n"
-              "  tidemark backup first --cluster demo1 --storage file:///srv/backup",
+    .detail =
+        "Makes a Backup resource and follows it until it is Complete or Failed.\n\n"
+        "  tidemark backup first --cluster demo1 --storage file:///srv/backup\n"
+        "  tidemark backup first --cluster demo1 --storage 's3://bucket/shop?region=eu-west-1' \\\n"
+        "      --secret s3-secret",
     .options = backup_rows,
     .option_count = TM_ARRAY_LEN(backup_rows),
     .run = run_backup,
@@ -97,7 +104,9 @@ enum restore_option {
     RESTORE_CLUSTER,
     RESTORE_TENANT,
     RESTORE_STORAGE,
+    RESTORE_SECRET,
     RESTORE_FULL,
+    RESTORE_FULL_SECRET,
     RESTORE_TO,
     RESTORE_INCLUSIVE,
     RESTORE_EXCLUSIVE,
@@ -122,6 +131,10 @@ static const struct option_row restore_rows[] = {
     [RESTORE_CLUSTER] = {.name = "cluster", .value = "NAME", .help = "that was backed up"},
     [RESTORE_TENANT] = {.name = "tenant", .value = "NAME", .help = "default: main"},
     [RESTORE_STORAGE] = {.name = "storage", .value = "URL", .help = "default: the backup's"},
+    [RESTORE_SECRET] = {.name = "secret", .value = "NAME", .help = "that gets into --storage"},
+    [RESTORE_FULL_SECRET] = {.name = "full-backup-secret",
+                             .value = "NAME",
+                             .help = "that gets into --full-backup-storage"},
     [RESTORE_FULL] = {.name = "full-backup-storage",
                       .value = "URL",
                       .help = "where backups lie, when not with the log"},
@@ -208,7 +221,7 @@ static int target_of(const struct option_value *values, json_t *spec, struct tm_
     json_t *full = json_object();
     if (full == NULL || json_object_set_new(spec, "pitrFullBackupStorageProvider", full) < 0)
         return tm_err_oom(err);
-    return spec_storage(values[RESTORE_FULL].text, full, err);
+    return spec_storage(values[RESTORE_FULL].text, values[RESTORE_FULL_SECRET].text, full, err);
 }
 
 static int restore_spec_of(const struct option_value *values, json_t *spec, struct tm_err *err)
@@ -234,8 +247,9 @@ static int restore_spec_of(const struct option_value *values, json_t *spec, stru
         return result;
     if (json_object_size(br) == 0)
         (void)json_object_del(spec, "br");
-    return values[RESTORE_STORAGE].given ? spec_storage(values[RESTORE_STORAGE].text, spec, err)
-                                         : 0;
+    return values[RESTORE_STORAGE].given
+               ? spec_storage(values[RESTORE_STORAGE].text, values[RESTORE_SECRET].text, spec, err)
+               : 0;
 }
 
 static int run_restore(struct ctl *c, const struct command *self, const struct option_value *values,

@@ -22,6 +22,7 @@ enum log_option {
     LOG_CLUSTER,
     LOG_TENANT,
     LOG_STORAGE,
+    LOG_SECRET,
     LOG_FLUSH,
     LOG_HOLD_LIMIT,
     LOG_ON_HOLD_LIMIT,
@@ -50,7 +51,10 @@ static const struct option_row log_rows[LOG_OPTIONS] = {
     [LOG_TENANT] = {.name = "tenant",
                     .value = "NAME",
                     .help = "start: one database of the cluster; default: main"},
-    [LOG_STORAGE] = {.name = "storage", .value = "URL", .help = "start: where to: file:///PATH"},
+    [LOG_STORAGE] = {.name = "storage",
+                     .value = "URL",
+                     .help = "start: where to: file:///PATH, s3://…"},
+    [LOG_SECRET] = {.name = "secret", .value = "NAME", .help = "start: that gets into it"},
     [LOG_FLUSH] = {.name = "flush-interval",
                    .value = "TIME",
                    .help = "log is stored when it is so old; 100ms to 1h, default 5s"},
@@ -185,7 +189,7 @@ static int new_task(const struct call *call, struct tm_err *err)
         (result = spec_text(br, "tenant", &values[LOG_TENANT], err)) < 0 ||
         (result = spec_text(spec, "logSource", &values[LOG_SOURCE], err)) < 0 ||
         (result = tune(spec, values, err)) < 0 ||
-        (result = spec_storage(values[LOG_STORAGE].text, spec, err)) < 0) {
+        (result = spec_storage(values[LOG_STORAGE].text, values[LOG_SECRET].text, spec, err)) < 0) {
         json_decref(spec);
         return result;
     }
@@ -274,7 +278,7 @@ static int run_start(const struct call *call)
     const struct option_value *values = call->values;
     struct tm_err err;
     bool is_new = values[LOG_CLUSTER].given || values[LOG_STORAGE].given ||
-                  values[LOG_TENANT].given || values[LOG_SOURCE].given;
+                  values[LOG_TENANT].given || values[LOG_SOURCE].given || values[LOG_SECRET].given;
     if (!is_new)
         return run_resume(call);
     if (!values[LOG_CLUSTER].given || !values[LOG_STORAGE].given)
@@ -515,8 +519,8 @@ static const struct verb {
     int (*run)(const struct call *call);
 } verbs[] = {
     {"start",
-     BIT(LOG_CLUSTER) | BIT(LOG_TENANT) | BIT(LOG_STORAGE) | BIT(LOG_SOURCE) | BIT(LOG_SKIP_TEST) |
-         TUNING | WAITING,
+     BIT(LOG_CLUSTER) | BIT(LOG_TENANT) | BIT(LOG_STORAGE) | BIT(LOG_SECRET) | BIT(LOG_SOURCE) |
+         BIT(LOG_SKIP_TEST) | TUNING | WAITING,
      run_start},
     {"pause", TUNING | WAITING, run_pause},
     {"resume", TUNING | WAITING, run_resume},

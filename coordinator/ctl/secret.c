@@ -222,10 +222,14 @@ static void keys_text(const json_t *one, struct buf *out)
 static int print_table(struct ctl *c, const json_t *items, struct tm_err *err)
 {
     static const char *const headings[] = {"NAME", "KEYS", "FILE", "CHANGED"};
-    TM_CLEANUP(text_table_release) struct text_table t;
     size_t at;
     const json_t *one;
     int r = 0;
+    if (json_array_size(items) == 0) {
+        (void)fprintf(c->err, "no resources of kind Secret\n");
+        return 0;
+    }
+    TM_CLEANUP(text_table_release) struct text_table t;
     text_table_init(&t, headings, TM_ARRAY_LEN(headings));
     json_array_foreach(items, at, one)
     {

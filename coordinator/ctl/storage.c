@@ -24,6 +24,7 @@
 enum test_option {
     TEST_CLUSTER,
     TEST_STORAGE,
+    TEST_SECRET,
     TEST_TIMEOUT,
     TEST_OUTPUT,
     TEST_NAMESPACE,
@@ -37,6 +38,9 @@ static const struct option_row test_rows[TEST_OPTIONS] = {
     [TEST_STORAGE] = {.name = "storage",
                       .value = "URL",
                       .help = "this storage, without FILE or NAME; needs --cluster"},
+    [TEST_SECRET] = {.name = "secret",
+                     .value = "NAME",
+                     .help = "of its credentials; default: the nodes' own"},
     [TEST_TIMEOUT] = {.name = "timeout",
                       .value = "TIME",
                       .help = "of each test on its node, 1s to 50s; default 30s"},
@@ -290,7 +294,8 @@ static int request_of_url(const struct option_value *values, struct buf *yaml,
     if (spec == NULL)
         return tm_err_oom(err);
     int result = spec_text(br, "cluster", &values[TEST_CLUSTER], err);
-    if (result < 0 || (result = spec_storage(values[TEST_STORAGE].text, spec, err)) < 0) {
+    if (result < 0 || (result = spec_storage(values[TEST_STORAGE].text, values[TEST_SECRET].text,
+                                             spec, err)) < 0) {
         json_decref(spec);
         return result;
     }

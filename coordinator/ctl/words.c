@@ -4,21 +4,95 @@
  */
 #include "common/parse.h"
 #include "common/storage/url.h"
+#include "common/suggest.h"
 #include "coordinator/ctl/command.h"
 
-/* file:///path → the spec's local block; the coordinator judges the rest. */
-int spec_storage(const char *url, json_t *spec, struct tm_err *err)
+/* Parameters of storage URLs, and what they are called in a block. */
+static const struct {
+    const char *scheme; /* "" = all */
+    const char *key;
+    const char *field;
+    bool is_switch;
+} params[] = {
+    {"s3", "provider", "provider", false},
+    {"s3", "region", "region", false},
+    {"s3", "endpoint", "endpoint", false},
+    {"s3", "force-path-style", "forcePathStyle", true},
+    {"s3", "storage-class", "storageClass", false},
+    {"s3", "acl", "acl", false},
+    {"s3", "sse", "sse", false},
+    {"s3", "sse-kms-key-id", "sseKmsKeyId", false},
+    {"azblob", "account-name", "storageAccount", false},
+    {"azblob", "endpoint", "endpoint", false},
+    {"azblob", "access-tier", "accessTier", false},
+    {"", "ca-file", "caFile", false},
+    {"", "proxy", "proxy", false},
+    {"", "insecure", "insecure", true},
+};
+
+static int set_param(const struct storage_url *url, size_t at, json_t *block, struct tm_err *err)
+{
+    const char *key = url->params[at].key;
+    const char *value = url->params[at].value;
+    const char *known[TM_ARRAY_LEN(params)];
+    size_t count = 0;
+    for (size_t n = 0; n < TM_ARRAY_LEN(params); n++) {
+        bool on;
+        if (params[n].scheme[0] != '\0' && strcmp(params[n].scheme, url->scheme) != 0)
+            continue;
+        known[count++] = params[n].key;
+        if (strcmp(params[n].key, key) != 0)
+            continue;
+        int r = params[n].is_switch ? parse_bool(value, &on, err) : 0;
+        if (r < 0)
+            return tm_err_prefix(err, "storage parameter '%s'", key);
+        json_t *json = params[n].is_switch ? json_boolean(on) : json_string(value);
+        return json_object_set_new(block, params[n].field, json) < 0 ? tm_err_oom(err) : 0;
+    }
+    const char *meant = suggest_from(key, known, count);
+    return meant != NULL
+               ? tm_err_set(err, TM_E_INVALID,
+                            "storage parameter '%s' is not known, did you mean '%s'?", key, meant)
+               : tm_err_set(err, TM_E_INVALID, "storage parameter '%s' is not known to %s://", key,
+                            url->scheme);
+}
+
+/* s3://bucket/prefix?… → the s3 block, and the like; a secret in it is named, its value is not. */
+static int set_bucket(const struct storage_url *url, const char *secret, json_t *spec,
+                      struct tm_err *err)
+{
+    bool azblob = strcmp(url->scheme, "azblob") == 0;
+    json_t *block = json_pack("{s:s}", azblob ? "container" : "bucket", url->host);
+    if (block == NULL || json_object_set_new(spec, url->scheme, block) < 0)
+        return tm_err_oom(err);
+    const char *prefix = url->path + strspn(url->path, "/");
+    if ((prefix[0] != '\0' && json_object_set_new(block, "prefix", json_string(prefix)) < 0) ||
+        (secret != NULL && json_object_set_new(block, "secretName", json_string(secret)) < 0))
+        return tm_err_oom(err);
+    int r = 0;
+    for (size_t at = 0; r == 0 && at < url->param_count; at++)
+        r = set_param(url, at, block, err);
+    return r;
+}
+
+/* A storage URL → the spec's block; the coordinator judges the rest. */
+int spec_storage(const char *url, const char *secret, json_t *spec, struct tm_err *err)
 {
     struct storage_url parsed;
     int result = storage_url_parse(url, &parsed, err);
     if (result < 0)
         return result;
+    if (strcmp(parsed.scheme, "s3") == 0 || strcmp(parsed.scheme, "azblob") == 0)
+        return set_bucket(&parsed, secret, spec, err);
     bool here = parsed.host[0] == '\0' || strcmp(parsed.host, "localhost") == 0;
     if (strcmp(parsed.scheme, "file") != 0 || parsed.path[0] != '/' || !here ||
         parsed.param_count > 0)
         return tm_err_set(err, TM_E_INVALID,
-                          "storage '%s' is not file:///PATH, the only storage of this version",
+                          "storage '%s' is not file:///PATH, s3://BUCKET/PREFIX or "
+                          "azblob://CONTAINER/PREFIX",
                           url);
+    if (secret != NULL)
+        return tm_err_set(err, TM_E_INVALID, "a directory needs no secret");
     json_t *block = json_pack("{s:s}", "path", parsed.path);
     return json_object_set_new(spec, "local", block) < 0 ? tm_err_oom(err) : 0;
 }

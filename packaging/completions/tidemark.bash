@@ -13,7 +13,7 @@ _tidemark() {
         return
     fi
     case $prev in
-    -f | --filename | --socket | --data-dir | --wal-dir)
+    -f | --filename | --socket | --data-dir | --wal-dir | --from-file)
         COMPREPLY=($(compgen -f -- "$cur"))
         return
         ;;
@@ -45,6 +45,10 @@ _tidemark() {
         COMPREPLY=($(compgen -W "zstd none" -- "$cur"))
         return
         ;;
+    --secret | --full-backup-secret)
+        COMPREPLY=($(compgen -W "$(tidemark get secrets 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$cur"))
+        return
+        ;;
     --backup)
         COMPREPLY=($(compgen -W "$(tidemark get backup 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$cur"))
         return
@@ -64,9 +68,12 @@ _tidemark() {
             COMPREPLY=($(compgen -W "$(tidemark log status 2>/dev/null | awk 'NR > 1 { if ($0 == "") exit; print $1 }')" -- "$cur"))
         fi
         ;;
+    create)
+        [ "$prev" != "$command" ] || COMPREPLY=($(compgen -W secret -- "$cur"))
+        ;;
     get | describe | delete | edit | wait | retry)
         if [ "$prev" = "$command" ]; then
-            COMPREPLY=($(compgen -W "backup restore backupschedule compactbackup" -- "$cur"))
+            COMPREPLY=($(compgen -W "backup restore backupschedule compactbackup secret" -- "$cur"))
         else
             COMPREPLY=($(compgen -W "$(tidemark get "$prev" 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$cur"))
         fi

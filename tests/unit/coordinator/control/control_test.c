@@ -284,10 +284,12 @@ static void who_may(void **state)
     struct tm_err err = {0};
     const struct control_peer *const trusted[] = {&root, &daemon, &member, &other_member};
     for (size_t n = 0; n < TM_ARRAY_LEN(trusted); n++)
-        assert_int_equal(control_authorise(trusted[n], CONTROL_APPLY, 77, 900, &err), 0);
-    static const uint32_t changes[] = {CONTROL_APPLY, CONTROL_DELETE, CONTROL_RETRY, 99};
-    static const uint32_t reads[] = {CONTROL_LIST, CONTROL_GET, CONTROL_NODES, CONTROL_VERSION,
-                                     CONTROL_QUERY};
+        for (uint32_t command = CONTROL_APPLY; command <= CONTROL_SECRET_DELETE; command++)
+            assert_int_equal(control_authorise(trusted[n], command, 77, 900, &err), 0);
+    static const uint32_t changes[] = {CONTROL_APPLY,      CONTROL_DELETE,        CONTROL_RETRY,
+                                       CONTROL_SECRET_PUT, CONTROL_SECRET_DELETE, 99};
+    static const uint32_t reads[] = {CONTROL_LIST,    CONTROL_GET,   CONTROL_NODES,
+                                     CONTROL_VERSION, CONTROL_QUERY, CONTROL_SECRETS};
     for (size_t n = 0; n < TM_ARRAY_LEN(changes); n++)
         assert_int_equal(control_authorise(&stranger, changes[n], 77, 900, &err), -TM_E_PERMISSION);
     for (size_t n = 0; n < TM_ARRAY_LEN(reads); n++)

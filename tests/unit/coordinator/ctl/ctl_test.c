@@ -56,9 +56,19 @@ static void usage_errors(void **state)
            "--help'\n",
            "backup", "x");
     EXPECT(2, "",
-           "tidemark: backup: storage 's3://b/p' is not file:///PATH, the only storage of "
-           "this version; see 'tidemark backup --help'\n",
-           "backup", "x", "--cluster", "c", "--storage", "s3://b/p");
+           "tidemark: backup: storage 'gs://b/p' is not file:///PATH, s3://BUCKET/PREFIX or "
+           "azblob://CONTAINER/PREFIX; see 'tidemark backup --help'\n",
+           "backup", "x", "--cluster", "c", "--storage", "gs://b/p");
+    EXPECT(2, "",
+           "tidemark: backup: storage parameter 'regoin' is not known, did you mean 'region'? see "
+           "'tidemark backup --help'\n",
+           "backup", "x", "--cluster", "c", "--storage", "s3://b/p?regoin=x");
+    EXPECT(2, "",
+           "tidemark: backup: storage parameter 'secret-key' is not known to s3://; see 'tidemark "
+           "backup --help'\n",
+           "backup", "x", "--cluster", "c", "--storage", "s3://b/p?secret-key=hunter2");
+    EXPECT(2, "", "tidemark: backup: a directory needs no secret; see 'tidemark backup --help'\n",
+           "backup", "x", "--cluster", "c", "--storage", "file:///x", "--secret", "s");
     EXPECT(2, "", "tidemark: restore: --data-dir is wanted; see 'tidemark restore --help'\n",
            "restore", "x");
 }
@@ -69,9 +79,9 @@ static void help_names_what_exists(void **state)
     RUN("--help");
     assert_int_equal(r.status, 0);
     assert_string_equal(r.err, "");
-    static const char *const there[] = {"apply",   "backup", "restore", "get",   "describe",
-                                        "edit",    "wait",   "delete",  "nodes", "top",
-                                        "version", "retry",  "log",     "storage"};
+    static const char *const there[] = {"apply",   "backup", "restore", "get",    "describe",
+                                        "edit",    "wait",   "delete",  "nodes",  "top",
+                                        "version", "retry",  "log",     "create", "storage"};
     static const char *const not_there[] = {"compact", "verify"};
     for (size_t n = 0; n < TM_ARRAY_LEN(there); n++) {
         assert_non_null(strstr(r.out, there[n]));

@@ -58,7 +58,8 @@ static void spec_is(const char *kind, const char *name, const char *want)
 }
 
 #define UNTESTED                                                                                   \
-    "tidemark: warning: backup/wal: no agent of cluster 'c' is connected: storage file:///b was not " \
+    "tidemark: warning: backup/wal: no agent of cluster 'c' is connected: storage file:///b was "  \
+    "not "                                                                                         \
     "tested\n"
 
 #define START                                                                                      \
@@ -257,6 +258,32 @@ static void restores_to_a_point(void **state)
     json_decref(r);
 }
 
+static void object_stores(void **state)
+{
+    (void)state;
+    EXPECT(0, "backup/one created\n", "", "backup", "one", "--cluster", "c", "--storage",
+           "s3://bucket/a/b?region=r&force-path-style=true&sse=AES256", "--secret", "s3-secret",
+           "--no-wait");
+    spec_is(
+        "bk", "one",
+        "{\"br\":{\"cluster\":\"c\"},\"s3\":{\"bucket\":\"bucket\",\"forcePathStyle\":true,"
+        "\"prefix\":\"a/b\",\"region\":\"r\",\"secretName\":\"s3-secret\",\"sse\":\"AES256\"}}");
+    EXPECT(0, "restore/o created\n", "", "restore", "o", "--storage", "s3://bucket", "--secret",
+           "one", "--cluster", "c", "--data-dir", "/srv/o", "--to", "latest",
+           "--full-backup-storage", "azblob://full/p?account-name=acct", "--full-backup-secret",
+           "two", "--no-wait");
+    spec_is("rt", "o",
+            "{\"br\":{\"cluster\":\"c\"},\"dataDir\":\"/srv/o\",\"pitrFullBackupStorageProvider\":"
+            "{\"azblob\":{\"container\":\"full\",\"prefix\":\"p\",\"secretName\":\"two\","
+            "\"storageAccount\":\"acct\"}},\"restoreMode\":\"pitr\",\"s3\":{\"bucket\":\"bucket\","
+            "\"secretName\":\"one\"}}");
+    EXPECT(0, "backup/l created\n", "", "log", "start", "l", "--cluster", "c", "--storage",
+           "s3://bucket/l", "--secret", "one", "--no-wait");
+    spec_is("bk", "l",
+            "{\"backupMode\":\"log\",\"br\":{\"cluster\":\"c\"},\"logSubcommand\":\"log-start\","
+            "\"s3\":{\"bucket\":\"bucket\",\"prefix\":\"l\",\"secretName\":\"one\"}}");
+}
+
 static void how_far_clusters_are(void **state)
 {
     (void)state;
@@ -316,6 +343,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_no_log_backup, start_server, stop_server),
         cmocka_unit_test_setup_teardown(a_status_in_json, start_server, stop_server),
         cmocka_unit_test_setup_teardown(restores_to_a_point, start_server, stop_server),
+        cmocka_unit_test_setup_teardown(object_stores, start_server, stop_server),
         cmocka_unit_test(how_far_clusters_are),
     };
     return cmocka_run_group_tests_name("coordinator/ctl/log", tests, NULL, NULL);

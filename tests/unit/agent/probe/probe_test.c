@@ -143,18 +143,37 @@ static void each_verb_denied(void **state)
     }
 }
 
-static void a_store_that_removes_nothing(void **state)
+static const struct ram_faults dead = {.seed = 3, .fail_per_mille = 1000};
+
+static void a_store_that_does_not_answer(void **state)
 {
     struct fixture *f = *state;
-    const struct ram_faults faults = {.seed = 3, .fail_per_mille = 1000};
-    ram_set_faults(f->st, &faults);
+    ram_set_faults(f->st, &dead);
     probe_storage(f->st, &options, f->report);
     assert_string_equal(outcomes(f->report), "oX--X-----");
     assert_int_equal(f->report->steps[PROBE_PUT].err.code, TM_E_UNAVAILABLE);
+    assert_int_equal(f->report->warning_count, 0);
+}
+
+static void dies(void *arg, const struct probe_report *now)
+{
+    if (now->steps[PROBE_REMOVE].outcome == PROBE_RUNNING)
+        ram_set_faults(arg, &dead);
+}
+
+static void a_store_that_removes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct probe_options o = options;
+    o.told = dies;
+    o.arg = f->st;
+    probe_storage(f->st, &o, f->report);
+    assert_string_equal(outcomes(f->report), "ooooooooX-");
     assert_int_equal(f->report->warning_count, 1);
     assert_string_equal(f->report->warnings[0],
-                        "1 object of this test cannot be removed, and lies below 'probe/' in the "
+                        "6 objects of this test cannot be removed, and lie below 'probe/' in the "
                         "storage");
+    assert_int_equal(ram_object_count(f->st), 6);
 }
 
 static void an_object_that_is_not_listed_yet(void **state)
@@ -421,6 +440,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_store_that_is_well, setup, teardown),
         cmocka_unit_test_setup_teardown(a_store_without_conditional_create, setup, teardown),
         cmocka_unit_test_setup_teardown(each_verb_denied, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_store_that_does_not_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_store_that_removes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(an_object_that_is_not_listed_yet, setup, teardown),
         cmocka_unit_test_setup_teardown(no_time_left, setup, teardown),

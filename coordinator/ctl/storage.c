@@ -483,10 +483,11 @@ int storage_check_new(struct ctl *c, const char *source, struct slice yaml, stru
             continue;
         if ((result = print_test(c->err, test, err)) < 0)
             break;
+        uint64_t total = json_u64_at(test, "nodesTotal");
         result = tm_err_set(err, TM_E_REFUSED,
                             "backup/%s: not applied, the storage test failed on %zu of %" PRIu64
-                            " nodes; --skip-test applies it all the same",
-                            json_text_at(test, "name"), failed, json_u64_at(test, "nodesTotal"));
+                            " node%s; --skip-test applies it all the same",
+                            json_text_at(test, "name"), failed, total, total == 1 ? "" : "s");
         break;
     }
     json_decref(tests);

@@ -90,7 +90,7 @@ nowhere
 
 step "a log backup keeps names, not values, for the agent's next life"
 s3 log s3-secret "backupMode: log" "br: {cluster: test}" >"$T/log.yaml"
-expect_out "backup/log created" tidemark apply -f "$T/log.yaml"
+expect_out "backup/log created" tidemark apply -f "$T/log.yaml" --skip-test
 kept() { grep -qa s3-secret "$T/agent/log-jobs"; }
 no_driver() { failed_with log "no storage driver"; }
 kept_or_not() { kept || no_driver; }

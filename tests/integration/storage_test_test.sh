@@ -106,7 +106,7 @@ expect_out "backup/wal2 created" tidemark apply -f "$T/wal2.yaml"
 
 step "a file system that hangs, its processes beyond killing: said which node, storage and in what; nobody else waits"
 mkdir "$T/hung"
-truncate -s 40M "$T/hung.img"
+truncate -s 400M "$T/hung.img"
 mkfs.ext4 -q "$T/hung.img"
 mount -o loop "$T/hung.img" "$T/hung"
 chmod 1777 "$T/hung"
@@ -116,7 +116,11 @@ spec hung "$T/hung" >"$T/hung.yaml"
 tested 0 "" "$T/hung.yaml"
 expect_json "$T/out.json" "$(node db-a .mount.point)" "$T/hung"
 expect_json "$T/out.json" "$(node db-a '.warnings | length')" 1 # that little is free
+spec slow "$T/hung" "backupMode: log" >"$T/slow.yaml"
+expect_out "backup/slow created" tidemark apply -f "$T/slow.yaml"
+tidemark wait backup slow --for=Running --timeout=60s
 fsfreeze -f "$T/hung"
+hung_since=$SECONDS
 for round in 1 2 3 4; do
     began=$SECONDS
     tested 1 "tidemark: storage test: 2 of 2 nodes failed" "$T/hung.yaml" --timeout 2s
@@ -134,7 +138,15 @@ tested 1 "tidemark: storage test: 2 of 2 nodes failed" "$T/ok.yaml" # the limit 
 spec after "$T/shared" >"$T/after.yaml"
 expect_out "backup/after created" tidemark apply -f "$T/after.yaml"
 tidemark wait backup after --for=Complete --timeout=120s
+# a job says it, too, when a call has not come back for a minute
+error_of() { tidemark get backup "$1" -o json | jq -r '.status.lastError.message // ""'; }
+slow_says() { error_of slow | grep -qE "^node 'db-[ab]': storage 'file://$T/hung' hangs: [a-z]+ '.*' has taken longer than 60 s$"; }
+wait_for 100 slow_says
+[ $((SECONDS - hung_since)) -ge 55 ] || fail "said after $((SECONDS - hung_since)) s: $(error_of slow)"
 thaw
+slow_is_well() { [ -z "$(error_of slow)" ]; }
+wait_for 60 slow_is_well
+tidemark log stop slow >/dev/null
 well() { tidemark storage test "$T/hung.yaml"; }
 wait_for 20 well
 umount "$T/hung"

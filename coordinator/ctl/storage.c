@@ -376,7 +376,7 @@ static int run_test(struct ctl *c, const struct command *self, const struct opti
     if (values[TEST_NAMESPACE].given)
         (void)snprintf(request.namespace_, sizeof(request.namespace_), "%s",
                        values[TEST_NAMESPACE].text);
-    json_t *tests;
+    json_t *tests = NULL;
     if (ask(c, &request, &tests, &err) < 0)
         return ctl_fail(c, &err);
     int status = show(c, tests, values[TEST_OUTPUT].given);
@@ -468,7 +468,7 @@ int storage_check_new(struct ctl *c, const char *source, struct slice yaml, stru
 {
     const struct control_request request = {
         .source = source, .yaml = yaml, .timeout_ms = TIMEOUT_NEW_MS, .new_logs = true};
-    json_t *tests;
+    json_t *tests = NULL;
     size_t at;
     const json_t *test;
     if (yaml.len == 0)

@@ -156,8 +156,8 @@ static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
             s->answers++;
             s->outcome = a->answer.outcome;
             s->answer = a->answer.err != NULL ? *a->answer.err : (struct tm_err){0};
-            s->found = a->answer.log != NULL;
             note_test(s, a->answer.probe);
+            s->found = a->answer.log != NULL;
             if (!s->found)
                 break;
             s->found_events = a->answer.log->events_count;

@@ -61,7 +61,7 @@ static TM_UNUSED void feed(void *arg, const struct brain_event *event)
                  s->told != NULL && message_copy(a->reply.message, &s->reply, &err) < 0)
             abort();
     }
-    if (s->reply.type == 0)
+    if (s->reply.type == 0 || s->told == NULL)
         return;
     struct message reply = s->reply;
     s->reply = (struct message){.type = 0};

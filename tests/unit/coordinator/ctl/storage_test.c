@@ -29,7 +29,8 @@ static uint64_t serial;
 
 static void beat(struct server *s, uint64_t conn, struct msg_probe_answer *answers, size_t count)
 {
-    struct message m = {.type = MESSAGE_heartbeat, .serial = ++serial, .term = 7};
+    serial++;
+    struct message m = {.type = MESSAGE_heartbeat, .serial = serial, .term = 7};
     m.heartbeat.probes = answers;
     m.heartbeat.probes_count = count;
     feed(s, &(struct brain_event){.kind = BRAIN_EV_REQUEST,
@@ -38,7 +39,8 @@ static void beat(struct server *s, uint64_t conn, struct msg_probe_answer *answe
 
 static void park(struct server *s, uint64_t conn, uint64_t revision)
 {
-    struct message m = {.type = MESSAGE_poll, .serial = ++serial, .term = 7};
+    serial++;
+    struct message m = {.type = MESSAGE_poll, .serial = serial, .term = 7};
     m.poll.term = 7;
     m.poll.revision = revision;
     feed(s, &(struct brain_event){.kind = BRAIN_EV_REQUEST,

@@ -29,7 +29,7 @@ WARNINGS += $(if $(SANITIZE),-Wno-null-dereference -Wno-maybe-uninitialized -Wno
 
 SAN := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 
-PKGS       := msgpack libcurl libzstd libsystemd yaml-0.1 sqlite3 libpq jansson libcrypto libxxhash
+PKGS       := msgpack libcurl libzstd libsystemd yaml-0.1 sqlite3 libpq jansson libcrypto libxxhash expat
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null | sed 's/-I/-isystem /g')
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
@@ -122,6 +122,11 @@ $(BUILD)/tests/sim/sim: $(call objs,$(SIM_SRC)) $(LIBAGENT) $(LIBCOORD) $(LIBPRO
 $(BUILD)/tests/bench/log_pack: $(BUILD)/tests/bench/log_pack.o $(LIBAGENT) $(LIBPROTO) $(LIBCOMMON)
 	$(link_test)
 
+# storage by hand, for integration tests
+STORAGE_TOOL := $(BUILD)/tests/integration/storage_tool
+$(STORAGE_TOOL): $(BUILD)/tests/integration/storage_tool.o $(TEST_LIB) $(LIBCOMMON)
+	$(link_test)
+
 define link_test
 	@mkdir -p $(@D)
 	$(Q)echo "  LD   $@"
@@ -130,7 +135,7 @@ endef
 
 fuzz-build: $(FUZZ_BIN)
 
-tests-build: $(BINARIES) $(UNIT_BIN) $(FUZZ_BIN) $(if $(SIM_SRC),$(BUILD)/tests/sim/sim)
+tests-build: $(BINARIES) $(UNIT_BIN) $(FUZZ_BIN) $(STORAGE_TOOL) $(if $(SIM_SRC),$(BUILD)/tests/sim/sim)
 
 # make unit T=common/buf runs one, make unit all of them
 UNIT_RUN = $(if $(T),$(BUILD)/tests/unit/$(T)_test,$(UNIT_BIN))

@@ -220,6 +220,7 @@ struct backup_commit {
     const struct backup_log *log; /* finished, reaching to log_to; NULL = the engine needs none */
     int64_t started_us;
     int64_t commit_us;
+    int64_t settled_us;         /* what the engine says of `end` */
     const char *engine;         /* "postgres" */
     const char *engine_version; /* of the source: "15.18" */
     const char *lineage_label;

@@ -268,6 +268,7 @@ static void fill_manifest(const struct committer *c, struct manifest *m)
         .log_from = commit->log_from,
         .log_to = commit->log_to,
         .commit_us = commit->commit_us,
+        .settled_us = TM_MAX(commit->settled_us, commit->commit_us),
         .started_us = commit->started_us,
         .completed_us = backup_now_us(b),
         .term = commit->epoch.term,

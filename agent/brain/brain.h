@@ -128,15 +128,17 @@ struct agent_brain_config {
     size_t writer_count;                   /* at most AGENT_BRAIN_WRITERS_MAX */
     const struct msg_assignment *log_jobs; /* as stored by STORE_LOG_JOBS */
     uint64_t log_jobs_term;
-    size_t log_job_count;      /* at most WIRE_JOBS_MAX */
-    uint32_t heartbeat_ms;     /* 1000 */
-    uint32_t request_ms;       /* 10000: deadline of a request */
-    uint32_t poll_ms;          /* 45000: deadline of a poll; above the coordinator's parking time */
-    uint32_t want_retry_ms;    /* 500: pause after a reply that had no ranges */
-    uint32_t reconnect_min_ms; /* 200 */
-    uint32_t reconnect_max_ms; /* 10000 */
-    uint32_t respawn_min_ms;   /* 500 */
-    uint32_t respawn_max_ms;   /* 30000 */
+    size_t log_job_count;   /* at most WIRE_JOBS_MAX */
+    bool own_credentials;   /* the host has some for object stores: a kept log job goes on with them
+                                  until the coordinator sends its secret */
+    uint32_t heartbeat_ms;  /* 1000 */
+    uint32_t request_ms;    /* 10000: deadline of a request */
+    uint32_t poll_ms;       /* 45000: deadline of a poll; above the coordinator's parking time */
+    uint32_t want_retry_ms; /* 500: pause after a reply that had no ranges */
+    uint32_t reconnect_min_ms;   /* 200 */
+    uint32_t reconnect_max_ms;   /* 10000 */
+    uint32_t respawn_min_ms;     /* 500 */
+    uint32_t respawn_max_ms;     /* 30000 */
     uint32_t runner_crashes_max; /* 5 in one job, then the job fails; log jobs never do */
     uint32_t log_stop_ms;        /* 10000: a log runner that was told to stop is killed after it */
     enum agent_plant plant;

@@ -357,10 +357,11 @@ void agent_probes_free(struct agent_brain *b);
 /* ---- secret.c ---- */
 
 /* Credentials were meant to come along, and are not there; *ret says why. */
-bool agent_secret_lacks(const struct msg_secret *secret, struct tm_err *ret);
+bool agent_secret_lacks(const struct agent_brain *b, const struct msg_secret *secret,
+                        struct tm_err *ret);
 
 /* What keeps the job's runner from getting into its stores. False: nothing. */
-bool agent_secret_missing(const struct job *job, struct tm_err *ret);
+bool agent_secret_missing(const struct agent_brain *b, const struct job *job, struct tm_err *ret);
 /* `secret` of the assignment, when the runner needs any. */
 const struct msg_secret *agent_secret_for(const struct job *job, const struct msg_secret *secret);
 /* A runner with what was sent would not get in, or not as it should, any more. */

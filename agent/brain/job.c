@@ -255,7 +255,7 @@ void agent_job_advance(struct agent_brain *b, struct job *job)
     }
     struct tm_err missing;
     if (!job->dropping && job->stage < JOB_STAGE_FINISHING && job->want.kind != JOB_KIND_DELETE &&
-        agent_runner_gone(job) && agent_secret_missing(job, &missing)) {
+        agent_runner_gone(job) && agent_secret_missing(b, job, &missing)) {
         bool first = job->generation == 0;
         agent_job_fail(b, job, &missing, "credentials");
         job->unstored = job->unstored || first; /* nothing of this job ever ran */

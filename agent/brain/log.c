@@ -189,7 +189,7 @@ static bool held_back(struct agent_brain *b, struct job *job)
     const struct msg_instance *seen = &b->instances[job->instance].seen;
     char text[WIRE_TEXT_MAX + 1];
     struct tm_err missing;
-    if (agent_secret_missing(job, &missing)) {
+    if (agent_secret_missing(b, job, &missing)) {
         if (!missing.retryable) {
             fail(b, job, &missing, "credentials");
             return true;
@@ -311,7 +311,8 @@ static void frame_status(struct agent_brain *b, struct job *job, const struct fr
     }
     bool stuck = log->has_status && log->status.error != NULL;
     bool news = stage != job->stage || log->trouble.code != TM_E_OK || !log->has_status ||
-                stuck != (copy.error != NULL) || log->status.truncate_gen != copy.truncate_gen;
+                stuck != (copy.error != NULL) || log->status.truncate_gen != copy.truncate_gen ||
+                log->status.removal != copy.removal;
     codec_arena_release(&log->status_arena);
     log->status_arena = arena;
     log->status = copy;

@@ -218,7 +218,7 @@ static void take(struct agent_brain *b, const struct msg_probe *want)
     p->handle = ++b->next_handle;
     p->deadline_us = b->now.mono_us + (uint64_t)want->timeout_ms * 1000;
     b->probes[b->probe_count++] = p;
-    if (agent_secret_lacks(p->want.secret, &err)) {
+    if (agent_secret_lacks(b, p->want.secret, &err)) {
         give_up(b, p, &err);
     } else if (hung >= AGENT_BRAIN_PROBES_HUNG) {
         (void)tm_err_retry(

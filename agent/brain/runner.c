@@ -138,7 +138,7 @@ static void unable(struct agent_brain *b, struct job *job, const struct tm_err *
 static void spawn(struct agent_brain *b, struct job *job)
 {
     struct tm_err missing;
-    if (!agent_logjob_is(job) && agent_secret_missing(job, &missing)) {
+    if (!agent_logjob_is(job) && agent_secret_missing(b, job, &missing)) {
         unable(b, job, &missing);
         return;
     }

@@ -3,7 +3,8 @@
  * to its runner, nowhere else: what is kept for the next life of the agent has their names alone.
  *
  * A job whose credentials did not come, or cannot, is not begun: one that is to end by itself fails
- * with the coordinator's reason, a log job waits where the reason may pass.
+ * with the coordinator's reason, a log job waits where the reason may pass. One that an earlier life
+ * kept goes on with the host's own credentials, where it has some, until the coordinator sends them.
  */
 #include "agent/brain/internal.h"
 
@@ -15,9 +16,12 @@ static bool stores(const struct job *job)
     return !agent_logjob_is(job) || (job->want.roles & JOB_ROLE_LEAD) != 0;
 }
 
-bool agent_secret_lacks(const struct msg_secret *secret, struct tm_err *ret)
+bool agent_secret_lacks(const struct agent_brain *b, const struct msg_secret *secret,
+                        struct tm_err *ret)
 {
     if (secret == NULL || secret->pairs_count > 0)
+        return false;
+    if (secret->error == NULL && b->config.own_credentials)
         return false;
     if (secret->error != NULL)
         msg_error_to(secret->error, ret);
@@ -29,15 +33,15 @@ bool agent_secret_lacks(const struct msg_secret *secret, struct tm_err *ret)
     return true;
 }
 
-bool agent_secret_missing(const struct job *job, struct tm_err *ret)
+bool agent_secret_missing(const struct agent_brain *b, const struct job *job, struct tm_err *ret)
 {
-    return stores(job) && (agent_secret_lacks(job->want.secret, ret) ||
-                           agent_secret_lacks(job->want.full_secret, ret));
+    return stores(job) && (agent_secret_lacks(b, job->want.secret, ret) ||
+                           agent_secret_lacks(b, job->want.full_secret, ret));
 }
 
 const struct msg_secret *agent_secret_for(const struct job *job, const struct msg_secret *secret)
 {
-    return stores(job) ? secret : NULL;
+    return stores(job) && secret != NULL && secret->pairs_count > 0 ? secret : NULL;
 }
 
 static bool changed(const struct msg_secret *is, const struct msg_secret *want)

@@ -90,6 +90,9 @@ int cli_parse(const struct cli_command *command, int argc, char **argv, struct c
             return cli_usage(subject, "'%s' wants a value", argv[optind - 1]);
         if (option == '?')
             return cli_usage(subject, "'%s' is no option", argv[optind - 1]);
+        if (optarg && !optarg[0]) /* a script's unset variable is not the default */
+            return cli_usage(subject, "'%s' has an empty value",
+                             argv[optind - 1][0] ? argv[optind - 1] : argv[optind - 2]);
         int status = take_common(&where, option) ? 0 : command->take(command->arg, option);
         if (status != 0)
             return status;
@@ -159,18 +162,17 @@ int cli_each_scope(struct storage *st, const char *cluster, const char *tenant, 
 {
     TM_CLEANUP(name_list_release) struct name_list clusters = NAME_LIST_INIT;
     int r = names_below(st, "", cluster, &clusters, err);
-    if (r == 0 && cluster && clusters.count == 0)
-        return tm_err_set(err, TM_E_NOT_FOUND, "'%s' holds nothing of a cluster '%s'", st->display,
-                          cluster);
+    bool known = (!cluster || clusters.count > 0) && !tenant;
     for (size_t i = 0; r == 0 && i < clusters.count; i++) {
         char prefix[NAMES_CLUSTER_MAX + 2];
         TM_CLEANUP(name_list_release) struct name_list tenants = NAME_LIST_INIT;
         (void)snprintf(prefix, sizeof(prefix), "%.63s/", clusters.items[i]);
         r = names_below(st, prefix, tenant, &tenants, err);
+        known = known || tenants.count > 0;
         for (size_t t = 0; r == 0 && t < tenants.count; t++)
             r = each_incarnation(st, clusters.items[i], tenants.items[t], fn, arg, err);
     }
-    return r;
+    return r == 0 && !known ? catalog_unknown(st, cluster, tenant, err) : r;
 }
 
 /* ---- positions ---- */

@@ -254,6 +254,25 @@ static int make_boot_id(struct agent *a, struct tm_err *err)
     return r;
 }
 
+/* What the environment says of credentials for object stores. A role that the host itself has is not
+ * seen here: whether there is one would have to be asked on the network. */
+static bool has_own_credentials(void)
+{
+    static const char *const names[] = {"AWS_WEB_IDENTITY_TOKEN_FILE",
+                                        "AWS_SHARED_CREDENTIALS_FILE",
+                                        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+                                        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                                        "AZURE_FEDERATED_TOKEN_FILE",
+                                        "IDENTITY_ENDPOINT"};
+
+    for (size_t i = 0; i < TM_ARRAY_LEN(names); i++) {
+        const char *value = getenv(names[i]);
+        if (value && value[0])
+            return true;
+    }
+    return false;
+}
+
 static int make_brain(struct agent *a, struct tm_err *err)
 {
     const struct agent_config_instance *items = a->config.instances.items;
@@ -274,6 +293,7 @@ static int make_brain(struct agent *a, struct tm_err *err)
         .log_jobs = a->kept.jobs.jobs,
         .log_jobs_term = a->kept.jobs.term,
         .log_job_count = a->kept.jobs.jobs_count,
+        .own_credentials = has_own_credentials(),
     };
 
     for (size_t i = 0; i < a->config.instances.count; i++)

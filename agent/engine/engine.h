@@ -261,6 +261,7 @@ struct engine_ops {
     int (*hold_advance)(struct engine_session *, uint64_t durable, struct tm_err *);
     /* A cheap liveness check, called every few seconds between begin and end. */
     int (*session_ping)(struct engine_session *, struct tm_err *);
+    /* *ret_commit_us: every commit acknowledged before is in the snapshot. */
     int (*snapshot_end)(struct engine_session *, struct buf *ret_end,
                         struct engine_position *ret_consistent_at, int64_t *ret_commit_us,
                         struct tm_err *);
@@ -282,6 +283,9 @@ struct engine_ops {
     int (*read_final)(struct engine_reader *, struct slice end, struct range_sink *,
                       struct engine_range_stats *ret, struct tm_err *);
     void (*reader_close)(struct engine_reader *);
+    /* Optional, NULL: it is the commit time. The other promise of a snapshot's `end`: no commit in it has
+     * a later time, by the source's clock. So from here on a moment can be told by log behind it. */
+    int (*snapshot_settled)(struct slice end, int64_t *ret_us, struct tm_err *);
 
     /* -- data side: log (engines with ENGINE_CAP_LOG) -- */
 

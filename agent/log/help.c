@@ -1,9 +1,10 @@
 /*
- * The thread for what takes long and must hold nothing up: truncating, rolling up, and counting what
- * storage can restore. One thing at a time, in this order.
+ * The thread for what takes long and must hold nothing up: truncating, removing what was truncated when
+ * its grace is over, rolling up, and counting what storage can restore. One thing at a time, in this order.
  *
  * A wish to truncate that fails for good is carried out, with its error; one that may pass is tried
- * again. A roll-up that fails is tried again with the next chunks: chunks count without it.
+ * again. What an earlier run was to remove is looked for when this one begins; it is tried until it is
+ * done. A roll-up that fails is tried again with the next chunks: chunks count without it.
  */
 #include "agent/log/internal.h"
 
@@ -16,12 +17,74 @@ struct helper {
     int64_t recover_us;     /* mono: when to count next */
     int64_t truncate_us;    /* mono: not before */
     int64_t truncate_pause_us;
+    int64_t sweep_us; /* mono: when to remove next; INT64_MAX = there is nothing */
+    int64_t sweep_pause_us;
+    int64_t grace_us; /* that sweep_us was made with */
 };
 
 struct log_positions log_positions_of(const struct log_task *t)
 {
     return (struct log_positions){.text = t->options.engine->position_text,
                                   .parse = t->options.engine->position_parse};
+}
+
+/* ---- removing ---- */
+
+/* With the lock. */
+static int64_t grace_us(const struct log_task *t)
+{
+    return (int64_t)(t->params.grace_ms ? t->params.grace_ms : LOG_GRACE_MS) * USEC_PER_MSEC;
+}
+
+/* With the lock. `next_us`: by the clock that stamps records; 0 = nothing is left. */
+static void removal_told(struct helper *h, int64_t next_us)
+{
+    struct log_task *t = h->task;
+    enum log_removal removal = next_us != 0 ? LOG_REMOVAL_WAITS : LOG_REMOVAL_DONE;
+    if (t->removal != removal || t->removal_failed)
+        t->status_serial++;
+    t->removal = removal;
+    t->removal_failed = false;
+    h->sweep_pause_us = 0;
+    h->sweep_us = INT64_MAX;
+    if (next_us != 0)
+        h->sweep_us = clock_mono_us() + TM_MAX(next_us - clock_real_us(), INT64_C(0));
+    pthread_cond_broadcast(&t->changed);
+}
+
+/* An empty place is one that is not mounted, or that nothing was stored in yet. */
+static int sweep_now(struct helper *h, int64_t *ret_next_us, struct tm_err *err)
+{
+    const struct log_task *t = h->task;
+    struct identity identity;
+    int r = identity_read(h->scratches[0], t->options.storage, &t->options.scope, &identity, err);
+    if (r == 0)
+        r = log_truncate_sweep(h->scratches, t->options.storage, t->options.storage,
+                               &t->options.scope, clock_real_us(), h->grace_us, ret_next_us, err);
+    return r;
+}
+
+static void sweep(struct helper *h)
+{
+    struct log_task *t = h->task;
+    struct tm_err err;
+    int64_t next_us = 0;
+    int r = sweep_now(h, &next_us, &err);
+    if (r < 0)
+        (void)log_storage_error(t, &err);
+    pthread_mutex_lock(&t->lock);
+    if (r == 0) {
+        removal_told(h, next_us);
+    } else {
+        if (!t->removal_failed)
+            t->removal_failed_us = clock_real_us();
+        t->removal_failed = true;
+        t->removal_err = err;
+        t->status_serial++;
+        h->sweep_pause_us = log_backoff(h->sweep_pause_us);
+        h->sweep_us = clock_mono_us() + h->sweep_pause_us;
+    }
+    pthread_mutex_unlock(&t->lock);
 }
 
 /* ---- truncating ---- */
@@ -47,7 +110,8 @@ static int truncate_now(struct helper *h, const char *until, bool force,
 {
     struct log_task *t = h->task;
     struct target target;
-    struct log_truncate wish = {.force = force, .node = t->node, .now_us = clock_real_us()};
+    struct log_truncate wish = {
+        .force = force, .node = t->node, .now_us = clock_real_us(), .grace_us = h->grace_us};
     struct log_positions positions = log_positions_of(t);
     uint8_t nonce[OBJECT_NONCE_BYTES];
     int r = log_truncate_wish(until, &wish, &target, err);
@@ -87,6 +151,7 @@ static void truncate_wish(struct helper *h)
         (void)snprintf(t->truncated_position, sizeof(t->truncated_position), "%s",
                        result.truncated_position);
         t->recover_now = true;
+        removal_told(h, result.next_us);
     }
     t->status_serial++;
     pthread_cond_broadcast(&t->changed);
@@ -193,6 +258,17 @@ static bool truncate_due(const struct helper *h)
            clock_mono_us() >= h->truncate_us;
 }
 
+/* With the lock. Another grace makes another time of it. */
+static bool sweep_due(struct helper *h)
+{
+    const struct log_task *t = h->task;
+    if (t->wanted && h->grace_us != grace_us(t)) {
+        h->grace_us = grace_us(t);
+        h->sweep_us = 0;
+    }
+    return t->wanted && clock_mono_us() >= h->sweep_us;
+}
+
 static bool needs_full(struct log_task *t)
 {
     pthread_mutex_lock(&t->lock);
@@ -206,6 +282,7 @@ static void help_once(struct helper *h)
     struct log_task *t = h->task;
     struct tm_err ignored;
     pthread_mutex_lock(&t->lock);
+    bool sweeps = sweep_due(h);
     bool truncates = truncate_due(h);
     bool rolls = t->writing && t->unrolled >= t->roll_after;
     bool recovers =
@@ -215,6 +292,8 @@ static void help_once(struct helper *h)
     pthread_mutex_unlock(&t->lock);
     if (truncates)
         truncate_wish(h);
+    else if (sweeps)
+        sweep(h);
     else if (rolls && roll_up(h, &ignored) < 0) {
         pthread_mutex_lock(&t->lock);
         t->unrolled = t->roll_after / 2; /* tried again after some more */

@@ -326,7 +326,7 @@ void *log_hold_main(void *arg)
         int r = round_of(&l, &err);
         if (r < 0) {
             close_hold(&l);
-            if (err.retryable)
+            if (log_may_be_mended(t, &err))
                 log_trouble(t, LOG_PART_HOLD, "hold", &err);
             else
                 log_fail(t, &err);

@@ -6,6 +6,7 @@
  *   task.c      the run: what is wanted, one session after the other, retries; threads
  *   open.c      a session's beginning: which lineage, from where; the writer object; gaps
  *   proof.c     what the source sends, compared with what is stored
+ *   prime.c     what the index must have seen before a session's first byte
  *   receive.c   the stream, chunk buffers, index and digest
  *   files.c     catching up from the source's files
  *   pack.c      the packers: read, compress, upload, commit
@@ -143,6 +144,8 @@ struct log_task {
     uint64_t fenced; /* durable, and no newer writer was there afterwards: what may be promised */
     uint64_t flushed;
     bool needs_full;
+    uint64_t gap_from; /* log the source had no more, up to gap_to: told while needs_full */
+    uint64_t gap_to;
     uint64_t chunks, raw_bytes, stored_bytes;
     uint64_t unrolled; /* chunks behind the last roll-up */
 
@@ -178,6 +181,10 @@ struct log_task {
     bool truncate_failed;
     int64_t truncate_failed_us;
     struct tm_err truncate_err;
+    enum log_removal removal;
+    bool removal_failed;
+    int64_t removal_failed_us;
+    struct tm_err removal_err;
     struct msg_interval intervals[WIRE_INTERVALS_MAX];
     size_t interval_count;
     bool place_ready; /* repository and identity are there and ours */
@@ -205,6 +212,9 @@ struct log_task {
 void log_wait(struct log_task *t, int64_t us);
 /* The run cannot go on. */
 void log_fail(struct log_task *t, const struct tm_err *err);
+/* Whether to try again. Rights that were there before may be given back: a task that has stored log waits
+ * for that, for one that failed would hold log at the source for ever and store none of it. */
+bool log_may_be_mended(struct log_task *t, const struct tm_err *err);
 /* With the lock: the run is over. */
 static inline bool log_over(const struct log_task *t)
 {
@@ -216,6 +226,8 @@ int log_random(struct log_task *t, void *ret, size_t len, struct tm_err *err) TM
 int log_storage_error(struct log_task *t, struct tm_err *err);
 /* The epoch to write under next; when there is none left the run is over. */
 int log_epoch_take(struct log_task *t, struct epoch *ret, struct tm_err *err) TM_WUR;
+/* Whether this task took it. */
+bool log_epoch_is_own(struct log_task *t, struct epoch epoch);
 /* The next pause of a growing series that starts with 0; microseconds. */
 int64_t log_backoff(int64_t pause_us);
 
@@ -229,6 +241,9 @@ int log_proof_open(struct log_task *t, const struct log_lineage *lineage, uint64
  * trusted has not. */
 int log_proof_compare(struct log_proof *p, uint64_t at, struct slice bytes, bool *ret_same,
                       struct tm_err *err) TM_WUR;
+/* Stored log from `at` on, as much as lies together, valid until the next call: 1, or 0 when there is
+ * none that can be trusted. In order, without gaps; either read or compare. */
+int log_proof_read(struct log_proof *p, uint64_t at, struct slice *ret, struct tm_err *err) TM_WUR;
 void log_proof_free(struct log_proof *p);
 
 /* ---- open.c ---- */
@@ -273,9 +288,14 @@ int log_refute(struct log_task *t, const uint8_t id[16], struct tm_err *err) TM_
  * received is durable. */
 int log_session_gap(struct log_task *t, struct log_session *s, const struct tm_err *why,
                     struct tm_err *err) TM_WUR;
-/* Digest and index at s->next. */
-int log_session_restart(struct log_task *t, struct log_session *s, struct tm_err *err) TM_WUR;
 void log_session_release(struct log_task *t, struct log_session *s);
+
+/* ---- prime.c ---- */
+
+/* Opens s->index, which has seen the beginning of the record that lies across s->next; or leaves it
+ * NULL when there is none, or its beginning cannot be had. */
+int log_prime(struct log_task *t, struct log_session *s, const struct log_lineage *lineage,
+              const struct log_head *head, struct tm_err *err) TM_WUR;
 
 /* ---- receive.c ---- */
 

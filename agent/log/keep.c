@@ -28,7 +28,8 @@ struct keeper {
 
 /* ---- fence ---- */
 
-/* TM_E_CONFLICT when a writer with a higher epoch has claimed the log. */
+/* TM_E_CONFLICT when a writer with a higher epoch has claimed the log. A claim of this task's own is
+ * none: it may be opening its next session at this moment. */
 static int look_for_newer(struct keeper *k, struct tm_err *err)
 {
     struct log_task *t = k->task;
@@ -43,7 +44,8 @@ static int look_for_newer(struct keeper *k, struct tm_err *err)
         return log_storage_error(t, err);
     while ((r = storage_iter_next(it, &object, err)) == 1) {
         struct name_parts parts = names_parse_rel(object.name + scope_len);
-        if (parts.kind == NAME_CLAIM && epoch_cmp(parts.epoch, k->branch.epoch) > 0)
+        if (parts.kind == NAME_CLAIM && epoch_cmp(parts.epoch, k->branch.epoch) > 0 &&
+            !log_epoch_is_own(t, parts.epoch))
             return tm_err_set(err, TM_E_CONFLICT,
                               "a newer writer (%llu.%u) has taken over the log, this one is "
                               "%llu.%u",

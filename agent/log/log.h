@@ -48,6 +48,7 @@
 #define LOG_RETRY_MAX_MS     15000
 #define LOG_FLUSH_MS         5000
 #define LOG_GCTTL_S          86400
+#define LOG_GRACE_MS         600000 /* what is truncated stays so long for who reads it already */
 
 struct log_task_options {
     struct storage *storage; /* borrowed; NULL with hold_only */

@@ -217,10 +217,12 @@ static int continue_lineage(struct log_task *t, struct log_session *s,
     }
     if (limit > head.from)
         s->next = segment_start(s, limit - 1);
-    if (until == 0 || head.to < until)
-        digest_place(s, &head); /* else nothing is written, only proven */
-    if (s->next == s->fresh)
-        return 0;
+    if (until == 0 || head.to < until) { /* else nothing is written, only proven */
+        digest_place(s, &head);
+        r = log_prime(t, s, lineage, &head, err);
+    }
+    if (r < 0 || s->next == s->fresh)
+        return r;
     return log_proof_open(t, lineage, TM_MAX(s->next, s->compare_from), &s->proof, err);
 }
 
@@ -329,9 +331,7 @@ static int open_branch(struct log_task *t, struct log_session *s, const struct o
     const struct log_lineage *parent = NULL;
     uint64_t until = 0;
     int r = source_copy(&o->source, &branch, err);
-    if (r == 0)
-        r = branch_to_open(t, o, &branch, &until, &parent, err);
-    if (r < 0)
+    if (r < 0 || (r = branch_to_open(t, o, &branch, &until, &parent, err)) < 0)
         return r;
     if (r == 0)
         return mint(t, s, &o->lineages, &o->source, NULL, err);
@@ -402,6 +402,15 @@ static int choose(struct log_task *t, struct log_session *s, struct opening *o, 
     return own ? continue_lineage(t, s, own, 0, err) : open_branch(t, s, o, err);
 }
 
+/* Digest and index at s->next, unless the index was primed. */
+static int start_reading(struct log_task *t, struct log_session *s, struct tm_err *err)
+{
+    int r = log_digest_init(&s->digest, s->digest_step, s->digest_from, s->digest_seed, err);
+    if (r == 0 && !s->index)
+        r = t->options.engine->index_open(buf_slice(&s->facts), s->next, &s->index, err);
+    return r;
+}
+
 int log_session_open(struct log_task *t, struct log_session *s, struct tm_err *err)
 {
     TM_CLEANUP(opening_release) struct opening o = {.lineages = LOG_LINEAGES_INIT};
@@ -413,19 +422,7 @@ int log_session_open(struct log_task *t, struct log_session *s, struct tm_err *e
     if (r < 0)
         return log_storage_error(t, err);
     r = choose(t, s, &o, err);
-    return r < 0 || s->empty ? r : log_session_restart(t, s, err);
-}
-
-int log_session_restart(struct log_task *t, struct log_session *s, struct tm_err *err)
-{
-    if (s->index)
-        t->options.engine->index_close(s->index);
-    s->index = NULL;
-    log_digest_release(&s->digest);
-    int r = log_digest_init(&s->digest, s->digest_step, s->digest_from, s->digest_seed, err);
-    if (r == 0)
-        r = t->options.engine->index_open(buf_slice(&s->facts), s->next, &s->index, err);
-    return r;
+    return r < 0 || s->empty ? r : start_reading(t, s, err);
 }
 
 void log_session_release(struct log_task *t, struct log_session *s)
@@ -567,7 +564,10 @@ int log_session_gap(struct log_task *t, struct log_session *s, const struct tm_e
     digest_place(s, &nothing);
     log_proof_free(s->proof);
     s->proof = NULL;
-    r = log_session_restart(t, s, err);
+    t->options.engine->index_close(s->index);
+    s->index = NULL;
+    log_digest_release(&s->digest);
+    r = start_reading(t, s, err);
     if (r == 0)
         r = log_session_write(t, s, err);
     if (r < 0)
@@ -575,6 +575,8 @@ int log_session_gap(struct log_task *t, struct log_session *s, const struct tm_e
     s->gap = false;
     pthread_mutex_lock(&t->lock);
     t->needs_full = true;
+    t->gap_from = had;
+    t->gap_to = from;
     pthread_mutex_unlock(&t->lock);
     return 0;
 }

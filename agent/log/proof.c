@@ -95,20 +95,28 @@ static int stored_piece(struct log_proof *p, uint64_t at, struct tm_err *err)
     return p->at <= at;
 }
 
+int log_proof_read(struct log_proof *p, uint64_t at, struct slice *ret, struct tm_err *err)
+{
+    int r = stored_piece(p, at, err);
+    if (r < 0 && (err->code == TM_E_CORRUPT || err->code == TM_E_NOT_FOUND))
+        return 0;
+    if (r <= 0)
+        return r;
+    size_t skip = (size_t)(at - p->at);
+    *ret = slice_of(p->piece.data + skip, p->piece.len - skip);
+    return 1;
+}
+
 int log_proof_compare(struct log_proof *p, uint64_t at, struct slice bytes, bool *ret_same,
                       struct tm_err *err)
 {
     while (bytes.len > 0) {
-        int r = stored_piece(p, at, err);
-        if (r < 0 && err->code != TM_E_CORRUPT && err->code != TM_E_NOT_FOUND)
+        struct slice piece = SLICE_EMPTY;
+        int r = log_proof_read(p, at, &piece, err);
+        if (r < 0)
             return r;
-        if (r <= 0) {
-            *ret_same = false;
-            return 0;
-        }
-        size_t skip = (size_t)(at - p->at);
-        size_t n = TM_MIN(bytes.len, p->piece.len - skip);
-        if (memcmp(p->piece.data + skip, bytes.data, n) != 0) {
+        size_t n = TM_MIN(bytes.len, piece.len);
+        if (r == 0 || memcmp(piece.data, bytes.data, n) != 0) {
             *ret_same = false;
             return 0;
         }

@@ -71,7 +71,9 @@ struct told {
     char error_text[WIRE_TEXT_MAX + 1];
     struct msg_error truncate_error;
     char truncate_text[WIRE_TEXT_MAX + 1];
-    char warning[sizeof(((struct engine_hold_state *)0)->warning)];
+    struct msg_error removal_error;
+    char removal_text[WIRE_TEXT_MAX + 1];
+    char warning[WIRE_TEXT_MAX + 1];
     struct msg_interval intervals[WIRE_INTERVALS_MAX];
     enum job_stage stage;
 };
@@ -136,9 +138,51 @@ static void put_errors(const struct log_task *t, struct told *ret)
                                                  .since_us = t->truncate_failed_us};
         ret->status.truncate_error = &ret->truncate_error;
     }
+    if (t->removal_failed) {
+        (void)snprintf(ret->removal_text, sizeof(ret->removal_text), "%s", t->removal_err.msg);
+        ret->removal_error = (struct msg_error){.code = (uint32_t)t->removal_err.code,
+                                                .retryable = true,
+                                                .text = ret->removal_text,
+                                                .stage = "remove",
+                                                .since_us = t->removal_failed_us};
+        ret->status.removal_error = &ret->removal_error;
+    }
 }
 
 /* ---- the rest ---- */
+
+/* Appends, behind "; " when there is something already. */
+static void add_warning(struct told *ret, const char *text)
+{
+    size_t used = strlen(ret->warning);
+    (void)snprintf(ret->warning + used, sizeof(ret->warning) - used, "%s%.240s",
+                   used > 0 ? "; " : "", text);
+}
+
+/* What is missing for good first. Then what is wrong with the hold, where the error tells of something
+ * else: while nothing can be stored, the error is why; how much the source keeps because of that is told
+ * as well. What may come of a setting of the source last. */
+static void put_warning(const struct log_task *t, struct told *ret)
+{
+    const struct log_trouble *hold = &t->troubles[LOG_PART_HOLD];
+    bool hidden = false;
+    ret->warning[0] = '\0';
+    if (t->needs_full && t->gap_to != 0) {
+        char from[ENGINE_POSITION_MAX], to[ENGINE_POSITION_MAX], text[240];
+        t->options.engine->position_text(t->gap_from, from);
+        t->options.engine->position_text(t->gap_to, to);
+        (void)snprintf(text, sizeof(text),
+                       "log from %s to %s is missing: the source had recycled it", from, to);
+        add_warning(ret, text);
+    }
+    for (size_t i = 0; i < LOG_PART_HOLD; i++)
+        hidden = hidden || t->troubles[i].on;
+    if (hidden && hold->on && hold->err.code == TM_E_LIMIT)
+        add_warning(ret, hold->err.msg);
+    if (t->hold_state.warning[0])
+        add_warning(ret, t->hold_state.warning);
+    ret->status.warning = ret->warning[0] ? ret->warning : NULL;
+}
 
 static void put_hold(const struct log_task *t, struct told *ret)
 {
@@ -151,8 +195,6 @@ static void put_hold(const struct log_task *t, struct told *ret)
     s->flushed = t->flushed;
     s->source_us = t->last_look.source_us;
     s->skew_us = t->hold_state.skew_us;
-    memcpy(ret->warning, t->hold_state.warning, sizeof(ret->warning));
-    s->warning = ret->warning[0] ? ret->warning : NULL;
 }
 
 static void put_log(const struct log_task *t, int64_t now_us, struct told *ret)
@@ -175,6 +217,7 @@ static void put_log(const struct log_task *t, int64_t now_us, struct told *ret)
     s->stored_bytes = t->stored_bytes;
     s->needs_full = t->needs_full;
     s->truncate_gen = t->truncate_done;
+    s->removal = t->removal;
     s->truncated_us = t->truncated_us;
     memcpy(s->truncated_position, t->truncated_position, sizeof(s->truncated_position));
     memcpy(ret->intervals, t->intervals, t->interval_count * sizeof(t->intervals[0]));
@@ -193,6 +236,7 @@ static void gather(struct log_task *t, struct told *ret)
         put_ages(t, now_us, &ret->status);
     }
     put_errors(t, ret);
+    put_warning(t, ret);
 }
 
 void *log_tell_main(void *arg)

@@ -45,6 +45,14 @@ void log_fail(struct log_task *t, const struct tm_err *err)
     pthread_mutex_unlock(&t->lock);
 }
 
+bool log_may_be_mended(struct log_task *t, const struct tm_err *err)
+{
+    pthread_mutex_lock(&t->lock);
+    bool stored = t->params.checkpoint != 0 || t->fenced != 0;
+    pthread_mutex_unlock(&t->lock);
+    return err->retryable || (stored && err->code == TM_E_PERMISSION);
+}
+
 int log_random(struct log_task *t, void *ret, size_t len, struct tm_err *err)
 {
     if (t->options.random)
@@ -80,6 +88,15 @@ int log_epoch_take(struct log_task *t, struct epoch *ret, struct tm_err *err)
                        used);
     log_fail(t, err);
     return -TM_E_LIMIT;
+}
+
+bool log_epoch_is_own(struct log_task *t, struct epoch epoch)
+{
+    pthread_mutex_lock(&t->lock);
+    bool own = epoch.term == t->options.epoch.term && epoch.counter >= t->options.epoch.counter &&
+               epoch.counter < t->epoch.counter;
+    pthread_mutex_unlock(&t->lock);
+    return own;
 }
 
 int64_t log_backoff(int64_t pause_us)
@@ -218,7 +235,7 @@ static void run_once(struct log_task *t, int64_t *pause_us)
         pause_run(t, LOG_RETRY_MIN_MS * USEC_PER_MSEC);
         return;
     }
-    if (!err.retryable) {
+    if (!log_may_be_mended(t, &err)) {
         log_fail(t, &err);
         return;
     }

@@ -70,11 +70,12 @@ static int choose_immediate(struct restore *r, struct tm_err *err)
     return 0;
 }
 
-/* Whether a running log task may still prove this moment. */
+/* Whether a running log task may still prove this moment: the planner says what nothing stored rules
+ * out, the clock what is worth waiting for. */
 static bool may_come(const struct restore *r, const struct target *target, const struct tm_err *err)
 {
     int64_t now_us = clock_real_us();
-    return err->code == TM_E_NOT_FOUND && target->kind == TARGET_TIME && !r->job->dry_run &&
+    return err->code == TM_E_NOT_FOUND && err->retryable && !r->job->dry_run &&
            target->time_us <= now_us && now_us - target->time_us < LOG_WAIT_US;
 }
 
@@ -103,8 +104,10 @@ static int choose_by_log(struct restore *r, const struct target *target, struct 
     int rc;
     while ((rc = target_plan_make(scratches, r->log_st, r->st, &r->scope, r->job->backup_id, target,
                                   &engine, &r->plan, err)) < 0) {
-        if (!may_come(r, target, err))
+        if (!may_come(r, target, err)) {
+            err->retryable = err->retryable && err->code != TM_E_NOT_FOUND; /* it was waited for */
             return rc;
+        }
         if ((rc = wait_a_little(r, err)) < 0)
             return rc;
     }

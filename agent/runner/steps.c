@@ -319,8 +319,8 @@ static int store_final(struct runner *r, struct backup_worker *worker,
     return rc;
 }
 
-static void fill_commit(const struct runner *r, const struct frame_finish *finish,
-                        struct backup_commit *ret)
+static int fill_commit(const struct runner *r, const struct frame_finish *finish,
+                       struct backup_commit *ret, struct tm_err *err)
 {
     struct engine_position from = {.len = (uint8_t)r->begin->replay_from.len};
     if (from.len)
@@ -335,13 +335,16 @@ static void fill_commit(const struct runner *r, const struct frame_finish *finis
     ret->replay_from = from;
     ret->log = r->log;
     ret->started_us = r->started_us;
-    ret->commit_us = finish->commit_us;
+    ret->commit_us = ret->settled_us = finish->commit_us;
     ret->engine = r->job->engine;
     ret->engine_version = r->job->version;
     ret->lineage_label = r->begin->lineage_label;
     ret->node = r->job->node;
     ret->name = r->job->uid;
     ret->ranges = finish->plan_ranges + 1;
+    return r->engine->snapshot_settled
+               ? r->engine->snapshot_settled(finish->end, &ret->settled_us, err)
+               : 0;
 }
 
 static void send_committed(struct runner *r, const struct backup_totals *totals,
@@ -352,8 +355,9 @@ static void send_committed(struct runner *r, const struct backup_totals *totals,
     struct tm_err ignored;
     (void)fill_scope(r, &scope, &ignored);
     struct full_name prefix = names_backup_prefix(&scope, r->job->backup->backup_id);
-    (void)snprintf(path, sizeof(path), "%s/%.*s", r->storage->display, (int)strlen(prefix.s) - 1,
-                   prefix.s);
+    /* how the store is reached stands behind the place */
+    (void)snprintf(path, sizeof(path), "%.*s/%.*s", (int)strcspn(r->storage->display, "?"),
+                   r->storage->display, (int)strlen(prefix.s) - 1, prefix.s);
     path[WIRE_URL_MAX] = '\0';
     struct msg_counters counters = {.files = totals->files,
                                     .bytes = totals->raw_bytes,
@@ -400,7 +404,9 @@ static int step_finish(struct runner *r, const struct frame_finish *finish, cons
     if (rc < 0)
         return rc;
     *stage = "commit";
-    fill_commit(r, finish, &commit);
+    rc = fill_commit(r, finish, &commit, err);
+    if (rc < 0)
+        return rc;
     struct pages pages = {.runner = r, .planned = finish->plan_ranges, .final = &final};
     rc = backup_commit(worker, &commit, next_result, &pages, &totals, err);
     if (pages.have)

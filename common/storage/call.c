@@ -140,7 +140,8 @@ static int attempt(struct store_call *c, struct tm_err *err)
 
 void store_call_start(struct store_call *c)
 {
-    c->deadline_us = clock_mono_us() + c->store->deadline_ms * USEC_PER_MSEC;
+    c->deadline_us =
+        clock_mono_us() + (c->store->deadline_ms + (int64_t)c->bulk_ms) * USEC_PER_MSEC;
     c->attempts = 0;
     c->maybe_done = false;
     c->start_result = attempt(c, &c->start_err);
@@ -159,7 +160,8 @@ int store_call_wait(struct store_call *c, struct tm_err *err)
         struct tm_err ignored;
         (void)!random_bytes(&random, sizeof(random), &ignored);
         struct retry retry = {.attempts = c->attempts,
-                              .attempts_max = c->store->attempts_max,
+                              .attempts_max =
+                                  c->attempts_max != 0 ? c->attempts_max : c->store->attempts_max,
                               .deadline_us = c->deadline_us};
         int64_t wait_us = retry_wait(&retry, asked_wait_us(c), random, clock_mono_us());
         if (wait_us < 0)

@@ -66,6 +66,8 @@ struct store_call {
     void *arg;                       /* the driver's, for sign */
     unsigned wanted[3];              /* statuses beside 2xx that are answers, not errors */
     struct store_error error;        /* of the last attempt that had one */
+    unsigned attempts_max;           /* 0 = the store's */
+    unsigned bulk_ms;                /* on top of the store's deadline, for the bytes it moves */
     bool maybe_done;
     unsigned attempts;
     int64_t deadline_us;

@@ -9,6 +9,10 @@
 
 int posix_open(const struct storage_url *url, const struct storage_options *options,
                struct storage **ret, struct tm_err *err) TM_WUR;
+int s3_open(const struct storage_url *url, const struct storage_options *options,
+            struct storage **ret, struct tm_err *err) TM_WUR;
+int azblob_open(const struct storage_url *url, const struct storage_options *options,
+                struct storage **ret, struct tm_err *err) TM_WUR;
 int ram_open_url(const struct storage_url *url, struct storage **ret, struct tm_err *err) TM_WUR;
 
 #endif

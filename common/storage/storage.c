@@ -24,8 +24,14 @@ int storage_open(const char *url, const struct storage_options *options, struct 
         return posix_open(&parsed, options, ret, err);
     if (strcmp(parsed.scheme, "ram") == 0)
         return ram_open_url(&parsed, ret, err);
-    return tm_err_set(err, TM_E_UNSUPPORTED,
-                      "no storage driver for '%s://': there are file:// and ram://", parsed.scheme);
+    if (strcmp(parsed.scheme, "s3") == 0)
+        return s3_open(&parsed, options, ret, err);
+    if (strcmp(parsed.scheme, "azblob") == 0)
+        return azblob_open(&parsed, options, ret, err);
+    return tm_err_set(
+        err, TM_E_UNSUPPORTED,
+        "no storage driver for '%s://': there are file://, s3://, azblob:// and ram://",
+        parsed.scheme);
 }
 
 void storage_free(struct storage *st)
@@ -132,6 +138,10 @@ int storage_read(struct storage *st, const char *name, uint64_t offset, void *ds
     int r = check_name(name, err);
     if (r < 0 || len == 0)
         return r;
+    /* no object is that long, and there are stores that answer with all of it to such a range */
+    if (offset > INT64_MAX - len)
+        return tm_err_set(err, TM_E_CORRUPT, STORAGE_ERROR_SHORT, name, len,
+                          (unsigned long long)offset);
     return st->ops->read(st, name, offset, dst, len, err);
 }
 

@@ -76,7 +76,7 @@ struct storage_stats {
  * the ones marked optional. Names reach a driver validated.
  */
 struct storage_ops {
-    const char *scheme; /* "file", "ram", later "s3", "azblob" */
+    const char *scheme; /* "file", "ram", "s3", "azblob" */
     int (*create)(struct storage *, const char *name, struct storage_writer **ret, struct tm_err *);
     int (*read)(struct storage *, const char *name, uint64_t offset, void *dst, size_t len,
                 struct tm_err *);

@@ -91,7 +91,7 @@ static int configure(struct brain *b, struct res *res, const struct view *v,
     if (res->now.rec.deleting)
         return tm_err_set(err, TM_E_REFUSED, "%s/%s is being deleted", v->kind_text, v->name);
     if (log_is(res) && v->kind == JOB_KIND_LOG) {
-        int r = log_may_configure(res, v, err);
+        int r = log_may_configure(b, res, v, err);
         if (r == 0 && res->now.rec.phase == PHASE_SCHEDULED)
             r = log_conflict(b, v, res, err);
         if (r < 0)

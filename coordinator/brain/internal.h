@@ -71,6 +71,7 @@ enum phase {
     X(T, i64, truncated_us, "tt", OPT, 0, 0)                                                       \
     X(T, str, truncated_position, "tp", OPT, 0, WIRE_POSITION_MAX)                                 \
     X(T, msg, truncate_error, "te", OPT, 0, msg_error)                                             \
+    X(T, flag, removing, "rm", OPT, 0, 0) /* what was truncated is still stored, for its grace */  \
     /* last known, for when nobody reports */                                                      \
     X(T, str, lineage, "l", OPT, 0, WIRE_UID_MAX)                                                  \
     X(T, str, label, "b", OPT, 0, 63)                                                              \
@@ -456,6 +457,8 @@ bool log_is(const struct res *res);
 /* Stopped, nobody holds anything, nothing is left to be truncated. */
 bool log_at_rest(const struct res *res);
 bool log_truncating(const struct res *res);
+/* Also when it is Stopped: there is log to truncate, to remove, or to look into. */
+bool log_works_on(const struct res *res);
 int log_live_new(struct brain *b, struct live *live);
 void log_live_free(struct log_live *log);
 void log_tick(struct brain *b, struct res *res);
@@ -467,7 +470,12 @@ void log_restart(struct brain *b, struct res *res, struct record *next);
 /* The new record of a log backup gets what only those have. */
 void log_created(struct brain *b, struct res *res, struct record *next, const struct view *v);
 /* Whether the spec may change so while the task is there. */
-int log_may_configure(const struct res *res, const struct view *v, struct tm_err *err) TM_WUR;
+int log_may_configure(const struct brain *b, const struct res *res, const struct view *v,
+                      struct tm_err *err) TM_WUR;
+/* An agent that truncates sees the backups in the log's own storage. Those that lie elsewhere are known
+ * here: one that began before `until` would lose its way on. */
+int log_may_truncate(const struct brain *b, const struct res *res, const char *until, bool force,
+                     struct tm_err *err) TM_WUR;
 void log_configured(struct brain *b, struct res *res, struct record *next, const struct view *v);
 /* Another task stores the same log at the same place. skip may be NULL. */
 int log_conflict(const struct brain *b, const struct view *v, const struct res *skip,
@@ -569,6 +577,8 @@ void request_leases(struct brain *b, struct res *res, struct node *node,
 void status_changed(struct brain *b, struct res *res);
 void status_free(struct res *res);
 int status_new(struct res *res, struct tm_err *err);
+/* How a node's requests to an object store go: as it reports, and as it is shown. */
+void status_note_storage(struct live *live, const struct node *node, const struct msg_job *report);
 void status_fill_storage(struct resource_status *s, const struct live *live);
 
 #endif

@@ -568,28 +568,11 @@ static void note_worker(struct live *live, const struct node *node)
     memcpy(name, node->name, sizeof(node->name));
 }
 
-static void note_storage(struct live *live, const struct node *node, const struct msg_job *report)
-{
-    const struct msg_storage_stats *stats = report->storage;
-    size_t at = 0;
-    if (stats == NULL && report->log != NULL)
-        stats = report->log->storage;
-    if (stats == NULL)
-        return;
-    while (at < live->storage_count && strcmp(live->storage[at].node, node->name) != 0)
-        at++;
-    if (at == STORAGE_SEEN_MAX)
-        return;
-    live->storage_count = TM_MAX(live->storage_count, at + 1);
-    COPY_TEXT(live->storage[at].node, node->name);
-    live->storage[at].stats = *stats;
-}
-
 void job_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report)
 {
     const struct record *rec = &res->now.rec;
     struct live *live = res->live;
-    note_storage(live, node, report);
+    status_note_storage(live, node, report);
     if (log_is(res)) {
         log_report(b, res, node, report);
         return;

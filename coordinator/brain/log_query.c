@@ -86,6 +86,8 @@ int log_ask(struct brain *b, struct res *res, uint64_t cmd, const struct msg_log
     struct codec_arena arena = {0};
     struct msg_log_query copy;
     int r = check(b, res, err);
+    if (r == 0 && query->kind == LOG_QUERY_TRUNCATE)
+        r = log_may_truncate(b, res, query->until, query->force, err);
     if (r == 0)
         r = codec_copy(&msg_log_query_codec, query, &arena, &copy, err);
     if (r < 0)

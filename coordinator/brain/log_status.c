@@ -111,6 +111,9 @@ static void fill_truncation(struct resource_status *s, const struct res *res)
         error = live->status.truncate_error;
     if (error != NULL)
         COPY_TEXT(s->log.truncate_error, error->text);
+    s->log.removing = log->removing;
+    if (log->removing && live != NULL && live->has_status && live->status.removal_error != NULL)
+        COPY_TEXT(s->log.removal_error, live->status.removal_error->text);
 }
 
 /* ---- holds ---- */

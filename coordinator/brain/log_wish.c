@@ -6,6 +6,7 @@
  * A wish to truncate gets a number when it is applied; the lead answers with that number, done or not.
  */
 #include "coordinator/brain/internal.h"
+#include "proto/spec/spec.h"
 
 #include "proto/spec/spec.h"
 
@@ -16,12 +17,16 @@ static const char *text_or_empty(const char *text)
 
 /* ---- applied ---- */
 
+static bool wishes_anew(const struct log_record *log, const struct view *v)
+{
+    return strcmp(text_or_empty(log->truncate_until), v->truncate_until) != 0 ||
+           log->truncate_force != v->truncate_force;
+}
+
 static void wish_truncate(struct brain *b, struct res *res, struct log_record *log,
                           const struct view *v)
 {
-    bool same = strcmp(text_or_empty(log->truncate_until), v->truncate_until) == 0 &&
-                log->truncate_force == v->truncate_force;
-    if (same)
+    if (!wishes_anew(log, v))
         return;
     persist_text(b, res, &log->truncate_until, v->truncate_until);
     log->truncate_force = v->truncate_force;
@@ -42,7 +47,38 @@ void log_created(struct brain *b, struct res *res, struct record *next, const st
     wish_truncate(b, res, next->log, v);
 }
 
-int log_may_configure(const struct res *res, const struct view *v, struct tm_err *err)
+/* A backup that `until` is behind goes on by log that lies before it. */
+static bool begins_before(const struct record *backup, const struct moment *until)
+{
+    return until->is_position || backup->started_us < until->time_us;
+}
+
+int log_may_truncate(const struct brain *b, const struct res *res, const char *until, bool force,
+                     struct tm_err *err)
+{
+    const struct record *log = &res->now.rec;
+    struct moment moment;
+    if (force || text_or_empty(until)[0] == '\0')
+        return 0;
+    int r = moment_parse(until, &moment, err);
+    for (size_t at = 0; r == 0 && at < b->resource_count; at++) {
+        const struct res *other = b->resources[at];
+        const struct record *rec = &other->now.rec;
+        if (other->spec == NULL || other->view.kind != JOB_KIND_BACKUP ||
+            rec->phase != PHASE_COMPLETE || rec->deleting ||
+            strcmp(rec->cluster, log->cluster) != 0 || strcmp(rec->tenant, log->tenant) != 0 ||
+            strcmp(rec->storage, log->storage) == 0 || !begins_before(rec, &moment))
+            continue;
+        r = tm_err_set(err, TM_E_REFUSED,
+                       "%s/%s is not truncated: %s/%s lies in another storage, '%s', and may need "
+                       "the log from its start on: delete it first, or force",
+                       log->kind, log->name, rec->kind, rec->name, rec->storage);
+    }
+    return r;
+}
+
+int log_may_configure(const struct brain *b, const struct res *res, const struct view *v,
+                      struct tm_err *err)
 {
     const struct record *rec = &res->now.rec;
     const struct view *old = &res->view;
@@ -61,7 +97,9 @@ int log_may_configure(const struct res *res, const struct view *v, struct tm_err
             "%s/%s was started already: cluster, tenant, storage and logSource cannot "
             "change any more; apply it under another name",
             v->kind_text, v->name);
-    return 0;
+    return wishes_anew(rec->log, v)
+               ? log_may_truncate(b, res, v->truncate_until, v->truncate_force, err)
+               : 0;
 }
 
 void log_configured(struct brain *b, struct res *res, struct record *next, const struct view *v)
@@ -167,7 +205,7 @@ uint32_t log_roles(const struct res *res, const struct node *node)
     if (!job_is_lead(res, node))
         return holder_roles(res, node);
     if (rec->phase == PHASE_STOPPED)
-        return log_holds(res, node) || log_truncating(res) || log_asked(res) ? JOB_ROLE_LEAD : 0;
+        return log_holds(res, node) || log_works_on(res) ? JOB_ROLE_LEAD : 0;
     return rec->phase == PHASE_FAIL ? 0 : JOB_ROLE_LEAD;
 }
 

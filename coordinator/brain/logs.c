@@ -29,6 +29,11 @@ bool log_truncating(const struct res *res)
     return log->truncate_gen > log->truncated_gen;
 }
 
+bool log_works_on(const struct res *res)
+{
+    return log_truncating(res) || res->now.rec.log->removing || log_asked(res);
+}
+
 bool log_at_rest(const struct res *res)
 {
     const struct record *rec = &res->now.rec;
@@ -74,6 +79,8 @@ static void new_attempt(struct brain *b, struct log_live *log)
         log->status.error = NULL;
         log->status.truncate_gen = 0;
         log->status.truncate_error = NULL;
+        log->status.removal = LOG_REMOVAL_UNKNOWN;
+        log->status.removal_error = NULL;
     }
 }
 
@@ -311,6 +318,7 @@ static bool note_truncation(struct brain *b, struct res *res)
         return true;
     next->log->truncated_gen = next->log->truncate_gen;
     if (status->truncate_error == NULL) {
+        next->log->removing = status->removal == LOG_REMOVAL_WAITS;
         next->log->truncated_us = status->truncated_us;
         COPY_TEXT(next->log->truncated_position, status->truncated_position);
     } else {
@@ -323,6 +331,22 @@ static bool note_truncation(struct brain *b, struct res *res)
             return true;
         }
     }
+    persist_submit(b, res);
+    return true;
+}
+
+/* Whether there is still something to remove: a task that is Stopped needs a lead until there is not. */
+static bool note_removal(struct brain *b, struct res *res)
+{
+    const struct log_live *log = res->live->log;
+    bool left = log->status.removal == LOG_REMOVAL_WAITS;
+    if (!log->has_status || log->status.removal == LOG_REMOVAL_UNKNOWN ||
+        left == res->now.rec.log->removing)
+        return false;
+    struct record *next = persist_stage(b, res);
+    if (next == NULL)
+        return true;
+    next->log->removing = left;
     persist_submit(b, res);
     return true;
 }
@@ -386,11 +410,11 @@ static void remove_when_free(struct brain *b, struct res *res)
     persist_remove(b, res);
 }
 
-/* Stopped, and there is log to truncate, or to look into: any agent of the tenant can do that. */
+/* Stopped, and there is log to truncate, to remove, or to look into: any agent of the tenant can. */
 static bool truncate_there(struct brain *b, struct res *res)
 {
     const struct msg_instance *instance;
-    if (!log_truncating(res) && !log_asked(res))
+    if (!log_works_on(res))
         return false;
     const struct node *node = log_truncator_pick(b, res, &instance);
     if (node == NULL || job_is_lead(res, node))
@@ -410,8 +434,8 @@ static void tick_stopped(struct brain *b, struct res *res)
         return;
     if (res->now.rec.deleting)
         remove_when_free(b, res);
-    else if (!truncate_there(b, res))
-        (void)note_truncation(b, res);
+    else if (!truncate_there(b, res) && !note_truncation(b, res))
+        (void)note_removal(b, res);
 }
 
 static void tick_scheduled(struct brain *b, struct res *res)
@@ -444,7 +468,7 @@ void log_tick(struct brain *b, struct res *res)
     bool stopping = res->now.rec.step == JOB_STEP_STOP;
     if (stopping ? log_holders_released(b, res) : log_holders_take(b, res))
         return;
-    if (failing(b, res) || note_truncation(b, res))
+    if (failing(b, res) || note_truncation(b, res) || note_removal(b, res))
         return;
     if (res->now.rec.deleting)
         remove_when_free(b, res);

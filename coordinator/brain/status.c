@@ -52,6 +52,23 @@ static void fill_counters(struct resource_status *s, const struct msg_counters *
     s->pages_corrupt = c->pages_corrupt;
 }
 
+void status_note_storage(struct live *live, const struct node *node, const struct msg_job *report)
+{
+    const struct msg_storage_stats *stats = report->storage;
+    size_t at = 0;
+    if (stats == NULL && report->log != NULL)
+        stats = report->log->storage;
+    if (stats == NULL)
+        return;
+    while (at < live->storage_count && strcmp(live->storage[at].node, node->name) != 0)
+        at++;
+    if (at == STORAGE_SEEN_MAX)
+        return;
+    live->storage_count = TM_MAX(live->storage_count, at + 1);
+    COPY_TEXT(live->storage[at].node, node->name);
+    live->storage[at].stats = *stats;
+}
+
 void status_fill_storage(struct resource_status *s, const struct live *live)
 {
     for (size_t n = 0; n < live->storage_count; n++) {

@@ -109,6 +109,7 @@ static int view_log(const struct backup_spec *spec, struct codec_arena *arena, s
     to->flush_ms = bounded(spec->flush_interval_us / 1000, 3600000);
     to->gcttl_s = bounded(spec->br.gcttl_us / USEC_PER_SECOND, UINT32_MAX);
     to->hold_limit = spec->hold_limit;
+    to->grace_ms = bounded(spec->log_truncate_grace_us / 1000, UINT32_MAX);
     to->release = spec->on_hold_limit == HOLD_RELEASE;
     to->from_standby = spec->log_source == LOG_SOURCE_STANDBY;
     to->accept_incarnation = spec->accept_incarnation;

@@ -28,6 +28,30 @@ static void describe_error(struct ctl *c, const json_t *status)
                   json_text_at(status, "lastError.since"));
 }
 
+/* "Title:" and what `print` says of each member of a list; nothing of an empty one. */
+static void describe_each(struct ctl *c, const json_t *status, const char *list, const char *title,
+                          void (*print)(struct ctl *c, const json_t *one))
+{
+    const json_t *all = json_at(status, list);
+    size_t at;
+    const json_t *one;
+    if (json_array_size(all) > 0)
+        (void)fprintf(c->out, "%s\n", title);
+    json_array_foreach(all, at, one)
+    {
+        print(c, one);
+    }
+}
+
+static void describe_condition(struct ctl *c, const json_t *one)
+{
+    const char *reason = json_text_at(one, "reason");
+    const char *message = json_text_at(one, "message");
+    (void)fprintf(c->out, "  %-10s %-5s  %s%s%s%s%s\n", json_text_at(one, "type"),
+                  json_text_at(one, "status"), json_text_at(one, "lastTransitionTime"),
+                  reason[0] != '\0' ? "  " : "", reason, message[0] != '\0' ? "  " : "", message);
+}
+
 /* "db-a: base/5/16384 block 7: wrong checksum" */
 static void describe_problem(struct ctl *c, const json_t *problem)
 {
@@ -39,33 +63,9 @@ static void describe_problem(struct ctl *c, const json_t *problem)
     (void)fprintf(c->out, "%s%s\n", file[0] != '\0' ? ": " : "", json_text_at(problem, "message"));
 }
 
-static void describe_lists(struct ctl *c, const json_t *status)
+static void describe_warning(struct ctl *c, const json_t *warning)
 {
-    size_t at;
-    const json_t *one;
-    if (json_array_size(json_at(status, "conditions")) > 0)
-        (void)fprintf(c->out, "Conditions:\n");
-    json_array_foreach(json_at(status, "conditions"), at, one)
-    {
-        const char *reason = json_text_at(one, "reason");
-        const char *message = json_text_at(one, "message");
-        (void)fprintf(c->out, "  %-10s %-5s  %s%s%s%s%s\n", json_text_at(one, "type"),
-                      json_text_at(one, "status"), json_text_at(one, "lastTransitionTime"),
-                      reason[0] != '\0' ? "  " : "", reason, message[0] != '\0' ? "  " : "",
-                      message);
-    }
-    if (json_array_size(json_at(status, "problems")) > 0)
-        (void)fprintf(c->out, "Problems:\n");
-    json_array_foreach(json_at(status, "problems"), at, one)
-    {
-        describe_problem(c, one);
-    }
-    if (json_array_size(json_at(status, "warnings")) > 0)
-        (void)fprintf(c->out, "Warnings:\n");
-    json_array_foreach(json_at(status, "warnings"), at, one)
-    {
-        (void)fprintf(c->out, "  %s\n", json_string_value(one));
-    }
+    (void)fprintf(c->out, "  %s\n", json_string_value(warning));
 }
 
 static void seconds_line(struct ctl *c, const char *label, const json_t *value)
@@ -84,68 +84,49 @@ static void describe_log(struct ctl *c, const json_t *status)
     line(c, "Truncated until:", json_text_at(status, "logSuccessTruncateUntil"));
     if (json_at(status, "logTruncate") != NULL) {
         const char *error = json_text_at(status, "logTruncate.error");
+        const char *removal_error = json_text_at(status, "logTruncate.removalError");
         bool pending = json_is_true(json_at(status, "logTruncate.pending"));
+        bool removing = json_is_true(json_at(status, "logTruncate.removing"));
         (void)fprintf(c->out, "%-18s until %s: %s\n",
                       "Truncation:", json_text_at(status, "logTruncate.until"),
                       error[0] != '\0' ? error
                       : pending        ? "under way"
+                      : removing       ? "done; it is removed after logTruncateGrace"
                                        : "done");
+        line(c, "Removal:", removal_error);
     }
 }
 
-static void describe_intervals(struct ctl *c, const json_t *status)
+static void describe_interval(struct ctl *c, const json_t *one)
 {
-    size_t at;
-    const json_t *one;
-    if (json_array_size(json_at(status, "recoverable")) > 0)
-        (void)fprintf(c->out, "Recoverable:\n");
-    json_array_foreach(json_at(status, "recoverable"), at, one)
-    {
-        const char *from = json_text_at(one, "from");
-        const char *to = json_text_at(one, "to");
-        (void)fprintf(c->out, "  %s to %s  (%s to %s, lineage %s)%s\n",
-                      from[0] != '\0' ? from : "-", to[0] != '\0' ? to : "-",
-                      json_text_at(one, "fromPosition"), json_text_at(one, "toPosition"),
-                      json_text_at(one, "lineage"),
-                      json_is_true(json_at(one, "abandoned")) ? "  abandoned" : "");
-    }
+    const char *from = json_text_at(one, "from");
+    const char *to = json_text_at(one, "to");
+    (void)fprintf(c->out, "  %s to %s  (%s to %s, lineage %s)%s\n", from[0] != '\0' ? from : "-",
+                  to[0] != '\0' ? to : "-", json_text_at(one, "fromPosition"),
+                  json_text_at(one, "toPosition"), json_text_at(one, "lineage"),
+                  json_is_true(json_at(one, "abandoned")) ? "  abandoned" : "");
 }
 
-static void describe_holds(struct ctl *c, const json_t *status)
+static void describe_hold(struct ctl *c, const json_t *one)
 {
-    size_t at;
-    const json_t *one;
-    if (json_array_size(json_at(status, "holds")) > 0)
-        (void)fprintf(c->out, "Log held at:\n");
-    json_array_foreach(json_at(status, "holds"), at, one)
-    {
-        char text[SIZE_TEXT_MAX];
-        (void)fprintf(c->out, "  %s: %s%s%s\n", json_text_at(one, "node"),
-                      size_format(json_u64_at(one, "bytes"), text),
-                      json_is_true(json_at(one, "atRisk")) ? ", failover at risk" : "",
-                      json_is_true(json_at(one, "lost")) ? ", lost" : "");
-    }
+    char text[SIZE_TEXT_MAX];
+    (void)fprintf(c->out, "  %s: %s%s%s\n", json_text_at(one, "node"),
+                  size_format(json_u64_at(one, "bytes"), text),
+                  json_is_true(json_at(one, "atRisk")) ? ", failover at risk" : "",
+                  json_is_true(json_at(one, "lost")) ? ", lost" : "");
 }
 
-static void describe_storage(struct ctl *c, const json_t *status)
+static void describe_store(struct ctl *c, const json_t *one)
 {
-    size_t at;
-    const json_t *one;
-    if (json_array_size(json_at(status, "storage")) > 0)
-        (void)fprintf(c->out, "Object store:\n");
-    json_array_foreach(json_at(status, "storage"), at, one)
-    {
-        (void)fprintf(
-            c->out,
-            "  %s: %llu requests, %llu sent again, %llu slow-downs, %llu of %llu at once, "
-            "clock %+lld ms\n",
-            json_text_at(one, "node"), (unsigned long long)json_u64_at(one, "requests"),
-            (unsigned long long)json_u64_at(one, "retries"),
-            (unsigned long long)json_u64_at(one, "slowDowns"),
-            (unsigned long long)json_u64_at(one, "parallel"),
-            (unsigned long long)json_u64_at(one, "parallelMax"),
-            (long long)json_integer_value(json_at(one, "clockSkewMs")));
-    }
+    (void)fprintf(c->out,
+                  "  %s: %llu requests, %llu sent again, %llu slow-downs, %llu of %llu at once, "
+                  "clock %+lld ms\n",
+                  json_text_at(one, "node"), (unsigned long long)json_u64_at(one, "requests"),
+                  (unsigned long long)json_u64_at(one, "retries"),
+                  (unsigned long long)json_u64_at(one, "slowDowns"),
+                  (unsigned long long)json_u64_at(one, "parallel"),
+                  (unsigned long long)json_u64_at(one, "parallelMax"),
+                  (long long)json_integer_value(json_at(one, "clockSkewMs")));
 }
 
 static void describe_waiting(struct ctl *c, const char *text)
@@ -215,10 +196,12 @@ void describe_resource(struct ctl *c, const json_t *one)
                       (unsigned long long)json_u64_at(status, "pages.unverified"),
                       (unsigned long long)json_u64_at(status, "pages.corrupt"));
     describe_error(c, status);
-    describe_intervals(c, status);
-    describe_holds(c, status);
-    describe_storage(c, status);
-    describe_lists(c, status);
+    describe_each(c, status, "recoverable", "Recoverable:", describe_interval);
+    describe_each(c, status, "holds", "Log held at:", describe_hold);
+    describe_each(c, status, "storage", "Object store:", describe_store);
+    describe_each(c, status, "conditions", "Conditions:", describe_condition);
+    describe_each(c, status, "problems", "Problems:", describe_problem);
+    describe_each(c, status, "warnings", "Warnings:", describe_warning);
 }
 
 static int run_describe(struct ctl *c, const struct command *self,

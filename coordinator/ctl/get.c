@@ -172,14 +172,14 @@ int resource_list(struct ctl *c, const char *kind, const char *namespace_, json_
                   struct tm_err *err)
 {
     int result = ctl_connect(c, err);
-    if (result == 0)
-        result = client_list(c->client, CONTROL_LIST, kind, ret, err);
-    for (size_t at = result < 0 ? 0 : json_array_size(*ret); at-- > 0;) {
+    if (result < 0 || (result = client_list(c->client, CONTROL_LIST, kind, ret, err)) < 0)
+        return result;
+    for (size_t at = json_array_size(*ret); at-- > 0;) {
         const json_t *one = json_array_get(*ret, at);
         if (namespace_ != NULL && strcmp(json_text_at(one, "metadata.namespace"), namespace_) != 0)
             (void)json_array_remove(*ret, at);
     }
-    return result;
+    return 0;
 }
 
 static int fetch(struct ctl *c, const char *kind, const char *namespace_, const char *name,
@@ -189,9 +189,8 @@ static int fetch(struct ctl *c, const char *kind, const char *namespace_, const 
         return resource_list(c, kind, namespace_, ret_items, err);
     json_t *one;
     int result = ctl_connect(c, err);
-    if (result == 0)
-        result = client_get(c->client, CONTROL_GET, kind, namespace_, name, &one, err);
-    if (result < 0)
+    if (result < 0 ||
+        (result = client_get(c->client, CONTROL_GET, kind, namespace_, name, &one, err)) < 0)
         return result;
     json_t *items = json_array();
     if (items == NULL || json_array_append_new(items, one) < 0) {

@@ -31,6 +31,7 @@ enum log_option {
     LOG_COMPRESSION,
     LOG_UNTIL,
     LOG_FORCE,
+    LOG_GRACE,
     LOG_DRY_RUN,
     LOG_FROM,
     LOG_TO,
@@ -76,6 +77,10 @@ static const struct option_row log_rows[LOG_OPTIONS] = {
                    .value = "POINT",
                    .help = "truncate: remove log before this time, TSO or position"},
     [LOG_FORCE] = {.name = "force", .help = "truncate: also what a kept backup needs to go on"},
+    [LOG_GRACE] = {.name = "grace",
+                   .value = "TIME",
+                   .help = "truncate: for restores that read it already log stays stored so "
+                           "much longer; default 10m"},
     [LOG_DRY_RUN] = {.name = "dry-run", .help = "truncate: only say what would be removed"},
     [LOG_FROM] = {.name = "from",
                   .value = "TIME",
@@ -312,8 +317,11 @@ static int wait_truncated(const struct call *call, struct tm_err *err)
             result = tm_err_set(err, TM_E_REFUSED, WORD "/%s: log is not truncated: %s", call->name,
                                 error);
         else if (!pending)
-            (void)fprintf(call->c->out, WORD "/%s truncated until %s\n", call->name,
-                          json_text_at(task, "status.logSuccessTruncateUntil"));
+            (void)fprintf(call->c->out, WORD "/%s truncated until %s%s\n", call->name,
+                          json_text_at(task, "status.logSuccessTruncateUntil"),
+                          json_is_true(json_at(task, "status.logTruncate.removing"))
+                              ? "; what that takes away is removed after logTruncateGrace"
+                              : "");
         else if (clock_mono_us() - start_us >= timeout_us)
             result = tm_err_set(err, TM_E_TIMEOUT,
                                 WORD "/%s: timed out waiting for log to be truncated; it is %s%s%s",
@@ -345,6 +353,8 @@ static int truncate_spec(const struct call *call, bool *ret_again, struct tm_err
         result = tm_err_set(err, TM_E_INVALID, "until '%s' is not UTF-8 text", until);
     if (result == 0 && force && json_object_set_new(spec, "logTruncateForce", json_true()) < 0)
         result = tm_err_oom(err);
+    if (result == 0)
+        result = spec_text(spec, "logTruncateGrace", &call->values[LOG_GRACE], err);
     if (result < 0) {
         json_decref(task);
         return result;
@@ -530,7 +540,8 @@ static const struct verb {
      BIT(LOG_FROM) | BIT(LOG_TO) | BIT(LOG_XID) | BIT(LOG_NAME) | BIT(LOG_POINTS) | BIT(LOG_LIMIT) |
          BIT(LOG_OUTPUT) | BIT(LOG_NAMESPACE),
      run_search},
-    {"truncate", BIT(LOG_UNTIL) | BIT(LOG_FORCE) | BIT(LOG_DRY_RUN) | WAITING, run_truncate},
+    {"truncate", BIT(LOG_UNTIL) | BIT(LOG_FORCE) | BIT(LOG_GRACE) | BIT(LOG_DRY_RUN) | WAITING,
+     run_truncate},
 };
 
 static const struct verb *verb_of(const char *word)

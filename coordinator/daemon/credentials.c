@@ -24,14 +24,12 @@ static void refuse(struct filled *to)
     to->secret.error = &to->error;
 }
 
-/* NULL stays NULL. Names are sorted: memory is *to's. */
+/* What it returns is in *to. */
 static struct msg_secret *fill(const struct coordinator *c, const struct msg_secret *wanted,
                                bool private_line, struct filled *to)
 {
     struct secrets_entry entry;
 
-    if (!wanted)
-        return NULL;
     to->secret = (struct msg_secret){.pairs_count = 0};
     memcpy(to->secret.name, wanted->name, sizeof to->secret.name);
     if (!private_line) {
@@ -58,6 +56,19 @@ static struct msg_secret *fill(const struct coordinator *c, const struct msg_sec
     return &to->secret;
 }
 
+static size_t secret_count(const struct msg_desired *desired)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < desired->jobs_count; i++) {
+        count += desired->jobs[i].secret ? 1 : 0;
+        count += desired->jobs[i].full_secret ? 1 : 0;
+    }
+    for (size_t i = 0; i < desired->probes_count; i++)
+        count += desired->probes[i].secret ? 1 : 0;
+    return count;
+}
+
 void coordinator_reply_desired(struct coordinator *c, uint64_t conn, uint64_t ctx,
                                const struct message *message)
 {
@@ -65,26 +76,35 @@ void coordinator_reply_desired(struct coordinator *c, uint64_t conn, uint64_t ct
     bool private_line = gate_is_private(c->gate, conn);
     struct msg_assignment jobs[WIRE_JOBS_MAX];
     struct msg_probe probes[WIRE_PROBES_MAX];
-    struct filled *filled = calloc(2 * (size_t)WIRE_JOBS_MAX + WIRE_PROBES_MAX, sizeof *filled);
+    size_t wanted = secret_count(desired);
+    size_t used = 0;
+    struct filled *filled;
     struct message full = {.type = MESSAGE_desired,
                            .minor = message->minor,
                            .serial = message->serial,
                            .term = message->term};
 
+    if (wanted == 0) { /* nearly always: every second from every agent */
+        gate_reply(c->gate, conn, ctx, message);
+        return;
+    }
+    filled = calloc(wanted, sizeof *filled);
     if (!filled)
         return; /* unanswered, the agent asks again */
     full.desired = *desired;
     full.desired.jobs = jobs;
     for (size_t i = 0; i < desired->jobs_count; i++) {
         jobs[i] = desired->jobs[i];
-        jobs[i].secret = fill(c, jobs[i].secret, private_line, &filled[2 * i]);
-        jobs[i].full_secret = fill(c, jobs[i].full_secret, private_line, &filled[2 * i + 1]);
+        if (jobs[i].secret)
+            jobs[i].secret = fill(c, jobs[i].secret, private_line, &filled[used++]);
+        if (jobs[i].full_secret)
+            jobs[i].full_secret = fill(c, jobs[i].full_secret, private_line, &filled[used++]);
     }
     full.desired.probes = probes;
     for (size_t i = 0; i < desired->probes_count; i++) {
         probes[i] = desired->probes[i];
-        probes[i].secret =
-            fill(c, probes[i].secret, private_line, &filled[2 * (size_t)WIRE_JOBS_MAX + i]);
+        if (probes[i].secret)
+            probes[i].secret = fill(c, probes[i].secret, private_line, &filled[used++]);
     }
     gate_reply(c->gate, conn, ctx, &full);
     free(filled); /* pairs only point at what they are */

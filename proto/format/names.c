@@ -160,15 +160,21 @@ struct rel_name names_rel_claim(const uint8_t lineage[NAMES_LINEAGE_BYTES], stru
     return by_epoch(lineage, "claim", epoch);
 }
 
-struct rel_name names_rel_chunk(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint64_t from,
-                                struct epoch epoch)
+static struct rel_name by_start(const uint8_t lineage[NAMES_LINEAGE_BYTES], const char *room,
+                                uint64_t from, struct epoch epoch)
 {
     char text[33];
     struct rel_name n;
     names_lineage_text(lineage, text);
-    (void)snprintf(n.s, sizeof(n.s), "log/%s/chunk/%016" PRIx64 "-" EPOCH_FORMAT, text, from,
+    (void)snprintf(n.s, sizeof(n.s), "log/%s/%s/%016" PRIx64 "-" EPOCH_FORMAT, text, room, from,
                    epoch.term, epoch.counter);
     return n;
+}
+
+struct rel_name names_rel_chunk(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint64_t from,
+                                struct epoch epoch)
+{
+    return by_start(lineage, "chunk", from, epoch);
 }
 
 struct rel_name names_rel_mark(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint64_t at,
@@ -185,12 +191,7 @@ struct rel_name names_rel_mark(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint6
 struct rel_name names_rel_log_index(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint64_t from,
                                     struct epoch epoch)
 {
-    char text[33];
-    struct rel_name n;
-    names_lineage_text(lineage, text);
-    (void)snprintf(n.s, sizeof(n.s), "log/%s/index/%016" PRIx64 "-" EPOCH_FORMAT, text, from,
-                   epoch.term, epoch.counter);
-    return n;
+    return by_start(lineage, "index", from, epoch);
 }
 
 struct rel_name names_rel_truncate(struct epoch epoch, uint32_t seq)

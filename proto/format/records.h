@@ -214,6 +214,7 @@ enum backup_kind { BACKUP_FULL = 1, BACKUP_INCREMENTAL = 2 };
     X(T, u64, log_from, "logFrom", OPT, 0, UINT64_MAX)                                             \
     X(T, u64, log_to, "logTo", OPT, 0, UINT64_MAX)                                                 \
     X(T, i64, commit_us, "commit", REQ, 0, 0)                                                      \
+    X(T, i64, settled_us, "settled", OPT, 0, 0)                                                    \
     X(T, i64, started_us, "started", REQ, 0, 0)                                                    \
     X(T, i64, completed_us, "completed", REQ, 0, 0)                                                \
     X(T, u64, term, "term", REQ, 0, UINT64_MAX)                                                    \

@@ -68,6 +68,9 @@ int catalog_backup_state(struct storage *st, const struct repo_scope *scope, con
 int catalog_resolve(struct object_scratch *scratch, struct storage *st, const char *cluster,
                     const char *tenant, const char *incarnation, struct repo_scope *ret,
                     struct tm_err *err) TM_WUR;
+/* The error of a search that found no such cluster (NULL = any) or tenant: it says what there is. */
+int catalog_unknown(struct storage *st, const char *cluster, const char *tenant,
+                    struct tm_err *err) TM_WUR;
 
 /* ---- recoverable intervals ---- */
 

@@ -169,37 +169,40 @@ static int lineage_add(struct object_scratch *scratch, struct storage *st,
     return 0;
 }
 
-static int truncation_apply(struct object_scratch *scratch, struct storage *st, const char *name,
-                            struct log_lineages *list, struct tm_err *err)
-{
-    struct codec_arena arena = {0};
-    struct truncation t;
-    int r = record_get(scratch, st, name, OBJECT_TRUNCATION, &truncation_codec, &arena, &t, err);
-    codec_arena_release(&arena);
-    for (size_t i = 0; r == 0 && i < list->count; i++) {
-        struct log_lineage *l = &list->items[i];
-        if (memcmp(l->record.id, t.lineage, 16) != 0 || t.from < l->truncated)
-            continue;
-        l->truncated = t.from;
-        l->truncated_us = t.until_us;
-        memcpy(l->truncated_position, t.until_position, sizeof(t.until_position));
-    }
-    return r;
-}
-
-static int truncations_read(struct object_scratch *scratch, struct storage *st,
-                            const struct repo_scope *scope, struct log_lineages *list,
-                            struct tm_err *err)
+int log_truncations_each(struct object_scratch *scratch, struct storage *st,
+                         const struct repo_scope *scope,
+                         void (*fn)(void *arg, const struct truncation *record), void *arg,
+                         struct tm_err *err)
 {
     TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
     struct storage_object object;
     size_t base = strlen(names_full(scope, "").s);
     int r = storage_list(st, names_full(scope, "truncate/").s, NULL, &it, err);
     while (r >= 0 && (r = storage_iter_next(it, &object, err)) > 0) {
-        if (names_parse_rel(object.name + base).kind == NAME_TRUNCATE)
-            r = truncation_apply(scratch, st, object.name, list, err);
+        struct codec_arena arena = {0};
+        struct truncation record;
+        if (names_parse_rel(object.name + base).kind != NAME_TRUNCATE)
+            continue;
+        r = record_get(scratch, st, object.name, OBJECT_TRUNCATION, &truncation_codec, &arena,
+                       &record, err);
+        if (r == 0)
+            fn(arg, &record);
+        codec_arena_release(&arena);
     }
     return r;
+}
+
+static void truncation_apply(void *arg, const struct truncation *t)
+{
+    struct log_lineages *list = arg;
+    for (size_t i = 0; i < list->count; i++) {
+        struct log_lineage *l = &list->items[i];
+        if (memcmp(l->record.id, t->lineage, 16) != 0 || t->from < l->truncated)
+            continue;
+        l->truncated = t->from;
+        l->truncated_us = t->until_us;
+        memcpy(l->truncated_position, t->until_position, sizeof(t->until_position));
+    }
 }
 
 static int by_creation(const void *a, const void *b)
@@ -244,7 +247,7 @@ int log_lineages_read(struct object_scratch *scratch, struct storage *st,
     for (size_t i = 0; r == 0 && i < names.count; i++)
         r = lineage_add(scratch, st, scope, names.items[i], &list, err);
     if (r == 0)
-        r = truncations_read(scratch, st, scope, &list, err);
+        r = log_truncations_each(scratch, st, scope, truncation_apply, &list, err);
     if (r < 0)
         return r;
     if (list.count > 0)

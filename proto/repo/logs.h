@@ -72,6 +72,7 @@ int log_marks_newest(struct object_scratch *scratch, struct storage *st,
 struct log_head {
     uint64_t from;           /* of that run */
     uint64_t to;             /* = from when nothing is stored */
+    uint64_t last_record;    /* start of the newest record that the run tells of; 0 = of none */
     struct epoch epoch;      /* highest of any writer or chunk */
     int64_t mark_us;         /* newest proven checkpoint */
     uint64_t chunks;         /* behind the last roll-up */
@@ -162,21 +163,30 @@ struct log_truncate {
     struct epoch epoch;
     const char *node;
     int64_t now_us;
+    int64_t grace_us; /* from the record on to the removal: who planned before it goes on reading */
 };
 struct log_truncate_result {
-    uint64_t chunks; /* removed, or to be removed */
+    uint64_t chunks; /* removed; of a dry run: to be removed, what waits for its grace included */
     uint64_t bytes;
+    int64_t next_us; /* when a sweep can remove more; 0 = nothing is left */
     int64_t truncated_us;
     char truncated_position[FORMAT_POSITION_MAX];
 };
 /* Removes log that no promised moment at or behind the wish needs: the newest backup consistent at
  * or before the wish stays restorable to every later moment. Refuses (TM_E_REFUSED, naming the
  * backup) a wish behind the oldest kept backup's need unless forced; objects that a manifest lists
- * are never taken. Truncation record first, then chunks oldest first, indexes, marks; repeatable. */
+ * are never taken. Truncation record first, from which on readers take the log for absent and truncating
+ * is done; grace_us later the objects go, by a sweep, or at once by this call when it is 0: chunks oldest
+ * first, indexes, marks. Repeatable. */
 int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st,
                      struct storage *backup_st, const struct repo_scope *scope,
                      const struct log_positions *positions, const struct log_truncate *wish,
                      const uint8_t nonce[OBJECT_NONCE_BYTES], struct log_truncate_result *ret,
                      struct tm_err *err) TM_WUR;
+/* Removes what truncation records took away and whose grace is over, of every lineage; *ret_next_us as in
+ * log_truncate_result. For those who come later, or after a crash: records alone decide. */
+int log_truncate_sweep(struct object_scratch *scratches[3], struct storage *log_st,
+                       struct storage *backup_st, const struct repo_scope *scope, int64_t now_us,
+                       int64_t grace_us, int64_t *ret_next_us, struct tm_err *err) TM_WUR;
 
 #endif

@@ -16,9 +16,13 @@
 static void head_add(struct log_head *h, const struct log_entry *e, bool stretch)
 {
     struct epoch epoch = {e->term, e->counter};
-    if (e->from > h->to)
+    if (e->from > h->to) {
         h->from = e->from;
+        h->last_record = 0;
+    }
     h->to = e->to;
+    if (e->last_record != 0)
+        h->last_record = e->last_record;
     if (epoch_cmp(epoch, h->epoch) > 0)
         h->epoch = epoch;
     if (e->mark_at <= e->to)

@@ -11,6 +11,7 @@
 #define LOGS_RUNS_MAX    100000u  /* of one lineage */
 #define LOGS_INDEXES_MAX 100000u  /* of one lineage */
 #define LOGS_NEAR_MAX    1000000u /* chunks in LOGS_CHUNK_MAX bytes */
+#define LOGS_JOIN_BYTES  (16u << 20) /* of a backup's own log, compared with a lineage's */
 #define LOGS_EPOCHS_MAX  64u      /* of one place; more: the highest ones count */
 
 /* A name's place and epoch. */
@@ -39,6 +40,12 @@ int log_room_next(struct storage_iter *it, const struct repo_scope *scope, enum 
 int log_mark_read(struct object_scratch *scratch, struct storage *st,
                   const struct repo_scope *scope, const uint8_t lineage[16],
                   const struct log_place *place, struct log_mark *ret, struct tm_err *err) TM_WUR;
+
+/* Every truncation record, those of lineages that are not known, too. */
+int log_truncations_each(struct object_scratch *scratch, struct storage *st,
+                         const struct repo_scope *scope,
+                         void (*fn)(void *arg, const struct truncation *record), void *arg,
+                         struct tm_err *err) TM_WUR;
 
 /* ---- who may have written what ---- */
 
@@ -113,8 +120,9 @@ struct log_branch {
 /* A committed backup and one lineage that goes on where it is consistent. A backup that no log
  * joins, or that several lineages do, has one of these or several. */
 struct log_backup {
-    struct recoverable point;
-    uint64_t at; /* consistent from here on */
+    struct recoverable point; /* its own moment: all that was acknowledged before it is there */
+    int64_t settled_us;       /* nothing in it is later: from here on log tells every moment */
+    uint64_t at;              /* consistent from here on */
     uint64_t log_from;
     size_t branch; /* SIZE_MAX = none */
     size_t run;

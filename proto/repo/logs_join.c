@@ -12,12 +12,11 @@
 #include "common/array.h"
 #include "proto/repo/logs_internal.h"
 
-#define JOIN_BYTES    (16u << 20)
 #define JOIN_REFS_MAX 100000u
 
 /* The end of the backup's own log. */
 struct tail {
-    struct log_ref *items; /* adjacent, at least JOIN_BYTES or all */
+    struct log_ref *items; /* adjacent, at least LOGS_JOIN_BYTES or all */
     size_t count;
     size_t cap;
     uint64_t from; /* of all that is adjacent */
@@ -38,7 +37,7 @@ static int tail_add(struct tail *t, const struct log_ref *ref, struct tm_err *er
         t->from = ref->from;
     }
     size_t drop = 0;
-    while (drop + 1 < t->count && ref->to - t->items[drop + 1].from >= JOIN_BYTES)
+    while (drop + 1 < t->count && ref->to - t->items[drop + 1].from >= LOGS_JOIN_BYTES)
         drop++;
     if (drop > 0) {
         t->count -= drop;
@@ -147,7 +146,7 @@ static int compare_run(struct joiner *j, const struct log_branch *b, const struc
     uint64_t from = TM_MAX(t->from, run->from);
     if (from >= to)
         return 0;
-    from = TM_MAX(from, to - TM_MIN(to, JOIN_BYTES));
+    from = TM_MAX(from, to - TM_MIN(to, LOGS_JOIN_BYTES));
     from = TM_MAX(from, t->items[0].from); /* less only when the run ends inside our log */
     if (from >= to)
         return 0;
@@ -245,6 +244,7 @@ int log_join(struct object_scratch *scratches[3], struct storage *log_st, struct
     int r = manifest_reader_open(&mr, scratches[0], backup_st, scope, backup_id, &bad);
     if (r == 0) {
         recoverable_of(&mr.root, &backup.point);
+        backup.settled_us = TM_MAX(mr.root.settled_us, mr.root.commit_us);
         backup.at = mr.root.log_to;
         backup.log_from = mr.root.log_from;
     }

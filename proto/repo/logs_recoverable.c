@@ -51,7 +51,8 @@ static int interval_add(struct intervals *all, const struct interval *one, struc
     return 0;
 }
 
-/* The backup's point, stretched to `to` on `branch`. */
+/* The backup's point, stretched to `to` on `branch`: from the first moment that log tells, if that is
+ * proven; else it stays the backup's own. */
 static struct interval interval_of(const struct intervals *all, const struct log_backup *backup,
                                    size_t branch, uint64_t to, int64_t to_us)
 {
@@ -59,7 +60,10 @@ static struct interval interval_of(const struct intervals *all, const struct log
     struct interval one = {.shown = backup->point, .branch = branch, .from = backup->at, .to = to};
     memcpy(one.shown.lineage, l->id, sizeof(l->id));
     memcpy(one.shown.lineage_label, l->label, sizeof(l->label));
-    one.shown.to_us = TM_MAX(one.shown.from_us, to_us);
+    if (to_us >= backup->settled_us) {
+        one.shown.from_us = backup->settled_us;
+        one.shown.to_us = to_us;
+    }
     if (to > backup->at)
         all->positions->text(to, one.shown.to_position);
     return one;
@@ -118,9 +122,10 @@ static int backup_add(struct intervals *all, const struct log_backup *backup, st
     int r = log_path_find(w, backup, log_world_current(w), &path, err);
     if (r == 0 && path.count > 0) {
         const struct log_leg *last = &path.legs[path.count - 1];
-        struct interval one = interval_of(all, backup, last->branch, last->to, last->end_us);
+        int64_t end_us = last->end_us;
         for (size_t i = 0; i < path.count; i++)
-            one.shown.to_us = TM_MAX(one.shown.to_us, path.legs[i].end_us);
+            end_us = TM_MAX(end_us, path.legs[i].end_us);
+        struct interval one = interval_of(all, backup, last->branch, last->to, end_us);
         r = interval_add(all, &one, err);
     } else if (r == 0 && log_branch_run(&w->branches[backup->branch], backup->at) != SIZE_MAX &&
                w->branches[backup->branch].runs[backup->run].to == backup->at) {

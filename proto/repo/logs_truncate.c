@@ -1,9 +1,9 @@
 /*
  * Taking log away. Happy path: the newest backup that is consistent at or before the wish is found →
  * what it and all later ones need of each lineage is added up → a truncation record is stored for
- * each lineage that loses log → chunks go, oldest first, then roll-ups and marks. From the record on
- * readers take that log for absent, so a crash at any step leaves what is promised as it was; the
- * next run removes what is left.
+ * each lineage that loses log → what records took away whose grace is over is removed (logs_remove.c).
+ * From the record on readers take that log for absent, so a crash at any step leaves what is promised
+ * as it was; the next run, or a sweep, removes what is left.
  *
  * Failure modes: a wish that would take from an older kept backup what lies behind its
  * consistent_at is refused; a running backup may yet list the log since it started, so the wish
@@ -13,19 +13,10 @@
 
 #include "common/array.h"
 #include "common/clock.h"
-#include "proto/repo/logs_internal.h"
-#include "proto/repo/sweep.h"
+#include "proto/repo/logs_remove.h"
 
-#define LISTED_MAX     8000000u
 #define RUNNING_MAX_US (7 * USEC_PER_DAY) /* an unfinished backup older than this was given up */
 #define UNNEEDED       UINT64_MAX
-
-/* A chunk that a manifest lists. */
-struct listed {
-    uint8_t lineage[16];
-    uint64_t from;
-    struct epoch epoch;
-};
 
 struct truncater {
     struct object_scratch **scratches;
@@ -41,10 +32,7 @@ struct truncater {
     uint64_t until;                 /* UINT64_MAX = the wish is a time */
     const struct log_backup *keeps; /* the newest at or before the wish; NULL = none */
     uint64_t *cuts;                 /* of each branch: log before goes */
-    uint64_t *firsts;               /* of each branch: chunks that begin before go */
-    struct listed *listed;          /* sorted */
-    size_t listed_count;
-    size_t listed_cap;
+    struct log_remover remover;
     struct log_truncate_result result;
 };
 
@@ -82,13 +70,15 @@ static int wish_read(struct truncater *t, struct tm_err *err)
     return r;
 }
 
-/* Whether the backup is consistent at or before the wish, and leads on to the newest lineage. */
+/* Whether the backup leads to every moment from the wish on, and to the newest lineage. Who wishes for
+ * the backup's own moment means this one. */
 static int before_wish(struct truncater *t, const struct log_backup *b, bool *ret,
                        struct tm_err *err)
 {
     struct log_path path = LOG_PATH_INIT;
     *ret = false;
-    if (b->branch == SIZE_MAX || b->point.from_us > t->until_us || b->at > t->until)
+    bool later = b->settled_us > t->until_us && b->point.from_us != t->until_us;
+    if (b->branch == SIZE_MAX || later || b->at > t->until)
         return 0;
     int r = log_path_find(&t->world, b, log_world_current(&t->world), &path, err);
     *ret = r == 0 && path.count > 0;
@@ -196,8 +186,7 @@ static int cuts_make(struct truncater *t, struct tm_err *err)
     size_t count = t->world.lineages.count;
     int r = 0;
     t->cuts = calloc(count + 1, sizeof(*t->cuts));
-    t->firsts = calloc(count + 1, sizeof(*t->firsts));
-    if (t->cuts == NULL || t->firsts == NULL)
+    if (t->cuts == NULL)
         return tm_err_oom(err);
     for (size_t i = 0; i < count; i++)
         t->cuts[i] = UNNEEDED;
@@ -236,193 +225,6 @@ static int older_check(const struct truncater *t, struct tm_err *err)
                           b->point.backup_id, clock_format(b->point.from_us, time), position);
     }
     return 0;
-}
-
-/* ---- what manifests list ---- */
-
-static int by_name(const void *a, const void *b)
-{
-    const struct listed *x = a;
-    const struct listed *y = b;
-    int order = memcmp(x->lineage, y->lineage, sizeof(x->lineage));
-    if (order == 0)
-        order = (x->from > y->from) - (x->from < y->from);
-    return order != 0 ? order : epoch_cmp(x->epoch, y->epoch);
-}
-
-static int listed_add(struct truncater *t, const struct log_ref *ref, struct tm_err *err)
-{
-    struct name_parts parts = names_parse_rel(ref->object);
-    if (!ref->task || parts.kind != NAME_CHUNK)
-        return 0;
-    if (t->listed_count == LISTED_MAX)
-        return tm_err_set(err, TM_E_LIMIT, "backups list more than %u chunks of log", LISTED_MAX);
-    if (ARRAY_ROOM(t->listed, t->listed_count, t->listed_cap, 64, err) < 0)
-        return -(int)err->code;
-    struct listed *l = &t->listed[t->listed_count++];
-    *l = (struct listed){.from = parts.from, .epoch = parts.epoch};
-    memcpy(l->lineage, parts.lineage, sizeof(l->lineage));
-    return 0;
-}
-
-static int listed_of(struct truncater *t, const char *backup_id, struct tm_err *err)
-{
-    struct manifest_reader mr = MANIFEST_READER_INIT;
-    struct manifest_item item;
-    int r = manifest_reader_open(&mr, t->scratches[0], t->backup_st, t->scope, backup_id, err);
-    while (r >= 0 && (r = manifest_reader_next(&mr, &item, err)) > 0) {
-        if (item.kind == MANIFEST_LOG)
-            r = listed_add(t, &item.log, err);
-    }
-    manifest_reader_release(&mr);
-    return r;
-}
-
-/* A damaged manifest may list anything: nothing is taken before it is repaired or deleted. */
-static int listed_read(struct truncater *t, struct tm_err *err)
-{
-    TM_CLEANUP(backup_list_release) struct backup_list backups = BACKUP_LIST_INIT;
-    int r = catalog_backups(t->backup_st, t->scope, &backups, err);
-    for (size_t i = 0; r == 0 && i < backups.count; i++) {
-        if (backups.items[i].state == BACKUP_COMMITTED)
-            r = listed_of(t, backups.items[i].id, err);
-    }
-    if (r == 0 && t->listed_count > 0)
-        qsort(t->listed, t->listed_count, sizeof(t->listed[0]), by_name);
-    return r;
-}
-
-static bool is_listed(const struct truncater *t, const uint8_t lineage[16],
-                      const struct log_place *place)
-{
-    struct listed key = {.from = place->from, .epoch = place->epoch};
-    memcpy(key.lineage, lineage, sizeof(key.lineage));
-    return t->listed_count > 0 &&
-           bsearch(&key, t->listed, t->listed_count, sizeof(key), by_name) != NULL;
-}
-
-/* ---- removing ---- */
-
-struct removal {
-    struct truncater *t;
-    char (*names)[STORAGE_NAME_MAX + 1];
-    uint64_t sizes[SWEEP_BATCH];
-    size_t count;
-    bool counts; /* chunks are told, the rest is not */
-};
-
-static int removal_flush(struct removal *r, struct tm_err *err)
-{
-    const char *names[SWEEP_BATCH];
-    for (size_t i = 0; i < r->count; i++)
-        names[i] = r->names[i];
-    int rc = r->t->wish->dry_run || r->count == 0
-                 ? 0
-                 : storage_remove(r->t->log_st, names, r->count, err);
-    for (size_t i = 0; rc == 0 && r->counts && i < r->count; i++) {
-        r->t->result.chunks++;
-        r->t->result.bytes += r->sizes[i];
-    }
-    r->count = 0;
-    return rc;
-}
-
-static int removal_add(struct removal *r, const struct storage_object *object, struct tm_err *err)
-{
-    memcpy(r->names[r->count], object->name, sizeof(object->name));
-    r->sizes[r->count++] = object->size_bytes;
-    return r->count == SWEEP_BATCH ? removal_flush(r, err) : 0;
-}
-
-/* Whether an object of the room lies before the cut as a whole: 1 = it does. */
-typedef int (*removal_judge)(struct truncater *t, size_t branch, const struct log_place *place,
-                             struct tm_err *err);
-
-static int judge_mark(struct truncater *t, size_t branch, const struct log_place *place,
-                      struct tm_err *err)
-{
-    (void)err;
-    return t->cuts[branch] == UNNEEDED || place->from < t->cuts[branch];
-}
-
-static int judge_chunk(struct truncater *t, size_t branch, const struct log_place *place,
-                       struct tm_err *err)
-{
-    (void)err;
-    return place->from < t->firsts[branch] &&
-           !is_listed(t, t->world.branches[branch].lineage->record.id, place);
-}
-
-/* Where the chunk begins that holds the cut: what counts and begins before it ends there. */
-static int first_kept(struct truncater *t, size_t branch, uint64_t *ret, struct tm_err *err)
-{
-    TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
-    const struct log_lineage *l = t->world.branches[branch].lineage;
-    struct log_entry entry = {.from = 0};
-    *ret = t->cuts[branch];
-    if (*ret == UNNEEDED)
-        return 0;
-    int r = log_chain_open(t->scratches, t->log_st, t->scope, l, *ret, &chain, err);
-    if (r == 0)
-        r = log_chain_next(chain, &entry, err);
-    if (r > 0)
-        *ret = TM_MIN(*ret, entry.from);
-    return r < 0 ? r : 0;
-}
-
-static int judge_index(struct truncater *t, size_t branch, const struct log_place *place,
-                       struct tm_err *err)
-{
-    const struct lineage *l = &t->world.branches[branch].lineage->record;
-    struct codec_arena arena = {0};
-    struct log_index root;
-    struct tm_err bad;
-    if (t->cuts[branch] == UNNEEDED)
-        return 1;
-    struct rel_name rel = names_rel_log_index(l->id, place->from, place->epoch);
-    int r = record_get(t->scratches[1], t->log_st, names_full(t->scope, rel.s).s, OBJECT_LOG_INDEX,
-                       &log_index_codec, &arena, &root, &bad);
-    codec_arena_release(&arena);
-    if (r < 0 && bad.code != TM_E_NOT_FOUND && bad.code != TM_E_CORRUPT) {
-        *err = bad;
-        return r;
-    }
-    return r < 0 || root.to <= t->cuts[branch];
-}
-
-static int room_remove(struct truncater *t, size_t branch, const char *room, enum name_kind kind,
-                       removal_judge judge, struct removal *removal, struct tm_err *err)
-{
-    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
-    const struct lineage *l = &t->world.branches[branch].lineage->record;
-    size_t base = strlen(names_full(t->scope, "").s);
-    struct storage_object object;
-    removal->count = 0;
-    removal->counts = kind == NAME_CHUNK;
-    int r = storage_list(t->log_st, names_log_prefix(t->scope, l->id, room).s, NULL, &it, err);
-    while (r >= 0 && (r = storage_iter_next(it, &object, err)) > 0) {
-        struct name_parts parts = names_parse_rel(object.name + base);
-        struct log_place place = {.from = parts.from, .epoch = parts.epoch};
-        if (parts.kind != kind)
-            continue;
-        if (place.from >= t->cuts[branch])
-            break;
-        r = judge(t, branch, &place, err);
-        if (r > 0)
-            r = removal_add(removal, &object, err);
-    }
-    return r < 0 ? r : removal_flush(removal, err);
-}
-
-static int branch_remove(struct truncater *t, size_t branch, struct removal *removal,
-                         struct tm_err *err)
-{
-    int r = first_kept(t, branch, &t->firsts[branch], err);
-    if (r == 0)
-        r = room_remove(t, branch, "chunk", NAME_CHUNK, judge_chunk, removal, err);
-    if (r == 0)
-        r = room_remove(t, branch, "index", NAME_LOG_INDEX, judge_index, removal, err);
-    return r < 0 ? r : room_remove(t, branch, "mark", NAME_MARK, judge_mark, removal, err);
 }
 
 /* ---- records ---- */
@@ -479,30 +281,39 @@ static void result_of(struct truncater *t)
         t->positions->text(t->cuts[branch], t->result.truncated_position);
 }
 
+/* What would go when every grace is over: what an earlier run did not come to as well. */
+static int removal_try(struct truncater *t, struct tm_err *err)
+{
+    for (size_t i = 0; i < t->world.lineages.count; i++)
+        t->cuts[i] = TM_MAX(t->cuts[i], t->world.lineages.items[i].truncated);
+    t->remover.cuts = t->cuts;
+    t->remover.dry_run = true;
+    return log_remover_run(&t->remover, err);
+}
+
 static int truncate_all(struct truncater *t, struct tm_err *err)
 {
-    TM_CLEANUP(freep)
-    char(*names)[STORAGE_NAME_MAX + 1] = calloc(SWEEP_BATCH, sizeof(*names));
-    struct removal removal = {.t = t, .names = names};
-    if (names == NULL)
-        return tm_err_oom(err);
+    struct log_remover *remover = &t->remover;
     int r = find_keeps(t, err);
     if (r == 0)
         r = cuts_make(t, err);
     if (r == 0)
         r = older_check(t, err);
-    if (r == 0)
-        r = listed_read(t, err);
+    if (r == 0) /* a manifest that cannot be read refuses here, and not when it is too late */
+        r = log_remover_listed(remover, err);
     if (r < 0)
         return r;
     result_of(t);
-    if (!t->wish->dry_run)
+    if (t->wish->dry_run) {
+        r = removal_try(t, err);
+    } else {
         r = records_store(t, err);
-    for (size_t i = 0; r == 0 && i < t->world.lineages.count; i++) {
-        /* what an earlier run did not come to is absent as well */
-        t->cuts[i] = TM_MAX(t->cuts[i], t->world.lineages.items[i].truncated);
-        r = branch_remove(t, i, &removal, err);
+        if (r == 0)
+            r = log_remover_due(remover, t->wish->now_us, t->wish->grace_us, &t->result.next_us,
+                                err);
     }
+    t->result.chunks = remover->chunks;
+    t->result.bytes = remover->bytes;
     return r;
 }
 
@@ -519,6 +330,11 @@ int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st
                           .positions = positions,
                           .wish = wish,
                           .nonce = nonce};
+    t.remover = (struct log_remover){.scratches = scratches,
+                                     .log_st = log_st,
+                                     .backup_st = backup_st,
+                                     .scope = scope,
+                                     .lineages = &t.world.lineages};
     int r = wish_read(&t, err);
     if (r == 0)
         r = log_world_read(scratches, log_st, backup_st, scope, NULL, &t.world, err);
@@ -526,8 +342,7 @@ int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st
         r = truncate_all(&t, err);
     log_world_release(&t.world);
     free(t.cuts);
-    free(t.firsts);
-    free(t.listed);
+    log_remover_release(&t.remover);
     if (r == 0)
         *ret = t.result;
     return r;

@@ -62,6 +62,16 @@ static int choose_tenant(struct storage *st, const char *cluster, const char *wa
     return 0;
 }
 
+int catalog_unknown(struct storage *st, const char *cluster, const char *tenant, struct tm_err *err)
+{
+    char found[NAMES_TENANT_MAX + 1];
+    int r = cluster != NULL ? choose_tenant(st, cluster, tenant, found, err) : 0;
+    if (r < 0)
+        return r;
+    return tm_err_set(err, TM_E_NOT_FOUND, "'%s' holds nothing of a tenant '%s'", st->display,
+                      tenant != NULL ? tenant : found);
+}
+
 static int has_committed(struct storage *st, const struct repo_scope *scope, bool *ret,
                          struct tm_err *err)
 {

@@ -83,7 +83,7 @@ int target_parse(const char *text, struct target *ret, struct tm_err *err)
 
 /* ---- candidates ---- */
 
-static int lineage_wanted(const struct planner *p, size_t *ret, struct tm_err *err)
+int target_lineage(const struct planner *p, size_t *ret, struct tm_err *err)
 {
     const struct log_lineage *l = log_lineages_find(&p->world.lineages, p->target->lineage);
     char text[33];
@@ -99,7 +99,7 @@ static int lineage_wanted(const struct planner *p, size_t *ret, struct tm_err *e
 int target_candidate(struct planner *p, const struct log_backup *b, bool named, struct tm_err *err)
 {
     size_t branch = log_world_current(&p->world);
-    int r = p->target->has_lineage ? lineage_wanted(p, &branch, err) : 0;
+    int r = p->target->has_lineage ? target_lineage(p, &branch, err) : 0;
     log_path_release(&p->path);
     if (r < 0)
         return r;
@@ -112,14 +112,6 @@ int target_candidate(struct planner *p, const struct log_backup *b, bool named, 
         r = log_path_find(&p->world, b, b->branch, &p->path, err);
     }
     return r < 0 ? r : p->path.count > 0;
-}
-
-static int64_t candidate_end_us(const struct planner *p)
-{
-    int64_t us = p->backup->point.to_us;
-    for (size_t i = 0; i < p->path.count; i++)
-        us = TM_MAX(us, p->path.legs[i].end_us);
-    return us;
 }
 
 /* The backup that leads furthest; of several the newest. */
@@ -135,8 +127,8 @@ static int choose_latest(struct planner *p, const char *backup_id, size_t *ret, 
         int r = target_candidate(p, b, backup_id != NULL, err);
         if (r < 0)
             return r;
-        if (r > 0 && candidate_end_us(p) >= best_us) {
-            best_us = candidate_end_us(p);
+        if (r > 0 && target_end_us(p) >= best_us) {
+            best_us = target_end_us(p);
             *ret = i;
             *ret_found = true;
         }
@@ -144,48 +136,20 @@ static int choose_latest(struct planner *p, const char *backup_id, size_t *ret, 
     return 0;
 }
 
-/* Where the candidate's way ends; *ret_open: log of `branch` is stored that it does not lead to. */
-static uint64_t way_end(const struct planner *p, size_t branch, bool *ret_open)
+/* The newest candidate that has the target: 1. `own`: as its own moment. */
+static int choose_newest(struct planner *p, const char *backup_id, bool own, struct tm_err *err)
 {
-    const struct log_branch *b = &p->world.branches[branch];
-    const struct log_run *last = &b->runs[b->run_count - 1];
-    if (p->path.count == 0) { /* its place means nothing on another branch: the time does */
-        *ret_open = last->end_us > p->backup->point.to_us;
-        return p->backup->at;
+    for (size_t i = p->world.backup_count; i-- > 0;) {
+        const struct log_backup *b = &p->world.backups[i];
+        if (backup_id != NULL && strcmp(backup_id, b->point.backup_id) != 0)
+            continue;
+        int r = target_candidate(p, b, backup_id != NULL, err);
+        if (r > 0)
+            r = own ? target_own_moment(p) : target_resolve(p, err);
+        if (r != 0)
+            return r;
     }
-    const struct log_leg *leg = &p->path.legs[p->path.count - 1];
-    *ret_open = leg->branch != branch || leg->to < last->to;
-    return leg->to;
-}
-
-/* Nobody who asks for the latest moment means the one before a hole: 1 = there is none. */
-static int reaches_newest(struct planner *p, struct tm_err *err)
-{
-    char end_text[FORMAT_POSITION_MAX], from_text[FORMAT_POSITION_MAX];
-    char newest_text[FORMAT_POSITION_MAX], us_text[CLOCK_TEXT_MAX];
-    size_t branch = log_world_current(&p->world);
-    bool open = false;
-    int r = p->target->has_lineage ? lineage_wanted(p, &branch, err) : 0;
-    if (r < 0)
-        return r;
-    if (branch == SIZE_MAX || p->world.branches[branch].run_count == 0)
-        return 1;
-    const struct log_branch *b = &p->world.branches[branch];
-    uint64_t end = way_end(p, branch, &open);
-    if (!open)
-        return 1;
-    size_t next = 0;
-    while (next + 1 < b->run_count && b->runs[next].from <= end)
-        next++;
-    p->engine->positions.text(end, end_text);
-    p->engine->positions.text(b->runs[next].from, from_text);
-    p->engine->positions.text(b->runs[b->run_count - 1].to, newest_text);
-    bool hole = b->runs[next].from > end; /* else stored bytes are not the backup's own */
-    return tm_err_set(err, TM_E_NOT_FOUND,
-                      "log is stored up to %s, but no backup leads there, as log from %s %s%s is "
-                      "missing or damaged: the last moment that can be had is %s (%s)",
-                      newest_text, end_text, hole ? "to " : "on", hole ? from_text : "",
-                      clock_format(candidate_end_us(p), us_text), end_text);
+    return 0;
 }
 
 /* 1 = a candidate has the target. */
@@ -201,20 +165,13 @@ static int choose(struct planner *p, const char *backup_id, struct tm_err *err)
         if (r == 0 && found)
             r = target_candidate(p, &p->world.backups[at], named, err);
         if (r > 0 && !named) /* who names a backup gets what it leads to */
-            r = reaches_newest(p, err);
+            r = target_newest(p, err);
         return r <= 0 ? r : target_resolve(p, err);
     }
-    for (size_t i = p->world.backup_count; i-- > 0;) {
-        const struct log_backup *b = &p->world.backups[i];
-        if (named && strcmp(backup_id, b->point.backup_id) != 0)
-            continue;
-        int r = target_candidate(p, b, named, err);
-        if (r > 0)
-            r = target_resolve(p, err);
-        if (r != 0)
-            return r;
-    }
-    return 0;
+    int r = choose_newest(p, backup_id, false, err);
+    if (r == 0 && p->target->kind == TARGET_TIME)
+        r = choose_newest(p, backup_id, true, err);
+    return r;
 }
 
 static int backup_there(struct planner *p, const char *backup_id, struct tm_err *err)

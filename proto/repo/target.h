@@ -16,7 +16,8 @@
  *              was named, TM_E_NOT_FOUND
  *   immediate  the backup's own consistent_at
  * The stop is never before consistent_at. A target that cannot be had is TM_E_NOT_FOUND and names
- * the nearest moments that can.
+ * the nearest moments that can; retryable when it is a time that log which is still to come may have: one
+ * behind all that is stored, not one before the first moment or in front of log that is stored.
  */
 #include "proto/repo/logs.h"
 

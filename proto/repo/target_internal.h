@@ -58,14 +58,25 @@ int target_candidate(struct planner *p, const struct log_backup *b, bool named,
                      struct tm_err *err) TM_WUR;
 /* Looks for the target on the candidate's path: 1 = the stop is filled in, 0 = it is not there. */
 int target_resolve(struct planner *p, struct tm_err *err) TM_WUR;
+/* 1 = the time is the candidate's own moment, to which it leads whatever log there is. It may hold a few
+ * commits that are later. */
+int target_own_moment(struct planner *p);
 /* The same for a transaction or a name, over all candidates. */
 int target_resolve_event(struct planner *p, const char *backup_id, struct tm_err *err) TM_WUR;
 /* The newest wanted commit, for stop_us. */
 int target_stop_time(struct planner *p, struct tm_err *err) TM_WUR;
 
+/* The branch of the target's lineage. */
+int target_lineage(const struct planner *p, size_t *ret, struct tm_err *err) TM_WUR;
+/* Every moment of the candidate up to here is proven stored. */
+int64_t target_end_us(const struct planner *p);
+
 /* ---- the plan ---- */
 
 int target_pieces(struct planner *p, struct target_plan *plan, struct tm_err *err) TM_WUR;
+/* Nobody who asks for the latest moment means the one before a hole: 1 = the candidate reaches it, else
+ * the error names what is in the way. */
+int target_newest(struct planner *p, struct tm_err *err) TM_WUR;
 /* The error for a target that no candidate has. */
 int target_missing(struct planner *p, const char *backup_id, struct tm_err *err) TM_WUR;
 

@@ -1,10 +1,9 @@
 /*
- * The chunks of a plan, and what to say when there is none. Happy path: each leg's chunks from the
- * start of a segment on, adjacent up to where the leg or the target ends; every chunk is there with
- * the size it was stored with. Failure modes: a hole where none may be, or a chunk that only a
- * roll-up still tells of, is TM_E_CORRUPT and named.
+ * The chunks of a plan. Happy path: each leg's chunks from the start of a segment on, adjacent up to
+ * where the leg or the target ends; every chunk is there with the size it was stored with. Failure
+ * modes: a hole where none may be, or a chunk that only a roll-up still tells of, is TM_E_CORRUPT and
+ * named.
  */
-#include "common/clock.h"
 #include "proto/repo/target_internal.h"
 
 /* ---- pieces ---- */
@@ -115,129 +114,4 @@ int target_pieces(struct planner *p, struct target_plan *plan, struct tm_err *er
             r = leg_pieces(p, i, plan, &cap, err);
     }
     return r;
-}
-
-/* ---- what to say ---- */
-
-struct nearest {
-    const struct recoverable *before; /* ends before the target, latest */
-    const struct recoverable *after;  /* begins behind it, earliest */
-};
-
-static bool shown_to(const struct planner *p, const char *backup_id, const struct recoverable *r)
-{
-    if (p->target->has_lineage)
-        return memcmp(r->lineage, p->target->lineage, 16) == 0;
-    return backup_id != NULL || !r->abandoned;
-}
-
-/* -1 = the interval ends before the target, 1 = it begins behind it, 0 = neither is clear. */
-static int interval_cmp(const struct planner *p, const struct recoverable *r, uint64_t at)
-{
-    uint64_t from = 0;
-    uint64_t to = 0;
-    struct tm_err ignored;
-    if (p->target->kind == TARGET_TIME)
-        return r->to_us < p->target->time_us ? -1 : r->from_us > p->target->time_us;
-    if (p->engine->positions.parse(r->from_position, &from, &ignored) < 0 ||
-        p->engine->positions.parse(r->to_position, &to, &ignored) < 0)
-        return 0;
-    return to < at ? -1 : from > at;
-}
-
-static struct nearest nearest_of(const struct planner *p, const char *backup_id,
-                                 const struct recoverable_list *list, uint64_t at)
-{
-    struct nearest n = {.before = NULL};
-    for (size_t i = 0; i < list->count; i++) {
-        const struct recoverable *r = &list->items[i];
-        int side = shown_to(p, backup_id, r) ? interval_cmp(p, r, at) : 0;
-        if (side < 0 && (n.before == NULL || r->to_us > n.before->to_us))
-            n.before = r;
-        if (side > 0 && (n.after == NULL || r->from_us < n.after->from_us))
-            n.after = r;
-    }
-    return n;
-}
-
-static int missing_place(struct planner *p, const char *source, const struct nearest *n,
-                         struct tm_err *err)
-{
-    char what[FORMAT_POSITION_MAX + EVENT_NAME_MAX + 16];
-    char end[CLOCK_TEXT_MAX] = "";
-    char start[CLOCK_TEXT_MAX] = "";
-    if (p->target->kind == TARGET_TIME)
-        (void)clock_format(p->target->time_us, what);
-    else
-        (void)snprintf(what, sizeof(what), "position %s", p->target->text);
-    if (n->before != NULL)
-        (void)clock_format(n->before->to_us, end);
-    if (n->after != NULL)
-        (void)clock_format(n->after->from_us, start);
-    if (n->before != NULL && n->after != NULL)
-        return tm_err_set(err, TM_E_NOT_FOUND,
-                          "%s lies in a gap: nothing can be had between %s (%s) and %s (%s)", what,
-                          end, n->before->to_position, start, n->after->from_position);
-    if (n->before != NULL)
-        return tm_err_set(err, TM_E_NOT_FOUND,
-                          "%s lies behind what is stored: the last moment that can be had%s is "
-                          "%s (%s)",
-                          what, source, end, n->before->to_position);
-    if (n->after != NULL)
-        return tm_err_set(err, TM_E_NOT_FOUND,
-                          "%s lies before the first moment that can be had%s: %s (%s)", what,
-                          source, start, n->after->from_position);
-    return tm_err_set(err, TM_E_NOT_FOUND, "no backup and log lead to %s", what);
-}
-
-static int missing_event(struct planner *p, const char *backup_id, const char *source,
-                         const struct recoverable_list *list, struct tm_err *err)
-{
-    char what[EVENT_NAME_MAX + 32];
-    char from[CLOCK_TEXT_MAX];
-    char to[CLOCK_TEXT_MAX];
-    const struct recoverable *first = NULL;
-    const struct recoverable *last = NULL;
-    if (p->target->kind == TARGET_XID)
-        (void)snprintf(what, sizeof(what), "transaction %llu", (unsigned long long)p->target->xid);
-    else
-        (void)snprintf(what, sizeof(what), "point '%.*s'", EVENT_NAME_MAX, p->target->text);
-    for (size_t i = 0; i < list->count; i++) {
-        const struct recoverable *r = &list->items[i];
-        if (!shown_to(p, backup_id, r))
-            continue;
-        first = first == NULL || r->from_us < first->from_us ? r : first;
-        last = last == NULL || r->to_us > last->to_us ? r : last;
-    }
-    if (first == NULL)
-        return tm_err_set(err, TM_E_NOT_FOUND, "no backup and log lead to %s", what);
-    return tm_err_set(err, TM_E_NOT_FOUND,
-                      "there is no %s in what can be had%s, from %s (%s) to %s (%s)", what, source,
-                      clock_format(first->from_us, from), first->from_position,
-                      clock_format(last->to_us, to), last->to_position);
-}
-
-int target_missing(struct planner *p, const char *backup_id, struct tm_err *err)
-{
-    TM_CLEANUP(recoverable_list_release) struct recoverable_list list = RECOVERABLE_LIST_INIT;
-    char source[NAMES_BACKUP_ID_LEN + 20] = "";
-    uint64_t at = 0;
-    if (backup_id != NULL)
-        (void)snprintf(source, sizeof(source), " from backup '%.*s'", NAMES_BACKUP_ID_LEN,
-                       backup_id);
-    int r = log_intervals(&p->world, backup_id, &p->engine->positions, &list, err);
-    if (r == 0 && p->target->kind == TARGET_POSITION)
-        r = p->engine->positions.parse(p->target->text, &at, err);
-    if (r < 0)
-        return r;
-    if (p->target->kind == TARGET_XID || p->target->kind == TARGET_NAME)
-        return missing_event(p, backup_id, source, &list, err);
-    if (p->target->kind == TARGET_IMMEDIATE || p->target->kind == TARGET_LATEST)
-        return tm_err_set(err, TM_E_NOT_FOUND,
-                          p->target->has_lineage
-                              ? "no backup leads to that lineage"
-                              : "every backup lies on a lineage that the tenant left: name a "
-                                "backup, or a lineage");
-    struct nearest n = nearest_of(p, backup_id, &list, at);
-    return missing_place(p, source, &n, err);
 }

@@ -9,7 +9,7 @@
 
 #define NAMES_SHOWN 8
 
-static int64_t path_end_us(const struct planner *p)
+int64_t target_end_us(const struct planner *p)
 {
     int64_t us = p->backup->point.to_us;
     for (size_t i = 0; i < p->path.count; i++)
@@ -90,14 +90,19 @@ static int resolve_time(struct planner *p, struct tm_err *err)
     struct time_search s = {.above_us = t->exclusive ? t->time_us - 1 : t->time_us};
     struct path_scan scan = {
         .wanted = time_wanted, .event = time_event, .arg = &s, .until = UINT64_MAX};
-    if (t->time_us < p->backup->point.from_us)
+    if (t->time_us < (p->path.count > 0 ? p->backup->settled_us : p->backup->point.from_us))
         return 0;
     int r = path_scan(p, &scan, err);
     if (r > 0)
         return stop_behind(p, s.leg, s.event.previous, s.event.at);
-    if (r < 0 || t->time_us > path_end_us(p))
+    if (r < 0 || t->time_us > target_end_us(p))
         return r;
     return stop_latest(p, err);
+}
+
+int target_own_moment(struct planner *p)
+{
+    return p->target->time_us == p->backup->point.from_us ? stop_immediate(p) : 0;
 }
 
 /* ---- position ---- */

@@ -3,8 +3,8 @@
  *
  * Happy path: a block's fields become parameters of a storage URL, each checked by its own rule; the
  * URL is written with its parameters in one order, so that equal wishes are equal URLs. A flag is the
- * same with a URL that is there already. oss and cos are s3 with a provider, their endpoint made from
- * the domain or the region.
+ * same with a URL that is there already. oss and cos are s3 with a provider, their endpoint made of the
+ * domain; with a region alone it is the provider's.
  *
  * Failures name the field: a bucket that no store would make, an endpoint that is none, a word that
  * no store knows (with the one that was probably meant), a secret.
@@ -333,6 +333,8 @@ static void region_of_domain(const char *domain, bool oss, char *region, size_t 
     const char *host = strstr(domain, "://");
     host = host != NULL ? host + 3 : domain;
     const char *head = oss ? "oss-" : "cos.";
+    if (oss && strncmp(host, "s3.", 3) == 0)
+        host += 3;
     if (strncmp(host, head, 4) != 0)
         return;
     host += 4;
@@ -355,23 +357,18 @@ static int take_cloud(struct storage_url *url, const struct spec_block *b, bool 
         memmove(region, region + 4, strlen(region + 4) + 1);
     if (region[0] == '\0')
         region_of_domain(domain, oss, region, sizeof(region));
-    int wrote;
-    if (domain[0] != '\0')
-        wrote = snprintf(endpoint, sizeof(endpoint), "%s%s",
-                         strstr(domain, "://") != NULL ? "" : "https://", domain);
-    else if (region[0] == '\0')
+    if (domain[0] == '\0' && region[0] == '\0')
         return yaml_error(node, err, "field 'domain' of %s storage is missing, and no 'region'",
                           node->key);
-    else if (oss)
-        wrote = snprintf(endpoint, sizeof(endpoint), "https://oss-%s.aliyuncs.com", region);
-    else
-        wrote = snprintf(endpoint, sizeof(endpoint), "https://cos.%s.myqcloud.com", region);
     struct tm_err why;
-    if (wrote >= (int)sizeof(endpoint) || spec_check_endpoint(endpoint, &why) < 0)
+    int wrote = snprintf(endpoint, sizeof(endpoint), "%s%s",
+                         strstr(domain, "://") != NULL ? "" : "https://", domain);
+    bool fits = wrote < (int)sizeof(endpoint);
+    if (domain[0] != '\0' && (!fits || spec_check_endpoint(endpoint, &why) < 0))
         return yaml_error(spec_node_at(node, "domain"), err, "'domain': %s",
-                          wrote >= (int)sizeof(endpoint) ? "it is too long" : why.msg);
+                          fits ? why.msg : "it is too long");
     int r = param_set(url, "provider", oss ? "alibaba" : "tencent", err);
-    if (r == 0)
+    if (r == 0 && domain[0] != '\0') /* without, the provider's own for that region */
         r = param_set(url, "endpoint", endpoint, err);
     if (r == 0 && region[0] != '\0')
         r = spec_check_region(region, &why) == 0

@@ -16,7 +16,7 @@ static int check_word(const char *text, const char *const *words, size_t count, 
     for (size_t n = 0; n < count; n++)
         if (strcmp(words[n], text) == 0)
             return 0;
-    const char *meant = suggest_from(text, words, count);
+    const char *meant = suggest_from(text, words, count); /* also of another case */
     if (meant != NULL)
         return tm_err_set(err, TM_E_INVALID, "'%.64s' is not known, did you mean '%s'?", text,
                           meant);
@@ -34,7 +34,10 @@ static int check_word(const char *text, const char *const *words, size_t count, 
 
 static int check_provider(const char *text, struct tm_err *err)
 {
-    WORDS("aws", "alibaba", "ceph", "minio", "tencent", "other");
+    /* those that the S3 driver has presets for, and their short names */
+    WORDS("aws", "alibaba", "oss", "ceph", "cos", "digitalocean", "dreamhost", "gcs", "google",
+          "huawei", "obs", "ibmcos", "minio", "netease", "seaweedfs", "stackpath", "swift",
+          "tencent", "tencentcos", "wasabi", "other");
 }
 
 static int check_acl(const char *text, struct tm_err *err)

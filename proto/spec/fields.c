@@ -96,6 +96,8 @@ static const struct schema_field backup_fields[] = {
     SCHEMA_FIELD(struct backup_spec, log_truncate_until, "logTruncateUntil", SCHEMA_STRING,
                  .max = MOMENT_TEXT_MAX - 1),
     SCHEMA_FIELD(struct backup_spec, log_truncate_force, "logTruncateForce", SCHEMA_BOOL),
+    SCHEMA_FIELD(struct backup_spec, log_truncate_grace_us, "logTruncateGrace", SCHEMA_DURATION,
+                 .def = "10m", .min = USEC_PER_SEC, .max = 30 * USEC_PER_DAY),
     SCHEMA_FIELD(struct backup_spec, flush_interval_us, "flushInterval", SCHEMA_DURATION,
                  .def = "5s", .min = 100 * USEC_PER_MSEC, .max = USEC_PER_HOUR),
     SCHEMA_FIELD(struct backup_spec, hold_limit, "holdLimit", SCHEMA_SIZE),

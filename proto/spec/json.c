@@ -198,6 +198,8 @@ static void set_log(json_t *object, const struct status_log *log)
         set_text(truncate, "until", log->truncate_until);
         (void)json_object_set_new(truncate, "pending", json_boolean(log->truncate_pending));
         set_text(truncate, "error", log->truncate_error);
+        (void)json_object_set_new(truncate, "removing", json_boolean(log->removing));
+        set_text(truncate, "removalError", log->removal_error);
         (void)json_object_set_new(object, "logTruncate", truncate);
     }
     if (log->hold_count > 0)

@@ -6,7 +6,7 @@
 #include "proto/spec/internal.h"
 
 static const char *const log_fields[] = {
-    "logSubcommand", "logStop",   "logTruncateUntil", "logTruncateForce",
+    "logSubcommand", "logStop",   "logTruncateUntil", "logTruncateForce", "logTruncateGrace",
     "flushInterval", "holdLimit", "onHoldLimit",      "logSource",
 };
 

@@ -145,11 +145,12 @@ struct backup_spec {
     bool log_stop;      /* the older form of log-stop */
     char *log_truncate_until;
     bool log_truncate_force;
-    int64_t flush_interval_us; /* default 5 s */
-    uint64_t hold_limit;       /* bytes of log held at the source; 0 = none */
-    int on_hold_limit;         /* enum hold_policy */
-    int log_source;            /* enum log_source */
-    char *commit_ts;           /* where to begin: taken with a warning, log begins at the start */
+    int64_t log_truncate_grace_us; /* from then on to the removal; default 10 min */
+    int64_t flush_interval_us;     /* default 5 s */
+    uint64_t hold_limit;           /* bytes of log held at the source; 0 = none */
+    int on_hold_limit;             /* enum hold_policy */
+    int log_source;                /* enum log_source */
+    char *commit_ts; /* where to begin: taken with a warning, log begins at the start */
 };
 
 enum restore_mode { RESTORE_MODE_SNAPSHOT, RESTORE_MODE_PITR, RESTORE_MODE_VOLUME };

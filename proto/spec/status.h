@@ -112,6 +112,8 @@ struct status_log {
     char truncate_until[64];             /* the newest wish, "" = none… */
     bool truncate_pending;               /* …not answered yet… */
     char truncate_error[TM_ERR_MSG_MAX]; /* …or refused; pending: why it is tried again */
+    bool removing; /* what was truncated is still stored, until its grace is over… */
+    char removal_error[TM_ERR_MSG_MAX];  /* …or until this is: it is tried again */
     struct status_interval *recoverable; /* malloc'ed by resource_status_add_interval */
     size_t recoverable_count;
     struct status_hold *holds; /* malloc'ed by resource_status_add_hold */

@@ -126,9 +126,7 @@ static int fill_directory(struct spec_block *b, const struct yaml_node *node, ch
     TM_CLEANUP(buf_release) struct buf url = BUF_INIT;
     const char *text = NULL;
     int r = join_path_url(&url, b, node, err);
-    if (r == 0)
-        r = buf_cstr(&url, &text, err);
-    if (r < 0)
+    if (r < 0 || (r = buf_cstr(&url, &text, err)) < 0)
         return r;
     if (url.len >= STORAGE_URL_MAX)
         return yaml_error(node, err, "the storage URL would be longer than %d bytes",

@@ -266,6 +266,13 @@ CODEC_DECLARE(msg_probe_answer, MSG_PROBE_ANSWER_FIELDS);
     X(T, flag, abandoned, "x", OPT, 0, 0)
 CODEC_DECLARE(msg_interval, MSG_INTERVAL_FIELDS);
 
+/* What truncations took away stays stored for a grace time; then it is removed. */
+enum log_removal {
+    LOG_REMOVAL_UNKNOWN = 0, /* not looked yet */
+    LOG_REMOVAL_DONE = 1,
+    LOG_REMOVAL_WAITS = 2,
+};
+
 /* What a log task is doing: from its runner to the agent, and on in heartbeats. Times of the source
  * are by the source's clock. A role HOLD reports hold_… and error only. */
 #define MSG_LOG_STATUS_FIELDS(X, T)                                                                \
@@ -297,6 +304,8 @@ CODEC_DECLARE(msg_interval, MSG_INTERVAL_FIELDS);
     X(T, i64, truncated_us, "tt", OPT, 0, 0)                                                       \
     X(T, str, truncated_position, "tp", OPT, 0, WIRE_POSITION_MAX)                                 \
     X(T, msg, truncate_error, "te", OPT, 0, msg_error)                                             \
+    X(T, u32, removal, "rm", OPT, 0, 3) /* enum log_removal */                                     \
+    X(T, msg, removal_error, "re", OPT, 0, msg_error)                                              \
     X(T, list, recoverable, "v", OPT, 0, msg_interval, WIRE_INTERVALS_MAX)                         \
     X(T, msg, storage, "st", OPT, 0, msg_storage_stats)                                            \
     X(T, msg, error, "x", OPT, 0, msg_error) /* what it is stuck on; gone when it moves again */
@@ -358,6 +367,8 @@ CODEC_DECLARE(msg_log_answer, MSG_LOG_ANSWER_FIELDS);
     X(T, u32, truncate_gen, "tg", OPT, 0, UINT32_MAX) /* grows with every wish to truncate */      \
     X(T, txt, truncate_until, "tu", OPT, 0, 63)       /* time, TSO or position */                  \
     X(T, flag, truncate_force, "tf", OPT, 0, 0)                                                    \
+    X(T, u32, grace_ms, "gr", OPT, 0,                                                              \
+      UINT32_MAX)                                /* what is truncated stays so long; 0 = 600000 */ \
     X(T, msg, query, "q", OPT, 0, msg_log_query) /* LEAD */
 CODEC_DECLARE(msg_log_params, MSG_LOG_PARAMS_FIELDS);
 

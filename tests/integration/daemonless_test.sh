@@ -29,7 +29,11 @@ expect_json "$T/list.json" '.backups[0].id' "$id"
 expect_json "$T/list.json" '.backups[0].state + " " + .backups[0].type + " " + .backups[0].engine' "committed full null"
 expect_json "$T/list.json" '.recoverable[0].backup' "$id"
 expect_json "$T/list.json" '.recoverable[0].from == .backups[0].commitTs' true
-expect_fail 3 "nothing of a cluster 'other'" alone list --storage "file://$T/repo" --cluster other
+for command in list search; do
+    expect_fail 3 "holds no cluster 'other': there is test" alone $command --storage "file://$T/repo" --cluster other
+    expect_fail 3 "cluster 'test' has no tenant 'mian': there is main" alone $command --storage "file://$T/repo" --cluster test --tenant mian
+done
+expect_fail 3 "holds nothing of a tenant 'mian'" alone list --storage "file://$T/repo" --tenant mian
 alone search --storage "file://$T/repo" --cluster test | grep -q "^no events$" || fail "events without a log"
 alone search --storage "file://$T/repo" --cluster test -o json >"$T/search.json"
 expect_json "$T/search.json" ".events | length" 0
@@ -39,6 +43,8 @@ expect_fail 2 "--storage is needed" alone list
 expect_fail 2 "'--clutser' is no option" alone verify --clutser x
 expect_fail 2 "--data-dir is needed" alone restore --storage "file://$T/repo" --cluster test
 expect_fail 2 "'--storage' wants a value" alone restore --storage
+expect_fail 2 "'--to' has an empty value" alone restore --storage "file://$T/repo" --to "" # not: the backup's own end
+expect_fail 2 "'--to=' has an empty value" alone restore --storage "file://$T/repo" --to=
 expect_fail 2 "--tablespace-map wants OLD=NEW" alone restore --tablespace-map /a
 expect_fail 2 "--storage is needed" alone search
 expect_fail 2 "--port: 70000 is not in 1 to 65535" alone restore --port 70000

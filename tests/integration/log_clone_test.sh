@@ -9,9 +9,10 @@
 warned() { of_wal '.status.warnings // [] | .[]' | grep -qF "$1"; }
 writes() { # N: to that server only
     ledger_start "$1" 2
-    sleep 1
+    sleep 0.4
     ledger_stop
 }
+is_reaped() { ! kill -0 "$1"; } # before that, it is still there for a server that looks whose lock file it finds
 lineages() { find "$T/repo" -name lineage.mpk | wc -l; }
 latest_is() { # N
     expect_out "$(ledger_sum "$(port_of "$1")")" restore_to latest
@@ -96,6 +97,7 @@ two_primaries() {
     promote 2
     wait_for 30 leads 2
     writes 2
+    wait_for 30 is_reaped "$(head -n 1 "$(data_of 1)/postmaster.pid")"
     rm -f "$(data_of 1)/postmaster.pid"
     server_start 1
     wait_for 20 warned "nodes 'db-2' and 'db-1' both say to be primary; the log is taken from 'db-2'"

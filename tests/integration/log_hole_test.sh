@@ -103,6 +103,7 @@ wait_for 15 needs_full
 warns "no backup leads to what is stored now; take a full backup" >/dev/null || fail "warnings: $(of_wal .status.warnings)"
 stored_safely
 lost_from=$(sql postgres -c "select '$(interval 0 toPosition)'::pg_lsn")
+warns "log from $lost_from to 0/" | grep -q "[1-9A-F]000000 is missing: the source had recycled it" || fail "warnings: $(of_wal .status.warnings)"
 in_hole=$(now_by_source)
 insert 301 400
 stored_safely
@@ -110,6 +111,7 @@ refused "$lost_from" "$in_hole" --dry-run
 holds_up_to "$before_hole" 200
 tidemark backup second --cluster test --storage "file://$T/repo" >/dev/null
 wait_for 30 needs_none
+! warns "is missing" >/dev/null || fail "warnings: $(of_wal .status.warnings)"
 insert 401 500
 moment
 after=$MOMENT
@@ -175,6 +177,7 @@ REPO=$T/broken refused "$name" latest
 REPO=$T/broken holds_up_to "$middle" 900
 truncate -s -1 "$chunk"
 REPO=$T/broken refused "no backup leads there, as log from $at to 0/" latest
+REPO=$T/broken refused "is missing or damaged (log object '${chunk#"$T"/broken/*/*/*/}')" latest
 rm "$chunk"
 REPO=$T/broken refused "no backup leads there, as log from $at to 0/" latest
 REPO=$T/broken refused "($at)" "$MOMENT" --dry-run

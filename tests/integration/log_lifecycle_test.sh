@@ -21,6 +21,10 @@ says() { # TEXT CMD…: it succeeds and says this
     *) fail "'$*' said '$out', which does not contain '$text'" ;;
     esac
 }
+chunks() { find "$T/storage" -path '*/log/*/chunk/*' -type f -printf '%f\n' | sort; }
+gone() { chunks | comm -23 "$T/chunks" - | wc -l; } # of those that were there
+are_gone() { [ "$(gone)" = "$1" ]; }
+removing_is() { [ "$(of_wal .status.logTruncate.removing)" = "$1" ]; }
 slots() { sql postgres -c "select count(*) from pg_replication_slots where slot_name like 'tidemark_%'"; }
 
 postgres_init $MAJOR "$T/source"
@@ -43,7 +47,12 @@ expect_fail 1 "stores the log of tenant 'main' of cluster 'test' there already" 
     tidemark log start wal2 --cluster test --storage "$STORAGE" --no-wait
 
 step "a snapshot beside it, then more to replay"
+before=$(now_by_source)
 tidemark backup full --cluster test --storage "$STORAGE"
+asked=$SECONDS # a moment that nothing can lead to is not waited for, as one that may yet be stored is
+expect_fail 3 "lies before the first moment that can be had" as_postgres "$BUILD/tidemark-agent" restore -q \
+    --storage "$STORAGE" --cluster test --data-dir "$T/restore/never" --to "$before"
+[ $((SECONDS - asked)) -lt 10 ] || fail "the restore to a moment before the first took $((SECONDS - asked)) s to be refused"
 sql postgres -c "insert into ledger select generate_series(101, 200)"
 sleep 0.1
 middle=$(now_by_source)
@@ -106,8 +115,17 @@ says "$would" tidemark log truncate wal --until "$late" --force --dry-run # noth
 case $would in "backup/wal: truncating would remove 0 chunks"*) fail "$would" ;; esac
 [ "$(of_wal '.spec.logTruncateForce')" = null ] || fail "a dry run is in the spec"
 [ "$(of_wal '.status.lastError.stage')" = truncate ] || fail "the refusal is not shown"
+chunks >"$T/chunks"
+expect_fail 2 "'logTruncateGrace': 10ms is not in 1s to 30d" tidemark log truncate wal --until "$late" --force --grace 10ms
 says "backup/wal truncated until" tidemark log truncate wal --until "$late" --force
 [ "$(of_wal .status.phase)" = Running ] || fail "it is $(of_wal .status.phase)"
+
+step "what was truncated cannot be had from now on; who reads it already does so until the grace is over"
+removing_is true || fail "logTruncate: $(of_wal .status.logTruncate)"
+tidemark describe backup wal | grep -q "done; it is removed after logTruncateGrace" || fail "$(tidemark describe backup wal)"
+expect_fail 3 "$middle lies in a gap" as_postgres "$BUILD/tidemark-agent" restore -q --dry-run \
+    --storage "$STORAGE" --cluster test --data-dir "$T/restore/never" --to "$middle"
+are_gone 0 || fail "$(gone) chunks are gone"
 
 step "stop: the slot is gone, for good"
 sql postgres -c "select pg_create_restore_point('the last one')" -c "insert into ledger values (10002)" >/dev/null
@@ -119,6 +137,15 @@ expect_fail 1 "Stopped for good" tidemark log resume wal
 says "the last one" tidemark log search wal --points # an agent looks all the same
 says "truncating would remove " tidemark log truncate wal --until "$late" --dry-run
 tidemark wait backup wal --for=Stopped
+
+step "a stopped task removes what waits, when its grace is over"
+are_gone 0 || fail "$(gone) chunks are gone"
+removing_is true || fail "logTruncate: $(of_wal .status.logTruncate)"
+tidemark log truncate wal --until "$late" --force --grace 1s
+wait_for 20 removing_is false
+would=${would#*would remove }
+are_gone "${would%% chunk*}" || fail "$(gone) chunks are gone, $would were to be"
+says "backup/wal: truncating would remove 0 chunks" tidemark log truncate wal --until "$late" --force --dry-run
 agent_kill TERM
 expect_fail 4 "there is no agent of cluster 'test', tenant 'main'" tidemark log search wal
 agent_start

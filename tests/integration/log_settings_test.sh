@@ -63,6 +63,22 @@ sql postgres -c "insert into ledger values (1)"
 mark=$(now_by_source)
 wait_for 30 is_safe "$mark"
 
+step "max_wal_senders is 0, and a right is taken away: told, and mended by itself"
+setting max_wal_senders 0
+told "max_wal_senders is 0"
+setting max_wal_senders 10
+wait_for 60 is_running
+cp -p "$T/source/pg_hba.conf" "$T/hba"
+sed -i '1i local replication all reject' "$T/source/pg_hba.conf"
+setting max_wal_senders 1
+told "pg_hba.conf"
+[ "$(of_wal .status.phase)" = Running ] || fail "it is $(of_wal .status.phase)"
+cp -p "$T/hba" "$T/source/pg_hba.conf"
+sql postgres -c "select pg_reload_conf()" >/dev/null
+wait_for 60 is_running
+mark=$(now_by_source)
+wait_for 30 is_safe "$mark"
+
 step "synchronous_standby_names = '*': our stream is never the one that commits wait for"
 sql postgres -c "alter system set synchronous_standby_names = '*'" -c "select pg_reload_conf()" >/dev/null
 sleep 1

@@ -8,6 +8,7 @@ READER=$TOP/tests/integration/format_reader.py
 
 of_wal() { tidemark get backup wal -o json | jq -r "$1"; }
 is_safe() { [[ $(of_wal ".status.logCheckpointTs // empty") > $1 ]]; }
+all_removed() { [ "$(of_wal .status.logTruncate.removing)" = false ]; }
 now_by_source() { sql postgres -c "select to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"; }
 warnings_of() { tidemark get backup "$1" -o json | jq -r '.status.warnings // [] | join("; ")'; }
 phase_is() { [ "$(tidemark get backup "$1" -o json | jq -r .status.phase)" = "$2" ]; }
@@ -91,7 +92,8 @@ one_version() {
     step "$MAJOR: truncating takes nothing that it lists"
     backup newer
     finished newer
-    tidemark log truncate wal --until "$(now_by_source)" --force
+    tidemark log truncate wal --until "$(now_by_source)" --force --grace 1s
+    wait_for 20 all_removed
     verify >/dev/null || fail "verify finds fault after truncating"
     expect_out 100 restored_max shared immediate
 

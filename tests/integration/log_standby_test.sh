@@ -12,7 +12,7 @@ warned() { of_wal '.status.warnings // [] | .[]' | grep -qF "$1"; }
 not_warned() { ! warned "$1"; }
 writes() { # N [SECONDS]
     ledger_start "$1" 2
-    sleep "${2:-1}"
+    sleep "${2:-0.4}"
     ledger_stop
 }
 # N: the slot there is at or before the checkpoint, and not more than one segment behind it

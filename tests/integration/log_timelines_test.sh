@@ -8,7 +8,7 @@
 
 writes() { # N
     ledger_start "$1" 2
-    sleep 1
+    sleep 0.4
     ledger_stop
 }
 branch_is() { # LINEAGE SUM TIMELINE

@@ -78,4 +78,5 @@ def main():
         print(f"{target}\t{len(kept)}\t{hashlib.md5(text.encode()).hexdigest()}")
 
 
-main()
+if __name__ == "__main__":
+    main()

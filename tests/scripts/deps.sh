@@ -3,19 +3,20 @@
 #
 #   deps.sh           compiler, libraries, PostgreSQL 15 and tools: for make
 #   deps.sh --demo    the same: make demo needs nothing more
-#   deps.sh --check   also npm, which fetches PostgreSQL 13 to 18: for make check
-#   deps.sh --test    also clang, its tools and cppcheck: for make fuzz-smoke and make lint
+#   deps.sh --check   also npm, which fetches PostgreSQL 13 to 18 and Azurite, and the object stores Ceph RGW and
+#                     OpenStack Swift where the distribution has them: for make check
+#   deps.sh --test    npm, clang, its tools and cppcheck: for make fuzz-smoke and make lint
 #   deps.sh --bench   also pgBackRest: for make bench
 #   deps.sh --list    prints the names of the packages and installs nothing (may come with the others)
 #
 # Says nothing when nothing is missing. Exit status 1 when something cannot be installed.
 set -euo pipefail
 
-want_npm='' want_test='' want_bench='' list=''
+want_npm='' want_stores='' want_test='' want_bench='' list=''
 for option in "$@"; do
     case $option in
     --demo) ;;
-    --check) want_npm=1 ;;
+    --check) want_npm=1 want_stores=1 ;;
     --test) want_npm=1 want_test=1 ;;
     --bench) want_bench=1 ;;
     --list) list=1 ;;
@@ -27,7 +28,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 apt_names() {
     echo gcc make pkg-config libc6-dev libnng-dev libmsgpack-dev libcurl4-openssl-dev libzstd-dev \
-        libsystemd-dev libyaml-dev libsqlite3-dev libpq-dev libjansson-dev libssl-dev libxxhash-dev \
+        libsystemd-dev libyaml-dev libsqlite3-dev libpq-dev libjansson-dev libexpat1-dev libssl-dev libxxhash-dev \
         libcmocka-dev jq util-linux procps python3
     # any distribution's newest will do where 15 is not to be had
     if [ -x /usr/lib/postgresql/15/bin/postgres ] || apt-cache show postgresql-15 >/dev/null 2>&1; then
@@ -40,16 +41,24 @@ apt_names() {
     fi
     # nodejs from elsewhere brings its own npm, and conflicts with this package
     [ -z "$want_npm" ] || have npm || echo npm
+    [ -z "$want_stores" ] || store_names
     [ -z "$want_bench" ] || echo pgbackrest zstd
+}
+# Real object stores, and what speaks to them. Tests skip the ones that are not to be had.
+store_names() {
+    echo curl openssl
+    apt-cache show --no-all-versions radosgw ceph-mon ceph-osd swift-proxy swift-account swift-container swift-object \
+        memcached 2>/dev/null | sed -n 's/^Package: //p' || true
 }
 dnf_names() {
     echo gcc make pkgconf-pkg-config nng-devel msgpack-c-devel libcurl-devel libzstd-devel systemd-devel \
-        libyaml-devel sqlite-devel libpq-devel jansson-devel openssl-devel xxhash-devel libcmocka-devel \
+        libyaml-devel sqlite-devel libpq-devel jansson-devel expat-devel openssl-devel xxhash-devel libcmocka-devel \
         postgresql-server postgresql-contrib jq util-linux procps-ng python3
     if [ -n "$want_test" ]; then
         echo clang clang-tools-extra compiler-rt cppcheck
     fi
     [ -z "$want_npm" ] || have npm || echo nodejs-npm
+    [ -z "$want_stores" ] || echo curl openssl
     [ -z "$want_bench" ] || echo pgbackrest zstd
 }
 

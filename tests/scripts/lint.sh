@@ -18,7 +18,7 @@ echo "clang-format: ${#files[@]} files"
 clang-format --dry-run -Werror "${files[@]}" || failed=1
 
 # shellcheck disable=SC2207 # flags are words
-packages=($(pkg-config --cflags msgpack libcurl libzstd libsystemd yaml-0.1 sqlite3 libpq jansson libcrypto libxxhash))
+packages=($(pkg-config --cflags msgpack libcurl libzstd libsystemd yaml-0.1 sqlite3 libpq jansson libcrypto libxxhash expat))
 flags=(-std=gnu17 -I. -D_GNU_SOURCE '-DTM_VERSION="0"' -include common/banned.h "${packages[@]}")
 echo "clang-tidy: ${#sources[@]} files"
 tidy_one() { clang-tidy --quiet "$1" -- "${flags[@]}" 2>/dev/null; }

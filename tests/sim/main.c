@@ -167,6 +167,11 @@ static int usage(void)
     return 2;
 }
 
+static uint64_t number_of(const char *text)
+{
+    return strtoull(text, NULL, 10);
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
@@ -181,16 +186,15 @@ int main(int argc, char **argv)
     struct how how = {.verbose = false};
     const struct plant *plant = NULL;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        uint64_t number = optarg != NULL ? strtoull(optarg, NULL, 10) : 0;
         switch (option) {
         case 'n':
-            seeds = number;
+            seeds = number_of(optarg);
             break;
         case 'f':
-            from = number;
+            from = number_of(optarg);
             break;
         case 's':
-            from = number;
+            from = number_of(optarg);
             seeds = 1;
             break;
         case 'v':
@@ -203,7 +207,7 @@ int main(int argc, char **argv)
             how.real = true;
             break;
         case 'a':
-            plant_seeds = number;
+            plant_seeds = number_of(optarg);
             break;
         default:
             return usage();

@@ -63,7 +63,8 @@ char pg_blob_letter(struct slice blob)
     return (char)blob.data[4];
 }
 
-int pg_blob_open(const char *what, char letter, struct slice *blob, struct tm_err *err)
+/* *blob becomes what lies behind the header. */
+static int blob_open(const char *what, char letter, struct slice *blob, struct tm_err *err)
 {
     if (pg_blob_letter(*blob) != letter)
         return tm_err_set(err, TM_E_CORRUPT, "the %s is not one of PostgreSQL", what);
@@ -74,8 +75,8 @@ int pg_blob_open(const char *what, char letter, struct slice *blob, struct tm_er
     return 0;
 }
 
-int pg_blob_next(const char *what, struct slice *rest, struct pg_blob_field *ret,
-                 struct tm_err *err)
+static int blob_next(const char *what, struct slice *rest, struct pg_blob_field *ret,
+                     struct tm_err *err)
 {
     if (rest->len < FIELD_HEADER)
         return tm_err_set(err, TM_E_CORRUPT, "the %s ends inside a field", what);
@@ -88,12 +89,23 @@ int pg_blob_next(const char *what, struct slice *rest, struct pg_blob_field *ret
     return 0;
 }
 
-int pg_blob_require(const char *what, uint32_t seen, unsigned last, struct tm_err *err)
+int pg_blob_read(const char *what, char letter, struct slice blob, unsigned last_required,
+                 pg_blob_take_fn take, void *arg, struct tm_err *err)
 {
-    for (unsigned tag = 1; tag <= last; tag++)
+    uint32_t seen = 0; /* bit n is tag n */
+    int r = blob_open(what, letter, &blob, err);
+    while (r == 0 && blob.len > 0) {
+        struct pg_blob_field field;
+        r = blob_next(what, &blob, &field, err);
+        if (r == 0)
+            r = take(field, arg, err);
+        if (r == 0 && field.tag < 32)
+            seen |= 1u << field.tag;
+    }
+    for (unsigned tag = 1; r == 0 && tag <= last_required; tag++)
         if (!(seen & 1u << tag))
-            return pg_blob_bad(what, tag, "missing", err);
-    return 0;
+            r = pg_blob_bad(what, tag, "missing", err);
+    return r;
 }
 
 int pg_blob_get_u32(const char *what, struct pg_blob_field field, uint32_t *ret, struct tm_err *err)

@@ -4,7 +4,7 @@
  * How this engine's blobs are encoded: "TMPG", a letter that says what it is, u8 version 1, then
  * fields: u16 tag, u32 length, value; all integers big-endian.
  *
- *     pg_blob_put_header → pg_blob_put_*                 pg_blob_open → pg_blob_next* → pg_blob_require
+ *     pg_blob_put_header → pg_blob_put_*                 pg_blob_read → take* → pg_blob_get_*
  *
  * `what` is the blob's name in messages: "snapshot's begin". Everything malformed is TM_E_CORRUPT
  * and names the field by its tag; another version is TM_E_UNSUPPORTED.
@@ -28,12 +28,11 @@ struct pg_blob_field {
 
 /* The letter of a blob of this engine, or 0. */
 char pg_blob_letter(struct slice blob);
-/* *blob becomes what lies behind the header. */
-int pg_blob_open(const char *what, char letter, struct slice *blob, struct tm_err *err) TM_WUR;
-int pg_blob_next(const char *what, struct slice *rest, struct pg_blob_field *ret,
-                 struct tm_err *err) TM_WUR;
-/* Bit n of `seen` is tag n: 1 … last must be there. */
-int pg_blob_require(const char *what, uint32_t seen, unsigned last, struct tm_err *err) TM_WUR;
+/* Gets each field, in the blob's order; unknown tags too. */
+typedef int (*pg_blob_take_fn)(struct pg_blob_field field, void *arg, struct tm_err *err);
+/* All fields of a blob with this letter. The tags 1 … last_required must be there. */
+int pg_blob_read(const char *what, char letter, struct slice blob, unsigned last_required,
+                 pg_blob_take_fn take, void *arg, struct tm_err *err) TM_WUR;
 int pg_blob_bad(const char *what, unsigned tag, const char *why, struct tm_err *err);
 
 int pg_blob_get_u32(const char *what, struct pg_blob_field field, uint32_t *ret,

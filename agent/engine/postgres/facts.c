@@ -149,8 +149,8 @@ int pg_facts_judge(const struct pg_facts *facts, struct tm_err *err)
 int pg_facts_judge_log(const struct pg_facts *facts, struct tm_err *err)
 {
     int r = judge_rights(facts, true, err);
-    if (r == 0)
-        r = judge_settings(facts, err);
+    if (r == 0 && (r = judge_settings(facts, err)) < 0)
+        err->retryable = true; /* a log backup goes on once the setting is mended */
     /* all in use is no obstacle when one of them is, perhaps, the task's own hold: opening that
      * says more */
     if (r == 0 && facts->own_replication_slots == 0)

@@ -44,8 +44,9 @@ int pg_log_facts_encode(const struct pg_log_facts *facts, struct buf *out, struc
     return r < 0 ? r : buf_append_slice(out, buf_slice(&blob), err);
 }
 
-static int take_field(struct pg_blob_field field, struct pg_log_facts *facts, struct tm_err *err)
+static int take_field(struct pg_blob_field field, void *arg, struct tm_err *err)
 {
+    struct pg_log_facts *facts = arg;
     switch (field.tag) {
     case L_SYSTEM_ID:
         return pg_blob_get_u64(FACTS, field, &facts->system_id, err);
@@ -96,23 +97,9 @@ static int of_begin(struct slice blob, struct pg_log_facts *ret, struct tm_err *
 int pg_log_facts_decode(struct slice blob, struct pg_log_facts *ret, struct tm_err *err)
 {
     struct pg_log_facts facts = {0};
-    uint32_t seen = 0;
-    int r = 0;
-    if (pg_blob_letter(blob) == 'B') {
-        r = of_begin(blob, &facts, err);
-    } else {
-        r = pg_blob_open(FACTS, 'L', &blob, err);
-        while (r == 0 && blob.len > 0) {
-            struct pg_blob_field field;
-            r = pg_blob_next(FACTS, &blob, &field, err);
-            if (r == 0)
-                r = take_field(field, &facts, err);
-            if (r == 0 && field.tag < 32)
-                seen |= 1u << field.tag;
-        }
-        if (r == 0)
-            r = pg_blob_require(FACTS, seen, L_LAST_REQUIRED, err);
-    }
+    int r = pg_blob_letter(blob) == 'B'
+                ? of_begin(blob, &facts, err)
+                : pg_blob_read(FACTS, 'L', blob, L_LAST_REQUIRED, take_field, &facts, err);
     if (r == 0)
         r = check(&facts, err);
     if (r < 0)

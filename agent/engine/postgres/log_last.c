@@ -1,8 +1,9 @@
 /*
  * Where the last record before a place begins.
  *
- * Happy path: the log is read from the start of a segment on, until a record begins behind the
- * limit, or the log ends; what began last before that is the answer.
+ * Happy path: the log is read from the start of a segment on, until no more record can begin within
+ * the limit, or the log ends; what began last before that is the answer. Log behind it is not asked
+ * for: it may be lost, and is not needed.
  *
  * Failure modes: log that is not whole (CORRUPT); no record at all (NOT_FOUND).
  */
@@ -18,15 +19,20 @@ struct search {
     bool passed;
 };
 
+static bool begins_by_limit(const struct search *s, uint64_t lsn)
+{
+    return lsn < s->limit || (!s->before && lsn == s->limit);
+}
+
 static int look(void *arg, const struct wal_record *record, struct tm_err *err)
 {
     struct search *s = arg;
-    if (record->lsn > s->limit || (s->before && record->lsn == s->limit)) {
-        s->passed = true;
-        return tm_err_set(err, TM_E_CANCELED, "far enough"); /* ends the push: not an error */
-    }
-    s->found = record->lsn;
-    return 0;
+    bool wanted = begins_by_limit(s, record->lsn);
+    if (wanted)
+        s->found = record->lsn;
+    s->passed = !wanted || !begins_by_limit(s, record->end_lsn);
+    /* ends the push: not an error */
+    return s->passed ? tm_err_set(err, TM_E_CANCELED, "far enough") : 0;
 }
 
 static int read_on(struct wal_reader *reader, uint64_t at,

@@ -29,6 +29,7 @@ int pg_snapshot_end(struct engine_session *, struct buf *, struct engine_positio
 void pg_session_close(struct engine_session *);
 void pg_session_cancel(struct engine_session *);
 
+int pg_snapshot_settled(struct slice end, int64_t *ret_us, struct tm_err *);
 int pg_reader_open(const struct engine_instance *, struct slice begin, struct engine_reader **,
                    struct tm_err *);
 int pg_plan(struct engine_reader *, const struct engine_plan_options *, engine_plan_fn, void *,

@@ -22,6 +22,7 @@ const struct engine_ops postgres_engine = {
     .final_key = pg_final_key,
     .read_final = pg_read_final,
     .reader_close = pg_reader_close,
+    .snapshot_settled = pg_snapshot_settled,
 
     .log_position = pg_log_position,
     .log_open = pg_log_open,

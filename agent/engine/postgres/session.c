@@ -206,6 +206,9 @@ static int stop_backup(struct engine_session *session, struct pg_end *end, struc
     return r;
 }
 
+/* Two promises of the snapshot, by the server's clock. `commit`, read before the stop: what was
+ * acknowledged until then lies before the stop position. `settled`, read after it is known: what lies
+ * before it was given its time before, so that no commit of the snapshot has a later one. */
 int pg_snapshot_end(struct engine_session *session, struct buf *ret_end,
                     struct engine_position *ret_consistent_at, int64_t *ret_commit_us,
                     struct tm_err *err)
@@ -214,10 +217,12 @@ int pg_snapshot_end(struct engine_session *session, struct buf *ret_end,
     TM_CLEANUP(buf_release) struct buf blob = BUF_INIT;
     if (!session->begun)
         return tm_err_set(err, TM_E_REFUSED, "this session has no snapshot to end");
-    /* the time is read before the position: all that was acknowledged until then lies before it */
     int r = ask_clock(session, &end.commit_us, err);
     if (r == 0)
         r = stop_backup(session, &end, err);
+    if (r == 0)
+        r = ask_clock(session, &end.settled_us, err);
+    end.settled_us = TM_MAX(end.settled_us, end.commit_us); /* the clock may have been set back */
     if (r == 0)
         r = pg_end_encode(&end, &blob, err);
     if (r < 0)
@@ -227,4 +232,13 @@ int pg_snapshot_end(struct engine_session *session, struct buf *ret_end,
     *ret_end = blob;
     blob = BUF_INIT;
     return 0;
+}
+
+int pg_snapshot_settled(struct slice blob, int64_t *ret_us, struct tm_err *err)
+{
+    TM_CLEANUP(pg_end_release) struct pg_end end = {.timeline = 0};
+    int r = pg_end_decode(blob, &end, err);
+    if (r == 0)
+        *ret_us = TM_MAX(end.settled_us, end.commit_us);
+    return r;
 }

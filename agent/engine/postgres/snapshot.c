@@ -46,6 +46,7 @@ enum end_tag {
     E_BACKUP_LABEL,
     E_LAST_REQUIRED = E_BACKUP_LABEL,
     E_TABLESPACE_MAP,
+    E_SETTLED_US,
 };
 
 /* ---- writing ---- */
@@ -146,6 +147,8 @@ int pg_end_encode(const struct pg_end *end, struct buf *out, struct tm_err *err)
     if (r == 0 && end->tablespace_map.len > 0)
         r = pg_blob_put_field(&blob, E_TABLESPACE_MAP, end->tablespace_map.data,
                               end->tablespace_map.len, err);
+    if (r == 0 && end->settled_us != 0)
+        r = pg_blob_put_u64(&blob, E_SETTLED_US, (uint64_t)end->settled_us, err);
     if (r < 0)
         return r;
     if (blob.len > BLOB_FIELD_MAX)
@@ -195,8 +198,9 @@ static int get_config_file(struct pg_blob_field field, struct pg_begin *begin, s
                             ENGINE_PATH_MAX, &file->path, err);
 }
 
-static int take_begin_field(struct pg_blob_field field, struct pg_begin *begin, struct tm_err *err)
+static int take_begin_field(struct pg_blob_field field, void *arg, struct tm_err *err)
 {
+    struct pg_begin *begin = arg;
     switch (field.tag) {
     case B_SYSTEM_ID:
         return pg_blob_get_u64(BEGIN, field, &begin->system_id, err);
@@ -260,18 +264,7 @@ static int check_begin(const struct pg_begin *begin, struct tm_err *err)
 int pg_begin_decode(struct slice blob, struct pg_begin *ret, struct tm_err *err)
 {
     TM_CLEANUP(pg_begin_release) struct pg_begin begin = {0};
-    uint32_t seen = 0;
-    int r = pg_blob_open(BEGIN, 'B', &blob, err);
-    while (r == 0 && blob.len > 0) {
-        struct pg_blob_field field;
-        r = pg_blob_next(BEGIN, &blob, &field, err);
-        if (r == 0)
-            r = take_begin_field(field, &begin, err);
-        if (r == 0 && field.tag < 32)
-            seen |= 1u << field.tag;
-    }
-    if (r == 0)
-        r = pg_blob_require(BEGIN, seen, B_LAST_REQUIRED, err);
+    int r = pg_blob_read(BEGIN, 'B', blob, B_LAST_REQUIRED, take_begin_field, &begin, err);
     if (r == 0)
         r = check_begin(&begin, err);
     if (r < 0)
@@ -281,8 +274,9 @@ int pg_begin_decode(struct slice blob, struct pg_begin *ret, struct tm_err *err)
     return 0;
 }
 
-static int take_end_field(struct pg_blob_field field, struct pg_end *end, struct tm_err *err)
+static int take_end_field(struct pg_blob_field field, void *arg, struct tm_err *err)
 {
+    struct pg_end *end = arg;
     uint64_t value;
     int r;
     switch (field.tag) {
@@ -294,6 +288,11 @@ static int take_end_field(struct pg_blob_field field, struct pg_end *end, struct
         r = pg_blob_get_u64(END, field, &value, err);
         if (r == 0)
             end->commit_us = (int64_t)value;
+        return r;
+    case E_SETTLED_US:
+        r = pg_blob_get_u64(END, field, &value, err);
+        if (r == 0)
+            end->settled_us = (int64_t)value;
         return r;
     case E_BACKUP_LABEL:
         return pg_blob_get_bytes(END, field, BLOB_FIELD_MAX, &end->backup_label, err);
@@ -307,18 +306,7 @@ static int take_end_field(struct pg_blob_field field, struct pg_end *end, struct
 int pg_end_decode(struct slice blob, struct pg_end *ret, struct tm_err *err)
 {
     TM_CLEANUP(pg_end_release) struct pg_end end = {0};
-    uint32_t seen = 0;
-    int r = pg_blob_open(END, 'E', &blob, err);
-    while (r == 0 && blob.len > 0) {
-        struct pg_blob_field field;
-        r = pg_blob_next(END, &blob, &field, err);
-        if (r == 0)
-            r = take_end_field(field, &end, err);
-        if (r == 0 && field.tag < 32)
-            seen |= 1u << field.tag;
-    }
-    if (r == 0)
-        r = pg_blob_require(END, seen, E_LAST_REQUIRED, err);
+    int r = pg_blob_read(END, 'E', blob, E_LAST_REQUIRED, take_end_field, &end, err);
     if (r < 0)
         return r;
     *ret = end;

@@ -59,6 +59,7 @@ struct pg_end {
     uint64_t stop_lsn; /* consistent when replay has reached it */
     uint32_t timeline;
     int64_t commit_us;         /* every commit acknowledged before this is in the snapshot */
+    int64_t settled_us;        /* no commit in the snapshot has a later time; 0 = not known */
     struct buf backup_label;   /* the file's bytes */
     struct buf tablespace_map; /* the file's bytes as the server gave them; empty = no such file */
 };

@@ -86,9 +86,7 @@ static int first_entry(struct walker *w, const struct listing *listing, size_t d
         size_t middle = low + (high - low) / 2;
         bool before;
         int r = set_path(w, dir_len, listing_name(listing, middle), err);
-        if (r == 0)
-            r = subtree_before(w, &before, err);
-        if (r < 0)
+        if (r < 0 || (r = subtree_before(w, &before, err)) < 0)
             return r;
         if (before)
             low = middle + 1;

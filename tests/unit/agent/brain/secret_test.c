@@ -175,6 +175,37 @@ static void waits_for_the_coordinator(void **state)
     assert_int_equal(s->told[FRAME_job].job.secret->pairs_count, 2);
 }
 
+static int own_setup(void **state)
+{
+    struct msg_secret name_only = {.name = "s3-secret"};
+    params = (struct msg_log_params){.flush_ms = 5000};
+    struct msg_assignment a = wanted(JOB_ROLE_LEAD, JOB_STEP_RUN, 1);
+    a.secret = &name_only;
+    struct agent_writer writers[] = {{.uid = "00bb", .term = 3, .attempt = 1, .runners = 7}};
+    const struct agent_brain_config kept = {.writers = writers,
+                                            .writer_count = 1,
+                                            .log_jobs = &a,
+                                            .log_job_count = 1,
+                                            .log_jobs_term = 3,
+                                            .own_credentials = true};
+    *state = stage_new(&kept);
+    return 0;
+}
+
+static void goes_on_with_its_own(void **state)
+{
+    struct stage *s = *state;
+    look(s, INSTANCE_PRIMARY, "7000");
+    assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 1);
+    assert_null(s->told[FRAME_job].job.secret);
+    ready(s, 1);
+    connect_to(s, 4);
+    desire_with(s, 1, JOB_ROLE_LEAD, &sent);
+    assert_int_equal(s->sent[FRAME_stop], 1); /* the next one has what the coordinator sent */
+    exited(s, 1);
+    assert_int_equal(s->told[FRAME_job].job.secret->pairs_count, 2);
+}
+
 /* ---- jobs that end ---- */
 
 static struct msg_backup_params backup_params = {.backup_id = "20260101T000000Z-00000001"};
@@ -298,6 +329,7 @@ int main(void)
         SCENE(waits_for_what_may_come),
         SCENE(fails_for_what_will_not),
         cmocka_unit_test_setup_teardown(waits_for_the_coordinator, restarted_setup, teardown),
+        cmocka_unit_test_setup_teardown(goes_on_with_its_own, own_setup, teardown),
         SCENE(a_backup_fails_before_it_begins),
         SCENE(a_deletion_counts_its_tries),
         SCENE(a_restore_has_two),

@@ -108,6 +108,7 @@ static TM_UNUSED struct stage *stage_new(const struct agent_brain_config *kept)
         config.log_jobs = kept->log_jobs;
         config.log_jobs_term = kept->log_jobs_term;
         config.log_job_count = kept->log_job_count;
+        config.own_credentials = kept->own_credentials;
     }
     struct agent_rng rng = {.next = next_number, .arg = s};
     s->job = 1;

@@ -44,8 +44,10 @@ static struct tm_err g_err;
     struct msg_error error;                                                                        \
     char error_text[WIRE_TEXT_MAX + 1];                                                            \
     char truncate_text[WIRE_TEXT_MAX + 1];                                                         \
+    char warning[WIRE_TEXT_MAX + 1];                                                               \
     int64_t truncate_since_us;                                                                     \
-    bool has_error, has_truncate_error;
+    char removal_text[WIRE_TEXT_MAX + 1];                                                          \
+    bool has_error, has_truncate_error, has_removal_error;
 
 struct rig_told {
     RIG_TOLD
@@ -92,6 +94,12 @@ static void rig_status(void *arg, enum job_stage stage, const struct msg_log_sta
         now->error = *status->error;
         (void)snprintf(now->error_text, sizeof(now->error_text), "%s", status->error->text);
     }
+    now->has_removal_error = status->removal_error != NULL;
+    if (status->removal_error)
+        (void)snprintf(now->removal_text, sizeof(now->removal_text), "%s",
+                       status->removal_error->text);
+    (void)snprintf(now->warning, sizeof(now->warning), "%s",
+                   status->warning ? status->warning : "");
     now->has_truncate_error = status->truncate_error != NULL;
     if (status->truncate_error) {
         (void)snprintf(now->truncate_text, sizeof(now->truncate_text), "%s",
@@ -172,6 +180,33 @@ static inline TM_UNUSED void rig_want(struct rig *g, enum job_step step)
     OK(log_task_want(g->task, step, &g->params, &g_err));
 }
 
+/* Waits until the condition holds of what was told last; fails after half a minute. */
+#define RIG_UNTIL(g, condition)                                                                    \
+    do {                                                                                           \
+        int64_t rig_until_us = clock_mono_us() + RIG_WAIT_US;                                      \
+        pthread_mutex_lock(&(g)->lock);                                                            \
+        while ((g)->seen = (g)->now, !(condition) && clock_mono_us() < rig_until_us) {             \
+            struct timespec rig_at = clock_after(CLOCK_REALTIME, 100000);                          \
+            (void)pthread_cond_timedwait(&(g)->changed, &(g)->lock, &rig_at);                      \
+        }                                                                                          \
+        bool rig_held = (condition);                                                               \
+        char rig_text[700];                                                                        \
+        (void)snprintf(rig_text, sizeof(rig_text), "durable %llu, stage %d, error '%s'",           \
+                       (unsigned long long)(g)->status.durable, (int)(g)->stage,                   \
+                       (g)->has_error ? (g)->error_text                                            \
+                       : (g)->running ? ""                                                         \
+                                      : (g)->result_err.msg);                                      \
+        pthread_mutex_unlock(&(g)->lock);                                                          \
+        if (!rig_held)                                                                             \
+            fail_msg("never: %s; %s", #condition, rig_text);                                       \
+    } while (0)
+
+static inline TM_UNUSED void rig_pause(struct rig *g)
+{
+    rig_want(g, JOB_STEP_PAUSE);
+    RIG_UNTIL(g, g->stage == JOB_STAGE_PAUSED);
+}
+
 /* The run ended by itself. */
 static inline TM_UNUSED void rig_join(struct rig *g)
 {
@@ -202,27 +237,6 @@ static inline TM_UNUSED void rig_end(struct rig *g)
     OK(fs_remove_tree(g->dir, true, &g_err));
     ram_process_registry_free();
 }
-
-/* Waits until the condition holds of what was told last; fails after half a minute. */
-#define RIG_UNTIL(g, condition)                                                                    \
-    do {                                                                                           \
-        int64_t rig_until_us = clock_mono_us() + RIG_WAIT_US;                                      \
-        pthread_mutex_lock(&(g)->lock);                                                            \
-        while ((g)->seen = (g)->now, !(condition) && clock_mono_us() < rig_until_us) {             \
-            struct timespec rig_at = clock_after(CLOCK_REALTIME, 100000);                          \
-            (void)pthread_cond_timedwait(&(g)->changed, &(g)->lock, &rig_at);                      \
-        }                                                                                          \
-        bool rig_held = (condition);                                                               \
-        char rig_text[700];                                                                        \
-        (void)snprintf(rig_text, sizeof(rig_text), "durable %llu, stage %d, error '%s'",           \
-                       (unsigned long long)(g)->status.durable, (int)(g)->stage,                   \
-                       (g)->has_error ? (g)->error_text                                            \
-                       : (g)->running ? ""                                                         \
-                                      : (g)->result_err.msg);                                      \
-        pthread_mutex_unlock(&(g)->lock);                                                          \
-        if (!rig_held)                                                                             \
-            fail_msg("never: %s; %s", #condition, rig_text);                                       \
-    } while (0)
 
 /* ---- what is stored ---- */
 
@@ -342,6 +356,15 @@ static inline TM_UNUSED struct stored rig_check(struct rig *g, const struct log_
     object_scratch_free(scratches[0]);
     object_scratch_free(scratches[1]);
     return out;
+}
+
+/* Unbroken runs of the first lineage. */
+static inline TM_UNUSED unsigned rig_runs(struct rig *g)
+{
+    struct log_lineages list = rig_lineages(g);
+    unsigned runs = rig_check(g, &list.items[0], g->conninfo).runs;
+    log_lineages_release(&list);
+    return runs;
 }
 
 /* ---- small things ---- */

@@ -27,9 +27,7 @@ static void test_hold_lost(void **state)
     rig_source(&g, "log=300000");
     RIG_UNTIL(&g, !g.status.hold_lost && g.status.durable == S + 300000 && !g.has_error);
     rig_stop(&g);
-    struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 1);
-    log_lineages_release(&list);
+    assert_int_equal(rig_runs(&g), 1);
     rig_end(&g);
 }
 
@@ -45,8 +43,7 @@ static void test_hold_dropped(void **state)
     assert_non_null(strstr(g.error_text, "was dropped by somebody"));
     rig_source(&g, "log=300000");
     RIG_UNTIL(&g, !g.status.hold_lost && g.status.durable == S + 300000 && !g.has_error);
-    rig_want(&g, JOB_STEP_PAUSE);
-    RIG_UNTIL(&g, g.stage == JOB_STAGE_PAUSED);
+    rig_pause(&g);
     rig_stop(&g);
     char name[LOG_HOLD_NAME_MAX + 1], path[256];
     log_hold_name(&g.options.scope, "task1", name);
@@ -61,9 +58,7 @@ static void test_hold_dropped(void **state)
     RIG_UNTIL(&g, g.status.durable == S + 300000 && !g.status.hold_lost && !g.has_error);
     assert_true(hold_file(&g));
     rig_stop(&g);
-    struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 1); /* all was still there */
-    log_lineages_release(&list);
+    assert_int_equal(rig_runs(&g), 1); /* all was still there */
     rig_end(&g);
 }
 
@@ -73,8 +68,7 @@ static void test_pause_resume_stop(void **state)
     struct rig g;
     RIG_BEGIN(&g, "log=200000");
     run_to(&g, 1, S + 200000);
-    rig_want(&g, JOB_STEP_PAUSE);
-    RIG_UNTIL(&g, g.stage == JOB_STAGE_PAUSED);
+    rig_pause(&g);
     rig_source(&g, "log=300000");
     RIG_UNTIL(&g, g.status.flushed == S + 300000);
     assert_int_equal(g.status.durable, S + 200000);
@@ -127,8 +121,8 @@ static void test_pause_bounds(void **state)
     RIG_BEGIN(&g, "log=200000");
     run_to(&g, 1, S + 200000);
     g.params.hold_limit = 50000;
-    rig_want(&g, JOB_STEP_PAUSE);
-    RIG_UNTIL(&g, g.stage == JOB_STAGE_PAUSED && !g.has_error);
+    rig_pause(&g);
+    RIG_UNTIL(&g, !g.has_error);
     rig_source(&g, "log=400000");
     RIG_UNTIL(&g, g.has_error);
     assert_string_equal(g.error_text,
@@ -153,8 +147,38 @@ static void test_pause_bounds(void **state)
     RIG_UNTIL(&g, g.status.durable == S + 900000 && !g.status.hold_lost && !g.has_error);
     assert_true(g.status.needs_full);
     rig_stop(&g);
+    assert_int_equal(rig_runs(&g), 2);
+    rig_end(&g);
+}
+
+/* Running, but the storage is away for so long that the hold is beyond its limit: both are told. Nothing
+ * is released, whatever the policy says of a pause. */
+static void test_limit_while_running(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    g.params.hold_limit = 5000000;
+    g.params.release = true;
+    run_to(&g, 1, S + 200000);
+    ram_set_faults(g.storage, &(struct ram_faults){.fail_per_mille = 1000});
+    rig_source(&g, "log=4200000");
+    RIG_UNTIL(&g, g.has_error && strcmp(g.error.stage, "upload") == 0);
+    RIG_UNTIL(&g, g.status.hold_bytes == 4000000);
+    assert_string_equal(g.warning, "");
+    rig_source(&g, "log=6200000");
+    RIG_UNTIL(&g, g.warning[0] != '\0');
+    assert_string_equal(g.warning,
+                        "the source keeps 6000000 bytes of log for it, the limit is 5000000");
+    assert_string_equal(g.error.stage, "upload"); /* why that is so */
+    assert_int_equal(g.stage, JOB_STAGE_WORKING);
+    assert_false(g.status.hold_lost);
+    assert_true(hold_file(&g));
+    ram_set_faults(g.storage, &(struct ram_faults){.seed = 0});
+    RIG_UNTIL(&g, g.status.durable == S + 6200000 && !g.has_error && g.warning[0] == '\0');
+    rig_stop(&g);
     struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 2);
+    assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).runs, 1);
     log_lineages_release(&list);
     rig_end(&g);
 }
@@ -258,7 +282,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_hold_dropped), cmocka_unit_test(test_pause_resume_stop),
         cmocka_unit_test(test_stop_at_once), cmocka_unit_test(test_pause_bounds),
         cmocka_unit_test(test_hold_only),    cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_stale),
+        cmocka_unit_test(test_stale),        cmocka_unit_test(test_limit_while_running),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,8 @@
 #ifndef TM_TESTS_UNIT_AGENT_RUNNER_STAGE_H
 #define TM_TESTS_UNIT_AGENT_RUNNER_STAGE_H
 /*
- * A whole backup job through the runner's socket, with the test as the agent. For the tests beside it;
- * each includes it once.
+ * A job through the runner's socket, with the test as the agent: all that a whole backup takes. For the
+ * tests beside it; each includes it once.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -34,10 +34,10 @@ static struct tm_err err;
 struct agent {
     int fd;
     pthread_t thread;
-    int runner_result;
     struct buf in;
     struct frame_job job;
     struct msg_backup_params params;
+    struct msg_log_params log_params; /* of a log job, which a test makes of this one */
     struct engine_session *session;
     struct buf begin, end;
     struct engine_position from, at;

@@ -1,72 +1,27 @@
 /* agent/runner: a log job through the socket, with this test as the agent. */
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "tests/unit/agent/runner/stage.h"
 
-#include "agent/engine/null/null.h"
-#include "agent/runner/frames.h"
-#include "agent/runner/runner.h"
-#include "common/fd.h"
-#include "common/fs.h"
-#include "common/storage/ram.h"
-
-static struct tm_err err;
-
-#define OK(expr)                                                                                   \
-    do {                                                                                           \
-        if ((expr) < 0)                                                                            \
-            fail_msg("%s: %s", #expr, err.msg);                                                    \
-    } while (0)
-
-struct agent {
-    int fd;
-    pthread_t thread;
-    struct buf in;
-    struct runner_args {
-        int fd;
-        int result;
-    } args;
-    struct msg_log_params params;
-    struct frame_job job;
-};
-
-static void *serve(void *arg)
+/* The runner has its log job. */
+static void log_begin(struct agent *a, const char *storage, const char *conninfo, uint32_t roles)
 {
-    struct runner_args *args = arg;
-    struct tm_err ignored;
-    args->result = runner_serve(args->fd, &ignored);
-    return NULL;
+    agent_init(a, storage);
+    a->log_params = (struct msg_log_params){.flush_ms = 50, .compression = "zstd:1"};
+    a->job.kind = JOB_KIND_LOG;
+    a->job.roles = roles;
+    a->job.generation = 1024;
+    memcpy(a->job.name, "task1", 6);
+    a->job.conninfo = conninfo;
+    a->job.backup = NULL;
+    a->job.log = &a->log_params;
+    agent_start(a);
+    tell_job(a);
 }
 
-static void agent_start(struct agent *a, const char *storage, const char *conninfo, uint32_t roles)
+static void log_end(struct agent *a)
 {
-    int pair[2];
-    *a = (struct agent){.params = {.flush_ms = 50, .compression = "zstd:1"},
-                        .job = {.kind = JOB_KIND_LOG,
-                                .uid = "job1",
-                                .attempt = 1,
-                                .roles = roles,
-                                .generation = 1024,
-                                .term = 7,
-                                .cluster = "demo1",
-                                .node = "n1",
-                                .tenant = "main",
-                                .engine = "null",
-                                .identity = "null1",
-                                .version = "1",
-                                .data_dir = "/",
-                                .name = "task1",
-                                .conninfo = conninfo,
-                                .storage = storage}};
-    a->job.log = &a->params;
-    OK(fd_socketpair(false, pair, &err));
-    a->fd = pair[0];
-    a->args.fd = pair[1];
-    assert_int_equal(pthread_create(&a->thread, NULL, serve, &a->args), 0);
-    struct frame f = {.type = FRAME_job, .job = a->job};
-    OK(frame_send(a->fd, &f, &err));
+    agent_stop(a);
+    assert_int_equal(a->args.result, 0);
+    ram_process_registry_free();
 }
 
 /* The next frame, which is of this type. */
@@ -82,8 +37,8 @@ static void expect(struct agent *a, enum frame_type type, struct frame *ret)
 
 static void want(struct agent *a, enum job_step step)
 {
-    struct frame f = {.type = FRAME_log_want, .log_want = {.step = step, .log = &a->params}};
-    OK(frame_send(a->fd, &f, &err));
+    struct frame f = {.type = FRAME_log_want, .log_want = {.step = step, .log = &a->log_params}};
+    tell(a, &f);
 }
 
 static void until_stage(struct agent *a, enum job_stage stage, uint64_t durable)
@@ -99,25 +54,12 @@ static void until_stage(struct agent *a, enum job_stage stage, uint64_t durable)
     fail_msg("stage %d is not reached", (int)stage);
 }
 
-static void agent_stop(struct agent *a)
-{
-    struct frame f = {.type = FRAME_stop};
-    struct tm_err ignored;
-    if (frame_send(a->fd, &f, &ignored) < 0)
-        ignored.code = TM_E_OK; /* it ended by itself */
-    pthread_join(a->thread, NULL);
-    assert_int_equal(a->args.result, 0);
-    closep(&a->fd);
-    buf_release(&a->in);
-    ram_process_registry_free();
-}
-
 static void test_log_job(void **state)
 {
     (void)state;
     struct agent a;
     struct frame f;
-    agent_start(&a, "ram://runner-log", "log=200000", JOB_ROLE_LEAD);
+    log_begin(&a, "ram://runner-log", "log=200000", JOB_ROLE_LEAD);
     expect(&a, FRAME_ready, &f);
     frame_release(&f);
     want(&a, JOB_STEP_RUN);
@@ -128,7 +70,7 @@ static void test_log_job(void **state)
     until_stage(&a, JOB_STAGE_WORKING, NULL_LOG_START + 200000);
     want(&a, JOB_STEP_STOP);
     until_stage(&a, JOB_STAGE_STOPPED, NULL_LOG_START + 200000);
-    agent_stop(&a);
+    log_end(&a);
 }
 
 static void until_answer(struct agent *a, struct frame *ret)
@@ -146,12 +88,12 @@ static void test_question(void **state)
     struct agent a;
     struct frame f;
     struct msg_log_query query = {.id = 9, .kind = LOG_QUERY_SEARCH, .limit = 2};
-    agent_start(&a, "ram://runner-question", "log=200000", JOB_ROLE_LEAD);
+    log_begin(&a, "ram://runner-question", "log=200000", JOB_ROLE_LEAD);
     expect(&a, FRAME_ready, &f);
     frame_release(&f);
     want(&a, JOB_STEP_RUN);
     until_stage(&a, JOB_STAGE_WORKING, NULL_LOG_START + 200000);
-    a.params.query = &query;
+    a.log_params.query = &query;
     want(&a, JOB_STEP_RUN);
     until_answer(&a, &f);
     assert_int_equal(f.log_answer.answer->id, 9);
@@ -159,7 +101,7 @@ static void test_question(void **state)
     assert_int_equal(f.log_answer.answer->events_count, 1);
     assert_false(f.log_answer.answer->more);
     frame_release(&f);
-    agent_stop(&a);
+    log_end(&a);
 }
 
 static void test_hold_job(void **state)
@@ -167,12 +109,12 @@ static void test_hold_job(void **state)
     (void)state;
     struct agent a;
     struct frame f;
-    agent_start(&a, "ram://runner-hold", "log=200000 role=standby", JOB_ROLE_HOLD);
+    log_begin(&a, "ram://runner-hold", "log=200000 role=standby", JOB_ROLE_HOLD);
     expect(&a, FRAME_ready, &f);
     frame_release(&f);
     want(&a, JOB_STEP_RUN);
     until_stage(&a, JOB_STAGE_WORKING, 0);
-    agent_stop(&a);
+    log_end(&a);
 }
 
 static void until_failed(struct agent *a, const char *stage, const char *text)
@@ -192,14 +134,14 @@ static void test_failures(void **state)
 {
     (void)state;
     struct agent a;
-    agent_start(&a, "ram://runner-fail", "log=1000 identity=null2", JOB_ROLE_LEAD);
+    log_begin(&a, "ram://runner-fail", "log=1000 identity=null2", JOB_ROLE_LEAD);
     want(&a, JOB_STEP_RUN);
     until_failed(&a, "log", "instance 'main': the source is null2 now, its log is stored as null1");
-    agent_stop(&a);
-    agent_start(&a, "ram://runner-fail", "log=1000", JOB_ROLE_LEAD);
+    log_end(&a);
+    log_begin(&a, "ram://runner-fail", "log=1000", JOB_ROLE_LEAD);
     want(&a, JOB_STEP_FINISH);
     until_failed(&a, "log", "step 3 means nothing to a log task");
-    agent_stop(&a);
+    log_end(&a);
 }
 
 int main(void)

@@ -72,7 +72,7 @@ static void test_open(void **state)
         const char *text;
     } cases[] = {
         {"ftp://h/p", TM_E_UNSUPPORTED,
-         "no storage driver for 'ftp://': there are file:// and ram://"},
+         "no storage driver for 'ftp://': there are file://, s3://, azblob:// and ram://"},
         {"file://host/p", TM_E_INVALID,
          "storage URL names host 'host': write file:///path with three slashes"},
         {"file:///p?x=y", TM_E_INVALID, "storage URL: file:// knows no parameter 'x'"},

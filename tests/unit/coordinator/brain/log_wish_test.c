@@ -123,6 +123,41 @@ static void truncates(void **state)
     assert_int_equal(status_of(s, "wal")->log.truncated_us, 1234567);
 }
 
+/* What it needs is not seen by an agent that truncates: it looks into the log's own storage. */
+static void a_backup_elsewhere_keeps_its_log(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = running(s, 0, 1);
+    want(s, 10, &a, 1);
+    assert_int_equal(done(s, 10, &a, 0, 1, 1), VERDICT_ACCEPTED);
+    struct msg_job job = job_at(&a, JOB_STAGE_WORKING);
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    struct msg_counters counters = {.bytes = 100};
+    struct msg_totals totals = {.counters = &counters, .position = "0/3000148", .commit_us = 5};
+    job.stage = JOB_STAGE_COMMITTED;
+    job.totals = &totals;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_int_equal(status_of(s, "b")->phase, RESOURCE_COMPLETE);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    (void)streams(s, "");
+    static const char refused[] =
+        "Backup/wal is not truncated: Backup/b lies in another storage, 'file:///backup', and "
+        "may need the log from its start on: delete it first, or force";
+    apply_log(s, "wal", "  logTruncateUntil: '2018-05-11 01:42:23+0800'\n"); /* it is younger */
+    assert_int_equal(s->outcome, BRAIN_CONFIGURED);
+    apply_log(s, "wal", "  logTruncateUntil: '2099-01-01T00:00:00Z'\n");
+    assert_int_equal(s->answer.code, TM_E_REFUSED);
+    assert_string_equal(s->answer.msg, refused);
+    apply_log(s, "wal", "  logTruncateUntil: 0/2000\n");
+    assert_string_equal(s->answer.msg, refused);
+    apply_log(s, "wal", "  logTruncateUntil: 0/2000\n  logTruncateForce: true\n");
+    assert_int_equal(s->answer.code, TM_E_OK);
+    apply_log(s, "wal", "");
+    command(s, BRAIN_CMD_DELETE, "b");
+    apply_log(s, "wal", "  logTruncateUntil: 0/2000\n");
+    assert_int_equal(s->answer.code, TM_E_OK);
+}
+
 static void a_stopped_task_truncates(void **state)
 {
     struct stage *s = *state;
@@ -186,6 +221,61 @@ static void a_truncation_that_is_tried_again(void **state)
     assert_string_equal(status_of(s, "wal")->log.truncate_error, "");
 }
 
+static void removal(struct stage *s, const struct msg_assignment *a, enum job_stage stage,
+                    enum log_removal is, const char *trouble)
+{
+    struct msg_error error = {.code = TM_E_IO, .text = trouble, .stage = "remove", .since_us = 5};
+    struct msg_log_status status = streaming(0x9000, 9000000);
+    status.truncate_gen = 1;
+    status.truncated_us = 7;
+    status.removal = is;
+    status.removal_error = trouble != NULL ? &error : NULL;
+    struct msg_job job = log_job(a, stage, &status);
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+}
+
+/* Truncating is done when nobody counts on the log any more; its objects go later, and a task that is
+ * Stopped keeps its lead until then. */
+static void what_was_truncated_is_removed_later(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = streams(s, "  logTruncateUntil: 0/2000\n  logTruncateGrace: 90s\n");
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_job(s)->log->grace_ms, 90000);
+    removal(s, &a, JOB_STAGE_WORKING, LOG_REMOVAL_WAITS, NULL);
+    assert_false(status_of(s, "wal")->log.truncate_pending);
+    assert_int_equal(status_of(s, "wal")->log.truncated_us, 7);
+    assert_true(status_of(s, "wal")->log.removing);
+    apply_log(s, "wal", "  logStop: true\n  logTruncateUntil: 0/2000\n  logTruncateGrace: 2m\n");
+    assert_int_equal(s->outcome, BRAIN_CONFIGURED);
+    removal(s, &a, JOB_STAGE_STOPPED, LOG_REMOVAL_WAITS, NULL);
+    assert_int_equal(status_of(s, "wal")->phase, RESOURCE_STOPPED);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_job(s)->roles, JOB_ROLE_LEAD);
+    assert_int_equal(desired_job(s)->step, JOB_STEP_STOP);
+    assert_int_equal(desired_job(s)->log->truncate_gen, 0);
+    assert_int_equal(desired_job(s)->log->grace_ms, 120000); /* also for what waits */
+    removal(s, &a, JOB_STAGE_STOPPED, LOG_REMOVAL_WAITS, "storage is away");
+    assert_string_equal(status_of(s, "wal")->log.removal_error, "storage is away");
+    assert_string_equal(status_of(s, "wal")->log.truncate_error, "");
+    /* the lead is lost: any other of the tenant will do */
+    up(s, 11, "db-b", "boot2", 0);
+    s->mono_us += SEC(31);
+    beat(s, 11, INSTANCE_STANDBY, 0, NULL);
+    beat(s, 11, INSTANCE_STANDBY, 0, NULL);
+    assert_int_equal(desired_job(s)->roles, JOB_ROLE_LEAD);
+    a = *desired_job(s);
+    struct msg_log_status status = {.removal = LOG_REMOVAL_UNKNOWN};
+    struct msg_job job = log_job(&a, JOB_STAGE_STOPPED, &status);
+    beat(s, 11, INSTANCE_STANDBY, 0, &job);
+    assert_true(status_of(s, "wal")->log.removing);
+    status.removal = LOG_REMOVAL_DONE;
+    beat(s, 11, INSTANCE_STANDBY, 0, &job);
+    assert_false(status_of(s, "wal")->log.removing);
+    beat(s, 11, INSTANCE_STANDBY, 0, NULL);
+    assert_int_equal(s->reply.desired.jobs_count, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,9 +283,11 @@ int main(void)
         SCENE(a_second_task_in_the_same_place),
         SCENE(two_in_one_moment),
         SCENE(truncates),
+        SCENE(a_backup_elsewhere_keeps_its_log),
         SCENE(a_stopped_task_truncates),
         SCENE(one_that_never_began_truncates),
         SCENE(a_truncation_that_is_tried_again),
+        SCENE(what_was_truncated_is_removed_later),
     };
     return cmocka_run_group_tests_name("coordinator/brain/log_wish", tests, NULL, NULL);
 }

@@ -68,6 +68,7 @@ static TM_UNUSED void store(struct stage *s, const struct brain_put *put)
             return;
         buf_release(&s->records[at]);
         s->records[at] = s->records[--s->record_count];
+        s->records[s->record_count] = BUF_INIT; /* whose bytes moved */
         return;
     }
     if (at == s->record_count)

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <setjmp.h>
 #include <cmocka.h>
+void _fail(const char *file, int line) __attribute__((noreturn)); /* cmocka.h does not say so */
 
 #include <fcntl.h>
 #include <sys/socket.h>

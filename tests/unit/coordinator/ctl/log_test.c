@@ -120,9 +120,11 @@ static void truncating(void **state)
     (void)state;
     EXPECT(0, "backup/wal created\n", UNTESTED, START, "--no-wait");
     EXPECT(0, "backup/wal configured\n", "", "log", "truncate", "wal", "--until", "0/3000148",
-           "--force", "--no-wait");
+           "--force", "--grace", "5m", "--no-wait");
     json_t *wal = fetched("bk", "wal");
     assert_string_equal(json_text_at(wal, "spec.logTruncateUntil"), "0/3000148");
+    assert_string_equal(json_text_at(wal, "spec.logTruncateGrace"), "5m");
+    assert_true(json_is_false(json_at(wal, "status.logTruncate.removing")));
     assert_true(json_is_true(json_at(wal, "spec.logTruncateForce")));
     assert_string_equal(json_text_at(wal, "status.logTruncate.until"), "0/3000148");
     assert_true(json_is_true(json_at(wal, "status.logTruncate.pending")));
@@ -136,6 +138,7 @@ static void truncating(void **state)
                         "role primary\n");
     wal = fetched("bk", "wal");
     assert_null(json_at(wal, "spec.logTruncateForce"));
+    assert_string_equal(json_text_at(wal, "spec.logTruncateGrace"), "5m"); /* stays as it was set */
     assert_string_equal(json_text_at(wal, "status.logTruncate.until"),
                         "2026-11-21T10:00:00.000000Z");
     json_decref(wal);

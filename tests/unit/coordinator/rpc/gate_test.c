@@ -41,6 +41,8 @@ static void on_up(void *arg, uint64_t conn, uint64_t ctx, const struct msg_hello
         (void)tm_err_set(&err, TM_E_REFUSED, "no room");
         gate_refuse(f->gate, conn, ctx, &err);
     } else {
+        assert_true(gate_is_private(f->gate, conn));      /* loopback */
+        assert_false(gate_is_private(f->gate, conn + 1)); /* nobody's */
         gate_welcome(f->gate, conn, ctx, 7, 99);
     }
 }

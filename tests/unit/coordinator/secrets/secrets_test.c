@@ -238,8 +238,9 @@ static void bad_input(void **state)
     char *large = calloc(1, SECRET_MAX_LEN);
     assert_non_null(large);
     memset(large, 'x', SECRET_MAX_LEN);
-    for (char key = 'a'; key < 'e'; key++)
-        assert_int_equal(secret_map_set(&map, (char[]){key, '\0'}, large, SECRET_MAX_LEN, &err), 0);
+    for (int key = 'a'; key < 'e'; key++)
+        assert_int_equal(
+            secret_map_set(&map, (char[]){(char)key, '\0'}, large, SECRET_MAX_LEN, &err), 0);
     free(large);
     refuse(f, "a", &map, TM_E_LIMIT, "16388 bytes are too many for one secret, 16384 is the most");
     assert_int_equal(f->done, 0);

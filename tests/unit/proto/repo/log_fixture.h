@@ -140,6 +140,9 @@ static TM_UNUSED void branch_done(struct test_branch *b)
     b->digesting = false;
 }
 
+/* When put_backup's backups are settled; 0 = at their commit time. */
+static int64_t settled_us;
+
 /* A committed backup with these log objects, consistent at `at`; replay begins at its segment. */
 static TM_UNUSED void put_backup(struct fixture *f, struct storage *st, const char *id,
                                  const struct test_branch *b, uint64_t at, int64_t commit_us,
@@ -157,6 +160,7 @@ static TM_UNUSED void put_backup(struct fixture *f, struct storage *st, const ch
                             .term = 3,
                             .counter = 1000,
                             .commit_us = commit_us,
+                            .settled_us = settled_us,
                             .consistent_at = &position,
                             .log_from = at - at % SEG,
                             .log_to = at};

@@ -76,6 +76,35 @@ static void test_intervals(void **state)
     branch_done(&b);
 }
 
+/* From the settled time on, once that is proven; until then the backup is its own moment. */
+static void test_settled(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b = {.record = {.id = "a", .label = "1", .from = SEG}};
+    struct log_ref ref = put_log(f, &b, ID_A, SEG, SEG + 200, 1, NULL);
+    settled_us = 1400;
+    put_backup(f, f->st, ID_A, &b, SEG + 160, 1000, &ref, 1);
+    put_lineage(f, &b);
+    assert_string_equal(intervals(f), "a a @1184-@1184 1000-1000");
+    put_chunk(f, &b, SEG, SEG + 300, 1, NULL);
+    assert_string_equal(intervals(f), "a a @1184-@1324 1000-1000");
+    put_mark(f, &b, SEG + 300, 1, 0, 1399);
+    assert_string_equal(intervals(f), "a a @1184-@1324 1000-1000");
+    put_mark(f, &b, SEG + 300, 1, 1, 1400);
+    assert_string_equal(intervals(f), "a a @1184-@1324 1400-1400");
+    /* a commit that is later proves what lies before it */
+    put_chunk(f, &b, SEG + 300, SEG + 400, 1,
+              &(struct extra){.events = commit_at(SEG + 320, 1800), .count = 1});
+    assert_string_equal(intervals(f), "a a @1184-@1424 1400-1799");
+    /* the newer backup's is behind the older one's interval, and inside it */
+    settled_us = 1900;
+    ref = put_log(f, &b, ID_B, SEG, SEG + 350, 1, NULL);
+    put_backup(f, f->st, ID_B, &b, SEG + 336, 1850, &ref, 1);
+    assert_string_equal(intervals(f), "a a @1184-@1424 1400-1850");
+    settled_us = 0;
+    branch_done(&b);
+}
+
 /* Bytes decide: a log of the same label and place that differs is not the backup's. */
 static void test_join_compares(void **state)
 {
@@ -238,8 +267,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_intervals), T(test_join_compares), T(test_joins_known),
-        T(test_forks),     T(test_two_storages),  T(test_written_again),
+        T(test_intervals), T(test_settled),      T(test_join_compares), T(test_joins_known),
+        T(test_forks),     T(test_two_storages), T(test_written_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

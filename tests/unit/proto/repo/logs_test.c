@@ -301,6 +301,7 @@ static void test_head(void **state)
     assert_int_equal(h.to, SEG);
     assert_int_equal(h.boundary, 0);
     assert_int_equal(h.mark_us, 0);
+    assert_int_equal(h.last_record, 0);
     put_writer(f, &b, 3, SEG);
     put_chunk(f, &b, SEG, SEG + 100, 3, &(struct extra){.mark_us = 7});
     h = head(f, &b);
@@ -339,6 +340,7 @@ static void test_head(void **state)
     put_mark(f, &b, 3 * SEG + 36, 3, 0, 100);
     h = head(f, &b);
     assert_int_equal(h.chunks, 16);
+    assert_int_equal(h.last_record, ((3 * SEG + 35) / RECORD - 1) * RECORD);
     assert_int_equal(h.mark_us, 99);
     assert_int_equal(h.from, SEG);
     /* behind a gap the run is a new one */

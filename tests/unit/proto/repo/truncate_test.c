@@ -1,4 +1,4 @@
-/* Truncating: what goes, what stays, what is refused; and a crash at every step. */
+/* Truncating: what goes and when, what stays, what is refused; and a crash at every step. */
 #include "tests/unit/proto/repo/log_fixture.h"
 
 #define ID_A    "20261121T100000Z-0000000a"
@@ -7,10 +7,13 @@
 #define NOW     (INT64_C(1795260000) * SECOND) /* 2026-11-21T11:20:00Z */
 #define START_B (INT64_C(1795258800) * SECOND)
 
+static struct log_ref story_chunks[16];
+static int64_t b_settled_us;
+
 /* Chunks of 256 bytes up to 4096, a mark each; backup A consistent at 64, B at 2112. */
 static void put_story(struct fixture *f, struct test_branch *b)
 {
-    struct log_ref refs[16];
+    struct log_ref *refs = story_chunks;
     *b = (struct test_branch){.record = {.id = "p", .label = "1", .created_us = 1}};
     put_lineage(f, b);
     put_writer(f, b, 1, 0);
@@ -18,7 +21,9 @@ static void put_story(struct fixture *f, struct test_branch *b)
         refs[i] = put_chunk(f, b, i * 256, i * 256 + 256, 1,
                             &(struct extra){.mark_us = (int64_t)(i + 1) * SECOND});
     put_backup(f, f->st, ID_A, b, 64, SECOND / 2, refs, 1);
+    settled_us = b_settled_us;
     put_backup(f, f->st, ID_B, b, 2112, 9 * SECOND, refs + 8, 1);
+    settled_us = 0;
 }
 
 static const char *intervals(struct fixture *f)
@@ -59,7 +64,7 @@ static int cut_log(struct fixture *f, const struct log_truncate *wish,
 {
     struct log_truncate full = *wish;
     full.epoch = (struct epoch){1, 7};
-    full.now_us = NOW;
+    full.now_us = full.now_us != 0 ? full.now_us : NOW;
     full.node = "db-a";
     return log_truncate_run(f->scratch, f->st, f->st, &f->scope, &test_positions, &full, nonce,
                             result, &f->err);
@@ -115,6 +120,32 @@ static void test_truncate(void **state)
     assert_int_equal(cut_log(f, &(struct log_truncate){.until_us = 10 * SECOND}, &result), 0);
     assert_int_equal(result.chunks, 0);
     assert_int_equal(ram_object_count(f->st), objects);
+    branch_done(&b);
+}
+
+/* Moments between a backup's own and its settled one are the older backup's; its own is meant to be it. */
+static void test_settled(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b;
+    struct log_truncate_result result;
+    b_settled_us = 9 * SECOND + 500;
+    put_story(f, &b);
+    b_settled_us = 0;
+    put_mark(f, &b, 4096, 1, 0, 30 * SECOND);
+    const int64_t taken[] = {9 * SECOND, 9 * SECOND + 500, 10 * SECOND};
+    for (int64_t until_us = 9 * SECOND + 1; until_us <= 9 * SECOND + 499; until_us += 498) {
+        assert_int_equal(
+            cut_log(f, &(struct log_truncate){.until_us = until_us, .force = true}, &result), 0);
+        assert_int_equal(result.chunks, 0);
+    }
+    for (size_t i = 0; i < TM_ARRAY_LEN(taken); i++) {
+        assert_int_equal(
+            cut_log(f, &(struct log_truncate){.until_us = taken[i], .force = true, .dry_run = true},
+                    &result),
+            0);
+        assert_int_equal(result.chunks, 7);
+    }
     branch_done(&b);
 }
 
@@ -330,17 +361,163 @@ static void test_crashes(void **state)
     assert_in_range(hits, 50, 100000); /* every operation there is */
 }
 
+/* ---- the grace ---- */
+
+#define GRACE (600 * SECOND)
+
+/* When the next sweep is due, after NOW; -1 = nothing is left. */
+static int64_t sweep_at(struct fixture *f, int64_t after_us)
+{
+    int64_t next_us = -7;
+    assert_int_equal(log_truncate_sweep(f->scratch, f->st, f->st, &f->scope, NOW + after_us, GRACE,
+                                        &next_us, &f->err),
+                     0);
+    return next_us == 0 ? -1 : next_us - NOW;
+}
+
+/* From the record on nobody counts on the log; its objects stay for who does already. */
+static void test_grace(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b;
+    struct log_truncate_result result;
+    struct log_truncate wish = {.until_us = 10 * SECOND, .grace_us = GRACE};
+    put_story(f, &b);
+    put_mark(f, &b, 300, 1, 0, 2 * SECOND);
+    assert_int_equal(sweep_at(f, 0), -1); /* nothing was truncated yet */
+    delete_backup(f, ID_A);
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    assert_int_equal(result.chunks, 0);
+    assert_int_equal(result.truncated_us, 10 * SECOND);
+    assert_true(result.next_us == NOW + GRACE);
+    assert_int_equal(room_count(f, &b, "chunk"), 16);
+    struct log_lineages list;
+    assert_int_equal(log_lineages_read(f->scratch[0], f->st, &f->scope, &list, &f->err), 0);
+    assert_int_equal(list.items[0].truncated, 2048);
+    log_lineages_release(&list);
+    /* what waits is told by a dry run; the same wish again takes nothing before its time either */
+    wish.dry_run = true;
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    assert_int_equal(result.chunks, 8);
+    wish.dry_run = false;
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    assert_int_equal(result.chunks, 0);
+    assert_true(sweep_at(f, GRACE - 1) == GRACE);
+    assert_int_equal(room_count(f, &b, "chunk"), 16);
+    assert_int_equal(room_count(f, &b, "mark"), 1);
+    assert_int_equal(sweep_at(f, GRACE), -1);
+    assert_int_equal(room_count(f, &b, "chunk"), 8);
+    assert_int_equal(room_count(f, &b, "mark"), 0);
+    assert_int_equal(sweep_at(f, GRACE), -1);
+    assert_string_equal(intervals(f), "b p @2112-@4096");
+    branch_done(&b);
+}
+
+/* Each record has its own: whoever planned between two still reads what the second took away. */
+static void test_graces(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b;
+    struct log_truncate_result result;
+    put_story(f, &b);
+    delete_backup(f, ID_A);
+    delete_backup(f, ID_B);
+    struct log_truncate wish = {.until_position = "@1000", .force = true, .grace_us = GRACE};
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    wish.until_position = "@3000";
+    wish.now_us = NOW + 100 * SECOND;
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    assert_int_equal(result.chunks, 0);
+    assert_true(sweep_at(f, GRACE) == GRACE + 100 * SECOND);
+    assert_int_equal(room_count(f, &b, "chunk"), 13); /* the one that holds @1000 stays */
+    assert_int_equal(sweep_at(f, GRACE + 100 * SECOND), -1);
+    assert_int_equal(room_count(f, &b, "chunk"), 5);
+    branch_done(&b);
+}
+
+/* A backup that was committed meanwhile lists what it shares; a manifest that cannot be read may. */
+static void test_grace_and_backups(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b;
+    struct log_truncate_result result;
+    size_t len = 0;
+    put_story(f, &b);
+    delete_backup(f, ID_A);
+    struct log_truncate wish = {.until_us = 10 * SECOND, .grace_us = GRACE};
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    put_backup(f, f->st, ID_C, &b, 1100, 5 * SECOND, story_chunks + 4, 1);
+    struct rel_name rel = names_rel_manifest(ID_C);
+    uint8_t *bytes = ram_bytes(f->st, names_full(&f->scope, rel.s).s, &len);
+    bytes[len - 70] ^= 1;
+    int64_t next_us = 0;
+    assert_int_equal(log_truncate_sweep(f->scratch, f->st, f->st, &f->scope, NOW + GRACE, GRACE,
+                                        &next_us, &f->err),
+                     -TM_E_CORRUPT);
+    assert_int_equal(room_count(f, &b, "chunk"), 16);
+    bytes[len - 70] ^= 1;
+    assert_int_equal(sweep_at(f, GRACE), -1);
+    assert_int_equal(room_count(f, &b, "chunk"), 9);
+    delete_backup(f, ID_C);
+    assert_int_equal(sweep_at(f, GRACE), -1);
+    assert_int_equal(room_count(f, &b, "chunk"), 8);
+    branch_done(&b);
+}
+
+/* A sweep that is cut short at any operation is ended by the next. */
+static void test_sweep_crashes(void **state)
+{
+    (void)state;
+    static const enum ram_op ops[] = {RAM_READ, RAM_STAT, RAM_LIST, RAM_REMOVE};
+    unsigned hits = 0;
+    for (size_t i = 0; i < TM_ARRAY_LEN(ops); i++) {
+        bool hit = true;
+        for (uint64_t nth = 1; hit; nth++) {
+            void *inner = NULL;
+            struct test_branch b;
+            struct log_truncate_result result;
+            struct ram_faults faults = {.fail_code = TM_E_UNAVAILABLE};
+            int64_t next_us = 0;
+            assert_int_equal(setup(&inner), 0);
+            struct fixture *f = inner;
+            put_story(f, &b);
+            delete_backup(f, ID_A);
+            struct log_truncate wish = {.until_us = 10 * SECOND, .grace_us = GRACE};
+            assert_int_equal(cut_log(f, &wish, &result), 0);
+            faults.fail_op[ops[i]] = nth;
+            ram_set_faults(f->st, &faults);
+            int r = log_truncate_sweep(f->scratch, f->st, f->st, &f->scope, NOW + GRACE, GRACE,
+                                       &next_us, &f->err);
+            ram_set_faults(f->st, &(struct ram_faults){0});
+            hit = r < 0;
+            hits += hit;
+            assert_int_equal(r, hit ? -TM_E_UNAVAILABLE : 0);
+            assert_string_equal(intervals(f), "b p @2112-@4096");
+            assert_int_equal(sweep_at(f, GRACE), -1);
+            assert_int_equal(room_count(f, &b, "chunk"), 8);
+            branch_done(&b);
+            assert_int_equal(teardown(&inner), 0);
+        }
+    }
+    assert_in_range(hits, 10, 100000);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_truncate),
         T(test_force),
+        T(test_settled),
         T(test_wishes),
         T(test_running_backup),
         T(test_running_first),
         T(test_forks),
         cmocka_unit_test(test_crashes),
+        T(test_grace),
+        T(test_graces),
+        T(test_grace_and_backups),
+        cmocka_unit_test(test_sweep_crashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

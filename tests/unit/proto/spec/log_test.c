@@ -13,6 +13,7 @@ static void log_defaults(void **state)
     assert_int_equal(r->backup.log_subcommand, LOG_SUBCOMMAND_NONE);
     assert_false(r->backup.log_stop);
     assert_null(r->backup.log_truncate_until);
+    assert_int_equal(r->backup.log_truncate_grace_us, 600 * USEC_PER_SEC);
     assert_int_equal(r->backup.flush_interval_us, 5 * USEC_PER_SEC);
     assert_int_equal(r->backup.hold_limit, 0);
     assert_int_equal(r->backup.on_hold_limit, HOLD_ALERT);
@@ -27,6 +28,7 @@ static void log_everything(void **state)
     parse(BACKUP_HEAD "  backupMode: log\n  logSubcommand: log-pause\n  flushInterval: 250ms\n"
                       "  holdLimit: 10GiB\n  onHoldLimit: release\n  logSource: standby\n"
                       "  logTruncateUntil: '2018-05-11 01:42:23'\n  logTruncateForce: true\n"
+                      "  logTruncateGrace: 1h\n"
                       "  compression: none\n  acceptIncarnation: true\n"
                       "  br: {cluster: test, gcttl: 2h}\n  local: {path: /x}\n",
           &list);
@@ -41,6 +43,7 @@ static void log_everything(void **state)
     assert_int_equal(b->log_source, LOG_SOURCE_STANDBY);
     assert_string_equal(b->log_truncate_until, "2018-05-11 01:42:23");
     assert_true(b->log_truncate_force);
+    assert_int_equal(b->log_truncate_grace_us, 3600 * USEC_PER_SEC);
     assert_string_equal(b->compression, "none");
     assert_true(b->accept_incarnation);
     assert_int_equal(b->br.gcttl_us, 2 * USEC_PER_HOUR);

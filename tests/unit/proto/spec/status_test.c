@@ -180,6 +180,8 @@ static void json_of_a_log_backup(void **state)
     st->log.truncated_us = T0;
     (void)snprintf(st->log.truncate_until, sizeof(st->log.truncate_until), "0/2000");
     (void)snprintf(st->log.truncate_error, sizeof(st->log.truncate_error), "backup 'b' needs it");
+    st->log.removing = true;
+    (void)snprintf(st->log.removal_error, sizeof(st->log.removal_error), "it is away");
     resource_status_add_interval(st, &(struct status_interval){.lineage = "0011",
                                                                .label = "1",
                                                                .from_position = "0/1",
@@ -205,7 +207,8 @@ static void json_of_a_log_backup(void **state)
         "\"backupId\": \"b1\", \"abandoned\": false}, {\"lineage\": \"0022\", "
         "\"fromPosition\": \"0/2\", \"toPosition\": \"0/3\", \"abandoned\": true}], "
         "\"logSuccessTruncateUntil\": \"2026-11-21T10:00:00.000000Z\", \"logTruncate\": "
-        "{\"until\": \"0/2000\", \"pending\": false, \"error\": \"backup 'b' needs it\"}, "
+        "{\"until\": \"0/2000\", \"pending\": false, \"error\": \"backup 'b' needs it\", "
+        "\"removing\": true, \"removalError\": \"it is away\"}, "
         "\"holds\": [{\"node\": \"db-b\", \"at\": 7, \"bytes\": 8, \"atRisk\": true, "
         "\"lost\": false}], \"needsFullBackup\": true, \"progress\": {\"rangesTotal\": 0, "
         "\"rangesDone\": 0, \"bytesTotal\": 0, \"bytesDone\": 0}}}");

@@ -79,7 +79,8 @@ static int history(const struct engine_instance *instance, const char *label)
     struct tm_err err;
     if (postgres_engine.log_history(instance, label, &bytes, &err) < 0)
         return die(&err);
-    fwrite(bytes.data, 1, bytes.len, stdout);
+    if (bytes.len > 0) /* the first timeline has none */
+        fwrite(bytes.data, 1, bytes.len, stdout);
     buf_release(&bytes);
     return 0;
 }
@@ -226,7 +227,9 @@ static int stream(const struct engine_instance *instance, struct slice facts, ui
             return die(&err);
         if (event.kind == ENGINE_LOG_END)
             break;
-        size_t n = event.kind == ENGINE_LOG_DATA ? TM_MIN(len, event.data.len) : 0;
+        if (event.kind != ENGINE_LOG_DATA)
+            continue;
+        size_t n = TM_MIN(len, event.data.len);
         fwrite(event.data.data, 1, n, stdout);
         len -= n;
     }

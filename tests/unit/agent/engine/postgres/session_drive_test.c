@@ -95,6 +95,9 @@ static void test_hold(const struct engine_instance *instance, struct pg_conn *co
         pg_snapshot_end(session, &end, &consistent, &commit_us, &err) < 0)
         die("end", &err);
     CHECK(commit_us >= before && commit_us <= clock_real_us());
+    int64_t settled_us = 0; /* behind the stop, which takes longer than a clock's step */
+    CHECK(pg_snapshot_settled(buf_slice(&end), &settled_us, &err) == 0);
+    CHECK(settled_us > commit_us && settled_us <= clock_real_us());
     uint64_t stop = 0;
     CHECK(pg_log_position(&consistent, &stop) == 0 && stop > decoded.start_lsn);
     CHECK(memmem(end.data, end.len, "LABEL: it's a test\n", 19));

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "agent/engine/postgres/pg.h"
 #include "agent/engine/postgres/snapshot.h"
 
 static struct pg_tablespace tablespaces[] = {{16400, (char *)(uintptr_t) "/srv/a"},
@@ -152,6 +153,31 @@ static void test_end(void **state)
     }
 }
 
+/* Never before the commit time, which it is where it is not told. */
+static void test_settled(void **state)
+{
+    static const struct {
+        int64_t commit_us, settled_us, want;
+    } cases[] = {{1000, 1007, 1007}, {1000, 0, 1000}, {1000, 900, 1000}};
+    (void)state;
+    for (size_t n = 0; n < TM_ARRAY_LEN(cases); n++) {
+        TM_CLEANUP(buf_release) struct buf blob = BUF_INIT;
+        struct pg_end end = {.stop_lsn = 1,
+                             .timeline = 1,
+                             .commit_us = cases[n].commit_us,
+                             .settled_us = cases[n].settled_us};
+        struct tm_err err = {0};
+        int64_t us = 0;
+        assert_int_equal(pg_end_encode(&end, &blob, &err), 0);
+        assert_int_equal(pg_snapshot_settled(buf_slice(&blob), &us, &err), 0);
+        assert_int_equal(us, cases[n].want);
+        us = 77;
+        assert_int_equal(pg_snapshot_settled(slice_of(blob.data, blob.len - 1), &us, &err),
+                         -TM_E_CORRUPT);
+        assert_int_equal(us, 77);
+    }
+}
+
 static void test_limits(void **state)
 {
     (void)state;
@@ -172,7 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_begin),          cmocka_unit_test(test_begin_damage),
         cmocka_unit_test(test_begin_refusals), cmocka_unit_test(test_end),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_settled),        cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

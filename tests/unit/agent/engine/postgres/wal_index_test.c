@@ -268,15 +268,18 @@ static void headless(void **state)
 struct source {
     const struct wal_build *log;
     uint64_t until;
+    uint64_t lost; /* from here on, when not 0 */
     unsigned reads;
 };
 
 static int read_piece(void *arg, uint64_t at, struct slice *ret, struct tm_err *err)
 {
     struct source *s = arg;
-    (void)err;
+    uint64_t until = s->lost ? s->lost : s->until;
     s->reads++;
-    *ret = slice_of(s->log->bytes + (at - FROM), (size_t)TM_MIN(s->until - at, UINT64_C(1000)));
+    if (s->lost && at >= s->lost)
+        return tm_err_set(err, TM_E_CORRUPT, "lost");
+    *ret = slice_of(s->log->bytes + (at - FROM), (size_t)TM_MIN(until - at, UINT64_C(1000)));
     return 0;
 }
 
@@ -313,6 +316,17 @@ static void last_records(void **state)
     assert_int_equal(found, lsns[98]);
     s.until = FROM;
     assert_int_equal(FIND(UINT64_MAX, false), -TM_E_NOT_FOUND);
+    /* log behind a record that ends behind the limit is not asked for */
+    s.until = f.log.at;
+    s.lost = lsns[50];
+    assert_int_equal(FIND(lsns[49], false), 0);
+    assert_int_equal(found, lsns[49]);
+    assert_int_equal(FIND(lsns[50] - 1, false), 0);
+    assert_int_equal(found, lsns[49]);
+    assert_int_equal(FIND(lsns[50], true), 0);
+    assert_int_equal(found, lsns[49]);
+    assert_int_equal(FIND(lsns[50], false), -TM_E_CORRUPT);
+    s.lost = 0;
     /* behind the limit nothing is looked at, before it all */
     s.until = f.log.at;
     *wal_at(&f.log, lsns[60] + 30) ^= 1;

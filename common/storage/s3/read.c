@@ -1,0 +1,134 @@
+/*
+ * Reading and looking at objects.
+ *
+ * Happy path: a GET with a range answers 206 and exactly the bytes asked for. Failures: fewer bytes
+ * than asked for are asked for again, unless the object itself is shorter (416, or the total in
+ * Content-Range). A HEAD that answers 404 says "no such object" only when the bucket is known to be
+ * there; its answer has no words to tell.
+ */
+#include <curl/curl.h>
+
+#include "common/clock.h"
+#include "common/storage/s3/internal.h"
+
+bool s3_decode(char *text)
+{
+    char *to = text;
+    for (const char *at = text; *at != '\0'; at++) {
+        unsigned value;
+        if (*at == '%') {
+            if (at[1] == '\0' || at[2] == '\0' || strspn(at + 1, "0123456789abcdefABCDEF") < 2)
+                return false;
+            (void)sscanf(at + 1, "%2x", &value);
+            if (value == 0)
+                return false;
+            *to++ = (char)value;
+            at += 2;
+        } else {
+            *to++ = *at == '+' ? ' ' : *at;
+        }
+    }
+    *to = '\0';
+    return true;
+}
+
+/* ---- HEAD ---- */
+
+/* Asks the bucket, which answers in words, whether it is there. */
+static int check_bucket(struct s3 *s3, struct tm_err *err)
+{
+    struct s3_call c;
+    s3_call_init(&c, s3, "GET", "");
+    int r = s3->config.provider->list_v1 ? 0 : s3_call_query(&c, "list-type", "2", err);
+    if (r == 0)
+        r = s3_call_query(&c, "max-keys", "1", err);
+    if (r == 0)
+        r = s3_call_query(&c, "prefix", s3->config.prefix, err);
+    if (r == 0)
+        r = s3_call_run(&c, err);
+    s3_call_release(&c);
+    return r;
+}
+
+static void read_head(const struct http_exchange *x, struct s3_head *ret)
+{
+    struct s3_head head = {.found = true};
+    const char *length = http_answer_header(x, "content-length");
+    head.size_bytes = length != NULL ? strtoull(length, NULL, 10) : 0;
+    const char *modified = http_answer_header(x, "last-modified");
+    time_t seconds = modified != NULL ? curl_getdate(modified, NULL) : -1;
+    head.modified_us = seconds >= 0 ? (int64_t)seconds * USEC_PER_SEC : 0;
+    char etag[80];
+    if (s3_etag(x, etag, sizeof(etag)) && s3_etag_is_md5(x, etag))
+        (void)snprintf(head.md5, sizeof(head.md5), "%.32s", etag);
+    const char *nonce = http_answer_header(x, S3_NONCE_HEADER);
+    if (nonce != NULL && strlen(nonce) < sizeof(head.nonce))
+        (void)snprintf(head.nonce, sizeof(head.nonce), "%s", nonce);
+    *ret = head;
+}
+
+int s3_head(struct s3 *s3, const char *key, struct s3_head *ret, struct tm_err *err)
+{
+    struct s3_call c;
+    s3_call_init(&c, s3, "HEAD", key);
+    c.call.wanted[0] = 404;
+    int r = s3_call_run(&c, err);
+    if (r == 0 && c.call.x.status == 404) {
+        if (!s3->bucket_seen)
+            r = check_bucket(s3, err);
+        if (r == 0)
+            *ret = (struct s3_head){.found = false};
+    } else if (r == 0) {
+        read_head(&c.call.x, ret);
+    } else if (c.call.x.status >= 300 && c.call.x.status < 500 && c.call.error.code[0] == '\0') {
+        struct tm_err why; /* a refused HEAD does not tell, another request may */
+        if (check_bucket(s3, &why) < 0)
+            *err = why;
+        r = -(int)err->code;
+    }
+    s3_call_release(&c);
+    return r;
+}
+
+int s3_stat(struct storage *st, const char *name, struct storage_object *ret, struct tm_err *err)
+{
+    struct s3 *s3 = s3_of(st);
+    char key[S3_KEY_MAX + 1];
+    s3_key(s3, name, key, sizeof(key));
+    struct s3_head head = {.found = false};
+    int r = s3_head(s3, key, &head, err);
+    if (r < 0)
+        return tm_err_prefix(err, STORAGE_ERROR_STAT, name);
+    if (!head.found)
+        return tm_err_set(err, TM_E_NOT_FOUND, STORAGE_ERROR_STAT ": %s/%s: no such object", name,
+                          s3->store.place, key);
+    (void)snprintf(ret->name, sizeof(ret->name), "%s", name);
+    ret->size_bytes = head.size_bytes;
+    ret->modified_us = head.modified_us;
+    return 0;
+}
+
+/* ---- GET ---- */
+
+int s3_read(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
+            struct tm_err *err)
+{
+    struct s3 *s3 = s3_of(st);
+    char key[S3_KEY_MAX + 1];
+    s3_key(s3, name, key, sizeof(key));
+    struct s3_call c;
+    s3_call_init(&c, s3, "GET", key);
+    c.answer = S3_ANSWER_RANGE;
+    c.offset = offset;
+    c.call.x.into = dst;
+    c.call.x.into_len = len;
+    c.call.wanted[0] = 416;
+    int r = s3_call_run(&c, err);
+    if (r < 0)
+        r = tm_err_prefix(err, STORAGE_ERROR_READ, name);
+    else if (c.call.x.status == 416 || c.call.x.into_got < len)
+        r = tm_err_set(err, TM_E_CORRUPT, STORAGE_ERROR_SHORT, name, len,
+                       (unsigned long long)offset);
+    s3_call_release(&c);
+    return r;
+}

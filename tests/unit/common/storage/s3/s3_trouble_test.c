@@ -1,0 +1,304 @@
+/* The S3 driver when the store, or the way to it, does not do as it should. */
+#include "tests/unit/common/storage/s3/fake.h"
+
+#include "common/clock.h"
+#include "common/storage/s3/s3.h"
+
+#define AWS FAKE_AWS
+#define ERROR(code, message)                                                                       \
+    "<?xml version=\"1.0\"?><Error><Code>" code "</Code><Message>" message                         \
+    "</Message><RequestId>R1</RequestId></Error>"
+
+static struct fake fake;
+
+static int put(const char *name)
+{
+    return storage_put(fake.st, name, slice_str("hello"), &fake.err);
+}
+
+static struct storage_stats stats(void)
+{
+    struct storage_stats stats;
+    storage_stats(fake.st, &stats);
+    return stats;
+}
+
+static size_t count_of(const char *method, const char *target)
+{
+    size_t count = 0;
+    const struct stub_request *r;
+    for (size_t n = 0; (r = stub_http_request(fake.stub, n)) != NULL; n++)
+        count += strcmp(r->method, method) == 0 && strstr(r->target, target) != NULL;
+    return count;
+}
+
+/* ---- what passes ---- */
+
+static void slow_down_is_waited_out(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {
+        {.method = "PUT", .times = 1, .status = 503, .body = ERROR("SlowDown", "Reduce your rate")},
+        {.method = "PUT", .times = 1, .status = 500, .body = ERROR("InternalError", "Oops")},
+        {.method = "PUT", .etag = true}};
+    FAKE_OPEN(&fake, rules, AWS);
+    assert_int_equal(put("x"), 0);
+    fake_expect(&fake, "PUT /tank/pre/x\nPUT /tank/pre/x\nPUT /tank/pre/x\n");
+    assert_int_equal(stats().retries, 2);
+    assert_int_equal(stats().slow_downs, 1);
+    assert_int_equal(stats().limit, 8);
+    fake_close(&fake);
+}
+
+static void other_refusals_are_not_repeated(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned status;
+        const char *body;
+        enum tm_err_code code;
+        const char *message;
+    } cases[] = {
+        {400, ERROR("InvalidRequest", "No"), TM_E_INVALID,
+         "HTTP 400 InvalidRequest: No (request R1)"},
+        {403, ERROR("SignatureDoesNotMatch", "Check your key"), TM_E_PERMISSION,
+         "HTTP 403 SignatureDoesNotMatch: Check your key (request R1); keys from secret"},
+        {403, "<html>not XML<br></html>", TM_E_PERMISSION, "HTTP 403; keys from secret"},
+        {405, "", TM_E_IO, "HTTP 405"},
+        {409, ERROR("InvalidBucketState", "No"), TM_E_CONFLICT,
+         "HTTP 409 InvalidBucketState: No (request R1)"},
+        {501, ERROR("NotImplemented", "sse"), TM_E_UNSUPPORTED,
+         "HTTP 501 NotImplemented: sse (request R1)"},
+    };
+    for (size_t n = 0; n < TM_ARRAY_LEN(cases); n++) {
+        const struct rule rules[] = {
+            {.method = "PUT", .status = cases[n].status, .body = cases[n].body},
+            {.method = "HEAD", .status = 404},
+            {.method = "GET", .body = "<ListBucketResult/>"}};
+        FAKE_OPEN(&fake, rules, AWS);
+        assert_int_equal(put("x"), -(int)cases[n].code);
+        assert_false(fake.err.retryable);
+        char text[512];
+        (void)snprintf(text, sizeof(text), "cannot commit 'x': http://STORE/tank/pre/x: PUT: %s",
+                       cases[n].message);
+        fake_expect_error(&fake, text);
+        /* a 501 may speak of the condition, and is asked once more without it */
+        assert_int_equal(count_of("PUT", "/x"), cases[n].status == 501 ? 2 : 1);
+        fake_close(&fake);
+    }
+}
+
+static void a_missing_bucket_is_not_a_missing_object(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {
+        {.method = "HEAD", .status = 404},
+        {.method = "DELETE", .status = 404, .body = ERROR("NoSuchBucket", "None")},
+        {.method = "GET", .status = 404, .body = ERROR("NoSuchBucket", "None")}};
+    FAKE_OPEN(&fake, rules, AWS);
+    struct storage_object o;
+    assert_int_equal(storage_stat(fake.st, "x", &o, &fake.err), -TM_E_INVALID);
+    fake_expect_error(&fake,
+                      "cannot stat 'x': http://STORE/tank: there is no such bucket (http://STORE/"
+                      "tank/: GET: HTTP 404 NoSuchBucket: None (request R1))");
+    char byte;
+    assert_int_equal(storage_read(fake.st, "x", 0, &byte, 1, &fake.err), -TM_E_INVALID);
+    const char *const names[] = {"x"};
+    assert_int_equal(storage_remove(fake.st, names, 1, &fake.err), -TM_E_INVALID);
+    fake_close(&fake);
+}
+
+static void a_refused_head_is_explained(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {
+        {.method = "HEAD", .status = 403},
+        {.method = "GET", .status = 403, .body = ERROR("InvalidAccessKeyId", "Who")}};
+    FAKE_OPEN(&fake, rules, AWS);
+    struct storage_object o;
+    assert_int_equal(storage_stat(fake.st, "x", &o, &fake.err), -TM_E_PERMISSION);
+    fake_expect_error(&fake, "cannot stat 'x': http://STORE/tank/: GET: HTTP 403 "
+                             "InvalidAccessKeyId: Who (request R1); keys from secret");
+    fake_close(&fake);
+}
+
+/* ---- region, clock, tokens ---- */
+
+static void the_right_region_is_named(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {
+        {.method = "GET",
+         .status = 400,
+         .body = "<Error><Code>AuthorizationHeaderMalformed</Code><Message>wrong</Message><Region>"
+                 "eu-west-1</Region></Error>"},
+        {.method = "HEAD", .status = 301, .headers = "x-amz-bucket-region: eu-west-2\r\n"}};
+    FAKE_OPEN(&fake, rules, AWS);
+    char byte;
+    assert_int_equal(storage_read(fake.st, "x", 0, &byte, 1, &fake.err), -TM_E_INVALID);
+    fake_expect_error(&fake,
+                      "cannot read 'x': http://STORE/tank: the bucket is in region "
+                      "'eu-west-1', not in 'us-east-1': write region=eu-west-1 "
+                      "(http://STORE/tank/pre/x: GET: HTTP 400 AuthorizationHeaderMalformed: "
+                      "wrong)");
+    struct storage_object o;
+    assert_int_equal(storage_stat(fake.st, "x", &o, &fake.err), -TM_E_INVALID);
+    fake_expect_error(&fake, "cannot stat 'x': http://STORE/tank: the bucket is in region "
+                             "'eu-west-1', not in 'us-east-1': write region=eu-west-1 "
+                             "(http://STORE/tank/: GET: HTTP 400 AuthorizationHeaderMalformed: "
+                             "wrong)");
+    fake_close(&fake);
+}
+
+static void redirects_are_not_followed(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {{.method = "GET",
+                                         .status = 307,
+                                         .headers = "location: http://127.0.0.1:1/\r\n",
+                                         .body = ERROR("TemporaryRedirect", "Elsewhere")}};
+    FAKE_OPEN(&fake, rules, AWS);
+    char byte;
+    assert_int_equal(storage_read(fake.st, "x", 0, &byte, 1, &fake.err), -TM_E_INVALID);
+    fake_expect_error(&fake, "cannot read 'x': http://STORE/tank/pre/x: GET: HTTP 307 "
+                             "TemporaryRedirect: Elsewhere (request R1); redirects are not "
+                             "followed: correct endpoint or region");
+    fake_close(&fake);
+}
+
+/* The first attempt is signed with our clock, the next with the store's: some day in 2030. */
+static void a_wrong_clock_is_corrected(void **state)
+{
+    (void)state;
+#define IN_2030 "date: Tue, 01 Jan 2030 00:00:00 GMT\r\n"
+    static const struct rule rules[] = {
+        {.method = "PUT",
+         .times = 1,
+         .status = 403,
+         .headers = IN_2030,
+         .body = ERROR("RequestTimeTooSkewed", "Late")},
+        {.method = "HEAD", .times = 1, .status = 403, .headers = IN_2030},
+        {.method = "HEAD", .status = 404, .headers = IN_2030},
+        {.method = "PUT", .headers = IN_2030, .etag = true},
+        {.method = "GET", .body = "<ListBucketResult/>"}};
+    FAKE_OPEN(&fake, rules, AWS);
+    assert_int_equal(put("x"), 0);
+    fake_expect(&fake, "PUT /tank/pre/x\nPUT /tank/pre/x\n");
+    char date[64];
+    assert_non_null(stub_header(stub_http_request(fake.stub, 0), "x-amz-date", date, sizeof(date)));
+    assert_int_not_equal(strncmp(date, "20300101T0000", 13), 0);
+    assert_non_null(stub_header(stub_http_request(fake.stub, 1), "x-amz-date", date, sizeof(date)));
+    assert_int_equal(strncmp(date, "20300101T0000", 13), 0);
+    fake_close(&fake);
+    /* a HEAD has no words for it */
+    FAKE_OPEN(&fake, rules, AWS);
+    struct storage_object o;
+    assert_int_equal(storage_stat(fake.st, "x", &o, &fake.err), -TM_E_NOT_FOUND);
+    fake_expect(&fake, "HEAD /tank/pre/x\nHEAD /tank/pre/x\n"
+                       "GET /tank?list-type=2&max-keys=1&prefix=pre%2F\n");
+    fake_close(&fake);
+}
+
+static void an_expired_token_gets_a_second_chance(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {
+        {.method = "PUT", .times = 1, .status = 400, .body = ERROR("ExpiredToken", "Old")},
+        {.method = "HEAD", .times = 1, .status = 400},
+        {.method = "HEAD", .body = "12345"},
+        {.method = "PUT", .target = "/x", .etag = true},
+        {.method = "PUT", .status = 400, .body = ERROR("ExpiredToken", "Old")}};
+    fake_open(&fake, rules, TM_ARRAY_LEN(rules), AWS, "token");
+    assert_int_equal(put("x"), 0);
+    struct storage_object o;
+    assert_int_equal(storage_stat(fake.st, "x", &o, &fake.err), 0);
+    fake_expect(&fake, "PUT /tank/pre/x\nPUT /tank/pre/x\nHEAD /tank/pre/x\nHEAD /tank/pre/x\n");
+    /* nobody has a better one */
+    assert_int_equal(put("y"), -TM_E_INVALID);
+    fake_expect_error(&fake, "cannot commit 'y': http://STORE/tank/pre/y: PUT: HTTP 400 "
+                             "ExpiredToken: Old (request R1)");
+    assert_int_equal(count_of("PUT", "/y"), 3);
+    fake_close(&fake);
+}
+
+/* ---- reading ---- */
+
+static void lost_and_short_bodies_are_read_again(void **state)
+{
+    (void)state;
+#define RANGE "content-range: bytes 0-4/100\r\n"
+    static const struct rule rules[] = {
+        {.method = "GET",
+         .times = 1,
+         .status = 206,
+         .headers = RANGE,
+         .body = "HELLO",
+         .fault = STUB_CLOSE_IN_BODY},
+        {.method = "GET", .times = 1, .status = 206, .headers = RANGE, .body = "HEL"},
+        {.method = "GET", .times = 1, .fault = STUB_CLOSE},
+        {.method = "GET", .status = 206, .headers = RANGE, .body = "hello"}};
+    FAKE_OPEN(&fake, rules, AWS);
+    char bytes[6] = "";
+    assert_int_equal(storage_read(fake.st, "x", 0, bytes, 5, &fake.err), 0);
+    assert_string_equal(bytes, "hello");
+    assert_int_equal(stub_http_count(fake.stub), 4);
+    fake_close(&fake);
+}
+
+static void answers_that_stay_wrong_are_errors(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned status;
+        const char *headers, *body;
+        enum tm_err_code code;
+        size_t attempts;
+        const char *message;
+    } cases[] = {
+        {206, "content-range: bytes 0-2/100\r\n", "hel", TM_E_UNAVAILABLE, 3,
+         "cannot read 'x': http://STORE/tank/pre/x: GET: HTTP 206 ShortAnswer: the answer has "
+         "fewer bytes than asked for"},
+        {206, "content-range: bytes 1-5/100\r\n", "hello", TM_E_IO, 1,
+         "cannot read 'x': http://STORE/tank/pre/x: GET: HTTP 206 WrongRange: the answer holds "
+         "other bytes than asked for"},
+        {206, "content-range: bytes 0-2/3\r\n", "hel", TM_E_CORRUPT, 1,
+         "'x' is shorter than expected: wanted 5 bytes at 0"},
+        {200, "", "hel", TM_E_CORRUPT, 1, "'x' is shorter than expected: wanted 5 bytes at 0"},
+        {416, "", ERROR("InvalidRange", "No"), TM_E_CORRUPT, 1,
+         "'x' is shorter than expected: wanted 5 bytes at 0"},
+        {200, "", "hello, world", TM_E_LIMIT, 1,
+         "cannot read 'x': http://STORE/tank/pre/x: GET: STORE: the answer is longer than it may "
+         "be"},
+        {404, "", ERROR("NoSuchKey", "None"), TM_E_NOT_FOUND, 1,
+         "cannot read 'x': http://STORE/tank/pre/x: GET: HTTP 404 NoSuchKey: None (request R1)"},
+    };
+    for (size_t n = 0; n < TM_ARRAY_LEN(cases); n++) {
+        const struct rule rules[] = {{.method = "GET",
+                                      .status = cases[n].status,
+                                      .headers = cases[n].headers,
+                                      .body = cases[n].body}};
+        FAKE_OPEN(&fake, rules, AWS);
+        char bytes[5];
+        assert_int_equal(storage_read(fake.st, "x", 0, bytes, 5, &fake.err), -(int)cases[n].code);
+        fake_expect_error(&fake, cases[n].message);
+        assert_int_equal(stub_http_count(fake.stub), cases[n].attempts);
+        fake_close(&fake);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(slow_down_is_waited_out),
+        cmocka_unit_test(other_refusals_are_not_repeated),
+        cmocka_unit_test(a_missing_bucket_is_not_a_missing_object),
+        cmocka_unit_test(a_refused_head_is_explained),
+        cmocka_unit_test(the_right_region_is_named),
+        cmocka_unit_test(redirects_are_not_followed),
+        cmocka_unit_test(a_wrong_clock_is_corrected),
+        cmocka_unit_test(an_expired_token_gets_a_second_chance),
+        cmocka_unit_test(lost_and_short_bodies_are_read_again),
+        cmocka_unit_test(answers_that_stay_wrong_are_errors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

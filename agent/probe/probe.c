@@ -192,8 +192,6 @@ static int again(struct probe *p, struct tm_err *err)
         return r;
     if (r == 0 && fenced)
         return tm_err_set(err, TM_E_CONFLICT, "'%s' could be created a second time", p->names[0]);
-    /* the store may have been found out by this very call */
-    fenced = (p->st->features & STORAGE_CONDITIONAL_CREATE) != 0;
     p->report->create = fenced ? PROBE_CREATE_FENCED : PROBE_CREATE_LOOKED;
     return 0;
 }

@@ -3,7 +3,7 @@
  * with nothing but the storage.
  *
  *     tidemark-agent -c FILE [--check-config]
- *     tidemark-agent restore | list | verify …       agent/cli
+ *     tidemark-agent restore | list | verify | storage …   agent/cli
  *     tidemark-agent --runner                        started by the daemon only
  *
  * Exit status: 0 after SIGTERM, 1 when it could not run, 2 for a wrong command line or
@@ -21,6 +21,7 @@
 static const char usage[] =
     "usage: tidemark-agent [-c FILE] [--check-config]\n"
     "       tidemark-agent restore|list|search|verify --storage URL … (see --help of each)\n"
+    "       tidemark-agent storage test --storage URL\n"
     "\n"
     "  -c, --config FILE   configuration, default " DEFAULT_CONFIG "\n"
     "      --check-config  read the configuration, say what is wrong with it, and end\n"

@@ -216,6 +216,7 @@ void agent_brain_free(struct agent_brain *b)
         agent_desired_free_job(b->jobs[at]);
     for (size_t at = 0; at < WIRE_INSTANCES_MAX; at++)
         codec_arena_release(&b->instances[at].arena);
+    agent_probes_free(b);
     codec_arena_release(&b->step);
     codec_arena_release(&b->config_arena);
     codec_arena_release(&b->log_kept_arena);
@@ -281,12 +282,32 @@ static void stop(struct agent_brain *b)
             agent_job_fail(b, b->jobs[at], &err, "agent");
         b->jobs[at]->dropping = true;
     }
+    agent_probes_stop(b);
     b->heartbeat_urgent = true;
+}
+
+/* Runners of jobs and of storage tests have handles of one row. */
+static void runner_event(struct agent_brain *b, const struct agent_event *event)
+{
+    bool exited = event->kind == AGENT_EV_RUNNER_EXITED;
+    uint32_t handle = exited ? event->exited.job : event->frame.job;
+    uint32_t generation = exited ? event->exited.generation : event->frame.generation;
+    struct job *job = agent_job_find(b, handle);
+    struct probe *probe = agent_probe_find(b, handle);
+    if (probe != NULL && exited)
+        agent_probe_exited(b, probe, event->exited.signal, event->exited.status);
+    else if (probe != NULL)
+        agent_probe_frame(b, probe, event->frame.frame);
+    else if (job == NULL || job->generation != generation)
+        return;
+    else if (exited)
+        agent_runner_exited(b, job, event->exited.signal, event->exited.status);
+    else
+        agent_runner_frame(b, job, event->frame.frame);
 }
 
 static void dispatch(struct agent_brain *b, const struct agent_event *event)
 {
-    struct job *job;
     switch (event->kind) {
     case AGENT_EV_CONNECTED:
         agent_link_connected(b, event->connected.term, event->connected.start);
@@ -310,14 +331,8 @@ static void dispatch(struct agent_brain *b, const struct agent_event *event)
         agent_job_session_event(b, event);
         break;
     case AGENT_EV_RUNNER_FRAME:
-        job = agent_job_find(b, event->frame.job);
-        if (job != NULL && job->generation == event->frame.generation)
-            agent_runner_frame(b, job, event->frame.frame);
-        break;
     case AGENT_EV_RUNNER_EXITED:
-        job = agent_job_find(b, event->exited.job);
-        if (job != NULL && job->generation == event->exited.generation)
-            agent_runner_exited(b, job, event->exited.signal, event->exited.status);
+        runner_event(b, event);
         break;
     case AGENT_EV_TICK:
         break;
@@ -353,12 +368,13 @@ static void settle(struct agent_brain *b)
         for (size_t at = 0; at < b->job_count; at++)
             agent_job_advance(b, b->jobs[at]);
     } while (reap_jobs(b)); /* a job may have waited for one that is gone now */
+    agent_probes_tick(b);
     agent_link_tick(b);
     if (b->stopping && b->job_count == 0 && !b->done) {
         b->done = true;
         (void)agent_emit(b, AGENT_ACT_DONE);
     }
-    uint64_t wake = agent_link_next_us(b);
+    uint64_t wake = TM_MIN(agent_link_next_us(b), agent_probes_next_us(b));
     for (size_t at = 0; at < b->job_count; at++)
         wake = TM_MIN(wake, agent_job_next_us(b, b->jobs[at]));
     agent_emit(b, AGENT_ACT_WAKE)->wake.at_us = TM_MAX(wake, b->now.mono_us);

@@ -21,6 +21,10 @@
  * and this agent: STORE_LOG_JOBS keeps what is wanted, config.log_jobs brings it back and is in force
  * until the first desired set comes.
  *
+ * A storage test (probe.c) is a runner that is no job: RUNNER_SPAWN, RUNNER_SEND(job) → probed… →
+ * RUNNER_SEND(stop); its answer is in every heartbeat until it is not desired any more. One that hangs
+ * is killed at its deadline, and nothing waits for it.
+ *
  * Failure: a dead runner, of a restore too, is spawned again (leases it had are reported as not
  * held), a bounded number of times with growing delay; a dead session fails the job; a coordinator that is gone
  * changes nothing but that work runs out; a job that is not desired any more is dropped at once.
@@ -62,6 +66,8 @@
 #define AGENT_BRAIN_RESULTS_BYTES  ((size_t)256 << 20)
 #define AGENT_BRAIN_PLAN_BYTES_MAX ((size_t)64 << 20)
 #define AGENT_BRAIN_DROPPED_MAX    256 /* jobs remembered as not to be started again */
+#define AGENT_BRAIN_PROBES_HUNG    4   /* storage tests that cannot be killed … */
+#define AGENT_BRAIN_PROBES_MAX     (AGENT_BRAIN_PROBES_HUNG + WIRE_PROBES_MAX) /* … and all of them */
 #define AGENT_BRAIN_RUNNER_BITS    10
 #define AGENT_BRAIN_ATTEMPT_BITS   (32 - AGENT_BRAIN_RUNNER_BITS - FRAME_WRITER_BITS)
 #define AGENT_BRAIN_RUNNERS_MAX    ((1u << AGENT_BRAIN_RUNNER_BITS) - 1)

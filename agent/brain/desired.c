@@ -210,6 +210,7 @@ void agent_desired_apply(struct agent_brain *b, const struct message *m)
             job->log.term = b->term;
     }
     agent_logjob_keep(b, desired->jobs, desired->jobs_count);
+    agent_probes_apply(b, desired);
 }
 
 /* A kept job had a runner, or was about to: without its count a new one could write under the epoch

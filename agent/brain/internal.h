@@ -3,7 +3,8 @@
 /*
  * Inside the agent's brain. brain.c steps; link.c talks to the coordinator; desired.c takes and
  * drops jobs; job.c advances one; runner.c starts and feeds runners; work.c keeps plan, leases and
- * results; log.c is all of log jobs; secret.c is credentials; report.c says what there is.
+ * results; log.c is all of log jobs; probe.c is all of storage tests; secret.c is credentials; report.c
+ * says what there is.
  *
  * Memory of one step (actions and all they point to) lies in `step`, released when the next step
  * begins. When it runs out, `failed` is set, the rest of the step does nothing, and the step fails.
@@ -173,6 +174,23 @@ struct job {
     struct log_job log;
 };
 
+/* A storage test: a runner, and no job. */
+struct probe {
+    uint32_t handle;       /* among those of jobs */
+    struct msg_probe want; /* into want_arena */
+    struct codec_arena want_arena;
+    uint64_t deadline_us;
+    uint64_t stop_by_us; /* done: the runner is gone by then */
+    bool running;        /* EXITED is awaited */
+    bool killed;
+    bool dropped; /* not desired any more: goes when the runner is gone */
+    bool done;    /* `answer` is final; else what is known so far */
+    struct msg_probe_answer answer;
+    struct codec_arena answer_arena;
+    struct tm_err err;
+    struct msg_error error; /* of answer, text in err */
+};
+
 enum request_kind { REQ_HEARTBEAT, REQ_POLL, REQ_PLAN, REQ_WANT, REQ_DONE, REQ_RESULTS };
 
 struct in_flight {
@@ -227,6 +245,8 @@ struct agent_brain {
     struct job *jobs[WIRE_JOBS_MAX];
     size_t job_count;
     uint32_t next_handle;
+    struct probe *probes[AGENT_BRAIN_PROBES_MAX];
+    size_t probe_count;
     struct agent_writer writers[AGENT_BRAIN_WRITERS_MAX]; /* longest unused first */
     size_t writer_count;
     bool resumed;                                  /* config.log_jobs were taken */
@@ -321,7 +341,24 @@ void agent_logjob_release(struct job *job);
 /* Emits STORE_LOG_JOBS when the log jobs among these are not those that are kept. */
 void agent_logjob_keep(struct agent_brain *b, const struct msg_assignment *jobs, size_t count);
 
+/* ---- probe.c ---- */
+
+void agent_probes_apply(struct agent_brain *b, const struct msg_desired *desired);
+struct probe *agent_probe_find(const struct agent_brain *b, uint32_t handle);
+void agent_probe_frame(struct agent_brain *b, struct probe *p, const struct frame *f);
+void agent_probe_exited(struct agent_brain *b, struct probe *p, int signal, int status);
+void agent_probes_tick(struct agent_brain *b);
+uint64_t agent_probes_next_us(const struct agent_brain *b);
+void agent_probes_report(struct agent_brain *b, struct msg_heartbeat *to);
+/* Kills all; nobody waits for them. */
+void agent_probes_stop(struct agent_brain *b);
+void agent_probes_free(struct agent_brain *b);
+
 /* ---- secret.c ---- */
+
+/* Credentials were meant to come along, and are not there; *ret says why. */
+bool agent_secret_lacks(const struct agent_brain *b, const struct msg_secret *secret,
+                        struct tm_err *ret);
 
 /* What keeps the job's runner from getting into its stores. False: nothing. */
 bool agent_secret_missing(const struct agent_brain *b, const struct job *job, struct tm_err *ret);

@@ -79,4 +79,5 @@ void agent_report_heartbeat(struct agent_brain *b, struct msg_heartbeat *ret)
     ret->instances_count = b->config.instance_count;
     ret->jobs = jobs;
     ret->jobs_count = b->job_count;
+    agent_probes_report(b, ret);
 }

@@ -16,7 +16,8 @@ static bool stores(const struct job *job)
     return !agent_logjob_is(job) || (job->want.roles & JOB_ROLE_LEAD) != 0;
 }
 
-static bool lacks(const struct agent_brain *b, const struct msg_secret *secret, struct tm_err *ret)
+bool agent_secret_lacks(const struct agent_brain *b, const struct msg_secret *secret,
+                        struct tm_err *ret)
 {
     if (secret == NULL || secret->pairs_count > 0)
         return false;
@@ -34,7 +35,8 @@ static bool lacks(const struct agent_brain *b, const struct msg_secret *secret, 
 
 bool agent_secret_missing(const struct agent_brain *b, const struct job *job, struct tm_err *ret)
 {
-    return stores(job) && (lacks(b, job->want.secret, ret) || lacks(b, job->want.full_secret, ret));
+    return stores(job) && (agent_secret_lacks(b, job->want.secret, ret) ||
+                           agent_secret_lacks(b, job->want.full_secret, ret));
 }
 
 const struct msg_secret *agent_secret_for(const struct job *job, const struct msg_secret *secret)

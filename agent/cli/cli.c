@@ -14,10 +14,8 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"restore", cli_restore},
-    {"list", cli_list},
-    {"search", cli_search},
-    {"verify", cli_verify},
+    {"restore", cli_restore}, {"list", cli_list},       {"search", cli_search},
+    {"verify", cli_verify},   {"storage", cli_storage},
 };
 
 bool cli_knows(int argc, char *const *argv)
@@ -35,7 +33,7 @@ int cli_main(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
     }
-    return cli_usage("command", "restore, list, search or verify is needed");
+    return cli_usage("command", "restore, list, search, verify or storage is needed");
 }
 
 int cli_fail(const char *subject, const struct tm_err *err)

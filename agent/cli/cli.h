@@ -1,7 +1,7 @@
 #ifndef TM_AGENT_CLI_CLI_H
 #define TM_AGENT_CLI_CLI_H
 /*
- * `tidemark-agent restore|list|search|verify`: what works with nothing but the storage, when every host
+ * `tidemark-agent restore|list|search|verify|storage`: what works with nothing but the storage, when every host
  * and every daemon is gone.
  *
  * Exit status: 0 ok, 1 the operation failed, 2 usage, 3 not found, 5 refused (permission). Errors

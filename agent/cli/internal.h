@@ -81,5 +81,6 @@ int cli_restore(int argc, char **argv);
 int cli_list(int argc, char **argv);
 int cli_search(int argc, char **argv);
 int cli_verify(int argc, char **argv);
+int cli_storage(int argc, char **argv);
 
 #endif

@@ -19,6 +19,7 @@
  *     stop     end now, cleanly                  restored     (restore jobs do all after `job`)
  *     log_want what is wanted of a log task      log_status   what it does, on change and each second
  *                                                log_answer   to the query of log_want, once
+ *                                                probed       how far a storage test is
  *                                                warning      what the operator should hear of
  *                                                failed       the job cannot go on; then exits
  *
@@ -34,6 +35,8 @@
  * every earlier runner of the job was reaped. Restore: job (kind RESTORE), ready, progress…,
  * restored | failed; the first progress with `writing` goes out before the first byte is written.
  * After a crash a new runner gets `job` again, with `resume` when an earlier one had said `writing`.
+ * Probe: job (kind PROBE), probed… (the last one with `done`). It is told before each step, so that the
+ * agent knows what a runner that never comes back hung in.
  */
 #include "proto/wire/messages.h"
 
@@ -65,6 +68,7 @@
     X(T, msg, backup, "b", OPT, 0, msg_backup_params)                                                \
     X(T, msg, restore, "x", OPT, 0, msg_restore_params)                                              \
     X(T, msg, log, "l", OPT, 0, msg_log_params)                                                      \
+    X(T, msg, probe, "pr", OPT, 0, msg_probe)                                                        \
     X(T, str, name, "nm", OPT, 0, WIRE_NAME_MAX) /* of the resource: holds are named after it */     \
     X(T, flag, sweep, "w", OPT, 0, 0) /* nothing but `sweep` follows: a full place is no reason */   \
     X(T, flag, resume, "m", OPT, 0, 0) /* restore: what lies in the target is this job's own */      \
@@ -199,6 +203,12 @@ CODEC_DECLARE(frame_log_status, FRAME_LOG_STATUS_FIELDS);
 #define FRAME_LOG_ANSWER_FIELDS(X, T) X(T, msg, answer, "a", REQ, 0, msg_log_answer)
 CODEC_DECLARE(frame_log_answer, FRAME_LOG_ANSWER_FIELDS);
 
+/* Everything as it is now. */
+#define FRAME_PROBED_FIELDS(X, T)                                                                  \
+    X(T, flag, done, "d", OPT, 0, 0)                                                               \
+    X(T, msg, answer, "a", REQ, 0, msg_probe_answer)
+CODEC_DECLARE(frame_probed, FRAME_PROBED_FIELDS);
+
 /* ---- the frame ---- */
 
 #define FRAME_MAP(X)                                                                               \
@@ -225,7 +235,8 @@ CODEC_DECLARE(frame_log_answer, FRAME_LOG_ANSWER_FIELDS);
     X(failed, 27)                                                                                  \
     X(warning, 28)                                                                                 \
     X(log_status, 29)                                                                              \
-    X(log_answer, 30)
+    X(log_answer, 30)                                                                              \
+    X(probed, 31)
 
 enum frame_type {
 #define FRAME_ENUM(name, number) FRAME_##name = number,

@@ -9,6 +9,8 @@
  *   logs.c     the log thread of a backup
  *   share.c    the same where the log task's log is shared
  *   task.c     the log thread of a log backup
+ *   probe.c    a storage test
+ *   watch.c    which call to storage hangs
  *
  * One mutex guards all that threads share (`lock`), one condition wakes all of them (`changed`):
  * there are about ten threads and a few events a second. Frames go out under `send_lock`, which is
@@ -22,11 +24,13 @@
 #include "agent/restore/restore.h"
 #include "agent/runner/frames.h"
 #include "agent/runner/runner.h"
+#include "agent/runner/watch.h"
 #include "common/list.h"
 
 #define RUNNER_LEASES_MAX   (4u * WIRE_LEASES_MAX)
 #define RUNNER_FRAMES_MAX   64u      /* waiting for the step thread */
 #define RUNNER_LOG_RETRY_US 60000000 /* without a log connection for so long the job fails */
+#define RUNNER_HANG_US      60000000 /* a call to storage that takes longer is told */
 
 struct lease {
     struct list_link link;
@@ -61,6 +65,8 @@ struct runner {
     struct epoch epoch; /* of this runner: (term, generation) */
     unsigned threads;
     struct storage *storage;
+    struct storage_watch watch; /* of storage and full_storage */
+    int64_t hang_told_us;       /* the control thread's: since when the hang lasts that was told */
 
     /* made by the step thread before others look at it */
     struct backup *backup;
@@ -111,11 +117,16 @@ bool runner_stopping(struct runner *r);
 void runner_pause(struct runner *r, int64_t us);
 /* How requests to the object stores went; false: there is none. */
 bool runner_storage_stats(struct runner *r, struct msg_storage_stats *ret);
+/* A call to storage hangs: TM_E_TIMEOUT that names node, storage and call. False: none. */
+bool runner_hangs(struct runner *r, int64_t *ret_since_us, struct tm_err *ret);
 /* A thread with signals blocked and a small stack. */
 int runner_thread(pthread_t *ret, void *(*main)(void *), void *arg, struct tm_err *err) TM_WUR;
 
 /* steps.c */
 void *step_thread_main(void *arg);
+
+/* probe.c */
+int step_probe(struct runner *r, struct tm_err *err) TM_WUR;
 
 /* ranges.c */
 int ranges_start(struct runner *r, struct tm_err *err) TM_WUR;

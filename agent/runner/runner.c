@@ -175,6 +175,29 @@ bool runner_storage_stats(struct runner *r, struct msg_storage_stats *ret)
     return ret->limit_max != 0;
 }
 
+bool runner_hangs(struct runner *r, int64_t *ret_since_us, struct tm_err *ret)
+{
+    char text[WATCH_TEXT_MAX];
+    if (!watch_hangs(&r->watch, clock_mono_us(), RUNNER_HANG_US, ret_since_us, text))
+        return false;
+    (void)tm_err_retry(
+        ret, TM_E_TIMEOUT, "node '%s': storage '%.200s' hangs: %s has taken longer than %lld s",
+        r->job->node, r->job->storage, text, (long long)(RUNNER_HANG_US / USEC_PER_SEC));
+    return true;
+}
+
+/* Once for each call that hangs. */
+static void tell_hang(struct runner *r)
+{
+    struct tm_err err;
+    int64_t since_us;
+    if (r->job == NULL || !runner_hangs(r, &since_us, &err) || since_us == r->hang_told_us)
+        return;
+    r->hang_told_us = since_us;
+    struct frame f = {.type = FRAME_warning, .warning = {.text = err.msg}};
+    runner_tell(r, &f);
+}
+
 static void send_progress(struct runner *r)
 {
     struct frame f = {.type = FRAME_progress};
@@ -252,6 +275,7 @@ static int control(struct runner *r, struct tm_err *err)
             return 0;
         if (clock_mono_us() >= report_us) {
             send_progress(r);
+            tell_hang(r);
             report_us = clock_mono_us() + RUNNER_PROGRESS_MS * USEC_PER_MSEC;
         }
     }
@@ -283,6 +307,7 @@ static void runner_release(struct runner *r)
         frame_release(&r->begin_frame);
     if (r->job)
         frame_release(&r->job_frame);
+    watch_release(&r->watch);
     pthread_cond_destroy(&r->changed);
     pthread_mutex_destroy(&r->lock);
     pthread_mutex_destroy(&r->send_lock);
@@ -299,6 +324,7 @@ static void runner_init(struct runner *r, int fd)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&r->changed, &attr);
     pthread_condattr_destroy(&attr);
+    watch_init(&r->watch);
     list_init(&r->frames);
     list_init(&r->results);
     list_init(&r->leases);

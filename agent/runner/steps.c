@@ -86,18 +86,25 @@ static int open_backup(struct runner *r, struct tm_err *err)
     return backup_open(&options, &r->backup, err);
 }
 
-/* Opens with what the job brought along; without, with the host's own credentials. */
-static int open_storage(const char *url, const struct msg_secret *secret,
+/* Opens with what the job brought along; without, with the host's own credentials. Calls are watched. */
+static int open_storage(struct runner *r, const char *url, const struct msg_secret *secret,
                         struct storage_options options, struct storage **ret, struct tm_err *err)
 {
     TM_CLEANUP(secret_map_release) struct secret_map map = SECRET_MAP_INIT;
     if (secret) {
-        int r = msg_secret_to(secret, &map, err);
-        if (r < 0)
-            return r;
+        int rc = msg_secret_to(secret, &map, err);
+        if (rc < 0)
+            return rc;
         options.secret = &map;
     }
-    return storage_open(url, &options, ret, err);
+    TM_CLEANUP(storage_freep) struct storage *st = NULL;
+    size_t call = watch_enter(&r->watch, "opening", url);
+    int rc = storage_open(url, &options, &st, err);
+    watch_leave(&r->watch, call);
+    if (rc < 0 || (rc = watch_storage(&r->watch, st, ret, err)) < 0)
+        return rc;
+    st = NULL;
+    return 0;
 }
 
 static int step_job(struct runner *r, struct tm_err *err)
@@ -109,7 +116,8 @@ static int step_job(struct runner *r, struct tm_err *err)
         options.create_root = r->job->log->checkpoint == 0;
     /* a standby's hold needs no storage, and must be there all the more when that is away */
     bool stores = lead || r->job->kind != JOB_KIND_LOG;
-    int rc = stores ? open_storage(r->job->storage, r->job->secret, options, &r->storage, err) : 0;
+    int rc =
+        stores ? open_storage(r, r->job->storage, r->job->secret, options, &r->storage, err) : 0;
     if (rc < 0) {
         if (r->job->kind == JOB_KIND_LOG && r->job->log->checkpoint != 0 &&
             err->code != TM_E_INVALID && err->code != TM_E_UNSUPPORTED)
@@ -480,7 +488,7 @@ static int step_restore(struct runner *r, struct tm_err *err)
     struct storage *full = NULL;
     if (in->full_storage && in->full_storage[0]) {
         struct storage_options options = {.create_root = false};
-        int opened = open_storage(in->full_storage, r->job->full_secret, options, &full, err);
+        int opened = open_storage(r, in->full_storage, r->job->full_secret, options, &full, err);
         if (opened < 0)
             return opened;
     }
@@ -579,6 +587,10 @@ static int start_log(struct runner *r, const char **stage, struct tm_err *err)
 
 static int start_job(struct runner *r, const char **stage, struct tm_err *err)
 {
+    if (r->job->kind == JOB_KIND_PROBE) {
+        *stage = "probe";
+        return step_probe(r, err);
+    }
     *stage = "storage";
     int rc = step_job(r, err);
     if (rc < 0)

@@ -19,6 +19,13 @@ static void task_status(void *arg, enum job_stage stage, const struct msg_log_st
     struct msg_storage_stats stats;
     if (runner_storage_stats(r, &stats))
         told.storage = &stats;
+    struct tm_err hang;
+    struct msg_error error;
+    int64_t since_us;
+    if (told.error == NULL && runner_hangs(r, &since_us, &hang)) {
+        error = msg_error_of(&hang, "storage");
+        told.error = &error;
+    }
     struct frame f = {.type = FRAME_log_status,
                       .log_status = {.stage = (uint32_t)stage, .log = &told}};
     runner_tell(r, &f);

@@ -198,6 +198,7 @@ void brain_free(struct brain *b)
         store_res_free(b->resources[at]);
     for (size_t at = 0; at < b->node_count; at++)
         node_free(b->nodes[at]);
+    probes_free(b);
     free(b->resources);
     free(b->nodes);
     free(b->waiting);
@@ -246,7 +247,7 @@ static void dispatch(struct brain *b, const struct brain_event *event)
 static uint64_t next_wake(const struct brain *b)
 {
     uint64_t next = UINT64_MAX;
-    bool busy = false;
+    bool busy = b->probe_count > 0;
     for (size_t at = 0; at < b->resource_count; at++)
         busy = busy || b->resources[at]->live != NULL || b->resources[at]->staged;
     for (size_t at = 0; at < b->node_count; at++) {
@@ -274,6 +275,7 @@ int brain_step(struct brain *b, const struct brain_event *event, struct brain_no
     if (b->loaded && !b->failed) {
         node_tick(b);
         job_tick(b);
+        probes_tick(b);
         persist_tick(b);
         desired_tick(b);
         uint64_t wake = next_wake(b);

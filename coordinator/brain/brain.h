@@ -47,6 +47,7 @@ struct resource_status; /* proto/spec/status.h */
 struct brain;
 
 #define BRAIN_RESOURCES_MAX     4096
+#define BRAIN_PROBES_MAX        WIRE_PROBES_MAX /* storage tests at once */
 #define BRAIN_NODES_MAX         1024
 #define BRAIN_JOBS_MAX          64                  /* live at once */
 #define BRAIN_RANGES_MAX        (1u << 20)          /* in one plan */
@@ -115,6 +116,7 @@ enum brain_command {
     BRAIN_CMD_DELETE,    /* by kind, namespace, name; honours cleanPolicy */
     BRAIN_CMD_RETRY,     /* a Failed resource starts over with a new attempt */
     BRAIN_CMD_QUERY,     /* a question about a log backup's stored log, for an agent to answer */
+    BRAIN_CMD_PROBE,     /* every agent of a cluster tests the storage of a spec */
 };
 
 struct brain_event {
@@ -144,12 +146,19 @@ struct brain_event {
         struct {
             uint64_t cmd; /* token for the answer */
             enum brain_command what;
-            struct resource *resource; /* APPLY: taken over, also on failure */
+            /* APPLY: taken over, also on failure; PROBE: the same, or NULL: of a resource by name */
+            struct resource *resource;
             struct slice yaml;      /* APPLY: as it came; not needed, resource->document is kept */
-            const char *kind;       /* DELETE, RETRY, QUERY: "Backup", "Restore" */
+            const char *kind;       /* DELETE, RETRY, QUERY, PROBE: "Backup", "Restore" */
             const char *namespace_; /* "" or NULL = "default" */
             const char *name;
             const struct msg_log_query *query; /* QUERY */
+            struct {
+                const char
+                    *cluster; /* whose nodes, instead of the spec's; NULL or "" = the spec's */
+                uint32_t timeout_ms; /* 0 = 30 s */
+                bool new_logs;       /* only when it is a log backup that is not there yet */
+            } probe;                 /* PROBE */
         } command;
         struct {
             uint64_t txn;
@@ -191,6 +200,35 @@ enum brain_outcome {
     BRAIN_DELETED,  /* forgotten */
     BRAIN_DELETING, /* marked; storage is swept first, then the resource goes */
     BRAIN_DONE,
+};
+
+enum brain_probe_verdict {
+    BRAIN_PROBE_WELL,
+    BRAIN_PROBE_FAILED, /* error says why */
+    BRAIN_PROBE_APART,  /* well, but in another directory than other nodes */
+    BRAIN_PROBE_SILENT, /* asked, and no answer came in time */
+    BRAIN_PROBE_LOST,   /* it went away while it was asked */
+    BRAIN_PROBE_AWAY,   /* known, not connected: not asked */
+};
+
+struct brain_probe_node {
+    const char *node;
+    enum brain_probe_verdict verdict;
+    const struct msg_probe_answer *answer; /* WELL, FAILED, APART */
+    const struct msg_error *error;         /* FAILED: the first one */
+    const char *apart_from;                /* APART: a node there */
+};
+
+/* How a storage test came out. */
+struct brain_probe {
+    bool old; /* new_logs: there was nothing to be tested; no more is set */
+    const char *kind;
+    const char *name;
+    const char *cluster;
+    const char *storage;
+    uint32_t timeout_ms;
+    const struct brain_probe_node *nodes; /* in order of their names */
+    size_t node_count;
 };
 
 /* What a log line is about; the daemon maps these to journal MESSAGE_IDs. */
@@ -243,6 +281,7 @@ struct brain_action {
             const struct msg_log_answer *log; /* QUERY, done: what was found … */
             const char *cluster;              /* … of whom */
             const char *tenant;
+            const struct brain_probe *probe; /* PROBE, done */
         } answer;
         struct {
             int priority; /* syslog's: 3 error, 4 warning, 5 notice, 6 info, 7 debug */

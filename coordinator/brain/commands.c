@@ -229,6 +229,9 @@ void command_run(struct brain *b, const struct brain_event *event)
     case BRAIN_CMD_QUERY:
         r = query(b, event, &err);
         break;
+    case BRAIN_CMD_PROBE:
+        r = probe_ask(b, event, &err);
+        break;
     }
     if (r < 0)
         brain_answer(b, event->command.cmd, BRAIN_DONE, &err);

@@ -99,7 +99,7 @@ static void assign_params(struct brain *b, const struct res *res, struct msg_ass
 }
 
 /* By name: who sends it knows what it holds. */
-static struct msg_secret *assign_secret(struct brain *b, const char *name)
+struct msg_secret *desired_secret_named(struct brain *b, const char *name)
 {
     struct msg_secret *secret = name[0] != '\0' ? brain_step_alloc(b, sizeof(*secret)) : NULL;
     if (secret != NULL)
@@ -130,8 +130,8 @@ static void assign(struct brain *b, const struct res *res, const struct node *no
     const char *secret;
     const char *full;
     secrets_of(res, &secret, &full);
-    to->secret = assign_secret(b, secret);
-    to->full_secret = assign_secret(b, full);
+    to->secret = desired_secret_named(b, secret);
+    to->full_secret = desired_secret_named(b, full);
     if (log_is(res))
         log_assign(b, res, roles, to);
     else
@@ -162,6 +162,7 @@ void desired_reply(struct brain *b, struct node *node, uint64_t ctx, uint64_t se
     m->desired.jobs_count = assign_all(b, node, true, jobs, 0);
     m->desired.jobs_count = assign_all(b, node, false, jobs, m->desired.jobs_count);
     m->desired.jobs = jobs;
+    probes_assign(b, node, &m->desired);
 }
 
 static void answer_parked(struct brain *b, struct node *node)

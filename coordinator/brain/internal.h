@@ -17,6 +17,7 @@
  *   log_report.c what agents say of a log backup
  *   log_attempts.c which attempt a log backup begins with
  *   log_status.c what people see of a log backup
+ *   probes.c     storage tests, by all agents of a cluster
  *   leads.c      which agent
  *   sources.c    restores: where the backup lies
  *   table.c      one job's ranges, their leases and results (knows no messages)
@@ -323,6 +324,9 @@ struct brain {
     } * waiting;
     size_t waiting_count;
 
+    struct probe_ask *probes[BRAIN_PROBES_MAX]; /* asked and not answered */
+    size_t probe_count;
+
     struct log_attempt log_attempts[LOG_ATTEMPTS_MAX];
     size_t log_attempt_count; /* ever; the ring's place is this modulo its size */
 };
@@ -405,6 +409,8 @@ void desired_poll(struct brain *b, struct node *node, uint64_t ctx, uint64_t ser
 void desired_tick(struct brain *b); /* answers the polls that are due */
 /* Agents whose jobs need this secret are told anew. */
 void desired_secret(struct brain *b, const char *name);
+/* A secret by its name, for a message; NULL for "". */
+struct msg_secret *desired_secret_named(struct brain *b, const char *name);
 /* Roles of a node in a job now; 0 = none. */
 uint32_t desired_roles(const struct brain *b, const struct res *res, const struct node *node);
 
@@ -535,6 +541,15 @@ void log_answered(struct brain *b, struct res *res, const struct msg_log_answer 
 /* Nobody will answer what is asked, when something is. */
 void log_unanswered(struct brain *b, struct res *res, enum tm_err_code code, const char *why);
 void log_query_tick(struct brain *b, struct res *res);
+
+/* ---- probes.c ---- */
+
+/* The command is answered when all agents have, or after a while. */
+int probe_ask(struct brain *b, const struct brain_event *event, struct tm_err *err) TM_WUR;
+void probes_assign(struct brain *b, const struct node *node, struct msg_desired *to);
+void probes_heard(struct brain *b, struct node *node, const struct msg_heartbeat *heartbeat);
+void probes_tick(struct brain *b);
+void probes_free(struct brain *b);
 
 /* ---- log_attempts.c ---- */
 

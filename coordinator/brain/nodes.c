@@ -296,6 +296,7 @@ void node_heartbeat(struct brain *b, struct node *node, uint64_t serial,
     node->instance_count = copy.instances_count;
     node->job_count = copy.jobs_count;
     memcpy(node->version, copy.version, sizeof(node->version));
+    probes_heard(b, node, &copy);
     for (size_t at = 0; at < copy.jobs_count && !b->failed; at++) {
         const struct msg_job *report = &copy.jobs[at];
         struct res *res = store_find_job(b, report->uid, report->attempt);

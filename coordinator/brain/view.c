@@ -223,6 +223,51 @@ int view_of(const struct resource *spec, struct codec_arena *arena, struct view 
     return r;
 }
 
+static void take_place(const struct br_spec *br, const struct storage_spec *storage,
+                       struct view_place *to)
+{
+    if (to->cluster[0] == '\0')
+        to->cluster = text_or(br->cluster, "");
+    if (to->storage[0] != '\0')
+        return;
+    to->storage = text_or(storage->url, "");
+    to->secret = secret_of(br, storage);
+    to->own_credentials = br->own_credentials;
+}
+
+void view_place_of(const struct resource *spec, struct view_place *ret)
+{
+    *ret = (struct view_place){.kind_text = resource_kind_text(spec->kind),
+                               .namespace_ = spec->namespace_,
+                               .name = spec->name,
+                               .cluster = "",
+                               .storage = "",
+                               .secret = "",
+                               .backup_name = ""};
+    switch (spec->kind) {
+    case RESOURCE_BACKUP:
+        take_place(&spec->backup.br, &spec->backup.storage, ret);
+        ret->stores_on =
+            spec->backup.mode == BACKUP_MODE_LOG && wish_of(&spec->backup) != JOB_STEP_STOP;
+        break;
+    case RESOURCE_RESTORE:
+        take_place(&spec->restore.br, &spec->restore.storage, ret);
+        ret->backup_name = text_or(spec->restore.backup, "");
+        break;
+    case RESOURCE_BACKUP_SCHEDULE:
+        take_place(&spec->schedule.br, &spec->schedule.storage, ret);
+        take_place(&spec->schedule.backup_template.br, &spec->schedule.backup_template.storage,
+                   ret);
+        ret->stores_on = true;
+        break;
+    case RESOURCE_COMPACT_BACKUP:
+        take_place(&spec->compact.br, &spec->compact.storage, ret);
+        break;
+    case RESOURCE_NONE:
+        break;
+    }
+}
+
 int view_parse(struct slice document, struct resource **ret, struct tm_err *err)
 {
     return resource_parse_document("stored", document, ret, err);

@@ -41,6 +41,21 @@ struct view {
 int view_of(const struct resource *spec, struct codec_arena *arena, struct view *ret,
             struct tm_err *err) TM_WUR;
 
+/* Where a spec stores, for a test of it: also of kinds and forms that are not carried out. */
+struct view_place {
+    const char *kind_text;
+    const char *namespace_;
+    const char *name;
+    const char *cluster;     /* "" = not said */
+    const char *storage;     /* "" = none */
+    const char *secret;      /* "" = none is sent */
+    const char *backup_name; /* restore: of whose storage it may be */
+    bool own_credentials;
+    bool
+        stores_on; /* from now on, without anybody looking: a log backup that is to run, a schedule */
+};
+void view_place_of(const struct resource *spec, struct view_place *ret);
+
 /* The stored document read again; it was accepted once, so a failure means a damaged store. */
 int view_parse(struct slice document, struct resource **ret, struct tm_err *err) TM_WUR;
 void view_free(struct resource *spec);

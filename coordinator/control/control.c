@@ -263,7 +263,8 @@ void control_answer(struct control *control, uint64_t cmd, enum brain_outcome ou
     struct connection *c = waiting(control, cmd);
     if (c == NULL)
         return;
-    if (c->request.message.command == CONTROL_QUERY && err != NULL)
+    uint32_t command = c->request.message.command;
+    if ((command == CONTROL_QUERY || command == CONTROL_PROBE) && err != NULL)
         connection_error(c, err, false);
     else
         request_answer(c, outcome, err);
@@ -277,6 +278,15 @@ void control_answer_log(struct control *control, uint64_t cmd, const struct msg_
     if (c == NULL)
         return;
     request_answer_log(c, answer, cluster, tenant);
+    (void)watch(c);
+}
+
+void control_answer_probe(struct control *control, uint64_t cmd, const struct brain_probe *probe)
+{
+    struct connection *c = waiting(control, cmd);
+    if (c == NULL)
+        return;
+    probe_answer(c, probe);
     (void)watch(c);
 }
 

@@ -56,9 +56,19 @@ void request_begin(struct connection *c, struct slice frame);
 void request_answer(struct connection *c, enum brain_outcome outcome, const struct tm_err *err);
 void request_answer_log(struct connection *c, const struct msg_log_answer *answer,
                         const char *cluster, const char *tenant);
+/* Feeds a command for r->cmd. Feeding may answer before it returns: what is asked is set before. */
+void request_feed(struct connection *c, struct brain_event *event, const char *word,
+                  const char *name);
+/* The message's namespace when it has none. */
+int request_namespace(struct connection *c, enum resource_kind kind, struct tm_err *err) TM_WUR;
 /* Feeds what is due. Called from the loop, where feeding is allowed. */
 void request_go_on(struct connection *c);
 void request_release(struct request *r);
+
+/* probe.c: storage tests. */
+int probe_begin(struct connection *c, struct tm_err *err) TM_WUR;
+void probe_go_on(struct connection *c); /* for request_go_on */
+void probe_answer(struct connection *c, const struct brain_probe *probe);
 
 /* Queues the reply; the request is over. */
 void connection_reply(struct connection *c, const struct control_reply *reply);
@@ -75,6 +85,8 @@ int secret_check_apply(const struct control *control, const struct resource *r,
 
 /* One node as JSON; appended. */
 int render_node(const struct brain_node *node, struct buf *out, struct tm_err *err) TM_WUR;
+/* How a storage test came out; appended. */
+int render_probe(const struct brain_probe *probe, struct buf *out, struct tm_err *err) TM_WUR;
 /* What a query of a log backup found, as `tidemark log` prints it with -o json; appended. */
 int render_log_answer(const struct msg_log_answer *answer, const char *cluster, const char *tenant,
                       struct buf *out, struct tm_err *err) TM_WUR;

@@ -61,9 +61,8 @@ static void reply_results(struct connection *c)
     connection_reply(c, &reply);
 }
 
-/* Feeding may answer before it returns: the command's number is set first. */
-static void feed(struct connection *c, struct brain_event *event, const char *word,
-                 const char *name)
+void request_feed(struct connection *c, struct brain_event *event, const char *word,
+                  const char *name)
 {
     struct request *r = &c->request;
     r->cmd = ++c->control->last_cmd;
@@ -84,7 +83,7 @@ static void feed_next(struct connection *c)
     struct brain_event event = {.command = {.what = BRAIN_CMD_APPLY,
                                             .resource = one,
                                             .yaml = slice_of(one->document, one->document_len)}};
-    feed(c, &event, resource_kind_word(one->kind), name);
+    request_feed(c, &event, resource_kind_word(one->kind), name);
 }
 
 void request_answer(struct connection *c, enum brain_outcome outcome, const struct tm_err *err)
@@ -112,7 +111,10 @@ void request_go_on(struct connection *c)
 {
     while (c->request.feed_due) { /* each may be answered before feeding returns */
         c->request.feed_due = false;
-        feed_next(c);
+        if (c->request.message.command == CONTROL_PROBE)
+            probe_go_on(c);
+        else
+            feed_next(c);
     }
 }
 
@@ -145,7 +147,7 @@ static int begin_apply(struct connection *c, struct tm_err *err)
  * The namespace meant: the one given; else "default" when the name is there; else the only one where
  * it is. Specs of the TiDB Operator bring namespaces along that nobody here wants to type.
  */
-static int resolve_namespace(struct connection *c, enum resource_kind kind, struct tm_err *err)
+int request_namespace(struct connection *c, enum resource_kind kind, struct tm_err *err)
 {
     struct control_request *message = &c->request.message;
     const struct brain *brain = c->control->config.brain(c->control->config.arg);
@@ -201,7 +203,7 @@ static int begin_change(struct connection *c, enum brain_command what, struct tm
         return result;
     if (r->message.name[0] == '\0')
         return tm_err_set(err, TM_E_INVALID, "%s: a name is missing", r->message.kind);
-    if ((result = resolve_namespace(c, kind, err)) < 0)
+    if ((result = request_namespace(c, kind, err)) < 0)
         return result;
     r->results = codec_arena_array(&r->arena, 1, sizeof(*r->results), err);
     if (r->results == NULL)
@@ -211,7 +213,7 @@ static int begin_change(struct connection *c, enum brain_command what, struct tm
                                             .namespace_ = r->message.namespace_,
                                             .name = r->message.name,
                                             .query = r->message.query}};
-    feed(c, &event, resource_kind_word(kind), r->message.name);
+    request_feed(c, &event, resource_kind_word(kind), r->message.name);
     return 0;
 }
 
@@ -312,7 +314,7 @@ static int begin_get(struct connection *c, struct tm_err *err)
     int result = resource_kind_parse(r->message.kind, &kind, err);
     if (result < 0)
         return result;
-    if ((result = resolve_namespace(c, kind, err)) < 0)
+    if ((result = request_namespace(c, kind, err)) < 0)
         return result;
     struct brain_resource one;
     if (!brain_resource_find(brain, resource_kind_text(kind), r->message.namespace_,
@@ -402,6 +404,8 @@ static int begin(struct connection *c, struct tm_err *err)
         return begin_query(c, err);
     case CONTROL_VERSION:
         return begin_version(c, err);
+    case CONTROL_PROBE:
+        return probe_begin(c, err);
     case CONTROL_SECRET_PUT:
         return secret_begin_put(c, err);
     case CONTROL_SECRETS:

@@ -10,12 +10,12 @@
 #include "coordinator/ctl/command.h"
 #include "proto/spec/status.h"
 
-static int read_source(const char *file, struct buf *ret, struct tm_err *err)
+int source_read(const char *command, const char *file, struct buf *ret, struct tm_err *err)
 {
     bool from_stdin = strcmp(file, "-") == 0;
     TM_CLEANUP(closep) int opened = from_stdin ? -1 : open(file, O_RDONLY | O_CLOEXEC);
     if (!from_stdin && opened < 0) {
-        (void)tm_err_errno(err, errno, "apply: cannot read '%s'", file);
+        (void)tm_err_errno(err, errno, "%s: cannot read '%s'", command, file);
         err->code = TM_E_IO; /* the file is the user's, not something Tidemark did not find */
         return -(int)err->code;
     }
@@ -28,7 +28,7 @@ static int read_source(const char *file, struct buf *ret, struct tm_err *err)
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0) {
-            (void)tm_err_errno(err, errno, "apply: cannot read '%s'", file);
+            (void)tm_err_errno(err, errno, "%s: cannot read '%s'", command, file);
             err->code = TM_E_IO;
             return -(int)err->code;
         }
@@ -36,7 +36,7 @@ static int read_source(const char *file, struct buf *ret, struct tm_err *err)
             return 0;
         ret->len += (size_t)got;
         if (ret->len > CONTROL_YAML_MAX)
-            return tm_err_set(err, TM_E_LIMIT, "apply: '%s' is longer than %zu bytes", file,
+            return tm_err_set(err, TM_E_LIMIT, "%s: '%s' is longer than %zu bytes", command, file,
                               CONTROL_YAML_MAX);
     }
 }
@@ -116,6 +116,13 @@ int apply_yaml(struct ctl *c, const char *source, struct slice yaml, bool quiet,
     return result;
 }
 
+int apply_tested(struct ctl *c, const char *source, struct slice yaml, bool test,
+                 struct tm_err *err)
+{
+    int result = test ? storage_check_new(c, source, yaml, err) : 0;
+    return result < 0 ? result : apply_yaml(c, source, yaml, false, err);
+}
+
 static int run_apply(struct ctl *c, const struct command *self, const struct option_value *values,
                      const struct option_words *words)
 {
@@ -126,8 +133,10 @@ static int run_apply(struct ctl *c, const struct command *self, const struct opt
     TM_CLEANUP(buf_release) struct buf yaml = BUF_INIT;
     struct tm_err err;
     const char *file = values[0].text;
-    if (read_source(file, &yaml, &err) < 0 ||
-        apply_yaml(c, strcmp(file, "-") == 0 ? "<stdin>" : file, buf_slice(&yaml), false, &err) < 0)
+    if (source_read(self->name, file, &yaml, &err) < 0)
+        return ctl_fail(c, &err);
+    if (apply_tested(c, strcmp(file, "-") == 0 ? "<stdin>" : file, buf_slice(&yaml),
+                     !values[1].given, &err) < 0)
         return ctl_fail(c, &err);
     return 0;
 }
@@ -137,12 +146,15 @@ const struct command command_apply = {
     .words = "-f FILE",
     .summary = "create or change what a YAML file describes",
     .detail = "Creates or changes the resources of FILE (many documents may stand in one), and\n"
-              "prints backup/NAME created, configured or unchanged for each.\n\n"
+              "prints backup/NAME created, configured or unchanged for each. A new log backup is\n"
+              "applied only when the nodes of its cluster get into its storage (tidemark storage\n"
+              "test); nodes that are not connected are passed over with a warning.\n\n"
               "  tidemark apply -f backup.yaml",
     .options =
         (const struct option_row[]){
-            {.name = "filename", .letter = 'f', .value = "FILE", .help = "YAML; - is stdin"}},
-    .option_count = 1,
+            {.name = "filename", .letter = 'f', .value = "FILE", .help = "YAML; - is stdin"},
+            {.name = "skip-test", .help = "do not test the storage of a new log backup"}},
+    .option_count = 2,
     .run = run_apply,
 };
 
@@ -325,7 +337,7 @@ static int edit_file(struct ctl *c, const char *path, int fd, struct slice befor
     if (result < 0 || (result = run_editor(path, err)) < 0)
         return result;
     TM_CLEANUP(buf_release) struct buf after = BUF_INIT;
-    if ((result = read_source(path, &after, err)) < 0)
+    if ((result = source_read("edit", path, &after, err)) < 0)
         return result;
     if (slice_eq(before, buf_slice(&after))) {
         (void)fprintf(c->out, "nothing is changed\n");

@@ -153,21 +153,20 @@ static int append_items(const struct control_reply *reply, json_t *array, struct
     return 0;
 }
 
-int client_list(struct ctl_client *c, enum control_command command, const char *kind, json_t **ret,
-                struct tm_err *err)
+/* Page after page into one array. */
+static int collect(struct ctl_client *c, struct control_request *request, json_t **ret,
+                   struct tm_err *err)
 {
-    struct control_request request = {.command = command};
-    (void)snprintf(request.kind, sizeof(request.kind), "%s", kind != NULL ? kind : "");
     json_t *array = json_array();
     int result = array == NULL ? tm_err_oom(err) : 0;
     bool more = result == 0;
     while (more) {
         struct client_reply r;
-        if ((result = client_call(c, &request, &r, err)) < 0)
+        if ((result = client_call(c, request, &r, err)) < 0)
             break;
         result = append_items(&r.reply, array, err);
         more = result == 0 && r.reply.after[0] != '\0';
-        memcpy(request.after, r.reply.after, sizeof(request.after));
+        memcpy(request->after, r.reply.after, sizeof(request->after));
         client_reply_release(&r);
     }
     if (result < 0) {
@@ -176,6 +175,21 @@ int client_list(struct ctl_client *c, enum control_command command, const char *
     }
     *ret = array;
     return 0;
+}
+
+int client_list(struct ctl_client *c, enum control_command command, const char *kind, json_t **ret,
+                struct tm_err *err)
+{
+    struct control_request request = {.command = command};
+    (void)snprintf(request.kind, sizeof(request.kind), "%s", kind != NULL ? kind : "");
+    return collect(c, &request, ret, err);
+}
+
+int client_probe(struct ctl_client *c, struct control_request *request, json_t **ret,
+                 struct tm_err *err)
+{
+    request->command = CONTROL_PROBE;
+    return collect(c, request, ret, err);
 }
 
 static int call_for_one(struct ctl_client *c, struct control_request *request, json_t **ret,

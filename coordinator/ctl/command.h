@@ -10,7 +10,7 @@
 #include "coordinator/ctl/ctl.h"
 #include "coordinator/ctl/options.h"
 
-#define COMMAND_OPTIONS_MAX 24
+#define COMMAND_OPTIONS_MAX 32
 
 struct command {
     const char *name;
@@ -25,7 +25,7 @@ struct command {
 
 extern const struct command command_apply, command_create, command_get, command_describe,
     command_delete, command_edit, command_wait, command_retry, command_backup, command_restore,
-    command_log, command_nodes, command_top, command_version;
+    command_log, command_storage, command_nodes, command_top, command_version;
 
 /* Connects on first use. */
 int ctl_connect(struct ctl *c, struct tm_err *err) TM_WUR;
@@ -44,6 +44,17 @@ int kind_of(const char *word, const char **ret_kind, const char **ret_word, stru
 /* Sends YAML and prints "backup/NAME created" for each; warnings go to stderr. */
 int apply_yaml(struct ctl *c, const char *source, struct slice yaml, bool quiet,
                struct tm_err *err) TM_WUR;
+
+/* The same, but first a log backup that would be new is tried out: when a node cannot get into its
+ * storage it is not applied (TM_E_REFUSED), and the table is on stderr. Without `test` as above. */
+int apply_tested(struct ctl *c, const char *source, struct slice yaml, bool test,
+                 struct tm_err *err) TM_WUR;
+/* All of a file, "-" is stdin. `command` starts the error. */
+int source_read(const char *command, const char *file, struct buf *ret, struct tm_err *err) TM_WUR;
+
+/* storage.c: TM_E_REFUSED when a new log backup among the documents must not be applied. */
+int storage_check_new(struct ctl *c, const char *source, struct slice yaml,
+                      struct tm_err *err) TM_WUR;
 
 /* Says what became of each resource, "backup/NAME created", and warnings on stderr; the first error is
  * the call's. */
@@ -68,9 +79,17 @@ int spec_pairs(json_t *object, const char *key, const struct option_value *value
                struct tm_err *err) TM_WUR; /* KEY=VALUE words */
 /* Its storage block; secret NULL = none is named. */
 int spec_storage(const char *url, const char *secret, json_t *spec, struct tm_err *err) TM_WUR;
-/* Makes a resource around the spec, which is taken over, and applies it. namespace_ may be NULL. */
+/* A resource around the spec, which is taken over, as YAML; to be freed. namespace_ may be NULL. */
+int spec_resource(const char *kind, const char *name, const char *namespace_, json_t *spec,
+                  char **ret, struct tm_err *err) TM_WUR;
+enum apply_how {
+    APPLY_PLAIN,
+    APPLY_QUIET,  /* "created" is not printed */
+    APPLY_TESTED, /* as apply_tested */
+};
+/* The same, applied. */
 int spec_apply(struct ctl *c, const char *kind, const char *word, const char *name,
-               const char *namespace_, json_t *spec, bool quiet, struct tm_err *err) TM_WUR;
+               const char *namespace_, json_t *spec, enum apply_how how, struct tm_err *err) TM_WUR;
 
 /* get.c: the resources of a kind, an array that is handed over; namespace_ NULL = of all. */
 int resource_list(struct ctl *c, const char *kind, const char *namespace_, json_t **ret,

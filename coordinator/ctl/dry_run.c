@@ -155,7 +155,7 @@ static int plan(struct ctl *c, const char *name, json_t *spec, const char *data_
         json_decref(spec);
         return r < 0 ? r : tm_err_oom(err);
     }
-    if ((r = spec_apply(c, KIND, WORD, own, NULL, spec, true, err)) < 0)
+    if ((r = spec_apply(c, KIND, WORD, own, NULL, spec, APPLY_QUIET, err)) < 0)
         return r;
     r = await(c, own, &status, err);
     if (resource_change(c, CONTROL_DELETE, KIND, NULL, own, true, &away) < 0)

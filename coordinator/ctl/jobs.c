@@ -11,7 +11,7 @@ static int apply_and_follow(struct ctl *c, const char *kind, const char *word, c
                             json_t *spec, bool wait)
 {
     struct tm_err err;
-    int result = spec_apply(c, kind, word, name, NULL, spec, false, &err);
+    int result = spec_apply(c, kind, word, name, NULL, spec, APPLY_PLAIN, &err);
     if (result == 0 && wait)
         result = follow(
             c, &(struct follow_what){.kind = kind, .word = word, .name = name, .phase = "Complete"},

@@ -43,8 +43,11 @@ enum log_option {
     LOG_NAMESPACE,
     LOG_TIMEOUT,
     LOG_NO_WAIT,
+    LOG_SKIP_TEST,
     LOG_OPTIONS,
 };
+
+_Static_assert(LOG_OPTIONS <= COMMAND_OPTIONS_MAX, "a command has so many options at most");
 
 static const struct option_row log_rows[LOG_OPTIONS] = {
     [LOG_CLUSTER] = {.name = "cluster", .value = "NAME", .help = "start: whose log"},
@@ -100,6 +103,7 @@ static const struct option_row log_rows[LOG_OPTIONS] = {
                      .value = "TIME",
                      .help = "how long to wait; default 60s, truncate 10m"},
     [LOG_NO_WAIT] = {.name = "no-wait", .help = "do not wait until it is so"},
+    [LOG_SKIP_TEST] = {.name = "skip-test", .help = "start: do not test the storage before"},
 };
 
 #define BIT(option) (1u << (option))
@@ -196,7 +200,8 @@ static int new_task(const struct call *call, struct tm_err *err)
         json_decref(spec);
         return result;
     }
-    return spec_apply(call->c, KIND, WORD, call->name, namespace_of(call), spec, false, err);
+    return spec_apply(call->c, KIND, WORD, call->name, namespace_of(call), spec,
+                      values[LOG_SKIP_TEST].given ? APPLY_PLAIN : APPLY_TESTED, err);
 }
 
 /* The task as it is, for a change of its spec. */
@@ -529,7 +534,7 @@ static const struct verb {
 } verbs[] = {
     {"start",
      BIT(LOG_CLUSTER) | BIT(LOG_TENANT) | BIT(LOG_STORAGE) | BIT(LOG_SECRET) | BIT(LOG_SOURCE) |
-         TUNING | WAITING,
+         BIT(LOG_SKIP_TEST) | TUNING | WAITING,
      run_start},
     {"pause", TUNING | WAITING, run_pause},
     {"resume", TUNING | WAITING, run_resume},
@@ -576,7 +581,8 @@ const struct command command_log = {
     .words = "start|pause|resume|stop|status|search|truncate [NAME]",
     .summary = "log backups: how far the data is safe, and what they should do",
     .detail =
-        "start makes a log backup that goes on until it is stopped, or resumes one; pause holds\n"
+        "start makes a log backup that goes on until it is stopped, or resumes one; a new one is\n"
+        "made only when the nodes of its cluster get into its storage (storage test); pause holds\n"
         "log at the source, for gcttl at most; stop ends it for good. status shows to what moment\n"
         "every cluster is safe, or all that is known of one task; search lists transactions and\n"
         "named points of the stored log, POSITION being where the record begins: a target that\n"

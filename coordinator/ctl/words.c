@@ -148,8 +148,8 @@ int spec_pairs(json_t *object, const char *key, const struct option_value *value
     return json_object_set_new(object, key, map) < 0 ? tm_err_oom(err) : 0;
 }
 
-int spec_apply(struct ctl *c, const char *kind, const char *word, const char *name,
-               const char *namespace_, json_t *spec, bool quiet, struct tm_err *err)
+int spec_resource(const char *kind, const char *name, const char *namespace_, json_t *spec,
+                  char **ret, struct tm_err *err)
 {
     json_t *resource = json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "tidemark/v1", "kind",
                                  kind, "metadata", "name", name, "spec", spec);
@@ -159,8 +159,18 @@ int spec_apply(struct ctl *c, const char *kind, const char *word, const char *na
     char *text = resource != NULL ? json_dumps(resource, JSON_INDENT(1)) : NULL;
     json_decref(resource);
     if (text == NULL)
-        return tm_err_set(err, TM_E_INVALID, "%s '%s' is not UTF-8 text", word, name);
-    int result = apply_yaml(c, word, slice_str(text), quiet, err);
-    free(text);
-    return result;
+        return tm_err_set(err, TM_E_INVALID, "%s '%s' is not UTF-8 text", kind, name);
+    *ret = text;
+    return 0;
+}
+
+int spec_apply(struct ctl *c, const char *kind, const char *word, const char *name,
+               const char *namespace_, json_t *spec, enum apply_how how, struct tm_err *err)
+{
+    TM_CLEANUP(freep) char *text = NULL;
+    int result = spec_resource(kind, name, namespace_, spec, &text, err);
+    if (result < 0)
+        return result;
+    return how == APPLY_TESTED ? apply_tested(c, word, slice_str(text), true, err)
+                               : apply_yaml(c, word, slice_str(text), how == APPLY_QUIET, err);
 }

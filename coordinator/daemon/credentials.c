@@ -64,6 +64,8 @@ static size_t secret_count(const struct msg_desired *desired)
         count += desired->jobs[i].secret ? 1 : 0;
         count += desired->jobs[i].full_secret ? 1 : 0;
     }
+    for (size_t i = 0; i < desired->probes_count; i++)
+        count += desired->probes[i].secret ? 1 : 0;
     return count;
 }
 
@@ -73,6 +75,7 @@ void coordinator_reply_desired(struct coordinator *c, uint64_t conn, uint64_t ct
     const struct msg_desired *desired = &message->desired;
     bool private_line = gate_is_private(c->gate, conn);
     struct msg_assignment jobs[WIRE_JOBS_MAX];
+    struct msg_probe probes[WIRE_PROBES_MAX];
     size_t wanted = secret_count(desired);
     size_t used = 0;
     struct filled *filled;
@@ -96,6 +99,12 @@ void coordinator_reply_desired(struct coordinator *c, uint64_t conn, uint64_t ct
             jobs[i].secret = fill(c, jobs[i].secret, private_line, &filled[used++]);
         if (jobs[i].full_secret)
             jobs[i].full_secret = fill(c, jobs[i].full_secret, private_line, &filled[used++]);
+    }
+    full.desired.probes = probes;
+    for (size_t i = 0; i < desired->probes_count; i++) {
+        probes[i] = desired->probes[i];
+        if (probes[i].secret)
+            probes[i].secret = fill(c, probes[i].secret, private_line, &filled[used++]);
     }
     gate_reply(c->gate, conn, ctx, &full);
     free(filled); /* pairs only point at what they are */

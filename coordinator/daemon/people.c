@@ -37,6 +37,8 @@ void coordinator_control_answer(struct coordinator *c, const struct brain_action
     if (c->control && action->answer.log)
         control_answer_log(c->control, action->answer.cmd, action->answer.log,
                            action->answer.cluster, action->answer.tenant);
+    else if (c->control && action->answer.probe)
+        control_answer_probe(c->control, action->answer.cmd, action->answer.probe);
     else if (c->control)
         control_answer(c->control, action->answer.cmd, action->answer.outcome, action->answer.err);
 }

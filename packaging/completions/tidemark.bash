@@ -68,6 +68,13 @@ _tidemark() {
             COMPREPLY=($(compgen -W "$(tidemark log status 2>/dev/null | awk 'NR > 1 { if ($0 == "") exit; print $1 }')" -- "$cur"))
         fi
         ;;
+    storage)
+        if [ "$prev" = "$command" ]; then
+            COMPREPLY=($(compgen -W test -- "$cur"))
+        else
+            COMPREPLY=($(compgen -f -- "$cur") $(compgen -W "$(tidemark get backup 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$cur"))
+        fi
+        ;;
     create)
         [ "$prev" != "$command" ] || COMPREPLY=($(compgen -W secret -- "$cur"))
         ;;

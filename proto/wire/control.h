@@ -16,6 +16,9 @@
  *     C -> S  version                                 S -> C  one item (JSON)
  *     C -> S  query     kind, namespace, name, query  S -> C  one item (JSON): what an agent found
  *
+ *     C -> S  probe     YAML bytes, or kind,          S -> C  one item (JSON): how agents get into the
+ *                       namespace, name; after                storage; after (the next document)
+ *
  *     C -> S  secret_put    name, pairs               S -> C  warnings, one result
  *     C -> S  secrets       name ("" = all)           S -> C  items (JSON): names and keys, no values
  *     C -> S  secret_delete name, force               S -> C  one result
@@ -50,7 +53,8 @@
     X(QUERY, 8, false)                                                                             \
     X(SECRET_PUT, 9, true)                                                                         \
     X(SECRETS, 10, false)                                                                          \
-    X(SECRET_DELETE, 11, true)
+    X(SECRET_DELETE, 11, true)                                                                     \
+    X(PROBE, 16, true)
 
 enum control_command {
 #define CONTROL_COMMAND_ENUM(name, number, changes) CONTROL_##name = number,
@@ -70,7 +74,10 @@ enum control_command {
     X(T, str, after, "a", OPT, 0, CONTROL_AFTER_MAX)                                               \
     X(T, msg, query, "q", OPT, 0, msg_log_query) /* its id is the coordinator's to choose */       \
     X(T, list, pairs, "p", OPT, 0, msg_pair, WIRE_PAIRS_MAX) /* secret_put */                      \
-    X(T, flag, force, "o", OPT, 0, 0) /* secret_delete: though resources name it */
+    X(T, flag, force, "o", OPT, 0, 0)               /* secret_delete: though resources name it */  \
+    X(T, str, cluster, "cl", OPT, 0, WIRE_NAME_MAX) /* probe: whose nodes, "" = the spec's */      \
+    X(T, u32, timeout_ms, "tm", OPT, 0, UINT32_MAX) /* probe: 0 = 30 s */                          \
+    X(T, flag, new_logs, "nl", OPT, 0, 0)           /* probe: log backups that would be new */
 CODEC_DECLARE(control_request, CONTROL_REQUEST_FIELDS);
 
 /* outcome: "created", "configured", "unchanged", "deleted", "deleting", "retried"; or error */

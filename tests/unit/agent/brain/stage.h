@@ -21,9 +21,9 @@ struct stage {
     bool desired;  /* a set of this term was applied */
     uint32_t job;  /* whose runner frames and deaths come from */
     unsigned did[32];
-    unsigned sent[FRAME_failed + 1];         /* frames of the last step, by type */
+    unsigned sent[FRAME_probed + 1];         /* frames of the last step, by type */
     struct message asked[MESSAGE_error + 1]; /* copies, type 0 = none */
-    struct frame told[FRAME_failed + 1];
+    struct frame told[FRAME_probed + 1];
     struct agent_action last[32]; /* what it points to is gone with the next step */
     unsigned said[AGENT_LOG_RESTORE_COMPLETE + 1]; /* lines of the last step, by event */
     char log[512];

@@ -34,6 +34,7 @@ struct stage {
     size_t found_events;
     bool found_more;
     char found_of[80];
+    char tested[1024]; /* how a storage test came out, "Backup/b demo1 URL: db-a=well db-b=…" */
     unsigned replies;
     uint64_t reply_ctx;
     struct message reply; /* copied */
@@ -91,6 +92,28 @@ static TM_UNUSED void persisted(struct stage *s, uint64_t txn, bool ok)
     feed(s, &event);
 }
 
+static TM_UNUSED void note_test(struct stage *s, const struct brain_probe *probe)
+{
+    static const char *const verdicts[] = {"well", "failed", "apart", "silent", "lost", "away"};
+    size_t used = 0;
+    s->tested[0] = '\0';
+    if (probe == NULL)
+        return;
+    if (probe->old) {
+        (void)snprintf(s->tested, sizeof(s->tested), "nothing to test");
+        return;
+    }
+    used += (size_t)snprintf(s->tested, sizeof(s->tested), "%s/%s %s %s:", probe->kind, probe->name,
+                             probe->cluster, probe->storage);
+    for (size_t at = 0; at < probe->node_count; at++) {
+        const struct brain_probe_node *one = &probe->nodes[at];
+        const char *more = one->error != NULL ? one->error->text : one->apart_from;
+        used += (size_t)snprintf(s->tested + used, sizeof(s->tested) - used, " %s=%s%s%s%s",
+                                 one->node, verdicts[one->verdict], more != NULL ? "(" : "",
+                                 more != NULL ? more : "", more != NULL ? ")" : "");
+    }
+}
+
 static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
 {
     struct tm_err err = {0};
@@ -134,6 +157,7 @@ static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
             s->answers++;
             s->outcome = a->answer.outcome;
             s->answer = a->answer.err != NULL ? *a->answer.err : (struct tm_err){0};
+            note_test(s, a->answer.probe);
             s->found = a->answer.log != NULL;
             if (!s->found)
                 break;

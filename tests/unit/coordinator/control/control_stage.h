@@ -62,6 +62,8 @@ static TM_UNUSED void feed(void *arg, const struct brain_event *event)
             if (a->answer.log != NULL)
                 control_answer_log(f->control, a->answer.cmd, a->answer.log, a->answer.cluster,
                                    a->answer.tenant);
+            else if (a->answer.probe != NULL)
+                control_answer_probe(f->control, a->answer.cmd, a->answer.probe);
             else
                 control_answer(f->control, a->answer.cmd, a->answer.outcome, a->answer.err);
         } else if (a->kind == BRAIN_ACT_REPLY) {

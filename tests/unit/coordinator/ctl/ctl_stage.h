@@ -26,6 +26,9 @@ static struct server {
     struct control *control;
     uint64_t txns[TXNS_MAX];
     size_t txn_count;
+    /* by the server's thread, after a step in which an agent was told something */
+    void (*told)(struct server *s, const struct message *desired);
+    struct message reply;
     uint64_t seed;
     char dir[64];
     char path[192];
@@ -50,9 +53,20 @@ static TM_UNUSED void feed(void *arg, const struct brain_event *event)
         const struct brain_action *a = &actions.items[n];
         if (a->kind == BRAIN_ACT_PERSIST && s->txn_count < TXNS_MAX)
             s->txns[s->txn_count++] = a->persist.txn;
+        else if (a->kind == BRAIN_ACT_ANSWER && a->answer.probe != NULL)
+            control_answer_probe(s->control, a->answer.cmd, a->answer.probe);
         else if (a->kind == BRAIN_ACT_ANSWER)
             control_answer(s->control, a->answer.cmd, a->answer.outcome, a->answer.err);
+        else if (a->kind == BRAIN_ACT_REPLY && a->reply.message->type == MESSAGE_desired &&
+                 s->told != NULL && message_copy(a->reply.message, &s->reply, &err) < 0)
+            abort();
     }
+    if (s->reply.type == 0 || s->told == NULL)
+        return;
+    struct message reply = s->reply;
+    s->reply = (struct message){.type = 0};
+    s->told(s, &reply);
+    message_release(&reply);
 }
 
 static TM_UNUSED const struct brain *look(void *arg)
@@ -78,9 +92,9 @@ static TM_UNUSED void *serve(void *arg)
     return NULL;
 }
 
-static TM_UNUSED int start_server(void **state)
+/* All of it but its thread. */
+static TM_UNUSED void prepare_server(void)
 {
-    (void)state;
     struct server *s = &server;
     struct tm_err err = {0};
     memset(s, 0, sizeof(*s));
@@ -96,6 +110,13 @@ static TM_UNUSED int start_server(void **state)
         control_new(s->loop, &config, &s->control, &err) < 0)
         fail_msg("%s", err.msg);
     feed(s, &(struct brain_event){.kind = BRAIN_EV_LOADED_END});
+}
+
+static TM_UNUSED int start_server(void **state)
+{
+    struct server *s = &server;
+    (void)state;
+    prepare_server();
     assert_int_equal(pthread_create(&s->thread, NULL, serve, s), 0);
     return 0;
 }

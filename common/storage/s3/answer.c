@@ -39,6 +39,7 @@ static const struct {
     {"XAmzContentSHA256Mismatch", false, true},
     {"WrongETag", false, true},
     {"ShortAnswer", false, true},
+    {"IncompleteList", false, true},
     {"ExpiredToken", false, true},
     {"TokenRefreshRequired", false, true},
     {"RequestTimeTooSkewed", false, true},
@@ -177,6 +178,10 @@ static bool answer_is_bad(struct s3_call *c, const struct error_reader *reader, 
         return c->call.x.answer.len > 0 &&
                !(well_formed && strcmp(reader->root, "DeleteResult") == 0) &&
                fail(ret, "IncompleteAnswer", "the answer ends too early");
+    case S3_ANSWER_LIST:
+        if (strcmp(reader->root, "Error") == 0)
+            return true;
+        return !well_formed && fail(ret, "IncompleteList", "the list is not well formed XML");
     case S3_ANSWER_ANY:
     default:
         return false;
@@ -192,7 +197,8 @@ bool s3_read_error(const struct store_call *call, struct store_error *ret)
     bool good = x->status >= 200 && x->status < 300;
     bool well_formed = false;
     if (x->answer.len > 0 &&
-        (!good || c->answer == S3_ANSWER_COMPLETE || c->answer == S3_ANSWER_DELETE)) {
+        (!good || c->answer == S3_ANSWER_COMPLETE || c->answer == S3_ANSWER_DELETE ||
+         c->answer == S3_ANSWER_LIST)) {
         struct tm_err ignored; /* an answer of a proxy's, say: there is its status still */
         well_formed = xml_read(buf_slice(&x->answer), on_error_end, &reader, &ignored) == 0;
     }

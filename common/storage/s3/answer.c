@@ -33,12 +33,12 @@ static const struct {
     {"RequestTimeout", false, false},
     {"OperationAborted", false, false},
     {"ConditionalRequestConflict", false, false},
-    {"IncompleteAnswer", false, false}, /* the last are ours: see answer_is_bad */
+    {"IncompleteAnswer", false, false}, /* some are ours: see answer_is_bad */
+    {"ShortAnswer", false, false},      /* as a connection that ends inside the answer */
     {"IncompleteBody", false, true},
     {"BadDigest", false, true},
     {"XAmzContentSHA256Mismatch", false, true},
     {"WrongETag", false, true},
-    {"ShortAnswer", false, true},
     {"IncompleteList", false, true},
     {"ExpiredToken", false, true},
     {"TokenRefreshRequired", false, true},

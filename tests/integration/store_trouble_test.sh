@@ -7,7 +7,7 @@
 . "$TOP/tests/lib/store_round.sh"
 . "$TOP/tests/lib/store_trouble.sh"
 stores_need ceph
-SCALE=6 trouble_start
+SCALE=5 trouble_start
 
 step "slow down: fewer requests at once, then more again; shown while it runs"
 parallel() { of slow '.status.storage[0] | "\(.parallel) \(.parallelMax)"' | grep -v null; }
@@ -48,9 +48,9 @@ nothing_wrong
 step "a restore through all that reads can suffer"
 round_moment
 fault_rules <<X
-GET /(data|chunk)/ every=4 : shorten-answer 10
-GET /(data|chunk)/ every=5 : reset-answer 500
-GET . every=7 : answer 503 SlowDown
+GET /(data|chunk)/ every=8 : shorten-answer 10
+GET /(data|chunk)/ every=9 : reset-answer 500
+GET /(data|chunk)/ first=2 : answer 503 SlowDown
 X
 round_restore_by_daemons one "$MOMENT"
 [ "$(fault_count '(shorten-answer 10|reset-answer 500|SlowDown)$')" -gt 3 ] || fail "$(cat "$FAULT_LOG")"

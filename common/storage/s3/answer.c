@@ -279,6 +279,13 @@ bool s3_etag_is_md5(const struct http_exchange *x, const char *etag)
 
 /* ---- words for people ---- */
 
+/* Who we are, not what we asked for: a 400 of these is mended by other credentials. */
+static bool refuses_credentials(unsigned status, const char *code)
+{
+    return status == 401 || status == 403 || strcmp(code, "ExpiredToken") == 0 ||
+           strcmp(code, "InvalidToken") == 0 || strcmp(code, "TokenRefreshRequired") == 0;
+}
+
 /* The store's words say what went wrong; these say what to do. */
 int s3_explain(const struct s3_call *c, struct tm_err *err)
 {
@@ -300,7 +307,7 @@ int s3_explain(const struct s3_call *c, struct tm_err *err)
     if (status >= 300 && status < 400)
         return tm_err_set(err, TM_E_INVALID,
                           "%s; redirects are not followed: correct endpoint or region", said);
-    if (status == 401 || status == 403)
+    if (status >= 300 && refuses_credentials(status, e->code))
         return tm_err_set(err, TM_E_PERMISSION, "%s; keys from %s", said,
                           credential_source(c->s3->credential));
     if (status < 300 && find_passing(e->code) == TM_ARRAY_LEN(passing) && e->code[0] != '\0')

@@ -214,9 +214,9 @@ static void an_expired_token_gets_a_second_chance(void **state)
     assert_int_equal(storage_stat(fake.st, "x", &o, &fake.err), 0);
     fake_expect(&fake, "PUT /tank/pre/x\nPUT /tank/pre/x\nHEAD /tank/pre/x\nHEAD /tank/pre/x\n");
     /* nobody has a better one */
-    assert_int_equal(put("y"), -TM_E_INVALID);
+    assert_int_equal(put("y"), -TM_E_PERMISSION);
     fake_expect_error(&fake, "cannot commit 'y': http://STORE/tank/pre/y: PUT: HTTP 400 "
-                             "ExpiredToken: Old (request R1)");
+                             "ExpiredToken: Old (request R1); keys from secret");
     assert_int_equal(count_of("PUT", "/y"), 3);
     fake_close(&fake);
 }

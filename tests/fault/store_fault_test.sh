@@ -70,13 +70,20 @@ GOOD=0
 for n in $(seq "$ROUNDS"); do one_round "$n"; done
 [ "$GOOD" -ge $((ROUNDS / 2)) ] || fail "only $GOOD of $ROUNDS backups completed"
 
-step "the store hangs: told within the time of an attempt and the agent's own, and gone on when it answers again"
+step "the store hangs: each attempt is given up after a while, the call after some; gone on when it answers again"
+sent_again() { of wal '.status.storage[0].retries // 0'; }
+before=$(sent_again)
+more_sent_again() { [ "$(sent_again)" -gt "$before" ]; }
 fault_rules <<X
 * . : hang
 X
 began=$SECONDS
+wait_for 60 more_sent_again
+[ $((SECONDS - began)) -le 40 ] || fail "the first attempt was not over after $((SECONDS - began)) s"
+echo "   sent again after $((SECONDS - began)) s"
 names_it() { told | grep -F "$FAULT_URL" || told | grep -F "127.0.0.1:${FAULT_URL##*:}"; }
 wait_for 120 names_it
+[ $((SECONDS - began)) -le 100 ] || fail "told after $((SECONDS - began)) s only"
 echo "   told after $((SECONDS - began)) s: $(told)"
 expect_out Running of wal .status.phase
 fault_rules </dev/null

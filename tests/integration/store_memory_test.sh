@@ -17,7 +17,7 @@ URL="s3://bucket/shop?provider=ceph&endpoint=$CEPH_HTTP"
 coordinator_start
 
 round() { # NAME MB THREADS: one big file, backed up and restored
-    local id name=$1 bytes=$2000000 threads=$3 limit_kib=$((65536 + $3 * PARTS * PART_KIB))
+    local id name=$1 bytes=${2}000000 threads=$3 limit_kib=$((65536 + $3 * PARTS * PART_KIB))
     agent_config "$T/data"
     sed -i "s/engine: postgres/engine: \"null\"/; s|conninfo:.*|conninfo: \"files=100 bytes=20000 big=$bytes log=30000\"|" "$T/agent.yaml"
     agent_start

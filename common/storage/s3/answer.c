@@ -196,9 +196,8 @@ bool s3_read_error(const struct store_call *call, struct store_error *ret)
     struct error_reader reader = {.error = ret};
     bool good = x->status >= 200 && x->status < 300;
     bool well_formed = false;
-    if (x->answer.len > 0 &&
-        (!good || c->answer == S3_ANSWER_COMPLETE || c->answer == S3_ANSWER_DELETE ||
-         c->answer == S3_ANSWER_LIST)) {
+    if (x->answer.len > 0 && (!good || c->answer == S3_ANSWER_COMPLETE ||
+                              c->answer == S3_ANSWER_DELETE || c->answer == S3_ANSWER_LIST)) {
         struct tm_err ignored; /* an answer of a proxy's, say: there is its status still */
         well_formed = xml_read(buf_slice(&x->answer), on_error_end, &reader, &ignored) == 0;
     }

@@ -188,8 +188,8 @@ static void lists_that_cannot_be_are_refused(void **state)
     fake_close(&fake);
 }
 
-#define ERROR_OF(code)                                                                            \
-    "<?xml version=\"1.0\"?><Error><Code>" code "</Code><Message>m</Message>"                     \
+#define ERROR_OF(code)                                                                             \
+    "<?xml version=\"1.0\"?><Error><Code>" code "</Code><Message>m</Message>"                      \
     "<RequestId>r1</RequestId></Error>"
 #define ONE_KEY "<ListBucketResult><Contents><Key>pre/a</Key></Contents>"
 

@@ -249,16 +249,15 @@ static void lost_and_short_bodies_are_read_again(void **state)
 static void short_answers_pass(void **state)
 {
     (void)state;
-    static const struct rule rules[] = {
-        {.method = "GET",
-         .times = 4,
-         .status = 206,
-         .headers = "content-range: bytes 0-2/100\r\n",
-         .body = "hel"},
-        {.method = "GET",
-         .status = 206,
-         .headers = "content-range: bytes 0-4/100\r\n",
-         .body = "hello"}};
+    static const struct rule rules[] = {{.method = "GET",
+                                         .times = 4,
+                                         .status = 206,
+                                         .headers = "content-range: bytes 0-2/100\r\n",
+                                         .body = "hel"},
+                                        {.method = "GET",
+                                         .status = 206,
+                                         .headers = "content-range: bytes 0-4/100\r\n",
+                                         .body = "hello"}};
     FAKE_OPEN(&fake, rules, AWS);
     char bytes[5];
     assert_int_equal(storage_read(fake.st, "x", 0, bytes, 5, &fake.err), 0);

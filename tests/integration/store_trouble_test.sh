@@ -39,7 +39,7 @@ PUT /chunk/ every=4 : reset-request 10
 GET /data/ nth=1 : shorten-answer 10
 GET /data/ nth=2 : reset-answer 100
 X
-backup shaken --checksum
+backup shaken --checksum --clean-policy Delete
 completes shaken
 [ "$(fault_count '(lost|reset-request 1000|InternalError|"0*")$')" -ge 6 ] || fail "$(cat "$FAULT_LOG")"
 log_goes_on
@@ -54,6 +54,20 @@ GET /(data|chunk)/ first=2 : answer 503 SlowDown
 X
 round_restore_by_daemons one "$MOMENT"
 [ "$(fault_count '(shorten-answer 10|reset-answer 500|SlowDown)$')" -gt 3 ] || fail "$(cat "$FAULT_LOG")"
+
+step "deleted in batches, the first of which gets no answer"
+path=$(path_of shaken)
+data=$(objects "$path/data/" | wc -l)
+fault_rules <<X
+POST delete nth=1 : lost
+X
+round_delete shaken "$path"
+COMPLETED=$((COMPLETED - 1))
+[ "$data" -ge 5 ] || fail "only $data objects of data"
+[ "$(fault_count '^[0-9]+ POST /bucket.delete')" -le 8 ] || fail "$(cat "$FAULT_LOG")"
+[ "$(fault_count '^[0-9]+ POST /bucket.delete.* lost$')" = 1 ] || fail "$(cat "$FAULT_LOG")"
+[ "$(fault_count '^[0-9]+ DELETE .*/data/')" = 0 ] || fail "$(cat "$FAULT_LOG")"
+nothing_wrong
 
 step "an expired token that nobody renews, and what is not allowed: told at once, nothing committed"
 fault_rules <<X

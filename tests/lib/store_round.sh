@@ -12,6 +12,7 @@
 #   round_alone CMD…       tidemark-agent CMD with URL and a file of secrets
 #   round_all              everything, in order
 . "$TOP/tests/lib/log_kill.sh"
+. "$TOP/tests/lib/memory.sh"
 
 round_alone() { # CMD [OPTION…]
     local verb=$1
@@ -138,6 +139,7 @@ round_all() {
     local path end
     step "a full backup and a log backup under load; what is asked of the store is shown"
     round_start
+    memory_watch "$AGENT_PID" children
     tidemark describe backup wal | grep -q "^  db-a: [1-9][0-9]* requests, .* at once" || fail "$(tidemark describe backup wal)"
     round_moment
 
@@ -146,6 +148,8 @@ round_all() {
     grep -q "^$(basename "$(path_of full)") .* committed" "$T/list" || fail "$(cat "$T/list")"
     round_restore_by_daemons one "$MOMENT"
     round_restore_alone two "$MOMENT"
+    memory_end
+    memory_below children $((65536 + 2 * 5 * 8192)) # runners of log and restore; two threads, five parts each
 
     step "the agent is killed inside a backup and inside the log: both go on"
     round_kill_in_backup

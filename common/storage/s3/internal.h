@@ -69,6 +69,7 @@ enum s3_answer {
     S3_ANSWER_ETAG,     /* an ETag that is the body's MD5 */
     S3_ANSWER_COMPLETE, /* XML that says the upload is complete, or an error in a 200 */
     S3_ANSWER_DELETE,   /* XML that may list errors */
+    S3_ANSWER_LIST,     /* XML of a list; what is in it is judged by who reads it */
 };
 
 struct s3_call {

@@ -41,9 +41,11 @@ tls_make
 ceph_start
 s3 PUT /bench >/dev/null
 STORE_PORT_NEAR=${CEPH_HTTPS##*:} STORE_PORT_FAR=$(free_port)
-spawn distance.log python3 tests/bench/distance.py "$STORE_PORT_FAR" "$STORE_PORT_NEAR" "$FAR_MS"
-pids+=("$SPAWNED")
-export AWS_ACCESS_KEY_ID=$S3_ACCESS AWS_SECRET_ACCESS_KEY=$S3_SECRET
+python3 tests/bench/distance.py "$STORE_PORT_FAR" "$STORE_PORT_NEAR" "$FAR_MS" >"$dir/log/distance.log" 2>&1 &
+pids+=($!)
+export AWS_SHARED_CREDENTIALS_FILE=$dir/credentials
+install -o postgres -g postgres -m 600 /dev/null "$AWS_SHARED_CREDENTIALS_FILE"
+printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n' "$S3_ACCESS" "$S3_SECRET" >"$AWS_SHARED_CREDENTIALS_FILE"
 
 peer_conf() { # PORT
     cat >"$dir/pgbackrest.conf" <<Y
@@ -58,7 +60,7 @@ repo1-s3-key-secret=$S3_SECRET
 repo1-s3-uri-style=path
 repo1-storage-host=127.0.0.1
 repo1-storage-port=$1
-repo1-storage-ca-file=$TLS/ca.pem
+repo1-storage-verify-tls=n
 repo1-retention-full=1
 compress-type=zst
 compress-level=3

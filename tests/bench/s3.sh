@@ -6,7 +6,8 @@
 # further away. Medians and the best of RUNS; CPU time is user + system of what takes part but the database and the store.
 # Prints ratios; decides nothing. Run as root; servers run as postgres. Skipped without Ceph.
 #
-#   BENCH_SCALE=40 (pgbench scale, 40 = about 0.9 GB)  BENCH_RUNS=5  BENCH_FAR_RUNS=3  BENCH_FAR_MS=10 (each way)
+#   BENCH_SCALE=40 (pgbench scale, 40 = about 0.9 GB)  BENCH_NOISE_MB=200 (of rows that no one can pack)
+#   BENCH_RUNS=5  BENCH_FAR_RUNS=3  BENCH_FAR_MS=10 (each way)
 #   BENCH_WHO="peer ours"  BENCH_DIR=/var/tmp  BUILD=build
 set -euo pipefail
 # shellcheck source=tests/bench/lib.sh
@@ -16,6 +17,7 @@ tests/scripts/deps.sh --bench
 command -v radosgw ceph-mon ceph-osd ceph >/dev/null || { say "bench: no Ceph RGW here: tests/scripts/deps.sh --check"; exit 0; }
 
 SCALE=${BENCH_SCALE:-40} RUNS=${BENCH_RUNS:-5} FAR_RUNS=${BENCH_FAR_RUNS:-3} FAR_MS=${BENCH_FAR_MS:-10}
+NOISE_MB=${BENCH_NOISE_MB:-200}
 WHO=${BENCH_WHO:-peer ours}
 bench_init s3
 # what stores.sh asks of a test
@@ -28,11 +30,13 @@ skip() { die "$*"; }
 # shellcheck source=tests/lib/stores.sh
 . tests/lib/stores.sh
 
-say "# data: pgbench scale $SCALE, page checksums on, a quarter of the rows with random text"
+say "# data: pgbench scale $SCALE, page checksums on, a quarter of the rows with random text; $NOISE_MB MB random"
 postgres_make 'shared_buffers = 512MB' 'max_wal_size = 4GB' 'checkpoint_timeout = 1h' 'wal_level = replica' \
     'max_wal_senders = 4' 'autovacuum = off' 'fsync = off'
 as_postgres pgbench -i -q -s "$SCALE" >/dev/null 2>&1 || die "pgbench -i"
 psql -Xqc "update pgbench_accounts set filler = md5(random()::text) || md5(random()::text) where aid % 4 = 0" \
+    -c "create table noise as select string_agg(sha512((random()::text || i)::bytea), '') as bytes
+        from generate_series(1, $NOISE_MB * 1000000 / 64) i group by i / 16" \
     -c "vacuum analyze" -c checkpoint
 DATA_BYTES=$(du -sb --exclude=pg_wal "$dir/data" | cut -f1)
 say "data_bytes $DATA_BYTES"

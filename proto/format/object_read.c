@@ -1,6 +1,6 @@
 /*
- * Reading an object. Happy path: size → tail with trailer and footer → header → digest; then frames
- * on demand, each checked as stored, decompressed, and checked raw.
+ * Reading an object. Happy path: size → tail with trailer and footer, and header → digest; then
+ * frames on demand (object_window.c), each checked as stored, decompressed, and checked raw.
  *
  * Everything that is read is hostile until its hash was seen, and after that still only as honest
  * as its writer: every length is bounded before memory or arithmetic depends on it. Failure modes

@@ -18,7 +18,7 @@ command -v radosgw ceph-mon ceph-osd ceph >/dev/null || { say "bench: no Ceph RG
 
 SCALE=${BENCH_SCALE:-40} RUNS=${BENCH_RUNS:-5} FAR_RUNS=${BENCH_FAR_RUNS:-3} FAR_MS=${BENCH_FAR_MS:-10}
 NOISE_MB=${BENCH_NOISE_MB:-200}
-WHO=${BENCH_WHO:-peer ours}
+read -ra WHO <<<"${BENCH_WHO:-peer ours}"
 bench_init s3
 # what stores.sh asks of a test
 # shellcheck disable=SC2034
@@ -42,6 +42,7 @@ DATA_BYTES=$(du -sb --exclude=pg_wal "$dir/data" | cut -f1)
 say "data_bytes $DATA_BYTES"
 
 tls_make
+# shellcheck disable=SC2119 # none of its options
 ceph_start
 s3 PUT /bench >/dev/null
 STORE_PORT_NEAR=${CEPH_HTTPS##*:} STORE_PORT_FAR=$(free_port)
@@ -128,9 +129,9 @@ runs() { # near|far COUNT
     local run order who
     place "$1"
     for run in $(seq "$2"); do
-        order=$WHO
-        [ $((run % 2)) = 1 ] || order=$(printf '%s\n' $WHO | tac)
-        for who in $order; do one "$who" "$1" "$run"; done
+        order=("${WHO[@]}")
+        [ $((run % 2)) = 1 ] || order=("${WHO[@]: -1}" "${WHO[@]:0:${#WHO[@]}-1}")
+        for who in "${order[@]}"; do one "$who" "$1" "$run"; done
         say "$1 run $run: backup ms ours $(last "ours-$1-backup.wall") pgbackrest $(last "peer-$1-backup.wall")" \
             "  restore ms ours $(last "ours-$1-restore.wall") pgbackrest $(last "peer-$1-restore.wall")"
     done

@@ -183,7 +183,7 @@ hwm_of() {
 } 2>/dev/null
 keep_peak() { # PID FILE
     local kib old=0
-    kib=$(hwm_of "$1")
+    kib=$(hwm_of "$1") || return 0 # it has just ended
     [ ! -s "$2" ] || read -r old <"$2"
     [ "${kib:-0}" -le "$old" ] || printf '%s\n' "$kib" >"$2"
 }

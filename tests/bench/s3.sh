@@ -20,6 +20,8 @@ SCALE=${BENCH_SCALE:-40} RUNS=${BENCH_RUNS:-5} FAR_RUNS=${BENCH_FAR_RUNS:-3} FAR
 NOISE_MB=${BENCH_NOISE_MB:-200}
 read -ra WHO <<<"${BENCH_WHO:-peer ours}"
 bench_init s3
+set -E
+trap 'say "bench: $BASH_COMMAND: failed at line $LINENO"' ERR
 # what stores.sh asks of a test
 # shellcheck disable=SC2034
 TOP=$top T=$dir/store PATIENCE_S=120

@@ -555,6 +555,7 @@ static void test_faults(void **state)
     (void)snprintf(words, sizeof(words), "log=65536 rate=3000000 since=%llu",
                    (unsigned long long)clock_real_us());
     rig_source(&g, words);
+    uint64_t before = S + 65536;
     for (uint32_t n = 2; n < 8; n++) {
         ram_set_faults(g.storage, &(struct ram_faults){.seed = n,
                                                        .fail_per_mille = 20,
@@ -563,6 +564,8 @@ static void test_faults(void **state)
         rig_start(&g, n);
         rig_want(&g, JOB_STEP_RUN);
         (void)usleep(1500000);
+        RIG_UNTIL(&g, g.status.chunks >= 2 && g.status.durable > before + 600000);
+        before = g.status.durable;
         rig_stop(&g);
     }
     ram_set_faults(g.storage, &(struct ram_faults){.seed = 1});

@@ -51,15 +51,18 @@ skip() {
     exit 77
 }
 
+# A pid that was noted long ago may be another's by now: only what this test has started is killed.
+is_mine() { [ "$(ps -o ppid= -p "$1" | tr -d ' ')" = $$ ] || grep -qsF "$T" "/proc/$1/environ" "/proc/$1/cmdline"; }
+
 harness_finish() {
-    local status=$1
+    local status=$1 pid
     set +e
     trap - EXIT INT TERM
     local data
     for data in "$T"/.postgres-*; do
         [ -e "$data" ] && postgres_stop "$(cut -d' ' -f1 "$data")" "$(cut -d' ' -f2- "$data")" immediate >/dev/null 2>&1
     done
-    while read -r pid; do kill -9 "$pid" 2>/dev/null; done <"$T/pids"
+    while read -r pid; do is_mine "$pid" && kill -9 "$pid" 2>/dev/null; done <"$T/pids"
     wait 2>/dev/null
     awk -v top="$T/" 'index($2, top) == 1 {print $2}' /proc/mounts | xargs -r umount
     if grep -l "Sanitizer: \|runtime error: " "$T"/*.log 2>/dev/null; then

@@ -203,7 +203,7 @@ struct log_task {
     struct msg_interval intervals[WIRE_INTERVALS_MAX];
     size_t interval_count;
     struct log_growing growing;
-    char away[320];   /* the other storages that could not be read, in words; "" = none */
+    char away[480];   /* the other storages that could not be read, in words; "" = none */
     bool place_ready; /* repository and identity are there and ours */
     bool recover_now;
     uint64_t recover_at;    /* and when what is stored reaches this byte; UINT64_MAX = none */

@@ -323,9 +323,11 @@ static void test_silent_connection(void **state)
         turn(f);
     gate_tick(f->gate, clock_mono_us() + GATE_HELLO_US / 2);
     assert_int_equal(gate_connection_count(f->gate), 1);
-    gate_tick(f->gate, clock_mono_us() + GATE_HELLO_US + 1);
-    while (gate_connection_count(f->gate) > 0)
+    /* a dialer that is still at it when its connection ends may come again at once, and be silent again */
+    while (gate_connection_count(f->gate) > 0) {
+        gate_tick(f->gate, clock_mono_us() + GATE_HELLO_US + 1);
         turn(f);
+    }
     nng_close(s);
 }
 

@@ -184,6 +184,7 @@ soak:
 
 bench:
 	$(Q)tests/bench/run.sh
+	$(Q)tests/bench/s3.sh
 	$(Q)tests/bench/log.sh
 	$(Q)tests/bench/log_live.sh
 	$(Q)tests/bench/log_many.sh

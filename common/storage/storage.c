@@ -102,6 +102,7 @@ int storage_create(struct storage *st, const char *name, struct storage_writer *
         return r;
     w->done = false;
     w->sealed = false;
+    w->settled = false;
     *ret = w;
     return 0;
 }
@@ -132,17 +133,49 @@ void storage_writer_free(struct storage_writer *w)
         w->ops->free(w);
 }
 
+/* No object is that long, and there are stores that answer with all of it to such a range. */
+static int check_range(const char *name, uint64_t offset, size_t len, struct tm_err *err)
+{
+    if (offset > INT64_MAX - len)
+        return tm_err_set(err, TM_E_CORRUPT, STORAGE_ERROR_SHORT, name, len,
+                          (unsigned long long)offset);
+    return 0;
+}
+
 int storage_read(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
                  struct tm_err *err)
 {
     int r = check_name(name, err);
     if (r < 0 || len == 0)
         return r;
-    /* no object is that long, and there are stores that answer with all of it to such a range */
-    if (offset > INT64_MAX - len)
-        return tm_err_set(err, TM_E_CORRUPT, STORAGE_ERROR_SHORT, name, len,
-                          (unsigned long long)offset);
-    return st->ops->read(st, name, offset, dst, len, err);
+    r = check_range(name, offset, len, err);
+    return r < 0 ? r : st->ops->read(st, name, offset, dst, len, err);
+}
+
+bool storage_can_fetch(const struct storage *st)
+{
+    return st->ops->fetch != NULL;
+}
+
+int storage_fetch(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
+                  struct storage_fetch **ret, struct tm_err *err)
+{
+    assert(storage_can_fetch(st) && len > 0);
+    int r = check_name(name, err);
+    if (r == 0)
+        r = check_range(name, offset, len, err);
+    return r < 0 ? r : st->ops->fetch(st, name, offset, dst, len, ret, err);
+}
+
+int storage_fetch_wait(struct storage_fetch *f, uint64_t *ret_object_bytes, struct tm_err *err)
+{
+    return f->ops->wait(f, ret_object_bytes, err);
+}
+
+void storage_fetch_free(struct storage_fetch *f)
+{
+    if (f != NULL)
+        f->ops->free(f);
 }
 
 int storage_stat(struct storage *st, const char *name, struct storage_object *ret,

@@ -23,9 +23,9 @@
  * for failures that may pass. A storage that has become another one since it was opened (unmounted,
  * moved) is a retryable TM_E_CONFLICT: it must be opened anew.
  *
- * Threads: a struct storage may be used from any number of threads at once; a writer and an
- * iterator belong to one thread at a time. All calls block; each has a deadline
- * (storage_options.io_timeout_ms).
+ * Threads: a struct storage may be used from any number of threads at once; a writer, an iterator
+ * and a fetch belong to one thread at a time. All calls block, but for storage_fetch; each has a
+ * deadline (storage_options.io_timeout_ms).
  */
 #include <stdint.h>
 
@@ -60,6 +60,7 @@ struct storage_object {
 struct storage;
 struct storage_writer;
 struct storage_iter;
+struct storage_fetch;
 struct secret_map;
 
 struct storage_stats {
@@ -85,6 +86,9 @@ struct storage_ops {
                 struct storage_iter **ret, struct tm_err *);
     int (*remove)(struct storage *, const char *const *names, size_t count, struct tm_err *);
     int (*now)(struct storage *, int64_t *ret_us, struct tm_err *);
+    /* optional, of stores that are far away: begins a read and returns */
+    int (*fetch)(struct storage *, const char *name, uint64_t offset, void *dst, size_t len,
+                 struct storage_fetch **ret, struct tm_err *);
     /* optional: unfinished uploads older than `older_than_us` by the store's clock are removed, and
      * what else no object needs (empty directories) */
     int (*sweep_leftovers)(struct storage *, const char *prefix, int64_t older_than_us,
@@ -111,8 +115,18 @@ struct storage_writer_ops {
 
 struct storage_writer {
     const struct storage_writer_ops *ops;
-    bool sealed; /* seal was called; only commit and free may follow */
-    bool done;   /* commit was called; nothing but free may follow */
+    bool sealed;  /* seal was called; only commit and free may follow */
+    bool done;    /* commit was called; nothing but free may follow */
+    bool settled; /* by the driver, in a commit that returned 0: nothing was replaced, for sure */
+};
+
+struct storage_fetch_ops {
+    int (*wait)(struct storage_fetch *, uint64_t *ret_object_bytes, struct tm_err *);
+    void (*free)(struct storage_fetch *); /* ends it first, if it is under way */
+};
+
+struct storage_fetch {
+    const struct storage_fetch_ops *ops;
 };
 
 struct storage_iter_ops {
@@ -168,6 +182,17 @@ TM_DEFINE_FREEP(struct storage_writer, storage_writer_free)
 /* Exactly len bytes from offset; fewer is TM_E_CORRUPT (STORAGE_ERROR_SHORT). */
 int storage_read(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
                  struct tm_err *err) TM_WUR;
+/* Whether storage_fetch is there: where it is not, a read is not worth being begun ahead. */
+bool storage_can_fetch(const struct storage *st);
+/* Begins what storage_read does and returns. dst (len > 0 bytes) is the store's until wait returned or
+ * the fetch is freed. */
+int storage_fetch(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
+                  struct storage_fetch **ret, struct tm_err *err) TM_WUR;
+/* As storage_read, once; *ret_object_bytes is the size of the whole object, as the store said. */
+int storage_fetch_wait(struct storage_fetch *f, uint64_t *ret_object_bytes,
+                       struct tm_err *err) TM_WUR;
+void storage_fetch_free(struct storage_fetch *f);
+TM_DEFINE_FREEP(struct storage_fetch, storage_fetch_free)
 /* TM_E_NOT_FOUND only when the store says so; an unreachable store is another error. */
 int storage_stat(struct storage *st, const char *name, struct storage_object *ret,
                  struct tm_err *err) TM_WUR;

@@ -212,6 +212,10 @@ void object_scratch_free(struct object_scratch *scratch)
     buf_release(&scratch->footer);
     for (size_t i = 0; i < OBJECT_SECTIONS_MAX; i++)
         buf_release(&scratch->section_raw[i]);
+    for (size_t i = 0; i < TM_ARRAY_LEN(scratch->windows); i++) {
+        object_window_drop(&scratch->windows[i]);
+        buf_release(&scratch->windows[i].data);
+    }
     free(scratch);
 }
 

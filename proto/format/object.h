@@ -117,7 +117,8 @@ struct object_ref {
 /* ---- scratch ---- */
 
 struct object_scratch;
-/* About 2 × OBJECT_FRAME_BYTES and a zstd context once used. */
+/* About 2 × OBJECT_FRAME_BYTES and a zstd context once used; 8 MiB more for a reader that goes through
+ * a large object of a store that is far away, which reads ahead. */
 int object_scratch_new(struct object_scratch **ret, struct tm_err *err) TM_WUR;
 void object_scratch_free(struct object_scratch *scratch);
 TM_DEFINE_FREEP(struct object_scratch, object_scratch_free)

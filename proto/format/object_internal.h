@@ -43,6 +43,22 @@ void object_hash(const void *data, size_t len, uint8_t ret[OBJECT_HASH_BYTES]);
 int object_digest(const uint8_t header[OBJECT_HEADER_BYTES], struct slice footer,
                   uint8_t ret[OBJECT_DIGEST_BYTES], struct tm_err *err) TM_WUR;
 
+/* A stretch of an object that is here (fetch NULL) or on its way. */
+#define OBJECT_WINDOW_BYTES ((size_t)4 << 20) /* of the frames that are fetched at once */
+struct object_window {
+    struct buf data;
+    uint64_t offset;
+    size_t len; /* 0 = empty */
+    struct storage_fetch *fetch;
+    uint64_t object_bytes; /* the object's size, as a fetch's answer said; else UINT64_MAX */
+};
+
+/* Begins to fill a window, or fills it where the store is near; what was on its way is given up. */
+int object_window_begin(struct object_window *w, struct storage *st, const char *name,
+                        uint64_t offset, size_t len, struct tm_err *err) TM_WUR;
+int object_window_wait(struct object_window *w, struct tm_err *err) TM_WUR;
+void object_window_drop(struct object_window *w);
+
 struct object_hasher; /* XXH3-128 in pieces */
 
 struct object_writer {
@@ -84,8 +100,11 @@ struct object_reader {
     uint32_t frame;           /* index of the one in the buffer */
     uint64_t frame_raw_start; /* raw offset of that frame */
     uint64_t frame_offset;    /* where it is stored */
-    size_t frame_len;
-    size_t record_at; /* next record in that frame */
+    struct slice frame_raw;   /* its bytes, once have_frame */
+    size_t record_at;         /* next record in that frame */
+    uint32_t next_frame;      /* the one behind the last that was read */
+    uint32_t asked;           /* frames before it are in a window, or were; */
+    uint64_t asked_offset;    /* … where it is stored */
     char name[STORAGE_NAME_MAX + 1];
 };
 
@@ -100,11 +119,16 @@ struct object_scratch {
     struct buf sections;
     struct buf footer;
     struct buf section_raw[OBJECT_SECTIONS_MAX];
+    struct object_window windows[2]; /* a reader's, or of a writer that looks at what it wrote */
     struct object_hasher *hasher;
     bool busy;
     struct object_writer writer;
     struct object_reader reader;
 };
+
+/* The frame at the reader's position, as stored: valid until the next call. */
+int object_window_frame(struct object_reader *r, size_t len, uint8_t **ret,
+                        struct tm_err *err) TM_WUR;
 
 void object_hasher_reset(struct object_scratch *s);
 void object_hasher_update(struct object_scratch *s, const void *data, size_t len);

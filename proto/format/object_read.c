@@ -1,6 +1,6 @@
 /*
- * Reading an object. Happy path: size → tail with trailer and footer → header → digest; then frames
- * on demand, each checked as stored, decompressed, and checked raw.
+ * Reading an object. Happy path: size → tail with trailer and footer, and header → digest; then
+ * frames on demand (object_window.c), each checked as stored, decompressed, and checked raw.
  *
  * Everything that is read is hostile until its hash was seen, and after that still only as honest
  * as its writer: every length is bounded before memory or arithmetic depends on it. Failure modes
@@ -19,50 +19,61 @@ static int corrupt(const struct object_reader *r, struct tm_err *err, const char
 
 /* ---- opening ---- */
 
-/* Reads the tail; afterwards scratch->footer holds exactly the footer. */
+static uint8_t *window_at(struct object_reader *r, size_t window, uint64_t offset)
+{
+    struct object_window *w = &r->scratch->windows[window];
+    return w->data.data + (offset - w->offset);
+}
+
+/* The object's end, and its header, which may lie in it, into the windows. */
+static int ends_read(struct object_reader *r, struct tm_err *err)
+{
+    struct object_window *windows = r->scratch->windows;
+    uint64_t size = r->info.stored_bytes;
+    size_t tail = (size_t)TM_MIN(size, (uint64_t)TAIL_BYTES);
+    int code = object_window_begin(&windows[0], r->st, r->name, size - tail, tail, err);
+    if (code == 0 && tail < size)
+        code = object_window_begin(&windows[1], r->st, r->name, 0, OBJECT_HEADER_BYTES, err);
+    if (code == 0)
+        code = object_window_wait(&windows[0], err);
+    if (code == 0 && tail < size)
+        code = object_window_wait(&windows[1], err);
+    return code;
+}
+
+/* Afterwards scratch->footer holds exactly the footer. */
 static int footer_read(struct object_reader *r, struct object_trailer *ret, struct tm_err *err)
 {
     uint64_t size = r->info.stored_bytes;
     struct buf *footer = &r->scratch->footer;
-    size_t tail = (size_t)TM_MIN(size, (uint64_t)TAIL_BYTES);
+    size_t tail = r->scratch->windows[0].len;
     buf_reset(footer);
-    int code = buf_reserve(footer, tail, err);
-    if (code == 0)
-        code = storage_read(r->st, r->name, size - tail, footer->data, tail, err);
-    if (code < 0)
-        return code;
     struct object_trailer t;
-    code = object_trailer_decode(footer->data + tail - OBJECT_TRAILER_BYTES, &t, err);
+    int code = object_trailer_decode(window_at(r, 0, size - OBJECT_TRAILER_BYTES), &t, err);
     if (code < 0)
         return tm_err_prefix(err, "object '%s'", r->name);
     if (t.footer_bytes < OBJECT_FOOTER_FIXED || t.footer_bytes > OBJECT_FOOTER_MAX ||
         t.footer_offset < OBJECT_HEADER_BYTES || t.footer_offset > size ||
         size - t.footer_offset != (uint64_t)t.footer_bytes + OBJECT_TRAILER_BYTES)
         return corrupt(r, err, "trailer does not fit the object's size");
-    if (t.footer_bytes + OBJECT_TRAILER_BYTES <= tail) {
-        memmove(footer->data, footer->data + tail - OBJECT_TRAILER_BYTES - t.footer_bytes,
-                t.footer_bytes);
-    } else {
-        code = buf_reserve(footer, t.footer_bytes, err);
-        if (code == 0)
-            code = storage_read(r->st, r->name, t.footer_offset, footer->data, t.footer_bytes, err);
-        if (code < 0)
-            return code;
-    }
+    code = buf_reserve(footer, t.footer_bytes, err);
+    if (code == 0 && t.footer_bytes + OBJECT_TRAILER_BYTES <= tail)
+        memcpy(footer->data, window_at(r, 0, t.footer_offset), t.footer_bytes);
+    else if (code == 0)
+        code = storage_read(r->st, r->name, t.footer_offset, footer->data, t.footer_bytes, err);
+    if (code < 0)
+        return code;
     footer->len = t.footer_bytes;
     *ret = t;
     return 0;
 }
 
 /* Header against its hash, and header with footer against the trailer's digest. */
-static int header_read(struct object_reader *r, enum object_kind kind,
-                       const struct object_trailer *trailer, struct tm_err *err)
+static int header_check(struct object_reader *r, enum object_kind kind,
+                        const struct object_trailer *trailer, struct tm_err *err)
 {
-    uint8_t header[OBJECT_HEADER_BYTES];
-    int code = storage_read(r->st, r->name, 0, header, sizeof(header), err);
-    if (code < 0)
-        return code;
-    code = object_header_decode(header, &r->header, err);
+    const uint8_t *header = window_at(r, r->scratch->windows[0].offset == 0 ? 0 : 1, 0);
+    int code = object_header_decode(header, &r->header, err);
     if (code < 0)
         return tm_err_prefix(err, "object '%s'", r->name);
     uint8_t digest[OBJECT_DIGEST_BYTES];
@@ -161,30 +172,73 @@ static int expected_check(const struct object_reader *r, const struct object_ref
     return 0;
 }
 
-static int open_checked(struct object_reader *r, enum object_kind kind,
-                        const struct object_ref *expect, struct tm_err *err)
+static int size_check(const struct object_reader *r, const struct object_ref *expect,
+                      uint64_t size_bytes, struct tm_err *err)
+{
+    if (expect == NULL || size_bytes == expect->stored_bytes)
+        return 0;
+    return tm_err_set(err, TM_E_CORRUPT,
+                      "object '%s' has %llu bytes, metadata says %llu: it is cut off or damaged",
+                      r->name, (unsigned long long)size_bytes,
+                      (unsigned long long)expect->stored_bytes);
+}
+
+static int size_ask(struct object_reader *r, const struct object_ref *expect, struct tm_err *err)
 {
     struct storage_object stored;
     int code = storage_stat(r->st, r->name, &stored, err);
     if (code < 0)
         return code;
     r->info.stored_bytes = stored.size_bytes;
-    if (expect != NULL && stored.size_bytes != expect->stored_bytes)
-        return tm_err_set(
-            err, TM_E_CORRUPT,
-            "object '%s' has %llu bytes, metadata says %llu: it is cut off or damaged", r->name,
-            (unsigned long long)stored.size_bytes, (unsigned long long)expect->stored_bytes);
-    if (stored.size_bytes < OBJECT_HEADER_BYTES + OBJECT_FOOTER_FIXED + OBJECT_TRAILER_BYTES)
+    return size_check(r, expect, stored.size_bytes, err);
+}
+
+/* Where a question costs a way to the store and back, the size that is expected is taken to be right
+ * until the answer to the first read tells; only when it does not is the size asked for. */
+static int ends_check(struct object_reader *r, const struct object_ref *expect, struct tm_err *err)
+{
+    bool guessed = expect != NULL && storage_can_fetch(r->st);
+    if (guessed)
+        r->info.stored_bytes = expect->stored_bytes;
+    int code = guessed ? 0 : size_ask(r, expect, err);
+    if (code < 0)
+        return code;
+    if (r->info.stored_bytes < OBJECT_HEADER_BYTES + OBJECT_FOOTER_FIXED + OBJECT_TRAILER_BYTES)
         return corrupt(r, err, "too short to be an object");
+    code = ends_read(r, err);
+    if (!guessed || (code < 0 && err->code != TM_E_CORRUPT))
+        return code;
+    uint64_t said = code == 0 ? r->scratch->windows[0].object_bytes : UINT64_MAX;
+    struct tm_err size_err;
+    int sized = said != UINT64_MAX ? size_check(r, expect, said, &size_err)
+                                   : size_ask(r, expect, &size_err);
+    if (sized < 0) {
+        *err = size_err;
+        return sized;
+    }
+    return code;
+}
+
+static int open_checked(struct object_reader *r, enum object_kind kind,
+                        const struct object_ref *expect, struct tm_err *err)
+{
+    int code = ends_check(r, expect, err);
     struct object_trailer trailer;
-    code = footer_read(r, &trailer, err);
+    if (code == 0)
+        code = footer_read(r, &trailer, err);
     if (code < 0)
         return code;
     r->info.footer_offset = trailer.footer_offset;
-    code = header_read(r, kind, &trailer, err);
+    code = header_check(r, kind, &trailer, err);
     if (code == 0)
         code = footer_parse(r, err);
     return code < 0 ? code : expected_check(r, expect, err);
+}
+
+static void windows_drop(struct object_scratch *s)
+{
+    for (size_t n = 0; n < TM_ARRAY_LEN(s->windows); n++)
+        object_window_drop(&s->windows[n]);
 }
 
 int object_reader_open(struct object_scratch *scratch, struct storage *st, const char *name,
@@ -198,8 +252,10 @@ int object_reader_open(struct object_scratch *scratch, struct storage *st, const
     r->st = st;
     (void)snprintf(r->name, sizeof(r->name), "%s", name);
     int code = open_checked(r, kind, expect, err);
-    if (code < 0)
+    if (code < 0) {
+        windows_drop(scratch);
         return code;
+    }
     scratch->busy = true;
     *ret = r;
     return 0;
@@ -207,8 +263,10 @@ int object_reader_open(struct object_scratch *scratch, struct storage *st, const
 
 void object_reader_close(struct object_reader *r)
 {
-    if (r != NULL)
-        r->scratch->busy = false;
+    if (r == NULL)
+        return;
+    windows_drop(r->scratch);
+    r->scratch->busy = false;
 }
 
 const struct object_info *object_reader_info(const struct object_reader *r)
@@ -242,33 +300,26 @@ static int frame_corrupt(const struct object_reader *r, uint32_t index, const ch
     return tm_err_set(err, TM_E_CORRUPT, "object '%s': frame %u: %s", r->name, index, what);
 }
 
-/* The frame at the reader's position, as stored: *ret is in scratch->packed, or in scratch->frame
- * when it is not compressed. */
+/* The frame at the reader's position, as stored. */
 static int frame_read(struct object_reader *r, uint8_t **ret, struct tm_err *err)
 {
-    struct object_scratch *s = r->scratch;
     const uint8_t *entry = r->table + (size_t)r->frame * OBJECT_FRAME_ENTRY;
     size_t stored_len = (size_t)object_entry_stored(entry);
-    bool zstd = be32_get(entry + 8) == OBJECT_FRAME_ZSTD;
     uint8_t hash[OBJECT_HASH_BYTES];
     r->have_frame = false;
-    int code = buf_reserve(&s->frame, r->header.frame_bytes, err);
-    if (code == 0 && zstd)
-        code = buf_reserve(&s->packed, r->header.frame_bytes, err);
-    if (code < 0)
-        return code;
-    uint8_t *target = zstd ? s->packed.data : s->frame.data;
-    code = storage_read(r->st, r->name, r->frame_offset, target, stored_len, err);
+    uint8_t *stored = NULL;
+    int code = object_window_frame(r, stored_len, &stored, err);
     if (code < 0)
         return tm_err_prefix(err, "frame %u", r->frame);
-    object_hash(target, stored_len, hash);
+    object_hash(stored, stored_len, hash);
     if (memcmp(hash, entry + 28, sizeof(hash)) != 0)
         return frame_corrupt(r, r->frame, "stored bytes do not match their hash", err);
-    *ret = target;
+    *ret = stored;
     return 0;
 }
 
-/* Reads the frame at the reader's position into scratch->frame. */
+/* Reads the frame at the reader's position: its raw bytes are in scratch->frame, or where they came
+ * when they are stored as they are. */
 static int frame_load(struct object_reader *r, struct tm_err *err)
 {
     struct object_scratch *s = r->scratch;
@@ -276,19 +327,23 @@ static int frame_load(struct object_reader *r, struct tm_err *err)
     size_t raw_len = (size_t)object_entry_raw(entry);
     uint8_t *stored = NULL;
     uint8_t hash[OBJECT_HASH_BYTES];
+    bool zstd = be32_get(entry + 8) == OBJECT_FRAME_ZSTD;
     bool good = true;
     int code = frame_read(r, &stored, err);
-    if (code == 0 && be32_get(entry + 8) == OBJECT_FRAME_ZSTD)
+    if (code == 0 && zstd)
+        code = buf_reserve(&s->frame, r->header.frame_bytes, err);
+    if (code == 0 && zstd)
         code = unpack(s, slice_of(stored, (size_t)object_entry_stored(entry)), s->frame.data,
                       raw_len, &good, err);
     if (code < 0)
         return code;
     if (!good)
         return frame_corrupt(r, r->frame, "it does not decompress to its length", err);
-    object_hash(s->frame.data, raw_len, hash);
+    uint8_t *raw = zstd ? s->frame.data : stored;
+    object_hash(raw, raw_len, hash);
     if (memcmp(hash, entry + 12, sizeof(hash)) != 0)
         return frame_corrupt(r, r->frame, "raw bytes do not match their hash", err);
-    r->frame_len = raw_len;
+    r->frame_raw = slice_of(raw, raw_len);
     r->have_frame = true;
     return 0;
 }
@@ -319,7 +374,7 @@ int object_reader_frame(struct object_reader *r, uint32_t index, struct slice *r
     frame_seek(r, index);
     int code = r->have_frame ? 0 : frame_load(r, err);
     if (code == 0)
-        *ret = slice_of(r->scratch->frame.data, r->frame_len);
+        *ret = r->frame_raw;
     return code;
 }
 

@@ -281,23 +281,29 @@ static int footer_build(struct object_writer *w, struct tm_err *err)
 static int is_ours(struct object_writer *w, const uint8_t trailer[OBJECT_TRAILER_BYTES],
                    struct tm_err *err)
 {
-    struct storage_object stored;
-    uint8_t theirs[OBJECT_HEADER_BYTES];
-    int r = storage_stat(w->st, w->name, &stored, err);
-    if (r < 0)
-        return r;
-    if (stored.size_bytes != w->stored_bytes)
+    struct object_window *windows = w->scratch->windows;
+    struct storage_object stored = {.size_bytes = w->stored_bytes};
+    int r = storage_can_fetch(w->st) ? 0 : storage_stat(w->st, w->name, &stored, err);
+    if (r == 0 && stored.size_bytes != w->stored_bytes)
         return 0;
-    r = storage_read(w->st, w->name, 0, theirs, OBJECT_HEADER_BYTES, err);
-    if (r < 0)
-        return r;
-    if (memcmp(theirs, w->header, OBJECT_HEADER_BYTES) != 0) /* the nonce is in it */
-        return 0;
-    r = storage_read(w->st, w->name, w->stored_bytes - OBJECT_TRAILER_BYTES, theirs,
-                     OBJECT_TRAILER_BYTES, err);
-    if (r < 0)
-        return r;
-    return memcmp(theirs, trailer, OBJECT_TRAILER_BYTES) == 0; /* the digest is in it */
+    if (r == 0)
+        r = object_window_begin(&windows[0], w->st, w->name, 0, OBJECT_HEADER_BYTES, err);
+    if (r == 0)
+        r = object_window_begin(&windows[1], w->st, w->name, w->stored_bytes - OBJECT_TRAILER_BYTES,
+                                OBJECT_TRAILER_BYTES, err);
+    if (r == 0)
+        r = object_window_wait(&windows[0], err);
+    if (r == 0)
+        r = object_window_wait(&windows[1], err);
+    uint64_t said = windows[0].object_bytes;
+    /* nonce and digest are in them */
+    int ours = r == 0 && (said == UINT64_MAX || said == w->stored_bytes) &&
+               memcmp(windows[0].data.data, w->header, OBJECT_HEADER_BYTES) == 0 &&
+               memcmp(windows[1].data.data, trailer, OBJECT_TRAILER_BYTES) == 0;
+    bool shorter = r < 0 && err->code == TM_E_CORRUPT; /* than ours: all we asked for is in ours */
+    object_window_drop(&windows[0]);
+    object_window_drop(&windows[1]);
+    return r < 0 && !shorter ? r : ours;
 }
 
 static int commit(struct object_writer *w, const uint8_t trailer[OBJECT_TRAILER_BYTES],
@@ -305,7 +311,7 @@ static int commit(struct object_writer *w, const uint8_t trailer[OBJECT_TRAILER_
 {
     struct tm_err commit_err;
     int r = storage_writer_commit(w->out, &commit_err);
-    bool fenced = (w->st->features & STORAGE_CONDITIONAL_CREATE) != 0;
+    bool fenced = w->out->settled || (w->st->features & STORAGE_CONDITIONAL_CREATE) != 0;
     if (r == 0 && fenced)
         return 0;
     if (r < 0 && commit_err.code != TM_E_EXISTS && !commit_err.retryable) {

@@ -37,6 +37,7 @@ bench_finish() {
     local status=$? pid
     trap - EXIT INT TERM
     for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    if declare -F ceph_stop >/dev/null; then ceph_stop; fi
     as_postgres pg_ctl -D "$dir/data" -m immediate stop >/dev/null 2>&1 || true
     wait 2>/dev/null || true
     rm -rf "$dir"
@@ -49,6 +50,8 @@ bench_init() {
     chmod 755 "$dir"
     install -d -o postgres -g postgres "$dir/sock" "$dir/log" "$dir/repo" "$dir/restore" "$dir/peer" \
         "$dir/state" "$dir/state/coordinator" "$dir/state/agent"
+    # where backups go: a block of a spec, and the same as options of the program that restores
+    STORAGE_BLOCK="local: {path: $dir/repo}" STORAGE_OPTIONS=(--storage "file://$dir/repo")
     # the pid keeps runs that happen side by side apart
     export PGHOST=$dir/sock PGPORT=$((20000 + $$ % 20000)) PGUSER=postgres PGDATABASE=postgres
     export TIDEMARK_CONTROL_SOCKET=$dir/sock/control.sock
@@ -133,13 +136,13 @@ metadata: {name: $1}
 spec:
   br: {cluster: bench, concurrency: 2}
   compression: zstd:3
-  local: {path: $dir/repo}
+  $STORAGE_BLOCK
 Y
     "$BUILD/tidemark" apply -f "$dir/backup.yaml" >/dev/null
     "$BUILD/tidemark" wait backup "$1" --for=Complete --timeout=900s >/dev/null || die "backup $1"
 }
 tidemark_restore() { # DIRECTORY: with neither daemon; its peak memory in log/peak-restore
-    spawn restore.log "$BUILD/tidemark-agent" restore --storage "file://$dir/repo" \
+    spawn restore.log "$BUILD/tidemark-agent" restore "${STORAGE_OPTIONS[@]}" \
         --cluster bench --data-dir "$1" --threads 2
     watch_peak "$SPAWNED" "$dir/log/peak-restore" &
     wait "$SPAWNED" || die "restore to $1"
@@ -180,7 +183,7 @@ hwm_of() {
 } 2>/dev/null
 keep_peak() { # PID FILE
     local kib old=0
-    kib=$(hwm_of "$1")
+    kib=$(hwm_of "$1") || return 0 # it has just ended
     [ ! -s "$2" ] || read -r old <"$2"
     [ "${kib:-0}" -le "$old" ] || printf '%s\n' "$kib" >"$2"
 }

@@ -242,11 +242,20 @@ GET list-type nth=1 : close-answer 500
 GET list-type nth=2 : reset-answer 700
 X
 five
-script "… and its length agrees: no shorter list" fails "cannot list 'r/l/'" -- list l/ <<X
+script "… and its length agrees; an error instead of a list" done faults 3 -- list l/ <<X
+GET list-type nth=1 : shorten-answer 400
+GET list-type nth=2 : answer 200 InternalError
+GET list-type nth=3 : answer 200 SlowDown
+X
+five
+script "always shorter: no shorter list" fails "IncompleteList" faults 3 -- list l/ <<X
 GET list-type : shorten-answer 400
 X
-script "an error instead of a list: no empty list" fails "cannot list 'r/l/'" timeout 4000 -- list l/ <<X
+script "always an error instead of a list: no empty list" fails "InternalError" timeout 4000 -- list l/ <<X
 GET list-type : answer 200 InternalError
+X
+script "an error that does not pass instead of a list" fails "AccessDenied" faults 1 -- list l/ <<X
+GET list-type : answer 200 AccessDenied
 X
 script "always cut" fails "cannot list 'r/l/'" timeout 4000 -- list l/ <<X
 GET list-type : close-answer 700

@@ -5,6 +5,7 @@
  *   storage_tool [options] URL contract [TITLE [PART-OF-A-TEST'S-NAME]]
  *   storage_tool [options] URL put NAME BYTES SEED [seal]   an object of bytes that the seed makes
  *   storage_tool [options] URL get NAME BYTES SEED          … and whether it holds exactly those
+ *   storage_tool [options] URL fill PREFIX SUFFIX COUNT     that many objects of a byte, PREFIX%08xSUFFIX
  *   storage_tool [options] URL stat NAME | list [PREFIX] | remove NAME… | sweep
  *
  *   --secret FILE            credentials, as secret_map_load reads them
@@ -15,6 +16,8 @@
  * Fails with status 1 and the error's text on stderr, "(retryable)" behind it when it is. get fails
  * with 3 when the bytes are others than were put: nothing may ever make it so.
  */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "common/parse.h"
@@ -81,6 +84,46 @@ static int tool_get(struct tool *t, int argc, char **argv)
     return 0;
 }
 
+#define FILL_HANDS 16
+
+struct fill {
+    struct tool *t;
+    const char *prefix, *suffix;
+    uint64_t count;
+    _Atomic uint64_t next;
+    _Atomic bool failed;
+};
+
+static void *fill_hand(void *arg)
+{
+    struct fill *fill = arg;
+    uint64_t n;
+    while (!fill->failed && (n = fill->next++) < fill->count) {
+        char name[STORAGE_NAME_MAX + 1];
+        struct tm_err err;
+        (void)snprintf(name, sizeof(name), "%s%08llx%s", fill->prefix, (unsigned long long)n,
+                       fill->suffix);
+        if (storage_put(fill->t->st, name, slice_of("x", 1), &err) < 0 &&
+            !atomic_exchange(&fill->failed, true))
+            fill->t->err = err;
+    }
+    return NULL;
+}
+
+static int tool_fill(struct tool *t, int argc, char **argv)
+{
+    if (argc != 3)
+        return 2;
+    struct fill fill = {.t = t, .prefix = argv[0], .suffix = argv[1], .count = number(argv[2])};
+    pthread_t hands[FILL_HANDS];
+    size_t started = 0;
+    while (started < FILL_HANDS && pthread_create(&hands[started], NULL, fill_hand, &fill) == 0)
+        started++;
+    for (size_t n = 0; n < started; n++)
+        (void)pthread_join(hands[n], NULL);
+    return fill.failed ? complain(t) : started == 0;
+}
+
 static int tool_stat(struct tool *t, int argc, char **argv)
 {
     struct storage_object object;
@@ -125,7 +168,7 @@ static const struct {
     const char *verb;
     int (*run)(struct tool *, int argc, char **argv);
 } verbs[] = {
-    {"put", tool_put},   {"get", tool_get},       {"stat", tool_stat},
+    {"put", tool_put},   {"get", tool_get},       {"fill", tool_fill},   {"stat", tool_stat},
     {"list", tool_list}, {"remove", tool_remove}, {"sweep", tool_sweep},
 };
 

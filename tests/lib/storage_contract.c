@@ -108,6 +108,34 @@ static void test_put_get(void **state)
                    storage_read(f->st, "a/b/c", UINT64_MAX - 2, bytes, 6, &f->err));
 }
 
+/* Reads under way at once, waited for in another order, or not at all. */
+static void test_fetch(void **state)
+{
+    struct store_fixture *f = *state;
+    if (!storage_can_fetch(f->st))
+        return;
+    store_put(f, "a/b/c", "hello world");
+    struct storage_fetch *fetches[4];
+    uint8_t bytes[TM_ARRAY_LEN(fetches)][5];
+    uint64_t size_bytes = 0;
+    for (size_t n = 0; n < TM_ARRAY_LEN(fetches); n++)
+        assert_done(f, storage_fetch(f->st, "a/b/c", n, bytes[n], 5, &fetches[n], &f->err));
+    assert_done(f, storage_fetch_wait(fetches[3], &size_bytes, &f->err));
+    assert_memory_equal(bytes[3], "lo wo", 5);
+    assert_int_equal(size_bytes, 11);
+    assert_done(f, storage_fetch_wait(fetches[1], &size_bytes, &f->err));
+    assert_memory_equal(bytes[1], "ello ", 5);
+    for (size_t n = 0; n < TM_ARRAY_LEN(fetches); n++)
+        storage_fetch_free(fetches[n]);
+    assert_done(f, storage_fetch(f->st, "a/b/c", 7, bytes[0], 5, &fetches[0], &f->err));
+    assert_refused(f, TM_E_CORRUPT, storage_fetch_wait(fetches[0], &size_bytes, &f->err));
+    assert_non_null(strstr(f->err.msg, "a/b/c' is shorter than expected: wanted 5 bytes at 7"));
+    storage_fetch_free(fetches[0]);
+    assert_done(f, storage_fetch(f->st, "none", 0, bytes[0], 5, &fetches[0], &f->err));
+    assert_refused(f, TM_E_NOT_FOUND, storage_fetch_wait(fetches[0], &size_bytes, &f->err));
+    storage_fetch_free(fetches[0]);
+}
+
 static void test_absent(void **state)
 {
     struct store_fixture *f = *state;
@@ -454,6 +482,7 @@ int storage_contract_run(const char *title, struct storage_contract *contract)
     }
     static const struct CMUnitTest promises[] = {
         T(test_put_get),
+        T(test_fetch),
         T(test_absent),
         T(test_never_replaces),
         T(test_uncommitted_is_invisible),

@@ -158,6 +158,7 @@ rgw_enable_quota_threads = false
 rgw_enable_ops_log = false
 X
 }
+ceph_do() { "$@" >>"$CEPH/log/out.log" 2>&1 || fail "'$*': $(tail -n 20 "$CEPH/log/out.log")"; }
 ceph_start() {
     local sts=false objectstore=memstore option uuid
     for option in "$@"; do
@@ -173,16 +174,16 @@ ceph_start() {
     export CEPH_CONF=$CEPH/ceph.conf
     local mon out=$CEPH/log/out.log
     mon=$(sed -n 's/^mon_host = //p' "$CEPH_CONF")
-    monmaptool --create --clobber --fsid "$(sed -n 's/^fsid = //p' "$CEPH_CONF")" --addv a "[$mon]" "$CEPH/monmap" >>"$out"
-    ceph-mon --mkfs -i a --monmap "$CEPH/monmap" >>"$out" 2>&1
+    ceph_do monmaptool --create --clobber --fsid "$(sed -n 's/^fsid = //p' "$CEPH_CONF")" --addv a "[$mon]" "$CEPH/monmap"
+    ceph_do ceph-mon --mkfs -i a --monmap "$CEPH/monmap"
     store_spawn "$out" ceph-mon -f -i a
     echo "$SPAWNED" >"$CEPH/run/mon.pid"
     uuid=$(cat /proc/sys/kernel/random/uuid)
-    ceph osd new "$uuid" >>"$out" 2>&1
-    ceph-osd -i 0 --mkfs --osd-uuid "$uuid" >>"$out" 2>&1
+    ceph_do ceph osd new "$uuid"
+    ceph_do ceph-osd -i 0 --mkfs --osd-uuid "$uuid"
     store_spawn "$out" ceph-osd -f -i 0
     echo "$SPAWNED" >"$CEPH/run/osd.pid"
-    ceph osd crush add osd.0 1.0 root=default host=store >>"$out" 2>&1
+    ceph_do ceph osd crush add osd.0 1.0 root=default host=store
     ceph_gateway_start
     ceph_user tester "$S3_ACCESS" "$S3_SECRET"
 }

@@ -56,6 +56,7 @@ static const struct storage_ops azblob_ops = {
     .scheme = "azblob",
     .create = azblob_create,
     .read = azblob_read,
+    .fetch = azblob_fetch,
     .stat = azblob_stat,
     .list = azblob_list,
     .remove = azblob_remove,

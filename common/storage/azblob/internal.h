@@ -119,6 +119,8 @@ int azblob_create(struct storage *st, const char *name, struct storage_writer **
                   struct tm_err *err);
 int azblob_read(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
                 struct tm_err *err);
+int azblob_fetch(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
+                 struct storage_fetch **ret, struct tm_err *err);
 int azblob_stat(struct storage *st, const char *name, struct storage_object *ret,
                 struct tm_err *err);
 int azblob_list(struct storage *st, const char *prefix, const char *start_after,

@@ -30,32 +30,98 @@ static int too_short(const struct azblob *az, const char *key, uint64_t offset, 
                       (unsigned long long)offset);
 }
 
+static void get_init(struct azblob_call *c, struct azblob *az, const char *name, uint64_t offset,
+                     void *dst, size_t len)
+{
+    char key[AZBLOB_KEY_MAX + 1];
+    azblob_key(az, name, key);
+    azblob_call_init(c, az, "GET", key);
+    c->answer = AZBLOB_ANSWER_RANGE;
+    c->offset = offset;
+    c->call.x.into = dst;
+    c->call.x.into_len = len;
+    c->call.wanted[0] = RANGE_NOT_SATISFIABLE;
+    c->call.wanted[1] = 404;
+}
+
+static int get_result(const struct azblob_call *c, const char *name, int r, struct tm_err *err)
+{
+    const struct http_exchange *x = &c->call.x;
+    char key[AZBLOB_KEY_MAX + 1];
+    azblob_key(c->az, name, key);
+    if (r < 0)
+        return tm_err_prefix(err, STORAGE_ERROR_READ, name);
+    if (x->status == 404)
+        return tm_err_set(err, TM_E_NOT_FOUND, STORAGE_ERROR_READ ": there is no such object",
+                          shown(c->az, key).s);
+    if (x->status == RANGE_NOT_SATISFIABLE || x->into_got < x->into_len)
+        return too_short(c->az, key, c->offset, x->into_len, err);
+    return 0;
+}
+
 int azblob_read(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
                 struct tm_err *err)
 {
-    struct azblob *az = azblob_of(st);
-    char key[AZBLOB_KEY_MAX + 1];
-    azblob_key(az, name, key);
-    if (offset > INT64_MAX - len) /* no object is so long */
-        return too_short(az, key, offset, len, err);
     struct azblob_call c;
-    azblob_call_init(&c, az, "GET", key);
-    c.answer = AZBLOB_ANSWER_RANGE;
-    c.offset = offset;
-    c.call.x.into = dst;
-    c.call.x.into_len = len;
-    c.call.wanted[0] = RANGE_NOT_SATISFIABLE;
-    c.call.wanted[1] = 404;
-    int r = azblob_call_run(&c, err);
-    if (r < 0)
-        (void)tm_err_prefix(err, STORAGE_ERROR_READ, name);
-    else if (c.call.x.status == 404)
-        r = tm_err_set(err, TM_E_NOT_FOUND, STORAGE_ERROR_READ ": there is no such object",
-                       shown(az, key).s);
-    else if (c.call.x.status == RANGE_NOT_SATISFIABLE || c.call.x.into_got < len)
-        r = too_short(az, key, offset, len, err);
+    get_init(&c, azblob_of(st), name, offset, dst, len);
+    int r = get_result(&c, name, azblob_call_run(&c, err), err);
     azblob_call_release(&c);
     return r;
+}
+
+struct fetch {
+    struct storage_fetch base;
+    struct azblob_call call;
+    char name[STORAGE_NAME_MAX + 1];
+    bool busy; /* call is started */
+};
+
+static int fetch_wait(struct storage_fetch *base, uint64_t *ret_object_bytes, struct tm_err *err)
+{
+    struct fetch *f = (struct fetch *)base;
+    struct azblob_call *c = &f->call;
+    /* its deadline has gone on since the start, perhaps long ago: it is there for the store, not for
+     * us */
+    bool late = clock_mono_us() >
+                c->call.deadline_us - (int64_t)c->az->store.deadline_ms * USEC_PER_MSEC / 2;
+    f->busy = false;
+    int r = azblob_call_wait(c, err);
+    if (r < 0 && err->retryable && late)
+        r = azblob_call_run(c, err);
+    r = get_result(c, f->name, r, err);
+    if (r == 0)
+        *ret_object_bytes = c->total;
+    return r;
+}
+
+static void fetch_free(struct storage_fetch *base)
+{
+    struct fetch *f = (struct fetch *)base;
+    if (f->busy)
+        store_call_cancel(&f->call.call);
+    azblob_call_release(&f->call);
+    free(f);
+}
+
+static const struct storage_fetch_ops fetch_ops = {.wait = fetch_wait, .free = fetch_free};
+
+int azblob_fetch(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
+                 struct storage_fetch **ret, struct tm_err *err)
+{
+    struct fetch *f = calloc(1, sizeof(*f));
+    if (f == NULL)
+        return tm_err_oom(err);
+    f->base.ops = &fetch_ops;
+    (void)snprintf(f->name, sizeof(f->name), "%s", name);
+    get_init(&f->call, azblob_of(st), name, offset, dst, len);
+    int r = azblob_call_start(&f->call, err);
+    if (r < 0) {
+        fetch_free(&f->base);
+        return tm_err_prefix(err, STORAGE_ERROR_READ, name);
+    }
+    f->busy = true;
+    *ret = &f->base;
+    return 0;
 }
 
 /* ---- HEAD ---- */

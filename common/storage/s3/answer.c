@@ -33,12 +33,13 @@ static const struct {
     {"RequestTimeout", false, false},
     {"OperationAborted", false, false},
     {"ConditionalRequestConflict", false, false},
-    {"IncompleteAnswer", false, false}, /* the last are ours: see answer_is_bad */
+    {"IncompleteAnswer", false, false}, /* some are ours: see answer_is_bad */
+    {"ShortAnswer", false, false},      /* as a connection that ends inside the answer */
     {"IncompleteBody", false, true},
     {"BadDigest", false, true},
     {"XAmzContentSHA256Mismatch", false, true},
     {"WrongETag", false, true},
-    {"ShortAnswer", false, true},
+    {"IncompleteList", false, true},
     {"ExpiredToken", false, true},
     {"TokenRefreshRequired", false, true},
     {"RequestTimeTooSkewed", false, true},
@@ -177,6 +178,10 @@ static bool answer_is_bad(struct s3_call *c, const struct error_reader *reader, 
         return c->call.x.answer.len > 0 &&
                !(well_formed && strcmp(reader->root, "DeleteResult") == 0) &&
                fail(ret, "IncompleteAnswer", "the answer ends too early");
+    case S3_ANSWER_LIST:
+        if (strcmp(reader->root, "Error") == 0)
+            return true;
+        return !well_formed && fail(ret, "IncompleteList", "the list is not well formed XML");
     case S3_ANSWER_ANY:
     default:
         return false;
@@ -191,8 +196,8 @@ bool s3_read_error(const struct store_call *call, struct store_error *ret)
     struct error_reader reader = {.error = ret};
     bool good = x->status >= 200 && x->status < 300;
     bool well_formed = false;
-    if (x->answer.len > 0 &&
-        (!good || c->answer == S3_ANSWER_COMPLETE || c->answer == S3_ANSWER_DELETE)) {
+    if (x->answer.len > 0 && (!good || c->answer == S3_ANSWER_COMPLETE ||
+                              c->answer == S3_ANSWER_DELETE || c->answer == S3_ANSWER_LIST)) {
         struct tm_err ignored; /* an answer of a proxy's, say: there is its status still */
         well_formed = xml_read(buf_slice(&x->answer), on_error_end, &reader, &ignored) == 0;
     }
@@ -273,6 +278,13 @@ bool s3_etag_is_md5(const struct http_exchange *x, const char *etag)
 
 /* ---- words for people ---- */
 
+/* Who we are, not what we asked for: a 400 of these is mended by other credentials. */
+static bool refuses_credentials(unsigned status, const char *code)
+{
+    return status == 401 || status == 403 || strcmp(code, "ExpiredToken") == 0 ||
+           strcmp(code, "InvalidToken") == 0 || strcmp(code, "TokenRefreshRequired") == 0;
+}
+
 /* The store's words say what went wrong; these say what to do. */
 int s3_explain(const struct s3_call *c, struct tm_err *err)
 {
@@ -294,7 +306,7 @@ int s3_explain(const struct s3_call *c, struct tm_err *err)
     if (status >= 300 && status < 400)
         return tm_err_set(err, TM_E_INVALID,
                           "%s; redirects are not followed: correct endpoint or region", said);
-    if (status == 401 || status == 403)
+    if (status >= 300 && refuses_credentials(status, e->code))
         return tm_err_set(err, TM_E_PERMISSION, "%s; keys from %s", said,
                           credential_source(c->s3->credential));
     if (status < 300 && find_passing(e->code) == TM_ARRAY_LEN(passing) && e->code[0] != '\0')

@@ -69,6 +69,7 @@ enum s3_answer {
     S3_ANSWER_ETAG,     /* an ETag that is the body's MD5 */
     S3_ANSWER_COMPLETE, /* XML that says the upload is complete, or an error in a 200 */
     S3_ANSWER_DELETE,   /* XML that may list errors */
+    S3_ANSWER_LIST,     /* XML of a list; what is in it is judged by who reads it */
 };
 
 struct s3_call {
@@ -99,6 +100,9 @@ int s3_call_query(struct s3_call *c, const char *key, const char *value, struct 
 int s3_call_body(struct s3_call *c, struct slice body, bool bulk, struct tm_err *err) TM_WUR;
 int s3_call_start(struct s3_call *c, struct tm_err *err) TM_WUR;
 int s3_call_wait(struct s3_call *c, struct tm_err *err) TM_WUR;
+/* The same for a call that others had to be done before: what failed while nobody looked after it is
+ * tried as long as any other. */
+int s3_call_wait_late(struct s3_call *c, struct tm_err *err) TM_WUR;
 int s3_call_run(struct s3_call *c, struct tm_err *err) TM_WUR;
 /* Appends text with what XML gives a meaning escaped. */
 int s3_escape(struct buf *out, const char *text, struct tm_err *err) TM_WUR;
@@ -140,6 +144,8 @@ int s3_create(struct storage *st, const char *name, struct storage_writer **ret,
               struct tm_err *err);
 int s3_read(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
             struct tm_err *err);
+int s3_fetch(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
+             struct storage_fetch **ret, struct tm_err *err);
 int s3_stat(struct storage *st, const char *name, struct storage_object *ret, struct tm_err *err);
 int s3_list(struct storage *st, const char *prefix, const char *start_after,
             struct storage_iter **ret, struct tm_err *err);

@@ -45,6 +45,7 @@ static int fetch(struct s3_iter *it, struct tm_err *err)
 {
     struct s3_call c;
     s3_call_init(&c, it->s3, "GET", "");
+    c.answer = S3_ANSWER_LIST;
     int r = ask(it, &c, err);
     it->at = 0;
     it->started = true;

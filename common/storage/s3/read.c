@@ -110,25 +110,82 @@ int s3_stat(struct storage *st, const char *name, struct storage_object *ret, st
 
 /* ---- GET ---- */
 
+struct fetch {
+    struct storage_fetch base;
+    struct s3_call call;
+    char name[STORAGE_NAME_MAX + 1];
+    bool busy; /* call is started */
+};
+
+static void get_init(struct s3_call *c, struct s3 *s3, const char *name, uint64_t offset, void *dst,
+                     size_t len)
+{
+    char key[S3_KEY_MAX + 1];
+    s3_key(s3, name, key, sizeof(key));
+    s3_call_init(c, s3, "GET", key);
+    c->answer = S3_ANSWER_RANGE;
+    c->offset = offset;
+    c->call.x.into = dst;
+    c->call.x.into_len = len;
+    c->call.wanted[0] = 416;
+}
+
+static int get_result(const struct s3_call *c, const char *name, int r, struct tm_err *err)
+{
+    if (r < 0)
+        return tm_err_prefix(err, STORAGE_ERROR_READ, name);
+    if (c->call.x.status == 416 || c->call.x.into_got < c->call.x.into_len)
+        return tm_err_set(err, TM_E_CORRUPT, STORAGE_ERROR_SHORT, name, c->call.x.into_len,
+                          (unsigned long long)c->offset);
+    return 0;
+}
+
 int s3_read(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
             struct tm_err *err)
 {
-    struct s3 *s3 = s3_of(st);
-    char key[S3_KEY_MAX + 1];
-    s3_key(s3, name, key, sizeof(key));
     struct s3_call c;
-    s3_call_init(&c, s3, "GET", key);
-    c.answer = S3_ANSWER_RANGE;
-    c.offset = offset;
-    c.call.x.into = dst;
-    c.call.x.into_len = len;
-    c.call.wanted[0] = 416;
-    int r = s3_call_run(&c, err);
-    if (r < 0)
-        r = tm_err_prefix(err, STORAGE_ERROR_READ, name);
-    else if (c.call.x.status == 416 || c.call.x.into_got < len)
-        r = tm_err_set(err, TM_E_CORRUPT, STORAGE_ERROR_SHORT, name, len,
-                       (unsigned long long)offset);
+    get_init(&c, s3_of(st), name, offset, dst, len);
+    int r = get_result(&c, name, s3_call_run(&c, err), err);
     s3_call_release(&c);
     return r;
+}
+
+static int fetch_wait(struct storage_fetch *base, uint64_t *ret_object_bytes, struct tm_err *err)
+{
+    struct fetch *f = (struct fetch *)base;
+    f->busy = false;
+    int r = get_result(&f->call, f->name, s3_call_wait_late(&f->call, err), err);
+    if (r == 0)
+        *ret_object_bytes = f->call.total;
+    return r;
+}
+
+static void fetch_free(struct storage_fetch *base)
+{
+    struct fetch *f = (struct fetch *)base;
+    if (f->busy)
+        store_call_cancel(&f->call.call);
+    s3_call_release(&f->call);
+    free(f);
+}
+
+static const struct storage_fetch_ops fetch_ops = {.wait = fetch_wait, .free = fetch_free};
+
+int s3_fetch(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
+             struct storage_fetch **ret, struct tm_err *err)
+{
+    struct fetch *f = calloc(1, sizeof(*f));
+    if (f == NULL)
+        return tm_err_oom(err);
+    f->base.ops = &fetch_ops;
+    (void)snprintf(f->name, sizeof(f->name), "%s", name);
+    get_init(&f->call, s3_of(st), name, offset, dst, len);
+    int r = s3_call_start(&f->call, err);
+    if (r < 0) {
+        fetch_free(&f->base);
+        return tm_err_prefix(err, STORAGE_ERROR_READ, name);
+    }
+    f->busy = true;
+    *ret = &f->base;
+    return 0;
 }

@@ -214,6 +214,16 @@ int s3_call_wait(struct s3_call *c, struct tm_err *err)
     return 0;
 }
 
+int s3_call_wait_late(struct s3_call *c, struct tm_err *err)
+{
+    /* the deadline has gone on since the start, perhaps long ago: it is there for the store, not for
+     * us */
+    bool late = clock_mono_us() >
+                c->call.deadline_us - (int64_t)c->s3->store.deadline_ms * USEC_PER_MSEC / 2;
+    int r = s3_call_wait(c, err);
+    return r < 0 && err->retryable && late ? s3_call_run(c, err) : r;
+}
+
 int s3_call_run(struct s3_call *c, struct tm_err *err)
 {
     int r = s3_call_start(c, err);

@@ -90,6 +90,7 @@ static const struct storage_ops s3_ops = {
     .scheme = "s3",
     .create = s3_create,
     .read = s3_read,
+    .fetch = s3_fetch,
     .stat = s3_stat,
     .list = s3_list,
     .remove = s3_remove,

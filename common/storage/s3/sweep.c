@@ -87,6 +87,7 @@ static int fetch(struct s3 *s3, const char *prefix, struct page *page, struct tm
 {
     struct s3_call c;
     s3_call_init(&c, s3, "GET", "");
+    c.answer = S3_ANSWER_LIST;
     int r = s3_call_query(&c, "encoding-type", "url", err);
     if (r == 0 && page->next_key[0] != '\0')
         r = s3_call_query(&c, "key-marker", page->next_key, err);

@@ -73,13 +73,7 @@ static int begin_upload(struct s3_writer *w, struct tm_err *err)
 /* Waits for a part; its ETag goes into the list of parts, its buffer may be filled again. */
 static int finish_part(struct s3_writer *w, struct part *part, struct tm_err *err)
 {
-    /* the deadline has gone on since the part was sent, perhaps long ago, while the source was slow:
-     * it is there for the store, not for the source */
-    bool late = clock_mono_us() >
-                part->call.call.deadline_us - (int64_t)w->s3->store.deadline_ms * USEC_PER_MSEC / 2;
-    int r = s3_call_wait(&part->call, err);
-    if (r < 0 && err->retryable && late)
-        r = s3_call_run(&part->call, err);
+    int r = s3_call_wait_late(&part->call, err); /* the source may have been slow */
     if (r < 0 && err->code == TM_E_NOT_FOUND)
         err->code = TM_E_CONFLICT; /* the upload: somebody took it for a leftover */
     char etag[80];
@@ -315,6 +309,7 @@ static int send_fenced(struct s3_writer *w, struct slice body, struct tm_err *er
     int r = fenced ? 0 : refuse_existing(w, err);
     if (r == 0)
         r = send_last(w, body, &unconditional, err);
+    w->base.settled = r == 0 && fenced && !unconditional;
     if (r < 0 || (!unconditional && (upload || known != S3_CONDITIONAL_UNKNOWN)))
         return r;
     if (!unconditional) {

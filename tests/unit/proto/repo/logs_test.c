@@ -145,7 +145,7 @@ static void test_gaps_and_damage(void **state)
     assert_string_equal(walk(f, &b, 600, false), "");
     put_truncation(f, &b, 0, 400, 0);
     assert_string_equal(walk(f, &b, 0, false), "400-500/1 500-600/1");
-    struct ram_faults faults = {.fail_op[RAM_READ] = 12, .fail_code = TM_E_UNAVAILABLE};
+    struct ram_faults faults = {.fail_op[RAM_READ] = 4, .fail_code = TM_E_UNAVAILABLE};
     ram_set_faults(f->st, &faults);
     assert_string_equal(walk(f, &b, 0, false), "error -6");
     branch_done(&b);

@@ -326,7 +326,7 @@ static void test_verify(void **state)
     assert_int_equal(verify(f, ID_A, seen, &totals), -TM_E_CORRUPT);
     assert_int_equal(seen[1], 2);
     /* a store that does not answer is no verdict */
-    struct ram_faults faults = {.fail_op[RAM_READ] = 20, .fail_code = TM_E_UNAVAILABLE};
+    struct ram_faults faults = {.fail_op[RAM_READ] = 7, .fail_code = TM_E_UNAVAILABLE};
     ram_set_faults(f->st, &faults);
     assert_int_equal(verify(f, ID_A, seen, &totals), -TM_E_UNAVAILABLE);
 }

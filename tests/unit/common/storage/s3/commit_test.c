@@ -326,6 +326,49 @@ static void a_completion_is_asked_before(void **state)
     fake_close(&fake);
 }
 
+static bool settles(const char *name, size_t len)
+{
+    TM_CLEANUP(freep) uint8_t *bytes = calloc(1, len);
+    assert_non_null(bytes);
+    TM_CLEANUP(storage_writer_freep) struct storage_writer *w = NULL;
+    assert_int_equal(storage_create(fake.st, name, &w, &fake.err), 0);
+    assert_int_equal(storage_writer_write(w, bytes, len, &fake.err), 0);
+    assert_int_equal(storage_writer_commit(w, &fake.err), 0);
+    return w->settled;
+}
+
+/* A commit says whether the store's own condition held: only then nobody has to look again. */
+static void a_commit_tells_whether_it_was_settled(void **state)
+{
+    (void)state;
+    static const struct rule aws[] = {
+        UPLOADS, PARTS, {.method = "POST", .body = DONE}, {.method = "PUT", .etag = true}};
+    FAKE_OPEN(&fake, aws, AWS);
+    assert_true(settles("x", 5));
+    assert_true(settles("x", S3_PART_BYTES + 1));
+    fake_close(&fake);
+    /* found out with the first, which was asked for before; uploads are always asked for before */
+    static const struct rule other[] = {{.method = "HEAD", .status = 404},
+                                        {.method = "GET", .body = "<ListBucketResult/>"},
+                                        UPLOADS,
+                                        PARTS,
+                                        {.method = "POST", .body = DONE},
+                                        {.method = "PUT", .times = 1, .etag = true},
+                                        {.method = "PUT", .target = "first", .status = 412},
+                                        {.method = "PUT", .etag = true}};
+    FAKE_OPEN(&fake, other, "s3://settle/pre?endpoint=http://127.0.0.1:%u&provider=ceph");
+    assert_false(settles("first", 5));
+    assert_true(settles("second", 5));
+    assert_false(settles("third", S3_PART_BYTES + 1));
+    fake_close(&fake);
+    static const struct rule oss[] = {{.method = "HEAD", .status = 404},
+                                      {.method = "GET", .body = "<ListBucketResult/>"},
+                                      {.method = "PUT", .etag = true}};
+    FAKE_OPEN(&fake, oss, "s3://settle/pre?endpoint=http://127.0.0.1:%u&provider=oss");
+    assert_false(settles("x", 5));
+    fake_close(&fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +383,7 @@ int main(void)
         cmocka_unit_test(conditional_create_is_found_out_once),
         cmocka_unit_test(a_store_that_refuses_the_condition_is_asked_before),
         cmocka_unit_test(a_completion_is_asked_before),
+        cmocka_unit_test(a_commit_tells_whether_it_was_settled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

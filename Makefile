@@ -209,6 +209,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 0644 packaging/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 0644 packaging/completions/tidemark.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tidemark
+	ln -sf tidemark $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tidemark-agent
 
 clean:
 	rm -rf $(BUILD)

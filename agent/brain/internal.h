@@ -366,8 +366,11 @@ bool agent_secret_missing(const struct agent_brain *b, const struct job *job, st
 const struct msg_secret *agent_secret_for(const struct job *job, const struct msg_secret *secret);
 /* A runner with what was sent would not get in, or not as it should, any more. */
 bool agent_secret_changed(const struct msg_assignment *is, const struct msg_assignment *want);
-/* Names alone; what `shallow` points to is left as it is. */
+/* Names alone, here and in *shallow->log, which must be a copy, too; what both point to further is left as it is. */
 void agent_secret_strip(struct agent_brain *b, struct msg_assignment *shallow);
+/* As the runner is to be told: names that nothing came for become the reason, or nothing where the host has
+ * credentials of its own. What `shallow` points to is left as it is. */
+void agent_secret_places(struct agent_brain *b, struct msg_log_params *shallow);
 
 /* ---- work.c ---- */
 

@@ -256,7 +256,8 @@ static bool checkpoint_moved(const struct job *job)
            job->want.log->checkpoint != job->log.told_params.checkpoint;
 }
 
-static bool want_changed(const struct agent_brain *b, const struct job *job)
+static bool want_changed(const struct agent_brain *b, const struct job *job,
+                         const struct msg_log_params *params)
 {
     const struct log_job *log = &job->log;
     if (!log->told)
@@ -264,18 +265,20 @@ static bool want_changed(const struct agent_brain *b, const struct job *job)
     if (b->config.plant == AGENT_PLANT_DEAF)
         return false;
     return log->told_step != (enum job_step)job->want.step ||
-           !params_equal(&log->told_params, job->want.log);
+           !params_equal(&log->told_params, params);
 }
 
 static void tell_want(struct agent_brain *b, struct job *job)
 {
     struct log_job *log = &job->log;
     bool due = b->now.mono_us >= log->told_us + CHECKPOINT_PAUSE_US;
-    if (!want_changed(b, job) && !(checkpoint_moved(job) && due))
+    struct msg_log_params params = *job->want.log;
+    agent_secret_places(b, &params);
+    if (!want_changed(b, job, &params) && !(checkpoint_moved(job) && due))
         return;
-    struct codec_arena arena = {0};
+    struct codec_arena arena = {.wipe = true};
     struct msg_log_params copy;
-    if (codec_copy(&msg_log_params_codec, job->want.log, &arena, &copy, b->err) < 0) {
+    if (codec_copy(&msg_log_params_codec, &params, &arena, &copy, b->err) < 0) {
         codec_arena_release(&arena);
         b->failed = true;
         return;

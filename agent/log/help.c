@@ -9,6 +9,7 @@
 #include "agent/log/internal.h"
 
 #include "common/clock.h"
+#include "common/utf8.h"
 
 struct helper {
     struct log_task *task;
@@ -270,8 +271,9 @@ static void put_away(struct log_task *t, const struct log_elsewhere *elsewhere)
     if (first != NULL)
         (void)snprintf(
             t->away, sizeof(t->away),
-            "backups in '%.100s'%s cannot be read now, what was known of them counts: %.90s",
+            "backups in '%.100s'%s cannot be read now, what was known of them counts: %.260s",
             first->name, more, first->why.msg);
+    utf8_clean(t->away);
 }
 
 /* Whether nothing is known of some place. */

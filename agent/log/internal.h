@@ -142,9 +142,10 @@ struct log_task {
     enum job_step step;
     struct msg_log_params params;
     char truncate_until[64];
-    char places[WIRE_PLACES_MAX][WIRE_URL_MAX + 1];
+    struct msg_log_place places[WIRE_PLACES_MAX];
     size_t place_count;
-    int64_t paused_us; /* real: when PAUSE was first seen */
+    struct codec_arena places_arena; /* has what they point to; wiped */
+    int64_t paused_us;               /* real: when PAUSE was first seen */
 
     enum job_stage stage;
     bool wrote;   /* branch tells what was written last */
@@ -202,7 +203,7 @@ struct log_task {
     struct msg_interval intervals[WIRE_INTERVALS_MAX];
     size_t interval_count;
     struct log_growing growing;
-    char away[320];   /* the other storages that could not be read, in words; "" = none */
+    char away[480];   /* the other storages that could not be read, in words; "" = none */
     bool place_ready; /* repository and identity are there and ours */
     bool recover_now;
     uint64_t recover_at;    /* and when what is stored reaches this byte; UINT64_MAX = none */
@@ -354,6 +355,9 @@ struct log_elsewhere {
     char urls[WIRE_PLACES_MAX][WIRE_URL_MAX + 1];
     size_t count;
 };
+/* With the lock: another set of places. Nothing is changed on failure. */
+int log_places_want(struct log_task *t, const struct msg_log_place *places, size_t count,
+                    struct tm_err *err) TM_WUR;
 /* For one look at the places that are wanted now; zeroed before the first. */
 void log_elsewhere_open(struct log_task *t, struct object_scratch *scratch,
                         struct log_elsewhere *elsewhere);

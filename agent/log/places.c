@@ -1,20 +1,86 @@
 /*
  * Other storages with backups of the tenant. They are opened for one look and closed again: what was
- * unmounted or moved in between is seen so. Happy path: each place that is wanted is opened, and has
- * the instance's identity → repo reads backups there.
+ * unmounted or moved in between is seen so. Happy path: each place that is wanted is opened with the
+ * secret that came along, or with the host's own credentials, and has the instance's identity → repo reads
+ * backups there.
  *
- * Failure modes: a place that cannot be opened is told by who reads it (log_source.why); so is an empty
- * one, which is one that is not mounted: backups are known to be there. What an earlier look found out
- * is kept for as long as the place is wanted.
+ * Failure modes: a place that cannot be opened is told by who reads it (log_source.why); so is one whose
+ * secret did not come, with the coordinator's reason; so is an empty one, which is one that is not mounted:
+ * backups are known to be there. What an earlier look found out is kept for as long as the place is wanted.
  */
 #include "agent/log/internal.h"
 
+#include "proto/wire/secret.h"
+
+/* ---- what is wanted ---- */
+
+static bool places_equal(const struct log_task *t, const struct msg_log_place *places, size_t count)
+{
+    if (count != t->place_count)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (!codec_equal(&msg_log_place_codec, &t->places[i], &places[i]))
+            return false;
+    }
+    return true;
+}
+
+int log_places_want(struct log_task *t, const struct msg_log_place *places, size_t count,
+                    struct tm_err *err)
+{
+    struct codec_arena arena = {.wipe = true};
+    struct msg_log_place copies[WIRE_PLACES_MAX];
+    int r = 0;
+    count = TM_MIN(count, (size_t)WIRE_PLACES_MAX);
+    if (places_equal(t, places, count))
+        return 0;
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = codec_copy(&msg_log_place_codec, &places[i], &arena, &copies[i], err);
+    if (r < 0) {
+        codec_arena_release(&arena);
+        return r;
+    }
+    codec_arena_release(&t->places_arena);
+    t->places_arena = arena;
+    for (size_t i = 0; i < count; i++)
+        t->places[i] = copies[i];
+    t->place_count = count;
+    t->recover_now = true;
+    return 0;
+}
+
+/* ---- one look ---- */
+
+/* How a place is opened. */
+struct way {
+    bool has_secret; /* else with the host's own credentials */
+    struct secret_map secret;
+    int r; /* negative: not at all, `why` says why */
+    struct tm_err why;
+};
+
+static void way_of(const struct msg_secret *secret, struct way *ret)
+{
+    *ret = (struct way){.has_secret = secret != NULL, .secret = SECRET_MAP_INIT};
+    if (secret == NULL)
+        return;
+    if (secret->error != NULL) {
+        msg_error_to(secret->error, &ret->why);
+        ret->r = -TM_E_UNAVAILABLE;
+    } else {
+        ret->r = msg_secret_to(secret, &ret->secret, &ret->why);
+    }
+}
+
 /* Copies what is wanted. */
-static void wanted(struct log_task *t, struct log_elsewhere *ret)
+static void wanted(struct log_task *t, struct log_elsewhere *ret, struct way ways[WIRE_PLACES_MAX])
 {
     pthread_mutex_lock(&t->lock);
     ret->count = t->place_count;
-    memcpy(ret->urls, t->places, sizeof(ret->urls));
+    for (size_t i = 0; i < ret->count; i++) {
+        (void)snprintf(ret->urls[i], sizeof(ret->urls[i]), "%s", t->places[i].storage);
+        way_of(t->places[i].secret, &ways[i]);
+    }
     pthread_mutex_unlock(&t->lock);
 }
 
@@ -33,12 +99,17 @@ static void source_take(struct log_elsewhere *from, const char *url, struct log_
 }
 
 static void source_open(const struct log_task *t, struct object_scratch *scratch, const char *url,
-                        struct log_source *source)
+                        const struct way *way, struct log_source *source)
 {
     TM_CLEANUP(storage_freep) struct storage *st = NULL;
-    struct storage_options options = {.create_root = false};
+    struct storage_options options = {.create_root = false,
+                                      .secret = way->has_secret ? &way->secret : NULL};
     struct identity identity;
-    int r = storage_open(url, &options, &st, &source->why);
+    int r = way->r;
+    if (r < 0)
+        source->why = way->why;
+    else
+        r = storage_open(url, &options, &st, &source->why);
     if (r == 0)
         r = identity_read(scratch, st, &t->options.scope, &identity, &source->why);
     if (r == 0)
@@ -49,10 +120,12 @@ void log_elsewhere_open(struct log_task *t, struct object_scratch *scratch,
                         struct log_elsewhere *elsewhere)
 {
     struct log_elsewhere before = *elsewhere;
-    wanted(t, elsewhere);
+    struct way ways[WIRE_PLACES_MAX];
+    wanted(t, elsewhere, ways);
     for (size_t i = 0; i < elsewhere->count; i++) {
         source_take(&before, elsewhere->urls[i], &elsewhere->items[i]);
-        source_open(t, scratch, elsewhere->urls[i], &elsewhere->items[i]);
+        source_open(t, scratch, elsewhere->urls[i], &ways[i], &elsewhere->items[i]);
+        secret_map_release(&ways[i].secret);
     }
     log_elsewhere_release(&before);
 }

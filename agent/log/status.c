@@ -6,6 +6,7 @@
 #include "agent/log/internal.h"
 
 #include "common/clock.h"
+#include "common/utf8.h"
 
 #define TELL_US (USEC_PER_SEC / 2)
 
@@ -155,8 +156,9 @@ static void put_errors(const struct log_task *t, struct told *ret)
 static void add_warning(struct told *ret, const char *text)
 {
     size_t used = strlen(ret->warning);
-    (void)snprintf(ret->warning + used, sizeof(ret->warning) - used, "%s%.320s",
-                   used > 0 ? "; " : "", text);
+    (void)snprintf(ret->warning + used, sizeof(ret->warning) - used, "%s%s", used > 0 ? "; " : "",
+                   text);
+    utf8_clean(ret->warning); /* what is cut must not end inside a character */
 }
 
 /* What is missing for good first. Then what is wrong with the hold, where the error tells of something

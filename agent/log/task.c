@@ -302,21 +302,6 @@ static void want_query(struct log_task *t, const struct msg_log_query *query)
     t->query.until = t->query_until;
 }
 
-/* With the lock. Bounds are the wire's. */
-static void want_places(struct log_task *t, const struct msg_log_params *params)
-{
-    size_t count = TM_MIN(params->places_count, (size_t)WIRE_PLACES_MAX);
-    bool same = count == t->place_count;
-    for (size_t i = 0; i < count; i++) {
-        same = same && strcmp(t->places[i], params->places[i].storage) == 0;
-        (void)snprintf(t->places[i], sizeof(t->places[i]), "%s", params->places[i].storage);
-    }
-    t->place_count = count;
-    t->params.places = NULL;
-    t->params.places_count = 0;
-    t->recover_now = t->recover_now || !same;
-}
-
 int log_task_want(struct log_task *t, enum job_step step, const struct msg_log_params *params,
                   struct tm_err *err)
 {
@@ -326,6 +311,11 @@ int log_task_want(struct log_task *t, enum job_step step, const struct msg_log_p
     if (strlen(until) >= sizeof(t->truncate_until))
         return tm_err_set(err, TM_E_INVALID, "'%s' is too long to truncate until", until);
     pthread_mutex_lock(&t->lock);
+    int r = log_places_want(t, params->places, params->places_count, err);
+    if (r < 0) {
+        pthread_mutex_unlock(&t->lock);
+        return r;
+    }
     if (step != JOB_STEP_PAUSE || !t->wanted || t->step != JOB_STEP_PAUSE)
         t->paused_us = clock_real_us();
     if (step == JOB_STEP_STOP && (!t->wanted || t->step != JOB_STEP_STOP))
@@ -339,7 +329,8 @@ int log_task_want(struct log_task *t, enum job_step step, const struct msg_log_p
     memcpy(t->truncate_until, until, strlen(until) + 1);
     t->params.truncate_until = t->truncate_until;
     want_query(t, params->query);
-    want_places(t, params);
+    t->params.places = NULL; /* the sender's */
+    t->params.places_count = 0;
     t->status_serial++;
     pthread_cond_broadcast(&t->changed);
     pthread_mutex_unlock(&t->lock);
@@ -420,6 +411,7 @@ void log_task_free(struct log_task *t)
     for (size_t i = 0; i < TM_ARRAY_LEN(t->scratches); i++)
         object_scratch_free(t->scratches[i]);
     buf_release(&t->branch.facts);
+    codec_arena_release(&t->places_arena);
     pthread_cond_destroy(&t->changed);
     pthread_mutex_destroy(&t->lock);
     free(t);

@@ -136,7 +136,7 @@ int frame_decode(struct slice in, struct frame *ret, struct tm_err *err)
     const struct type_row *row = type_find(head.type);
     if (row == NULL)
         return tm_err_set(err, TM_E_UNSUPPORTED, "frame: type %u is not known", head.type);
-    arena.wipe = head.type == FRAME_job;
+    arena.wipe = head.type == FRAME_job || head.type == FRAME_log_want;
     r = codec_decode(row->head, in, &arena, &head, err);
     if (r < 0)
         return r;

@@ -28,17 +28,24 @@ static void secrets_of(const struct res *res, const char **ret, const char **ret
     *ret_full = restore ? res->now.rec.full_secret : "";
 }
 
+static bool needs_secret(const struct res *res, const char *name)
+{
+    const char *secret;
+    const char *full;
+    if (!res->exists)
+        return false;
+    /* a backup that is kept has no job any more, and the lead of a log looks into it */
+    if (res->live == NULL && (res->spec == NULL || res->view.kind != JOB_KIND_BACKUP))
+        return false;
+    secrets_of(res, &secret, &full);
+    return strcmp(secret, name) == 0 || strcmp(full, name) == 0;
+}
+
 void desired_secret(struct brain *b, const char *name)
 {
     for (size_t at = 0; at < b->resource_count; at++) {
-        const struct res *res = b->resources[at];
-        const char *secret;
-        const char *full;
-        if (!res->exists || res->live == NULL)
-            continue;
-        secrets_of(res, &secret, &full);
-        if (strcmp(secret, name) == 0 || strcmp(full, name) == 0)
-            desired_changed(b, res);
+        if (needs_secret(b->resources[at], name))
+            desired_changed(b, b->resources[at]);
     }
 }
 

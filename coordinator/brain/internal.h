@@ -476,9 +476,10 @@ void log_created(struct brain *b, struct res *res, struct record *next, const st
 /* Whether the spec may change so while the task is there. */
 int log_may_configure(const struct brain *b, const struct res *res, const struct view *v,
                       struct tm_err *err) TM_WUR;
-/* Other storages with kept backups of the instance whose log it is: the newest backup of each, newest first. */
+/* Other storages with kept backups of the instance whose log it is: the newest backup of each, newest first.
+ * What gets into the newest gets into the place. */
 struct log_places {
-    const struct record *items[WIRE_PLACES_MAX];
+    const struct res *items[WIRE_PLACES_MAX];
     size_t count;
     bool more; /* there are others, where nobody looks */
 };

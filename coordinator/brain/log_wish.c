@@ -10,8 +10,6 @@
 #include "coordinator/brain/internal.h"
 #include "proto/spec/spec.h"
 
-#include "proto/spec/spec.h"
-
 static const char *text_or_empty(const char *text)
 {
     return text != NULL ? text : "";
@@ -39,25 +37,31 @@ static bool goes_before(const struct record *a, const struct record *b)
                                           : strcmp(a->storage, b->storage) < 0;
 }
 
-/* The newest of each storage, in order. One that drops out and has newer ones comes in again by those. */
-static void places_add(struct log_places *places, const struct record *rec)
+static bool lies_in(const struct res *res, const char *storage)
 {
+    return strcmp(res->now.rec.storage, storage) == 0;
+}
+
+/* The newest of each storage, in order. One that drops out and has newer ones comes in again by those. */
+static void places_add(struct log_places *places, const struct res *res)
+{
+    const struct record *rec = &res->now.rec;
     size_t at = 0;
-    while (at < places->count && strcmp(places->items[at]->storage, rec->storage) != 0)
+    while (at < places->count && !lies_in(places->items[at], rec->storage))
         at++;
     bool there = at < places->count;
-    if (there && !goes_before(rec, places->items[at]))
+    if (there && !goes_before(rec, &places->items[at]->now.rec))
         return;
     if (!there && places->count == WIRE_PLACES_MAX) {
         places->more = true;
-        if (!goes_before(rec, places->items[--at]))
+        if (!goes_before(rec, &places->items[--at]->now.rec))
             return;
     } else if (!there) {
         places->count++;
     }
-    for (; at > 0 && goes_before(rec, places->items[at - 1]); at--)
+    for (; at > 0 && goes_before(rec, &places->items[at - 1]->now.rec); at--)
         places->items[at] = places->items[at - 1];
-    places->items[at] = rec;
+    places->items[at] = res;
 }
 
 void log_places(const struct brain *b, const struct res *res, struct log_places *ret)
@@ -65,7 +69,7 @@ void log_places(const struct brain *b, const struct res *res, struct log_places 
     *ret = (struct log_places){.count = 0};
     for (size_t at = 0; at < b->resource_count; at++) {
         if (kept_elsewhere(res, b->resources[at]))
-            places_add(ret, &b->resources[at]->now.rec);
+            places_add(ret, b->resources[at]);
     }
 }
 
@@ -78,8 +82,13 @@ static void assign_places(struct brain *b, const struct res *res, struct msg_log
     to->places = brain_step_alloc(b, places.count * sizeof(*to->places));
     if (to->places == NULL)
         return;
-    for (size_t at = 0; at < places.count; at++)
-        to->places[at].storage = places.items[at]->storage;
+    for (size_t at = 0; at < places.count; at++) {
+        const struct res *other = places.items[at];
+        to->places[at].storage = other->now.rec.storage;
+        /* where the task's agents use their own, they do so everywhere */
+        to->places[at].secret =
+            desired_secret_named(b, res->view.own_credentials ? "" : other->view.secret);
+    }
     to->places_count = places.count;
 }
 
@@ -121,10 +130,10 @@ static bool begins_before(const struct record *backup, const struct moment *unti
     return until->is_position || backup->started_us < until->time_us;
 }
 
-static bool lies_in(const struct log_places *places, const char *storage)
+static bool looked_at(const struct log_places *places, const char *storage)
 {
     for (size_t at = 0; at < places->count; at++) {
-        if (strcmp(places->items[at]->storage, storage) == 0)
+        if (lies_in(places->items[at], storage))
             return true;
     }
     return false;
@@ -143,7 +152,7 @@ int log_may_truncate(const struct brain *b, const struct res *res, const char *u
     for (size_t at = 0; r == 0 && places.more && at < b->resource_count; at++) {
         const struct res *other = b->resources[at];
         const struct record *rec = &other->now.rec;
-        if (!kept_elsewhere(res, other) || lies_in(&places, rec->storage) ||
+        if (!kept_elsewhere(res, other) || looked_at(&places, rec->storage) ||
             !begins_before(rec, &moment))
             continue;
         r = tm_err_set(

@@ -5,12 +5,13 @@
  * Only over TLS or loopback. What cannot be sent travels as the reason instead, and the agent fails
  * the job with it: a secret that does not exist may come, a line that anybody can read will not.
  */
-#include "coordinator/daemon/internal.h"
+#include "coordinator/daemon/credentials.h"
 
 #include "coordinator/control/control.h"
+#include "coordinator/daemon/internal.h"
 #include "proto/wire/secret.h"
 
-/* What one assignment needs to be complete. */
+/* One secret as it is sent. */
 struct filled {
     struct msg_secret secret;
     struct msg_pair pairs[WIRE_PAIRS_MAX];
@@ -25,7 +26,7 @@ static void refuse(struct filled *to)
 }
 
 /* What it returns is in *to. */
-static struct msg_secret *fill(const struct coordinator *c, const struct msg_secret *wanted,
+static struct msg_secret *fill(const struct secrets *secrets, const struct msg_secret *wanted,
                                bool private_line, struct filled *to)
 {
     struct secrets_entry entry;
@@ -39,7 +40,7 @@ static struct msg_secret *fill(const struct coordinator *c, const struct msg_sec
                          "give every agent credentials of its own",
                          wanted->name);
         refuse(to);
-    } else if (!secrets_find(c->secrets, wanted->name, &entry)) {
+    } else if (!secrets_find(secrets, wanted->name, &entry)) {
         (void)tm_err_retry(&to->why, TM_E_NOT_FOUND,
                            "there is no secret '%s': tidemark create secret %s --from-literal "
                            "KEY=VALUE …",
@@ -56,6 +57,27 @@ static struct msg_secret *fill(const struct coordinator *c, const struct msg_sec
     return &to->secret;
 }
 
+/* ---- a whole set ---- */
+
+struct credentials {
+    struct msg_desired desired;
+    struct msg_assignment jobs[WIRE_JOBS_MAX];
+    struct msg_probe probes[WIRE_PROBES_MAX];
+    struct msg_log_params logs[WIRE_JOBS_MAX];
+    struct msg_log_place places[WIRE_JOBS_MAX][WIRE_PLACES_MAX];
+    size_t used;
+    struct filled filled[]; /* pairs only point at what the store of secrets has */
+};
+
+static size_t places_secrets(const struct msg_log_params *log)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; log && i < log->places_count; i++)
+        count += log->places[i].secret ? 1 : 0;
+    return count;
+}
+
 static size_t secret_count(const struct msg_desired *desired)
 {
     size_t count = 0;
@@ -63,51 +85,96 @@ static size_t secret_count(const struct msg_desired *desired)
     for (size_t i = 0; i < desired->jobs_count; i++) {
         count += desired->jobs[i].secret ? 1 : 0;
         count += desired->jobs[i].full_secret ? 1 : 0;
+        count += places_secrets(desired->jobs[i].log);
     }
     for (size_t i = 0; i < desired->probes_count; i++)
         count += desired->probes[i].secret ? 1 : 0;
     return count;
 }
 
+static struct msg_secret *next(const struct secrets *secrets, bool private_line,
+                               const struct msg_secret *wanted, struct credentials *to)
+{
+    return wanted ? fill(secrets, wanted, private_line, &to->filled[to->used++]) : NULL;
+}
+
+static void fill_places(const struct secrets *secrets, bool private_line, size_t job,
+                        struct credentials *to)
+{
+    struct msg_log_params *log = &to->logs[job];
+
+    if (places_secrets(to->jobs[job].log) == 0)
+        return;
+    *log = *to->jobs[job].log;
+    for (size_t i = 0; i < log->places_count; i++) {
+        to->places[job][i] = log->places[i];
+        to->places[job][i].secret = next(secrets, private_line, log->places[i].secret, to);
+    }
+    log->places = to->places[job];
+    to->jobs[job].log = log;
+}
+
+int credentials_fill(const struct secrets *secrets, bool private_line,
+                     const struct msg_desired *desired, struct credentials **ret,
+                     struct tm_err *err)
+{
+    size_t wanted = secret_count(desired);
+    struct credentials *to;
+
+    *ret = NULL;
+    if (wanted == 0) /* nearly always: every second from every agent */
+        return 0;
+    to = calloc(1, sizeof *to + wanted * sizeof to->filled[0]);
+    if (!to)
+        return tm_err_oom(err);
+    to->desired = *desired;
+    to->desired.jobs = to->jobs;
+    for (size_t i = 0; i < desired->jobs_count; i++) {
+        struct msg_assignment *job = &to->jobs[i];
+
+        *job = desired->jobs[i];
+        job->secret = next(secrets, private_line, job->secret, to);
+        job->full_secret = next(secrets, private_line, job->full_secret, to);
+        fill_places(secrets, private_line, i, to);
+    }
+    to->desired.probes = to->probes;
+    for (size_t i = 0; i < desired->probes_count; i++) {
+        to->probes[i] = desired->probes[i];
+        to->probes[i].secret = next(secrets, private_line, to->probes[i].secret, to);
+    }
+    *ret = to;
+    return 0;
+}
+
+const struct msg_desired *credentials_desired(const struct credentials *full)
+{
+    return &full->desired;
+}
+
+void credentials_free(struct credentials *full)
+{
+    free(full);
+}
+
 void coordinator_reply_desired(struct coordinator *c, uint64_t conn, uint64_t ctx,
                                const struct message *message)
 {
-    const struct msg_desired *desired = &message->desired;
-    bool private_line = gate_is_private(c->gate, conn);
-    struct msg_assignment jobs[WIRE_JOBS_MAX];
-    struct msg_probe probes[WIRE_PROBES_MAX];
-    size_t wanted = secret_count(desired);
-    size_t used = 0;
-    struct filled *filled;
-    struct message full = {.type = MESSAGE_desired,
-                           .minor = message->minor,
-                           .serial = message->serial,
-                           .term = message->term};
+    TM_CLEANUP(credentials_freep) struct credentials *full = NULL;
+    struct message reply = {.type = MESSAGE_desired,
+                            .minor = message->minor,
+                            .serial = message->serial,
+                            .term = message->term};
+    struct tm_err err;
 
-    if (wanted == 0) { /* nearly always: every second from every agent */
+    if (credentials_fill(c->secrets, gate_is_private(c->gate, conn), &message->desired, &full,
+                         &err) < 0)
+        return; /* unanswered, the agent asks again */
+    if (!full) {
         gate_reply(c->gate, conn, ctx, message);
         return;
     }
-    filled = calloc(wanted, sizeof *filled);
-    if (!filled)
-        return; /* unanswered, the agent asks again */
-    full.desired = *desired;
-    full.desired.jobs = jobs;
-    for (size_t i = 0; i < desired->jobs_count; i++) {
-        jobs[i] = desired->jobs[i];
-        if (jobs[i].secret)
-            jobs[i].secret = fill(c, jobs[i].secret, private_line, &filled[used++]);
-        if (jobs[i].full_secret)
-            jobs[i].full_secret = fill(c, jobs[i].full_secret, private_line, &filled[used++]);
-    }
-    full.desired.probes = probes;
-    for (size_t i = 0; i < desired->probes_count; i++) {
-        probes[i] = desired->probes[i];
-        if (probes[i].secret)
-            probes[i].secret = fill(c, probes[i].secret, private_line, &filled[used++]);
-    }
-    gate_reply(c->gate, conn, ctx, &full);
-    free(filled); /* pairs only point at what they are */
+    reply.desired = *credentials_desired(full);
+    gate_reply(c->gate, conn, ctx, &reply);
 }
 
 /* ---- changes ---- */

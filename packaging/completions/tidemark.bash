@@ -1,4 +1,4 @@
-# bash completion for tidemark(1): words come from the program itself, so they cannot grow stale.
+# bash completion for tidemark(1) and tidemark-agent(1): words come from the programs themselves, so they cannot grow stale.
 
 _tidemark() {
     local cur prev command word
@@ -88,3 +88,43 @@ _tidemark() {
     esac
 }
 complete -F _tidemark tidemark
+
+_tidemark_agent() {
+    local cur prev command word
+    COMPREPLY=()
+    cur=${COMP_WORDS[COMP_CWORD]}
+    prev=${COMP_WORDS[COMP_CWORD - 1]}
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        case $word in list | search | verify | restore | storage) command=$word && break ;; esac
+    done
+    case $prev in
+    -c | --config | --secret-file | --full-backup-secret-file | --data-dir | --wal-dir | --restore-root)
+        COMPREPLY=($(compgen -f -- "$cur"))
+        return
+        ;;
+    -o | --output)
+        COMPREPLY=($(compgen -W json -- "$cur"))
+        return
+        ;;
+    --to)
+        COMPREPLY=($(compgen -W "latest immediate xid: name:" -- "$cur"))
+        return
+        ;;
+    --storage | --full-backup-storage)
+        COMPREPLY=($(compgen -W "file:// s3:// azblob://" -- "$cur"))
+        return
+        ;;
+    storage)
+        COMPREPLY=($(compgen -W test -- "$cur"))
+        return
+        ;;
+    esac
+    if [ -z "${command:-}" ]; then
+        COMPREPLY=($(compgen -W "list search verify restore storage --config --check-config --help --version" -- "$cur"))
+        return
+    fi
+    [ "$command" != storage ] || command="storage test"
+    # the command's words apart
+    COMPREPLY=($(compgen -W "$(tidemark-agent $command --help 2>/dev/null | grep -o -- '--[a-z-]*' | sort -u)" -- "$cur"))
+}
+complete -F _tidemark_agent tidemark-agent

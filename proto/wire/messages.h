@@ -367,8 +367,11 @@ CODEC_DECLARE(msg_log_event, MSG_LOG_EVENT_FIELDS);
     X(T, str, truncated_position, "tp", OPT, 0, WIRE_POSITION_MAX)
 CODEC_DECLARE(msg_log_answer, MSG_LOG_ANSWER_FIELDS);
 
-/* Another storage than the log's, where backups of the tenant lie. */
-#define MSG_LOG_PLACE_FIELDS(X, T) X(T, txt, storage, "r", REQ, 0, WIRE_URL_MAX)
+/* Another storage than the log's, where backups of the tenant lie. One whose secret did not come cannot be
+ * read: the task goes on without. */
+#define MSG_LOG_PLACE_FIELDS(X, T)                                                                 \
+    X(T, txt, storage, "r", REQ, 0, WIRE_URL_MAX)                                                  \
+    X(T, msg, secret, "v", OPT, 0, msg_secret) /* absent = the agent's own credentials */
 CODEC_DECLARE(msg_log_place, MSG_LOG_PLACE_FIELDS);
 
 /* How to stream, and what is wanted of the stored log. */

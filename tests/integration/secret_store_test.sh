@@ -64,6 +64,38 @@ expect_out "restore/back created" tidemark apply -f "$T/restore.yaml"
 tidemark wait restore back --for=Complete --timeout=120s
 [ -e "$T/restore/one/STARTABLE" ] || fail "the restored directory cannot start"
 
+step "a full backup in another bucket, of another user: the log task looks into it with the keys of that one"
+OTHER_ACCESS=AKIATIDEMARKOTHER001 OTHER_SECRET=other/secret+of=the/tests0123456789012
+ceph_user other "$OTHER_ACCESS" "$OTHER_SECRET"
+s3 "$CEPH_HTTP" "$OTHER_ACCESS" "$OTHER_SECRET" -- PUT /fulls >/dev/null
+expect_fail 22 AccessDenied s3 GET /fulls
+FULLS="s3://fulls/shop?provider=ceph&endpoint=$CEPH_HTTP"
+other_secret() { tidemark create secret other-secret --from-literal "access_key=$OTHER_ACCESS" --from-literal "secret_key=$1" >/dev/null; }
+warned() { # the one place that cannot be read, and the store's reason; nothing when there is none
+    tidemark get backup wal -o json | jq -r '.status.warnings // [] | map(select(startswith("backups in "))) | join("; ")'
+}
+unread() { [[ $(warned) = "backups in 's3://fulls/shop' cannot be read now, what was known of them counts: "*"$1"* ]]; }
+all_read() { [ -z "$(warned)" ]; }
+other_secret "$OTHER_SECRET"
+tidemark backup second --cluster test --storage "$FULLS" --secret other-secret >/dev/null
+expect_out Complete status backup second .status.phase
+was=$(date -u +%Y-%m-%dT%H:%M:%S.%6NZ)
+wait_for 60 moves_on
+all_read || fail "$(warned)"
+
+step "keys that do not get into it are told, and the log goes on by the same runner; so it does when they are mended"
+runner=$(runner_pids)
+other_secret no-key-of-anybody
+wait_for 60 unread SignatureDoesNotMatch
+expect_fail 1 "backups in 's3://fulls/shop' cannot be read now, and may need the log" \
+    tidemark log truncate wal --until "$was"
+was=$(date -u +%Y-%m-%dT%H:%M:%S.%6NZ)
+wait_for 60 moves_on
+other_secret "$OTHER_SECRET"
+wait_for 60 all_read
+expect_out "$runner" runner_pids
+grep -rlaF -e "$OTHER_SECRET" "$T/agent" "$T"/agent.log "$T"/coordinator.log && fail "a secret is where it does not belong"
+
 step "storage alone, with the credentials in a file"
 printf 'access_key=%s\nsecret_key=%s\n' "$S3_ACCESS" "$S3_SECRET" >"$T/s3.txt"
 chown postgres "$T/s3.txt"

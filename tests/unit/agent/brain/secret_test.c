@@ -206,6 +206,116 @@ static void goes_on_with_its_own(void **state)
     assert_int_equal(s->told[FRAME_job].job.secret->pairs_count, 2);
 }
 
+/* ---- other storages that a log job looks into ---- */
+
+static struct msg_log_place places[2];
+
+/* Of the first place, as the runner is told. */
+static const struct msg_secret *told_place(struct stage *s)
+{
+    const struct msg_log_params *log = s->told[FRAME_log_want].log_want.log;
+    assert_int_equal(log->places_count, 2);
+    assert_string_equal(log->places[0].storage, "s3://fulls");
+    assert_string_equal(log->places[1].storage, "file:///fulls");
+    assert_null(log->places[1].secret);
+    return log->places[0].secret;
+}
+
+static void desire_place(struct stage *s, uint64_t revision, struct msg_secret *secret)
+{
+    places[0] = (struct msg_log_place){.storage = "s3://fulls", .secret = secret};
+    places[1] = (struct msg_log_place){.storage = "file:///fulls"};
+    params.places = places;
+    params.places_count = 2;
+    desire_with(s, revision, JOB_ROLE_LEAD, NULL);
+}
+
+/* It reaches the runner that is there, and only its name is kept. */
+static void a_place_has_its_own(void **state)
+{
+    struct stage *s = *state;
+    struct msg_pair fresh[] = {pairs[0], pairs[1]};
+    struct msg_error error;
+    fresh[1].value = slice_str("new");
+    connect_to(s, 4);
+    desire_place(s, 1, &sent);
+    assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 1);
+    const struct msg_assignment *kept = s->last[AGENT_ACT_STORE_LOG_JOBS].store_log_jobs.jobs;
+    assert_int_equal(kept->log->places_count, 2);
+    assert_string_equal(kept->log->places[0].secret->name, "s3-secret");
+    assert_int_equal(kept->log->places[0].secret->pairs_count, 0);
+    assert_null(kept->log->places[1].secret);
+    ready(s, 1);
+    assert_string_equal(told_place(s)->name, "s3-secret");
+    assert_int_equal(told_place(s)->pairs_count, 2);
+    assert_memory_equal(told_place(s)->pairs[1].value.data, "SK", 2);
+    assert_true(s->told[FRAME_log_want].arena.wipe);
+    desire_place(s, 2, &sent);
+    assert_int_equal(s->sent[FRAME_log_want], 0);
+    other = (struct msg_secret){.name = "s3-secret", .pairs = fresh, .pairs_count = 2};
+    desire_place(s, 3, &other);
+    assert_int_equal(s->sent[FRAME_log_want], 1);
+    assert_int_equal(s->sent[FRAME_stop], 0);
+    assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 0);
+    assert_memory_equal(told_place(s)->pairs[1].value.data, "new", 3);
+    other = refusal(&error, TM_E_NOT_FOUND, true); /* the task goes on without */
+    desire_place(s, 4, &other);
+    assert_int_equal(s->sent[FRAME_log_want], 1);
+    assert_int_equal(s->sent[FRAME_stop], 0);
+    assert_int_equal(told_place(s)->pairs_count, 0);
+    assert_string_equal(told_place(s)->error->text, "there is no secret 's3-secret'");
+}
+
+static struct stage *kept_place(struct msg_secret *secret, bool own_credentials)
+{
+    struct msg_log_place kept_places[] = {{.storage = "s3://fulls", .secret = secret},
+                                          {.storage = "file:///fulls"}};
+    params = (struct msg_log_params){
+        .flush_ms = 5000, .places = kept_places, .places_count = TM_ARRAY_LEN(kept_places)};
+    struct msg_assignment a = wanted(JOB_ROLE_LEAD, JOB_STEP_RUN, 1);
+    struct agent_writer writers[] = {{.uid = "00bb", .term = 3, .attempt = 1, .runners = 7}};
+    const struct agent_brain_config kept = {.writers = writers,
+                                            .writer_count = 1,
+                                            .log_jobs = &a,
+                                            .log_job_count = 1,
+                                            .log_jobs_term = 3,
+                                            .own_credentials = own_credentials};
+    struct stage *s = stage_new(&kept);
+    params = (struct msg_log_params){.flush_ms = 5000};
+    return s;
+}
+
+/* Streaming does not wait for what gets into another storage. */
+static void a_place_waits_for_the_coordinator(void **state)
+{
+    struct msg_secret name_only = {.name = "s3-secret"};
+    struct stage *s = kept_place(&name_only, false);
+    *state = s;
+    look(s, INSTANCE_PRIMARY, "7000");
+    assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 1);
+    ready(s, 1);
+    assert_string_equal(told_place(s)->error->text,
+                        "secret 's3-secret' comes from the coordinator, which was not reached "
+                        "since the agent was started");
+    tick(s, SEC(1));
+    assert_int_equal(s->sent[FRAME_log_want], 0); /* nothing new */
+    connect_to(s, 4);
+    desire_place(s, 1, &sent);
+    assert_int_equal(s->sent[FRAME_log_want], 1);
+    assert_int_equal(s->sent[FRAME_stop], 0);
+    assert_int_equal(told_place(s)->pairs_count, 2);
+}
+
+static void a_place_is_read_with_the_hosts_own(void **state)
+{
+    struct msg_secret name_only = {.name = "s3-secret"};
+    struct stage *s = kept_place(&name_only, true);
+    *state = s;
+    look(s, INSTANCE_PRIMARY, "7000");
+    ready(s, 1);
+    assert_null(told_place(s));
+}
+
 /* ---- jobs that end ---- */
 
 static struct msg_backup_params backup_params = {.backup_id = "20260101T000000Z-00000001"};
@@ -330,6 +440,9 @@ int main(void)
         SCENE(fails_for_what_will_not),
         cmocka_unit_test_setup_teardown(waits_for_the_coordinator, restarted_setup, teardown),
         cmocka_unit_test_setup_teardown(goes_on_with_its_own, own_setup, teardown),
+        SCENE(a_place_has_its_own),
+        cmocka_unit_test_teardown(a_place_waits_for_the_coordinator, teardown),
+        cmocka_unit_test_teardown(a_place_is_read_with_the_hosts_own, teardown),
         SCENE(a_backup_fails_before_it_begins),
         SCENE(a_deletion_counts_its_tries),
         SCENE(a_restore_has_two),

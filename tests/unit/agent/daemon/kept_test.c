@@ -15,7 +15,9 @@
 
 #define HEADER_LEN (sizeof("tidemark kept 1\n") - 1 + XXH3_128_LEN)
 
-static struct msg_log_place places[] = {{.storage = "file:///fulls"}, {.storage = "file:///more"}};
+static struct msg_secret name_only = {.name = "s3-secret"};
+static struct msg_log_place places[] = {{.storage = "s3://fulls", .secret = &name_only},
+                                        {.storage = "file:///more"}};
 static struct msg_log_params params = {.compression = "zstd:3",
                                        .flush_ms = 5000,
                                        .truncate_gen = 2,
@@ -67,7 +69,9 @@ static void comes_back_as_it_was(void **state)
     assert_true(codec_equal(&msg_assignment_codec, &back.jobs.jobs[1], &two));
     assert_string_equal(back.jobs.jobs[1].log->truncate_until, "0/3000148");
     assert_int_equal(back.jobs.jobs[1].log->places_count, 2);
+    assert_string_equal(back.jobs.jobs[1].log->places[0].secret->name, "s3-secret");
     assert_string_equal(back.jobs.jobs[1].log->places[1].storage, "file:///more");
+    assert_null(back.jobs.jobs[1].log->places[1].secret);
 }
 
 static void expect_refused(struct slice bytes, const char *message)

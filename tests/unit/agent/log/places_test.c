@@ -179,6 +179,67 @@ static void test_backup_ahead(void **state)
     rig_end(&g);
 }
 
+static void truncate_wish(struct rig *g, uint32_t gen)
+{
+    g->params.truncate_gen = gen;
+    g->params.truncate_until = "2099-01-01T00:00:00Z";
+    rig_want(g, JOB_STEP_RUN);
+}
+
+/* Of two storages one is opened with what came for it, of the other the secret did not come. */
+static void test_secrets(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=500000");
+    struct storage *st = open_place("ram://with"), *st2 = open_place("ram://without");
+    int64_t began_us = clock_real_us();
+    put_backup(&g, st, ID_A, SEGMENT, S + 490000, began_us);
+    put_backup(&g, st2, ID_B, SEGMENT, S + 480000, began_us);
+    struct msg_pair pair = {.name = "secret_key", .value = slice_str("SK")};
+    struct msg_secret with = {.name = "one", .pairs = &pair, .pairs_count = 1};
+    struct msg_error error = {.code = TM_E_NOT_FOUND, .text = "there is no secret 'two'"};
+    struct msg_secret without = {.name = "two", .error = &error};
+    the_places[0].secret = &with;
+    the_places[1].secret = &without;
+    the_places[0].storage = "ram://with";
+    the_places[1].storage = "ram://without";
+    g.params.places = the_places;
+    g.params.places_count = 2;
+    run_to(&g, 1, S + 500000);
+    RIG_UNTIL(&g, g.warning[0] != '\0' && g.status.recoverable_count == 1);
+    assert_string_equal(g.warning,
+                        "backups in 'ram://without' cannot be read now, what was known of them "
+                        "counts: there is no secret 'two'");
+    assert_string_equal(g.intervals[0].from_position, "1538576");
+    truncate_wish(&g, 1);
+    RIG_UNTIL(&g, g.status.truncate_gen == 1);
+    assert_string_equal(g.truncate_text,
+                        "backups in 'ram://without' cannot be read now, and may need the log: try "
+                        "again later, or force: there is no secret 'two'");
+
+    /* it comes, and is looked at without waiting for the next time */
+    struct msg_secret came = {.name = "two", .pairs = &pair, .pairs_count = 1};
+    the_places[1].secret = &came;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.warning[0] == '\0');
+    RIG_UNTIL(&g, strcmp(g.intervals[0].from_position, "1528576") == 0);
+
+    /* one that cannot be used is told, too */
+    struct msg_pair twice[] = {pair, pair};
+    struct msg_secret bad = {.name = "two", .pairs = twice, .pairs_count = 2};
+    the_places[1].secret = &bad;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.warning[0] != '\0');
+    assert_non_null(strstr(g.warning, "secret 'two': key 'secret_key' is given twice"));
+    assert_int_equal(g.status.recoverable_count, 1);
+    rig_stop(&g);
+    the_places[0].secret = the_places[1].secret = NULL;
+    storage_free(st);
+    storage_free(st2);
+    rig_end(&g);
+}
+
 /* A hole behind what is known: the interval ends there, whatever the checkpoint is. */
 static void test_grows_not_over_a_hole(void **state)
 {
@@ -206,13 +267,6 @@ static void test_grows_not_over_a_hole(void **state)
     rig_stop(&g);
     storage_free(st);
     rig_end(&g);
-}
-
-static void truncate_wish(struct rig *g, uint32_t gen)
-{
-    g->params.truncate_gen = gen;
-    g->params.truncate_until = "2099-01-01T00:00:00Z";
-    rig_want(g, JOB_STEP_RUN);
 }
 
 static void test_truncate_minds_them(void **state)
@@ -262,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_backup_elsewhere),
         cmocka_unit_test(test_backup_ahead),
+        cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_grows_not_over_a_hole),
         cmocka_unit_test(test_truncate_minds_them),
     };

@@ -136,16 +136,21 @@ static const struct msg_assignment *desired_of(const struct stage *s, enum job_k
     return NULL;
 }
 
-/* A backup of db-a's instance comes and is complete, a second after what was before. */
-static void backed_up(struct stage *s, const char *name, const char *path)
+static void apply_backup(struct stage *s, const char *name, const char *br, const char *storage)
 {
     char yaml[300];
     (void)snprintf(yaml, sizeof(yaml),
                    "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: %s}\nspec:\n"
-                   "  br: {cluster: demo1}\n  local: {path: %s}\n",
-                   name, path);
-    s->mono_us += SEC(1);
+                   "  br: {cluster: demo1%s}\n  %s\n",
+                   name, br, storage);
     apply(s, yaml);
+}
+
+/* A backup of db-a's instance comes and is complete, a second after what was before. */
+static void backed_up_as(struct stage *s, const char *name, const char *br, const char *storage)
+{
+    s->mono_us += SEC(1);
+    apply_backup(s, name, br, storage);
     beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
     struct msg_assignment a = *desired_of(s, JOB_KIND_BACKUP);
     send_plan(s, 10, &a, 1);
@@ -163,7 +168,14 @@ static void backed_up(struct stage *s, const char *name, const char *path)
     assert_int_equal(status_of(s, name)->phase, RESOURCE_COMPLETE);
 }
 
-/* The storages that the lead of "wal" is told of now, "a b …". */
+static void backed_up(struct stage *s, const char *name, const char *path)
+{
+    char storage[64];
+    (void)snprintf(storage, sizeof(storage), "local: {path: %s}", path);
+    backed_up_as(s, name, "", storage);
+}
+
+/* The storages that the lead of "wal" is told of now, "a b …", with "+NAME" of a secret. */
 static const char *places(struct stage *s)
 {
     static char text[300];
@@ -171,9 +183,13 @@ static const char *places(struct stage *s)
     beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
     const struct msg_log_params *log = desired_of(s, JOB_KIND_LOG)->log;
     text[0] = '\0';
-    for (size_t at = 0; at < log->places_count; at++)
-        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", at > 0 ? " " : "",
-                                 log->places[at].storage);
+    for (size_t at = 0; at < log->places_count; at++) {
+        const struct msg_secret *secret = log->places[at].secret;
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s%s%s", at > 0 ? " " : "",
+                                 log->places[at].storage, secret != NULL ? "+" : "",
+                                 secret != NULL ? secret->name : "");
+        assert_true(secret == NULL || (secret->pairs_count == 0 && secret->error == NULL));
+    }
     return text;
 }
 
@@ -204,6 +220,49 @@ static void backups_elsewhere_are_told(void **state)
     assert_int_equal(desired_of(s, JOB_KIND_LOG)->log->truncate_gen, 1);
     assert_int_equal(desired_of(s, JOB_KIND_LOG)->log->places_count, 1);
     assert_int_equal(status_of(s, "wal")->warning_count, 0);
+}
+
+/* Which secret gets the lead into a place, for as long as the newest backup there is kept. */
+static void their_secrets_are_told(void **state)
+{
+    struct stage *s = *state;
+    (void)streams(s, "");
+    backed_up_as(s, "b1", "", "s3: {bucket: fulls, secretName: one}");
+    backed_up_as(s, "b2", ", sendCredToAgents: false", "s3: {bucket: own, secretName: unsent}");
+    assert_string_equal(places(s), "s3://own s3://fulls+one");
+    backed_up_as(s, "b3", "", "s3: {bucket: fulls, secretName: two}");
+    assert_string_equal(places(s), "s3://fulls+two s3://own");
+    uint64_t revision = s->reply.desired.revision;
+    apply_backup(s, "b3", "", "s3: {bucket: fulls, secretName: three}");
+    assert_int_equal(s->outcome, BRAIN_CONFIGURED);
+    assert_string_equal(places(s), "s3://fulls+three s3://own");
+    assert_true(s->reply.desired.revision > revision);
+    command(s, BRAIN_CMD_DELETE, "b3");
+    assert_string_equal(places(s), "s3://own s3://fulls+one");
+    /* a task whose agents use their own sends none */
+    apply(s, "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: wal}\nspec:\n"
+             "  backupMode: log\n  br: {cluster: demo1, sendCredToAgents: false}\n"
+             "  local: {path: /log}\n");
+    assert_int_equal(s->outcome, BRAIN_CONFIGURED);
+    assert_string_equal(places(s), "s3://own s3://fulls");
+}
+
+/* The backup ended long ago; who looks into where it lies is told all the same. */
+static void a_secret_that_changes_is_told(void **state)
+{
+    struct stage *s = *state;
+    (void)streams(s, "");
+    backed_up_as(s, "b1", "", "s3: {bucket: fulls, secretName: one}");
+    assert_string_equal(places(s), "s3://fulls+one");
+    struct brain_event event = {.kind = BRAIN_EV_SECRET, .secret = {.name = "another"}};
+    uint64_t revision = s->reply.desired.revision;
+    feed(s, &event);
+    (void)places(s);
+    assert_true(s->reply.desired.revision == revision);
+    event.secret.name = "one";
+    feed(s, &event);
+    (void)places(s);
+    assert_true(s->reply.desired.revision > revision);
 }
 
 /* Another instance's backups, of a tenant that was made anew, need none of this log. */
@@ -387,6 +446,8 @@ int main(void)
         SCENE(two_in_one_moment),
         SCENE(truncates),
         SCENE(backups_elsewhere_are_told),
+        SCENE(their_secrets_are_told),
+        SCENE(a_secret_that_changes_is_told),
         SCENE(another_instances_backups_are_not),
         SCENE(backups_in_too_many_storages),
         SCENE(a_stopped_task_truncates),

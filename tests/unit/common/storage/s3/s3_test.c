@@ -80,6 +80,29 @@ static void oss_put_is_exact(void **state)
     fake_close(&fake);
 }
 
+static void cos_put_is_exact(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {{.method = "HEAD", .status = 404},
+                                        {.method = "GET", .body = "<ListBucketResult/>"},
+                                        {.method = "PUT", .etag = true}};
+    FAKE_OPEN(&fake, rules,
+              "s3://bucket-125/pre?endpoint=http://cos.ap-guangzhou.myqcloud.com&" PROXY);
+    assert_int_equal(fake.st->features, 0);
+    assert_int_equal(put("x", "hello"), 0);
+#define COS "http://bucket-125.cos.ap-guangzhou.myqcloud.com"
+    fake_expect(&fake, "HEAD " COS "/pre/x\n"
+                       "GET " COS "/?max-keys=1&prefix=pre%2F\n"
+                       "PUT " COS "/pre/x\n");
+    fake_expect_header(&fake, 2, "host", "bucket-125.cos.ap-guangzhou.myqcloud.com");
+    fake_expect_header(&fake, 2, "if-none-match", NULL);
+    fake_expect_header(&fake, 2, "x-cos-forbid-overwrite", "true");
+    char text[1024];
+    (void)stub_header(stub_http_request(fake.stub, 2), "authorization", text, sizeof(text));
+    assert_non_null(strstr(text, "/ap-guangzhou/s3/aws4_request,"));
+    fake_close(&fake);
+}
+
 static void session_tokens_are_sent(void **state)
 {
     (void)state;
@@ -425,6 +448,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(aws_put_is_exact),
         cmocka_unit_test(oss_put_is_exact),
+        cmocka_unit_test(cos_put_is_exact),
         cmocka_unit_test(session_tokens_are_sent),
         cmocka_unit_test(reads_are_exact),
         cmocka_unit_test(stat_reads_headers),

@@ -446,11 +446,11 @@ static void test_own_claim(void **state)
     (void)state;
     struct rig g;
     RIG_BEGIN(&g, "log=200000");
-    run_to(&g, 1, S + 200000);
     g_slow.real = g.storage->ops;
     g_slow.ops = *g.storage->ops;
     g_slow.ops.list = slow_list;
     g.storage->ops = &g_slow.ops;
+    run_to(&g, 1, S + 200000);
     g_slow.armed = true;
     while (g_slow.armed) /* the look has begun */
         (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);

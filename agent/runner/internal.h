@@ -127,6 +127,13 @@ void *step_thread_main(void *arg);
 
 /* probe.c */
 int step_probe(struct runner *r, struct tm_err *err) TM_WUR;
+/* restore_step.c */
+int step_restore(struct runner *r, struct tm_err *err) TM_WUR;
+/* steps.c: opens with what the job brought along; without, with the host's own credentials. Calls are
+ * watched. */
+int step_open_storage(struct runner *r, const char *url, const struct msg_secret *secret,
+                      struct storage_options options, struct storage **ret,
+                      struct tm_err *err) TM_WUR;
 
 /* ranges.c */
 int ranges_start(struct runner *r, struct tm_err *err) TM_WUR;

@@ -5,7 +5,7 @@
  *   begin    reader, workers; lead: log thread, plan → plan_batch…
  *   finish   final range, end of the log, results in pages → commit → committed
  *   log_want of a log task (task.c): what is wanted of it now
- *   sweep    → swept            (restore: right after ready → restored)
+ *   sweep    → swept            (restore: right after ready → restored, restore_step.c)
  *
  * Any failure is told once (`failed`) with the name of the step, and ends the runner.
  */
@@ -86,9 +86,8 @@ static int open_backup(struct runner *r, struct tm_err *err)
     return backup_open(&options, &r->backup, err);
 }
 
-/* Opens with what the job brought along; without, with the host's own credentials. Calls are watched. */
-static int open_storage(struct runner *r, const char *url, const struct msg_secret *secret,
-                        struct storage_options options, struct storage **ret, struct tm_err *err)
+int step_open_storage(struct runner *r, const char *url, const struct msg_secret *secret,
+                      struct storage_options options, struct storage **ret, struct tm_err *err)
 {
     TM_CLEANUP(secret_map_release) struct secret_map map = SECRET_MAP_INIT;
     if (secret) {
@@ -116,8 +115,9 @@ static int step_job(struct runner *r, struct tm_err *err)
         options.create_root = r->job->log->checkpoint == 0;
     /* a standby's hold needs no storage, and must be there all the more when that is away */
     bool stores = lead || r->job->kind != JOB_KIND_LOG;
-    int rc =
-        stores ? open_storage(r, r->job->storage, r->job->secret, options, &r->storage, err) : 0;
+    int rc = stores
+                 ? step_open_storage(r, r->job->storage, r->job->secret, options, &r->storage, err)
+                 : 0;
     if (rc < 0) {
         if (r->job->kind == JOB_KIND_LOG && r->job->log->checkpoint != 0 &&
             err->code != TM_E_INVALID && err->code != TM_E_UNSUPPORTED)
@@ -428,122 +428,6 @@ static int step_sweep(struct runner *r, const struct frame_sweep *sweep, struct 
         return rc;
     struct frame f = {.type = FRAME_swept,
                       .swept = {.committed = committed, .objects = swept.objects}};
-    runner_tell(r, &f);
-    return 0;
-}
-
-/* ---- restore ---- */
-
-static void restore_progress(void *arg, const struct restore_progress *p)
-{
-    struct runner *r = arg;
-    pthread_mutex_lock(&r->lock);
-    r->restore_progress.bytes_done = p->bytes_done;
-    r->restore_progress.bytes_total = p->bytes_total;
-    pthread_mutex_unlock(&r->lock);
-}
-
-static void restore_writing(void *arg)
-{
-    struct runner *r = arg;
-    struct frame f = {.type = FRAME_progress};
-    pthread_mutex_lock(&r->lock);
-    r->restore_progress.writing = true;
-    f.progress = r->restore_progress;
-    pthread_mutex_unlock(&r->lock);
-    runner_tell(r, &f);
-}
-
-/* Lists of the wire are counted, those of a restore job end with NULL. */
-static const char *const *with_null(struct codec_arena *arena, const char *const *list,
-                                    size_t count, struct tm_err *err)
-{
-    const char **out = codec_arena_array(arena, count + 1, sizeof(*out), err);
-    for (size_t i = 0; out && i < count; i++)
-        out[i] = list[i];
-    return out;
-}
-
-static struct msg_restore_plan plan_of(const struct restore_job *job,
-                                       const struct restore_outcome *o)
-{
-    struct msg_restore_plan plan = {.by_log = o->by_log,
-                                    .log_bytes = o->log_bytes,
-                                    .ranges = o->totals.ranges_total,
-                                    .bytes = o->totals.bytes_total,
-                                    .estimate_us = (uint64_t)TM_MAX(o->estimate_us, INT64_C(0)),
-                                    .threads = restore_threads(job)};
-    (void)snprintf(plan.backup_id, sizeof(plan.backup_id), "%s", o->backup_id);
-    (void)snprintf(plan.label, sizeof(plan.label), "%s", o->label);
-    return plan;
-}
-
-static int step_restore(struct runner *r, struct tm_err *err)
-{
-    const struct msg_restore_params *in = r->job->restore;
-    if (!in)
-        return tm_err_set(err, TM_E_INVALID, "job: no restore parameters");
-    struct codec_arena *arena = &r->job_frame.arena;
-    const char *live[2] = {r->job->data_dir, NULL};
-    struct storage *full = NULL;
-    if (in->full_storage && in->full_storage[0]) {
-        struct storage_options options = {.create_root = false};
-        int opened = open_storage(r, in->full_storage, r->job->full_secret, options, &full, err);
-        if (opened < 0)
-            return opened;
-    }
-    struct restore_job job = {
-        .storage = r->storage,
-        .full_storage = full,
-        .cluster = in->source_cluster,
-        .tenant = in->source_tenant,
-        .backup_id = in->backup_id[0] ? in->backup_id : NULL,
-        .to = in->target,
-        .exclusive = in->exclusive,
-        .lineage = in->lineage,
-        .data_dir = in->data_dir,
-        .wal_dir = in->wal_dir,
-        .live_data_dirs = live,
-        .tablespace_map = with_null(arena, in->tablespace_map, in->tablespace_map_count, err),
-        .restore_roots = with_null(arena, r->job->restore_roots, r->job->restore_roots_count, err),
-        .server_options = with_null(arena, in->server_options, in->server_options_count, err),
-        .delta = in->delta,
-        .dry_run = in->dry_run,
-        .resume = r->job->resume,
-        .start = in->start,
-        .port = (uint16_t)in->port,
-        .start_timeout_ms = in->start_timeout_ms,
-        .threads = in->concurrency,
-        .rate_limit_bytes_s = in->rate_limit,
-        .cancel = &r->cancel,
-        .progress = restore_progress,
-        .progress_arg = r,
-        .writing = restore_writing,
-        .writing_arg = r,
-    };
-    struct restore_outcome outcome = {.by_log = false};
-    pthread_mutex_lock(&r->lock);
-    r->full_storage = full;
-    pthread_mutex_unlock(&r->lock);
-    if (!job.tablespace_map || !job.restore_roots || !job.server_options)
-        return -TM_E_NO_MEMORY;
-    pthread_mutex_lock(&r->lock);
-    r->restoring = true;
-    pthread_mutex_unlock(&r->lock);
-    int rc = restore_run(&job, &outcome, err);
-    if (rc < 0)
-        return rc;
-    struct msg_counters counters = {.files = outcome.totals.files,
-                                    .bytes = outcome.totals.bytes_total};
-    struct msg_totals totals = {
-        .counters = &counters, .commit_us = outcome.commit_us, .path = in->data_dir};
-    (void)snprintf(totals.position, sizeof(totals.position), "%s", outcome.position);
-    struct msg_restore_plan plan;
-    if (in->dry_run) {
-        plan = plan_of(&job, &outcome);
-        totals.plan = &plan;
-    }
-    struct frame f = {.type = FRAME_restored, .restored = {.totals = &totals}};
     runner_tell(r, &f);
     return 0;
 }

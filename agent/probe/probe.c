@@ -6,7 +6,7 @@
  * listed → the tokens of other nodes are awaited → everything that may be left is removed.
  *
  * Failure modes: a step that fails is told with the storage's own error, and those that need what it
- * would have made are skipped. A call that never returns is ended from outside, with the process.
+ * would have made are skipped; all of them once the store has not answered, which takes long enough. A call that never returns is ended from outside, with the process.
  */
 #include "agent/probe/internal.h"
 
@@ -66,19 +66,26 @@ static int differs(const char *name, struct tm_err *err)
 
 typedef int (*step_fn)(struct probe *p, struct tm_err *err);
 
+static bool is_away(const struct tm_err *err)
+{
+    return err->code == TM_E_UNAVAILABLE || err->code == TM_E_TIMEOUT;
+}
+
 static void run(struct probe *p, enum probe_step step, bool possible, step_fn fn)
 {
     struct probe_one *one = &p->report->steps[step];
-    one->outcome = possible ? PROBE_RUNNING : PROBE_SKIPPED;
-    if (!possible)
+    one->outcome = possible && !p->away ? PROBE_RUNNING : PROBE_SKIPPED;
+    if (one->outcome == PROBE_SKIPPED)
         return;
     if (p->options->told != NULL)
         p->options->told(p->options->arg, p->report);
     int64_t began_us = clock_mono_us();
-    int r = began_us < p->deadline_us
-                ? fn(p, &one->err)
-                : tm_err_retry(&one->err, TM_E_TIMEOUT, "%s: there is no time left for it",
-                               probe_step_text(step));
+    int r = 0;
+    if (began_us >= p->deadline_us)
+        r = tm_err_retry(&one->err, TM_E_TIMEOUT, "%s: there is no time left for it",
+                         probe_step_text(step));
+    else if ((r = fn(p, &one->err)) < 0)
+        p->away = is_away(&one->err);
     one->took_us = clock_mono_us() - began_us;
     one->outcome = r < 0 ? PROBE_FAILED : PROBE_OK;
     probe_token_look(p);
@@ -192,8 +199,6 @@ static int again(struct probe *p, struct tm_err *err)
         return r;
     if (r == 0 && fenced)
         return tm_err_set(err, TM_E_CONFLICT, "'%s' could be created a second time", p->names[0]);
-    /* the store may have been found out by this very call */
-    fenced = (p->st->features & STORAGE_CONDITIONAL_CREATE) != 0;
     p->report->create = fenced ? PROBE_CREATE_FENCED : PROBE_CREATE_LOOKED;
     return 0;
 }
@@ -333,26 +338,31 @@ static void measure_skew(struct probe *p)
                    to->skew_us < 0 ? "behind" : "ahead of");
 }
 
-/* One that cannot be removed is there. */
+/* One that cannot be removed is there, unless the store says otherwise. */
 static bool is_left(struct probe *p, size_t n)
 {
     struct storage_object object;
     struct tm_err err;
-    if (storage_stat(p->st, p->names[n], &object, &err) == 0)
-        return true;
     bool stored = n < p->put_count || (n == PROBE_BULK_NAME && ok(p, PROBE_UPLOAD));
-    return stored && err.code != TM_E_NOT_FOUND;
+    if (p->away)
+        return stored;
+    return storage_stat(p->st, p->names[n], &object, &err) == 0 ||
+           (stored && err.code != TM_E_NOT_FOUND);
 }
 
-/* What no step has removed, one by one: one that cannot go must not keep the others. */
+/* What no step has removed, one by one: one that cannot go must not keep the others. A store that does
+ * not answer is not asked again. */
 static void clean_up(struct probe *p)
 {
-    struct tm_err ignored;
+    struct tm_err err;
     size_t left = 0;
+    p->away = false;
     for (size_t n = 0; n < PROBE_NAMES_MAX; n++) {
         const char *name = p->names[n];
-        if (p->touched[n] && storage_remove(p->st, &name, 1, &ignored) < 0)
-            left += is_left(p, n);
+        if (!p->touched[n] || (!p->away && storage_remove(p->st, &name, 1, &err) == 0))
+            continue;
+        p->away = p->away || is_away(&err);
+        left += is_left(p, n);
     }
     if (left > 0)
         probe_warn(p->report,
@@ -371,7 +381,8 @@ static void run_steps(struct probe *p)
     run(p, PROBE_AGAIN, stored, again);
     run(p, PROBE_UPLOAD, stored, upload);
     run(p, PROBE_DOWNLOAD, ok(p, PROBE_UPLOAD), download);
-    measure_skew(p);
+    if (!p->away)
+        measure_skew(p);
     run(p, PROBE_REMOVE, p->put_count > 0, remove_all);
     run(p, PROBE_GONE, ok(p, PROBE_REMOVE) && ok(p, PROBE_LIST), gone);
 }
@@ -391,9 +402,10 @@ static void test(struct probe *p)
     }
     open->outcome = PROBE_OK;
     run_steps(p);
-    if (p->touched[PROBE_TOKEN_NAME])
+    if (p->touched[PROBE_TOKEN_NAME] && !p->away)
         probe_token_wait(p);
-    remove_stale(p);
+    if (!p->away)
+        remove_stale(p);
     clean_up(p);
 }
 

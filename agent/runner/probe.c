@@ -38,7 +38,8 @@ int step_probe(struct runner *r, struct tm_err *err)
         return tm_err_oom(err);
     if (want == NULL)
         return tm_err_set(err, TM_E_INVALID, "job: nothing is to be tested");
-    struct storage_options storage = {.io_timeout_ms = want->timeout_ms};
+    /* a store that does not answer is asked twice at most: to write, and to remove what it may have */
+    struct storage_options storage = {.io_timeout_ms = want->timeout_ms / 3};
     const struct probe_options options = {
         .node = r->job->node,
         .id = want->id,

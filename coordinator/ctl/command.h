@@ -10,7 +10,7 @@
 #include "coordinator/ctl/ctl.h"
 #include "coordinator/ctl/options.h"
 
-#define COMMAND_OPTIONS_MAX 24
+#define COMMAND_OPTIONS_MAX 32
 
 struct command {
     const char *name;

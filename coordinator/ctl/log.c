@@ -47,6 +47,8 @@ enum log_option {
     LOG_OPTIONS,
 };
 
+_Static_assert(LOG_OPTIONS <= COMMAND_OPTIONS_MAX, "a command has so many options at most");
+
 static const struct option_row log_rows[LOG_OPTIONS] = {
     [LOG_CLUSTER] = {.name = "cluster", .value = "NAME", .help = "start: whose log"},
     [LOG_TENANT] = {.name = "tenant",

@@ -17,7 +17,7 @@
 
 #define TIMEOUT_MIN_US USEC_PER_SEC
 #define TIMEOUT_MAX_US (50 * USEC_PER_SEC) /* the control socket's own is a minute */
-#define TIMEOUT_NEW_MS 15000               /* before an apply */
+#define TIMEOUT_NEW_MS 30000               /* before an apply */
 #define CONFLICT_TRIES 50
 #define CONFLICT_NS    100000000
 

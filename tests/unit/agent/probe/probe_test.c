@@ -150,7 +150,7 @@ static void a_store_that_does_not_answer(void **state)
     struct fixture *f = *state;
     ram_set_faults(f->st, &dead);
     probe_storage(f->st, &options, f->report);
-    assert_string_equal(outcomes(f->report), "oX--X-----");
+    assert_string_equal(outcomes(f->report), "oX--------");
     assert_int_equal(f->report->steps[PROBE_PUT].err.code, TM_E_UNAVAILABLE);
     assert_int_equal(f->report->warning_count, 0);
 }

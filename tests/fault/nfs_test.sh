@@ -16,4 +16,4 @@ sql postgres -c "create table filler as select n, repeat(md5(random()::text), 30
 postgres_stop 15 "$T/source"
 
 step "a kernel with NFS"
-uml_run "${NFS_DEADLINE:-420}" "$TOP/tests/fault/nfs_guest.sh" 2048 || fail "in there: status $?"
+uml_run "${NFS_DEADLINE:-900}" "$TOP/tests/fault/nfs_guest.sh" 2048 || fail "in there: status $?"

@@ -58,13 +58,15 @@ heart_watch() {
     while sleep 1; do echo "$SECONDS $(tidemark nodes -o json | jq -r '.items[0].connected')"; done >>"$T/heart"
 }
 heart_is_well() {
+    end_process "$HEART_PID"
     awk -v seen="$SECONDS" 'BEGIN {last = seen} NR > 1 && $1 - last > 10 {print "nothing for " $1 - last " s"; bad = 1}
         $2 != "true" {print "at " $1 " s: " $2; bad = 1} {last = $1} END {exit bad || NR < 10}' "$T/heart" >"$T/heart.bad" ||
         fail "the agent was away: $(cat "$T/heart.bad")"
     echo "   asked $(wc -l <"$T/heart") times, always there"
 }
 heart_watch &
-echo $! >>"$T/pids"
+HEART_PID=$!
+echo $HEART_PID >>"$T/pids"
 
 hangs_in() { # VERSION; the server has just stopped
     local began=$SECONDS hang="^node 'db-a': storage '$URL' hangs: [a-z ]+ '[^']*' has taken longer than 60 s$"

@@ -10,6 +10,7 @@
 #include "agent/runner/internal.h"
 
 #include "agent/log/log.h"
+#include "common/clock.h"
 
 /* Called from the task's threads, one at a time. */
 static void task_status(void *arg, enum job_stage stage, const struct msg_log_status *status)
@@ -22,8 +23,11 @@ static void task_status(void *arg, enum job_stage stage, const struct msg_log_st
     struct tm_err hang;
     struct msg_error error;
     int64_t since_us;
-    if (told.error == NULL && runner_hangs(r, &since_us, &hang)) {
+    /* that log waits for long is what comes of it */
+    bool unexplained = told.error == NULL || told.error->code == TM_E_TIMEOUT;
+    if (unexplained && runner_hangs(r, &since_us, &hang)) {
         error = msg_error_of(&hang, "storage");
+        error.since_us = clock_real_us() - (clock_mono_us() - since_us);
         told.error = &error;
     }
     struct frame f = {.type = FRAME_log_status,

@@ -14,7 +14,8 @@
  * The directory is kept open, and stays usable when it is moved away, or when something is mounted over
  * its path: what is stored in it then is nothing that a reader of the path will ever see. So who
  * creates, commits, lists, or finds nothing looks whether path and directory still belong together. A
- * path that leads elsewhere is a CONFLICT: only opening the storage anew can help.
+ * path that leads elsewhere is a CONFLICT: only opening the storage anew can help. So is a directory
+ * whose handle is stale, as its NFS export was made anew: it stays so, also when the path is mounted again.
  *
  * Directories are made on demand, each made durable in its parent, and removed again when the last
  * object below them goes; a directory that vanishes under a creation is simply made again.
@@ -123,7 +124,11 @@ static int temp_name(const char *name, char *ret, size_t size, struct tm_err *er
 static int check_root(const struct posix_storage *st, struct tm_err *err)
 {
     struct stat opened, now;
-    if (fstat(st->root, &opened) < 0 || stat(st->path, &now) < 0)
+    int opened_is = fstat(st->root, &opened);
+    if (opened_is < 0 && errno == ESTALE)
+        return tm_err_retry(err, TM_E_CONFLICT, "storage path '%s' is away: %s", st->path,
+                            strerrordesc_np(ESTALE));
+    if (opened_is < 0 || stat(st->path, &now) < 0)
         return tm_err_errno(err, errno, "storage path '%s' is away", st->path);
     if (opened.st_dev != now.st_dev || opened.st_ino != now.st_ino)
         return tm_err_retry(err, TM_E_CONFLICT,

@@ -43,7 +43,7 @@ export ASAN_OPTIONS=detect_leaks=1:exitcode=99:allocator_may_return_null=1
 export TSAN_OPTIONS=halt_on_error=1:exitcode=99:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=99
 
-tests/scripts/deps.sh --check || echo "going on with what is here"
+tests/scripts/deps.sh --check ${fault:+--fault} || echo "going on with what is here"
 started=$(date +%s)
 echo "building in ${build#"$PWD"/}"
 mkdir -p "$build"

@@ -6,18 +6,20 @@
 #   deps.sh --check   also npm, which fetches PostgreSQL 13 to 18 and Azurite, and the object stores Ceph RGW and
 #                     OpenStack Swift where the distribution has them: for make check
 #   deps.sh --test    npm, clang, its tools and cppcheck: for make fuzz-smoke and make lint
+#   deps.sh --fault   also User-Mode-Linux and an NFS server to run in it: for make fault
 #   deps.sh --bench   also pgBackRest: for make bench
 #   deps.sh --list    prints the names of the packages and installs nothing (may come with the others)
 #
 # Says nothing when nothing is missing. Exit status 1 when something cannot be installed.
 set -euo pipefail
 
-want_npm='' want_stores='' want_test='' want_bench='' list=''
+want_npm='' want_stores='' want_test='' want_bench='' want_fault='' list=''
 for option in "$@"; do
     case $option in
     --demo) ;;
     --check) want_npm=1 want_stores=1 ;;
     --test) want_npm=1 want_test=1 ;;
+    --fault) want_fault=1 ;;
     --bench) want_bench=1 ;;
     --list) list=1 ;;
     *) echo "deps.sh: unknown option '$option'" >&2; exit 2 ;;
@@ -43,6 +45,13 @@ apt_names() {
     [ -z "$want_npm" ] || have npm || echo npm
     [ -z "$want_stores" ] || store_names
     [ -z "$want_bench" ] || echo pgbackrest zstd
+    [ -z "$want_fault" ] || fault_names
+}
+# A kernel that runs as a process, and what makes a server and mounts in it.
+fault_names() {
+    echo iproute2 kmod
+    apt-cache show --no-all-versions user-mode-linux nfs-common nfs-kernel-server rpcbind 2>/dev/null |
+        sed -n 's/^Package: //p' || true
 }
 # Real object stores, and what speaks to them. Tests skip the ones that are not to be had.
 store_names() {

@@ -79,6 +79,13 @@ struct watched_writer {
     char name[STORAGE_NAME_MAX + 1];
 };
 
+struct watched_fetch {
+    struct storage_fetch base;
+    struct storage_fetch *inner;
+    struct storage_watch *watch;
+    char name[STORAGE_NAME_MAX + 1];
+};
+
 struct watched_iter {
     struct storage_iter base;
     struct storage_iter *inner;
@@ -118,6 +125,7 @@ static int writer_commit(struct storage_writer *base, struct tm_err *err)
     int r = NOTED(w->st->watch, "committing", w->name, storage_writer_commit(w->inner, err));
     if (w->st->base.features != w->st->inner->features) /* found out by a commit */
         w->st->base.features = w->st->inner->features;
+    w->base.settled = w->inner->settled;
     return r;
 }
 
@@ -161,6 +169,42 @@ static int watched_read(struct storage *st, const char *name, uint64_t offset, v
 {
     struct watched *s = watched_of(st);
     return NOTED(s->watch, "reading", name, storage_read(s->inner, name, offset, dst, len, err));
+}
+
+/* Nobody waits for it yet: that is noted in wait. */
+static int fetch_wait(struct storage_fetch *base, uint64_t *ret_object_bytes, struct tm_err *err)
+{
+    struct watched_fetch *f = (struct watched_fetch *)base;
+    return NOTED(f->watch, "reading", f->name, storage_fetch_wait(f->inner, ret_object_bytes, err));
+}
+
+static void fetch_free(struct storage_fetch *base)
+{
+    struct watched_fetch *f = (struct watched_fetch *)base;
+    storage_fetch_free(f->inner);
+    free(f);
+}
+
+static const struct storage_fetch_ops fetch_ops = {.wait = fetch_wait, .free = fetch_free};
+
+static int watched_fetch(struct storage *st, const char *name, uint64_t offset, void *dst,
+                         size_t len, struct storage_fetch **ret, struct tm_err *err)
+{
+    struct watched *s = watched_of(st);
+    struct watched_fetch *f = calloc(1, sizeof(*f));
+    if (f == NULL)
+        return tm_err_oom(err);
+    int r = NOTED(s->watch, "reading", name,
+                  storage_fetch(s->inner, name, offset, dst, len, &f->inner, err));
+    if (r < 0) {
+        free(f);
+        return r;
+    }
+    f->base.ops = &fetch_ops;
+    f->watch = s->watch;
+    (void)snprintf(f->name, sizeof(f->name), "%s", name);
+    *ret = &f->base;
+    return 0;
 }
 
 static int watched_stat(struct storage *st, const char *name, struct storage_object *ret,
@@ -253,19 +297,15 @@ static void watched_free(struct storage *st)
     free(watched_of(st));
 }
 
-static const struct storage_ops watched_ops = {
-    .scheme = "watched",
-    .create = watched_create,
-    .read = watched_read,
-    .stat = watched_stat,
-    .list = watched_list,
-    .remove = watched_remove,
-    .now = watched_now,
-    .sweep_leftovers = watched_sweep,
-    .free_space = watched_free_space,
-    .stats = watched_stats,
-    .free = watched_free,
-};
+#define WATCHED_OPS                                                                                \
+    .scheme = "watched", .create = watched_create, .read = watched_read, .stat = watched_stat,     \
+    .list = watched_list, .remove = watched_remove, .now = watched_now,                            \
+    .sweep_leftovers = watched_sweep, .free_space = watched_free_space, .stats = watched_stats,    \
+    .free = watched_free
+
+/* Reads that can be begun ahead are offered only where the store itself has them. */
+static const struct storage_ops watched_ops = {WATCHED_OPS};
+static const struct storage_ops watched_fetching_ops = {WATCHED_OPS, .fetch = watched_fetch};
 
 int watch_storage(struct storage_watch *w, struct storage *inner, struct storage **ret,
                   struct tm_err *err)
@@ -273,7 +313,7 @@ int watch_storage(struct storage_watch *w, struct storage *inner, struct storage
     struct watched *s = calloc(1, sizeof(*s));
     if (s == NULL)
         return tm_err_oom(err);
-    s->base.ops = &watched_ops;
+    s->base.ops = storage_can_fetch(inner) ? &watched_fetching_ops : &watched_ops;
     s->base.features = inner->features;
     (void)snprintf(s->base.display, sizeof(s->base.display), "%s", inner->display);
     s->inner = inner;

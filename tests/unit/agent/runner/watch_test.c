@@ -215,6 +215,94 @@ static void every_call_is_noted(void **state)
     watch_release(&w);
 }
 
+/* ---- what a store can do beyond the rest goes through as well ---- */
+
+static struct storage_fetch curious_fetched;
+
+static int curious_fetch_wait(struct storage_fetch *f, uint64_t *ret_object_bytes,
+                              struct tm_err *err)
+{
+    (void)f, (void)err;
+    look();
+    *ret_object_bytes = 77;
+    return 0;
+}
+
+static void curious_fetch_free(struct storage_fetch *f)
+{
+    f->ops = NULL;
+}
+
+static const struct storage_fetch_ops curious_fetch_ops = {.wait = curious_fetch_wait,
+                                                           .free = curious_fetch_free};
+
+static int curious_fetch(struct storage *st, const char *name, uint64_t offset, void *dst,
+                         size_t len, struct storage_fetch **ret, struct tm_err *err)
+{
+    (void)st, (void)name, (void)err;
+    look();
+    assert_int_equal(offset, 5);
+    memset(dst, 'x', len);
+    curious_fetched.ops = &curious_fetch_ops;
+    *ret = &curious_fetched;
+    return 0;
+}
+
+static int settling_commit(struct storage_writer *w, struct tm_err *err)
+{
+    (void)err;
+    w->settled = true;
+    return 0;
+}
+
+static const struct storage_writer_ops settling_ops = {.commit = settling_commit,
+                                                       .free = curious_drop};
+
+static int settling_create(struct storage *st, const char *name, struct storage_writer **ret,
+                           struct tm_err *err)
+{
+    (void)st, (void)name, (void)err;
+    curious_writer.ops = &settling_ops;
+    *ret = &curious_writer;
+    return 0;
+}
+
+static void reads_ahead_and_settled_commits_pass_through(void **state)
+{
+    struct storage_ops ops = curious_ops;
+    ops.fetch = curious_fetch;
+    ops.create = settling_create;
+    struct storage_watch w;
+    struct curious curious = {.base.ops = &ops, .watch = &w};
+    struct storage *st = NULL;
+    struct storage_fetch *f = NULL;
+    struct storage_writer *writer = NULL;
+    struct tm_err err;
+    uint64_t object_bytes = 0;
+    char bytes[3];
+    (void)state;
+    one = &curious;
+    watch_init(&w);
+    assert_int_equal(watch_storage(&w, &curious.base, &st, &err), 0);
+    assert_true(storage_can_fetch(st));
+    assert_int_equal(storage_fetch(st, "a", 5, bytes, 3, &f, &err), 0);
+    assert_string_equal(curious.seen, "reading 'a'");
+    assert_string_equal(hanging(&w), ""); /* nobody waits */
+    assert_int_equal(storage_fetch_wait(f, &object_bytes, &err), 0);
+    assert_string_equal(curious.seen, "reading 'a'");
+    assert_int_equal(object_bytes, 77);
+    assert_memory_equal(bytes, "xxx", 3);
+    storage_fetch_free(f);
+    assert_null(curious_fetched.ops);
+    assert_int_equal(storage_create(st, "a/b", &writer, &err), 0);
+    assert_false(writer->settled);
+    assert_int_equal(storage_writer_commit(writer, &err), 0);
+    assert_true(writer->settled);
+    storage_writer_free(writer);
+    storage_free(st);
+    watch_release(&w);
+}
+
 static void results_are_the_storages(void **state)
 {
     struct ram_registry *registry = ram_registry_new();
@@ -232,6 +320,7 @@ static void results_are_the_storages(void **state)
     assert_int_equal(ram_open(registry, "r", &inner, &err), 0);
     assert_int_equal(watch_storage(&w, inner, &st, &err), 0);
     assert_string_equal(st->display, "ram://r");
+    assert_false(storage_can_fetch(st)); /* as the store itself */
     assert_int_equal(st->features, STORAGE_CONDITIONAL_CREATE);
     assert_int_equal(storage_put(st, "x/a", slice_str("hello"), &err), 0);
     assert_int_equal(storage_put(st, "x/a", slice_str("again"), &err), -TM_E_EXISTS);
@@ -260,6 +349,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_oldest_is_told),
         cmocka_unit_test(every_call_is_noted),
+        cmocka_unit_test(reads_ahead_and_settled_commits_pass_through),
         cmocka_unit_test(results_are_the_storages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,6 +64,7 @@ harness_finish() {
     done
     while read -r pid; do is_mine "$pid" && kill -9 "$pid" 2>/dev/null; done <"$T/pids"
     wait 2>/dev/null
+    [ ! -e "$T/.store-ports" ] || xargs rm -f <"$T/.store-ports"
     awk -v top="$T/" 'index($2, top) == 1 {print $2}' /proc/mounts | xargs -r umount
     if grep -l "Sanitizer: \|runtime error: " "$T"/*.log 2>/dev/null; then
         grep -h -A 25 "Sanitizer: \|runtime error: " "$T"/*.log >&2

@@ -41,13 +41,21 @@ stores_need() {
     done
 }
 
-# Ports of tests that run side by side begin far apart; below 32768 no outgoing connection takes one.
-STORE_PORT=$((12000 + $$ * 61 % 20000))
+# Away from the coordinators' ports, and where no outgoing connection takes one. A port is noted as this test's from when
+# it is chosen: it is bound only later, and tests run side by side.
+STORE_PORT=$((5000 + $$ * 61 % 7000))
+claim_port() {
+    local note=/var/tmp/tidemark-test-port.$1 owner
+    (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 1
+    owner=$(cat "$note" 2>/dev/null) && ! kill -0 "$owner" 2>/dev/null && rm -f "$note"
+    (set -o noclobber && echo $$ >"$note") 2>/dev/null || return 1
+    echo "$note" >>"$T/.store-ports"
+}
 free_port() {
     local port
     port=$(cat "$T/.store-port" 2>/dev/null || echo "$STORE_PORT")
-    while (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
-    echo $((port + 1 > 31999 ? 12000 : port + 1)) >"$T/.store-port"
+    while ! claim_port "$port"; do port=$((port < 11999 ? port + 1 : 5000)); done
+    echo $((port < 11999 ? port + 1 : 5000)) >"$T/.store-port"
     echo "$port"
 }
 answers() { curl -ks -o /dev/null --max-time 5 "$1"; }

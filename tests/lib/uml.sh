@@ -10,7 +10,7 @@
 uml_boot() { # SECONDS SCRIPT MIB
     # TMPDIR: where the guest's memory is; /dev/shm may be small
     TMPDIR=$T timeout --kill-after=10 "$1" linux.uml "mem=${3}M" "uml_dir=$T/" "umid=uml-$$" rootfstype=hostfs rootflags=/ ro \
-        "init=$TOP/tests/lib/uml_init.sh" "GUEST_SCRIPT=$2" "GUEST_INPUT=$T" "TIDEMARK_BUILD=$BUILD" \
+        "init=$TOP/tests/lib/uml_init.sh" "GUEST_TOP=$TOP" "GUEST_SCRIPT=$2" "GUEST_INPUT=$T" "TIDEMARK_BUILD=$BUILD" \
         con=null con0=fd:0,fd:1 quiet </dev/null 2>"$T/uml.log" | sed -u 's|\r$||'
 }
 uml_need() {

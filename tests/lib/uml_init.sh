@@ -12,6 +12,11 @@ mountpoint -q /dev || mount -t devtmpfs dev /dev
 mkdir -p /dev/shm
 for directory in /dev/shm /run /tmp /var/lib/nfs /mnt; do mount -t tmpfs memory $directory; done
 chmod 1777 /dev/shm /tmp
+# the tree may lie where a file system in memory hides it
+if ! [ -e "$GUEST_SCRIPT" ]; then
+    mkdir -p "$GUEST_TOP"
+    mount -t hostfs none "$GUEST_TOP" -o "$GUEST_TOP"
+fi
 mkdir /mnt/input
 mount --bind "$GUEST_INPUT" /mnt/input
 mount -t tmpfs memory /var/tmp # hides the test's directory

@@ -258,6 +258,11 @@ void view_place_of(const struct resource *spec, struct view_place *ret)
         take_place(&spec->schedule.br, &spec->schedule.storage, ret);
         take_place(&spec->schedule.backup_template.br, &spec->schedule.backup_template.storage,
                    ret);
+        if (spec->schedule.backup_template.br
+                .own_credentials) { /* the storage may be the schedule's */
+            ret->own_credentials = true;
+            ret->secret = "";
+        }
         ret->stores_on = true;
         break;
     case RESOURCE_COMPACT_BACKUP:

@@ -347,6 +347,10 @@ static int take_name(struct secrets *s, const char *name, struct tm_err *err)
         note(s, LOG_WARNING, "'%s' is no secret's file and is left alone", path);
         return 0;
     }
+    if (s->count == SECRETS_MAX) { /* copied in by somebody: no reason not to start */
+        note(s, LOG_WARNING, "'%s' is left alone: there are %d secrets already", path, SECRETS_MAX);
+        return 0;
+    }
     struct entry *e = entry_get(s, name, err);
     if (e == NULL)
         return -(int)err->code;

@@ -86,6 +86,20 @@ static struct msg_probe_answer well(uint64_t id, const char **seen, size_t count
                                      .seen_count = count};
 }
 
+/* What the template says of credentials holds for a storage that the schedule names. */
+static void a_schedule_keeps_its_secret(void **state)
+{
+    struct stage *s = *state;
+    two_nodes(s);
+    test_spec(s,
+              "apiVersion: tidemark/v1\nkind: BackupSchedule\nmetadata: {name: daily}\n"
+              "spec: {schedule: '0 1 * * *', br: {cluster: demo1}, s3: {bucket: demo, secretName: "
+              "keys},\n"
+              "  backupTemplate: {br: {cluster: demo1, sendCredToAgents: false}}}\n",
+              (struct how){NULL, 0, false});
+    assert_null(asked(s, 10)->secret);
+}
+
 static void all_are_asked_at_once(void **state)
 {
     struct stage *s = *state;
@@ -321,6 +335,7 @@ int main(void)
 #define SCENE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         SCENE(all_are_asked_at_once),
+        SCENE(a_schedule_keeps_its_secret),
         SCENE(a_secret_goes_by_name),
         SCENE(nodes_that_fail),
         SCENE(nodes_that_do_not_answer),

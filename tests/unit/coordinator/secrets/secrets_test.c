@@ -30,7 +30,7 @@ struct fixture {
     uint64_t cmd;
     enum secrets_outcome outcome;
     struct tm_err err; /* code OK: done */
-    char notes[2048];
+    char notes[64 << 10];
 };
 
 static void on_done(void *arg, uint64_t cmd, const char *name, enum secrets_outcome outcome,
@@ -266,6 +266,20 @@ static void what_a_crash_left(void **state)
     holds(f, "a", VALUE, false);
 }
 
+/* More than there may be, copied in: what fits is taken, and the coordinator starts. */
+static void too_many_files(void **state)
+{
+    struct fixture *f = *state;
+    char path[128], name[32];
+    struct tm_err err;
+    for (unsigned n = 0; n <= SECRETS_MAX; n++) {
+        (void)snprintf(name, sizeof(name), "s%u", n);
+        assert_int_equal(fs_write_atomic(path_of(f, name, path), slice_str("x"), 0600, &err), 0);
+    }
+    reopen(f);
+    assert_non_null(strstr(f->notes, "is left alone: there are 256 secrets already"));
+}
+
 static void damage_is_named(void **state)
 {
     struct fixture *f = *state;
@@ -404,6 +418,7 @@ int main(void)
         SCENE(bad_input),
         SCENE(what_a_crash_left),
         SCENE(damage_is_named),
+        SCENE(too_many_files),
         SCENE(a_write_that_fails),
         SCENE(an_open_directory_is_refused),
         SCENE(sealed),

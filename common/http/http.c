@@ -116,6 +116,25 @@ static struct http_exchange *next_to_begin(struct http *h)
     return x;
 }
 
+/* Those that have waited for their turn too long. */
+static void give_up_overdue(struct http *h)
+{
+    struct http_exchange *x, *next;
+    int64_t now_us = clock_mono_us();
+    pthread_mutex_lock(&h->lock);
+    LIST_FOREACH_SAFE (x, next, &h->queue, link) {
+        if (x->start_by_us == 0 || now_us < x->start_by_us)
+            continue;
+        list_remove(&h->queue, &x->link);
+        x->status = 0;
+        x->result = tm_err_retry(&x->err, TM_E_TIMEOUT,
+                                 "other requests to the store left no room for this one in time");
+        x->state = EXCHANGE_DONE;
+        pthread_cond_broadcast(&h->changed);
+    }
+    pthread_mutex_unlock(&h->lock);
+}
+
 static void take_out_canceled(struct http *h)
 {
     pthread_mutex_lock(&h->lock);
@@ -142,6 +161,7 @@ static void *thread_main(void *arg)
         struct http_exchange *x;
         while ((x = next_to_begin(h)) != NULL)
             begin(h, x);
+        give_up_overdue(h);
         take_out_canceled(h);
         int active;
         (void)curl_multi_perform(h->multi, &active);

@@ -76,6 +76,8 @@ struct http_exchange {
     struct http_headers headers;
     struct slice body;   /* sent by PUT and POST, with its length */
     unsigned timeout_ms; /* from the moment it is under way; 0 = HTTP_TIMEOUT_MS */
+    int64_t start_by_us; /* monotonic: not under way by then, it is given up (TM_E_TIMEOUT,
+                            retryable); 0 = it waits as long as it takes */
     /* where the body of a 2xx answer goes: `into_len` bytes at `into` (fewer may come: into_got),
      * or, with into NULL, to `answer`, up to answer_max bytes (0 = HTTP_ANSWER_MAX) */
     void *into;

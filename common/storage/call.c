@@ -132,6 +132,7 @@ static int attempt(struct store_call *c, struct tm_err *err)
 {
     int64_t left_ms = (c->deadline_us - clock_mono_us()) / USEC_PER_MSEC;
     c->x.timeout_ms = (unsigned)TM_MAX(left_ms, 1);
+    c->x.start_by_us = c->deadline_us;
     int r = sign(c, err);
     if (r == 0)
         http_start(c->store->http, &c->x);

@@ -208,6 +208,27 @@ static void canceling_frees_the_exchange(void **state)
     }
 }
 
+static void a_turn_that_never_comes_is_given_up(void **state)
+{
+    (void)state;
+    g.reply.fault = STUB_HANG;
+    struct http_exchange x[5];
+    for (size_t n = 0; n < 5; n++) { /* 4 under way, 1 waiting */
+        x[n] = HTTP_EXCHANGE_INIT;
+        x[n].url = g.url;
+        x[n].start_by_us = n == 4 ? clock_mono_us() + 200000 : 0;
+        http_start(g.http, &x[n]);
+    }
+    assert_int_equal(http_wait(g.http, &x[4], &g.err), -TM_E_TIMEOUT);
+    assert_true(g.err.retryable);
+    assert_false(x[4].reached);
+    assert_string_equal(g.err.msg, "other requests to the store left no room for this one in time");
+    for (size_t n = 0; n < 5; n++) {
+        http_cancel(g.http, &x[n]);
+        http_exchange_release(&x[n]);
+    }
+}
+
 static void slow_down_halves_what_is_under_way(void **state)
 {
     (void)state;
@@ -247,6 +268,7 @@ int main(void)
         TEST(a_lost_answer_may_have_been_reached),
         TEST(a_hanging_server_is_given_up),
         TEST(canceling_frees_the_exchange),
+        TEST(a_turn_that_never_comes_is_given_up),
         TEST(slow_down_halves_what_is_under_way),
         TEST(headers_are_bounded),
     };

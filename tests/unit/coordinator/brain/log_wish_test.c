@@ -420,6 +420,13 @@ static void what_was_truncated_is_removed_later(void **state)
     removal(s, &a, JOB_STAGE_STOPPED, LOG_REMOVAL_WAITS, "storage is away");
     assert_string_equal(status_of(s, "wal")->log.removal_error, "storage is away");
     assert_string_equal(status_of(s, "wal")->log.truncate_error, "");
+    /* whoever removes drops its hold: nobody may have that name yet */
+    static const char other[] =
+        "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: wal, namespace: x}\nspec:\n"
+        "  backupMode: log\n  br: {cluster: demo1}\n  local: {path: /farther}\n";
+    apply(s, other);
+    assert_string_equal(s->answer.msg, "Backup/wal: namespace 'default' has a log backup of this "
+                                       "name and tenant; choose another name");
     /* the lead is lost: any other of the tenant will do */
     up(s, 11, "db-b", "boot2", 0);
     s->mono_us += SEC(31);
@@ -436,6 +443,9 @@ static void what_was_truncated_is_removed_later(void **state)
     assert_false(status_of(s, "wal")->log.removing);
     beat(s, 11, INSTANCE_STANDBY, 0, NULL);
     assert_int_equal(s->reply.desired.jobs_count, 0);
+    apply(s, other);
+    assert_int_equal(s->answer.code, TM_E_OK);
+    assert_int_equal(s->outcome, BRAIN_CREATED);
 }
 
 int main(void)

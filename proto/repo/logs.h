@@ -31,6 +31,8 @@ struct log_lineage {
     int64_t truncated_us;
     char truncated_position[FORMAT_POSITION_MAX];
 };
+/* Truncated as a whole: what is written later is absent, too. */
+#define LOG_TRUNCATED_ALL UINT64_MAX
 struct log_lineages {
     struct log_lineage *items; /* by time of creation, parents before children */
     size_t count;

@@ -108,6 +108,7 @@ int log_truncate_wish(const char *until, struct log_truncate *wish, struct targe
     return 0;
 }
 
+/* A place that is not mounted holds no log and no backup: there is nothing to truncate, nor to refuse. */
 static int truncate_now(struct helper *h, const char *until, bool force,
                         struct log_truncate_result *ret, struct tm_err *err)
 {
@@ -120,9 +121,14 @@ static int truncate_now(struct helper *h, const char *until, bool force,
                                 .others = h->elsewhere.items};
     struct log_positions positions = log_positions_of(t);
     uint8_t nonce[OBJECT_NONCE_BYTES];
+    struct identity identity;
     int r = log_truncate_wish(until, &wish, &target, err);
-    if (r == 0)
-        r = log_random(t, nonce, sizeof(nonce), err);
+    if (r < 0)
+        return r;
+    r = identity_read(h->scratches[0], t->options.storage, &t->options.scope, &identity, err);
+    if (r < 0)
+        return log_storage_error(t, err);
+    r = log_random(t, nonce, sizeof(nonce), err);
     if (r == 0)
         r = log_epoch_take(t, &wish.epoch, err);
     if (r < 0)

@@ -142,11 +142,40 @@ static void test_truncated_whole(void **state)
     rig_end(&g);
 }
 
+/* Nothing is there, as if it were not mounted: neither done nor refused, by force or not. */
+static void test_nothing_is_there(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=100000");
+    g.params.truncate_gen = 1;
+    g.params.truncate_until = "2020-01-01T00:00:00Z";
+    g.params.truncate_force = true;
+    rig_start(&g, 1);
+    rig_want(&g, JOB_STEP_STOP);
+    RIG_UNTIL(&g, g.has_truncate_error);
+    assert_int_equal(g.status.truncate_gen, 0);
+    g.params.truncate_gen = 2;
+    g.params.truncate_force = false;
+    rig_want(&g, JOB_STEP_STOP);
+    int64_t since_us = clock_mono_us();
+    RIG_UNTIL(&g, clock_mono_us() - since_us > 2 * USEC_PER_SEC);
+    assert_true(g.has_truncate_error);
+    assert_int_equal(g.status.truncate_gen, 0);
+    /* it is there again: done without being asked anew */
+    g.params.truncate_force = true;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.truncate_gen == 2 && !g.has_truncate_error);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_truncate),         cmocka_unit_test(test_truncated_goes_later),
         cmocka_unit_test(test_shorter_grace),    cmocka_unit_test(test_truncated_whole),
+        cmocka_unit_test(test_nothing_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,9 @@ struct helper {
     int64_t sweep_us; /* mono: when to remove next; INT64_MAX = there is nothing */
     int64_t sweep_pause_us;
     int64_t grace_us; /* that sweep_us was made with */
-    uint64_t gap_to;  /* the run whose beginning was looked up in the writers' records */
+    /* the run that begins behind no gap: so the writers' records say */
+    uint64_t gapless_to;
+    uint8_t gapless_lineage[NAMES_LINEAGE_BYTES];
 };
 
 struct log_positions log_positions_of(const struct log_task *t)
@@ -306,20 +308,26 @@ static uint64_t ahead(const struct log_task *t, const struct recoverable_list *l
     return first;
 }
 
-/* The gap that an earlier life of the task met: told until a backup leads on. Once for each run. */
+/* The gap that an earlier life of the task met: told until a backup leads on, also while there is a place
+ * that nothing is known of. Looked up once for each run. */
 static int recall_gap(struct helper *h, const uint8_t lineage[16], uint64_t to, struct tm_err *err)
 {
     struct log_task *t = h->task;
     uint64_t from = 0;
-    if (h->gap_to == to)
+    if (h->gapless_to == to && memcmp(h->gapless_lineage, lineage, 16) == 0)
         return 0;
     int r = log_gap_read(h->scratches[0], t->options.storage, &t->options.scope, lineage, to, &from,
                          err);
     if (r < 0)
         return r;
-    h->gap_to = to;
+    if (r == 0) {
+        h->gapless_to = to;
+        memcpy(h->gapless_lineage, lineage, sizeof(h->gapless_lineage));
+        return 0;
+    }
     pthread_mutex_lock(&t->lock);
-    if (r > 0 && t->branch.from == to) {
+    if (t->branch.from == to && memcmp(t->branch.lineage, lineage, 16) == 0) {
+        t->needs_full = true;
         t->gap_from = from;
         t->gap_to = to;
         t->status_serial++;
@@ -357,9 +365,12 @@ static int recover(struct helper *h, struct tm_err *err)
     t->recover_at = ahead(t, &list, fenced);
     t->recover_now = t->recover_now || t->fenced >= t->recover_at; /* in the meantime */
     bool needs = to < t->branch.from || to == 0;
-    if (stored && t->writing && same && !t->hold_lost && !(needs && some_unread(&h->elsewhere)))
+    bool tells = stored && t->writing && same && !t->hold_lost;
+    bool open = needs && some_unread(&h->elsewhere); /* the backup may lie there; but for a gap */
+    if (tells && (!open || (t->gap_to != 0 && t->gap_to == from)))
         t->needs_full = needs;
-    bool lacks = t->needs_full && t->wrote && t->branch.from == from && t->gap_to != from;
+    bool lacks = (t->needs_full || (tells && open)) && t->wrote && t->branch.from == from &&
+                 t->gap_to != from;
     t->status_serial++;
     pthread_mutex_unlock(&t->lock);
     return lacks ? recall_gap(h, lineage, from, err) : 0;

@@ -119,6 +119,7 @@ static int truncate_now(struct helper *h, const char *until, bool force,
     struct log_truncate wish = {.force = force,
                                 .node = t->node,
                                 .now_us = clock_real_us(),
+                                .clock_us = clock_real_us,
                                 .grace_us = h->grace_us,
                                 .others = h->elsewhere.items};
     struct log_positions positions = log_positions_of(t);

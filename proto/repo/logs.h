@@ -209,7 +209,9 @@ struct log_truncate {
     bool dry_run;
     struct epoch epoch;
     const char *node;
-    int64_t now_us;
+    int64_t now_us; /* when it began */
+    /* What the record is stamped with, and from then on counts as now; NULL = now_us. Looking takes long. */
+    int64_t (*clock_us)(void);
     int64_t grace_us; /* from the record on to the removal: who planned before it goes on reading */
     struct log_source *others; /* backups in them are minded like those beside the log */
     size_t other_count;

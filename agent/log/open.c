@@ -529,6 +529,8 @@ int log_session_write(struct log_task *t, struct log_session *s, struct tm_err *
     pthread_mutex_lock(&t->lock);
     buf_release(&t->branch.facts);
     t->branch.facts = facts;
+    if (memcmp(t->branch.lineage, s->lineage, sizeof(t->branch.lineage)) != 0)
+        t->gap_from = t->gap_to = 0; /* another's */
     memcpy(t->branch.lineage, s->lineage, sizeof(t->branch.lineage));
     (void)snprintf(t->branch.label, sizeof(t->branch.label), "%s", s->label);
     t->branch.epoch = epoch;

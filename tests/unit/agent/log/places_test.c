@@ -306,6 +306,27 @@ static void test_a_hole_is_told(void **state)
     rig_end(&g);
 }
 
+/* A gap of the lineage before says nothing of the one that is written now. */
+static void test_another_lineages_gap(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=500000");
+    run_to(&g, 1, S + 500000);
+    rig_stop(&g);
+    rig_source(&g, "log=900000 cut=1900000");
+    run_to(&g, 2, S + 900000);
+    RIG_UNTIL(&g, g.status.needs_full && g.warning[0] != '\0');
+    assert_string_equal(g.warning,
+                        "log from 1548576 to 1900544 is missing: the source had recycled it");
+    rig_source(&g, "log=990000 cut=1900000 branch=2 parent=1 fork=1980000");
+    RIG_UNTIL(&g, strcmp(g.status.label, "2") == 0 && g.status.durable == S + 990000);
+    assert_true(g.status.needs_full);
+    assert_string_equal(g.warning, "");
+    rig_stop(&g);
+    rig_end(&g);
+}
+
 static void test_truncate_minds_them(void **state)
 {
     (void)state;
@@ -351,9 +372,13 @@ static void test_truncate_minds_them(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_backup_elsewhere), cmocka_unit_test(test_backup_ahead),
-        cmocka_unit_test(test_secrets),          cmocka_unit_test(test_grows_not_over_a_hole),
-        cmocka_unit_test(test_a_hole_is_told),   cmocka_unit_test(test_truncate_minds_them),
+        cmocka_unit_test(test_backup_elsewhere),
+        cmocka_unit_test(test_backup_ahead),
+        cmocka_unit_test(test_secrets),
+        cmocka_unit_test(test_grows_not_over_a_hole),
+        cmocka_unit_test(test_a_hole_is_told),
+        cmocka_unit_test(test_another_lineages_gap),
+        cmocka_unit_test(test_truncate_minds_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

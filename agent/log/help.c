@@ -111,7 +111,7 @@ int log_truncate_wish(const char *until, struct log_truncate *wish, struct targe
 }
 
 /* A place that is not mounted holds no log and no backup: there is nothing to truncate, nor to refuse. */
-static int truncate_now(struct helper *h, const char *until, bool force,
+static int truncate_now(struct helper *h, const char *until, bool force, bool blind,
                         struct log_truncate_result *ret, struct tm_err *err)
 {
     struct log_task *t = h->task;
@@ -126,6 +126,11 @@ static int truncate_now(struct helper *h, const char *until, bool force,
     uint8_t nonce[OBJECT_NONCE_BYTES];
     struct identity identity;
     int r = log_truncate_wish(until, &wish, &target, err);
+    if (r == 0 && blind && !force)
+        r = tm_err_set(err, TM_E_REFUSED,
+                       "backups lie in more than %u other storages, and one that is not looked at "
+                       "may need the log: delete it first, or force",
+                       WIRE_PLACES_MAX);
     if (r < 0)
         return r;
     r = identity_read(h->scratches[0], t->options.storage, &t->options.scope, &identity, err);
@@ -153,9 +158,10 @@ static void truncate_wish(struct helper *h)
     pthread_mutex_lock(&t->lock);
     uint32_t gen = t->params.truncate_gen;
     bool force = t->params.truncate_force;
+    bool blind = t->params.truncate_blind;
     memcpy(until, t->truncate_until, sizeof(until));
     pthread_mutex_unlock(&t->lock);
-    int r = truncate_now(h, until, force, &result, &err);
+    int r = truncate_now(h, until, force, blind, &result, &err);
     pthread_mutex_lock(&t->lock);
     if (r < 0 && !t->truncate_failed)
         t->truncate_failed_us = clock_real_us();

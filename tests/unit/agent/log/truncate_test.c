@@ -39,6 +39,17 @@ static void test_truncate(void **state)
     g.params.truncate_until = "2020-01-01T00:00:00Z";
     rig_want(&g, JOB_STEP_STOP); /* truncation is still done when stopped */
     RIG_UNTIL(&g, g.status.truncate_gen == 4);
+    g.params.truncate_gen = 5;
+    g.params.truncate_blind = true;
+    rig_want(&g, JOB_STEP_STOP);
+    RIG_UNTIL(&g, g.status.truncate_gen == 5 && g.has_truncate_error);
+    assert_string_equal(g.truncate_text,
+                        "backups lie in more than 4 other storages, and one that is not looked at "
+                        "may need the log: delete it first, or force");
+    g.params.truncate_gen = 6;
+    g.params.truncate_force = true;
+    rig_want(&g, JOB_STEP_STOP);
+    RIG_UNTIL(&g, g.status.truncate_gen == 6 && !g.has_truncate_error);
     rig_stop(&g);
     rig_end(&g);
 }

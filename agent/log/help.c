@@ -22,7 +22,9 @@ struct helper {
     int64_t sweep_us; /* mono: when to remove next; INT64_MAX = there is nothing */
     int64_t sweep_pause_us;
     int64_t grace_us; /* that sweep_us was made with */
-    uint64_t gap_to;  /* the run whose beginning was looked up in the writers' records */
+    /* the run that begins behind no gap: so the writers' records say */
+    uint64_t gapless_to;
+    uint8_t gapless_lineage[NAMES_LINEAGE_BYTES];
 };
 
 struct log_positions log_positions_of(const struct log_task *t)
@@ -108,7 +110,8 @@ int log_truncate_wish(const char *until, struct log_truncate *wish, struct targe
     return 0;
 }
 
-static int truncate_now(struct helper *h, const char *until, bool force,
+/* A place that is not mounted holds no log and no backup: there is nothing to truncate, nor to refuse. */
+static int truncate_now(struct helper *h, const char *until, bool force, bool blind,
                         struct log_truncate_result *ret, struct tm_err *err)
 {
     struct log_task *t = h->task;
@@ -116,13 +119,24 @@ static int truncate_now(struct helper *h, const char *until, bool force,
     struct log_truncate wish = {.force = force,
                                 .node = t->node,
                                 .now_us = clock_real_us(),
+                                .clock_us = clock_real_us,
                                 .grace_us = h->grace_us,
                                 .others = h->elsewhere.items};
     struct log_positions positions = log_positions_of(t);
     uint8_t nonce[OBJECT_NONCE_BYTES];
+    struct identity identity;
     int r = log_truncate_wish(until, &wish, &target, err);
-    if (r == 0)
-        r = log_random(t, nonce, sizeof(nonce), err);
+    if (r == 0 && blind && !force)
+        r = tm_err_set(err, TM_E_REFUSED,
+                       "backups lie in more than %u other storages, and one that is not looked at "
+                       "may need the log: delete it first, or force",
+                       WIRE_PLACES_MAX);
+    if (r < 0)
+        return r;
+    r = identity_read(h->scratches[0], t->options.storage, &t->options.scope, &identity, err);
+    if (r < 0)
+        return log_storage_error(t, err);
+    r = log_random(t, nonce, sizeof(nonce), err);
     if (r == 0)
         r = log_epoch_take(t, &wish.epoch, err);
     if (r < 0)
@@ -144,9 +158,10 @@ static void truncate_wish(struct helper *h)
     pthread_mutex_lock(&t->lock);
     uint32_t gen = t->params.truncate_gen;
     bool force = t->params.truncate_force;
+    bool blind = t->params.truncate_blind;
     memcpy(until, t->truncate_until, sizeof(until));
     pthread_mutex_unlock(&t->lock);
-    int r = truncate_now(h, until, force, &result, &err);
+    int r = truncate_now(h, until, force, blind, &result, &err);
     pthread_mutex_lock(&t->lock);
     if (r < 0 && !t->truncate_failed)
         t->truncate_failed_us = clock_real_us();
@@ -300,20 +315,26 @@ static uint64_t ahead(const struct log_task *t, const struct recoverable_list *l
     return first;
 }
 
-/* The gap that an earlier life of the task met: told until a backup leads on. Once for each run. */
+/* The gap that an earlier life of the task met: told until a backup leads on, also while there is a place
+ * that nothing is known of. Looked up once for each run. */
 static int recall_gap(struct helper *h, const uint8_t lineage[16], uint64_t to, struct tm_err *err)
 {
     struct log_task *t = h->task;
     uint64_t from = 0;
-    if (h->gap_to == to)
+    if (h->gapless_to == to && memcmp(h->gapless_lineage, lineage, 16) == 0)
         return 0;
     int r = log_gap_read(h->scratches[0], t->options.storage, &t->options.scope, lineage, to, &from,
                          err);
     if (r < 0)
         return r;
-    h->gap_to = to;
+    if (r == 0) {
+        h->gapless_to = to;
+        memcpy(h->gapless_lineage, lineage, sizeof(h->gapless_lineage));
+        return 0;
+    }
     pthread_mutex_lock(&t->lock);
-    if (r > 0 && t->branch.from == to) {
+    if (t->branch.from == to && memcmp(t->branch.lineage, lineage, 16) == 0) {
+        t->needs_full = true;
         t->gap_from = from;
         t->gap_to = to;
         t->status_serial++;
@@ -351,9 +372,12 @@ static int recover(struct helper *h, struct tm_err *err)
     t->recover_at = ahead(t, &list, fenced);
     t->recover_now = t->recover_now || t->fenced >= t->recover_at; /* in the meantime */
     bool needs = to < t->branch.from || to == 0;
-    if (stored && t->writing && same && !t->hold_lost && !(needs && some_unread(&h->elsewhere)))
+    bool tells = stored && t->writing && same && !t->hold_lost;
+    bool open = needs && some_unread(&h->elsewhere); /* the backup may lie there; but for a gap */
+    if (tells && (!open || (t->gap_to != 0 && t->gap_to == from)))
         t->needs_full = needs;
-    bool lacks = t->needs_full && t->wrote && t->branch.from == from && t->gap_to != from;
+    bool lacks = (t->needs_full || (tells && open)) && t->wrote && t->branch.from == from &&
+                 t->gap_to != from;
     t->status_serial++;
     pthread_mutex_unlock(&t->lock);
     return lacks ? recall_gap(h, lineage, from, err) : 0;

@@ -133,13 +133,14 @@ static bool refuted(const struct log_task *t, const uint8_t id[16])
     return false;
 }
 
-/* The newest lineage of this branch; history NULL = any. */
+/* The newest lineage of this branch that can be written to; history NULL = any. */
 static const struct log_lineage *newest_of(const struct log_task *t, const struct opening *o,
                                            const char *label, const struct buf *history)
 {
     for (size_t i = o->lineages.count; i-- > 0;) {
         const struct log_lineage *l = &o->lineages.items[i];
         if (strcmp(l->record.label, label) == 0 && !refuted(t, l->record.id) &&
+            l->truncated != LOG_TRUNCATED_ALL &&
             (!history || slice_eq(l->record.history, buf_slice(history))))
             return l;
     }
@@ -193,12 +194,23 @@ static int read_head(struct log_task *t, const struct log_lineage *lineage, stru
     return r < 0 ? log_storage_error(t, err) : check_epoch(t, lineage, ret, err);
 }
 
+/* What is written to a lineage that was truncated as a whole is never read. */
+static int check_there(const struct log_lineage *lineage, struct tm_err *err)
+{
+    if (lineage->truncated != LOG_TRUNCATED_ALL)
+        return 0;
+    return tm_err_retry(err, TM_E_UNAVAILABLE,
+                        "the lineage that was to be continued was truncated as a whole");
+}
+
 /* until 0 = this is the branch that the source writes. */
 static int continue_lineage(struct log_task *t, struct log_session *s,
                             const struct log_lineage *lineage, uint64_t until, struct tm_err *err)
 {
     struct log_head head;
-    int r = read_head(t, lineage, &head, err);
+    int r = check_there(lineage, err);
+    if (r == 0)
+        r = read_head(t, lineage, &head, err);
     if (r < 0)
         return r;
     uint64_t limit = until > 0 ? TM_MIN(head.to, until) : head.to;
@@ -476,6 +488,8 @@ static int check_head(struct log_task *t, const struct log_session *s, struct tm
     const struct log_lineage *lineage = r == 0 ? log_lineages_find(&all, s->lineage) : NULL;
     if (r == 0 && !lineage)
         r = tm_err_set(err, TM_E_NOT_FOUND, "the lineage that was to be continued is gone");
+    if (r == 0 && lineage)
+        r = check_there(lineage, err);
     if (r == 0)
         r = log_head_read(t->scratches, t->options.storage, &t->options.scope, lineage, &head, err);
     if (r < 0)
@@ -515,6 +529,8 @@ int log_session_write(struct log_task *t, struct log_session *s, struct tm_err *
     pthread_mutex_lock(&t->lock);
     buf_release(&t->branch.facts);
     t->branch.facts = facts;
+    if (memcmp(t->branch.lineage, s->lineage, sizeof(t->branch.lineage)) != 0)
+        t->gap_from = t->gap_to = 0; /* another's */
     memcpy(t->branch.lineage, s->lineage, sizeof(t->branch.lineage));
     (void)snprintf(t->branch.label, sizeof(t->branch.label), "%s", s->label);
     t->branch.epoch = epoch;

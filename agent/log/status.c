@@ -161,7 +161,7 @@ static void add_warning(struct told *ret, const char *text)
     utf8_clean(ret->warning); /* what is cut must not end inside a character */
 }
 
-/* What is missing for good first. Then what is wrong with the hold, where the error tells of something
+/* What is missing for good first, before the run that is written. Then what is wrong with the hold, where the error tells of something
  * else: while nothing can be stored, the error is why; how much the source keeps because of that is told
  * as well. What may come of a setting of the source last. */
 static void put_warning(const struct log_task *t, struct told *ret)
@@ -169,7 +169,7 @@ static void put_warning(const struct log_task *t, struct told *ret)
     const struct log_trouble *hold = &t->troubles[LOG_PART_HOLD];
     bool hidden = false;
     ret->warning[0] = '\0';
-    if (t->needs_full && t->gap_to != 0) {
+    if (t->needs_full && t->gap_to != 0 && t->gap_to == t->branch.from) {
         char from[ENGINE_POSITION_MAX], to[ENGINE_POSITION_MAX], text[240];
         t->options.engine->position_text(t->gap_from, from);
         t->options.engine->position_text(t->gap_to, to);

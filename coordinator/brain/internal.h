@@ -458,7 +458,8 @@ void job_progress(struct brain *b, struct res *res);
 #define LOG_STUCK_US     UINT64_C(8000000)  /* beyond flushInterval: the checkpoint is stuck */
 
 bool log_is(const struct res *res);
-/* Stopped, nobody holds anything, nothing is left to be truncated. */
+/* Stopped, nobody holds anything, nothing is left to be truncated or removed: whoever did that would
+ * drop its hold again, and with it one of another task of the same name. */
 bool log_at_rest(const struct res *res);
 bool log_truncating(const struct res *res);
 /* Also when it is Stopped: there is log to truncate, to remove, or to look into. */

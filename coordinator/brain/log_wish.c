@@ -301,6 +301,7 @@ void log_assign(struct brain *b, const struct res *res, uint32_t roles, struct m
 {
     const struct record *rec = &res->now.rec;
     const struct log_live *live = res->live->log;
+    struct tm_err ignored;
     to->log = brain_step_alloc(b, sizeof(*to->log));
     if (to->log == NULL)
         return;
@@ -321,6 +322,9 @@ void log_assign(struct brain *b, const struct res *res, uint32_t roles, struct m
         to->log->truncate_gen = rec->log->truncate_gen;
         to->log->truncate_until = rec->log->truncate_until;
         to->log->truncate_force = rec->log->truncate_force;
+        /* the wish may be older than the backups, or than the storage that is known to be the log's */
+        to->log->truncate_blind = log_may_truncate(b, res, rec->log->truncate_until,
+                                                   rec->log->truncate_force, &ignored) < 0;
     }
     if ((roles & JOB_ROLE_LEAD) != 0 && log_asked(res))
         to->log->query = &res->live->log->asked.query;

@@ -38,7 +38,7 @@ bool log_at_rest(const struct res *res)
 {
     const struct record *rec = &res->now.rec;
     return log_is(res) && rec->phase == PHASE_STOPPED && rec->log->holders_count == 0 &&
-           !log_truncating(res);
+           !log_truncating(res) && !rec->log->removing;
 }
 
 /* ---- life ---- */

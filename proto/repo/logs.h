@@ -31,6 +31,8 @@ struct log_lineage {
     int64_t truncated_us;
     char truncated_position[FORMAT_POSITION_MAX];
 };
+/* Truncated as a whole: what is written later is absent, too. */
+#define LOG_TRUNCATED_ALL UINT64_MAX
 struct log_lineages {
     struct log_lineage *items; /* by time of creation, parents before children */
     size_t count;
@@ -207,7 +209,9 @@ struct log_truncate {
     bool dry_run;
     struct epoch epoch;
     const char *node;
-    int64_t now_us;
+    int64_t now_us; /* when it began */
+    /* What the record is stamped with, and from then on counts as now; NULL = now_us. Looking takes long. */
+    int64_t (*clock_us)(void);
     int64_t grace_us; /* from the record on to the removal: who planned before it goes on reading */
     struct log_source *others; /* backups in them are minded like those beside the log */
     size_t other_count;

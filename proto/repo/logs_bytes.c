@@ -36,6 +36,7 @@ int log_bytes_fill(struct log_bytes *s, uint64_t at, struct tm_err *err)
             s->open = false;
             r = bytes_open_next(s, err);
         }
+        s->failed = r < 0;
         if (r <= 0)
             return r;
     }

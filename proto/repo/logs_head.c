@@ -104,7 +104,7 @@ int log_head_read(struct object_scratch *scratches[2], struct storage *st,
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     struct log_entry e = {.from = 0};
     struct log_head h = {.from = lineage->record.from};
-    if (lineage->truncated != UINT64_MAX)
+    if (lineage->truncated != LOG_TRUNCATED_ALL)
         h.from = TM_MAX(h.from, lineage->truncated);
     h.to = h.from;
     int r = log_chain_open(scratches, st, scope, lineage, 0, &chain, err);

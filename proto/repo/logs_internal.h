@@ -94,6 +94,7 @@ struct log_bytes {
     const struct lineage *lineage;
     struct chunk_reader cr;
     bool open;
+    bool failed;        /* the last fill */
     struct slice piece; /* verified, valid until the next fill */
     uint64_t at;        /* of piece */
 };
@@ -159,10 +160,11 @@ size_t log_world_current(const struct log_world *w);
 /* The run of a branch that holds [at, at], SIZE_MAX = none does. */
 size_t log_branch_run(const struct log_branch *branch, uint64_t at);
 
-/* Adds to `ret` every branch that the backup's own log, or its reference, joins. */
+/* Adds to `ret` every branch that the backup's own log, or its reference, joins. *ret_log_failed, which may
+ * be touched on failure: it was the log's storage that failed, and not the backup's. */
 int log_join(struct object_scratch *scratches[3], struct storage *log_st, struct storage *backup_st,
              const struct repo_scope *scope, const char *backup_id, struct log_joins *joins,
-             struct log_world *w, struct tm_err *err) TM_WUR;
+             struct log_world *w, bool *ret_log_failed, struct tm_err *err) TM_WUR;
 /* The same for every backup that is known, by what is known. */
 int log_join_known(struct log_joins *joins, struct log_world *w, struct tm_err *err) TM_WUR;
 /* Around the log_joins of all backups of a storage: those that were not seen in between are gone, when all

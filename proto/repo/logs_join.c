@@ -180,6 +180,7 @@ struct joiner {
     struct log_joins *joins;
     struct log_world *w;
     struct tail tail;
+    bool log_failed; /* log_st, not backup_st */
 };
 
 static int compare_run(struct joiner *j, const struct log_branch *b, const struct log_run *run,
@@ -197,6 +198,7 @@ static int compare_run(struct joiner *j, const struct log_branch *b, const struc
     if (from >= to)
         return 0;
     int r = log_chain_open(j->scratches, j->log_st, j->scope, b->lineage, from, &chain, err);
+    j->log_failed = r < 0;
     if (r < 0)
         return r;
     struct log_bytes own = {.scratch = j->scratches[2],
@@ -215,6 +217,7 @@ static int compare_run(struct joiner *j, const struct log_branch *b, const struc
     log_bytes_release(&own);
     log_bytes_release(&task);
     if (r < 0 && bad.code != TM_E_CORRUPT && bad.code != TM_E_NOT_FOUND) {
+        j->log_failed = task.failed;
         *err = bad;
         return r;
     }
@@ -282,7 +285,7 @@ int log_join_known(struct log_joins *joins, struct log_world *w, struct tm_err *
 
 int log_join(struct object_scratch *scratches[3], struct storage *log_st, struct storage *backup_st,
              const struct repo_scope *scope, const char *backup_id, struct log_joins *joins,
-             struct log_world *w, struct tm_err *err)
+             struct log_world *w, bool *ret_log_failed, struct tm_err *err)
 {
     struct joiner j = {.scratches = scratches,
                        .log_st = log_st,
@@ -321,6 +324,7 @@ int log_join(struct object_scratch *scratches[3], struct storage *log_st, struct
     if (r < 0 && (bad.code == TM_E_CORRUPT || bad.code == TM_E_NOT_FOUND))
         r = 0; /* `verify` says what is wrong with it */
     tail_release(&j.tail);
+    *ret_log_failed = j.log_failed;
     if (r < 0)
         *err = bad;
     return r;

@@ -294,6 +294,13 @@ static int next_seq(struct truncater *t, uint32_t *ret, struct tm_err *err)
     return r;
 }
 
+/* The grace counts from when readers can see the record, and not from when the wish was read. */
+static int64_t now_us(const struct truncater *t)
+{
+    const struct log_truncate *wish = t->wish;
+    return wish->clock_us != NULL ? TM_MAX(wish->now_us, wish->clock_us()) : wish->now_us;
+}
+
 static int records_store(struct truncater *t, struct tm_err *err)
 {
     uint32_t seq = 0;
@@ -305,7 +312,7 @@ static int records_store(struct truncater *t, struct tm_err *err)
                                     .until_us = t->result.truncated_us,
                                     .term = t->wish->epoch.term,
                                     .counter = t->wish->epoch.counter,
-                                    .created_us = t->wish->now_us};
+                                    .created_us = now_us(t)};
         if (t->cuts[i] <= l->truncated)
             continue;
         memcpy(record.lineage, l->record.id, sizeof(record.lineage));
@@ -361,8 +368,7 @@ static int truncate_all(struct truncater *t, struct tm_err *err)
     } else {
         r = records_store(t, err);
         if (r == 0)
-            r = log_remover_due(remover, t->wish->now_us, t->wish->grace_us, &t->result.next_us,
-                                err);
+            r = log_remover_due(remover, now_us(t), t->wish->grace_us, &t->result.next_us, err);
     }
     t->result.chunks = remover->chunks;
     t->result.bytes = remover->bytes;

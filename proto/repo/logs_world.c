@@ -299,18 +299,26 @@ static int by_commit(const void *a, const void *b)
 
 static int backups_read(struct object_scratch *scratches[3], struct storage *log_st,
                         struct storage *backup_st, const struct repo_scope *scope,
-                        struct log_joins *joins, struct log_world *w, struct tm_err *err)
+                        struct log_joins *joins, struct log_world *w, bool *ret_log_failed,
+                        struct tm_err *err)
 {
     TM_CLEANUP(backup_list_release) struct backup_list backups = BACKUP_LIST_INIT;
     log_joins_begin(joins);
     int r = catalog_backups(backup_st, scope, &backups, err);
     for (size_t i = 0; r == 0 && i < backups.count; i++) {
         if (backups.items[i].state == BACKUP_COMMITTED)
-            r = log_join(scratches, log_st, backup_st, scope, backups.items[i].id, joins, w, err);
+            r = log_join(scratches, log_st, backup_st, scope, backups.items[i].id, joins, w,
+                         ret_log_failed, err);
     }
     if (r == 0)
         log_joins_end(joins);
     return r;
+}
+
+/* The log's own storage, or this process, could not: that says nothing of the other place. */
+static bool is_of_whole(bool log_failed, const struct tm_err *why)
+{
+    return log_failed || why->code == TM_E_NO_MEMORY || why->code == TM_E_CANCELED;
 }
 
 static int source_read(struct object_scratch *scratches[3], struct storage *log_st,
@@ -318,9 +326,14 @@ static int source_read(struct object_scratch *scratches[3], struct storage *log_
                        struct log_world *w, struct tm_err *err)
 {
     size_t before = w->backup_count;
+    bool log_failed = false;
     int r = source->st == NULL ? -(int)source->why.code
                                : backups_read(scratches, log_st, source->st, scope, &source->known,
-                                              w, &source->why);
+                                              w, &log_failed, &source->why);
+    if (r < 0 && source->st != NULL && is_of_whole(log_failed, &source->why)) {
+        *err = source->why;
+        return r;
+    }
     source->away = r < 0;
     source->was_read = source->was_read || r == 0;
     if (r == 0)
@@ -342,13 +355,14 @@ int log_world_read_all(struct object_scratch *scratches[3], struct storage *log_
                        struct log_world *ret, struct tm_err *err)
 {
     TM_CLEANUP(log_world_release) struct log_world w = LOG_WORLD_INIT;
+    bool ignored = false; /* either is an error of the whole */
     int r = log_st != NULL
                 ? log_lineages_look(scratches[0], log_st, scope, &w.lineages, &w.damages, err)
                 : 0;
     if (r == 0)
         r = branches_read(scratches, log_st, scope, &w, err);
     if (r == 0)
-        r = backups_read(scratches, log_st, backup_st, scope, joins, &w, err);
+        r = backups_read(scratches, log_st, backup_st, scope, joins, &w, &ignored, err);
     for (size_t i = 0; r == 0 && i < other_count; i++)
         r = source_read(scratches, log_st, scope, &others[i], &w, err);
     if (r < 0)

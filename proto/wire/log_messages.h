@@ -127,6 +127,8 @@ CODEC_DECLARE(msg_log_place, MSG_LOG_PLACE_FIELDS);
     X(T, u32, truncate_gen, "tg", OPT, 0, UINT32_MAX) /* grows with every wish to truncate */      \
     X(T, txt, truncate_until, "tu", OPT, 0, 63)       /* time, TSO or position */                  \
     X(T, flag, truncate_force, "tf", OPT, 0, 0)                                                    \
+    X(T, flag, truncate_blind, "tb", OPT, 0,                                                       \
+      0) /* takes what an unseen backup needs: see places */                                       \
     X(T, u32, grace_ms, "gr", OPT, 0,                                                              \
       UINT32_MAX) /* what is truncated stays so long; 0 = 600000 */                                \
     X(T, list, places, "b", OPT, 0, msg_log_place,                                                 \

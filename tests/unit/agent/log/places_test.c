@@ -269,6 +269,64 @@ static void test_grows_not_over_a_hole(void **state)
     rig_end(&g);
 }
 
+/* The log has a gap and no backup behind it is known: that is told, though there is a place that was never
+ * read, in which one may lie. */
+static void test_a_hole_is_told(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=500000");
+    struct storage *st = open_place("ram://fulls5");
+    ram_set_faults(st, &away);
+    g.params.places = the_places;
+    g.params.places_count = 1;
+    the_places[0].storage = "ram://fulls5";
+    run_to(&g, 1, S + 500000);
+    RIG_UNTIL(&g, g.warning[0] != '\0');
+    assert_false(g.status.needs_full);
+    rig_stop(&g);
+    rig_source(&g, "log=900000 cut=1900000");
+    run_to(&g, 2, S + 900000);
+    RIG_UNTIL(&g, g.status.needs_full);
+    rig_stop(&g);
+    rig_source(&g, "log=950000 cut=1900000");
+    rig_start(&g, 3);
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.needs_full && g.status.durable == S + 950000);
+    static const char said[] = "log from 1548576 to 1900544 is missing: the source had recycled "
+                               "it; backups in 'ram://fulls5' cannot be read now, ";
+    assert_memory_equal(g.warning, said, sizeof(said) - 1);
+
+    /* read, and a backup leads on from there */
+    ram_set_faults(st, &perfect);
+    put_backup(&g, st, ID_A, 1900544, S + 920000, clock_real_us());
+    RIG_UNTIL(&g, !g.status.needs_full && g.warning[0] == '\0');
+    rig_stop(&g);
+    storage_free(st);
+    rig_end(&g);
+}
+
+/* A gap of the lineage before says nothing of the one that is written now. */
+static void test_another_lineages_gap(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=500000");
+    run_to(&g, 1, S + 500000);
+    rig_stop(&g);
+    rig_source(&g, "log=900000 cut=1900000");
+    run_to(&g, 2, S + 900000);
+    RIG_UNTIL(&g, g.status.needs_full && g.warning[0] != '\0');
+    assert_string_equal(g.warning,
+                        "log from 1548576 to 1900544 is missing: the source had recycled it");
+    rig_source(&g, "log=990000 cut=1900000 branch=2 parent=1 fork=1980000");
+    RIG_UNTIL(&g, strcmp(g.status.label, "2") == 0 && g.status.durable == S + 990000);
+    assert_true(g.status.needs_full);
+    assert_string_equal(g.warning, "");
+    rig_stop(&g);
+    rig_end(&g);
+}
+
 static void test_truncate_minds_them(void **state)
 {
     (void)state;
@@ -318,6 +376,8 @@ int main(void)
         cmocka_unit_test(test_backup_ahead),
         cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_grows_not_over_a_hole),
+        cmocka_unit_test(test_a_hole_is_told),
+        cmocka_unit_test(test_another_lineages_gap),
         cmocka_unit_test(test_truncate_minds_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

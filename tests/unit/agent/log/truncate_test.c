@@ -39,6 +39,17 @@ static void test_truncate(void **state)
     g.params.truncate_until = "2020-01-01T00:00:00Z";
     rig_want(&g, JOB_STEP_STOP); /* truncation is still done when stopped */
     RIG_UNTIL(&g, g.status.truncate_gen == 4);
+    g.params.truncate_gen = 5;
+    g.params.truncate_blind = true;
+    rig_want(&g, JOB_STEP_STOP);
+    RIG_UNTIL(&g, g.status.truncate_gen == 5 && g.has_truncate_error);
+    assert_string_equal(g.truncate_text,
+                        "backups lie in more than 4 other storages, and one that is not looked at "
+                        "may need the log: delete it first, or force");
+    g.params.truncate_gen = 6;
+    g.params.truncate_force = true;
+    rig_want(&g, JOB_STEP_STOP);
+    RIG_UNTIL(&g, g.status.truncate_gen == 6 && !g.has_truncate_error);
     rig_stop(&g);
     rig_end(&g);
 }
@@ -97,12 +108,85 @@ static void test_shorter_grace(void **state)
     rig_end(&g);
 }
 
+/* The newest lineage of the source's branch, truncated as a whole while nobody wrote. */
+static void truncate_whole(struct rig *g, const uint8_t lineage[16])
+{
+    TM_CLEANUP(object_scratch_freep) struct object_scratch *scratch = NULL;
+    struct epoch epoch = {7, 9};
+    struct truncation record = {.from = LOG_TRUNCATED_ALL,
+                                .term = epoch.term,
+                                .counter = epoch.counter,
+                                .created_us = clock_real_us()};
+    struct object_info info;
+    struct rel_name rel = names_rel_truncate(epoch, 0);
+    memcpy(record.lineage, lineage, sizeof(record.lineage));
+    OK(object_scratch_new(&scratch, &g_err));
+    OK(record_put(scratch, g->storage, names_full(&g->options.scope, rel.s).s, OBJECT_TRUNCATION,
+                  (const uint8_t[OBJECT_NONCE_BYTES]){1}, &truncation_codec, &record, &info,
+                  &g_err));
+}
+
+/* What is written to it would never be read: another one is begun. */
+static void test_truncated_whole(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=100000");
+    run_to(&g, 1, S + 100000);
+    rig_stop(&g);
+    struct log_lineages before = rig_lineages(&g);
+    assert_int_equal(before.count, 1);
+    truncate_whole(&g, before.items[0].record.id);
+    rig_source(&g, "log=200000");
+    run_to(&g, 2, S + 200000);
+    rig_stop(&g);
+    struct log_lineages after = rig_lineages(&g);
+    assert_int_equal(after.count, 2);
+    assert_memory_equal(after.items[0].record.id, before.items[0].record.id, 16);
+    assert_true(after.items[0].truncated == LOG_TRUNCATED_ALL);
+    assert_int_equal(after.items[1].truncated, 0);
+    struct stored stored = rig_check(&g, &after.items[1], g.conninfo);
+    assert_int_equal(stored.runs, 1);
+    assert_int_equal(stored.to, S + 200000);
+    log_lineages_release(&before);
+    log_lineages_release(&after);
+    rig_end(&g);
+}
+
+/* Nothing is there, as if it were not mounted: neither done nor refused, by force or not. */
+static void test_nothing_is_there(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=100000");
+    g.params.truncate_gen = 1;
+    g.params.truncate_until = "2020-01-01T00:00:00Z";
+    g.params.truncate_force = true;
+    rig_start(&g, 1);
+    rig_want(&g, JOB_STEP_STOP);
+    RIG_UNTIL(&g, g.has_truncate_error);
+    assert_int_equal(g.status.truncate_gen, 0);
+    g.params.truncate_gen = 2;
+    g.params.truncate_force = false;
+    rig_want(&g, JOB_STEP_STOP);
+    int64_t since_us = clock_mono_us();
+    RIG_UNTIL(&g, clock_mono_us() - since_us > 2 * USEC_PER_SEC);
+    assert_true(g.has_truncate_error);
+    assert_int_equal(g.status.truncate_gen, 0);
+    /* it is there again: done without being asked anew */
+    g.params.truncate_force = true;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.truncate_gen == 2 && !g.has_truncate_error);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_truncate),
-        cmocka_unit_test(test_truncated_goes_later),
-        cmocka_unit_test(test_shorter_grace),
+        cmocka_unit_test(test_truncate),         cmocka_unit_test(test_truncated_goes_later),
+        cmocka_unit_test(test_shorter_grace),    cmocka_unit_test(test_truncated_whole),
+        cmocka_unit_test(test_nothing_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

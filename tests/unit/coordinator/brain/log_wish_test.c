@@ -318,6 +318,28 @@ static void backups_in_too_many_storages(void **state)
     assert_int_equal(status_of(s, "wal")->warning_count, 0);
 }
 
+/* The wish came before anything was known of the log's own storage: the lead is told. */
+static void a_wish_that_is_older(void **state)
+{
+    struct stage *s = *state;
+    up(s, 10, "db-a", "boot1", 0);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    static const char *const paths[] = {"/f1", "/f2", "/f3", "/f4", "/f5"};
+    for (size_t at = 0; at < TM_ARRAY_LEN(paths); at++) {
+        char name[8];
+        (void)snprintf(name, sizeof(name), "b%zu", at + 1);
+        backed_up(s, name, paths[at]);
+    }
+    apply_log(s, "wal", "  logTruncateUntil: 0/2000\n");
+    assert_int_equal(s->outcome, BRAIN_CREATED);
+    assert_string_equal(places(s), "file:///f5 file:///f4 file:///f3 file:///f2");
+    assert_int_equal(desired_of(s, JOB_KIND_LOG)->log->truncate_gen, 1);
+    assert_true(desired_of(s, JOB_KIND_LOG)->log->truncate_blind);
+    command(s, BRAIN_CMD_DELETE, "b1");
+    assert_string_equal(places(s), "file:///f5 file:///f4 file:///f3 file:///f2");
+    assert_false(desired_of(s, JOB_KIND_LOG)->log->truncate_blind);
+}
+
 /* ---- truncating, further ---- */
 
 static void a_stopped_task_truncates(void **state)
@@ -420,6 +442,13 @@ static void what_was_truncated_is_removed_later(void **state)
     removal(s, &a, JOB_STAGE_STOPPED, LOG_REMOVAL_WAITS, "storage is away");
     assert_string_equal(status_of(s, "wal")->log.removal_error, "storage is away");
     assert_string_equal(status_of(s, "wal")->log.truncate_error, "");
+    /* whoever removes drops its hold: nobody may have that name yet */
+    static const char other[] =
+        "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: wal, namespace: x}\nspec:\n"
+        "  backupMode: log\n  br: {cluster: demo1}\n  local: {path: /farther}\n";
+    apply(s, other);
+    assert_string_equal(s->answer.msg, "Backup/wal: namespace 'default' has a log backup of this "
+                                       "name and tenant; choose another name");
     /* the lead is lost: any other of the tenant will do */
     up(s, 11, "db-b", "boot2", 0);
     s->mono_us += SEC(31);
@@ -436,6 +465,9 @@ static void what_was_truncated_is_removed_later(void **state)
     assert_false(status_of(s, "wal")->log.removing);
     beat(s, 11, INSTANCE_STANDBY, 0, NULL);
     assert_int_equal(s->reply.desired.jobs_count, 0);
+    apply(s, other);
+    assert_int_equal(s->answer.code, TM_E_OK);
+    assert_int_equal(s->outcome, BRAIN_CREATED);
 }
 
 int main(void)
@@ -450,6 +482,7 @@ int main(void)
         SCENE(a_secret_that_changes_is_told),
         SCENE(another_instances_backups_are_not),
         SCENE(backups_in_too_many_storages),
+        SCENE(a_wish_that_is_older),
         SCENE(a_stopped_task_truncates),
         SCENE(one_that_never_began_truncates),
         SCENE(a_truncation_that_is_tried_again),

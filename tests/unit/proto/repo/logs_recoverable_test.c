@@ -319,6 +319,52 @@ static void test_sources(void **state)
     branch_done(&b);
 }
 
+/* What the log's own storage does not give is no fault of the place where the backup lies. */
+static void test_log_fails_while_joining(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b = {.record = {.id = "a", .label = "1"}};
+    struct storage *st, *log_st = f->st;
+    struct log_ref ref;
+    int r = -1;
+    uint64_t reads = 0;
+    assert_int_equal(ram_open(f->registry, "one", &st, &f->err), 0);
+    put_lineage(f, &b);
+    put_chunk(f, &b, 0, 500, 1, &(struct extra){.mark_us = 2000});
+    f->st = st;
+    ref = put_log(f, &b, ID_A, 0, 160, 1, NULL);
+    put_backup(f, st, ID_A, &b, 160, 1000, &ref, 1);
+    f->st = log_st;
+    for (uint64_t nth = 1; r < 0; nth++) {
+        struct log_source other = {.name = "one", .st = st};
+        struct recoverable_list list = RECOVERABLE_LIST_INIT;
+        assert_true(nth < 100);
+        ram_set_faults(f->st, &(struct ram_faults){.fail_op[RAM_READ] = nth});
+        r = log_recoverable_known(f->scratch, f->st, f->st, &f->scope, &test_positions, NULL,
+                                  &other, 1, &list, &f->err);
+        assert_false(other.away);
+        assert_int_equal(other.was_read, r == 0);
+        if (r < 0)
+            assert_int_equal(f->err.code, TM_E_IO);
+        else
+            assert_int_equal(list.count, 1);
+        reads = nth;
+        recoverable_list_release(&list);
+        log_joins_release(&other.known);
+    }
+    assert_true(reads > 2);
+    ram_set_faults(f->st, &(struct ram_faults){.seed = 0});
+    /* the other place's own fault is */
+    struct log_source other = {.name = "one", .st = st};
+    ram_set_faults(st, &(struct ram_faults){.fail_op[RAM_READ] = 1});
+    assert_string_equal(intervals_over(f, &other, 1), "");
+    assert_true(other.away && !other.was_read);
+    assert_int_equal(other.why.code, TM_E_IO);
+    log_joins_release(&other.known);
+    storage_free(st);
+    branch_done(&b);
+}
+
 /* A clone was stored as a lineage of its own until its source was back. */
 static void test_written_again(void **state)
 {
@@ -346,8 +392,11 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_intervals), T(test_settled),      T(test_join_compares), T(test_joins_known),
-        T(test_forks),     T(test_two_storages), T(test_sources),       T(test_written_again),
+        T(test_intervals),     T(test_settled),
+        T(test_join_compares), T(test_joins_known),
+        T(test_forks),         T(test_two_storages),
+        T(test_sources),       T(test_log_fails_while_joining),
+        T(test_written_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

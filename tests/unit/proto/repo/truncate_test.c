@@ -497,6 +497,45 @@ static void test_graces(void **state)
     branch_done(&b);
 }
 
+static int64_t late_us(void)
+{
+    return NOW + 50 * SECOND;
+}
+
+static int64_t early_us(void)
+{
+    return NOW - 50 * SECOND;
+}
+
+/* Looking took long: the grace begins with the record. A clock that was set back makes it no shorter. */
+static void test_grace_from_the_record_on(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b;
+    struct log_truncate_result result;
+    put_story(f, &b);
+    delete_backup(f, ID_A);
+    struct log_truncate wish = {.until_us = 10 * SECOND, .grace_us = GRACE, .clock_us = late_us};
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    assert_int_equal(result.chunks, 0);
+    assert_true(result.next_us == NOW + GRACE + 50 * SECOND);
+    assert_true(sweep_at(f, GRACE) == GRACE + 50 * SECOND);
+    assert_int_equal(room_count(f, &b, "chunk"), 16);
+    assert_int_equal(sweep_at(f, GRACE + 50 * SECOND), -1);
+    assert_int_equal(room_count(f, &b, "chunk"), 8);
+    delete_backup(f, ID_B);
+    wish = (struct log_truncate){
+        .until_position = "@3000", .force = true, .grace_us = GRACE, .clock_us = early_us};
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    assert_true(result.next_us == NOW + GRACE);
+    /* no grace: at once */
+    wish = (struct log_truncate){.until_position = "@3500", .force = true, .clock_us = late_us};
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    assert_int_equal(result.next_us, 0);
+    assert_int_equal(room_count(f, &b, "chunk"), 3);
+    branch_done(&b);
+}
+
 /* A backup that was committed meanwhile lists what it shares; a manifest that cannot be read may. */
 static void test_grace_and_backups(void **state)
 {
@@ -579,6 +618,7 @@ int main(void)
         cmocka_unit_test(test_crashes),
         T(test_grace),
         T(test_graces),
+        T(test_grace_from_the_record_on),
         T(test_grace_and_backups),
         cmocka_unit_test(test_sweep_crashes),
     };

@@ -86,6 +86,19 @@ int store_call_error(const struct store_call *c, struct tm_err *err)
                       e->request_id[0] != '\0' ? ")" : "");
 }
 
+/* A 404 that anything on the way may have made up: whether the object is there is not known. */
+static int not_the_stores(struct store_call *c, struct tm_err *err)
+{
+    if (c->error.message[0] == '\0')
+        (void)snprintf(c->error.message, sizeof(c->error.message),
+                       "this does not come from the store itself");
+    c->maybe_done = true;
+    (void)store_call_error(c, err);
+    err->code = TM_E_UNAVAILABLE;
+    err->retryable = true;
+    return -TM_E_UNAVAILABLE;
+}
+
 /* 0 = good; else *err, whose `retryable` says whether the next attempt may do better. */
 static int judge(struct store_call *c, int sent, struct tm_err *err)
 {
@@ -99,6 +112,8 @@ static int judge(struct store_call *c, int sent, struct tm_err *err)
     note_clock(c);
     bool good = c->x.status >= 200 && c->x.status < 300;
     bool bad_inside = store->ops->read_error(c, &c->error);
+    if (c->x.status == 404 && !store->ops->says_absent(c))
+        return not_the_stores(c, err);
     if ((good && !bad_inside) || status_is_wanted(c))
         return 0;
     bool passes = store->ops->passes(c, &c->error);

@@ -13,7 +13,8 @@
  * or, to have several under way:  store_call_start … store_call_wait | store_call_cancel
  *
  * An attempt that failed is repeated after a wait (common/http/retry.h) on 408, 429, 5xx, lost
- * connections, and on an error inside a 200 that says as much; never on other 4xx. Between
+ * connections, on an error inside a 200 that says as much, and on a 404 that is not the store's own
+ * (a load balancer's, say), which is TM_E_UNAVAILABLE; never on other 4xx. Between
  * store_call_start and store_call_wait only the first attempt is made: the others happen in wait.
  * The deadline of a call counts from its start and covers all attempts.
  *
@@ -45,6 +46,9 @@ struct store_ops {
     /* Whether that error will pass: throttling, internal errors, expired token. On top of what the
      * status says; may act (drop cached credentials). */
     bool (*passes)(struct store_call *c, const struct store_error *e);
+    /* Whether a 404, with what read_error found in it, is the store's own word and not that of what
+     * stands before it. A 404 that is not is an outage: nothing is absent because of it. */
+    bool (*says_absent)(const struct store_call *c);
 };
 
 struct store {

@@ -94,6 +94,7 @@ int azblob_call_error(struct azblob_call *c, struct tm_err *err);
 int azblob_sign(struct store_call *call, int64_t now_real_us, struct tm_err *err);
 bool azblob_read_error(const struct store_call *call, struct store_error *ret);
 bool azblob_passes(struct store_call *call, const struct store_error *e);
+bool azblob_says_absent(const struct store_call *call);
 
 /* Adds Authorization to the headers of x, for this path and query; nothing with a SAS. */
 int azblob_authorize(struct azblob *az, const struct azure_token *token, struct http_exchange *x,

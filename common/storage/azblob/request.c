@@ -273,6 +273,16 @@ bool azblob_passes(struct store_call *call, const struct store_error *e)
     return gets_second_chance(call->arg);
 }
 
+/* Other codes speak of accounts and rights. A HEAD has no body, and by the service's gateways no code
+ * at times; the id is of the service's making. */
+bool azblob_says_absent(const struct store_call *call)
+{
+    const struct store_error *e = &call->error;
+    if (e->code[0] == '\0')
+        return strcmp(call->x.method, "HEAD") == 0 && e->request_id[0] != '\0';
+    return strcmp(e->code, "BlobNotFound") == 0 || strcmp(e->code, "ContainerNotFound") == 0;
+}
+
 /* ---- sending ---- */
 
 /* The service's words say what went wrong; these say what it is to us. */

@@ -188,6 +188,25 @@ static bool answer_is_bad(struct s3_call *c, const struct error_reader *reader, 
     }
 }
 
+const char *s3_request_id(const struct http_exchange *x)
+{
+    static const char *const headers[] = {"x-amz-request-id", "x-oss-request-id",
+                                          "x-cos-request-id", "x-obs-request-id",
+                                          "x-nos-request-id", "x-trans-id"};
+    const char *id = NULL;
+    for (size_t n = 0; id == NULL && n < TM_ARRAY_LEN(headers); n++)
+        id = http_answer_header(x, headers[n]);
+    return id;
+}
+
+/* In words, where an answer has them; a HEAD's has none, see s3_head. */
+bool s3_says_absent(const struct store_call *call)
+{
+    const char *method = call->x.method;
+    return strncmp(call->error.code, "NoSuch", 6) == 0 || strcmp(method, "HEAD") == 0 ||
+           (strcmp(method, "GET") != 0 && s3_request_id(&call->x) != NULL);
+}
+
 bool s3_read_error(const struct store_call *call, struct store_error *ret)
 {
     struct s3_call *c = call->arg;
@@ -201,13 +220,9 @@ bool s3_read_error(const struct store_call *call, struct store_error *ret)
         struct tm_err ignored; /* an answer of a proxy's, say: there is its status still */
         well_formed = xml_read(buf_slice(&x->answer), on_error_end, &reader, &ignored) == 0;
     }
-    static const char *const id_headers[] = {"x-amz-request-id", "x-oss-request-id",
-                                             "x-cos-request-id"};
-    for (size_t n = 0; n < TM_ARRAY_LEN(id_headers); n++) {
-        const char *id = http_answer_header(x, id_headers[n]);
-        if (ret->request_id[0] == '\0' && id != NULL)
-            take(ret->request_id, sizeof(ret->request_id), id);
-    }
+    const char *id = s3_request_id(x);
+    if (ret->request_id[0] == '\0' && id != NULL)
+        take(ret->request_id, sizeof(ret->request_id), id);
     const char *region = http_answer_header(x, "x-amz-bucket-region");
     take(c->right_region, sizeof(c->right_region),
          reader.region[0] != '\0' ? reader.region

@@ -4,7 +4,8 @@
  * Happy path: a GET with a range answers 206 and exactly the bytes asked for. Failures: fewer bytes
  * than asked for are asked for again, unless the object itself is shorter (416, or the total in
  * Content-Range). A HEAD that answers 404 says "no such object" only when the bucket is known to be
- * there; its answer has no words to tell.
+ * there; its answer has no words to tell. One that does not even carry a request's id may come from
+ * a proxy: then a GET has to say the same in words.
  */
 #include <curl/curl.h>
 
@@ -67,6 +68,39 @@ static void read_head(const struct http_exchange *x, struct s3_head *ret)
     *ret = head;
 }
 
+/* Asks for a byte of the object, which is answered in words when there is none. */
+static int ask_in_words(struct s3 *s3, const char *key, bool *ret_found, struct tm_err *err)
+{
+    struct s3_call c;
+    uint8_t byte;
+    s3_call_init(&c, s3, "GET", key);
+    c.answer = S3_ANSWER_RANGE;
+    c.call.x.into = &byte;
+    c.call.x.into_len = 1;
+    c.call.wanted[0] = 416; /* it is empty */
+    int r = s3_call_run(&c, err);
+    if (r == 0 || err->code == TM_E_NOT_FOUND) {
+        *ret_found = r == 0;
+        r = 0;
+    }
+    s3_call_release(&c);
+    return r;
+}
+
+/* After a 404: 0 = there is no such object. */
+static int confirm_absent(struct s3 *s3, const struct s3_call *head, struct tm_err *err)
+{
+    if (s3_request_id(&head->call.x) != NULL)
+        return s3->bucket_seen ? 0 : check_bucket(s3, err);
+    bool found = false;
+    int r = ask_in_words(s3, head->call.name, &found, err);
+    if (r == 0 && found)
+        return tm_err_retry(err, TM_E_UNAVAILABLE,
+                            "%s/%s: HEAD: HTTP 404, but the object can be read", s3->store.place,
+                            head->call.name);
+    return r;
+}
+
 int s3_head(struct s3 *s3, const char *key, struct s3_head *ret, struct tm_err *err)
 {
     struct s3_call c;
@@ -74,8 +108,7 @@ int s3_head(struct s3 *s3, const char *key, struct s3_head *ret, struct tm_err *
     c.call.wanted[0] = 404;
     int r = s3_call_run(&c, err);
     if (r == 0 && c.call.x.status == 404) {
-        if (!s3->bucket_seen)
-            r = check_bucket(s3, err);
+        r = confirm_absent(s3, &c, err);
         if (r == 0)
             *ret = (struct s3_head){.found = false};
     } else if (r == 0) {

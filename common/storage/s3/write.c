@@ -70,12 +70,19 @@ static int begin_upload(struct s3_writer *w, struct tm_err *err)
     return r == 0 ? buf_printf(&w->complete, err, "<CompleteMultipartUpload>") : r;
 }
 
+/* Somebody took it for a leftover. Nothing is known against the object: it may be begun anew. */
+static void upload_is_gone(struct tm_err *err)
+{
+    err->code = TM_E_UNAVAILABLE;
+    err->retryable = true;
+}
+
 /* Waits for a part; its ETag goes into the list of parts, its buffer may be filled again. */
 static int finish_part(struct s3_writer *w, struct part *part, struct tm_err *err)
 {
     int r = s3_call_wait_late(&part->call, err); /* the source may have been slow */
     if (r < 0 && err->code == TM_E_NOT_FOUND)
-        err->code = TM_E_CONFLICT; /* the upload: somebody took it for a leftover */
+        upload_is_gone(err);
     char etag[80];
     if (r == 0 && !s3_etag(&part->call.call.x, etag, sizeof(etag)))
         r = tm_err_set(err, TM_E_CORRUPT, "%s: the store gave no ETag", w->s3->store.place);
@@ -239,8 +246,8 @@ static int judge(struct s3_writer *w, struct s3_call *c, int sent, bool *again, 
     bool taken = status == 412 || (status == 409 && strcmp(code, "FileAlreadyExists") == 0);
     bool upload_gone = status == 404 && strcmp(code, "NoSuchUpload") == 0;
     bool doubtful = sent < 0 && strcmp(code, "WrongETag") == 0;
-    if (upload_gone) /* somebody took it for a leftover */
-        err->code = TM_E_CONFLICT;
+    if (upload_gone)
+        upload_is_gone(err);
     else if (sent < 0 && err->code == TM_E_EXISTS) /* a 409: no word on whether it exists */
         err->code = err->retryable ? TM_E_UNAVAILABLE : TM_E_CONFLICT;
     if (!taken && !upload_gone && !doubtful)

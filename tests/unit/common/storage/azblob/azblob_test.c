@@ -324,7 +324,7 @@ static void a_list_refused_for_anothers_commit_is_exists(void **state)
     g.replies[3] = g.replies[4];
     g.seen = 0;
     w = writer_with(8 * MIB + 1);
-    assert_int_equal(storage_writer_commit(w, &g.err), -TM_E_CONFLICT);
+    assert_int_equal(storage_writer_commit(w, &g.err), -TM_E_UNAVAILABLE);
     assert_true(g.err.retryable);
     storage_writer_free(w);
 }

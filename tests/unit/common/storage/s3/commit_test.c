@@ -189,7 +189,8 @@ static void a_part_that_fails_for_good_aborts(void **state)
                                         PARTS,
                                         ABORT};
     FAKE_OPEN(&fake, rules, AWS);
-    assert_int_equal(put_large("x"), -TM_E_CONFLICT);
+    assert_int_equal(put_large("x"), -TM_E_UNAVAILABLE);
+    assert_true(fake.err.retryable);
     fake_expect_error(&fake, "cannot commit 'x': http://STORE/tank/pre/x: PUT: HTTP 404 "
                              "NoSuchUpload: None (request R1)");
     assert_int_equal(count_of("POST", "?uploadId="), 0);
@@ -253,7 +254,8 @@ static void a_lost_completion_is_settled_by_the_nonce(void **state)
                                         {.method = "HEAD", .status = 404},
                                         {.method = "GET", .body = "<ListBucketResult/>"}};
     FAKE_OPEN(&fake, swept, AWS);
-    assert_int_equal(put_large("x"), -TM_E_CONFLICT);
+    assert_int_equal(put_large("x"), -TM_E_UNAVAILABLE);
+    assert_true(fake.err.retryable);
     fake_expect_error(&fake, "cannot commit 'x': http://STORE/tank/pre/x: POST: HTTP 404 "
                              "NoSuchUpload: None (request R1)");
     fake_close(&fake);

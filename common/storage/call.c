@@ -116,11 +116,12 @@ static int judge(struct store_call *c, int sent, struct tm_err *err)
         return not_the_stores(c, err);
     if ((good && !bad_inside) || status_is_wanted(c))
         return 0;
+    c->spent = false;
     bool passes = store->ops->passes(c, &c->error);
     if (good || c->x.status >= 500)
         c->maybe_done = true;
     (void)store_call_error(c, err);
-    if (good)
+    if (good || c->spent)
         err->code = TM_E_UNAVAILABLE;
     err->retryable = passes || retry_status(c->x.status);
     return -(int)err->code;
@@ -159,6 +160,7 @@ void store_call_start(struct store_call *c)
         clock_mono_us() + (c->store->deadline_ms + (int64_t)c->bulk_ms) * USEC_PER_MSEC;
     c->attempts = 0;
     c->maybe_done = false;
+    c->spent = false;
     c->start_result = attempt(c, &c->start_err);
 }
 
@@ -169,7 +171,7 @@ int store_call_wait(struct store_call *c, struct tm_err *err)
         *err = c->start_err;
     while (r == 0) {
         r = judge(c, http_wait(c->store->http, &c->x, err), err);
-        if (r == 0 || !err->retryable)
+        if (r == 0 || !err->retryable || c->spent)
             break;
         uint64_t random = 0;
         struct tm_err ignored;

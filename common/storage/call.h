@@ -44,7 +44,8 @@ struct store_ops {
     /* Fills *ret from the answer; a 2xx whose body is an error after all: true. */
     bool (*read_error)(const struct store_call *c, struct store_error *ret);
     /* Whether that error will pass: throttling, internal errors, expired token. On top of what the
-     * status says; may act (drop cached credentials). */
+     * status says; may act (drop cached credentials), and may set c->spent: that it passes, but not
+     * for this call, which has tried it often enough. */
     bool (*passes)(struct store_call *c, const struct store_error *e);
     /* Whether a 404, with what read_error found in it, is the store's own word and not that of what
      * stands before it. A 404 that is not is an outage: nothing is absent because of it. */
@@ -73,6 +74,7 @@ struct store_call {
     unsigned attempts_max;           /* 0 = the store's */
     unsigned bulk_ms;                /* on top of the store's deadline, for the bytes it moves */
     bool maybe_done;
+    bool spent; /* by `passes`: no more attempts, the error is TM_E_UNAVAILABLE and retryable */
     unsigned attempts;
     int64_t deadline_us;
     int start_result; /* of a store_call_start that failed */

@@ -231,6 +231,13 @@ bool s3_read_error(const struct store_call *call, struct store_error *ret)
     return good && answer_is_bad(c, &reader, well_formed, ret);
 }
 
+/* Keys and clock: what does not pass at once does not pass. What damages bodies on their way does. */
+static bool is_about_us(const char *code)
+{
+    return strcmp(code, "ExpiredToken") == 0 || strcmp(code, "TokenRefreshRequired") == 0 ||
+           strcmp(code, "RequestTimeTooSkewed") == 0;
+}
+
 bool s3_passes(struct store_call *call, const struct store_error *e)
 {
     struct s3_call *c = call->arg;
@@ -250,8 +257,10 @@ bool s3_passes(struct store_call *call, const struct store_error *e)
         http_slow_down(c->s3->store.http);
     if (!passing[n].once)
         return true;
-    if (c->second_chances == S3_SECOND_CHANCES)
-        return false;
+    if (c->second_chances == S3_SECOND_CHANCES) {
+        call->spent = !is_about_us(code);
+        return call->spent;
+    }
     c->second_chances++;
     if (strcmp(code, "ExpiredToken") == 0 || strcmp(code, "TokenRefreshRequired") == 0)
         credential_reject(c->s3->credential);

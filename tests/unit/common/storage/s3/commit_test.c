@@ -178,6 +178,42 @@ static void a_part_with_a_wrong_etag_is_sent_again(void **state)
     fake_close(&fake);
 }
 
+/* What damages bodies on their way is not tried for long, but may be gone the next time. */
+static void a_body_that_stays_damaged_may_be_sent_later(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {
+        UPLOADS,
+        {.method = "PUT",
+         .target = "partNumber=1",
+         .status = 400,
+         .body = ERROR("BadDigest", "Damaged")},
+        PARTS,
+        ABORT};
+    FAKE_OPEN(&fake, rules, AWS);
+    assert_int_equal(put_large("x"), -TM_E_UNAVAILABLE);
+    assert_true(fake.err.retryable);
+    fake_expect_error(&fake, "cannot commit 'x': http://STORE/tank/pre/x: PUT: HTTP 400 BadDigest: "
+                             "Damaged (request R1)");
+    assert_int_equal(count_of("PUT", "partNumber=1"), 3);
+    fake_close(&fake);
+    static const struct rule etag[] = {{.method = "PUT", .headers = WRONG_ETAG},
+                                       {.method = "HEAD", .status = 404},
+                                       {.method = "GET", .body = "<ListBucketResult/>"}};
+    FAKE_OPEN(&fake, etag, AWS);
+    assert_int_equal(put("x"), -TM_E_UNAVAILABLE);
+    assert_true(fake.err.retryable);
+    assert_int_equal(count_of("PUT", "/x"), 3);
+    fake_close(&fake);
+    static const struct rule token[] = {
+        {.method = "PUT", .status = 400, .body = ERROR("ExpiredToken", "Old")}};
+    FAKE_OPEN(&fake, token, AWS);
+    assert_int_equal(put("x"), -TM_E_PERMISSION);
+    assert_false(fake.err.retryable);
+    assert_int_equal(count_of("PUT", "/x"), 3);
+    fake_close(&fake);
+}
+
 static void a_part_that_fails_for_good_aborts(void **state)
 {
     (void)state;
@@ -379,6 +415,7 @@ int main(void)
         cmocka_unit_test(a_lost_reply_is_settled_by_the_nonce),
         cmocka_unit_test(a_wrong_etag_is_never_success),
         cmocka_unit_test(a_part_with_a_wrong_etag_is_sent_again),
+        cmocka_unit_test(a_body_that_stays_damaged_may_be_sent_later),
         cmocka_unit_test(a_part_that_fails_for_good_aborts),
         cmocka_unit_test(errors_inside_a_good_completion_are_seen),
         cmocka_unit_test(a_lost_completion_is_settled_by_the_nonce),

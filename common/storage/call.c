@@ -156,8 +156,8 @@ static int attempt(struct store_call *c, struct tm_err *err)
 
 void store_call_start(struct store_call *c)
 {
-    c->deadline_us =
-        clock_mono_us() + (c->store->deadline_ms + (int64_t)c->bulk_ms) * USEC_PER_MSEC;
+    int64_t bulk_ms = (int64_t)((c->x.body.len + c->x.into_len) / STORE_SLOWEST_PER_MS);
+    c->deadline_us = clock_mono_us() + (c->store->deadline_ms + bulk_ms) * USEC_PER_MSEC;
     c->attempts = 0;
     c->maybe_done = false;
     c->spent = false;
@@ -190,6 +190,11 @@ int store_call_wait(struct store_call *c, struct tm_err *err)
         r = attempt(c, err);
     }
     return r;
+}
+
+bool store_call_is_late(const struct store_call *c)
+{
+    return clock_mono_us() > c->deadline_us - (int64_t)c->store->deadline_ms * USEC_PER_MSEC / 2;
 }
 
 void store_call_cancel(struct store_call *c)

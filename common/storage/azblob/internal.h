@@ -87,6 +87,9 @@ int azblob_call_body(struct azblob_call *c, struct slice body, const char *conte
                      struct tm_err *err) TM_WUR;
 int azblob_call_start(struct azblob_call *c, struct tm_err *err) TM_WUR;
 int azblob_call_wait(struct azblob_call *c, struct tm_err *err) TM_WUR;
+/* The same for a call that others had to be done before: what failed while nobody looked after it is
+ * tried as long as any other. */
+int azblob_call_wait_late(struct azblob_call *c, struct tm_err *err) TM_WUR;
 int azblob_call_run(struct azblob_call *c, struct tm_err *err) TM_WUR;
 /* What a call's last answer says, as this driver's error; for statuses that were wanted. */
 int azblob_call_error(struct azblob_call *c, struct tm_err *err);

@@ -337,6 +337,13 @@ int azblob_call_wait(struct azblob_call *c, struct tm_err *err)
     return 0;
 }
 
+int azblob_call_wait_late(struct azblob_call *c, struct tm_err *err)
+{
+    bool late = store_call_is_late(&c->call);
+    int r = azblob_call_wait(c, err);
+    return r < 0 && err->retryable && late ? azblob_call_run(c, err) : r;
+}
+
 int azblob_call_run(struct azblob_call *c, struct tm_err *err)
 {
     int r = azblob_call_start(c, err);

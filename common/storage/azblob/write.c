@@ -68,7 +68,7 @@ static int block_wait(struct azblob_writer *w, struct block *b, struct tm_err *e
     if (!b->under_way)
         return 0;
     b->under_way = false;
-    int r = azblob_call_wait(&b->call, err);
+    int r = azblob_call_wait_late(&b->call, err); /* the source may have been slow */
     azblob_call_release(&b->call);
     b->len = 0;
     if (r < 0) {

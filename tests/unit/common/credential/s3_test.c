@@ -443,9 +443,13 @@ static void only_this_host_or_tls_gets_a_container_token(void **state)
     for (size_t n = 0; n < TM_ARRAY_LEN(bad); n++) {
         (void)setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", bad[n], 1);
         const char *message =
-            services_text("AWS_CONTAINER_CREDENTIALS_FULL_URI: '%s' is no https:// address, nor "
-                          "http:// of this host (loopback or link-local)",
-                          bad[n]);
+            strchr(bad[n], '@') != NULL
+                ? "AWS_CONTAINER_CREDENTIALS_FULL_URI: what is given (not shown, as its '@' may "
+                  "follow a password) is no https:// address, nor http:// of this host (loopback or "
+                  "link-local), without user name"
+                : services_text("AWS_CONTAINER_CREDENTIALS_FULL_URI: '%s' is no https:// address, "
+                                "nor http:// of this host (loopback or link-local)",
+                                bad[n]);
         assert_refused_new(NULL, message);
     }
     (void)setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/c", 1);

@@ -42,6 +42,12 @@ static void urls_are_read_strictly(void **state)
         {"azblob://cont/p?endpoint=ftp://x",
          "storage URL: endpoint 'ftp://x' is not of the form https://host:port or "
          "http://address:port/account"},
+        {"azblob://cont/p?account-name=a&endpoint=https://user:word@a.example.org",
+         "storage URL: parameter 'endpoint' carries a user name or password, which must not be in "
+         "a URL"},
+        {"azblob://cont/p?account-name=a&proxy=http://user:word@p.example.org:1",
+         "storage URL: parameter 'proxy' carries a user name or password, which must not be in a "
+         "URL"},
         {"azblob://cont/p?endpoint=https://a.example.org/x",
          "storage URL: endpoint 'https://a.example.org/x' has a path, as only an address has"},
         {"azblob://cont/p?endpoint=http://127.0.0.1/one&account-name=two",

@@ -75,6 +75,8 @@ static void take(char *dst, size_t size, const char *text)
 static void take_deleted(struct error_reader *reader)
 {
     struct store_error *one = &reader->one;
+    if (one->code[0] == '\0')
+        (void)snprintf(one->code, sizeof(one->code), "ErrorWithoutCode");
     bool fatal = find_passing(one->code) == TM_ARRAY_LEN(passing);
     if (strcmp(one->code, "NoSuchKey") != 0 && !reader->fatal &&
         (fatal || reader->error->code[0] == '\0')) {

@@ -10,6 +10,7 @@
 #include <curl/curl.h>
 
 #include "common/clock.h"
+#include "common/parse.h"
 #include "common/storage/s3/internal.h"
 
 bool s3_decode(char *text)
@@ -51,11 +52,15 @@ static int check_bucket(struct s3 *s3, struct tm_err *err)
     return r;
 }
 
-static void read_head(const struct http_exchange *x, struct s3_head *ret)
+static int read_head(const struct s3_call *c, struct s3_head *ret, struct tm_err *err)
 {
+    const struct http_exchange *x = &c->call.x;
     struct s3_head head = {.found = true};
     const char *length = http_answer_header(x, "content-length");
-    head.size_bytes = length != NULL ? strtoull(length, NULL, 10) : 0;
+    struct tm_err ignored;
+    if (length == NULL || parse_u64(length, &head.size_bytes, &ignored) < 0)
+        return tm_err_retry(err, TM_E_UNAVAILABLE, "%s/%s: HEAD: the answer has no size",
+                            c->s3->store.place, c->call.name);
     const char *modified = http_answer_header(x, "last-modified");
     time_t seconds = modified != NULL ? curl_getdate(modified, NULL) : -1;
     head.modified_us = seconds >= 0 ? (int64_t)seconds * USEC_PER_SEC : 0;
@@ -66,6 +71,7 @@ static void read_head(const struct http_exchange *x, struct s3_head *ret)
     if (nonce != NULL && strlen(nonce) < sizeof(head.nonce))
         (void)snprintf(head.nonce, sizeof(head.nonce), "%s", nonce);
     *ret = head;
+    return 0;
 }
 
 /* Asks for a byte of the object, which is answered in words when there is none. */
@@ -112,7 +118,7 @@ int s3_head(struct s3 *s3, const char *key, struct s3_head *ret, struct tm_err *
         if (r == 0)
             *ret = (struct s3_head){.found = false};
     } else if (r == 0) {
-        read_head(&c.call.x, ret);
+        r = read_head(&c, ret, err);
     } else if (c.call.x.status >= 300 && c.call.x.status < 500 && c.call.error.code[0] == '\0') {
         struct tm_err why; /* a refused HEAD does not tell, another request may */
         if (check_bucket(s3, &why) < 0)

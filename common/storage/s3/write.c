@@ -5,7 +5,7 @@
  * is full an upload is begun; each full part is sent while the next is filled, S3_PARTS_IN_FLIGHT at
  * once; commit (or seal before it) waits for all, commit completes the upload.
  *
- * Failures: a part that fails for good fails the writer. An upload not completed is aborted when the
+ * Failures: a part that fails for good fails the writer, now and at every later call. An upload not completed is aborted when the
  * writer is freed. Where the answer to the last request was lost, or says that the object exists
  * although only we can have made it, the object itself is asked: it carries the writer's nonce.
  */
@@ -38,7 +38,24 @@ struct s3_writer {
     struct part slots[SLOTS];
     struct buf complete; /* the body of CompleteMultipartUpload, as far as it goes */
     bool completed;      /* there is nothing to abort any more */
+    int failed;          /* 0, or what every call from now on returns, with: */
+    struct tm_err why;
 };
+
+/* Bytes are missing from now on: whatever the caller does next, this is what it is told. */
+static int fail(struct s3_writer *w, const struct tm_err *err)
+{
+    w->failed = -(int)err->code;
+    w->why = *err;
+    return w->failed;
+}
+
+static int failed_before(const struct s3_writer *w, struct tm_err *err)
+{
+    if (w->failed < 0)
+        *err = w->why;
+    return w->failed;
+}
 
 /* ---- parts ---- */
 
@@ -163,6 +180,8 @@ static int s3_write(struct storage_writer *base, const void *data, size_t len, s
 {
     struct s3_writer *w = (struct s3_writer *)base;
     const uint8_t *bytes = data;
+    if (w->failed < 0)
+        return failed_before(w, err);
     while (len > 0) {
         int r = 0;
         if (w->slots[w->filling].data.len == S3_PART_BYTES)
@@ -171,8 +190,10 @@ static int s3_write(struct storage_writer *base, const void *data, size_t len, s
         size_t n = TM_MIN(len, S3_PART_BYTES - to->len);
         if (r == 0)
             r = append(to, bytes, n, err);
-        if (r < 0)
-            return tm_err_prefix(err, STORAGE_ERROR_WRITE, w->name);
+        if (r < 0) {
+            (void)tm_err_prefix(err, STORAGE_ERROR_WRITE, w->name);
+            return fail(w, err);
+        }
         bytes += n;
         len -= n;
         w->size_bytes += n;
@@ -184,10 +205,14 @@ static int s3_write(struct storage_writer *base, const void *data, size_t len, s
 static int s3_seal(struct storage_writer *base, struct tm_err *err)
 {
     struct s3_writer *w = (struct s3_writer *)base;
+    if (w->failed < 0)
+        return failed_before(w, err);
     if (w->upload_id[0] == '\0' && w->slots[w->filling].data.len < S3_SEAL_PART_BYTES)
         return 0;
-    if (finish_parts(w, err) < 0)
-        return tm_err_prefix(err, STORAGE_ERROR_WRITE, w->name);
+    if (finish_parts(w, err) < 0) {
+        (void)tm_err_prefix(err, STORAGE_ERROR_WRITE, w->name);
+        return fail(w, err);
+    }
     return 0;
 }
 
@@ -336,10 +361,14 @@ static int send_fenced(struct s3_writer *w, struct slice body, struct tm_err *er
 static int s3_commit(struct storage_writer *base, struct tm_err *err)
 {
     struct s3_writer *w = (struct s3_writer *)base;
-    int r = 0;
+    if (w->failed < 0)
+        return failed_before(w, err);
     bool upload = w->upload_id[0] != '\0';
-    if (upload)
-        r = finish_parts(w, err);
+    int r = upload ? finish_parts(w, err) : 0;
+    if (r < 0) {
+        (void)tm_err_prefix(err, STORAGE_ERROR_COMMIT, w->name);
+        return fail(w, err);
+    }
     if (r == 0 && upload)
         r = buf_printf(&w->complete, err, "</CompleteMultipartUpload>");
     if (r == 0)

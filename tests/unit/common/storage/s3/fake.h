@@ -37,7 +37,8 @@ struct rule {
     enum stub_fault fault;
     bool etag;  /* the MD5 of what came */
     bool nonce; /* that of the last PUT or POST that had one */
-    bool bare;  /* a 404 without a request's id, as of a proxy */
+    bool no_length;
+    bool bare; /* a 404 without a request's id, as of a proxy */
     size_t body_len;
 };
 
@@ -75,6 +76,7 @@ static inline void fake_handler(const struct stub_request *request, struct stub_
         reply->body = rule->body;
         reply->body_len = rule->body_len;
         reply->fault = rule->fault;
+        reply->no_length = rule->no_length;
         char md5[33] = "";
         if (rule->etag)
             fake_md5(request->body, request->body_len, md5);

@@ -39,7 +39,7 @@ struct stub_reply {
     const void *body;   /* borrowed */
     size_t body_len;    /* 0 with a body: its strlen */
     unsigned delay_ms;  /* before the answer */
-    bool no_length;      /* no content-length: to a HEAD */
+    bool no_length;     /* no content-length: to a HEAD */
     enum stub_fault fault;
 };
 

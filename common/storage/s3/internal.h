@@ -23,7 +23,7 @@
 #define S3_NONCE_HEADER    "x-amz-meta-tidemark-writer"
 #define S3_ANSWER_MAX      ((size_t)8 << 20) /* a page of a list */
 #define S3_UPLOAD_ID_MAX   1024
-#define S3_SECOND_CHANCES  2  /* of one call, for expired tokens, wrong clocks, damaged bodies */
+#define S3_SECOND_CHANCES  2 /* of one call, for expired tokens, wrong clocks, damaged bodies */
 #define S3_SKEW_NOTICED_US (240 * USEC_PER_SEC)
 
 /* What the URL said. */

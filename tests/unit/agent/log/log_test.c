@@ -487,7 +487,7 @@ static void test_storage_fails(void **state)
 }
 
 /* A bucket that is denied for a while, by a gateway say, although log was stored in it. */
-static void test_storage_denies_itself(void **state)
+static void test_bucket_denied(void **state)
 {
     (void)state;
     struct rig g;
@@ -609,9 +609,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_fork_behind),   cmocka_unit_test(test_fork_before_all),
         cmocka_unit_test(test_gap),           cmocka_unit_test(test_source_fails),
         cmocka_unit_test(test_storage_fails), cmocka_unit_test(test_told_is_stored),
-        cmocka_unit_test(test_storage_denies_itself),
         cmocka_unit_test(test_stuck),         cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_own_claim),
+        cmocka_unit_test(test_own_claim),     cmocka_unit_test(test_bucket_denied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

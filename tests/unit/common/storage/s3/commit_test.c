@@ -182,14 +182,13 @@ static void a_part_with_a_wrong_etag_is_sent_again(void **state)
 static void a_body_that_stays_damaged_may_be_sent_later(void **state)
 {
     (void)state;
-    static const struct rule rules[] = {
-        UPLOADS,
-        {.method = "PUT",
-         .target = "partNumber=1",
-         .status = 400,
-         .body = ERROR("BadDigest", "Damaged")},
-        PARTS,
-        ABORT};
+    static const struct rule rules[] = {UPLOADS,
+                                        {.method = "PUT",
+                                         .target = "partNumber=1",
+                                         .status = 400,
+                                         .body = ERROR("BadDigest", "Damaged")},
+                                        PARTS,
+                                        ABORT};
     FAKE_OPEN(&fake, rules, AWS);
     assert_int_equal(put_large("x"), -TM_E_UNAVAILABLE);
     assert_true(fake.err.retryable);

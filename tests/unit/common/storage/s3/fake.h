@@ -111,8 +111,9 @@ static inline void fake_open(struct fake *f, const struct rule *rules, size_t co
         assert_int_equal(
             secret_map_set(&secret, "session_token", session_token, strlen(session_token), &f->err),
             0);
-    int r = storage_open(text, &(struct storage_options){.secret = &secret, .io_timeout_ms = fake_timeout_ms},
-                         &f->st, &f->err);
+    int r = storage_open(
+        text, &(struct storage_options){.secret = &secret, .io_timeout_ms = fake_timeout_ms},
+        &f->st, &f->err);
     if (r < 0)
         print_error("%s\n", f->err.msg);
     assert_int_equal(r, 0);

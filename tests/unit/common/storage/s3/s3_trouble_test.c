@@ -124,11 +124,9 @@ static void a_404_that_is_not_the_stores_is_no_absence(void **state)
     fake_expect(&fake, "HEAD /tank/pre/x\nGET /tank/pre/x\nGET /tank/pre/x\n");
     fake_expect_header(&fake, 1, "range", "bytes=0-0");
     fake_close(&fake);
-    static const struct rule there[] = {{.method = "HEAD", .status = 404, .bare = true},
-                                        {.method = "GET",
-                                         .status = 206,
-                                         .headers = "content-range: bytes 0-0/5\r\n",
-                                         .body = "h"}};
+    static const struct rule there[] = {
+        {.method = "HEAD", .status = 404, .bare = true},
+        {.method = "GET", .status = 206, .headers = "content-range: bytes 0-0/5\r\n", .body = "h"}};
     FAKE_OPEN(&fake, there, AWS);
     assert_int_equal(storage_stat(fake.st, "x", &o, &fake.err), -TM_E_UNAVAILABLE);
     assert_true(fake.err.retryable);

@@ -71,7 +71,8 @@ struct store_call {
     struct store *store;
     char name[STORAGE_NAME_MAX + 1]; /* the key, or what else the call is about */
     void *arg;                       /* the driver's, for sign */
-    unsigned wanted[3];              /* statuses beside 2xx that are answers, not errors */
+    unsigned wanted[3];              /* statuses beside 2xx that are answers, not errors; a 404 only
+                                        when it is the store's own */
     struct store_error error;        /* of the last attempt that had one */
     unsigned attempts_max;           /* 0 = the store's */
     bool maybe_done;

@@ -21,20 +21,25 @@ void secret_release(struct secret *s)
     *s = SECRET_INIT;
 }
 
+static int copy(struct secret *s, const void *data, size_t len, struct tm_err *err)
+{
+    uint8_t *bytes = malloc(len + 1);
+    if (bytes == NULL)
+        return tm_err_oom(err);
+    if (len > 0)
+        memcpy(bytes, data, len);
+    bytes[len] = '\0';
+    secret_release(s);
+    s->data = bytes;
+    s->len = len;
+    return 0;
+}
+
 int secret_set(struct secret *s, const void *data, size_t len, struct tm_err *err)
 {
     if (len > SECRET_MAX_LEN)
         return tm_err_set(err, TM_E_LIMIT, "secret is longer than %d bytes", SECRET_MAX_LEN);
-    uint8_t *copy = malloc(len + 1);
-    if (copy == NULL)
-        return tm_err_oom(err);
-    if (len > 0)
-        memcpy(copy, data, len);
-    copy[len] = '\0';
-    secret_release(s);
-    s->data = copy;
-    s->len = len;
-    return 0;
+    return copy(s, data, len, err);
 }
 
 static int check_file(int fd, const char *path, struct tm_err *err)
@@ -54,7 +59,7 @@ static int check_file(int fd, const char *path, struct tm_err *err)
     return 0;
 }
 
-int secret_load(const char *path, struct secret *ret_secret, struct tm_err *err)
+int secret_load_max(const char *path, size_t max_len, struct secret *ret_secret, struct tm_err *err)
 {
     TM_CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
@@ -63,9 +68,12 @@ int secret_load(const char *path, struct secret *ret_secret, struct tm_err *err)
     if (r < 0)
         return r;
 
-    uint8_t bytes[SECRET_MAX_LEN + 3]; /* room to see one byte too many behind a line break */
+    size_t size = max_len + 3; /* room to see one byte too many behind a line break */
+    uint8_t *bytes = malloc(size);
+    if (bytes == NULL)
+        return tm_err_oom(err);
     size_t len = 0;
-    r = fd_read_some(fd, bytes, sizeof(bytes), &len, path, err);
+    r = fd_read_some(fd, bytes, size, &len, path, err);
     if (r == 0) {
         if (len > 0 && bytes[len - 1] == '\n')
             len--;
@@ -73,12 +81,18 @@ int secret_load(const char *path, struct secret *ret_secret, struct tm_err *err)
             len--;
         if (len == 0)
             r = tm_err_set(err, TM_E_INVALID, "secret file '%s' is empty", path);
-        else if (len > SECRET_MAX_LEN)
-            r = tm_err_set(err, TM_E_LIMIT, "secret file '%s' is longer than %d bytes", path,
-                           SECRET_MAX_LEN);
+        else if (len > max_len)
+            r = tm_err_set(err, TM_E_LIMIT, "secret file '%s' is longer than %zu bytes", path,
+                           max_len);
         else
-            r = secret_set(ret_secret, bytes, len, err);
+            r = copy(ret_secret, bytes, len, err);
     }
-    explicit_bzero(bytes, sizeof(bytes));
+    explicit_bzero(bytes, size);
+    free(bytes);
     return r;
+}
+
+int secret_load(const char *path, struct secret *ret_secret, struct tm_err *err)
+{
+    return secret_load_max(path, SECRET_MAX_LEN, ret_secret, err);
 }

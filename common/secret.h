@@ -29,5 +29,8 @@ static inline struct slice secret_slice(const struct secret *s)
  * saying which chmod helps) and that belongs to this user or root; one trailing line break is
  * stripped; an empty file is an error. */
 int secret_load(const char *path, struct secret *ret_secret, struct tm_err *err) TM_WUR;
+/* The same for a file of up to max_len bytes that has secrets among other things. */
+int secret_load_max(const char *path, size_t max_len, struct secret *ret_secret,
+                    struct tm_err *err) TM_WUR;
 
 #endif

@@ -69,6 +69,13 @@ int log_storage_error(struct log_task *t, struct tm_err *err)
     if (err->code == TM_E_IO || err->code == TM_E_NO_SPACE || err->code == TM_E_NOT_FOUND ||
         err->code == TM_E_PERMISSION)
         err->retryable = true;
+    /* "no such bucket" and "bad request" of what has been written to before are a gateway's, and
+     * pass; of what never was, the URL is wrong */
+    if (err->code == TM_E_INVALID) {
+        pthread_mutex_lock(&t->lock);
+        err->retryable = err->retryable || t->params.checkpoint != 0 || t->fenced != 0;
+        pthread_mutex_unlock(&t->lock);
+    }
     return -(int)err->code;
 }
 

@@ -74,6 +74,12 @@ int credential_url(char **place, const char *what, const char *url, struct tm_er
         return tm_err_oom(err);
     bool safe = curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK && url_is_safe(parsed);
     curl_url_cleanup(parsed);
+    if (!safe && strchr(url, '@') != NULL)
+        return tm_err_set(err, TM_E_INVALID,
+                          "%s: what is given (not shown, as its '@' may follow a password) is no "
+                          "https:// address, nor http:// of this host (loopback or link-local), "
+                          "without user name",
+                          what);
     if (!safe || strlen(url) > 1024)
         return tm_err_set(err, TM_E_INVALID,
                           "%s: '%.100s' is no https:// address, nor http:// of this host "

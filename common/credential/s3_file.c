@@ -9,6 +9,8 @@
 
 #include "common/credential/internal.h"
 
+#define FILE_MAX ((size_t)64 << 10) /* many profiles, and settings of other programs */
+
 struct file {
     const char *path;
     const char *profile;
@@ -87,7 +89,7 @@ int s3_file_read(const char *path, const char *profile, struct s3_keys *ret, boo
                  struct tm_err *err)
 {
     TM_CLEANUP(secret_release) struct secret text = SECRET_INIT;
-    int r = secret_load(path, &text, err);
+    int r = secret_load_max(path, FILE_MAX, &text, err);
     if (r < 0)
         return r;
     if (memchr(text.data, 0, text.len) != NULL)

@@ -51,7 +51,7 @@
 struct http;
 
 struct http_options {
-    const char *ca_file;         /* NULL = the system's certificates */
+    const char *ca_file;         /* in place of the system's certificates; NULL = those */
     const char *proxy;           /* NULL = as the environment says; "" = none */
     bool insecure;               /* certificates are not checked */
     unsigned connect_timeout_ms; /* 0 = HTTP_CONNECT_TIMEOUT_MS */

@@ -172,8 +172,12 @@ CURL *transfer_handle_new(const struct http_limits *limits)
     SET(CURLOPT_SEEKFUNCTION, rewind_body);
     SET(CURLOPT_HEADERFUNCTION, take_header);
     SET(CURLOPT_WRITEFUNCTION, take_body);
-    if (limits->ca_file != NULL)
+    if (limits->ca_file != NULL) {
         SET(CURLOPT_CAINFO, limits->ca_file);
+        /* the system's folder would be asked besides; refused where there is none to ask */
+        (void)curl_easy_setopt(easy, CURLOPT_CAPATH, (char *)NULL);
+        (void)curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, (char *)NULL);
+    }
     if (limits->proxy != NULL)
         SET(CURLOPT_PROXY, limits->proxy);
     if (limits->insecure) {

@@ -86,6 +86,19 @@ int store_call_error(const struct store_call *c, struct tm_err *err)
                       e->request_id[0] != '\0' ? ")" : "");
 }
 
+/* A 404 that anything on the way may have made up: whether the object is there is not known. */
+static int not_the_stores(struct store_call *c, struct tm_err *err)
+{
+    if (c->error.message[0] == '\0')
+        (void)snprintf(c->error.message, sizeof(c->error.message),
+                       "this does not come from the store itself");
+    c->maybe_done = true;
+    (void)store_call_error(c, err);
+    err->code = TM_E_UNAVAILABLE;
+    err->retryable = true;
+    return -TM_E_UNAVAILABLE;
+}
+
 /* 0 = good; else *err, whose `retryable` says whether the next attempt may do better. */
 static int judge(struct store_call *c, int sent, struct tm_err *err)
 {
@@ -99,13 +112,16 @@ static int judge(struct store_call *c, int sent, struct tm_err *err)
     note_clock(c);
     bool good = c->x.status >= 200 && c->x.status < 300;
     bool bad_inside = store->ops->read_error(c, &c->error);
+    if (c->x.status == 404 && !store->ops->says_absent(c))
+        return not_the_stores(c, err);
     if ((good && !bad_inside) || status_is_wanted(c))
         return 0;
+    c->spent = false;
     bool passes = store->ops->passes(c, &c->error);
     if (good || c->x.status >= 500)
         c->maybe_done = true;
     (void)store_call_error(c, err);
-    if (good)
+    if (good || c->spent)
         err->code = TM_E_UNAVAILABLE;
     err->retryable = passes || retry_status(c->x.status);
     return -(int)err->code;
@@ -141,10 +157,11 @@ static int attempt(struct store_call *c, struct tm_err *err)
 
 void store_call_start(struct store_call *c)
 {
-    c->deadline_us =
-        clock_mono_us() + (c->store->deadline_ms + (int64_t)c->bulk_ms) * USEC_PER_MSEC;
+    int64_t bulk_ms = (int64_t)((c->x.body.len + c->x.into_len) / STORE_SLOWEST_PER_MS);
+    c->deadline_us = clock_mono_us() + (c->store->deadline_ms + bulk_ms) * USEC_PER_MSEC;
     c->attempts = 0;
     c->maybe_done = false;
+    c->spent = false;
     c->start_result = attempt(c, &c->start_err);
 }
 
@@ -155,7 +172,7 @@ int store_call_wait(struct store_call *c, struct tm_err *err)
         *err = c->start_err;
     while (r == 0) {
         r = judge(c, http_wait(c->store->http, &c->x, err), err);
-        if (r == 0 || !err->retryable)
+        if (r == 0 || !err->retryable || c->spent)
             break;
         uint64_t random = 0;
         struct tm_err ignored;
@@ -174,6 +191,11 @@ int store_call_wait(struct store_call *c, struct tm_err *err)
         r = attempt(c, err);
     }
     return r;
+}
+
+bool store_call_is_late(const struct store_call *c)
+{
+    return clock_mono_us() > c->deadline_us - (int64_t)c->store->deadline_ms * USEC_PER_MSEC / 2;
 }
 
 void store_call_cancel(struct store_call *c)

@@ -13,9 +13,11 @@
  * or, to have several under way:  store_call_start … store_call_wait | store_call_cancel
  *
  * An attempt that failed is repeated after a wait (common/http/retry.h) on 408, 429, 5xx, lost
- * connections, and on an error inside a 200 that says as much; never on other 4xx. Between
+ * connections, on an error inside a 200 that says as much, and on a 404 that is not the store's own
+ * (a load balancer's, say), which is TM_E_UNAVAILABLE; never on other 4xx. Between
  * store_call_start and store_call_wait only the first attempt is made: the others happen in wait.
- * The deadline of a call counts from its start and covers all attempts.
+ * The deadline of a call counts from its start and covers all attempts; it is the store's and what
+ * the bytes to be moved take on a slow line.
  *
  * `maybe_done` tells after any result that an attempt whose outcome is not known may have taken
  * effect: a "no, it exists already" then may speak of our own object.
@@ -25,7 +27,8 @@
 #include "common/http/http.h"
 #include "common/storage/storage.h"
 
-#define STORE_CODE_MAX 64
+#define STORE_CODE_MAX       64
+#define STORE_SLOWEST_PER_MS 64 /* bytes: a line this slow still gets its parts through */
 
 /* What the store said went wrong, as the driver reads it out of an answer. */
 struct store_error {
@@ -43,8 +46,12 @@ struct store_ops {
     /* Fills *ret from the answer; a 2xx whose body is an error after all: true. */
     bool (*read_error)(const struct store_call *c, struct store_error *ret);
     /* Whether that error will pass: throttling, internal errors, expired token. On top of what the
-     * status says; may act (drop cached credentials). */
+     * status says; may act (drop cached credentials), and may set c->spent: that it passes, but not
+     * for this call, which has tried it often enough. */
     bool (*passes)(struct store_call *c, const struct store_error *e);
+    /* Whether a 404, with what read_error found in it, is the store's own word and not that of what
+     * stands before it. A 404 that is not is an outage: nothing is absent because of it. */
+    bool (*says_absent)(const struct store_call *c);
 };
 
 struct store {
@@ -64,11 +71,12 @@ struct store_call {
     struct store *store;
     char name[STORAGE_NAME_MAX + 1]; /* the key, or what else the call is about */
     void *arg;                       /* the driver's, for sign */
-    unsigned wanted[3];              /* statuses beside 2xx that are answers, not errors */
+    unsigned wanted[3];              /* statuses beside 2xx that are answers, not errors; a 404 only
+                                        when it is the store's own */
     struct store_error error;        /* of the last attempt that had one */
     unsigned attempts_max;           /* 0 = the store's */
-    unsigned bulk_ms;                /* on top of the store's deadline, for the bytes it moves */
     bool maybe_done;
+    bool spent; /* by `passes`: no more attempts, the error is TM_E_UNAVAILABLE and retryable */
     unsigned attempts;
     int64_t deadline_us;
     int start_result; /* of a store_call_start that failed */
@@ -83,6 +91,9 @@ void store_call_start(struct store_call *c);
 int store_call_wait(struct store_call *c, struct tm_err *err) TM_WUR;
 void store_call_cancel(struct store_call *c);
 int store_call_run(struct store_call *c, struct tm_err *err) TM_WUR;
+/* Whether much of its time has gone by: before store_call_wait, that others had to be done first. The
+ * deadline is there for the store, not for us: what failed then deserves another run. */
+bool store_call_is_late(const struct store_call *c);
 
 /* "200 with this status" → *err: code and text as the rules above say. Returns -code. */
 int store_call_error(const struct store_call *c, struct tm_err *err);

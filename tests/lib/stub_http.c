@@ -160,8 +160,11 @@ static bool answer(int fd, const struct stub_request *request, const struct stub
         len = strlen(reply->body);
     char head[2048];
     unsigned status = reply->status != 0 ? reply->status : 200;
-    int n = snprintf(head, sizeof(head), "HTTP/1.1 %u Stub\r\n%scontent-length: %zu\r\n\r\n",
-                     status, reply->headers, len);
+    char length[64] = "";
+    if (!reply->no_length)
+        (void)snprintf(length, sizeof(length), "content-length: %zu\r\n", len);
+    int n = snprintf(head, sizeof(head), "HTTP/1.1 %u Stub\r\n%s%s\r\n", status, reply->headers,
+                     length);
     MUST(n > 0 && (size_t)n < sizeof(head));
     if (!send_all(fd, head, (size_t)n))
         return false;

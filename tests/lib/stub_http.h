@@ -11,6 +11,7 @@
  *
  * The handler runs in the connection's thread, one at a time over all connections.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +39,7 @@ struct stub_reply {
     const void *body;   /* borrowed */
     size_t body_len;    /* 0 with a body: its strlen */
     unsigned delay_ms;  /* before the answer */
+    bool no_length;     /* no content-length: to a HEAD */
     enum stub_fault fault;
 };
 

@@ -65,8 +65,10 @@ static const struct storage_ops azblob_ops = {
     .free = azblob_free,
 };
 
-static const struct store_ops call_ops = {
-    .sign = azblob_sign, .read_error = azblob_read_error, .passes = azblob_passes};
+static const struct store_ops call_ops = {.sign = azblob_sign,
+                                          .read_error = azblob_read_error,
+                                          .passes = azblob_passes,
+                                          .says_absent = azblob_says_absent};
 
 /* A shared key only signs; the others are shown. */
 static int check_clear_text(const struct azblob *az, const struct storage_options *options,

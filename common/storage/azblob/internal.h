@@ -87,6 +87,9 @@ int azblob_call_body(struct azblob_call *c, struct slice body, const char *conte
                      struct tm_err *err) TM_WUR;
 int azblob_call_start(struct azblob_call *c, struct tm_err *err) TM_WUR;
 int azblob_call_wait(struct azblob_call *c, struct tm_err *err) TM_WUR;
+/* The same for a call that others had to be done before: what failed while nobody looked after it is
+ * tried as long as any other. */
+int azblob_call_wait_late(struct azblob_call *c, struct tm_err *err) TM_WUR;
 int azblob_call_run(struct azblob_call *c, struct tm_err *err) TM_WUR;
 /* What a call's last answer says, as this driver's error; for statuses that were wanted. */
 int azblob_call_error(struct azblob_call *c, struct tm_err *err);
@@ -94,6 +97,7 @@ int azblob_call_error(struct azblob_call *c, struct tm_err *err);
 int azblob_sign(struct store_call *call, int64_t now_real_us, struct tm_err *err);
 bool azblob_read_error(const struct store_call *call, struct store_error *ret);
 bool azblob_passes(struct store_call *call, const struct store_error *e);
+bool azblob_says_absent(const struct store_call *call);
 
 /* Adds Authorization to the headers of x, for this path and query; nothing with a SAS. */
 int azblob_authorize(struct azblob *az, const struct azure_token *token, struct http_exchange *x,

@@ -80,15 +80,8 @@ static int fetch_wait(struct storage_fetch *base, uint64_t *ret_object_bytes, st
 {
     struct fetch *f = (struct fetch *)base;
     struct azblob_call *c = &f->call;
-    /* its deadline has gone on since the start, perhaps long ago: it is there for the store, not for
-     * us */
-    bool late = clock_mono_us() >
-                c->call.deadline_us - (int64_t)c->az->store.deadline_ms * USEC_PER_MSEC / 2;
     f->busy = false;
-    int r = azblob_call_wait(c, err);
-    if (r < 0 && err->retryable && late)
-        r = azblob_call_run(c, err);
-    r = get_result(c, f->name, r, err);
+    int r = get_result(c, f->name, azblob_call_wait_late(c, err), err);
     if (r == 0)
         *ret_object_bytes = c->total;
     return r;

@@ -273,6 +273,16 @@ bool azblob_passes(struct store_call *call, const struct store_error *e)
     return gets_second_chance(call->arg);
 }
 
+/* Other codes speak of accounts and rights. A HEAD has no body, and by the service's gateways no code
+ * at times; the id is of the service's making. */
+bool azblob_says_absent(const struct store_call *call)
+{
+    const struct store_error *e = &call->error;
+    if (e->code[0] == '\0')
+        return strcmp(call->x.method, "HEAD") == 0 && e->request_id[0] != '\0';
+    return strcmp(e->code, "BlobNotFound") == 0 || strcmp(e->code, "ContainerNotFound") == 0;
+}
+
 /* ---- sending ---- */
 
 /* The service's words say what went wrong; these say what it is to us. */
@@ -325,6 +335,13 @@ int azblob_call_wait(struct azblob_call *c, struct tm_err *err)
     if (strcmp(c->call.error.code, "ContainerNotFound") == 0) /* never what a 404 was wanted for */
         return azblob_call_error(c, err);
     return 0;
+}
+
+int azblob_call_wait_late(struct azblob_call *c, struct tm_err *err)
+{
+    bool late = store_call_is_late(&c->call);
+    int r = azblob_call_wait(c, err);
+    return r < 0 && err->retryable && late ? azblob_call_run(c, err) : r;
 }
 
 int azblob_call_run(struct azblob_call *c, struct tm_err *err)

@@ -68,7 +68,7 @@ static int block_wait(struct azblob_writer *w, struct block *b, struct tm_err *e
     if (!b->under_way)
         return 0;
     b->under_way = false;
-    int r = azblob_call_wait(&b->call, err);
+    int r = azblob_call_wait_late(&b->call, err); /* the source may have been slow */
     azblob_call_release(&b->call);
     b->len = 0;
     if (r < 0) {
@@ -185,11 +185,11 @@ static int look_who_was_first(struct azblob_writer *w, struct azblob_call *c, st
     int r = azblob_head(w->az, w->key, &head, err);
     if (r < 0)
         return r;
-    if (!head.found) { /* gone again, or there was another reason */
+    if (!head.found) { /* gone again, or there was another reason: it may be begun anew */
         (void)azblob_call_error(c, err);
-        err->code = TM_E_CONFLICT;
+        err->code = TM_E_UNAVAILABLE;
         err->retryable = true;
-        return -TM_E_CONFLICT;
+        return -TM_E_UNAVAILABLE;
     }
     if (strcmp(head.nonce, w->nonce) != 0)
         return tm_err_set(err, TM_E_EXISTS, "it already exists");

@@ -75,6 +75,8 @@ static void take(char *dst, size_t size, const char *text)
 static void take_deleted(struct error_reader *reader)
 {
     struct store_error *one = &reader->one;
+    if (one->code[0] == '\0')
+        (void)snprintf(one->code, sizeof(one->code), "ErrorWithoutCode");
     bool fatal = find_passing(one->code) == TM_ARRAY_LEN(passing);
     if (strcmp(one->code, "NoSuchKey") != 0 && !reader->fatal &&
         (fatal || reader->error->code[0] == '\0')) {
@@ -188,6 +190,25 @@ static bool answer_is_bad(struct s3_call *c, const struct error_reader *reader, 
     }
 }
 
+const char *s3_request_id(const struct http_exchange *x)
+{
+    static const char *const headers[] = {"x-amz-request-id", "x-oss-request-id",
+                                          "x-cos-request-id", "x-obs-request-id",
+                                          "x-nos-request-id", "x-trans-id"};
+    const char *id = NULL;
+    for (size_t n = 0; id == NULL && n < TM_ARRAY_LEN(headers); n++)
+        id = http_answer_header(x, headers[n]);
+    return id;
+}
+
+/* In words, where an answer has them; a HEAD's has none, see s3_head. */
+bool s3_says_absent(const struct store_call *call)
+{
+    const char *method = call->x.method;
+    return strncmp(call->error.code, "NoSuch", 6) == 0 || strcmp(method, "HEAD") == 0 ||
+           (strcmp(method, "GET") != 0 && s3_request_id(&call->x) != NULL);
+}
+
 bool s3_read_error(const struct store_call *call, struct store_error *ret)
 {
     struct s3_call *c = call->arg;
@@ -201,19 +222,22 @@ bool s3_read_error(const struct store_call *call, struct store_error *ret)
         struct tm_err ignored; /* an answer of a proxy's, say: there is its status still */
         well_formed = xml_read(buf_slice(&x->answer), on_error_end, &reader, &ignored) == 0;
     }
-    static const char *const id_headers[] = {"x-amz-request-id", "x-oss-request-id",
-                                             "x-cos-request-id"};
-    for (size_t n = 0; n < TM_ARRAY_LEN(id_headers); n++) {
-        const char *id = http_answer_header(x, id_headers[n]);
-        if (ret->request_id[0] == '\0' && id != NULL)
-            take(ret->request_id, sizeof(ret->request_id), id);
-    }
+    const char *id = s3_request_id(x);
+    if (ret->request_id[0] == '\0' && id != NULL)
+        take(ret->request_id, sizeof(ret->request_id), id);
     const char *region = http_answer_header(x, "x-amz-bucket-region");
     take(c->right_region, sizeof(c->right_region),
          reader.region[0] != '\0' ? reader.region
          : region != NULL         ? region
                                   : "");
     return good && answer_is_bad(c, &reader, well_formed, ret);
+}
+
+/* Keys and clock: what does not pass at once does not pass. What damages bodies on their way does. */
+static bool is_about_us(const char *code)
+{
+    return strcmp(code, "ExpiredToken") == 0 || strcmp(code, "TokenRefreshRequired") == 0 ||
+           strcmp(code, "RequestTimeTooSkewed") == 0;
 }
 
 bool s3_passes(struct store_call *call, const struct store_error *e)
@@ -235,8 +259,10 @@ bool s3_passes(struct store_call *call, const struct store_error *e)
         http_slow_down(c->s3->store.http);
     if (!passing[n].once)
         return true;
-    if (c->second_chances == S3_SECOND_CHANCES)
-        return false;
+    if (c->second_chances == S3_SECOND_CHANCES) {
+        call->spent = !is_about_us(code);
+        return call->spent;
+    }
     c->second_chances++;
     if (strcmp(code, "ExpiredToken") == 0 || strcmp(code, "TokenRefreshRequired") == 0)
         credential_reject(c->s3->credential);

@@ -23,8 +23,7 @@
 #define S3_NONCE_HEADER    "x-amz-meta-tidemark-writer"
 #define S3_ANSWER_MAX      ((size_t)8 << 20) /* a page of a list */
 #define S3_UPLOAD_ID_MAX   1024
-#define S3_SECOND_CHANCES  2  /* of one call, for expired tokens, wrong clocks, damaged bodies */
-#define S3_SLOWEST_PER_MS  64 /* bytes: a line this slow still gets its parts through */
+#define S3_SECOND_CHANCES  2 /* of one call, for expired tokens, wrong clocks, damaged bodies */
 #define S3_SKEW_NOTICED_US (240 * USEC_PER_SEC)
 
 /* What the URL said. */
@@ -110,6 +109,9 @@ int s3_escape(struct buf *out, const char *text, struct tm_err *err) TM_WUR;
 int s3_sign(struct store_call *call, int64_t now_real_us, struct tm_err *err);
 bool s3_read_error(const struct store_call *call, struct store_error *ret);
 bool s3_passes(struct store_call *call, const struct store_error *e);
+bool s3_says_absent(const struct store_call *call);
+/* The id that a store gives each request, NULL = none: what answers without one may be no store. */
+const char *s3_request_id(const struct http_exchange *x);
 /* After an error of the store's: says what to do, on top of what the store said. Returns -code. */
 int s3_explain(const struct s3_call *c, struct tm_err *err);
 

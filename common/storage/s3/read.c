@@ -4,11 +4,13 @@
  * Happy path: a GET with a range answers 206 and exactly the bytes asked for. Failures: fewer bytes
  * than asked for are asked for again, unless the object itself is shorter (416, or the total in
  * Content-Range). A HEAD that answers 404 says "no such object" only when the bucket is known to be
- * there; its answer has no words to tell.
+ * there; its answer has no words to tell. One that does not even carry a request's id may come from
+ * a proxy: then a GET has to say the same in words.
  */
 #include <curl/curl.h>
 
 #include "common/clock.h"
+#include "common/parse.h"
 #include "common/storage/s3/internal.h"
 
 bool s3_decode(char *text)
@@ -50,11 +52,15 @@ static int check_bucket(struct s3 *s3, struct tm_err *err)
     return r;
 }
 
-static void read_head(const struct http_exchange *x, struct s3_head *ret)
+static int read_head(const struct s3_call *c, struct s3_head *ret, struct tm_err *err)
 {
+    const struct http_exchange *x = &c->call.x;
     struct s3_head head = {.found = true};
     const char *length = http_answer_header(x, "content-length");
-    head.size_bytes = length != NULL ? strtoull(length, NULL, 10) : 0;
+    struct tm_err ignored;
+    if (length == NULL || parse_u64(length, &head.size_bytes, &ignored) < 0)
+        return tm_err_retry(err, TM_E_UNAVAILABLE, "%s/%s: HEAD: the answer has no size",
+                            c->s3->store.place, c->call.name);
     const char *modified = http_answer_header(x, "last-modified");
     time_t seconds = modified != NULL ? curl_getdate(modified, NULL) : -1;
     head.modified_us = seconds >= 0 ? (int64_t)seconds * USEC_PER_SEC : 0;
@@ -65,6 +71,40 @@ static void read_head(const struct http_exchange *x, struct s3_head *ret)
     if (nonce != NULL && strlen(nonce) < sizeof(head.nonce))
         (void)snprintf(head.nonce, sizeof(head.nonce), "%s", nonce);
     *ret = head;
+    return 0;
+}
+
+/* Asks for a byte of the object, which is answered in words when there is none. */
+static int ask_in_words(struct s3 *s3, const char *key, bool *ret_found, struct tm_err *err)
+{
+    struct s3_call c;
+    uint8_t byte;
+    s3_call_init(&c, s3, "GET", key);
+    c.answer = S3_ANSWER_RANGE;
+    c.call.x.into = &byte;
+    c.call.x.into_len = 1;
+    c.call.wanted[0] = 416; /* it is empty */
+    int r = s3_call_run(&c, err);
+    if (r == 0 || err->code == TM_E_NOT_FOUND) {
+        *ret_found = r == 0;
+        r = 0;
+    }
+    s3_call_release(&c);
+    return r;
+}
+
+/* After a 404: 0 = there is no such object. */
+static int confirm_absent(struct s3 *s3, const struct s3_call *head, struct tm_err *err)
+{
+    if (s3_request_id(&head->call.x) != NULL)
+        return s3->bucket_seen ? 0 : check_bucket(s3, err);
+    bool found = false;
+    int r = ask_in_words(s3, head->call.name, &found, err);
+    if (r == 0 && found)
+        return tm_err_retry(err, TM_E_UNAVAILABLE,
+                            "%s/%s: HEAD: HTTP 404, but the object can be read", s3->store.place,
+                            head->call.name);
+    return r;
 }
 
 int s3_head(struct s3 *s3, const char *key, struct s3_head *ret, struct tm_err *err)
@@ -74,12 +114,11 @@ int s3_head(struct s3 *s3, const char *key, struct s3_head *ret, struct tm_err *
     c.call.wanted[0] = 404;
     int r = s3_call_run(&c, err);
     if (r == 0 && c.call.x.status == 404) {
-        if (!s3->bucket_seen)
-            r = check_bucket(s3, err);
+        r = confirm_absent(s3, &c, err);
         if (r == 0)
             *ret = (struct s3_head){.found = false};
     } else if (r == 0) {
-        read_head(&c.call.x, ret);
+        r = read_head(&c, ret, err);
     } else if (c.call.x.status >= 300 && c.call.x.status < 500 && c.call.error.code[0] == '\0') {
         struct tm_err why; /* a refused HEAD does not tell, another request may */
         if (check_bucket(s3, &why) < 0)

@@ -195,7 +195,6 @@ int s3_call_start(struct s3_call *c, struct tm_err *err)
                           c->s3->store.place, c->call.name);
     c->call.x.url = url;
     c->second_chances = 0;
-    c->call.bulk_ms = (unsigned)((c->call.x.body.len + c->call.x.into_len) / S3_SLOWEST_PER_MS);
     store_call_start(&c->call);
     return 0;
 }
@@ -216,10 +215,7 @@ int s3_call_wait(struct s3_call *c, struct tm_err *err)
 
 int s3_call_wait_late(struct s3_call *c, struct tm_err *err)
 {
-    /* the deadline has gone on since the start, perhaps long ago: it is there for the store, not for
-     * us */
-    bool late = clock_mono_us() >
-                c->call.deadline_us - (int64_t)c->s3->store.deadline_ms * USEC_PER_MSEC / 2;
+    bool late = store_call_is_late(&c->call);
     int r = s3_call_wait(c, err);
     return r < 0 && err->retryable && late ? s3_call_run(c, err) : r;
 }

@@ -100,8 +100,10 @@ static const struct storage_ops s3_ops = {
     .free = s3_free,
 };
 
-static const struct store_ops call_ops = {
-    .sign = s3_sign, .read_error = s3_read_error, .passes = s3_passes};
+static const struct store_ops call_ops = {.sign = s3_sign,
+                                          .read_error = s3_read_error,
+                                          .passes = s3_passes,
+                                          .says_absent = s3_says_absent};
 
 static int open_parts(struct s3 *s3, const struct storage_options *options, struct tm_err *err)
 {

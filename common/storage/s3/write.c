@@ -5,7 +5,7 @@
  * is full an upload is begun; each full part is sent while the next is filled, S3_PARTS_IN_FLIGHT at
  * once; commit (or seal before it) waits for all, commit completes the upload.
  *
- * Failures: a part that fails for good fails the writer. An upload not completed is aborted when the
+ * Failures: a part that fails for good fails the writer, now and at every later call. An upload not completed is aborted when the
  * writer is freed. Where the answer to the last request was lost, or says that the object exists
  * although only we can have made it, the object itself is asked: it carries the writer's nonce.
  */
@@ -38,7 +38,24 @@ struct s3_writer {
     struct part slots[SLOTS];
     struct buf complete; /* the body of CompleteMultipartUpload, as far as it goes */
     bool completed;      /* there is nothing to abort any more */
+    int failed;          /* 0, or what every call from now on returns, with: */
+    struct tm_err why;
 };
+
+/* Bytes are missing from now on: whatever the caller does next, this is what it is told. */
+static int fail(struct s3_writer *w, const struct tm_err *err)
+{
+    w->failed = -(int)err->code;
+    w->why = *err;
+    return w->failed;
+}
+
+static int failed_before(const struct s3_writer *w, struct tm_err *err)
+{
+    if (w->failed < 0)
+        *err = w->why;
+    return w->failed;
+}
 
 /* ---- parts ---- */
 
@@ -70,12 +87,19 @@ static int begin_upload(struct s3_writer *w, struct tm_err *err)
     return r == 0 ? buf_printf(&w->complete, err, "<CompleteMultipartUpload>") : r;
 }
 
+/* Somebody took it for a leftover. Nothing is known against the object: it may be begun anew. */
+static void upload_is_gone(struct tm_err *err)
+{
+    err->code = TM_E_UNAVAILABLE;
+    err->retryable = true;
+}
+
 /* Waits for a part; its ETag goes into the list of parts, its buffer may be filled again. */
 static int finish_part(struct s3_writer *w, struct part *part, struct tm_err *err)
 {
     int r = s3_call_wait_late(&part->call, err); /* the source may have been slow */
     if (r < 0 && err->code == TM_E_NOT_FOUND)
-        err->code = TM_E_CONFLICT; /* the upload: somebody took it for a leftover */
+        upload_is_gone(err);
     char etag[80];
     if (r == 0 && !s3_etag(&part->call.call.x, etag, sizeof(etag)))
         r = tm_err_set(err, TM_E_CORRUPT, "%s: the store gave no ETag", w->s3->store.place);
@@ -156,6 +180,8 @@ static int s3_write(struct storage_writer *base, const void *data, size_t len, s
 {
     struct s3_writer *w = (struct s3_writer *)base;
     const uint8_t *bytes = data;
+    if (w->failed < 0)
+        return failed_before(w, err);
     while (len > 0) {
         int r = 0;
         if (w->slots[w->filling].data.len == S3_PART_BYTES)
@@ -164,8 +190,10 @@ static int s3_write(struct storage_writer *base, const void *data, size_t len, s
         size_t n = TM_MIN(len, S3_PART_BYTES - to->len);
         if (r == 0)
             r = append(to, bytes, n, err);
-        if (r < 0)
-            return tm_err_prefix(err, STORAGE_ERROR_WRITE, w->name);
+        if (r < 0) {
+            (void)tm_err_prefix(err, STORAGE_ERROR_WRITE, w->name);
+            return fail(w, err);
+        }
         bytes += n;
         len -= n;
         w->size_bytes += n;
@@ -177,10 +205,14 @@ static int s3_write(struct storage_writer *base, const void *data, size_t len, s
 static int s3_seal(struct storage_writer *base, struct tm_err *err)
 {
     struct s3_writer *w = (struct s3_writer *)base;
+    if (w->failed < 0)
+        return failed_before(w, err);
     if (w->upload_id[0] == '\0' && w->slots[w->filling].data.len < S3_SEAL_PART_BYTES)
         return 0;
-    if (finish_parts(w, err) < 0)
-        return tm_err_prefix(err, STORAGE_ERROR_WRITE, w->name);
+    if (finish_parts(w, err) < 0) {
+        (void)tm_err_prefix(err, STORAGE_ERROR_WRITE, w->name);
+        return fail(w, err);
+    }
     return 0;
 }
 
@@ -239,8 +271,8 @@ static int judge(struct s3_writer *w, struct s3_call *c, int sent, bool *again, 
     bool taken = status == 412 || (status == 409 && strcmp(code, "FileAlreadyExists") == 0);
     bool upload_gone = status == 404 && strcmp(code, "NoSuchUpload") == 0;
     bool doubtful = sent < 0 && strcmp(code, "WrongETag") == 0;
-    if (upload_gone) /* somebody took it for a leftover */
-        err->code = TM_E_CONFLICT;
+    if (upload_gone)
+        upload_is_gone(err);
     else if (sent < 0 && err->code == TM_E_EXISTS) /* a 409: no word on whether it exists */
         err->code = err->retryable ? TM_E_UNAVAILABLE : TM_E_CONFLICT;
     if (!taken && !upload_gone && !doubtful)
@@ -329,10 +361,14 @@ static int send_fenced(struct s3_writer *w, struct slice body, struct tm_err *er
 static int s3_commit(struct storage_writer *base, struct tm_err *err)
 {
     struct s3_writer *w = (struct s3_writer *)base;
-    int r = 0;
+    if (w->failed < 0)
+        return failed_before(w, err);
     bool upload = w->upload_id[0] != '\0';
-    if (upload)
-        r = finish_parts(w, err);
+    int r = upload ? finish_parts(w, err) : 0;
+    if (r < 0) {
+        (void)tm_err_prefix(err, STORAGE_ERROR_COMMIT, w->name);
+        return fail(w, err);
+    }
     if (r == 0 && upload)
         r = buf_printf(&w->complete, err, "</CompleteMultipartUpload>");
     if (r == 0)

@@ -486,6 +486,23 @@ static void test_storage_fails(void **state)
     rig_end(&g);
 }
 
+/* A bucket that is denied for a while, by a gateway say, although log was stored in it. */
+static void test_bucket_denied(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    RIG_UNTIL(&g, g.status.checkpoint_us > 0);
+    ram_set_faults(g.storage,
+                   &(struct ram_faults){.fail_op[RAM_COMMIT] = 1, .fail_code = TM_E_INVALID});
+    rig_source(&g, "log=400000");
+    RIG_UNTIL(&g, g.status.durable == S + 400000 && !g.has_error);
+    rig_stop(&g);
+    assert_int_equal(rig_runs(&g), 1);
+    rig_end(&g);
+}
+
 /* The moment that is told can be proven from storage alone, at any time: without it an idle log's does
  * not move either. */
 static void test_told_is_stored(void **state)
@@ -593,7 +610,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_gap),           cmocka_unit_test(test_source_fails),
         cmocka_unit_test(test_storage_fails), cmocka_unit_test(test_told_is_stored),
         cmocka_unit_test(test_stuck),         cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_own_claim),
+        cmocka_unit_test(test_own_claim),     cmocka_unit_test(test_bucket_denied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -336,6 +336,30 @@ static void the_shared_file_gives_the_profiles_keys(void **state)
     assert_keys(d, "AK3", "SK3", "", INT64_MAX);
 }
 
+static void the_shared_file_may_have_many_profiles(void **state)
+{
+    (void)state;
+    static char text[(64 << 10) + 2];
+    static const char last[] = "[last]\naws_access_key_id=AK\naws_secret_access_key=SK";
+    size_t at = sizeof(text) - 1 - sizeof(last);
+    memset(text, '\n', at);
+    memset(text, '#', at - 1);
+    (void)snprintf(text + at, sizeof(text) - at, "%s", last);
+    assert_int_equal(strlen(text), 64 << 10);
+    (void)setenv("AWS_SHARED_CREDENTIALS_FILE", services_file("credentials", text, 0600), 1);
+    (void)setenv("AWS_PROFILE", "last", 1);
+    TM_CLEANUP(credential_freep) struct credential *c = make(NULL);
+    assert_keys(c, "AK", "SK", "", INT64_MAX);
+    text[64 << 10] = '#'; /* one more */
+    const char *path = services_file("credentials", text, 0600);
+    credential_reject(c);
+    const char *message =
+        services_text("credentials from shared credentials file '%s': secret file '%s' is longer "
+                      "than 65536 bytes",
+                      path, path);
+    assert_refused(c, TM_E_LIMIT, false, message);
+}
+
 static void the_file_at_home_applies_when_it_has_the_profile(void **state)
 {
     (void)state;
@@ -443,9 +467,13 @@ static void only_this_host_or_tls_gets_a_container_token(void **state)
     for (size_t n = 0; n < TM_ARRAY_LEN(bad); n++) {
         (void)setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", bad[n], 1);
         const char *message =
-            services_text("AWS_CONTAINER_CREDENTIALS_FULL_URI: '%s' is no https:// address, nor "
-                          "http:// of this host (loopback or link-local)",
-                          bad[n]);
+            strchr(bad[n], '@') != NULL
+                ? "AWS_CONTAINER_CREDENTIALS_FULL_URI: what is given (not shown, as its '@' may "
+                  "follow a password) is no https:// address, nor http:// of this host (loopback "
+                  "or link-local), without user name"
+                : services_text("AWS_CONTAINER_CREDENTIALS_FULL_URI: '%s' is no https:// address, "
+                                "nor http:// of this host (loopback or link-local)",
+                                bad[n]);
         assert_refused_new(NULL, message);
     }
     (void)setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/c", 1);
@@ -473,6 +501,7 @@ int main(void)
         TEST(a_token_file_that_is_none_is_told),
         TEST(web_identity_needs_a_role_and_a_safe_sts),
         TEST(the_shared_file_gives_the_profiles_keys),
+        TEST(the_shared_file_may_have_many_profiles),
         TEST(the_file_at_home_applies_when_it_has_the_profile),
         TEST(a_bad_shared_file_is_told_by_line),
         TEST(the_containers_endpoint_gets_the_token_of_the_file),

@@ -42,6 +42,12 @@ static void urls_are_read_strictly(void **state)
         {"azblob://cont/p?endpoint=ftp://x",
          "storage URL: endpoint 'ftp://x' is not of the form https://host:port or "
          "http://address:port/account"},
+        {"azblob://cont/p?account-name=a&endpoint=https://user:word@a.example.org",
+         "storage URL: parameter 'endpoint' carries a user name or password, which must not be in "
+         "a URL"},
+        {"azblob://cont/p?account-name=a&proxy=http://user:word@p.example.org:1",
+         "storage URL: parameter 'proxy' carries a user name or password, which must not be in a "
+         "URL"},
         {"azblob://cont/p?endpoint=https://a.example.org/x",
          "storage URL: endpoint 'https://a.example.org/x' has a path, as only an address has"},
         {"azblob://cont/p?endpoint=http://127.0.0.1/one&account-name=two",
@@ -320,11 +326,11 @@ static void a_list_refused_for_anothers_commit_is_exists(void **state)
     assert_int_equal(storage_writer_commit(w, &g.err), -TM_E_EXISTS);
     storage_writer_free(w);
     /* and without that other one it may be done again */
-    reply(404, "", "");
+    reply(404, "x-ms-error-code: BlobNotFound\r\n", "");
     g.replies[3] = g.replies[4];
     g.seen = 0;
     w = writer_with(8 * MIB + 1);
-    assert_int_equal(storage_writer_commit(w, &g.err), -TM_E_CONFLICT);
+    assert_int_equal(storage_writer_commit(w, &g.err), -TM_E_UNAVAILABLE);
     assert_true(g.err.retryable);
     storage_writer_free(w);
 }
@@ -389,6 +395,33 @@ static void absence_is_of_an_object_or_of_the_container(void **state)
                         text_of("cannot stat 'a': %s: there is no such container (%s/pre/a: HEAD: "
                                 "HTTP 404 ContainerNotFound (request id))",
                                 place(), place()));
+}
+
+/* What a load balancer says in front of a service that is away. */
+static void a_404_that_is_not_the_services_is_no_absence(void **state)
+{
+    (void)state;
+    char byte;
+    struct storage_object object;
+    g.timeout_ms = 5000;
+    open_with("", "AZURE_STORAGE_KEY", "a2V5IG9mIGFuIGFjY291bnQ=");
+    reply(404, "Retry-After: 100\r\n", "<html>not here</html>"); /* later than a call may last */
+    assert_int_equal(storage_read(g.st, "a", 0, &byte, 1, &g.err), -TM_E_UNAVAILABLE);
+    assert_true(g.err.retryable);
+    assert_string_equal(g.err.msg, text_of("cannot read 'a': given up after 1 attempts: %s/pre/a: "
+                                           "GET: HTTP 404: this does not come from the store "
+                                           "itself",
+                                           place()));
+    assert_int_equal(storage_stat(g.st, "a", &object, &g.err), -TM_E_UNAVAILABLE);
+    assert_true(g.err.retryable);
+    const char *const names[] = {"a"};
+    assert_int_equal(storage_remove(g.st, names, 1, &g.err), -TM_E_UNAVAILABLE);
+    reply(404, "Retry-After: 100\r\nx-ms-error-code: ResourceNotFound\r\n", "");
+    assert_int_equal(storage_stat(g.st, "a", &object, &g.err), -TM_E_UNAVAILABLE);
+    /* the service's own, without a code */
+    reply(404, "x-ms-request-id: id\r\n", "");
+    assert_int_equal(storage_stat(g.st, "a", &object, &g.err), -TM_E_NOT_FOUND);
+    assert_int_equal(stub_http_count(g.stub), 5);
 }
 
 static void stat_tells_size_and_time(void **state)
@@ -568,6 +601,7 @@ int main(void)
         TEST(a_range_is_asked_exactly),
         TEST(what_ends_early_is_told_from_what_was_cut),
         TEST(absence_is_of_an_object_or_of_the_container),
+        TEST(a_404_that_is_not_the_services_is_no_absence),
         TEST(stat_tells_size_and_time),
         TEST(a_busy_service_is_asked_again),
         TEST(a_redirect_is_not_followed),

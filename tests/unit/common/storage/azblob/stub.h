@@ -20,6 +20,7 @@ static struct azblob_fixture {
     size_t reply_count;
     size_t seen;
     struct secret_map secret;
+    unsigned timeout_ms; /* what a call may last, 0 = as usual */
     struct storage *st;
     struct tm_err err;
 } g;
@@ -65,7 +66,7 @@ static TM_UNUSED void open_with(const char *params, const char *name, const char
     g.st = NULL;
     secret_map_release(&g.secret);
     assert_int_equal(secret_map_set(&g.secret, name, value, strlen(value), &g.err), 0);
-    struct storage_options options = {.secret = &g.secret};
+    struct storage_options options = {.secret = &g.secret, .io_timeout_ms = g.timeout_ms};
     const char *url = text_of("azblob://cont/pre?account-name=acc&proxy=&endpoint=http://"
                               "127.0.0.1:%u%s",
                               stub_http_port(g.stub), params);

@@ -178,6 +178,41 @@ static void a_part_with_a_wrong_etag_is_sent_again(void **state)
     fake_close(&fake);
 }
 
+/* What damages bodies on their way is not tried for long, but may be gone the next time. */
+static void a_body_that_stays_damaged_may_be_sent_later(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {UPLOADS,
+                                        {.method = "PUT",
+                                         .target = "partNumber=1",
+                                         .status = 400,
+                                         .body = ERROR("BadDigest", "Damaged")},
+                                        PARTS,
+                                        ABORT};
+    FAKE_OPEN(&fake, rules, AWS);
+    assert_int_equal(put_large("x"), -TM_E_UNAVAILABLE);
+    assert_true(fake.err.retryable);
+    fake_expect_error(&fake, "cannot commit 'x': http://STORE/tank/pre/x: PUT: HTTP 400 BadDigest: "
+                             "Damaged (request R1)");
+    assert_int_equal(count_of("PUT", "partNumber=1"), 3);
+    fake_close(&fake);
+    static const struct rule etag[] = {{.method = "PUT", .headers = WRONG_ETAG},
+                                       {.method = "HEAD", .status = 404},
+                                       {.method = "GET", .body = "<ListBucketResult/>"}};
+    FAKE_OPEN(&fake, etag, AWS);
+    assert_int_equal(put("x"), -TM_E_UNAVAILABLE);
+    assert_true(fake.err.retryable);
+    assert_int_equal(count_of("PUT", "/x"), 3);
+    fake_close(&fake);
+    static const struct rule token[] = {
+        {.method = "PUT", .status = 400, .body = ERROR("ExpiredToken", "Old")}};
+    FAKE_OPEN(&fake, token, AWS);
+    assert_int_equal(put("x"), -TM_E_PERMISSION);
+    assert_false(fake.err.retryable);
+    assert_int_equal(count_of("PUT", "/x"), 3);
+    fake_close(&fake);
+}
+
 static void a_part_that_fails_for_good_aborts(void **state)
 {
     (void)state;
@@ -189,11 +224,44 @@ static void a_part_that_fails_for_good_aborts(void **state)
                                         PARTS,
                                         ABORT};
     FAKE_OPEN(&fake, rules, AWS);
-    assert_int_equal(put_large("x"), -TM_E_CONFLICT);
+    assert_int_equal(put_large("x"), -TM_E_UNAVAILABLE);
+    assert_true(fake.err.retryable);
     fake_expect_error(&fake, "cannot commit 'x': http://STORE/tank/pre/x: PUT: HTTP 404 "
                              "NoSuchUpload: None (request R1)");
     assert_int_equal(count_of("POST", "?uploadId="), 0);
     assert_int_equal(count_of("DELETE", "/tank/pre/x?uploadId=1"), 1);
+    fake_close(&fake);
+}
+
+/* Whoever does not look at an earlier failure does not get an object with a hole. */
+static void a_failed_part_fails_all_that_follows(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {UPLOADS,
+                                        {.method = "PUT",
+                                         .target = "partNumber=1",
+                                         .status = 403,
+                                         .body = ERROR("AccessDenied", "No")},
+                                        PARTS,
+                                        {.method = "POST", .body = DONE},
+                                        ABORT};
+    FAKE_OPEN(&fake, rules, AWS);
+    TM_CLEANUP(freep) uint8_t *bytes = calloc(1, S3_PART_BYTES + 1);
+    assert_non_null(bytes);
+    struct storage_writer *w = NULL;
+    assert_int_equal(storage_create(fake.st, "x", &w, &fake.err), 0);
+    assert_int_equal(storage_writer_write(w, bytes, S3_PART_BYTES + 1, &fake.err), 0);
+    for (unsigned n = 0; n < 2; n++) {
+        fake.err = (struct tm_err){.retryable = false};
+        assert_int_equal(n == 0 ? storage_writer_seal(w, &fake.err)
+                                : storage_writer_commit(w, &fake.err),
+                         -TM_E_PERMISSION);
+        fake_expect_error(&fake, "cannot write 'x': http://STORE/tank/pre/x: PUT: HTTP 403 "
+                                 "AccessDenied: No (request R1); keys from secret");
+    }
+    storage_writer_free(w);
+    assert_int_equal(count_of("POST", "?uploadId="), 0);
+    assert_int_equal(count_of("DELETE", "?uploadId=1"), 1);
     fake_close(&fake);
 }
 
@@ -253,7 +321,8 @@ static void a_lost_completion_is_settled_by_the_nonce(void **state)
                                         {.method = "HEAD", .status = 404},
                                         {.method = "GET", .body = "<ListBucketResult/>"}};
     FAKE_OPEN(&fake, swept, AWS);
-    assert_int_equal(put_large("x"), -TM_E_CONFLICT);
+    assert_int_equal(put_large("x"), -TM_E_UNAVAILABLE);
+    assert_true(fake.err.retryable);
     fake_expect_error(&fake, "cannot commit 'x': http://STORE/tank/pre/x: POST: HTTP 404 "
                              "NoSuchUpload: None (request R1)");
     fake_close(&fake);
@@ -377,7 +446,9 @@ int main(void)
         cmocka_unit_test(a_lost_reply_is_settled_by_the_nonce),
         cmocka_unit_test(a_wrong_etag_is_never_success),
         cmocka_unit_test(a_part_with_a_wrong_etag_is_sent_again),
+        cmocka_unit_test(a_body_that_stays_damaged_may_be_sent_later),
         cmocka_unit_test(a_part_that_fails_for_good_aborts),
+        cmocka_unit_test(a_failed_part_fails_all_that_follows),
         cmocka_unit_test(errors_inside_a_good_completion_are_seen),
         cmocka_unit_test(a_lost_completion_is_settled_by_the_nonce),
         cmocka_unit_test(conditional_create_is_found_out_once),

@@ -131,7 +131,8 @@ static void refusals(void **state)
         {"s3://bucket?endpoint=https://x/y",
          "storage URL: endpoint 'https://x/y' is not of the form https://host:port"},
         {"s3://bucket?endpoint=https://u:p%40x",
-         "storage URL: endpoint 'https://u:p@x' is not of the form https://host:port"},
+         "storage URL: parameter 'endpoint' carries a user name or password, which must not be in "
+         "a URL"},
         {"s3://bucket?proxy=http://u:p%40x:1",
          "storage URL: parameter 'proxy' carries a user name or password, which must not be in a "
          "URL"},

@@ -37,6 +37,8 @@ struct rule {
     enum stub_fault fault;
     bool etag;  /* the MD5 of what came */
     bool nonce; /* that of the last PUT or POST that had one */
+    bool no_length;
+    bool bare; /* a 404 without a request's id, as of a proxy */
     size_t body_len;
 };
 
@@ -74,18 +76,22 @@ static inline void fake_handler(const struct stub_request *request, struct stub_
         reply->body = rule->body;
         reply->body_len = rule->body_len;
         reply->fault = rule->fault;
+        reply->no_length = rule->no_length;
         char md5[33] = "";
         if (rule->etag)
             fake_md5(request->body, request->body_len, md5);
-        (void)snprintf(reply->headers, sizeof(reply->headers), "%s%s%s%s%s%s%s",
+        (void)snprintf(reply->headers, sizeof(reply->headers), "%s%s%s%s%s%s%s%s",
                        rule->headers != NULL ? rule->headers : "", rule->etag ? "etag: \"" : "",
                        md5, rule->etag ? "\"\r\n" : "",
                        rule->nonce ? "x-amz-meta-tidemark-writer: " : "",
-                       rule->nonce ? f->nonce : "", rule->nonce ? "\r\n" : "");
+                       rule->nonce ? f->nonce : "", rule->nonce ? "\r\n" : "",
+                       rule->status == 404 && !rule->bare ? "x-amz-request-id: R1\r\n" : "");
         return;
     }
     reply->status = 418;
 }
+
+static unsigned fake_timeout_ms = 20000; /* what a call may last */
 
 /* `url` has one %u, for the port. */
 static inline void fake_open(struct fake *f, const struct rule *rules, size_t count,
@@ -105,8 +111,9 @@ static inline void fake_open(struct fake *f, const struct rule *rules, size_t co
         assert_int_equal(
             secret_map_set(&secret, "session_token", session_token, strlen(session_token), &f->err),
             0);
-    int r = storage_open(text, &(struct storage_options){.secret = &secret, .io_timeout_ms = 20000},
-                         &f->st, &f->err);
+    int r = storage_open(
+        text, &(struct storage_options){.secret = &secret, .io_timeout_ms = fake_timeout_ms},
+        &f->st, &f->err);
     if (r < 0)
         print_error("%s\n", f->err.msg);
     assert_int_equal(r, 0);

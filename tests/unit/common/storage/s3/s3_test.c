@@ -152,6 +152,19 @@ static void stat_reads_headers(void **state)
     fake_close(&fake);
 }
 
+static void a_head_without_a_size_is_no_empty_object(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {{.method = "HEAD", .no_length = true}};
+    FAKE_OPEN(&fake, rules, AWS);
+    struct storage_object o;
+    assert_int_equal(storage_stat(fake.st, "x", &o, &fake.err), -TM_E_UNAVAILABLE);
+    assert_true(fake.err.retryable);
+    fake_expect_error(&fake, "cannot stat 'x': http://STORE/tank/pre/x: HEAD: the answer has no "
+                             "size");
+    fake_close(&fake);
+}
+
 /* ---- removing ---- */
 
 static void batches_of_names_are_removed(void **state)
@@ -209,6 +222,21 @@ static void an_error_in_a_batch_names_its_key(void **state)
                              "200 AccessDenied: 'pre/b': locked until 2027 (request R1)");
     assert_false(fake.err.retryable);
     fake_expect(&fake, "POST /tank?delete=\n");
+    fake_close(&fake);
+}
+
+static void an_error_of_a_batch_needs_no_code(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {
+        {.method = "POST",
+         .body = "<DeleteResult><Error><Key>pre/b</Key><Message>m</Message></Error>"
+                 "</DeleteResult>"}};
+    FAKE_OPEN(&fake, rules, AWS);
+    const char *const names[] = {"a", "b", "c"};
+    assert_int_equal(storage_remove(fake.st, names, 3, &fake.err), -TM_E_IO);
+    fake_expect_error(&fake, "cannot remove 3 objects from 'a' on: http://STORE/tank/: POST: HTTP "
+                             "200 ErrorWithoutCode: 'pre/b': m");
     fake_close(&fake);
 }
 
@@ -454,6 +482,8 @@ int main(void)
         cmocka_unit_test(stat_reads_headers),
         cmocka_unit_test(batches_of_names_are_removed),
         cmocka_unit_test(an_error_in_a_batch_names_its_key),
+        cmocka_unit_test(a_head_without_a_size_is_no_empty_object),
+        cmocka_unit_test(an_error_of_a_batch_needs_no_code),
         cmocka_unit_test(a_batch_that_was_too_fast_is_sent_again),
         cmocka_unit_test(a_refused_removal_says_so),
         cmocka_unit_test(large_objects_go_in_parts),

@@ -108,6 +108,51 @@ static void a_missing_bucket_is_not_a_missing_object(void **state)
     fake_close(&fake);
 }
 
+/* What a load balancer says in front of stores that are away. */
+static void a_404_that_is_not_the_stores_is_no_absence(void **state)
+{
+    (void)state;
+#define BARE_404 .status = 404, .bare = true, .body = "<html><br>not here</html>"
+    static const struct rule gone[] = {
+        {.method = "HEAD", .status = 404, .bare = true},
+        {.method = "GET", .target = "/x", .times = 1, BARE_404},
+        {.method = "GET", .target = "/x", .status = 404, .body = ERROR("NoSuchKey", "None")},
+        {.method = "GET", .body = "<ListBucketResult/>"}};
+    FAKE_OPEN(&fake, gone, AWS);
+    struct storage_object o;
+    assert_int_equal(storage_stat(fake.st, "x", &o, &fake.err), -TM_E_NOT_FOUND);
+    fake_expect(&fake, "HEAD /tank/pre/x\nGET /tank/pre/x\nGET /tank/pre/x\n");
+    fake_expect_header(&fake, 1, "range", "bytes=0-0");
+    fake_close(&fake);
+    static const struct rule there[] = {
+        {.method = "HEAD", .status = 404, .bare = true},
+        {.method = "GET", .status = 206, .headers = "content-range: bytes 0-0/5\r\n", .body = "h"}};
+    FAKE_OPEN(&fake, there, AWS);
+    assert_int_equal(storage_stat(fake.st, "x", &o, &fake.err), -TM_E_UNAVAILABLE);
+    assert_true(fake.err.retryable);
+    fake_expect_error(&fake, "cannot stat 'x': http://STORE/tank/pre/x: HEAD: HTTP 404, but the "
+                             "object can be read");
+    fake_close(&fake);
+    /* later than the call may last: it is not tried again */
+    static const struct rule away[] = {
+        {.method = "HEAD", .status = 404, .bare = true},
+        {.method = "DELETE", BARE_404, .headers = "retry-after: 100\r\n"},
+        {.method = "GET", BARE_404, .headers = "retry-after: 100\r\n"}};
+    fake_timeout_ms = 5000;
+    FAKE_OPEN(&fake, away, AWS);
+    fake_timeout_ms = 20000;
+    char byte;
+    const char *const names[] = {"x"};
+    assert_int_equal(storage_stat(fake.st, "x", &o, &fake.err), -TM_E_UNAVAILABLE);
+    assert_true(fake.err.retryable);
+    assert_int_equal(storage_read(fake.st, "x", 0, &byte, 1, &fake.err), -TM_E_UNAVAILABLE);
+    assert_true(fake.err.retryable);
+    fake_expect_error(&fake, "cannot read 'x': given up after 1 attempts: http://STORE/tank/pre/x: "
+                             "GET: HTTP 404: this does not come from the store itself");
+    assert_int_equal(storage_remove(fake.st, names, 1, &fake.err), -TM_E_UNAVAILABLE);
+    fake_close(&fake);
+}
+
 static void a_refused_head_is_explained(void **state)
 {
     (void)state;
@@ -310,6 +355,7 @@ int main(void)
         cmocka_unit_test(slow_down_is_waited_out),
         cmocka_unit_test(other_refusals_are_not_repeated),
         cmocka_unit_test(a_missing_bucket_is_not_a_missing_object),
+        cmocka_unit_test(a_404_that_is_not_the_stores_is_no_absence),
         cmocka_unit_test(a_refused_head_is_explained),
         cmocka_unit_test(the_right_region_is_named),
         cmocka_unit_test(redirects_are_not_followed),

@@ -167,6 +167,15 @@ rgw_enable_ops_log = false
 X
 }
 ceph_do() { "$@" >>"$CEPH/log/out.log" 2>&1 || fail "'$*': $(tail -n 20 "$CEPH/log/out.log")"; }
+# As ceph_do, for a monitor that has just begun: for a moment it refuses everything. What is asked may be asked twice.
+ceph_do_soon() {
+    local tries
+    for tries in $(seq 60); do
+        "$@" >>"$CEPH/log/out.log" 2>&1 && return
+        sleep 0.25
+    done
+    ceph_do "$@"
+}
 ceph_start() {
     local sts=false objectstore=memstore option uuid
     for option in "$@"; do
@@ -187,11 +196,11 @@ ceph_start() {
     store_spawn "$out" ceph-mon -f -i a
     echo "$SPAWNED" >"$CEPH/run/mon.pid"
     uuid=$(cat /proc/sys/kernel/random/uuid)
-    ceph_do ceph osd new "$uuid"
+    ceph_do_soon ceph osd new "$uuid"
     ceph_do ceph-osd -i 0 --mkfs --osd-uuid "$uuid"
     store_spawn "$out" ceph-osd -f -i 0
     echo "$SPAWNED" >"$CEPH/run/osd.pid"
-    ceph_do ceph osd crush add osd.0 1.0 root=default host=store
+    ceph_do_soon ceph osd crush add osd.0 1.0 root=default host=store
     ceph_gateway_start
     ceph_user tester "$S3_ACCESS" "$S3_SECRET"
 }

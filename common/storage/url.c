@@ -122,3 +122,11 @@ const char *storage_url_param(const struct storage_url *url, const char *key)
     }
     return NULL;
 }
+
+int storage_url_has_user(const char *key, struct tm_err *err)
+{
+    return tm_err_set(err, TM_E_INVALID,
+                      "storage URL: parameter '%s' carries a user name or password, which must not "
+                      "be in a URL",
+                      key);
+}

@@ -25,4 +25,7 @@ int storage_url_parse(const char *text, struct storage_url *ret, struct tm_err *
 /* NULL when there is none. */
 const char *storage_url_param(const struct storage_url *url, const char *key);
 
+/* The refusal of a parameter that carries a user name or password: the value is not quoted. */
+int storage_url_has_user(const char *key, struct tm_err *err);
+
 #endif

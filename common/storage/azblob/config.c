@@ -97,15 +97,6 @@ static int read_prefix(const struct storage_url *url, struct azblob_config *c, s
 
 /* ---- endpoint and account ---- */
 
-/* Such a value is not quoted. */
-static int has_user(const char *key, struct tm_err *err)
-{
-    return tm_err_set(err, TM_E_INVALID,
-                      "storage URL: parameter '%s' carries a user name or password, which must not "
-                      "be in a URL",
-                      key);
-}
-
 static bool account_is_good(const char *account)
 {
     size_t len = strlen(account);
@@ -161,7 +152,7 @@ static int read_endpoint(const char *text, struct azblob_config *c, struct tm_er
     for (size_t at = 0; good && at < path_len; at++)
         good = isalnum((unsigned char)path[at]) || path[at] == '-';
     if (strchr(text, '@') != NULL)
-        return has_user("endpoint", err);
+        return storage_url_has_user("endpoint", err);
     if (!good)
         return tm_err_set(err, TM_E_INVALID,
                           "storage URL: endpoint '%s' is not of the form https://host:port or "
@@ -269,6 +260,6 @@ int azblob_config_read(const struct storage_url *url, struct azblob_config *ret,
     c->ca_file = text_param(&c->url, "ca-file");
     c->proxy = text_param(&c->url, "proxy");
     if (r == 0 && c->proxy != NULL && strchr(c->proxy, '@') != NULL)
-        r = has_user("proxy", err);
+        r = storage_url_has_user("proxy", err);
     return r;
 }

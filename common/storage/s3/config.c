@@ -111,15 +111,6 @@ static int read_prefix(const struct storage_url *url, struct s3_config *c, struc
 
 /* ---- endpoint ---- */
 
-/* Such a value is not quoted. */
-static int has_user(const char *key, struct tm_err *err)
-{
-    return tm_err_set(err, TM_E_INVALID,
-                      "storage URL: parameter '%s' carries a user name or password, which must not "
-                      "be in a URL",
-                      key);
-}
-
 /* "https://host:port", also without scheme, also with a '/' at the end. */
 static int read_endpoint(const char *text, struct s3_config *c, struct tm_err *err)
 {
@@ -134,7 +125,7 @@ static int read_endpoint(const char *text, struct s3_config *c, struct tm_err *e
     for (size_t at = 0; good && at < len; at++)
         good = isalnum((unsigned char)host[at]) || strchr("-._:[]", host[at]) != NULL;
     if (strchr(text, '@') != NULL)
-        return has_user("endpoint", err);
+        return storage_url_has_user("endpoint", err);
     if (!good)
         return tm_err_set(err, TM_E_INVALID,
                           "storage URL: endpoint '%s' is not of the form https://host:port", text);
@@ -287,6 +278,6 @@ int s3_config_read(const struct storage_url *url, struct s3_config *ret, struct 
     c->ca_file = text_param(url, "ca-file");
     c->proxy = text_param(url, "proxy");
     if (r == 0 && c->proxy != NULL && strchr(c->proxy, '@') != NULL)
-        r = has_user("proxy", err);
+        r = storage_url_has_user("proxy", err);
     return r == 0 ? read_encryption(c, err) : r;
 }

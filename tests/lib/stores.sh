@@ -41,9 +41,10 @@ stores_need() {
     done
 }
 
-# Away from the coordinators' ports, and where no outgoing connection takes one. A port is noted as this test's from when
-# it is chosen: it is bound only later, and tests run side by side.
-STORE_PORT=$((5000 + $$ * 61 % 7000))
+# Away from the coordinators' ports, from 6800 to 7300, where the OSD of any test's Ceph takes what it likes, and from
+# where outgoing connections take one. A port is noted as this test's from when it is chosen: it is bound only later,
+# and tests run side by side.
+STORE_PORT=$((7400 + $$ * 61 % 4600))
 claim_port() {
     local note=/var/tmp/tidemark-test-port.$1 owner
     (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 1
@@ -54,8 +55,8 @@ claim_port() {
 free_port() {
     local port
     port=$(cat "$T/.store-port" 2>/dev/null || echo "$STORE_PORT")
-    while ! claim_port "$port"; do port=$((port < 11999 ? port + 1 : 5000)); done
-    echo $((port < 11999 ? port + 1 : 5000)) >"$T/.store-port"
+    while ! claim_port "$port"; do port=$((port < 11999 ? port + 1 : 7400)); done
+    echo $((port < 11999 ? port + 1 : 7400)) >"$T/.store-port"
     echo "$port"
 }
 answers() { curl -ks -o /dev/null --max-time 5 "$1"; }

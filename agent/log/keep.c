@@ -14,7 +14,7 @@
 #include "common/clock.h"
 
 #define KEEP_US     USEC_PER_SEC
-#define FENCE_US    (200 * USEC_PER_MSEC) /* at least between two looks */
+#define FENCE_US    (200 * USEC_PER_MSEC) /* between two looks while more is under way */
 #define FINAL_TRIES 3                     /* for the last mark */
 
 struct keeper {
@@ -167,6 +167,7 @@ static int keep(struct keeper *k, const struct keep_now *now, struct tm_err *err
         log_looks_settle(t);
         if (now->stored.source_us != 0)
             told(t, &now->stored);
+        pthread_cond_broadcast(&t->changed); /* for who tells, and the hold */
     }
     pthread_mutex_unlock(&t->lock);
     if (!now->mark)
@@ -234,7 +235,7 @@ void *log_keep_main(void *arg)
         pthread_mutex_lock(&t->lock);
         while (!log_over(t) && !(t->mark_now && !t->in_session) && clock_mono_us() < next_us) {
             if (t->durable > t->fenced)
-                next_us = TM_MIN(next_us, now_us + FENCE_US);
+                next_us = TM_MIN(next_us, t->durable == t->received ? now_us : now_us + FENCE_US);
             log_wait(t, next_us - clock_mono_us());
         }
         if (k.tries > 0)

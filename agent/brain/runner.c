@@ -61,6 +61,13 @@ static void send_job(struct agent_brain *b, struct job *job, uint32_t generation
     }
     to->storage = want->storage;
     to->backup = want->backup;
+    if (want->backup != NULL && want->backup->resume) {
+        to->backup = agent_step_alloc(b, sizeof(*to->backup));
+        if (to->backup == NULL)
+            return;
+        *to->backup = *want->backup;
+        to->backup->resume = !job->plan.complete; /* else all of it is known here */
+    }
     to->restore = want->restore;
     to->log = want->log;
     to->secret = (struct msg_secret *)(uintptr_t)agent_secret_for(job, want->secret);
@@ -255,12 +262,13 @@ static void keep_totals(struct agent_brain *b, struct job *job, const struct msg
                                                    &job->totals, b->err) == 0;
 }
 
-static void reached(struct agent_brain *b, struct job *job, enum job_stage stage,
-                    const struct msg_totals *totals)
+void agent_runner_reached(struct agent_brain *b, struct job *job, enum job_stage stage,
+                          const struct msg_totals *totals)
 {
     keep_totals(b, job, totals);
     job->stage = stage;
     b->heartbeat_urgent = true;
+    agent_hold_release(b, job);
     if (stage == JOB_STAGE_COMMITTED)
         agent_log(b, job, 5, AGENT_LOG_JOB_COMPLETE, "job '%s' is committed", job->want.name);
     else if (stage == JOB_STAGE_RESTORED)
@@ -290,9 +298,9 @@ static void frame_swept(struct agent_brain *b, struct job *job, const struct fra
     if (!job->sweep_sent)
         return;
     if (swept->committed && job->want.kind == JOB_KIND_BACKUP)
-        reached(b, job, JOB_STAGE_COMMITTED, swept->totals);
+        agent_runner_reached(b, job, JOB_STAGE_COMMITTED, swept->totals);
     else
-        reached(b, job, JOB_STAGE_SWEPT, swept->totals);
+        agent_runner_reached(b, job, JOB_STAGE_SWEPT, swept->totals);
 }
 
 static void log_durable(struct agent_brain *b, struct job *job, uint64_t byte)
@@ -333,6 +341,15 @@ void agent_runner_frame(struct agent_brain *b, struct job *job, const struct fra
     case FRAME_want_results:
         job->results_from = f->want_results.from;
         break;
+    case FRAME_found:
+        agent_checkpoint_found(b, job, &f->found);
+        break;
+    case FRAME_stored:
+        agent_checkpoint_stored(b, job, &f->stored);
+        break;
+    case FRAME_want_accepted:
+        agent_checkpoint_wanted(job, &f->want_accepted);
+        break;
     case FRAME_log_durable:
         log_durable(b, job, f->log_durable.byte);
         break;
@@ -348,14 +365,14 @@ void agent_runner_frame(struct agent_brain *b, struct job *job, const struct fra
         break;
     case FRAME_committed:
         if (job->stage == JOB_STAGE_FINISHING)
-            reached(b, job, JOB_STAGE_COMMITTED, f->committed.totals);
+            agent_runner_reached(b, job, JOB_STAGE_COMMITTED, f->committed.totals);
         break;
     case FRAME_swept:
         frame_swept(b, job, &f->swept);
         break;
     case FRAME_restored:
         if (job->want.kind == JOB_KIND_RESTORE && job->stage < JOB_STAGE_COMMITTED)
-            reached(b, job, JOB_STAGE_RESTORED, f->restored.totals);
+            agent_runner_reached(b, job, JOB_STAGE_RESTORED, f->restored.totals);
         break;
     case FRAME_warning:
         agent_job_warn(b, job, f->warning.text);

@@ -19,10 +19,11 @@
 
 CODEC_DEFINE(agent_hold, "hold", AGENT_HOLD_FIELDS);
 
-#define CAP_HOLD      (1u << 0) /* enum engine_cap */
-#define RENEW_US      UINT64_C(60000000)
-#define DROP_PAUSE_US UINT64_C(5000000)
-#define LOOK_US       UINT64_C(10000000) /* how often it is looked whether one has expired */
+#define CAP_HOLD         (1u << 0) /* enum engine_cap */
+#define RENEW_US         UINT64_C(60000000)
+#define DROP_PAUSE_US    UINT64_C(5000000)
+#define SESSION_PAUSE_US UINT64_C(200000)
+#define LOOK_US          UINT64_C(10000000) /* how often it is looked whether one has expired */
 
 /* PostgreSQL takes 63 bytes of a-z, 0-9 and _. Whose it is: eight digits of cluster and tenant, sixteen
  * of the backup. */
@@ -86,8 +87,7 @@ const struct agent_hold *agent_hold_take(struct agent_brain *b, struct job *job)
         memcpy(hold->rec.tenant, job->want.tenant, sizeof(hold->rec.tenant));
         memcpy(hold->rec.backup_id, job->want.backup->backup_id, sizeof(hold->rec.backup_id));
     }
-    hold->rec.ttl_s =
-        job->want.backup->gcttl_s != 0 ? job->want.backup->gcttl_s : AGENT_HOLD_TTL_S;
+    hold->rec.ttl_s = job->want.backup->gcttl_s != 0 ? job->want.backup->gcttl_s : AGENT_HOLD_TTL_S;
     hold->rec.renewed_us = b->now.real_us;
     hold->dropping = false;
     hold->next_us = b->now.mono_us + RENEW_US;
@@ -109,15 +109,31 @@ void agent_hold_release(struct agent_brain *b, const struct job *job)
 
 /* ---- time ---- */
 
-/* The job that works under it here. */
+static bool is_of(const struct job *job, const struct hold *hold)
+{
+    return job->want.kind == JOB_KIND_BACKUP &&
+           strcmp(job->want.backup->backup_id, hold->rec.backup_id) == 0 &&
+           strcmp(job->want.tenant, hold->rec.tenant) == 0;
+}
+
+/* A job works under it here. */
 static bool in_use(const struct agent_brain *b, const struct hold *hold)
 {
     for (size_t at = 0; at < b->job_count; at++) {
         const struct job *job = b->jobs[at];
-        if (job->want.kind == JOB_KIND_BACKUP && agent_job_is_lead(job) && !job->dropping &&
-            job->stage < JOB_STAGE_COMMITTED &&
-            strcmp(job->want.backup->backup_id, hold->rec.backup_id) == 0 &&
-            strcmp(job->want.tenant, hold->rec.tenant) == 0)
+        if (is_of(job, hold) && agent_job_is_lead(job) && !job->dropping &&
+            job->stage < JOB_STAGE_COMMITTED)
+            return true;
+    }
+    return false;
+}
+
+/* A session that began under it is not closed yet. */
+static bool session_is_up(const struct agent_brain *b, const struct hold *hold)
+{
+    for (size_t at = 0; at < b->job_count; at++) {
+        const struct job *job = b->jobs[at];
+        if (is_of(job, hold) && job->session != SESSION_NONE && job->session != SESSION_CLOSED)
             return true;
     }
     return false;
@@ -149,6 +165,10 @@ static size_t instance_of(const struct agent_brain *b, const char *tenant)
 static void drop(struct agent_brain *b, struct hold *hold)
 {
     size_t instance = instance_of(b, hold->rec.tenant);
+    if (session_is_up(b, hold)) {
+        hold->next_us = b->now.mono_us + SESSION_PAUSE_US;
+        return;
+    }
     hold->next_us = b->now.mono_us + DROP_PAUSE_US;
     if (instance == SIZE_MAX)
         return; /* the tenant is not configured any more: it may be again */

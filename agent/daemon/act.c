@@ -113,7 +113,9 @@ static void act_session(struct agent *a, const struct agent_action *action)
 
     switch (action->kind) {
     case AGENT_ACT_SESSION_BEGIN:
-        if (session_begin(a, action, &err) == 0)
+        if ((!action->session.hold || agent_holds_store(a, action->session.holds,
+                                                        action->session.hold_count, &err) == 0) &&
+            session_begin(a, action, &err) == 0)
             return;
         event.kind = AGENT_EV_SESSION_FAILED;
         event.session_failed.job = action->session.job;
@@ -292,6 +294,8 @@ static void act_log(struct agent *a, const struct agent_action *action)
 
 void agent_act(struct agent *a, const struct agent_action *action)
 {
+    struct tm_err err = {0};
+
     switch (action->kind) {
     case AGENT_ACT_CONNECT:
         line_connect(a->wire, action->connect.seen_term, action->connect.seen_start);
@@ -308,6 +312,13 @@ void agent_act(struct agent *a, const struct agent_action *action)
     case AGENT_ACT_STORE_LOG_JOBS:
         agent_kept_store_jobs(a, action->store_log_jobs.jobs, action->store_log_jobs.count,
                               action->store_log_jobs.term);
+        break;
+    case AGENT_ACT_STORE_HOLDS:
+        if (agent_holds_store(a, action->store_holds.holds, action->store_holds.count, &err) < 0)
+            log_warning(&a->lg, NULL, "cannot remember the holds: %s", err.msg);
+        break;
+    case AGENT_ACT_HOLD_DROP:
+        agent_hold_drop(a, action);
         break;
     case AGENT_ACT_SESSION_BEGIN:
     case AGENT_ACT_SESSION_HOLD:

@@ -11,6 +11,7 @@
  *   desired.c    who should have what; parked polls
  *   jobs.c       a job from phase to phase
  *   job_watch.c  when a job is given up that nothing is heard of
+ *   resume.c     attempts that go on with what earlier ones stored
  *   logs.c       a log backup from phase to phase: it never ends by itself
  *   log_wish.c   log backups: what is applied, asked for and assigned
  *   log_leads.c  which agent streams, and when another one takes over
@@ -119,6 +120,9 @@ CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
     X(T, msg, totals, "to", OPT, 0, msg_totals)                                                       \
     X(T, flag, deleting, "d", OPT, 0, 0)                                                              \
     X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */                              \
+    /* earlier attempts left a checkpoint under backup_id: the next one, or this one, goes on with it */ \
+    X(T, flag, resumable, "rs", OPT, 0, 0)                                                            \
+    X(T, txt, resume_note, "rn", OPT, 0, WIRE_TEXT_MAX) /* why ranges had to start over */            \
     X(T, strs, warnings, "w", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX)                               \
     /* restore: of the backups, "" = storage */                                                       \
     X(T, txt, full_storage, "fs", OPT, 0, WIRE_URL_MAX)                                               \
@@ -450,6 +454,23 @@ bool job_must_sweep(const struct res *res);
 bool job_deleting(const struct res *res); /* at its end, and to be deleted */
 bool job_is_lead(const struct res *res, const struct node *node);
 void job_progress(struct brain *b, struct res *res);
+void job_keep_totals(struct brain *b, struct live *live, const struct msg_totals *totals);
+/* Its manifest is stored: live->totals are its. */
+void job_complete(struct brain *b, struct res *res);
+
+/* ---- resume.c ---- */
+
+/* What failed may be gone on with: it is not to be swept now. */
+bool resume_may(const struct res *res);
+/* What failed says that ranges must start over. */
+bool resume_over(const struct res *res);
+/* A checkpoint that nobody resumed for gcttl: it is swept, while the job stays Failed. */
+bool resume_expired(const struct brain *b, const struct res *res);
+void resume_expire(struct brain *b, struct res *res);
+bool resume_sweeping(const struct res *res);
+void resume_sweep(struct brain *b, struct res *res);
+void resume_report(struct brain *b, struct res *res, const struct node *node,
+                   const struct msg_job *report);
 
 /* ---- logs.c ---- */
 

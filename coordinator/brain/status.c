@@ -37,7 +37,10 @@ static void fill_phases(struct resource_status *s, const struct res *res)
         resource_status_set_phase(s, RESOURCE_COMPLETE, rec->completed_us, "", "");
     if (rec->phase == PHASE_FAILED)
         resource_status_set_phase(s, RESOURCE_FAILED, rec->completed_us,
-                                  rec->leftovers ? "Leftovers" : "", message);
+                                  rec->resumable   ? "Resumable"
+                                  : rec->leftovers ? "Leftovers"
+                                                   : "",
+                                  message);
     if (rec->deleting)
         resource_status_set_phase(s, RESOURCE_DELETING, rec->completed_us, "", "");
 }
@@ -117,6 +120,8 @@ static void fill_warnings(struct resource_status *s, const struct res *res)
         resource_status_add_warning(s, live->warnings[n]);
     for (size_t n = 0; live == NULL && n < rec->warnings_count; n++)
         resource_status_add_warning(s, rec->warnings[n]);
+    if (rec->resume_note != NULL && rec->resume_note[0] != '\0')
+        resource_status_add_warning(s, rec->resume_note);
 }
 
 static void fill_plan(struct status_plan *to, const struct msg_totals *totals)

@@ -187,7 +187,7 @@ static void check_end(struct world *w, const struct record *rec)
         return;
     if (rec->phase == PHASE_COMPLETE && !manifest && !rec->deleting && !w->rolled_back)
         sim_violate(w, "'%s' is Complete and has no manifest", rec->name);
-    if (rec->phase == PHASE_FAILED && manifest && !rec->leftovers)
+    if (rec->phase == PHASE_FAILED && manifest && !rec->leftovers && !rec->resumable)
         sim_violate(w, "'%s' Failed and its manifest is stored", rec->name);
 }
 
@@ -341,6 +341,7 @@ void oracle_end(struct world *w)
         sim_violate(w, "the cluster does not settle");
         return;
     }
+    agent_check_holds(w);
     for (size_t at = 0; at < w->store.count; at++) {
         TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
         struct record rec;

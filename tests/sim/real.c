@@ -86,7 +86,7 @@ int real_open(struct world *w, struct sim_runner *r, bool sweep, struct tm_err *
         sim_die("memory", NULL);
     struct backup_options options = {.scope = scope_of(),
                                      .engine = "mock",
-                                     .epoch = {r->term, r->generation},
+                                     .epoch = {r->term, r->attempt * 1000 + r->generation},
                                      .lead = (r->roles & JOB_ROLE_LEAD) != 0,
                                      .sweep = sweep,
                                      .zstd_level = 1,
@@ -196,14 +196,14 @@ int real_commit(struct world *w, struct sim_runner *r, struct tm_err *err)
     real_begin_blob(&begin);
     real_end_blob(&end);
     /* like a runner's: below the commit's, never twice */
-    struct epoch epoch = {r->finish_term, r->generation * 1000 + real->finals++};
+    struct epoch epoch = {r->finish_term, (r->attempt * 1000 + r->generation) * 1000 + real->finals++};
     struct backup_lease lease = {
         .index = r->finish_ranges, .epoch = epoch, .range = {slice_of(key, key_len), SLICE_EMPTY}};
     rc = backup_store_final(real->worker, &mock_engine, real->reader, buf_slice(&end), &lease,
                             &final, err);
     if (rc < 0)
         return rc;
-    struct backup_commit commit = {.epoch = {r->finish_term, r->generation * 1000 + 999},
+    struct backup_commit commit = {.epoch = {r->finish_term, (r->attempt * 1000 + r->generation) * 1000 + 999},
                                    .begin = buf_slice(&begin),
                                    .end = buf_slice(&end),
                                    .started_us = 1,

@@ -147,6 +147,92 @@ static bool again(struct world *w, const struct sim_runner *r, const struct tm_e
     return false;
 }
 
+/* ---- checkpoints ---- */
+
+#define CHECKPOINT_US MS(1500)
+
+/* False: there is a manifest, nothing is left to be done. */
+static bool look_for_earlier(struct world *w, struct sim_runner *r)
+{
+    struct msg_totals totals = {.commit_us = 1, .position = "0/2"};
+    struct frame f = {.type = FRAME_found};
+    TM_CLEANUP(buf_release) struct buf begin = BUF_INIT;
+    const struct sim_backup *backup = depot_find(w, r->backup_id, false);
+    bool committed = backup != NULL && backup->manifest;
+    if (committed) {
+        f.found.committed = true;
+        f.found.totals = &totals;
+    } else if (backup != NULL && backup->checkpoint) {
+        real_begin_blob(&begin);
+        f.found.begin = buf_slice(&begin);
+        f.found.log_from = 1;
+        memcpy(r->plan, backup->plan, sizeof(r->plan));
+        r->plan_count = backup->plan_count;
+        r->known = true;
+    }
+    tell(w, r, &f);
+    return !committed;
+}
+
+static void on_checkpoint(struct world *w, struct sim_arg *arg)
+{
+    if (!arg_alive(w, arg))
+        return;
+    const struct sim_runner *r = &w->runners[arg->who];
+    struct frame f = {.type = FRAME_want_accepted};
+    if (!r->finishing)
+        tell(w, r, &f);
+}
+
+static void take_accepted(struct world *w, struct sim_runner *r,
+                          const struct frame_accepted *accepted)
+{
+    struct sim_backup *backup = depot_find(w, r->backup_id, true);
+    bool stored = !storage_down(w) && !backup->tombstone;
+    for (size_t at = 0; stored && at < accepted->results_count; at++) {
+        const struct msg_result *result = &accepted->results[at];
+        depot_done(backup, &(struct sim_object){.range = result->range,
+                                                .term = result->term,
+                                                .counter = result->counter});
+    }
+    later(w, r, accepted->last ? CHECKPOINT_US : MS(1), on_checkpoint);
+}
+
+static void tell_known(struct world *w, struct sim_runner *r)
+{
+    const struct sim_backup *backup = depot_find(w, r->backup_id, true);
+    struct msg_result results[WIRE_RESULTS_MAX];
+    struct msg_counters counters = {.bytes = 100, .stored_bytes = 50, .files = 1};
+    struct frame f = {.type = FRAME_stored};
+    size_t count = 0;
+    for (; r->known_told < backup->done_count && count < 3; r->known_told++) {
+        const struct sim_object *done = &backup->done[r->known_told];
+        if (done->range < r->plan_count)
+            results[count++] = (struct msg_result){.range = done->range,
+                                                   .term = done->term,
+                                                   .counter = done->counter,
+                                                   .counters = &counters};
+    }
+    f.stored.results = results;
+    f.stored.results_count = count;
+    if (count > 0)
+        tell(w, r, &f);
+}
+
+/* The plan is stored: from here on there is something to go on with. */
+static void begin_checkpoints(struct world *w, struct sim_runner *r, bool planned)
+{
+    struct sim_backup *backup = depot_find(w, r->backup_id, true);
+    if (!r->checkpoints || (r->roles & JOB_ROLE_LEAD) == 0 || w->profile.real)
+        return;
+    if (planned && !backup->checkpoint && !backup->tombstone) {
+        backup->checkpoint = true;
+        memcpy(backup->plan, r->plan, sizeof(r->plan));
+        backup->plan_count = r->plan_count;
+    }
+    later(w, r, CHECKPOINT_US, on_checkpoint);
+}
+
 static void on_ready(struct world *w, struct sim_arg *arg)
 {
     if (!arg_alive(w, arg))
@@ -164,6 +250,8 @@ static void on_ready(struct world *w, struct sim_arg *arg)
         later(w, r, MS(300), on_ready);
         return;
     }
+    if (r->resume && !r->sweeping && !look_for_earlier(w, r))
+        return;
     struct frame f = {.type = FRAME_ready};
     tell(w, r, &f);
 }
@@ -206,6 +294,8 @@ static void on_plan(struct world *w, struct sim_arg *arg)
                        9); /* a stored plan cannot be changed: the next runner makes another */
         return;
     }
+    while (r->known && r->known_told < depot_find(w, r->backup_id, true)->done_count)
+        tell_known(w, r);
     struct msg_plan_range ranges[8];
     struct frame f = {.type = FRAME_plan_batch};
     f.plan_batch.first = r->plan_next;
@@ -221,6 +311,8 @@ static void on_plan(struct world *w, struct sim_arg *arg)
     tell(w, r, &f);
     if (!f.plan_batch.last)
         later(w, r, MS(20) + sim_below(w, MS(100)), on_plan);
+    else
+        begin_checkpoints(w, r, true);
 }
 
 /* ---- ranges -------------------------------------------------------------------------------------- */
@@ -360,7 +452,7 @@ static void tell_committed(struct world *w, const struct sim_runner *r)
 
 static void commit_model(struct world *w, const struct sim_runner *r, struct sim_backup *backup)
 {
-    if (backup->manifest)
+    if (backup->manifest) /* perhaps of an earlier attempt, whose answer was lost */
         return;
     backup->manifest = true;
     free(backup->entries);
@@ -488,6 +580,8 @@ static void take_begin(struct world *w, struct sim_runner *r, const struct frame
     r->begun = true;
     if (!begin->plan_known) {
         later(w, r, MS(50) + sim_below(w, MS(300)), on_plan);
+    } else {
+        begin_checkpoints(w, r, false);
     }
     need(w, r);
 }
@@ -498,6 +592,11 @@ static void take_job(struct world *w, struct sim_runner *r, const struct frame_j
     r->term = job->term;
     r->sweeping = job->sweep || job->kind == JOB_KIND_DELETE;
     r->roles = job->roles;
+    r->attempt = job->attempt;
+    if (job->backup != NULL) {
+        r->checkpoints = job->backup->checkpoint;
+        r->resume = job->backup->resume;
+    }
     memcpy(r->uid, job->uid, sizeof(r->uid));
     if (job->backup != NULL)
         memcpy(r->backup_id, job->backup->backup_id, sizeof(r->backup_id));
@@ -531,6 +630,9 @@ static void take(struct world *w, struct sim_runner *r, const struct frame *f)
         r->finish_term = f->finish.term;
         r->finish_ranges = f->finish.plan_ranges;
         want_results(w, r);
+        break;
+    case FRAME_accepted:
+        take_accepted(w, r, &f->accepted);
         break;
     case FRAME_results:
         take_results(w, r, &f->results);

@@ -76,8 +76,23 @@ struct sim_object {
     int end;
 };
 
+struct sim_lease {
+    uint32_t range;
+    uint64_t term;
+    uint64_t counter;
+    uint8_t start[SIM_KEY_MAX];
+    uint8_t end[SIM_KEY_MAX];
+    size_t start_len;
+    size_t end_len;
+};
+
 struct sim_backup {
     char id[WIRE_ID_MAX + 1];
+    bool checkpoint; /* plan and what follows are stored */
+    struct sim_lease plan[SIM_RANGES_MAX];
+    uint32_t plan_count;
+    struct sim_object done[4 * SIM_RANGES_MAX];
+    size_t done_count;
     struct sim_object *objects;
     size_t object_count;
     size_t object_cap;
@@ -97,8 +112,12 @@ struct sim_branch {
     uint64_t until_us; /* 0: still written */
 };
 
+#define SIM_SLOTS_MAX 16
+#define SIM_SLOT_LEN  64
+
 /* A node's database; it lives on when the agent does not. */
 struct sim_db {
+    char slots[SIM_SLOTS_MAX][SIM_SLOT_LEN]; /* "" = none */
     uint32_t branch;
     bool primary;
     bool down;
@@ -178,6 +197,8 @@ struct sim_coord {
 struct sim_session {
     bool open;
     uint32_t job;
+    bool resume;
+    char hold[SIM_SLOT_LEN];
 };
 
 #define SIM_TARGETS_MAX 64
@@ -207,19 +228,11 @@ struct sim_agent {
     size_t log_job_count;
     uint64_t log_jobs_term;
     struct codec_arena log_jobs_arena;
+    struct agent_hold holds[AGENT_BRAIN_HOLDS_MAX]; /* its disk */
+    size_t hold_count;
     struct sim_session sessions[16];
     char filled[SIM_TARGETS_MAX][WIRE_UID_MAX + 1]; /* its disk: restores that began to write */
     size_t filled_count;
-};
-
-struct sim_lease {
-    uint32_t range;
-    uint64_t term;
-    uint64_t counter;
-    uint8_t start[SIM_KEY_MAX];
-    uint8_t end[SIM_KEY_MAX];
-    size_t start_len;
-    size_t end_len;
 };
 
 struct sim_runner {
@@ -235,6 +248,11 @@ struct sim_runner {
     char backup_id[WIRE_ID_MAX + 1];
     struct buf to_agent; /* frames are cut from streams on both sides */
     struct buf from_agent;
+    uint32_t attempt;
+    bool checkpoints;
+    bool resume;
+    bool known; /* plan, and done ranges, of earlier attempts */
+    uint32_t known_told;
     bool begun;
     bool finishing;
     struct sim_lease queue[SIM_QUEUE_MAX];
@@ -294,6 +312,9 @@ struct sim_want { /* a resource the person at the CLI wants */
     uint64_t delete_cmd;
     bool last; /* wanted after the faults: must be Complete */
     bool policy_delete;
+    bool checkpoint;
+    bool short_ttl;
+    unsigned retries;
 };
 
 struct sim_profile {
@@ -392,6 +413,8 @@ void coord_crash(struct world *w, uint32_t which);
 void coord_feed(struct world *w, uint32_t which, const struct brain_event *event);
 void coord_want(struct world *w, bool restore, bool policy_delete, bool last);
 void coord_delete(struct world *w, size_t want);
+/* Asks that a job which failed goes on. */
+void coord_resume(struct world *w, size_t want);
 void coord_want_log(struct world *w);
 /* Applies the log backup's spec once more, with this subcommand. */
 void coord_wish_log(struct world *w, size_t want, const char *subcommand);
@@ -405,6 +428,8 @@ void agent_start(struct world *w, uint32_t which);
 void agent_crash(struct world *w, uint32_t which);
 void agent_feed(struct world *w, uint32_t which, const struct agent_event *event);
 void agent_lose_session(struct world *w, uint32_t which);
+/* Holds that nobody would ever drop. */
+void agent_check_holds(struct world *w);
 
 /* ---- net.c --------------------------------------------------------------------------------------------------- */
 
@@ -441,6 +466,7 @@ void depot_put(struct world *w, struct sim_backup *backup, const struct sim_obje
 const struct sim_object *depot_object(const struct sim_backup *backup, uint32_t range,
                                       uint64_t term, uint64_t counter);
 void depot_sweep(struct sim_backup *backup);
+void depot_done(struct sim_backup *backup, const struct sim_object *object);
 
 /* ---- source.c ---- */
 

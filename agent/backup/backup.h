@@ -108,6 +108,18 @@ int backup_store_plan(struct backup_worker *w, const struct engine_ops *engine,
                       struct engine_reader *reader, const struct engine_plan_options *options,
                       backup_range_fn fn, void *arg, struct backup_plan_totals *ret,
                       struct tm_err *err) TM_WUR;
+/*
+ * Hands out a plan that an earlier attempt stored: the shards named with epoch `plan`, which hold
+ * `ranges` ranges. It is checked on the way: numbers without a gap, the first range from the empty
+ * key, each starting where the one before ended, and none behind the last. TM_E_NOT_FOUND (a shard
+ * is missing) or TM_E_CORRUPT: there is no such plan, and what it named cannot be gone on with; fn
+ * may have been called for ranges before the damage. Other errors are the store's: try again. fn must
+ * not use the worker.
+ */
+int backup_plan_load(struct backup_worker *w, struct epoch plan, uint32_t ranges,
+                     backup_range_fn fn, void *arg, struct backup_plan_totals *ret,
+                     struct tm_err *err) TM_WUR;
+
 /* ---- ranges ---- */
 
 struct backup_lease {

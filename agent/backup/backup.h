@@ -298,11 +298,10 @@ int backup_commit(struct backup_worker *w, const struct backup_commit *commit,
  * prove (by the log since replay_from).
  */
 struct backup_checkpoint {
-    struct epoch
-        epoch;         /* of this writer: above every earlier writer's of this backup; names them */
-    struct epoch plan; /* under which the plan was stored, maybe by an earlier attempt */
-    uint32_t ranges;   /* of that plan, without the final one */
-    struct slice begin;                 /* the engine's blob that ranges are read under now */
+    struct epoch epoch; /* of this writer: above every earlier one's of this backup; in the names */
+    struct epoch plan;  /* under which the plan was stored, maybe by an earlier attempt */
+    uint32_t ranges;    /* of that plan, without the final one */
+    struct slice begin; /* the engine's blob that ranges are read under now */
     struct engine_position replay_from; /* of the backup's first start */
     const char *engine;                 /* "postgres" */
     const char *lineage_label;
@@ -340,10 +339,11 @@ typedef int (*backup_checkpoint_fn)(void *arg, const struct backup_checkpoint_re
                                     struct tm_err *err);
 
 struct backup_checkpoint_found {
-    bool committed; /* the backup is complete, `totals` says what is in it, no more … */
-    struct backup_totals totals; /* … is filled; earlier = 1 */
-    bool found;                  /* there is something to go on with: */
-    struct epoch epoch;          /* the newest checkpoint's writer */
+    /* the backup is complete already: `totals` (earlier = 1) says what is in it, nothing else is set */
+    bool committed;
+    struct backup_totals totals;
+    bool found;         /* there is something to go on with: */
+    struct epoch epoch; /* the newest checkpoint's writer */
     struct epoch plan;
     uint32_t ranges;
     struct buf begin; /* the newest checkpoint's */
@@ -374,7 +374,7 @@ void backup_checkpoint_found_release(struct backup_checkpoint_found *found);
  * there with its size (data is listed, not read), with options.checksum also with the bytes it was
  * stored with. One that is not so does not count; its range is to be read again.
  *
- * Memory: about 64 bytes a result, and one frame. Every checkpoint object is read twice.
+ * Memory: about 100 bytes a result, and one frame. Every checkpoint object is read twice.
  */
 int backup_checkpoint_load(struct backup_worker *w, backup_checkpoint_fn fn, void *arg,
                            struct backup_checkpoint_found *ret, struct tm_err *err) TM_WUR;

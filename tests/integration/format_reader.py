@@ -371,6 +371,16 @@ class Repository:
         return self.totals
 
 
+def checkpoint(o):
+    """What a checkpoint says of itself."""
+    root, ranges = o.root(), [unpack_all(record) for record in o.records()]
+    need(len(ranges) == root.get("results", 0), "results")
+    need("begin" not in root or hashlib.sha256(root["begin"]).digest() == root["beginDigest"], "digest of begin")
+    for r in ranges:
+        need(r["i"] < root["planRanges"] and r["t"] <= root["term"] and r["s"] < r["e"], "range %d" % r["i"])
+        need(r["o"] == "backup/%s/data/%08x-%016x.%08x" % (root["backup"], r["i"], r["t"], r["c"]), "foreign object")
+
+
 def main(arguments):
     try:
         if arguments[:1] == ["--object"]:
@@ -380,12 +390,14 @@ def main(arguments):
                     data = f.read()
                 o = Object(data[1:] if data[:1] in (b"o", b"h") else data)
                 o.raw()
-                if o.kind in ("segment", "plan", "log index"):
+                if o.kind in ("segment", "plan", "log index", "checkpoint"):
                     list(map(unpack_all, o.records()))
                 if o.kind not in ("segment", "plan"):
                     o.root()
                 if o.kind == "chunk" and 7 in o.sections:
                     need(len(events(o.sections[7])) == o.root()["events"], "events")
+                if o.kind == "checkpoint":
+                    checkpoint(o)
                 kinds.append(o.kind)
             print(json.dumps({"objects": len(kinds), "kinds": sorted(set(kinds))}))
         else:

@@ -94,7 +94,6 @@ void agent_checkpoint_reply(struct agent_brain *b, struct job *job, const struct
     if (f == NULL)
         return;
     struct frame_accepted view = {.last = m->results.last,
-                                  .term = b->term,
                                   .results = m->results.results,
                                   .results_count = m->results.results_count};
     agent_check(b, codec_copy(&frame_accepted_codec, &view, &b->step, &f->accepted, b->err));

@@ -61,13 +61,7 @@ static void send_job(struct agent_brain *b, struct job *job, uint32_t generation
     }
     to->storage = want->storage;
     to->backup = want->backup;
-    if (want->backup != NULL && want->backup->resume) {
-        to->backup = agent_step_alloc(b, sizeof(*to->backup));
-        if (to->backup == NULL)
-            return;
-        *to->backup = *want->backup;
-        to->backup->resume = !job->plan.complete; /* else all of it is known here */
-    }
+    to->found = job->plan.complete; /* with all of what is done */
     to->restore = want->restore;
     to->log = want->log;
     to->secret = (struct msg_secret *)(uintptr_t)agent_secret_for(job, want->secret);

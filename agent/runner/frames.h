@@ -27,8 +27,8 @@
  *
  * Calling order, backup:  job, ready, begin, plan_batch…, ranges/need/range_done…, finish,
  *     want_results/results…, committed, stop.
- * Resumed (job.backup->resume): job, found, ready, begin, then plan_batch… and stored… in place of a plan
- *     of its own: each stored range comes behind the batch that has it, and before the last batch.
+ * Resumed (job.backup->resume): job, found, ready, begin, then stored… and plan_batch… in place of a plan
+ *     of its own.
  * After a crash a new runner gets `job` with a higher generation and `begin` again; with
  * begin.plan_known it must not plan, and with `finish` sent again it commits again (a manifest that
  * is there already is success).
@@ -75,6 +75,7 @@
     X(T, msg, probe, "pr", OPT, 0, msg_probe)                                                        \
     X(T, str, name, "nm", OPT, 0, WIRE_NAME_MAX) /* of the resource: holds are named after it */     \
     X(T, flag, sweep, "w", OPT, 0, 0) /* nothing but `sweep` follows: a full place is no reason */   \
+    X(T, flag, found, "fo", OPT, 0, 0) /* backup.resume: what earlier attempts left is known here */ \
     X(T, flag, resume, "m", OPT, 0, 0) /* restore: what lies in the target is this job's own */      \
     X(T, msg, secret, "vs", OPT, 0, msg_secret)      /* absent = the host's own credentials */       \
     X(T, msg, full_secret, "vf", OPT, 0, msg_secret) /* restore: for full_storage */
@@ -205,7 +206,7 @@ CODEC_DECLARE(frame_failed, FRAME_FAILED_FIELDS);
     X(T, txt, why, "w", OPT, 0, WIRE_TEXT_MAX)
 CODEC_DECLARE(frame_found, FRAME_FOUND_FIELDS);
 
-/* Ranges that earlier attempts have done: all of them come before the plan's last batch. */
+/* Ranges that earlier attempts have done: all of them come before the plan. */
 #define FRAME_STORED_FIELDS(X, T) X(T, list, results, "r", REQ, 0, msg_result, WIRE_RESULTS_MAX)
 CODEC_DECLARE(frame_stored, FRAME_STORED_FIELDS);
 
@@ -216,7 +217,6 @@ CODEC_DECLARE(frame_want_accepted, FRAME_WANT_ACCEPTED_FIELDS);
 /* Some may have been told before: after a restart of the coordinator all are. last: no more for now. */
 #define FRAME_ACCEPTED_FIELDS(X, T)                                                                \
     X(T, flag, last, "l", OPT, 0, 0)                                                               \
-    X(T, u64, term, "e", REQ, 0, UINT64_MAX) /* of the coordinator: the lead's right to store them */ \
     X(T, list, results, "r", OPT, 0, msg_result, WIRE_RESULTS_MAX)
 CODEC_DECLARE(frame_accepted, FRAME_ACCEPTED_FIELDS);
 

@@ -138,6 +138,9 @@ static int take_frame(struct runner *r, struct frame *f, struct tm_err *err)
     case FRAME_results:
         rc = keep_frame(r, &r->results, f, err);
         break;
+    case FRAME_accepted:
+        rc = keep_frame(r, &r->accepted, f, err);
+        break;
     case FRAME_stop:
         return 0;
     default:
@@ -298,6 +301,8 @@ static void runner_release(struct runner *r)
 {
     backup_log_free(r->log);
     log_task_free(r->task);
+    if (r->proof)
+        r->engine->proof_close(r->proof);
     if (r->reader)
         r->engine->reader_close(r->reader);
     backup_free(r->backup);
@@ -305,6 +310,7 @@ static void runner_release(struct runner *r)
     storage_free(r->storage);
     free_frames(&r->frames);
     free_frames(&r->results);
+    free_frames(&r->accepted);
     if (r->begin)
         frame_release(&r->begin_frame);
     if (r->job)
@@ -329,6 +335,7 @@ static void runner_init(struct runner *r, int fd)
     watch_init(&r->watch);
     list_init(&r->frames);
     list_init(&r->results);
+    list_init(&r->accepted);
     list_init(&r->leases);
 }
 
@@ -344,6 +351,7 @@ int runner_serve(int fd, struct tm_err *err)
     runner_wind_up(r);
     if (r->step_started)
         pthread_join(r->step_thread, NULL);
+    checkpoints_end(r);
     ranges_join(r);
     task_end(r);
     logs_join(r);

@@ -185,6 +185,10 @@ struct backup_log;
  */
 int backup_log_open(struct backup *b, const struct backup_log_options *options,
                     struct backup_log **ret, uint64_t *ret_next, struct tm_err *err) TM_WUR;
+/* How far the unbroken run of stored chunks from `from` reaches, by their footers: what is in them shows
+ * when the log is opened. */
+int backup_log_stored(struct backup *b, uint64_t from, uint64_t *ret_end,
+                      struct tm_err *err) TM_WUR;
 /* What was wrong with a chunk of an earlier writer; "" = nothing. */
 const char *backup_log_damaged(const struct backup_log *log);
 /* Log bytes, contiguous with what came before. Chunks are cut and made durable on the way. */

@@ -226,6 +226,23 @@ int backup_log_open(struct backup *b, const struct backup_log_options *options,
     return 0;
 }
 
+int backup_log_stored(struct backup *b, uint64_t from, uint64_t *ret_end, struct tm_err *err)
+{
+    TM_CLEANUP(backup_log_freep) struct backup_log *log = calloc(1, sizeof(*log));
+    if (!log)
+        return tm_err_oom(err);
+    log->backup = b;
+    log->from = from;
+    log->writer = CHUNK_WRITER_INIT;
+    int r = object_scratch_new(&log->scratch, err);
+    if (r == 0)
+        r = list_chunks(log, err);
+    if (r < 0)
+        return tm_err_prefix(err, "log");
+    *ret_end = log->count ? log->chunks[log->count - 1].to : from;
+    return 0;
+}
+
 void backup_log_free(struct backup_log *log)
 {
     if (!log)

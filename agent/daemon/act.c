@@ -86,15 +86,20 @@ static const struct engine_session_handlers session_handlers = {
 static int session_begin(struct agent *a, const struct agent_action *action, struct tm_err *err)
 {
     const struct watch *watch = &a->watches[action->session.instance];
-    const struct engine_session_spec spec = {.ops = watch->ops,
-                                             .instance = watch->instance,
-                                             .label = action->session.label,
-                                             .fast = action->session.fast};
+    struct engine_session_spec spec = {.ops = watch->ops,
+                                       .instance = watch->instance,
+                                       .label = action->session.label,
+                                       .fast = action->session.fast,
+                                       .hold = action->session.hold};
     struct agent_db *db = calloc(1, sizeof *db);
     int r;
 
     if (!db)
         return tm_err_oom(err);
+    if (action->session.resume) {
+        spec.resume.first = action->session.first;
+        spec.resume.log_from = action->session.log_from;
+    }
     db->agent = a;
     db->job = action->session.job;
     if ((r = engine_session_begin(a->loop, &spec, &session_handlers, db, &db->thread, err)) < 0) {
@@ -113,8 +118,8 @@ static void act_session(struct agent *a, const struct agent_action *action)
 
     switch (action->kind) {
     case AGENT_ACT_SESSION_BEGIN:
-        if ((!action->session.hold || agent_holds_store(a, action->session.holds,
-                                                        action->session.hold_count, &err) == 0) &&
+        if ((!action->session.hold ||
+             agent_holds_store(a, action->session.holds, action->session.hold_count, &err) == 0) &&
             session_begin(a, action, &err) == 0)
             return;
         event.kind = AGENT_EV_SESSION_FAILED;

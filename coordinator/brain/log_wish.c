@@ -218,9 +218,6 @@ int log_conflict(const struct brain *b, const struct view *v, const struct res *
         const struct res *other = b->resources[at];
         if (other == skip)
             continue;
-        if (other->next_spec != NULL) /* it may be such a one, and is not durable yet */
-            return tm_err_retry(err, TM_E_CONFLICT, "%s/%s: another change is under way, try again",
-                                v->kind_text, v->name);
         if (log_same_place(other, v))
             return tm_err_set(err, TM_E_REFUSED,
                               "%s/%s: %s/%s stores the log of tenant '%s' of cluster '%s' there "

@@ -65,7 +65,10 @@ load() {
         -c "CREATE UNLOGGED TABLE light AS SELECT n FROM generate_series(1, 1000) n" \
         -c "CREATE UNLOGGED TABLE heavier AS SELECT n, md5(n::text) AS t FROM generate_series(1, 1000) n" \
         -c "BEGIN" -c "INSERT INTO quiet VALUES (0, 'old')" -c "PREPARE TRANSACTION 'old'"
-    sql postgres -c "CREATE DATABASE early" && sql early -c "CREATE TABLE here AS SELECT n FROM generate_series(1, 5000) n"
+    for name in early still; do
+        sql postgres -c "CREATE DATABASE $name"
+        sql "$name" -c "CREATE TABLE here AS SELECT n FROM generate_series(1, 5000) n" -c "VACUUM (FREEZE, ANALYZE)"
+    done
     echo "INSERT INTO ledger SELECT coalesce(max(n), 0) + 1, md5(random()::text) FROM ledger;" >"$T/ledger.sql"
     chmod 644 "$T/ledger.sql"
 }
@@ -90,10 +93,10 @@ changes_1() {
         -c "COMMIT PREPARED 'old'" -c "BEGIN" -c "INSERT INTO quiet VALUES (-1, 'new')" -c "PREPARE TRANSACTION 'new'" >/dev/null
     if [ "$major" -ge 15 ]; then
         sql postgres -c "CREATE DATABASE by_log TEMPLATE early STRATEGY wal_log"
-        sql postgres -c "CREATE DATABASE by_copy TEMPLATE early STRATEGY file_copy"
+        sql postgres -c "CREATE DATABASE by_copy TEMPLATE still STRATEGY file_copy"
     else
-        sql postgres -c "CREATE DATABASE by_log TEMPLATE early"
-        sql postgres -c "CREATE DATABASE by_copy TEMPLATE early"
+        sql postgres -c "CREATE DATABASE by_log TEMPLATE still"
+        sql postgres -c "CREATE DATABASE by_copy TEMPLATE still"
     fi
     sql by_copy -c "CREATE INDEX ON here (n)" -c "INSERT INTO here VALUES (-1)"
     sql by_log -c "UPDATE here SET n = n + 1"

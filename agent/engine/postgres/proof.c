@@ -8,6 +8,9 @@
  * tablespace came or went between the starts. Each start's checkpoint is met, and at last the record
  * that ends the backup: the log is that of our very sessions.
  *
+ * CREATE DATABASE by files is replayed by copying the template's directory as replay finds it, which is as
+ * it was when it was read, perhaps long after. So the template must not have changed since, nor be gone.
+ *
  * Failure modes: any of these otherwise is TM_E_CONFLICT and names the place. So is log that is not
  * whole: nobody can say any more what happened.
  *
@@ -21,8 +24,16 @@
 #include "agent/engine/postgres/snapshot.h"
 #include "agent/engine/postgres/wal.h"
 #include "agent/engine/postgres/wal_reader.h"
+#include "common/array.h"
 
+#define COPIED_MAX    4096
 #define CONFLICT(...) tm_err_set(err, TM_E_CONFLICT, __VA_ARGS__)
+
+/* A database whose files another one was copied from. */
+struct copied {
+    uint32_t source, database;
+    uint64_t lsn;
+};
 
 struct engine_proof {
     struct pg_begin begin;
@@ -31,6 +42,8 @@ struct engine_proof {
     struct wal_reader *reader;
     bool checkpoint_met; /* of the first start */
     bool further_met[PG_STARTS_MAX];
+    struct copied *copied;
+    size_t copied_count, copied_cap;
     uint64_t ended; /* where the last session's end was written; 0 = not met */
 };
 
@@ -101,6 +114,65 @@ static int on_tablespace(struct engine_proof *proof, const struct wal_record *re
     return senseless(record, err);
 }
 
+/* ---- databases ---- */
+
+static int on_database_create(struct engine_proof *proof, const struct wal_record *record,
+                              struct tm_err *err)
+{
+    struct wal_database_create create;
+    char at[PG_LSN_TEXT_MAX];
+    if (!wal_database_create_of(record, proof->major, &create))
+        return senseless(record, err);
+    if (!create.by_file_copy)
+        return 0;
+    for (size_t n = 0; n < proof->copied_count; n++)
+        if (proof->copied[n].source == create.source_database)
+            return 0; /* watched already */
+    if (proof->copied_count == COPIED_MAX)
+        return CONFLICT("more than %d databases were copied by files, the last at %s", COPIED_MAX,
+                        pg_lsn_format(record->lsn, at));
+    if (ARRAY_ROOM(proof->copied, proof->copied_count, proof->copied_cap, 16, err) < 0)
+        return -(int)err->code;
+    proof->copied[proof->copied_count++] =
+        (struct copied){create.source_database, create.database, record->lsn};
+    return 0;
+}
+
+static int template_changed(const struct engine_proof *proof, uint32_t database, uint64_t lsn,
+                            const char *what, struct tm_err *err)
+{
+    char at[PG_LSN_TEXT_MAX], copied_at[PG_LSN_TEXT_MAX];
+    for (size_t n = 0; n < proof->copied_count; n++) {
+        const struct copied *c = &proof->copied[n];
+        if (c->source == database)
+            return CONFLICT("database %u was copied by files from database %u at %s, which was %s "
+                            "at %s",
+                            c->database, c->source, pg_lsn_format(c->lsn, copied_at), what,
+                            pg_lsn_format(lsn, at));
+    }
+    return 0;
+}
+
+/* Does it touch a template? */
+static int watch_templates(const struct engine_proof *proof, const struct wal_record *record,
+                           enum wal_kind kind, struct tm_err *err)
+{
+    struct wal_fork fork;
+    struct wal_fork_truncate cut;
+    uint32_t database, tablespace;
+    int r = 0;
+    for (unsigned n = 0; r == 0 && n < record->block_count; n++)
+        r = template_changed(proof, record->blocks[n].database, record->lsn, "changed", err);
+    if (r == 0 && kind == WAL_FORK_CREATE && wal_fork_create_of(record, &fork))
+        r = template_changed(proof, fork.database, record->lsn, "changed", err);
+    if (r == 0 && kind == WAL_FORK_TRUNCATE && wal_fork_truncate_of(record, &cut))
+        r = template_changed(proof, cut.relation.database, record->lsn, "changed", err);
+    if (r == 0 && kind == WAL_DATABASE_DROP &&
+        wal_database_drop_of(record, proof->major, 0, &database, &tablespace))
+        r = template_changed(proof, database, record->lsn, "dropped", err);
+    return r;
+}
+
 static int on_other(struct engine_proof *proof, const struct wal_record *record, enum wal_kind kind,
                     struct tm_err *err)
 {
@@ -137,12 +209,17 @@ static int on_record(void *arg, const struct wal_record *record, struct tm_err *
         return other_timeline(record->lsn, proof->begin.timeline, record->timeline, err);
     if (record->lsn < proof->begin.start_lsn)
         return 0;
+    int r = proof->copied_count > 0 ? watch_templates(proof, record, kind, err) : 0;
+    if (r < 0)
+        return r;
     switch (kind) {
     case WAL_CHECKPOINT:
         return on_checkpoint(proof, record, err);
     case WAL_TABLESPACE_CREATE:
     case WAL_TABLESPACE_DROP:
         return on_tablespace(proof, record, kind, err);
+    case WAL_DATABASE_CREATE:
+        return on_database_create(proof, record, err);
     default:
         return on_other(proof, record, kind, err);
     }
@@ -216,6 +293,7 @@ void pg_proof_close(struct engine_proof *proof)
     if (!proof)
         return;
     wal_reader_free(proof->reader);
+    free(proof->copied);
     pg_begin_release(&proof->begin);
     free(proof);
 }

@@ -52,10 +52,11 @@ static int fake_open(const struct engine_instance *i, const char *label,
     return 0;
 }
 
-static int fake_begin(struct engine_session *s, bool fast, struct buf *ret_begin,
+static int fake_begin(struct engine_session *s, const char *hold, bool fast, struct buf *ret_begin,
                       struct engine_position *ret_from, struct tm_err *err)
 {
     (void)fast;
+    assert_null(hold);
     if (strcmp(s->mode, "hang") == 0) {
         (void)pthread_mutex_lock(&s->lock);
         while (!s->cancelled)

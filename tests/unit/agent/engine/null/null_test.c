@@ -134,7 +134,7 @@ static struct engine_reader *open_reader(const struct engine_ops *engine, const 
     struct engine_position from;
     TM_CLEANUP(buf_release) struct buf begin = BUF_INIT;
     OK(engine->session_open(&instance, "t", &session, &err));
-    OK(engine->snapshot_begin(session, true, &begin, &from, &err));
+    OK(engine->snapshot_begin(session, NULL, true, &begin, &from, &err));
     OK(engine->reader_open(&instance, buf_slice(&begin), &reader, &err));
     engine->session_close(session);
     return reader;

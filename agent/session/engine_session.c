@@ -107,6 +107,7 @@ static int do_begin(struct engine_session_thread *s, struct tm_err *err)
     s->failed_stage = "begin";
     if (s->first.len == 0)
         return s->ops->snapshot_begin(session, s->hold, s->fast, &s->begin, &s->replay_from, err);
+    s->failed_stage = "resume";
     if (!s->ops->snapshot_resume)
         return tm_err_set(err, TM_E_CONFLICT, "engine '%s' cannot resume a snapshot", s->ops->name);
     return s->ops->snapshot_resume(session, s->hold, s->fast, buf_slice(&s->first), s->log_from,

@@ -46,6 +46,7 @@ struct agent {
     size_t batches;
     const struct msg_plan_range *ranges[RANGES];
     uint32_t range_count;
+    struct slice root; /* of the last batch */
     struct buf blobs[RANGES];
     uint32_t done;
     uint32_t handed;
@@ -143,6 +144,7 @@ static TM_UNUSED void take_plan(struct agent *a, struct frame *f)
     a->planned[a->batches] = *f;
     f->arena = (struct codec_arena){0};
     const struct frame_plan_batch *batch = &a->planned[a->batches++].plan_batch;
+    a->root = batch->root;
     for (size_t i = 0; i < batch->ranges_count; i++) {
         assert_true(a->range_count < RANGES);
         a->ranges[a->range_count++] = &batch->ranges[i];
@@ -241,6 +243,7 @@ static TM_UNUSED void tell_begin(struct agent *a, bool plan_known)
                                 .replay_from = slice_of(a->from.bytes, a->from.len),
                                 .lineage_label = "1",
                                 .plan_known = plan_known,
+                                .plan_root = plan_known ? a->root : SLICE_EMPTY,
                                 .plan_ranges = plan_known ? a->range_count : 0}};
     tell(a, &f);
 }

@@ -144,15 +144,13 @@ static int put_next(struct backup_worker *w, struct epoch epoch, struct slice ro
         int r = backup_canceled(b, err);
         if (r < 0)
             return r;
-        if (storage_stat(b->options.storage, name.s, &found, &ignored) < 0)
-            r = put(w, name.s, root, results, count, err);
-        else
-            r = -TM_E_EXISTS;
-        if (r == 0 || r != -TM_E_EXISTS) {
-            *seq += r == 0;
+        bool taken = storage_stat(b->options.storage, name.s, &found, &ignored) == 0;
+        r = taken ? -TM_E_EXISTS : put(w, name.s, root, results, count, err);
+        if (r < 0 && r != -TM_E_EXISTS)
             return r;
-        }
         *seq += 1;
+        if (r == 0)
+            return 0;
     }
     return tm_err_retry(err, TM_E_EXISTS, "no name is free for epoch %016llx.%08x",
                         (unsigned long long)epoch.term, epoch.counter);

@@ -487,6 +487,12 @@ static void test_forged_roots(void **state)
         assert_int_equal(f->found.aside_objects, forged[n].change != NULL);
         if (!strstr(f->found.aside, forged[n].text))
             fail_msg("'%s' instead of '%s'", f->found.aside, forged[n].text);
+        /* nothing of it is left in what a good one says */
+        next_writer(f, second, "good");
+        store(f, 1, 2);
+        load(f);
+        assert_got(f, 1, 2);
+        remove_object(f, SECOND "00000000");
         remove_object(f, FIRST "00000000");
     }
 }

@@ -3,10 +3,11 @@
  * coordinator. Run by tests/integration/pg_resume_test.sh; without arguments it has nothing to do and
  * succeeds.
  *
- *   resume_drive_test DATA_DIR CONNINFO STORAGE_URL HOLD ATTEMPTS GATE [BYTES]
+ *   resume_drive_test DATA_DIR CONNINFO STORAGE_URL HOLD ATTEMPTS GATE [BYTES [ENDED]]
  *
  * Every attempt but the last one reads each ATTEMPTS-th range (of BYTES), streams the log there is, makes
- * GATE.lost-N and waits for GATE.go-N, until when its session must have been lost ("kept": it may live).
+ * GATE.lost-N and waits for GATE.go-N, until when its session must have been lost. Attempt ENDED has even
+ * ended its backup before; that was told nobody.
  * The last attempt reads all that is missing; GATE.end and GATE.go-end are before its end. Then the proof,
  * the final range, the commit. Prints a line for each attempt, and how it ended: "committed …" with
  * status 0, "refused: …" with 3 when the earlier ranges are no good any more, "error: …" with 1.
@@ -37,6 +38,7 @@ struct drive {
     const char *hold;
     const char *gate;
     unsigned attempts;
+    unsigned ended;
     uint64_t range_bytes;
     struct storage *storage;
     struct backup_options options;
@@ -308,6 +310,13 @@ static void run(struct drive *d)
             pass_gate(d, "end", "go-end");
             finish(d);
         } else {
+            if (attempt + 1 == d->ended) {
+                need(d->engine->snapshot_end(d->session, &d->end, &d->consistent_at, &d->commit_us,
+                                             &err),
+                     &err);
+                buf_release(&d->end);
+                d->end = BUF_INIT;
+            }
             snprintf(lost, sizeof(lost), "lost-%u", attempt + 1);
             snprintf(go, sizeof(go), "go-%u", attempt + 1);
             pass_gate(d, lost, go);
@@ -333,6 +342,7 @@ int main(int argc, char **argv)
     d.attempts = (unsigned)strtoul(argv[5], NULL, 10);
     d.gate = argv[6];
     d.range_bytes = argc > 7 ? strtoull(argv[7], NULL, 10) : 1000000;
+    d.ended = argc > 8 ? (unsigned)strtoul(argv[8], NULL, 10) : 0;
     d.ranges = calloc(RANGES_MAX, sizeof(*d.ranges));
     must(d.ranges != NULL, "memory");
     snprintf(path, sizeof(path), "%s.wal", d.gate);

@@ -156,8 +156,8 @@ static int step_plan(struct runner *r, struct tm_err *err)
     if (rc == 0)
         rc = backup_worker_new(r->backup, &worker, err);
     if (rc == 0)
-        rc = backup_store_plan(worker, r->engine, r->reader, &options, plan_batch_add, batch, &totals,
-                               err);
+        rc = backup_store_plan(worker, r->engine, r->reader, &options, plan_batch_add, batch,
+                               &totals, err);
     if (rc == 0)
         plan_batch_last(batch, r->epoch, r->started_us);
     plan_batch_free(batch);

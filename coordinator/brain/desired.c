@@ -59,9 +59,7 @@ static bool may_work(const struct res *res, const struct node *node)
         return false;
     if (job_has_worker(res->live, node))
         return true; /* it may keep results that nobody else has */
-    const struct msg_instance *instance = node_instance(node, rec->tenant);
-    return instance != NULL && instance->error == NULL &&
-           (instance->caps & INSTANCE_CAP_RANGE_OWN_POSITION) != 0;
+    return share_may_begin(res, node);
 }
 
 uint32_t desired_roles(const struct brain *b, const struct res *res, const struct node *node)

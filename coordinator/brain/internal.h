@@ -11,6 +11,7 @@
  *   desired.c    who should have what; parked polls
  *   jobs.c       a job from phase to phase
  *   job_watch.c  when a job is given up that nothing is heard of
+ *   shares.c     who may read which ranges
  *   resume.c     attempts that go on with what earlier ones stored
  *   logs.c       a log backup from phase to phase: it never ends by itself
  *   log_wish.c   log backups: what is applied, asked for and assigned
@@ -86,6 +87,15 @@ enum phase {
     X(T, strs, holders, "h", OPT, 0, WIRE_NAME_MAX, LOG_HOLDERS_MAX)
 CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
 
+#define SHARES_MAX 64
+
+/* What one node read of a snapshot. */
+#define NODE_SHARE_FIELDS(X, T)                                                                    \
+    X(T, str, node, "n", REQ, 0, WIRE_NAME_MAX)                                                    \
+    X(T, u32, ranges, "r", OPT, 0, UINT32_MAX)                                                     \
+    X(T, u64, bytes, "b", OPT, 0, UINT64_MAX)
+CODEC_DECLARE(node_share, NODE_SHARE_FIELDS);
+
 #define RECORD_FIELDS(X, T)                                                                           \
     X(T, str, kind, "k", REQ, 0, 31)                                                                  \
     X(T, str, namespace_, "s", REQ, 0, WIRE_NAME_MAX)                                                 \
@@ -125,6 +135,7 @@ CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
     X(T, txt, resume_note, "rn", OPT, 0, WIRE_TEXT_MAX) /* why ranges had to start over */            \
     X(T, u32, ranges_resumed, "rr", OPT, 0, UINT32_MAX) /* of those done, by earlier attempts */      \
     X(T, u64, bytes_resumed, "br", OPT, 0, UINT64_MAX)                                                \
+    X(T, list, shares, "sh", OPT, 0, node_share, SHARES_MAX) /* of the last attempt */                \
     X(T, strs, warnings, "w", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX)                               \
     /* restore: of the backups, "" = storage */                                                       \
     X(T, txt, full_storage, "fs", OPT, 0, WIRE_URL_MAX)                                               \
@@ -227,6 +238,9 @@ struct live {
     size_t excluded_count;
     char workers[WORKERS_MAX][WIRE_NAME_MAX + 1]; /* that have the job: they keep it to its end */
     size_t worker_count;
+    uint64_t standby_us; /* mono: a node that is not the lead last took, or delivered, a range */
+    struct node_share shares[SHARES_MAX];
+    size_t share_count;
     struct storage_seen storage[STORAGE_SEEN_MAX];
     size_t storage_count;
     struct log_live *log; /* log backups only, as the rest of these */
@@ -459,6 +473,17 @@ void job_progress(struct brain *b, struct res *res);
 void job_keep_totals(struct brain *b, struct live *live, const struct msg_totals *totals);
 /* Its manifest is stored: live->totals are its. */
 void job_complete(struct brain *b, struct res *res);
+
+/* ---- shares.c ---- */
+
+/* Whether the node may be asked to work on the snapshot. */
+bool share_may_begin(const struct res *res, const struct node *node);
+/* Which ranges it may be given now. */
+enum table_which share_which(const struct brain *b, const struct res *res, const struct node *node);
+void share_granted(const struct brain *b, struct res *res, const struct node *node);
+/* A range that it read is in the backup. */
+void share_note(struct brain *b, struct res *res, const struct node *node, uint64_t bytes);
+void share_keep(struct brain *b, struct res *res, struct record *next);
 
 /* ---- resume.c ---- */
 

@@ -196,6 +196,7 @@ static void start(struct brain *b, struct res *res)
     next->bytes_total = 0;
     next->ranges_done = 0;
     next->ranges_resumed = 0;
+    next->shares_count = 0;
     next->bytes_resumed = 0;
     next->bytes_done = 0;
     persist_text(b, res, &next->storage, source.storage);
@@ -249,6 +250,7 @@ static void to_step(struct brain *b, struct res *res, enum job_step step)
         next->bytes_total = res->live->table.bytes_total;
         next->ranges_resumed = (uint32_t)res->live->table.stored_count;
         next->bytes_resumed = res->live->table.stored_bytes;
+        share_keep(b, res, next);
     }
     if (step == JOB_STEP_ABORT) {
         keep_progress(res, next);

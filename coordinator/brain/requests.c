@@ -174,6 +174,7 @@ static bool grant(struct brain *b, struct res *res, const struct asker *who, siz
                     &err) < 0)
         return false;
     t->ranges[range].granted = true;
+    share_granted(b, res, who->node);
     to->range = lease->range;
     to->term = epoch.term;
     to->counter = epoch.counter;
@@ -191,9 +192,10 @@ static size_t grant_some(struct brain *b, struct res *res, const struct asker *w
     size_t room = held < WIRE_LEASES_MAX ? WIRE_LEASES_MAX - held : 0;
     size_t count = 0;
     size_t again = 0;
+    enum table_which which = share_which(b, res, who->node);
     want = TM_MIN(want, room);
     while (count < want) {
-        size_t range = table_next_free(t);
+        size_t range = table_next_free(t, which);
         bool granted = range != SIZE_MAX && t->ranges[range].granted;
         if (!grant(b, res, who, range, &leases[count]))
             break;
@@ -208,7 +210,8 @@ static size_t grant_some(struct brain *b, struct res *res, const struct asker *w
         return count;
     /* nothing is free and this node idles: it tries what another one is slow with */
     uint64_t before_us = b->now.mono_us - brain_ms(b->config.lease_ms);
-    if (grant(b, res, who, table_next_steal(t, who->node->id, before_us), &leases[0]))
+    which = job_is_lead(res, who->node) ? TABLE_BOTH : which;
+    if (grant(b, res, who, table_next_steal(t, who->node->id, before_us, which), &leases[0]))
         count = 1;
     return count;
 }
@@ -306,6 +309,8 @@ static enum verdict judge(struct brain *b, struct res *res, const struct node *n
         job_fail(b, res, &err, "range", node->name, 0);
         return VERDICT_LATER;
     }
+    if (!result->stored)
+        share_note(b, res, node, result->counters != NULL ? result->counters->bytes : 0);
     note_problem(b, res, node, result);
     return VERDICT_ACCEPTED;
 }

@@ -87,6 +87,17 @@ void status_fill_storage(struct resource_status *s, const struct live *live)
     }
 }
 
+static void fill_shares(struct resource_status *s, const struct node_share *shares, size_t count)
+{
+    s->share_count = 0;
+    for (size_t at = 0; at < TM_MIN(count, TM_ARRAY_LEN(s->shares)); at++) {
+        struct status_share *to = &s->shares[s->share_count++];
+        COPY_TEXT(to->node, shares[at].node);
+        to->ranges = shares[at].ranges;
+        to->bytes = shares[at].bytes;
+    }
+}
+
 static void fill_live(struct resource_status *s, const struct res *res)
 {
     const struct live *live = res->live;
@@ -99,6 +110,8 @@ static void fill_live(struct resource_status *s, const struct res *res)
             s->bytes_total = t->bytes_total;
         }
         s->ranges_done = TM_MAX(s->ranges_done, t->done_count);
+        if (live->share_count > 0)
+            fill_shares(s, live->shares, live->share_count);
         s->ranges_resumed = TM_MAX(s->ranges_resumed, t->stored_count);
         s->bytes_resumed = TM_MAX(s->bytes_resumed, t->stored_bytes);
         s->bytes_done = TM_MAX(s->bytes_done, TM_MAX(t->done.bytes, live->bytes_done));
@@ -215,6 +228,7 @@ static void fill(const struct brain *b, const struct res *res)
     s->attempt = rec->attempt;
     s->ranges_total = rec->ranges_total;
     s->bytes_total = rec->bytes_total;
+    fill_shares(s, rec->shares, rec->shares_count);
     s->ranges_resumed = rec->ranges_resumed;
     s->bytes_resumed = rec->bytes_resumed;
     if (rec->phase == PHASE_FAILED || rec->step == JOB_STEP_ABORT) {

@@ -4,6 +4,7 @@
 #include "common/array.h"
 
 CODEC_DEFINE(log_record, "log record", LOG_RECORD_FIELDS);
+CODEC_DEFINE(node_share, "share", NODE_SHARE_FIELDS);
 CODEC_DEFINE(record, "record", RECORD_FIELDS);
 
 static int compare(const struct res *res, const char *kind, const char *namespace_,

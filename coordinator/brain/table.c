@@ -54,7 +54,8 @@ static int plan_one(struct table *t, const struct msg_plan_range *range, struct 
         return r;
     t->ranges[t->count++] = (struct table_range){.key_offset = (uint32_t)key_offset,
                                                  .key_len = (uint16_t)range->start.len,
-                                                 .bytes = range->bytes};
+                                                 .bytes = range->bytes,
+                                                 .anywhere = range->anywhere};
     t->bytes_total += range->bytes;
     if (range->end.len > 0)
         memcpy(t->end, range->end.data, range->end.len);
@@ -124,7 +125,8 @@ void table_drop_lease(struct table *t, struct table_lease *lease)
     t->lease_count--;
     if (t->ranges[range].state == RANGE_LEASED && !leased(t, range)) {
         t->ranges[range].state = RANGE_FREE;
-        t->free_hint = TM_MIN(t->free_hint, (size_t)range);
+        size_t *hint = &t->free_hint[t->ranges[range].anywhere];
+        *hint = TM_MIN(*hint, (size_t)range);
     }
 }
 
@@ -136,19 +138,30 @@ void table_drop_node(struct table *t, uint32_t node)
     }
 }
 
-size_t table_next_free(struct table *t)
+static size_t next_free(struct table *t, bool anywhere)
 {
-    while (t->free_hint < t->count && t->ranges[t->free_hint].state != RANGE_FREE)
-        t->free_hint++;
-    return t->free_hint < t->count ? t->free_hint : SIZE_MAX;
+    size_t *hint = &t->free_hint[anywhere];
+    while (*hint < t->count &&
+           (t->ranges[*hint].state != RANGE_FREE || t->ranges[*hint].anywhere != anywhere))
+        ++*hint;
+    return *hint < t->count ? *hint : SIZE_MAX;
 }
 
-size_t table_next_steal(const struct table *t, uint32_t node, uint64_t before_us)
+size_t table_next_free(struct table *t, enum table_which which)
+{
+    size_t bound = which & TABLE_BOUND ? next_free(t, false) : SIZE_MAX;
+    size_t anywhere = which & TABLE_ANYWHERE ? next_free(t, true) : SIZE_MAX;
+    return TM_MIN(bound, anywhere);
+}
+
+size_t table_next_steal(const struct table *t, uint32_t node, uint64_t before_us,
+                        enum table_which which)
 {
     const struct table_lease *oldest = NULL;
     for (size_t at = 0; at < t->lease_count; at++) {
         const struct table_lease *lease = &t->leases[at];
-        if (lease->node == node || lease->granted_us > before_us)
+        bool meant = which & (t->ranges[lease->range].anywhere ? TABLE_ANYWHERE : TABLE_BOUND);
+        if (lease->node == node || lease->granted_us > before_us || !meant)
             continue;
         size_t holders = 0;
         for (size_t other = 0; other < t->lease_count; other++)

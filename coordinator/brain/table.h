@@ -18,6 +18,7 @@ struct table_range {
     uint16_t key_len;
     uint8_t state; /* enum range_state */
     uint8_t failures;
+    bool anywhere; /* other nodes than the lead may read it, too */
     bool granted; /* by this coordinator; leases it only adopted do not fence each other */
     uint64_t bytes;
     struct epoch newest; /* newest lease known; of a done range, the winner */
@@ -58,7 +59,7 @@ struct table {
     struct table_lease *leases;
     size_t lease_count;
     size_t lease_cap;
-    size_t free_hint; /* no range before this one is free */
+    size_t free_hint[2]; /* by `anywhere`: no such range before this one is free */
 
     size_t done_count;
     uint32_t *order; /* done_count of them, as they were accepted */
@@ -88,10 +89,13 @@ int table_grant(struct table *t, uint32_t range, uint32_t node, struct epoch epo
 /* Ends one lease; a range without any is free again. */
 void table_drop_lease(struct table *t, struct table_lease *lease);
 void table_drop_node(struct table *t, uint32_t node);
+/* Which ranges are meant. */
+enum table_which { TABLE_BOUND = 1, TABLE_ANYWHERE = 2, TABLE_BOTH = 3 };
 /* Lowest free range, or SIZE_MAX. */
-size_t table_next_free(struct table *t);
+size_t table_next_free(struct table *t, enum table_which which);
 /* A range leased once, to somebody else, since before `before_us`: the oldest; or SIZE_MAX. */
-size_t table_next_steal(const struct table *t, uint32_t node, uint64_t before_us);
+size_t table_next_steal(const struct table *t, uint32_t node, uint64_t before_us,
+                        enum table_which which);
 size_t table_leases_of(const struct table *t, uint32_t node);
 
 /* Marks done and keeps the result; all its leases end. */

@@ -27,6 +27,19 @@ static enum view_policy policy_of(enum clean_policy policy)
     return VIEW_RETAIN;
 }
 
+static enum view_from from_of(enum backup_from from)
+{
+    switch (from) {
+    case BACKUP_FROM_STANDBY:
+        return VIEW_FROM_STANDBY;
+    case BACKUP_FROM_ANY:
+        return VIEW_FROM_ANY;
+    case BACKUP_FROM_PRIMARY:
+        break;
+    }
+    return VIEW_FROM_PRIMARY;
+}
+
 static uint32_t bounded(int64_t value, uint32_t max)
 {
     return value <= 0 ? 0 : (uint32_t)TM_MIN(value, (int64_t)max);
@@ -49,6 +62,7 @@ static int view_backup(const struct backup_spec *spec, struct codec_arena *arena
     v->own_credentials = spec->br.own_credentials;
     v->backup_name = "";
     v->policy = policy_of(spec->clean_policy);
+    v->from = from_of(spec->from);
     if (spec->retry != NULL) {
         v->retries_max = bounded(spec->retry->max_retry_times, 1000);
         v->retry_pause_ms = bounded(spec->retry->min_retry_us / 1000, UINT32_MAX);

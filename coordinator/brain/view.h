@@ -11,6 +11,8 @@ struct resource;
 
 enum view_policy { VIEW_RETAIN, VIEW_DELETE, VIEW_ON_FAILURE };
 
+enum view_from { VIEW_FROM_PRIMARY, VIEW_FROM_STANDBY, VIEW_FROM_ANY };
+
 struct view {
     enum job_kind kind; /* BACKUP, RESTORE or LOG */
     const char *kind_text;
@@ -28,6 +30,7 @@ struct view {
     bool to_point;           /* restore: log is replayed beyond the backup */
     const char *backup_name; /* restore: of a Backup resource, "" = storage or backup id given */
     enum view_policy policy;
+    enum view_from from;
     uint32_t retries_max;
     uint32_t retry_pause_ms;
     struct msg_backup_params *backup;

@@ -116,6 +116,13 @@ static void describe_hold(struct ctl *c, const json_t *one)
                   json_is_true(json_at(one, "lost")) ? ", lost" : "");
 }
 
+static void describe_share(struct ctl *c, const json_t *one)
+{
+    (void)fprintf(c->out, "  %s: %llu ranges, %llu bytes\n", json_text_at(one, "node"),
+                  (unsigned long long)json_u64_at(one, "ranges"),
+                  (unsigned long long)json_u64_at(one, "bytes"));
+}
+
 static void describe_store(struct ctl *c, const json_t *one)
 {
     (void)fprintf(c->out,
@@ -213,6 +220,7 @@ void describe_resource(struct ctl *c, const json_t *one)
     describe_error(c, status);
     describe_each(c, status, "recoverable", "Recoverable:", describe_interval);
     describe_each(c, status, "holds", "Log held at:", describe_hold);
+    describe_each(c, status, "nodes", "Read on:", describe_share);
     describe_each(c, status, "storage", "Object store:", describe_store);
     describe_each(c, status, "conditions", "Conditions:", describe_condition);
     describe_each(c, status, "problems", "Problems:", describe_problem);

@@ -40,6 +40,12 @@ static const struct schema_enum hold_policies[] = {
     {"release", HOLD_RELEASE},
     {NULL, 0},
 };
+static const struct schema_enum backup_sources[] = {
+    {"primary", BACKUP_FROM_PRIMARY},
+    {"prefer-standby", BACKUP_FROM_STANDBY},
+    {"any", BACKUP_FROM_ANY},
+    {NULL, 0},
+};
 static const struct schema_enum restore_modes[] = {
     {"snapshot", RESTORE_MODE_SNAPSHOT},
     {"pitr", RESTORE_MODE_PITR},
@@ -79,6 +85,8 @@ static const struct schema_field backup_fields[] = {
                  .values = clean_policies, .def = "Retain"),
     SCHEMA_FIELD(struct backup_spec, compression, "compression", SCHEMA_STRING, .def = "zstd:3"),
     SCHEMA_FIELD(struct backup_spec, fast_start, "fastStart", SCHEMA_BOOL, .def = "true"),
+    SCHEMA_FIELD(struct backup_spec, from, "backupFrom", SCHEMA_ENUM, .values = backup_sources,
+                 .def = "primary"),
     SCHEMA_FIELD(struct backup_spec, accept_incarnation, "acceptIncarnation", SCHEMA_BOOL),
     SCHEMA_FIELD(struct backup_spec, range_bytes, "rangeSize", SCHEMA_SIZE, .min = 1 << 20,
                  .max = INT64_C(1) << 30),

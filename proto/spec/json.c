@@ -76,6 +76,16 @@ static void set_progress(json_t *object, const struct resource_status *st)
         set_number(progress, "bytesResumed", st->bytes_resumed);
     }
     (void)json_object_set_new(object, "progress", progress);
+    json_t *nodes = st->share_count > 0 ? json_array() : NULL;
+    for (size_t n = 0; n < st->share_count; n++) {
+        json_t *one = json_object();
+        set_text(one, "node", st->shares[n].node);
+        set_number(one, "ranges", st->shares[n].ranges);
+        set_number(one, "bytes", st->shares[n].bytes);
+        (void)json_array_append_new(nodes, one);
+    }
+    if (nodes != NULL)
+        (void)json_object_set_new(object, "nodes", nodes);
 }
 
 static void set_error(json_t *object, const struct resource_status *st)

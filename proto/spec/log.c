@@ -18,6 +18,7 @@ static const struct {
     {"br.rateLimit", "has no effect on a log backup: it must keep up with the database; ignored"},
     {"br.checksum", "has no effect on a log backup: every chunk carries its digest; ignored"},
     {"fastStart", "has no effect on a log backup; ignored"},
+    {"backupFrom", "has no effect on a log backup: see 'logSource'; ignored"},
     {"rangeSize", "has no effect on a log backup; ignored"},
     {"logBackup", "has no effect on a log backup; ignored"},
     {"backoffRetryPolicy", "has no effect on a log backup: it goes on by itself; ignored"},

@@ -113,6 +113,11 @@ enum backup_mode { BACKUP_MODE_SNAPSHOT, BACKUP_MODE_LOG, BACKUP_MODE_VOLUME };
 enum clean_policy { CLEAN_RETAIN, CLEAN_ON_FAILURE, CLEAN_DELETE };
 enum log_subcommand { LOG_SUBCOMMAND_NONE, LOG_START, LOG_STOP, LOG_PAUSE };
 enum log_from { LOG_SOURCE_PRIMARY, LOG_SOURCE_STANDBY };
+enum backup_from {
+    BACKUP_FROM_PRIMARY, /* the primary alone */
+    BACKUP_FROM_STANDBY, /* standbys, as long as there are any; the primary what only it can */
+    BACKUP_FROM_ANY,     /* whoever is quick */
+};
 enum hold_policy { HOLD_ALERT, HOLD_RELEASE };
 
 struct retry_policy {
@@ -134,6 +139,7 @@ struct backup_spec {
     struct storage_spec storage;
     enum clean_policy clean_policy; /* default Retain */
     char *compression;              /* "zstd", "zstd:LEVEL", "none"; default "zstd:3" */
+    enum backup_from from;          /* which nodes read ranges */
     bool fast_start;                /* immediate checkpoint at begin; default true */
     bool accept_incarnation; /* another identity under this name is meant: pg_upgrade, initdb */
     uint64_t range_bytes;    /* aimed size of a range; 0 = the agent's default */

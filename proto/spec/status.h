@@ -174,6 +174,12 @@ struct resource_status {
     uint64_t bytes_done;
     uint64_t ranges_resumed; /* of those done: by earlier attempts, not read again */
     uint64_t bytes_resumed;
+    struct status_share {
+        char node[64];
+        uint64_t ranges;
+        uint64_t bytes; /* read from the database */
+    } shares[64];
+    size_t share_count;
 
     uint64_t pages_checked;
     uint64_t pages_unverified; /* changed while they were read */

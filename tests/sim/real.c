@@ -39,7 +39,7 @@ void real_begin_blob(struct buf *ret)
     struct engine_position position;
     struct tm_err err;
     if (mock_engine.session_open(&instance, "sim", &session, &err) < 0 ||
-        mock_engine.snapshot_begin(session, true, ret, &position, &err) < 0)
+        mock_engine.snapshot_begin(session, NULL, true, ret, &position, &err) < 0)
         sim_die("session", &err);
     mock_engine.session_close(session);
 }
@@ -52,7 +52,7 @@ void real_end_blob(struct buf *ret)
     int64_t commit_us;
     TM_CLEANUP(buf_release) struct buf begin = BUF_INIT;
     if (mock_engine.session_open(&instance, "sim", &session, &err) < 0 ||
-        mock_engine.snapshot_begin(session, true, &begin, &position, &err) < 0 ||
+        mock_engine.snapshot_begin(session, NULL, true, &begin, &position, &err) < 0 ||
         mock_engine.snapshot_end(session, ret, &position, &commit_us, &err) < 0)
         sim_die("session", &err);
     mock_engine.session_close(session);

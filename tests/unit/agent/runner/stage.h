@@ -234,7 +234,7 @@ static TM_UNUSED void tell_begin(struct agent *a, bool plan_known)
         .tenant = "main", .data_dir = "/", .conninfo = a->job.conninfo};
     if (!a->session) {
         OK(null_engine.session_open(&instance, "t", &a->session, &err));
-        OK(null_engine.snapshot_begin(a->session, true, &a->begin, &a->from, &err));
+        OK(null_engine.snapshot_begin(a->session, NULL, true, &a->begin, &a->from, &err));
     }
     struct frame f = {.type = FRAME_begin,
                       .begin = {.begin = buf_slice(&a->begin),

@@ -296,9 +296,9 @@ static void test_resume(void **state)
     wait_for(f, "begun ended closed ");
     f->seen[0] = '\0';
     resume(f, &can, "conflict");
-    wait_for(f, "failed(begin: full_page_writes is off) ");
+    wait_for(f, "failed(resume: full_page_writes is off) ");
     engine_session_close(f->s);
-    wait_for(f, "failed(begin: full_page_writes is off) closed ");
+    wait_for(f, "failed(resume: full_page_writes is off) closed ");
     f->seen[0] = '\0';
     resume(f, &fake, "");
     wait_for(f, "failed(begin: engine 'fake' cannot resume a snapshot) ");

@@ -83,7 +83,8 @@ int secrets_key_close(const struct secrets_key *key, struct slice label, struct 
     uint8_t *to = out->data + out->len;
     memcpy(to, nonce, NONCE_LEN);
     if (c == NULL || EVP_CipherUpdate(c, to + NONCE_LEN, &len, in.data, (int)in.len) != 1 ||
-        EVP_CipherFinal_ex(c, to + NONCE_LEN + len, &rest) != 1 || (size_t)(len + rest) != in.len ||
+        EVP_CipherFinal_ex(c, to + NONCE_LEN + len, &rest) != 1 ||
+        (size_t)len + (size_t)rest != in.len ||
         EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, TAG_LEN, to + NONCE_LEN + in.len) != 1)
         return tm_err_set(err, TM_E_INTERNAL, "libcrypto cannot encrypt with AES-256-GCM");
     out->len += NONCE_LEN + in.len + TAG_LEN;
@@ -110,7 +111,7 @@ int secrets_key_open(const struct secrets_key *key, struct slice label, struct s
     if (c == NULL || EVP_CipherUpdate(c, to, &len, in.data + NONCE_LEN, (int)plain) != 1 ||
         EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_SET_TAG, TAG_LEN, tag) != 1)
         return tm_err_set(err, TM_E_INTERNAL, "libcrypto cannot decrypt with AES-256-GCM");
-    if (EVP_CipherFinal_ex(c, to + len, &rest) != 1 || (size_t)(len + rest) != plain) {
+    if (EVP_CipherFinal_ex(c, to + len, &rest) != 1 || (size_t)len + (size_t)rest != plain) {
         explicit_bzero(to, plain); /* not proven to be what was stored */
         return tm_err_set(err, TM_E_CORRUPT,
                           "it was changed, or belongs to a secret of another name");

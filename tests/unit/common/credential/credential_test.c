@@ -44,6 +44,14 @@ static void assert_keys(struct credential *c, const char *access, size_t request
     assert_int_equal(stub_http_count(services.stub), requests);
 }
 
+/* With the first keys, after one request. */
+static struct credential *begin(void)
+{
+    struct credential *c = make();
+    assert_keys(c, "AK0", 1);
+    return c;
+}
+
 static void assert_no_keys(struct credential *c, const char *text, size_t requests)
 {
     struct s3_keys keys = S3_KEYS_INIT;
@@ -60,8 +68,7 @@ static void keys_are_renewed_five_minutes_before_they_end(void **state)
     (void)state;
     reply_keys(0, 60);
     reply_keys(1, 120);
-    TM_CLEANUP(credential_freep) struct credential *c = make();
-    assert_keys(c, "AK0", 1);
+    TM_CLEANUP(credential_freep) struct credential *c = begin();
     at(54, 59);
     assert_keys(c, "AK0", 1);
     at(55, 0);
@@ -76,8 +83,7 @@ static void keys_that_live_shorter_are_not_asked_for_every_time(void **state)
     reply_keys(0, 4);
     reply_keys(1, 4);
     reply_keys(2, 8);
-    TM_CLEANUP(credential_freep) struct credential *c = make();
-    assert_keys(c, "AK0", 1);
+    TM_CLEANUP(credential_freep) struct credential *c = begin();
     at(0, 14);
     assert_keys(c, "AK0", 1);
     at(0, 15);
@@ -97,8 +103,7 @@ static void old_keys_serve_while_the_issuer_is_down(void **state)
     services_reply(503, "");
     services_reply(400, "");
     services_reply(503, "");
-    TM_CLEANUP(credential_freep) struct credential *c = make();
-    assert_keys(c, "AK0", 1);
+    TM_CLEANUP(credential_freep) struct credential *c = begin();
     at(56, 0);
     assert_keys(c, "AK0", 4); /* three attempts */
     at(56, 14);
@@ -120,8 +125,7 @@ static void a_clock_set_back_does_not_stop_renewal(void **state)
     at(120, 0);
     reply_keys(0, 124);
     reply_keys(1, 124);
-    TM_CLEANUP(credential_freep) struct credential *c = make();
-    assert_keys(c, "AK0", 1);
+    TM_CLEANUP(credential_freep) struct credential *c = begin();
     at(119, 59);
     assert_keys(c, "AK1", 2);
 }
@@ -146,8 +150,7 @@ static void rejected_keys_are_replaced_once(void **state)
     reply_keys(1, 60);
     reply_keys(2, 60);
     services_reply(503, "");
-    TM_CLEANUP(credential_freep) struct credential *c = make();
-    assert_keys(c, "AK0", 1);
+    TM_CLEANUP(credential_freep) struct credential *c = begin();
     credential_reject(c);
     assert_keys(c, "AK1", 2);
     credential_reject(c); /* by a request that was signed with the old ones */

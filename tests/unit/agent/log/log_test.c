@@ -180,19 +180,29 @@ static void test_rolls_up(void **state)
 
 /* ---- branches ---- */
 
+/* Two lives over the same storage: one from the source that is there, one from another; each until so
+ * much is stored. */
+static struct log_lineages two_lives(struct rig *g, uint64_t first_to, const char *second,
+                                     uint64_t second_to)
+{
+    run_to(g, 1, first_to);
+    rig_stop(g);
+    rig_source(g, second);
+    run_to(g, 2, second_to);
+    rig_stop(g);
+    struct log_lineages list = rig_lineages(g);
+    assert_int_equal(list.count, 2);
+    return list;
+}
+
 /* A clone: the same label, other bytes. Nothing is mixed. */
 static void test_clone(void **state)
 {
     (void)state;
     struct rig g;
     RIG_BEGIN(&g, "log=200000");
-    run_to(&g, 1, S + 200000);
-    rig_stop(&g);
-    rig_source(&g, "log=300000 twist=1248000"); /* in the last stored segment */
-    run_to(&g, 2, S + 300000);
-    rig_stop(&g);
-    struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(list.count, 2);
+    /* it differs in the last stored segment */
+    struct log_lineages list = two_lives(&g, S + 200000, "log=300000 twist=1248000", S + 300000);
     struct stored clone = rig_check(&g, &list.items[1], g.conninfo);
     assert_int_equal(clone.to, S + 300000);
     rig_source(&g, "log=300000");
@@ -218,13 +228,7 @@ static void test_put_back(void **state)
     (void)state;
     struct rig g;
     RIG_BEGIN(&g, "log=300000");
-    run_to(&g, 1, S + 300000);
-    rig_stop(&g);
-    rig_source(&g, "log=200000");
-    run_to(&g, 2, S + 200000);
-    rig_stop(&g);
-    struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(list.count, 2);
+    struct log_lineages list = two_lives(&g, S + 300000, "log=200000", S + 200000);
     assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).to, S + 300000);
     assert_int_equal(rig_check(&g, &list.items[1], g.conninfo).to, S + 200000);
     log_lineages_release(&list);
@@ -324,13 +328,8 @@ static void test_fork_before_all(void **state)
     (void)state;
     struct rig g;
     RIG_BEGIN(&g, "log=400000");
-    run_to(&g, 1, S + 400000);
-    rig_stop(&g);
-    rig_source(&g, "log=500000 branch=2 parent=1 fork=1400000");
-    run_to(&g, 2, S + 500000);
-    rig_stop(&g);
-    struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(list.count, 2);
+    struct log_lineages list =
+        two_lives(&g, S + 400000, "log=500000 branch=2 parent=1 fork=1400000", S + 500000);
     uint8_t none[16] = {0};
     assert_memory_equal(list.items[1].record.parent, none, 16);
     assert_int_equal(rig_check(&g, &list.items[1], g.conninfo).from, 1376256);

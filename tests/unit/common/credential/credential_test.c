@@ -56,9 +56,8 @@ static void assert_no_keys(struct credential *c, const char *text, size_t reques
 {
     struct s3_keys keys = S3_KEYS_INIT;
     assert_int_equal(credential_s3_get(c, &keys, &services.err), -TM_E_UNAVAILABLE);
-    assert_string_equal(
-        services.err.msg,
-        services_text("credentials from container endpoint '%s': %s", services.url, text));
+    assert_string_equal(services.err.msg, text_of("credentials from container endpoint '%s': %s",
+                                                  services.url, text));
     assert_true(services.err.retryable);
     assert_int_equal(stub_http_count(services.stub), requests);
 }
@@ -137,9 +136,9 @@ static void nobody_there_is_told(void **state)
     services.replies[0].fault = STUB_CLOSE;
     TM_CLEANUP(credential_freep) struct credential *c = make();
     assert_no_keys(c,
-                   services_text("%s: connection lost: Server returned nothing (no headers, no "
-                                 "data)",
-                                 services.url + strlen("http://")),
+                   text_of("%s: connection lost: Server returned nothing (no headers, no "
+                           "data)",
+                           services.url + strlen("http://")),
                    3);
 }
 

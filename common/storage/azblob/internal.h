@@ -6,7 +6,7 @@
  *     struct azblob_call c;
  *     azblob_call_init(&c, az, "GET", key);        key "" = the container itself
  *     azblob_call_query(&c, "comp", "list", err) …
- *     store_call_run(&c.call, err);               or store_call_start … store_call_wait
+ *     store_call_run(&c.call, err);                or store_call_start … store_call_wait
  *     azblob_call_release(&c);
  *
  * A call must not move between start and wait.

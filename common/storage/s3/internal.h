@@ -6,7 +6,7 @@
  *     struct s3_call c;
  *     s3_call_init(&c, s3, "GET", key);          key "" = the bucket itself
  *     s3_call_query(&c, err, "list-type", "2") …
- *     store_call_run(&c.call, err);               or store_call_start … store_call_wait
+ *     store_call_run(&c.call, err);              or store_call_start … store_call_wait
  *     s3_call_release(&c);
  *
  * A call must not move between start and wait.

@@ -391,7 +391,7 @@ static void storage_is_told(void **state)
     struct msg_assignment a = backup(JOB_STEP_PREPARE, &sent);
     connect_to(s, 4);
     desire(s, 1, &a);
-    assert_null(reported(s)->storage);
+    assert_ptr_equal(reported(s)->storage, NULL);
     struct frame f = {.type = FRAME_progress};
     f.progress.storage = &stats;
     frame(s, 1, f);

@@ -60,6 +60,7 @@ struct bounded_core {
 struct bounded {
     struct storage base;
     struct bounded_core *core;
+    pthread_t thread;
 };
 
 struct bounded_iter {
@@ -372,13 +373,19 @@ static int bounded_now(struct storage *st, int64_t *ret_us, struct tm_err *err)
 
 /* ---- life ---- */
 
+/* A thread that has nothing to do ends at once, unless closing hangs: for that, too, nobody waits longer. */
 static void bounded_free(struct storage *st)
 {
     struct bounded_core *c = core_of(st);
+    pthread_t thread = ((struct bounded *)st)->thread;
+    struct timespec until = clock_after(CLOCK_REALTIME, (int64_t)c->timeout_ms * USEC_PER_MSEC);
     pthread_mutex_lock(&c->lock);
+    bool left = c->state == STATE_LEFT;
     c->freed = true;
     pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->lock); /* from here on it is the thread's */
+    if (left || pthread_timedjoin_np(thread, NULL, &until) != 0)
+        (void)pthread_detach(thread);
     free(st);
 }
 
@@ -400,17 +407,15 @@ bool storage_bounded_hangs(struct storage *st)
     return hangs;
 }
 
-static int thread_start(struct bounded_core *c, struct tm_err *err)
+static int thread_start(struct bounded_core *c, pthread_t *ret, struct tm_err *err)
 {
-    pthread_t thread;
     sigset_t all, before;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int r = pthread_create(&thread, NULL, bounded_main, c);
+    int r = pthread_create(ret, NULL, bounded_main, c);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (r != 0)
         return tm_err_errno(err, r, "cannot start a thread");
-    (void)pthread_detach(thread);
     return 0;
 }
 
@@ -441,7 +446,7 @@ int storage_bounded_new(const char *url, const struct storage_options *options, 
     c->options.secret = options->secret != NULL ? &c->secret : NULL;
     (void)snprintf(c->url, sizeof(c->url), "%s", url);
     if (r == 0)
-        r = thread_start(c, err);
+        r = thread_start(c, &st->thread, err);
     if (r < 0) {
         core_free(c);
         free(st);

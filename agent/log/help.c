@@ -273,7 +273,11 @@ static void put_away(struct log_task *t, const struct log_elsewhere *elsewhere)
 {
     const struct log_source *first = NULL;
     size_t away = 0;
+    t->emptied_count = 0;
     for (size_t i = 0; i < elsewhere->count; i++) {
+        const struct log_source *source = &elsewhere->items[i];
+        if (!source->away && source->was_read && source->empty)
+            memcpy(t->emptied[t->emptied_count++], elsewhere->urls[i], sizeof(t->emptied[0]));
         if (!elsewhere->items[i].away)
             continue;
         first = first != NULL ? first : &elsewhere->items[i];
@@ -289,6 +293,32 @@ static void put_away(struct log_task *t, const struct log_elsewhere *elsewhere)
             "backups in '%.100s'%s cannot be read now, what was known of them counts: %.260s",
             first->name, more, first->why.msg);
     utf8_clean(t->away);
+}
+
+/* With the lock. What storage lost of the log that is written, from `to` up to `stored`, if anything; else the
+ * first lineage that is damaged. */
+static void put_damage(struct log_task *t, const struct recoverable_list *list, uint64_t to,
+                       uint64_t stored)
+{
+    const struct log_damage *first = list->damages.count > 0 ? &list->damages.items[0] : NULL;
+    char from[ENGINE_POSITION_MAX], end[ENGINE_POSITION_MAX], more[48] = "", lineage[33];
+    t->damaged[0] = '\0';
+    if (to < stored) {
+        t->options.engine->position_text(to, from);
+        t->options.engine->position_text(stored, end);
+        (void)snprintf(
+            t->damaged, sizeof(t->damaged),
+            "log from %s to %s, which was stored, has a part that is missing or damaged: "
+            "nothing behind %s can be restored, take a new full backup",
+            from, end, from);
+    } else if (first != NULL) {
+        if (list->damages.count > 1)
+            (void)snprintf(more, sizeof(more), ", and so are %zu more", list->damages.count - 1);
+        names_lineage_text(first->lineage, lineage);
+        (void)snprintf(t->damaged, sizeof(t->damaged), "lineage %s is damaged%s: %.320s", lineage,
+                       more, first->text);
+    }
+    utf8_clean(t->damaged);
 }
 
 /* Whether nothing is known of some place. */
@@ -367,8 +397,11 @@ static int recover(struct helper *h, struct tm_err *err)
     size_t leading = connected(t, &list, lineage, &to);
     pthread_mutex_lock(&t->lock);
     bool same = epoch_cmp(epoch, t->branch.epoch) == 0;
-    put_intervals(t, &list, same ? leading : SIZE_MAX, to);
+    /* it leads into what is written, and storage shows less of that than was there before it was asked */
+    bool lost = same && leading != SIZE_MAX && to >= from && to < fenced;
+    put_intervals(t, &list, same && !lost ? leading : SIZE_MAX, to);
     put_away(t, &h->elsewhere);
+    put_damage(t, &list, lost ? to : fenced, fenced);
     t->recover_at = ahead(t, &list, fenced);
     t->recover_now = t->recover_now || t->fenced >= t->recover_at; /* in the meantime */
     bool needs = to < t->branch.from || to == 0;
@@ -407,7 +440,8 @@ static bool sweep_due(struct helper *h)
 static bool waits_for_backups(struct log_task *t)
 {
     pthread_mutex_lock(&t->lock);
-    bool needs = (t->needs_full && t->step == JOB_STEP_RUN) || t->away[0] != '\0';
+    bool needs =
+        (t->needs_full && t->step == JOB_STEP_RUN) || t->away[0] != '\0' || t->damaged[0] != '\0';
     pthread_mutex_unlock(&t->lock);
     return needs;
 }

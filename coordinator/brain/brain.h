@@ -55,6 +55,7 @@ struct brain;
 #define BRAIN_RESULTS_BYTES_MAX ((size_t)512 << 20) /* result blobs of one job */
 #define BRAIN_KEY_MAX           512
 #define BRAIN_KEY_PREFIX        "resource/"
+#define BRAIN_KEPT_PREFIX       "kept/" /* storages with backups that no resource tells of */
 
 struct brain_now {
     uint64_t mono_us;

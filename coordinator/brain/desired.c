@@ -47,6 +47,7 @@ void desired_secret(struct brain *b, const char *name)
         if (needs_secret(b->resources[at], name))
             desired_changed(b, b->resources[at]);
     }
+    kept_secret(b, name);
 }
 
 static bool may_work(const struct res *res, const struct node *node)
@@ -140,7 +141,7 @@ static void assign(struct brain *b, const struct res *res, const struct node *no
     to->secret = desired_secret_named(b, secret);
     to->full_secret = desired_secret_named(b, full);
     if (log_is(res))
-        log_assign(b, res, roles, to);
+        log_assign(b, res, node, roles, to);
     else
         assign_params(b, res, to);
 }

@@ -15,6 +15,7 @@
  *   log_wish.c   log backups: what is applied, asked for and assigned
  *   log_leads.c  which agent streams, and when another one takes over
  *   log_holders.c  which nodes hold log for it
+ *   kept.c       storages with backups that no resource tells of any more
  *   log_report.c what agents say of a log backup
  *   log_attempts.c which attempt a log backup begins with
  *   log_status.c what people see of a log backup
@@ -283,6 +284,27 @@ struct log_attempt {
     uint32_t newest;
 };
 
+#define KEPT_MAX        10000u
+#define KEPT_SETTLES_US (600 * INT64_C(1000000))
+
+/* A storage with backups of an instance whose resources are gone. */
+#define KEPT_PLACE_FIELDS(X, T)                                                                    \
+    X(T, str, cluster, "cl", REQ, 0, WIRE_NAME_MAX)                                                \
+    X(T, str, tenant, "te", REQ, 0, WIRE_NAME_MAX)                                                 \
+    X(T, str, identity, "id", REQ, 0, 63)                                                          \
+    X(T, txt, storage, "st", REQ, 0, WIRE_URL_MAX)                                                 \
+    X(T, str, secret, "se", OPT, 0, WIRE_NAME_MAX) /* of the newest; "" = none is sent */          \
+    X(T, i64, oldest_us, "o", REQ, 0, 0)           /* started */                                   \
+    X(T, i64, newest_us, "n", REQ, 0, 0)                                                           \
+    X(T, i64, changed_us, "c", REQ, 0, 0) /* when one was added last */
+CODEC_DECLARE(kept_place, KEPT_PLACE_FIELDS);
+
+struct kept {
+    struct kept_place place;
+    struct codec_arena arena;
+    char key[sizeof(BRAIN_KEPT_PREFIX) + 16];
+};
+
 struct brain {
     struct brain_config config;
     struct brain_rng rng;
@@ -324,6 +346,10 @@ struct brain {
         char boot[WIRE_UID_MAX + 1];
     } * waiting;
     size_t waiting_count;
+
+    struct kept *kept;
+    size_t kept_count;
+    size_t kept_cap;
 
     struct probe_ask *probes[BRAIN_PROBES_MAX]; /* asked and not answered */
     size_t probe_count;
@@ -379,6 +405,20 @@ void persist_remove(struct brain *b, struct res *res);
 void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err);
 void persist_tick(struct brain *b);
 void persist_text(struct brain *b, struct res *res, const char **member, const char *text);
+
+/* ---- kept.c ---- */
+
+int kept_load(struct brain *b, struct slice key, struct slice value, struct tm_err *err);
+void kept_free(struct brain *b);
+/* Whether a backup stays in its storage when the resource goes now. */
+bool kept_is(const struct res *res);
+/* What is to be stored with such a resource's removal; false = nothing. */
+bool kept_put(struct brain *b, const struct res *res, struct brain_put *ret);
+/* The lead of a log has read these storages, and found no backup in them. */
+void kept_emptied(struct brain *b, const struct res *log, const char *const *storages,
+                  size_t count);
+/* Agents that look into places by this secret are told anew. */
+void kept_secret(struct brain *b, const char *name);
 
 /* ---- commands.c ---- */
 
@@ -479,10 +519,15 @@ void log_created(struct brain *b, struct res *res, struct record *next, const st
 /* Whether the spec may change so while the task is there. */
 int log_may_configure(const struct brain *b, const struct res *res, const struct view *v,
                       struct tm_err *err) TM_WUR;
-/* Other storages with kept backups of the instance whose log it is: the newest backup of each, newest first.
- * What gets into the newest gets into the place. */
+/* Other storages with kept backups of the instance whose log it is, also those that no resource tells of: the
+ * newest backup of each, newest first. What gets into the newest gets into the place. */
+struct log_place {
+    const char *storage;
+    const char *secret;
+    int64_t started_us;
+};
 struct log_places {
-    const struct res *items[WIRE_PLACES_MAX];
+    struct log_place items[WIRE_PLACES_MAX];
     size_t count;
     bool more; /* there are others, where nobody looks */
 };
@@ -503,7 +548,8 @@ bool log_is_shared(const struct brain *b, const char *cluster, const char *tenan
 /* Resume what failed, or truncate once more. */
 int log_retry(struct brain *b, struct res *res, uint64_t cmd, struct tm_err *err) TM_WUR;
 uint32_t log_roles(const struct res *res, const struct node *node);
-void log_assign(struct brain *b, const struct res *res, uint32_t roles, struct msg_assignment *to);
+void log_assign(struct brain *b, const struct res *res, const struct node *node, uint32_t roles,
+                struct msg_assignment *to);
 
 /* ---- log_leads.c ---- */
 

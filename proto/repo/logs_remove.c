@@ -4,7 +4,8 @@
  * records decides, so whoever comes next ends what another began.
  *
  * Failure modes: objects that a manifest lists are passed over; a damaged manifest may list anything,
- * and nothing goes; any error stops, and the whole may be repeated.
+ * and nothing goes; a lineage that is damaged is left alone; any other error stops, and the whole may be
+ * repeated.
  */
 #include <stdlib.h>
 
@@ -209,12 +210,28 @@ static int room_remove(struct log_remover *t, size_t branch, const char *room, e
 static int branch_remove(struct log_remover *t, size_t branch, struct removal *removal,
                          struct tm_err *err)
 {
-    int r = first_kept(t, branch, &t->first, err);
-    if (r == 0)
-        r = room_remove(t, branch, "chunk", NAME_CHUNK, judge_chunk, removal, err);
+    int r = room_remove(t, branch, "chunk", NAME_CHUNK, judge_chunk, removal, err);
     if (r == 0)
         r = room_remove(t, branch, "index", NAME_LOG_INDEX, judge_index, removal, err);
     return r < 0 ? r : room_remove(t, branch, "mark", NAME_MARK, judge_mark, removal, err);
+}
+
+/* Where the chunk begins that holds the cut nobody can say of a damaged lineage. */
+static int branch_try(struct log_remover *t, size_t branch, struct removal *removal,
+                      struct tm_err *err)
+{
+    struct tm_err why;
+    int r = first_kept(t, branch, &t->first, &why);
+    if (r == 0)
+        return branch_remove(t, branch, removal, err);
+    if (why.code != TM_E_CORRUPT) {
+        *err = why;
+        return r;
+    }
+    if (!t->left)
+        t->why = why;
+    t->left = true;
+    return 0;
 }
 
 int log_remover_run(struct log_remover *t, struct tm_err *err)
@@ -226,7 +243,7 @@ int log_remover_run(struct log_remover *t, struct tm_err *err)
     if (names == NULL)
         return tm_err_oom(err);
     for (size_t i = 0; r == 0 && i < t->lineages->count; i++)
-        r = t->cuts[i] == 0 ? 0 : branch_remove(t, i, &removal, err);
+        r = t->cuts[i] == 0 ? 0 : branch_try(t, i, &removal, err);
     return r;
 }
 
@@ -310,9 +327,12 @@ int log_truncate_sweep(struct object_scratch *scratches[3], struct storage *log_
                                   .backup_st = backup_st,
                                   .scope = scope,
                                   .lineages = &lineages};
-    int r = log_lineages_read(scratches[0], log_st, scope, &lineages, err);
+    TM_CLEANUP(log_damages_release) struct log_damages ignored = LOG_DAMAGES_INIT;
+    int r = log_lineages_look(scratches[0], log_st, scope, &lineages, &ignored, err);
     if (r == 0)
         r = log_remover_due(&remover, now_us, grace_us, ret_next_us, err);
     log_remover_release(&remover);
+    if (r == 0 && remover.left)
+        r = tm_err_set(err, TM_E_CORRUPT, "log of a damaged lineage is left: %s", remover.why.msg);
     return r;
 }

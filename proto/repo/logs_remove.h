@@ -15,6 +15,8 @@ struct log_remover {
     bool dry_run;         /* only counts */
     uint64_t chunks;      /* removed, or to be removed */
     uint64_t bytes;
+    bool left; /* a damaged lineage was left alone, `why` says which */
+    struct tm_err why;
     /* its own */
     uint64_t first; /* of the lineage that is looked at: chunks that begin before go */
     struct listed *listed;

@@ -110,6 +110,32 @@ static void test_elsewhere(void **state)
     branch_done(&b);
 }
 
+/* What is wrong with this process says nothing of another storage, forced or not. */
+static void test_own_trouble(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b;
+    struct log_source other = {.name = "file:///fulls"};
+    struct log_truncate_result result = {.chunks = 77};
+    struct log_truncate wish = {
+        .until_us = 10 * SECOND, .dry_run = true, .others = &other, .other_count = 1};
+    put_story(f, &b);
+    delete_backup(f, ID_A);
+    (void)tm_err_set(&other.why, TM_E_CANCELED, "canceled");
+    for (int forced = 0; forced < 2; forced++) {
+        wish.force = forced > 0;
+        assert_int_equal(cut_log(f, &wish, &result), -TM_E_CANCELED);
+        assert_string_equal(f->err.msg, "canceled");
+    }
+    (void)tm_err_oom(&other.why);
+    assert_int_equal(cut_log(f, &wish, &result), -TM_E_NO_MEMORY);
+    assert_string_equal(f->err.msg, other.why.msg);
+    wish.force = false;
+    assert_int_equal(cut_log(f, &wish, &result), -TM_E_NO_MEMORY);
+    assert_int_equal(result.chunks, 77);
+    branch_done(&b);
+}
+
 /* Moments between a backup's own and its settled one are the older backup's; its own is meant to be it. */
 static void test_settled(void **state)
 {
@@ -352,9 +378,11 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_truncate),      T(test_elsewhere), T(test_force),
-        T(test_settled),       T(test_wishes),    T(test_running_backup),
-        T(test_running_first), T(test_forks),     cmocka_unit_test(test_crashes),
+        T(test_truncate),       T(test_elsewhere),
+        T(test_own_trouble),    T(test_force),
+        T(test_settled),        T(test_wishes),
+        T(test_running_backup), T(test_running_first),
+        T(test_forks),          cmocka_unit_test(test_crashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

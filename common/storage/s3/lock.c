@@ -36,7 +36,7 @@ int s3_has_locks(struct s3 *s3, bool *ret, struct tm_err *err)
     c.call.wanted[2] = 501;
     int r = s3_call_query(&c, "object-lock", "", err);
     if (r == 0)
-        r = s3_call_run(&c, err);
+        r = store_call_run(&c.call, err);
     unsigned status = c.call.x.status;
     bool yes = r == 0 && status < 300 &&
                xml_text(buf_slice(&c.call.x.answer), "ObjectLockConfiguration/ObjectLockEnabled",
@@ -70,7 +70,7 @@ static int start_head(struct batch *b, const char *name, struct s3_call *c, stru
     s3_key(b->s3, name, key, sizeof(key));
     s3_call_init(c, b->s3, "HEAD", key);
     c->call.wanted[0] = 404;
-    int r = s3_call_start(c, err);
+    int r = store_call_start(&c->call, err);
     if (r < 0)
         s3_call_release(c);
     return r;
@@ -100,7 +100,7 @@ static int take_head(struct batch *b, const char *name, struct s3_call *c, struc
 {
     char key[S3_KEY_MAX + 1]; /* whole, as the call's name need not be */
     s3_key(b->s3, name, key, sizeof(key));
-    int r = s3_call_wait_late(c, err);
+    int r = store_call_wait_late(&c->call, err);
     const struct http_exchange *x = &c->call.x;
     if (r == 0 && x->status == 404 && s3_request_id(x) == NULL)
         r = tm_err_retry(err, TM_E_UNAVAILABLE,

@@ -12,7 +12,7 @@ int s3_remove_key(struct s3 *s3, const char *key, struct tm_err *err)
     struct s3_call c;
     s3_call_init(&c, s3, "DELETE", key);
     c.call.wanted[0] = 404;
-    int r = s3_call_run(&c, err);
+    int r = store_call_run(&c.call, err);
     s3_call_release(&c);
     return r;
 }
@@ -61,7 +61,7 @@ int s3_batch_send(struct s3 *s3, struct buf *body, struct tm_err *err)
     if (r == 0)
         r = s3_call_body(&c, buf_slice(body), false, err);
     if (r == 0)
-        r = s3_call_run(&c, err);
+        r = store_call_run(&c.call, err);
     s3_call_release(&c);
     return r;
 }

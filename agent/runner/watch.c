@@ -266,6 +266,12 @@ static int watched_remove(struct storage *st, const char *const *names, size_t c
     return NOTED(s->watch, "removing", names[0], storage_remove(s->inner, names, count, err));
 }
 
+static int watched_discard(struct storage *st, const char *name, struct tm_err *err)
+{
+    struct watched *s = watched_of(st);
+    return NOTED(s->watch, "removing", name, storage_discard(s->inner, name, err));
+}
+
 static int watched_now(struct storage *st, int64_t *ret_us, struct tm_err *err)
 {
     struct watched *s = watched_of(st);
@@ -299,9 +305,9 @@ static void watched_free(struct storage *st)
 
 #define WATCHED_OPS                                                                                \
     .scheme = "watched", .create = watched_create, .read = watched_read, .stat = watched_stat,     \
-    .list = watched_list, .remove = watched_remove, .now = watched_now,                            \
-    .sweep_leftovers = watched_sweep, .free_space = watched_free_space, .stats = watched_stats,    \
-    .free = watched_free
+    .list = watched_list, .remove = watched_remove, .discard = watched_discard,                    \
+    .now = watched_now, .sweep_leftovers = watched_sweep, .free_space = watched_free_space,        \
+    .stats = watched_stats, .free = watched_free
 
 /* Reads that can be begun ahead are offered only where the store itself has them. */
 static const struct storage_ops watched_ops = {WATCHED_OPS};

@@ -66,6 +66,11 @@ static const struct {
     {"alibaba", "oss-{region}.aliyuncs.com"},
 };
 
+const struct s3_provider *s3_provider_at(size_t n)
+{
+    return n < TM_ARRAY_LEN(providers) ? &providers[n] : NULL;
+}
+
 const struct s3_provider *s3_provider_find(const char *name)
 {
     for (size_t n = 0; n < TM_ARRAY_LEN(providers); n++)

@@ -30,6 +30,8 @@ struct s3_provider {
     const char *forbid_overwrite; /* a header of its own for the same, or NULL */
 };
 
+/* All of them, one by one from 0; NULL behind the last. */
+const struct s3_provider *s3_provider_at(size_t n);
 /* Case does not matter. NULL when there is none. */
 const struct s3_provider *s3_provider_find(const char *name);
 /* By the host of an endpoint; NULL when it is nobody's. */

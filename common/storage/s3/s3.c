@@ -92,6 +92,7 @@ static const struct storage_ops s3_ops = {
     .stat = s3_stat,
     .list = s3_list,
     .remove = s3_remove,
+    .discard = s3_discard,
     .now = s3_now,
     .sweep_leftovers = s3_sweep,
     .stats = s3_stats,

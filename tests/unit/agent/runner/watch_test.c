@@ -199,6 +199,7 @@ static void every_call_is_noted(void **state)
     FAILS(storage_read(st, "a", 0, &byte, 1, &err), "reading 'a'");
     FAILS(storage_stat(st, "a", &object, &err), "looking at 'a'");
     FAILS(storage_remove(st, names, 2, &err), "removing 'a'");
+    FAILS(storage_discard(st, "b", &err), "removing 'b'");
     FAILS(storage_now(st, &now_us, &err), "asking 'the time'");
     assert_int_equal(storage_create(st, "a/b", &writer, &err), 0);
     assert_string_equal(curious.seen, "creating 'a/b'");

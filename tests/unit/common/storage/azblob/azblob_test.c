@@ -425,6 +425,36 @@ static void a_sas_is_sent_and_never_told(void **state)
     assert_string_equal(sent(2, "authorization"), "");
 }
 
+/* The service says the same of one that is wrong. */
+static void a_sas_that_has_ended_is_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *sas, *ended;
+    } cases[] = {
+        {"se=2001-02-03T04%3A05%3a06Z&sig=x", "the SAS token from secret has ended at "
+                                              "2001-02-03T04:05:06Z: "},
+        {"?sp=r&xse=2&se=2001-02-03T04:05:06Z&sig=x", "the SAS token from secret has ended at "
+                                                      "2001-02-03T04:05:06Z: "},
+        {"sp=r&sig=x&se=2999-02-03T04%3A05%3A06Z", NULL},
+        {"sp=r&sig=x&se=2001-02-03", NULL},
+        {"sp=r&sig=x&s", NULL},
+        {"sig=x&se", NULL},
+        {"sig=x&se=", NULL},
+    };
+    for (size_t n = 0; n < TM_ARRAY_LEN(cases); n++) {
+        struct storage_object object;
+        open_with("", "AZURE_STORAGE_SAS_TOKEN", cases[n].sas);
+        reply(403, "x-ms-error-code: AuthenticationFailed\r\n", "");
+        assert_int_equal(storage_stat(g.st, "a", &object, &g.err), -TM_E_PERMISSION);
+        assert_string_equal(g.err.msg,
+                            text_of("cannot stat 'a': %s%s/pre/a: HEAD: HTTP 403 "
+                                    "AuthenticationFailed%s",
+                                    cases[n].ended != NULL ? cases[n].ended : "", place(),
+                                    cases[n].ended != NULL ? "" : "; credentials from secret"));
+    }
+}
+
 static unsigned tokens;
 
 /* An authority whose first token is refused by the store. */
@@ -500,6 +530,7 @@ int main(void)
         TEST(a_wrong_clock_is_put_right),
         TEST(the_clock_is_asked_once),
         TEST(a_sas_is_sent_and_never_told),
+        TEST(a_sas_that_has_ended_is_told),
         TEST(a_token_that_is_refused_is_replaced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,6 +42,14 @@ struct rule {
     size_t body_len;
 };
 
+/* The answer of a bucket without object lock, which is asked before the first removal. */
+#define FAKE_NO_LOCK                                                                               \
+    {                                                                                              \
+        .method = "GET", .target = "?object-lock=", .status = 404, .headers = "server: s\r\n",     \
+        .body = "<Error><Code>ObjectLockConfigurationNotFoundError</Code></Error>"                 \
+    }
+#define FAKE_ASKS_LOCK "GET /tank?object-lock=\n"
+
 struct fake {
     const struct rule *rules;
     size_t count;

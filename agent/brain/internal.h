@@ -134,7 +134,9 @@ struct job {
     bool writing;    /* restore: some runner began to write into the target */
     bool finish_sent;
     bool sweep_sent;
-    uint32_t need; /* leases the runner would take */
+    uint32_t sweep_grace_ms;  /* …with this grace */
+    uint64_t marked_until_us; /* stage MARKED: mono, the grace is over */
+    uint32_t need;            /* leases the runner would take */
     uint64_t log_durable;
     uint64_t bytes_done;
     uint64_t bytes_before; /* moved by runners that are no more */

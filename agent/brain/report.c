@@ -57,6 +57,8 @@ static void report_job(struct agent_brain *b, struct job *job, struct msg_job *t
         to->totals = &job->totals;
     to->warnings = job->warnings;
     to->warnings_count = job->warning_count;
+    if (job->stage == JOB_STAGE_MARKED && job->marked_until_us > b->now.mono_us)
+        to->grace_left_ms = (job->marked_until_us - b->now.mono_us + 999) / 1000;
     if (job->error.code != TM_E_OK && job->stage >= JOB_STAGE_FAILED)
         report_error(b, job, to);
 }

@@ -116,6 +116,9 @@ void agent_runner_send_sweep(struct agent_brain *b, struct job *job)
     if (f == NULL)
         return;
     f->sweep.remove = job->want.kind == JOB_KIND_DELETE;
+    if (f->sweep.remove)
+        f->sweep.grace_ms = job->want.backup->grace_ms;
+    job->sweep_grace_ms = f->sweep.grace_ms;
     job->sweep_sent = true;
 }
 
@@ -289,10 +292,15 @@ static void frame_swept(struct agent_brain *b, struct job *job, const struct fra
 {
     if (!job->sweep_sent)
         return;
-    if (swept->committed && job->want.kind == JOB_KIND_BACKUP)
+    if (swept->committed && job->want.kind == JOB_KIND_BACKUP) {
         reached(b, job, JOB_STAGE_COMMITTED, swept->totals);
-    else
+    } else if (swept->grace_left_ms > 0) {
+        job->marked_until_us = b->now.mono_us + swept->grace_left_ms * 1000;
+        job->crashes = 0;
+        reached(b, job, JOB_STAGE_MARKED, swept->totals);
+    } else {
         reached(b, job, JOB_STAGE_SWEPT, swept->totals);
+    }
 }
 
 static void log_durable(struct agent_brain *b, struct job *job, uint64_t byte)

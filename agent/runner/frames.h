@@ -114,8 +114,11 @@ CODEC_DECLARE(frame_finish, FRAME_FINISH_FIELDS);
     X(T, list, results, "r", OPT, 0, msg_result, WIRE_RESULTS_MAX)
 CODEC_DECLARE(frame_results, FRAME_RESULTS_FIELDS);
 
-/* remove: also a committed backup, tombstone first. Without it a committed one is left alone. */
-#define FRAME_SWEEP_FIELDS(X, T) X(T, flag, remove, "r", OPT, 0, 0)
+/* remove: also a committed backup, tombstone first. Without it a committed one is left alone. grace_ms:
+ * what is committed stays so long behind its tombstone. */
+#define FRAME_SWEEP_FIELDS(X, T)                                                                   \
+    X(T, flag, remove, "r", OPT, 0, 0)                                                             \
+    X(T, u32, grace_ms, "g", OPT, 0, UINT32_MAX)
 CODEC_DECLARE(frame_sweep, FRAME_SWEEP_FIELDS);
 
 #define FRAME_STOP_FIELDS(X, T) X(T, flag, now, "n", OPT, 0, 0)
@@ -171,11 +174,13 @@ CODEC_DECLARE(frame_progress, FRAME_PROGRESS_FIELDS);
 #define FRAME_COMMITTED_FIELDS(X, T) X(T, msg, totals, "t", REQ, 0, msg_totals)
 CODEC_DECLARE(frame_committed, FRAME_COMMITTED_FIELDS);
 
-/* committed: a manifest was found (and not to be removed); totals are then as in `committed`. */
+/* committed: a manifest was found (and not to be removed); totals are then as in `committed`.
+ * grace_left_ms: nothing was removed, its grace lasts so long yet. */
 #define FRAME_SWEPT_FIELDS(X, T)                                                                   \
     X(T, flag, committed, "c", OPT, 0, 0)                                                          \
     X(T, u64, objects, "o", OPT, 0, UINT64_MAX)                                                    \
-    X(T, msg, totals, "t", OPT, 0, msg_totals)
+    X(T, msg, totals, "t", OPT, 0, msg_totals)                                                     \
+    X(T, u64, grace_left_ms, "g", OPT, 0, UINT64_MAX)
 CODEC_DECLARE(frame_swept, FRAME_SWEPT_FIELDS);
 
 #define FRAME_RESTORED_FIELDS(X, T) X(T, msg, totals, "t", REQ, 0, msg_totals)

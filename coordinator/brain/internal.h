@@ -117,6 +117,9 @@ CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
     X(T, str, error_node, "en", OPT, 0, WIRE_NAME_MAX)                                                \
     X(T, msg, totals, "to", OPT, 0, msg_totals)                                                       \
     X(T, flag, deleting, "d", OPT, 0, 0)                                                              \
+    X(T, u32, grace_ms, "dg", OPT, 0, UINT32_MAX) /* deleting: what is stored stays so long… */     \
+    X(T, i64, removal_us, "dr", OPT, 0,                                                               \
+      0) /* …until then, once its tombstone is there; 0 = it is not */                              \
     X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */                              \
     X(T, strs, warnings, "w", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX)                               \
     /* restore: of the backups, "" = storage */                                                       \
@@ -196,6 +199,7 @@ struct live {
     char waiting[256];      /* what is missing to go on; "" = nothing */
     uint64_t reported_us;   /* mono: the lead last listed this job */
     char sweeper[WIRE_NAME_MAX + 1]; /* deletion: the node that does it, "" = none yet */
+    uint64_t removal_us;             /* deletion: mono, nothing is to be done before */
     enum job_stage lead_stage;
     bool sweeps_counted; /* step ABORT: the lead's runners before its sweep, and since */
     uint32_t sweep_first;
@@ -446,6 +450,8 @@ bool job_has_worker(const struct live *live, const struct node *node);
 /* Something of it lies in storage that its policy wants removed. */
 bool job_must_sweep(const struct res *res);
 bool job_deleting(const struct res *res); /* at its end, and to be deleted */
+/* A deletion that has nothing to do until its grace is over. */
+bool job_waits(const struct res *res, uint64_t now_us);
 bool job_is_lead(const struct res *res, const struct node *node);
 void job_progress(struct brain *b, struct res *res);
 

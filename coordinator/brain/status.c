@@ -1,6 +1,7 @@
 /* What people see of a resource, made from its record and what is live of it when somebody looks. */
 #include "coordinator/brain/internal.h"
 
+#include "common/clock.h"
 #include "proto/spec/status.h"
 
 #include <stdio.h>
@@ -22,6 +23,19 @@ void status_changed(struct brain *b, struct res *res)
     res->version = ++b->version;
 }
 
+/* The tombstone is stored, and what it takes away waits: or there is no such time yet. */
+static void fill_deleting(struct resource_status *s, const struct record *rec)
+{
+    char message[128] = "";
+    char text[CLOCK_TEXT_MAX];
+    s->removal_us = rec->removal_us;
+    if (rec->removal_us != 0)
+        (void)snprintf(message, sizeof(message), "its objects are removed at %s",
+                       clock_format(rec->removal_us, text));
+    resource_status_set_phase(s, RESOURCE_DELETING, rec->completed_us,
+                              rec->removal_us != 0 ? "Grace" : "", message);
+}
+
 /* The phases it went through, each with the time it is known by. */
 static void fill_phases(struct resource_status *s, const struct res *res)
 {
@@ -39,7 +53,7 @@ static void fill_phases(struct resource_status *s, const struct res *res)
         resource_status_set_phase(s, RESOURCE_FAILED, rec->completed_us,
                                   rec->leftovers ? "Leftovers" : "", message);
     if (rec->deleting)
-        resource_status_set_phase(s, RESOURCE_DELETING, rec->completed_us, "", "");
+        fill_deleting(s, rec);
 }
 
 static void fill_counters(struct resource_status *s, const struct msg_counters *c)
@@ -214,6 +228,8 @@ static void fill(const struct brain *b, const struct res *res)
     }
     if (res->live != NULL && !store_terminal(res))
         fill_live(s, res);
+    else if (res->live != NULL)
+        COPY_TEXT(s->waiting, res->live->waiting);
     if (rec->phase == PHASE_COMPLETE) {
         s->ranges_done = rec->ranges_total;
         if (rec->totals != NULL)

@@ -166,7 +166,8 @@ struct resource_status {
 
     int64_t started_us;
     int64_t completed_us;
-    uint32_t attempt; /* from 1 */
+    int64_t removal_us; /* deleted: its objects are removed then, 0 = not known */
+    uint32_t attempt;   /* from 1 */
 
     uint64_t ranges_total;
     uint64_t ranges_done;

@@ -144,6 +144,9 @@ struct job {
     uint64_t log_bytes;
     struct msg_storage_stats storage; /* of the runner that is, or was last */
     bool has_storage;
+    char trouble[WIRE_TEXT_MAX + 1]; /* with storage, as the runner says now; "" = none */
+    char trouble_stage[32];
+    int64_t trouble_since_us;
 
     struct plan plan;
     uint32_t plan_next;    /* first range the coordinator does not know of */

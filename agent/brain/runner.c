@@ -227,8 +227,17 @@ static void died(struct agent_brain *b, struct job *job, int signal, int status)
     }
 }
 
+static void set_trouble(struct agent_brain *b, struct job *job, const struct msg_error *error)
+{
+    COPY_TEXT(job->trouble, error != NULL ? error->text : "");
+    COPY_TEXT(job->trouble_stage, error != NULL ? error->stage : "");
+    job->trouble_since_us = error != NULL ? error->since_us : 0;
+    b->heartbeat_urgent = true;
+}
+
 void agent_runner_exited(struct agent_brain *b, struct job *job, int signal, int status)
 {
+    job->trouble[0] = '\0';
     if (agent_logjob_is(job)) {
         agent_logjob_exited(b, job, signal, status);
         return;
@@ -316,6 +325,11 @@ static void log_durable(struct agent_brain *b, struct job *job, uint64_t byte)
 
 void agent_runner_frame(struct agent_brain *b, struct job *job, const struct frame *f)
 {
+    if (f->type == FRAME_trouble) {
+        if (job->runner == RUNNER_STARTING || job->runner == RUNNER_READY)
+            set_trouble(b, job, f->trouble.error);
+        return;
+    }
     if (agent_logjob_is(job)) {
         agent_logjob_frame(b, job, f);
         return;

@@ -189,6 +189,11 @@ CODEC_DECLARE(frame_restored, FRAME_RESTORED_FIELDS);
 #define FRAME_WARNING_FIELDS(X, T) X(T, txt, text, "t", REQ, 0, WIRE_TEXT_MAX)
 CODEC_DECLARE(frame_warning, FRAME_WARNING_FIELDS);
 
+/* What is wrong with storage now, and will be tried again: level; absent = nothing. error.stage: "storage",
+ * an attempt failed, or STAGE_WAITING, none has yet. */
+#define FRAME_TROUBLE_FIELDS(X, T) X(T, msg, error, "x", OPT, 0, msg_error)
+CODEC_DECLARE(frame_trouble, FRAME_TROUBLE_FIELDS);
+
 /* error.stage: "storage", "plan", "log", "range", "final", "commit", "sweep", "restore", … */
 #define FRAME_FAILED_FIELDS(X, T) X(T, msg, error, "x", REQ, 0, msg_error)
 CODEC_DECLARE(frame_failed, FRAME_FAILED_FIELDS);
@@ -241,7 +246,8 @@ CODEC_DECLARE(frame_probed, FRAME_PROBED_FIELDS);
     X(warning, 28)                                                                                 \
     X(log_status, 29)                                                                              \
     X(log_answer, 30)                                                                              \
-    X(probed, 31)
+    X(probed, 31)                                                                                  \
+    X(trouble, 32)
 
 enum frame_type {
 #define FRAME_ENUM(name, number) FRAME_##name = number,

@@ -97,6 +97,8 @@ int step_open_storage(struct runner *r, const char *url, const struct msg_secret
             return rc;
         options.secret = &map;
     }
+    options.trouble = watch_trouble;
+    options.trouble_arg = &r->watch;
     TM_CLEANUP(storage_freep) struct storage *st = NULL;
     size_t call = watch_enter(&r->watch, "opening", url);
     int rc = storage_open(url, &options, &st, err);

@@ -187,6 +187,15 @@ struct storage_seen {
 };
 #define STORAGE_SEEN_MAX (WORKERS_MAX + 1)
 
+/* What a node says is wrong with storage now, though its job goes on. */
+struct trouble {
+    char node[WIRE_NAME_MAX + 1]; /* "" = nothing is */
+    char stage[32];
+    char text[WIRE_TEXT_MAX + 1];
+    int64_t since_us;
+    uint64_t heard_us; /* mono: it was last said */
+};
+
 /* What is known of a job only in this life of the coordinator. */
 struct live {
     bool loaded;            /* from the store: its lead is awaited */
@@ -226,8 +235,9 @@ struct live {
     size_t worker_count;
     struct storage_seen storage[STORAGE_SEEN_MAX];
     size_t storage_count;
-    struct log_live *log; /* log backups only, as the rest of these */
-    enum phase log_phase; /* what the newest durable record said, to see what a change changed */
+    struct trouble trouble; /* of several nodes' the one that was told first */
+    struct log_live *log;   /* log backups only, as the rest of these */
+    enum phase log_phase;   /* what the newest durable record said, to see what a change changed */
     int64_t log_phase_us;
     uint32_t log_attempt;
 };
@@ -598,6 +608,10 @@ void status_free(struct res *res);
 int status_new(struct res *res, struct tm_err *err);
 /* How a node's requests to an object store go: as it reports, and as it is shown. */
 void status_note_storage(struct live *live, const struct node *node, const struct msg_job *report);
+void status_note_trouble(struct brain *b, struct res *res, const struct node *node,
+                         const struct msg_job *report);
+/* What is wrong with storage now; NULL: nothing, or nobody has said it for long. */
+const struct trouble *status_trouble(const struct brain *b, const struct res *res);
 void status_fill_storage(struct resource_status *s, const struct live *live);
 
 #endif

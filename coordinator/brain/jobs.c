@@ -597,6 +597,7 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
     const struct record *rec = &res->now.rec;
     struct live *live = res->live;
     status_note_storage(live, node, report);
+    status_note_trouble(b, res, node, report);
     if (log_is(res)) {
         log_report(b, res, node, report);
         return;

@@ -50,6 +50,9 @@ enum job_stage {
     JOB_STAGE_MARKED = 11,   /* deletion: the tombstone is stored, objects wait for its grace */
 };
 
+/* trouble.stage: no attempt has failed yet, only a call takes long. */
+#define STAGE_WAITING "waiting"
+
 #define MSG_JOB_FIELDS(X, T)                                                                         \
     X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                        \
     X(T, u32, attempt, "a", REQ, 0, UINT32_MAX)                                                      \
@@ -73,7 +76,8 @@ enum job_stage {
     X(T, msg, storage, "st", OPT, 0,                                                                 \
       msg_storage_stats) /* of an object store, by the runner now */                                 \
     X(T, strs, warnings, "y", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX) /* all of this attempt */    \
-    X(T, u64, grace_left_ms, "gl", OPT, 0, UINT64_MAX) /* MARKED: objects go in so long */
+    X(T, u64, grace_left_ms, "gl", OPT, 0, UINT64_MAX) /* MARKED: objects go in so long */           \
+    X(T, msg, trouble, "tr", OPT, 0, msg_error) /* with storage, now; it is being tried again */
 CODEC_DECLARE(msg_job, MSG_JOB_FIELDS);
 
 #define MSG_HEARTBEAT_FIELDS(X, T)                                                                 \

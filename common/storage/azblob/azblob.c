@@ -139,6 +139,8 @@ int azblob_open(const struct storage_url *url, const struct storage_options *opt
     az->base.features = STORAGE_CONDITIONAL_CREATE;
     az->store.ops = &call_ops;
     az->store.owner = az;
+    az->store.trouble = options->trouble;
+    az->store.trouble_arg = options->trouble_arg;
     az->store.deadline_ms =
         options->io_timeout_ms != 0 ? options->io_timeout_ms : DEADLINE_DEFAULT_MS;
     (void)snprintf(az->store.place, sizeof(az->store.place), "%s://%.220s%s/%s", az->config.scheme,

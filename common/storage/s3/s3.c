@@ -147,6 +147,8 @@ int s3_open(const struct storage_url *url, const struct storage_options *options
     s3->tls = strcmp(s3->config.scheme, "https") == 0;
     s3->store.ops = &call_ops;
     s3->store.owner = s3;
+    s3->store.trouble = options->trouble;
+    s3->store.trouble_arg = options->trouble_arg;
     s3->store.deadline_ms =
         options->io_timeout_ms != 0 ? options->io_timeout_ms : DEADLINE_DEFAULT_MS;
     (void)snprintf(s3->store.place, sizeof(s3->store.place), "%s://%.200s/%.180s",

@@ -5,8 +5,8 @@ static struct msg_backup_params params;
 
 static struct msg_assignment deletion(uint32_t grace_ms)
 {
-    params = (struct msg_backup_params){.backup_id = "20261121T100000Z-00000001",
-                                        .grace_ms = grace_ms};
+    params =
+        (struct msg_backup_params){.backup_id = "20261121T100000Z-00000001", .grace_ms = grace_ms};
     struct msg_assignment a = {.uid = "00aa",
                                .attempt = 1,
                                .kind = JOB_KIND_DELETE,
@@ -34,7 +34,8 @@ static void answered(struct stage *s, uint32_t generation, uint64_t left_ms)
 {
     struct frame f = {.type = FRAME_swept, .swept = {.grace_left_ms = left_ms}};
     frame(s, generation, f);
-    assert_int_equal(s->did[AGENT_ACT_RUNNER_KILL], 1); /* nothing runs while it waits, or is done */
+    assert_int_equal(s->did[AGENT_ACT_RUNNER_KILL],
+                     1); /* nothing runs while it waits, or is done */
     exited(s, generation);
 }
 

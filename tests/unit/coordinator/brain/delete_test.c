@@ -205,12 +205,9 @@ static void while_nobody_is_there(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SCENE(at_once),
-        SCENE(grace),
-        SCENE(restarts),
-        SCENE(another_grace),
-        SCENE(grace_of_the_spec),
-        SCENE(while_nobody_is_there),
+        SCENE(at_once),           SCENE(grace),
+        SCENE(restarts),          SCENE(another_grace),
+        SCENE(grace_of_the_spec), SCENE(while_nobody_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

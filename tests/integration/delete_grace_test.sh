@@ -86,7 +86,7 @@ kill -CONT "$RESTORE_PID"
 guard_start() { # PATH OBJECTS SECONDS
     (
         while [ ! -e "$1/deleted.mpk" ]; do sleep 0.02; done
-        until_s=$(($(stat -c %Y "$1/deleted.mpk") + $3))
+        until_s=$(($(stat -c %Y "$1/deleted.mpk") + $3 - 1)) # the record's time is a bit before the file's
         while [ "$(date +%s)" -lt "$until_s" ]; do
             found=$(objects "$1")
             [ "$(date +%s)" -ge "$until_s" ] || [ "$found" = "$2" ] || {

@@ -114,8 +114,11 @@ CODEC_DECLARE(frame_finish, FRAME_FINISH_FIELDS);
     X(T, list, results, "r", OPT, 0, msg_result, WIRE_RESULTS_MAX)
 CODEC_DECLARE(frame_results, FRAME_RESULTS_FIELDS);
 
-/* remove: also a committed backup, tombstone first. Without it a committed one is left alone. */
-#define FRAME_SWEEP_FIELDS(X, T) X(T, flag, remove, "r", OPT, 0, 0)
+/* remove: also a committed backup, tombstone first. Without it a committed one is left alone. grace_ms:
+ * what is committed stays so long behind its tombstone. */
+#define FRAME_SWEEP_FIELDS(X, T)                                                                   \
+    X(T, flag, remove, "r", OPT, 0, 0)                                                             \
+    X(T, u32, grace_ms, "g", OPT, 0, UINT32_MAX)
 CODEC_DECLARE(frame_sweep, FRAME_SWEEP_FIELDS);
 
 #define FRAME_STOP_FIELDS(X, T) X(T, flag, now, "n", OPT, 0, 0)
@@ -171,11 +174,13 @@ CODEC_DECLARE(frame_progress, FRAME_PROGRESS_FIELDS);
 #define FRAME_COMMITTED_FIELDS(X, T) X(T, msg, totals, "t", REQ, 0, msg_totals)
 CODEC_DECLARE(frame_committed, FRAME_COMMITTED_FIELDS);
 
-/* committed: a manifest was found (and not to be removed); totals are then as in `committed`. */
+/* committed: a manifest was found (and not to be removed); totals are then as in `committed`.
+ * grace_left_ms: nothing was removed, its grace lasts so long yet. */
 #define FRAME_SWEPT_FIELDS(X, T)                                                                   \
     X(T, flag, committed, "c", OPT, 0, 0)                                                          \
     X(T, u64, objects, "o", OPT, 0, UINT64_MAX)                                                    \
-    X(T, msg, totals, "t", OPT, 0, msg_totals)
+    X(T, msg, totals, "t", OPT, 0, msg_totals)                                                     \
+    X(T, u64, grace_left_ms, "g", OPT, 0, UINT64_MAX)
 CODEC_DECLARE(frame_swept, FRAME_SWEPT_FIELDS);
 
 #define FRAME_RESTORED_FIELDS(X, T) X(T, msg, totals, "t", REQ, 0, msg_totals)
@@ -183,6 +188,11 @@ CODEC_DECLARE(frame_restored, FRAME_RESTORED_FIELDS);
 
 #define FRAME_WARNING_FIELDS(X, T) X(T, txt, text, "t", REQ, 0, WIRE_TEXT_MAX)
 CODEC_DECLARE(frame_warning, FRAME_WARNING_FIELDS);
+
+/* What is wrong with storage now, and will be tried again: level; absent = nothing. error.stage: "storage",
+ * an attempt failed, or STAGE_WAITING, none has yet. */
+#define FRAME_TROUBLE_FIELDS(X, T) X(T, msg, error, "x", OPT, 0, msg_error)
+CODEC_DECLARE(frame_trouble, FRAME_TROUBLE_FIELDS);
 
 /* error.stage: "storage", "plan", "log", "range", "final", "commit", "sweep", "restore", … */
 #define FRAME_FAILED_FIELDS(X, T) X(T, msg, error, "x", REQ, 0, msg_error)
@@ -236,7 +246,8 @@ CODEC_DECLARE(frame_probed, FRAME_PROBED_FIELDS);
     X(warning, 28)                                                                                 \
     X(log_status, 29)                                                                              \
     X(log_answer, 30)                                                                              \
-    X(probed, 31)
+    X(probed, 31)                                                                                  \
+    X(trouble, 32)
 
 enum frame_type {
 #define FRAME_ENUM(name, number) FRAME_##name = number,

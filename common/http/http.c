@@ -85,6 +85,7 @@ static void finish(struct http *h, struct http_exchange *x, CURLcode code)
 static void begin(struct http *h, struct http_exchange *x)
 {
     CURL *easy = take_handle(h);
+    x->stall_ms = h->limits.stall_ms;
     int r = easy != NULL ? transfer_prepare(x, easy, &x->err) : tm_err_oom(&x->err);
     if (r == 0 && curl_multi_add_handle(h->multi, easy) == CURLM_OK) {
         list_push_back(&h->under_way, &x->link);

@@ -19,6 +19,9 @@
  * The deadline of a call counts from its start and covers all attempts; it is the store's and what
  * the bytes to be moved take on a slow line.
  *
+ * An attempt that failed and is repeated is told at once to whom the storage's opener named
+ * (storage_options.trouble): the call itself may go on for long.
+ *
  * `maybe_done` tells after any result that an attempt whose outcome is not known may have taken
  * effect: a "no, it exists already" then may speak of our own object.
  *
@@ -69,6 +72,8 @@ struct store {
     _Atomic int64_t skew_us;  /* the store's clock minus ours, from its last Date header */
     _Atomic uint64_t retries; /* attempts beyond the first */
     _Atomic bool clock_known;
+    storage_trouble_fn trouble; /* NULL = nobody is told */
+    void *trouble_arg;
 };
 
 struct store_call {
@@ -83,6 +88,9 @@ struct store_call {
     bool maybe_done;
     bool spent; /* by `passes`: no more attempts, the error is TM_E_UNAVAILABLE and retryable */
     unsigned attempts;
+    int64_t start_us;
+    int64_t attempt_us; /* mono: the last attempt began */
+    bool troubled;      /* an attempt that failed was told */
     int64_t deadline_us;
     int start_result; /* of a first attempt that could not be sent */
     struct tm_err start_err;

@@ -12,6 +12,8 @@
 int object_store_open(struct store *store, const struct object_store_way *way,
                       const struct storage_options *options, struct tm_err *err)
 {
+    store->trouble = options->trouble;
+    store->trouble_arg = options->trouble_arg;
     store->deadline_ms = options->io_timeout_ms != 0 ? options->io_timeout_ms : DEADLINE_DEFAULT_MS;
     return http_new(&(struct http_options){.ca_file = way->ca_file,
                                            .proxy = way->proxy,

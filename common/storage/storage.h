@@ -145,6 +145,12 @@ struct storage_iter {
 
 /* ---- opening ---- */
 
+/* An attempt of a call failed and the next one is under way, or will be: `text` names place, name, call,
+ * what failed and which attempt of how many it was. NULL: the call is over, however it ended. `call`
+ * tells calls apart while they are under way; since_us is mono, when it began. Called from the thread that
+ * waits for the call; must not block nor use the storage. */
+typedef void (*storage_trouble_fn)(void *arg, const void *call, int64_t since_us, const char *text);
+
 struct storage_options {
     unsigned io_timeout_ms; /* deadline for one call; 0 = 60 s */
     bool create_root; /* posix: make the prefix directory when missing (its parent must exist) */
@@ -152,6 +158,9 @@ struct storage_options {
      * common/credential/credential.h finds them. file and ram ignore it. */
     const struct secret_map *secret;
     unsigned parallel; /* requests at once to an object store, at most; 0 = 16 */
+    storage_trouble_fn
+        trouble; /* of an object store; NULL = nobody wants to know before a call ends */
+    void *trouble_arg;
 };
 
 /*

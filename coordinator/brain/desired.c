@@ -95,6 +95,7 @@ static void assign_params(struct brain *b, const struct res *res, struct msg_ass
         *to->backup = *res->view.backup;
         COPY_TEXT(to->backup->backup_id, rec->backup_id);
         to->backup->share_log = rec->share_log;
+        to->backup->grace_ms = job_deleting(res) ? rec->grace_ms : 0;
     } else {
         to->restore = brain_step_alloc(b, sizeof(*to->restore));
         if (to->restore == NULL)

@@ -119,6 +119,9 @@ CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
     X(T, str, error_node, "en", OPT, 0, WIRE_NAME_MAX)                                                \
     X(T, msg, totals, "to", OPT, 0, msg_totals)                                                       \
     X(T, flag, deleting, "d", OPT, 0, 0)                                                              \
+    X(T, u32, grace_ms, "dg", OPT, 0, UINT32_MAX) /* deleting: what is stored stays so long… */     \
+    X(T, i64, removal_us, "dr", OPT, 0,                                                               \
+      0) /* …until then, once its tombstone is there; 0 = it is not */                              \
     X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */                              \
     X(T, strs, warnings, "w", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX)                               \
     /* restore: of the backups, "" = storage */                                                       \
@@ -186,6 +189,15 @@ struct storage_seen {
 };
 #define STORAGE_SEEN_MAX (WORKERS_MAX + 1)
 
+/* What a node says is wrong with storage now, though its job goes on. */
+struct trouble {
+    char node[WIRE_NAME_MAX + 1]; /* "" = nothing is */
+    char stage[32];
+    char text[WIRE_TEXT_MAX + 1];
+    int64_t since_us;
+    uint64_t heard_us; /* mono: it was last said */
+};
+
 /* What is known of a job only in this life of the coordinator. */
 struct live {
     bool loaded;            /* from the store: its lead is awaited */
@@ -198,6 +210,7 @@ struct live {
     char waiting[256];      /* what is missing to go on; "" = nothing */
     uint64_t reported_us;   /* mono: the lead last listed this job */
     char sweeper[WIRE_NAME_MAX + 1]; /* deletion: the node that does it, "" = none yet */
+    uint64_t removal_us;             /* deletion: mono, nothing is to be done before */
     enum job_stage lead_stage;
     bool sweeps_counted; /* step ABORT: the lead's runners before its sweep, and since */
     uint32_t sweep_first;
@@ -224,8 +237,9 @@ struct live {
     size_t worker_count;
     struct storage_seen storage[STORAGE_SEEN_MAX];
     size_t storage_count;
-    struct log_live *log; /* log backups only, as the rest of these */
-    enum phase log_phase; /* what the newest durable record said, to see what a change changed */
+    struct trouble trouble; /* of several nodes' the one that was told first */
+    struct log_live *log;   /* log backups only, as the rest of these */
+    enum phase log_phase;   /* what the newest durable record said, to see what a change changed */
     int64_t log_phase_us;
     uint32_t log_attempt;
 };
@@ -488,6 +502,8 @@ bool job_has_worker(const struct live *live, const struct node *node);
 /* Something of it lies in storage that its policy wants removed. */
 bool job_must_sweep(const struct res *res);
 bool job_deleting(const struct res *res); /* at its end, and to be deleted */
+/* A deletion that has nothing to do until its grace is over. */
+bool job_waits(const struct res *res, uint64_t now_us);
 bool job_is_lead(const struct res *res, const struct node *node);
 void job_progress(struct brain *b, struct res *res);
 
@@ -640,6 +656,10 @@ void status_free(struct res *res);
 int status_new(struct res *res, struct tm_err *err);
 /* How a node's requests to an object store go: as it reports, and as it is shown. */
 void status_note_storage(struct live *live, const struct node *node, const struct msg_job *report);
+void status_note_trouble(struct brain *b, struct res *res, const struct node *node,
+                         const struct msg_job *report);
+/* What is wrong with storage now; NULL: nothing, or nobody has said it for long. */
+const struct trouble *status_trouble(const struct brain *b, const struct res *res);
 void status_fill_storage(struct resource_status *s, const struct live *live);
 
 #endif

@@ -3,13 +3,14 @@
  * grace is over is found → chunks before it go, oldest first, then roll-ups and marks. Nothing but
  * records decides, so whoever comes next ends what another began.
  *
- * Failure modes: objects that a manifest lists are passed over; a damaged manifest may list anything,
- * and nothing goes; a lineage that is damaged is left alone; any other error stops, and the whole may be
- * repeated.
+ * Failure modes: objects that a manifest lists are passed over, also of a backup that was deleted while
+ * the grace of its readers lasts; a damaged manifest may list anything, and nothing goes; a lineage that
+ * is damaged is left alone; any other error stops, and the whole may be repeated.
  */
 #include <stdlib.h>
 
 #include "common/array.h"
+#include "common/clock.h"
 #include "proto/repo/logs_remove.h"
 #include "proto/repo/sweep.h"
 
@@ -63,6 +64,22 @@ static int listed_of(struct log_remover *t, const char *backup_id, struct tm_err
     return r;
 }
 
+/* Who reads the backup since before it was deleted needs what it lists as long as its own objects. A
+ * backup that is gone keeps no truncation up: what cannot be read lists nothing. */
+static int listed_of_deleted(struct log_remover *t, const char *backup_id, struct tm_err *err)
+{
+    struct codec_arena arena = {0};
+    struct tombstone tombstone;
+    struct rel_name rel = names_rel_deleted(backup_id);
+    int r = record_get(t->scratches[0], t->backup_st, names_full(t->scope, rel.s).s,
+                       OBJECT_TOMBSTONE, &tombstone_codec, &arena, &tombstone, err);
+    codec_arena_release(&arena);
+    if (r == 0 &&
+        backup_grace_end(&tombstone, (int64_t)tombstone.grace_s * USEC_PER_SEC, t->now_us) != 0)
+        r = listed_of(t, backup_id, err);
+    return r < 0 && (err->code == TM_E_NOT_FOUND || err->code == TM_E_CORRUPT) ? 0 : r;
+}
+
 /* A damaged manifest may list anything: nothing is taken before it is repaired or deleted. */
 int log_remover_listed(struct log_remover *t, struct tm_err *err)
 {
@@ -73,6 +90,8 @@ int log_remover_listed(struct log_remover *t, struct tm_err *err)
     for (size_t i = 0; r == 0 && i < backups.count; i++) {
         if (backups.items[i].state == BACKUP_COMMITTED)
             r = listed_of(t, backups.items[i].id, err);
+        else if (backups.items[i].state == BACKUP_DELETED)
+            r = listed_of_deleted(t, backups.items[i].id, err);
     }
     if (r == 0 && t->listed_count > 0)
         qsort(t->listed, t->listed_count, sizeof(t->listed[0]), by_name);
@@ -326,7 +345,8 @@ int log_truncate_sweep(struct object_scratch *scratches[3], struct storage *log_
                                   .log_st = log_st,
                                   .backup_st = backup_st,
                                   .scope = scope,
-                                  .lineages = &lineages};
+                                  .lineages = &lineages,
+                                  .now_us = now_us};
     TM_CLEANUP(log_damages_release) struct log_damages ignored = LOG_DAMAGES_INIT;
     int r = log_lineages_look(scratches[0], log_st, scope, &lineages, &ignored, err);
     if (r == 0)

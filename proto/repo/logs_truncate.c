@@ -294,8 +294,10 @@ static int others_check(struct truncater *t, struct tm_err *err)
 {
     for (size_t i = 0; !t->wish->force && i < t->wish->other_count; i++) {
         const struct log_source *source = &t->wish->others[i];
-        struct log_remover look = {
-            .scratches = t->scratches, .backup_st = source->st, .scope = t->scope};
+        struct log_remover look = {.scratches = t->scratches,
+                                   .backup_st = source->st,
+                                   .scope = t->scope,
+                                   .now_us = t->wish->now_us};
         struct tm_err why = source->why;
         int r = source->away ? -(int)why.code : log_remover_listed(&look, &why);
         log_remover_release(&look);
@@ -484,7 +486,8 @@ int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st
                                      .log_st = log_st,
                                      .backup_st = backup_st,
                                      .scope = scope,
-                                     .lineages = &t.world.lineages};
+                                     .lineages = &t.world.lineages,
+                                     .now_us = wish->now_us};
     int r = wish_read(&t, err);
     if (r == 0)
         r = others_running(&t, err);

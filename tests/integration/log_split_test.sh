@@ -71,7 +71,7 @@ expect_out "$(id_of first)" of_wal '.status.recoverable[0].backupId'
 first=$(path_of first)
 [ -e "${first#file://}/manifest.mpk" ] || fail "$first has no manifest"
 tidemark delete backup first >/dev/null
-wait_for 15 test ! -e "${first#file://}/manifest.mpk"
+wait_for 15 test -e "${first#file://}/deleted.mpk" # its objects stay for their grace: it is gone all the same
 tidemark log truncate wal --until "$late" >/dev/null
 one_from_second() { [ "$(of_wal '.status.recoverable | map(.backupId) | join(" ")')" = "$(id_of second)" ]; }
 wait_for 15 one_from_second

@@ -92,6 +92,34 @@ fault_rules </dev/null
 log_goes_on
 nothing_wrong
 
+step "the store hangs: status says so at once, for the log within 15 s, and not any more when it answers again"
+backup hung --rate-limit 12
+wait_for 30 is_running hung
+fault_rules <<X
+* . : hang
+X
+began=$SECONDS
+says() { of "$1" '.status.lastError | select(. != null) | "\(.node) \(.stage) \(.message)"'; } # NAME
+log_stuck() { says wal | grep -F "no answer for more than 10 s" | grep -F "s3://bucket/shop at $FAULT_URL: " | grep -E "^db-a (upload|commit) .*log.* waits .*/chunk/"; }
+wait_for 20 log_stuck
+[ -n "${TIDEMARK_SANITIZED:-}" ] || [ $((SECONDS - began)) -le 16 ] || fail "the log says it after $((SECONDS - began)) s"
+attempts() { says "$1" | grep -E "^db-a storage http://.*/bucket/.*: (PUT|POST|GET|HEAD): .*: no answer for 20 s, attempt 1 of [2-9]"; }
+soon() { # NAME: told soon after the call that hangs began: it moved bytes first, and curl looks at the speed of 5 s
+    wait_for 30 attempts "$1"
+    local took=$(($(date +%s) - $(date -d "$(of "$1" .status.lastError.since)" +%s)))
+    echo "   $1 after $took s: $(says "$1")"
+    [ -n "${TIDEMARK_SANITIZED:-}" ] || [ "$took" -le 28 ] || fail "$1 says it after $took s"
+}
+soon wal
+soon hung
+fault_rules </dev/null
+quiet() { [ "$(says "$1")" = "" ]; }
+wait_for 30 quiet hung
+completes hung
+log_goes_on
+wait_for 10 quiet wal
+nothing_wrong
+
 step "the gateway is away for a while: the backup waits, and the log"
 backup away --rate-limit 12
 wait_for 30 is_running away

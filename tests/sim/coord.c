@@ -290,8 +290,9 @@ static void apply(struct world *w, uint32_t which, struct sim_want *want)
         (void)snprintf(text, sizeof(text),
                        "apiVersion: tidemark/v1\nkind: Backup\nmetadata:\n  name: %s\n"
                        "spec:\n  br:\n    cluster: c1\n    tenant: main\n  cleanPolicy: %s\n"
-                       "  local:\n    path: /backup\n",
-                       want->name, want->policy_delete ? "Delete" : "Retain");
+                       "  cleanGrace: %us\n  local:\n    path: /backup\n",
+                       want->name, want->policy_delete ? "Delete" : "Retain",
+                       (unsigned)(want - w->wants) % 3 * 20); /* 0: at once */
     TM_CLEANUP(resource_list_release) struct resource_list list = RESOURCE_LIST_INIT;
     if (resource_parse("sim", slice_str(text), &list, &err) < 0)
         sim_die("spec", &err);

@@ -248,6 +248,27 @@ static void another_life(void **state)
     assert_int_equal(reported(s)->stage, JOB_STAGE_SWEPT);
 }
 
+/* What is wrong with storage now is reported as long as it is, and goes with its runner. */
+static void trouble_with_storage(void **state)
+{
+    struct stage *s = *state;
+    struct msg_error error = {.text = "store: no answer", .stage = "storage", .since_us = 77};
+    working(s);
+    assert_null(reported(s)->trouble);
+    frame(s, 1, (struct frame){.type = FRAME_trouble, .trouble = {.error = &error}});
+    const struct msg_job *job = reported(s);
+    assert_int_equal(job->stage, JOB_STAGE_WORKING);
+    assert_string_equal(job->trouble->text, "store: no answer");
+    assert_string_equal(job->trouble->stage, "storage");
+    assert_int_equal(job->trouble->since_us, 77);
+    frame(s, 1, (struct frame){.type = FRAME_trouble});
+    assert_null(reported(s)->trouble);
+    frame(s, 1, (struct frame){.type = FRAME_trouble, .trouble = {.error = &error}});
+    assert_non_null(reported(s)->trouble);
+    exited(s, 1);
+    assert_null(reported(s)->trouble);
+}
+
 static void dropped_jobs_stay_dropped(void **state)
 {
     struct stage *s = *state;
@@ -418,6 +439,7 @@ int main(void)
         SCENE(a_corrupt_page),
         SCENE(an_instance_changes),
         SCENE(another_life),
+        SCENE(trouble_with_storage),
         SCENE(dropped_jobs_stay_dropped),
         SCENE(results_outlive_coordinators),
         SCENE(a_lost_session),

@@ -1,4 +1,5 @@
 /* The grace of a truncation: its record comes at once, its objects stay until nobody reads them. */
+#include "proto/repo/sweep.h"
 #include "tests/unit/proto/repo/truncate_fixture.h"
 
 #define GRACE (600 * SECOND)
@@ -141,6 +142,35 @@ static void test_grace_and_backups(void **state)
     branch_done(&b);
 }
 
+/* Who reads a backup that was deleted meanwhile has what it lists as long as the backup itself; nothing of
+ * it keeps a truncation up. */
+static void test_grace_of_deleted_backups(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch b;
+    struct log_truncate_result result;
+    struct tombstone t = {
+        .backup_id = ID_C, .deleted_us = NOW + GRACE / 2, .grace_s = GRACE / SECOND};
+    size_t len = 0;
+    put_story(f, &b);
+    delete_backup(f, ID_A);
+    put_backup(f, f->st, ID_C, &b, 1100, 5 * SECOND, story_chunks + 4, 1);
+    assert_int_equal(backup_delete_mark(f->scratch[0], f->st, &f->scope, &t, nonce, &f->err), 0);
+    assert_string_equal(intervals(f), "b p @2112-@4096");
+    struct log_truncate wish = {.until_us = 10 * SECOND, .grace_us = GRACE};
+    assert_int_equal(cut_log(f, &wish, &result), 0);
+    assert_int_equal(sweep_at(f, GRACE), -1);
+    assert_int_equal(room_count(f, &b, "chunk"), 9);
+    assert_int_equal(sweep_at(f, GRACE + GRACE / 2 - 1), -1);
+    assert_int_equal(room_count(f, &b, "chunk"), 9);
+    struct rel_name rel = names_rel_manifest(ID_C);
+    uint8_t *bytes = ram_bytes(f->st, names_full(&f->scope, rel.s).s, &len);
+    bytes[len - 70] ^= 1;
+    assert_int_equal(sweep_at(f, GRACE + GRACE / 2 - 1), -1);
+    assert_int_equal(room_count(f, &b, "chunk"), 8);
+    branch_done(&b);
+}
+
 /* A sweep that is cut short at any operation is ended by the next. */
 static void test_sweep_crashes(void **state)
 {
@@ -187,6 +217,7 @@ int main(void)
         T(test_graces),
         T(test_grace_from_the_record_on),
         T(test_grace_and_backups),
+        T(test_grace_of_deleted_backups),
         cmocka_unit_test(test_sweep_crashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

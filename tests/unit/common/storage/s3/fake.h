@@ -100,6 +100,7 @@ static inline void fake_handler(const struct stub_request *request, struct stub_
 }
 
 static unsigned fake_timeout_ms = 20000; /* what a call may last */
+static storage_trouble_fn fake_trouble;  /* told of attempts that failed; NULL = nobody is */
 
 /* `url` has one %u, for the port. */
 static inline void fake_open(struct fake *f, const struct rule *rules, size_t count,
@@ -119,9 +120,12 @@ static inline void fake_open(struct fake *f, const struct rule *rules, size_t co
         assert_int_equal(
             secret_map_set(&secret, "session_token", session_token, strlen(session_token), &f->err),
             0);
-    int r = storage_open(
-        text, &(struct storage_options){.secret = &secret, .io_timeout_ms = fake_timeout_ms},
-        &f->st, &f->err);
+    int r = storage_open(text,
+                         &(struct storage_options){.secret = &secret,
+                                                   .io_timeout_ms = fake_timeout_ms,
+                                                   .trouble = fake_trouble,
+                                                   .trouble_arg = f},
+                         &f->st, &f->err);
     if (r < 0)
         print_error("%s\n", f->err.msg);
     assert_int_equal(r, 0);

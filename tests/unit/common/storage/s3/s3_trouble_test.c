@@ -22,6 +22,68 @@ static void slow_down_is_waited_out(void **state)
     fake_close(&fake);
 }
 
+/* What was told, a line each. */
+static char told[2000];
+
+static void note_trouble(void *arg, const void *call, int64_t since_us, const char *text)
+{
+    static const void *first;
+    static int64_t first_us;
+    size_t used = strlen(told);
+    assert_ptr_equal(arg, &fake);
+    if (used == 0) {
+        first = call;
+        first_us = since_us;
+    }
+    assert_ptr_equal(call, first); /* always the same call, since it began */
+    assert_int_equal(since_us, first_us);
+    assert_true(since_us <= clock_mono_us());
+    (void)snprintf(told + used, sizeof(told) - used, "%s\n", text != NULL ? text : "over");
+}
+
+static void each_attempt_that_fails_is_told(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {
+        {.method = "PUT", .times = 1, .status = 503, .body = ERROR("SlowDown", "Reduce your rate")},
+        {.method = "PUT", .times = 1, .status = 500, .body = ERROR("InternalError", "Oops")},
+        {.method = "PUT", .etag = true},
+        {.method = "GET", .status = 403}};
+    char byte;
+    fake_trouble = note_trouble;
+    FAKE_OPEN(&fake, rules, AWS);
+    told[0] = '\0';
+    assert_int_equal(put("x"), 0);
+    assert_string_equal(told,
+                        "http://" FAKE_HOST "/tank/pre/x: PUT: HTTP 503 SlowDown: Reduce your rate "
+                        "(request R1), attempt 1 of 10\n"
+                        "http://" FAKE_HOST "/tank/pre/x: PUT: HTTP 500 InternalError: Oops "
+                        "(request R1), attempt 2 of 10\n"
+                        "over\n");
+    told[0] = '\0';
+    assert_int_equal(put("x"), 0); /* nothing failed */
+    assert_int_equal(storage_read(fake.st, "x", 0, &byte, 1, &fake.err), -TM_E_PERMISSION);
+    assert_string_equal(told, ""); /* that is not tried again */
+    fake_trouble = NULL;
+    fake_close(&fake);
+}
+
+static void a_lost_connection_is_told_too(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {{.method = "PUT", .fault = STUB_CLOSE, .times = 2},
+                                        {.method = "PUT", .etag = true}};
+    fake_trouble = note_trouble;
+    FAKE_OPEN(&fake, rules, AWS);
+    told[0] = '\0';
+    assert_int_equal(put("x"), 0);
+    assert_non_null(
+        strstr(told, "http://" FAKE_HOST "/tank/pre/x: PUT: " FAKE_HOST ": connection lost: "));
+    assert_non_null(strstr(told, ", attempt 2 of 10\nover\n"));
+    fake_trouble = NULL;
+    fake_close(&fake);
+}
+
 static void other_refusals_are_not_repeated(void **state)
 {
     (void)state;
@@ -324,6 +386,8 @@ static void answers_that_stay_wrong_are_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_attempt_that_fails_is_told),
+        cmocka_unit_test(a_lost_connection_is_told_too),
         cmocka_unit_test(slow_down_is_waited_out),
         cmocka_unit_test(other_refusals_are_not_repeated),
         cmocka_unit_test(a_missing_bucket_is_not_a_missing_object),

@@ -58,7 +58,8 @@ struct s3 {
     struct s3_bucket *bucket;
     struct s3_bucket own_bucket; /* used when there are too many to remember */
     bool tls;
-    _Atomic bool bucket_seen; /* some answer proved that the bucket exists */
+    _Atomic bool bucket_seen;     /* some answer proved that the bucket exists */
+    _Atomic unsigned remove_most; /* names in the next batch delete (remove.c) */
 };
 
 /* What a good answer has to be like. */
@@ -137,6 +138,9 @@ int s3_head(struct s3 *s3, const char *key, struct s3_head *ret, struct tm_err *
 int s3_abort_upload(struct s3 *s3, const char *key, const char *upload_id, unsigned attempts,
                     struct tm_err *err) TM_WUR;
 int s3_remove_key(struct s3 *s3, const char *key, struct tm_err *err) TM_WUR;
+/* How many names the next batch delete may have, of `max` at most, when one of `count` was answered
+ * after `took_us`; negative: not within `limit_us`. Pure. */
+unsigned s3_remove_next(unsigned count, unsigned max, int64_t took_us, int64_t limit_us);
 /* Percent-decoding in place, '+' is a blank, as encoding-type=url answers; false: it is not encoded
  * rightly. */
 bool s3_decode(char *text);

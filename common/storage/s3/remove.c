@@ -3,7 +3,9 @@
  *
  * Happy path: a batch delete whose answer names no error. Failures: an error of one object inside a
  * good answer; one that passes has the whole batch sent again, as removing what is gone is success;
- * any other ends it and is told with the object's key.
+ * any other ends it and is told with the object's key. A store that removes one by one and answers
+ * behind the last may take longer than an answer is waited for: the same again would find it busier
+ * still, so it is asked for a quarter, and for twice as many each time it was quick.
  */
 #include "common/storage/s3/internal.h"
 #include "common/xml.h"
@@ -45,12 +47,31 @@ static int batch_body(const struct s3 *s3, const char *const *names, size_t coun
     return r == 0 ? buf_printf(body, err, "</Delete>") : r;
 }
 
+#define ATTEMPTS_IN_TIME 3 /* a batch may take this part of the time a call has */
+#define QUICK_PART       8 /* … and is quick within this part of that */
+
+unsigned s3_remove_next(unsigned count, unsigned max, int64_t took_us, int64_t limit_us)
+{
+    unsigned next = count;
+    if (took_us < 0)
+        next = count / 4;
+    else if (took_us < limit_us / QUICK_PART)
+        next = count * 2;
+    return TM_MIN(TM_MAX(next, 1u), max);
+}
+
+static unsigned batch_ms(const struct s3 *s3)
+{
+    return TM_MAX(s3->store.deadline_ms / ATTEMPTS_IN_TIME, 1u);
+}
+
 static int remove_batch(struct s3 *s3, const char *const *names, size_t count, struct tm_err *err)
 {
     TM_CLEANUP(buf_release) struct buf body = BUF_INIT;
     struct s3_call c;
     s3_call_init(&c, s3, "POST", "");
     c.answer = S3_ANSWER_DELETE;
+    c.call.attempt_ms = batch_ms(s3);
     int r = batch_body(s3, names, count, &body, err);
     if (r == 0)
         r = s3_call_query(&c, "delete", "", err);
@@ -67,13 +88,27 @@ static int remove_batch(struct s3 *s3, const char *const *names, size_t count, s
 int s3_remove(struct storage *st, const char *const *names, size_t count, struct tm_err *err)
 {
     struct s3 *s3 = s3_of(st);
-    bool single = s3->config.provider->delete_single;
+    unsigned preset = s3->config.provider->delete_batch;
+    unsigned max = preset != 0 ? preset : S3_REMOVE_BATCH;
+    int64_t since_us = clock_mono_us(); /* the last time that some were removed */
     for (size_t at = 0; at < count;) {
-        size_t n = single ? 1 : TM_MIN(count - at, (size_t)S3_REMOVE_BATCH);
+        unsigned most = s3->remove_most != 0 ? s3->remove_most : max;
+        unsigned n = (unsigned)TM_MIN(count - at, (size_t)most);
+        int64_t begun_us = clock_mono_us();
         int r = n == 1 ? remove_one(s3, names[at], err) : remove_batch(s3, names + at, n, err);
+        int64_t now_us = clock_mono_us();
+        bool late = r == -TM_E_TIMEOUT && n > 1;
+        int64_t took_us = late ? -1 : now_us - begun_us;
+        if (late || (r == 0 && n == most)) /* fewer than it may be prove nothing */
+            s3->remove_most = s3_remove_next(n, max, took_us, batch_ms(s3) * USEC_PER_MSEC);
+        if (late && now_us - since_us < s3->store.deadline_ms * USEC_PER_MSEC) {
+            s3->store.retries++;
+            continue;
+        }
         if (r < 0)
             return r;
         at += n;
+        since_us = now_us;
     }
     return 0;
 }

@@ -38,6 +38,7 @@ bench_finish() {
     trap - EXIT INT TERM
     for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
     if declare -F ceph_stop >/dev/null; then ceph_stop; fi
+    [ ! -e "$dir/store/.store-ports" ] || xargs rm -f <"$dir/store/.store-ports"
     as_postgres pg_ctl -D "$dir/data" -m immediate stop >/dev/null 2>&1 || true
     wait 2>/dev/null || true
     rm -rf "$dir"

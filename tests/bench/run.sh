@@ -28,6 +28,7 @@ cat >"$dir/pgbackrest.conf" <<Y
 [global]
 repo1-path=$dir/peer
 repo1-retention-full=1
+expire-auto=n
 compress-type=zst
 compress-level=3
 process-max=2
@@ -66,6 +67,7 @@ one() { # ours|peer RUN: backup and restore
     peer) clocked peer --type=full backup ;;
     esac
     note "$who-backup"
+    [ "$who" = ours ] || peer expire # the backup of the run before: ours does not delete in its time either
     # both restore into a directory that is not there yet or empty
     [ "$who" = ours ] || install -d -o postgres -g postgres -m 700 "$target"
     sync

@@ -69,6 +69,7 @@ repo1-storage-host=127.0.0.1
 repo1-storage-port=$1
 repo1-storage-verify-tls=n
 repo1-retention-full=1
+expire-auto=n
 compress-type=zst
 compress-level=3
 process-max=2
@@ -114,6 +115,7 @@ one() { # ours|peer near|far RUN: backup and restore
     peer) clocked peer --type=full backup ;;
     esac
     note "$who-$where-backup"
+    [ "$who" = ours ] || peer expire # the backup of the run before: ours does not delete in its time either
     [ "$who" = ours ] || install -d -o postgres -g postgres -m 700 "$target"
     sync
     case $who in

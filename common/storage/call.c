@@ -176,7 +176,7 @@ int store_call_wait(struct store_call *c, struct tm_err *err)
         r = judge(c, http_wait(c->store->http, &c->x, err), err);
         if (r == 0 || !err->retryable || c->spent)
             break;
-        if (c->attempt_ms != 0 && r == -TM_E_TIMEOUT)
+        if (c->attempt_ms != 0 && r == -TM_E_TIMEOUT && c->x.reached)
             break;
         uint64_t random = 0;
         struct tm_err ignored;

@@ -49,6 +49,7 @@ static int batch_body(const struct s3 *s3, const char *const *names, size_t coun
 
 #define ATTEMPTS_IN_TIME 3 /* a batch may take this part of the time a call has */
 #define QUICK_PART       8 /* … and is quick within this part of that */
+#define BATCH_MIN        2u
 
 unsigned s3_remove_next(unsigned count, unsigned max, int64_t took_us, int64_t limit_us)
 {
@@ -57,7 +58,7 @@ unsigned s3_remove_next(unsigned count, unsigned max, int64_t took_us, int64_t l
         next = count / 4;
     else if (took_us < limit_us / QUICK_PART)
         next = count * 2;
-    return TM_MIN(TM_MAX(next, 1u), max);
+    return TM_MIN(TM_MAX(next, BATCH_MIN), max);
 }
 
 static unsigned batch_ms(const struct s3 *s3)
@@ -65,7 +66,9 @@ static unsigned batch_ms(const struct s3 *s3)
     return TM_MAX(s3->store.deadline_ms / ATTEMPTS_IN_TIME, 1u);
 }
 
-static int remove_batch(struct s3 *s3, const char *const *names, size_t count, struct tm_err *err)
+/* *ret_late: the store may still be at it. */
+static int remove_batch(struct s3 *s3, const char *const *names, size_t count, bool *ret_late,
+                        struct tm_err *err)
 {
     TM_CLEANUP(buf_release) struct buf body = BUF_INIT;
     struct s3_call c;
@@ -79,6 +82,7 @@ static int remove_batch(struct s3 *s3, const char *const *names, size_t count, s
         r = s3_call_body(&c, buf_slice(&body), false, err);
     if (r == 0)
         r = s3_call_run(&c, err);
+    *ret_late = r == -TM_E_TIMEOUT && c.call.x.reached;
     s3_call_release(&c);
     if (r < 0)
         return tm_err_prefix(err, "cannot remove %zu objects from '%s' on", count, names[0]);
@@ -95,9 +99,10 @@ int s3_remove(struct storage *st, const char *const *names, size_t count, struct
         unsigned most = s3->remove_most != 0 ? s3->remove_most : max;
         unsigned n = (unsigned)TM_MIN(count - at, (size_t)most);
         int64_t begun_us = clock_mono_us();
-        int r = n == 1 ? remove_one(s3, names[at], err) : remove_batch(s3, names + at, n, err);
+        bool late = false;
+        int r =
+            n == 1 ? remove_one(s3, names[at], err) : remove_batch(s3, names + at, n, &late, err);
         int64_t now_us = clock_mono_us();
-        bool late = r == -TM_E_TIMEOUT && n > 1;
         int64_t took_us = late ? -1 : now_us - begun_us;
         if (late || (r == 0 && n == most)) /* fewer than it may be prove nothing */
             s3->remove_most = s3_remove_next(n, max, took_us, batch_ms(s3) * USEC_PER_MSEC);

@@ -357,7 +357,7 @@ static void a_batch_grows_and_shrinks_by_how_long_it_took(void **state)
     const int64_t limit_us = 20000000;
     assert_int_equal(s3_remove_next(1000, 1000, -1, limit_us), 250);
     assert_int_equal(s3_remove_next(250, 1000, -1, limit_us), 62);
-    assert_int_equal(s3_remove_next(3, 1000, -1, limit_us), 1);
+    assert_int_equal(s3_remove_next(3, 1000, -1, limit_us), 2);
     assert_int_equal(s3_remove_next(2, 1, -1, limit_us), 1);
     assert_int_equal(s3_remove_next(62, 1000, 2499999, limit_us), 124);
     assert_int_equal(s3_remove_next(62, 1000, 2500000, limit_us), 62);
@@ -377,6 +377,20 @@ static unsigned names_in(size_t n)
         count++;
     }
     return count;
+}
+
+/* A connection that is lost says nothing of how much was asked for. */
+static void a_batch_is_no_smaller_for_a_lost_connection(void **state)
+{
+    (void)state;
+    const char *names[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    static const struct rule rules[] = {{.method = "POST", .times = 1, .fault = STUB_CLOSE},
+                                        {.method = "POST", .body = "<DeleteResult/>"}};
+    FAKE_OPEN(&fake, rules, AWS);
+    assert_int_equal(storage_remove(fake.st, names, 8, &fake.err), 0);
+    fake_expect(&fake, "POST /tank?delete=\nPOST /tank?delete=\n");
+    assert_int_equal(names_in(1), 8);
+    fake_close(&fake);
 }
 
 static void fewer_are_removed_at_once_when_no_answer_comes(void **state)
@@ -442,6 +456,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slow_down_is_waited_out),
         cmocka_unit_test(a_batch_grows_and_shrinks_by_how_long_it_took),
+        cmocka_unit_test(a_batch_is_no_smaller_for_a_lost_connection),
         cmocka_unit_test(fewer_are_removed_at_once_when_no_answer_comes),
         cmocka_unit_test(removing_from_a_store_that_hangs_ends),
         cmocka_unit_test(other_refusals_are_not_repeated),

@@ -157,17 +157,21 @@ static int attempt(struct store_call *c, struct tm_err *err)
     return r;
 }
 
-void store_call_start(struct store_call *c)
+int store_call_start(struct store_call *c, struct tm_err *err)
 {
+    int r = c->store->ops->prepare(c, err);
+    if (r < 0)
+        return r;
     int64_t bulk_ms = (int64_t)((c->x.body.len + c->x.into_len) / STORE_SLOWEST_PER_MS);
     c->deadline_us = clock_mono_us() + (c->store->deadline_ms + bulk_ms) * USEC_PER_MSEC;
     c->attempts = 0;
     c->maybe_done = false;
     c->spent = false;
     c->start_result = attempt(c, &c->start_err);
+    return 0;
 }
 
-int store_call_wait(struct store_call *c, struct tm_err *err)
+static int all_attempts(struct store_call *c, struct tm_err *err)
 {
     int r = c->start_result;
     if (r < 0)
@@ -197,9 +201,22 @@ int store_call_wait(struct store_call *c, struct tm_err *err)
     return r;
 }
 
-bool store_call_is_late(const struct store_call *c)
+int store_call_wait(struct store_call *c, struct tm_err *err)
+{
+    return c->store->ops->explain(c, all_attempts(c, err), err);
+}
+
+/* Whether much of its time has gone by. */
+static bool is_late(const struct store_call *c)
 {
     return clock_mono_us() > c->deadline_us - (int64_t)c->store->deadline_ms * USEC_PER_MSEC / 2;
+}
+
+int store_call_wait_late(struct store_call *c, struct tm_err *err)
+{
+    bool late = is_late(c);
+    int r = store_call_wait(c, err);
+    return r < 0 && err->retryable && late ? store_call_run(c, err) : r;
 }
 
 void store_call_cancel(struct store_call *c)
@@ -210,8 +227,8 @@ void store_call_cancel(struct store_call *c)
 
 int store_call_run(struct store_call *c, struct tm_err *err)
 {
-    store_call_start(c);
-    return store_call_wait(c, err);
+    int r = store_call_start(c, err);
+    return r == 0 ? store_call_wait(c, err) : r;
 }
 
 /* ---- percent-encoding ---- */

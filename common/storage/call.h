@@ -52,6 +52,11 @@ struct store_ops {
     /* Whether a 404, with what read_error found in it, is the store's own word and not that of what
      * stands before it. A 404 that is not is an outage: nothing is absent because of it. */
     bool (*says_absent)(const struct store_call *c);
+    /* Before the first attempt of each start: the URL, if it is known by then, and what a start before
+     * left in the driver's struct is forgotten. */
+    int (*prepare)(struct store_call *c, struct tm_err *err);
+    /* With the result of the last attempt: that result, or what it is to the driver's callers. */
+    int (*explain)(struct store_call *c, int result, struct tm_err *err);
 };
 
 struct store {
@@ -82,7 +87,7 @@ struct store_call {
     bool spent; /* by `passes`: no more attempts, the error is TM_E_UNAVAILABLE and retryable */
     unsigned attempts;
     int64_t deadline_us;
-    int start_result; /* of a store_call_start that failed */
+    int start_result; /* of a first attempt that could not be sent */
     struct tm_err start_err;
 };
 
@@ -90,13 +95,13 @@ void store_call_init(struct store_call *c, struct store *store, const char *meth
                      const char *name);
 void store_call_release(struct store_call *c);
 
-void store_call_start(struct store_call *c);
+int store_call_start(struct store_call *c, struct tm_err *err) TM_WUR;
 int store_call_wait(struct store_call *c, struct tm_err *err) TM_WUR;
+/* The same for a call that others had to be done before. The deadline is there for the store, not for
+ * us: what failed while nobody looked after it is tried as long as any other. */
+int store_call_wait_late(struct store_call *c, struct tm_err *err) TM_WUR;
 void store_call_cancel(struct store_call *c);
 int store_call_run(struct store_call *c, struct tm_err *err) TM_WUR;
-/* Whether much of its time has gone by: before store_call_wait, that others had to be done first. The
- * deadline is there for the store, not for us: what failed then deserves another run. */
-bool store_call_is_late(const struct store_call *c);
 
 /* "200 with this status" → *err: code and text as the rules above say. Returns -code. */
 int store_call_error(const struct store_call *c, struct tm_err *err);

@@ -10,6 +10,7 @@
  *   nodes.c      agents: up, gone, heartbeats, instances
  *   desired.c    who should have what; parked polls
  *   jobs.c       a job from phase to phase
+ *   job_watch.c  when a job is given up that nothing is heard of
  *   logs.c       a log backup from phase to phase: it never ends by itself
  *   log_wish.c   log backups: what is applied, asked for and assigned
  *   log_leads.c  which agent streams, and when another one takes over
@@ -441,6 +442,7 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
 void job_fail(struct brain *b, struct res *res, const struct tm_err *err, const char *stage,
               const char *node, int64_t since_us);
 void job_durable(struct brain *b, struct res *res); /* a staged change has become true */
+void job_watch(struct brain *b, struct res *res);   /* fails one that is not heard of */
 bool job_excluded(const struct live *live, const struct node *node);
 bool job_has_worker(const struct live *live, const struct node *node);
 /* Something of it lies in storage that its policy wants removed. */

@@ -8,9 +8,8 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 
-#include "common/parse.h"
 #include "common/storage/azblob/internal.h"
-#include "common/suggest.h"
+#include "common/storage/object_url.h"
 
 #define SUFFIX ".blob.core.windows.net"
 
@@ -22,35 +21,6 @@ static const char *const secrets[] = {
     "sig",         "client-secret", "client_secret", "access-key",     "access_key",
     "secret-key",  "secret_key",    "session-token", "encryption-key", "secret-access-key",
     "credentials"};
-
-static int check_params(const struct storage_url *url, struct tm_err *err)
-{
-    for (size_t n = 0; n < url->param_count; n++) {
-        const char *key = url->params[n].key;
-        bool good = false;
-        for (size_t k = 0; k < TM_ARRAY_LEN(secrets); k++)
-            if (strcasecmp(key, secrets[k]) == 0)
-                return tm_err_set(err, TM_E_INVALID,
-                                  "storage URL: parameter '%s' is a secret and must not be in a "
-                                  "URL: put it into a secret",
-                                  key);
-        for (size_t k = 0; k < TM_ARRAY_LEN(known); k++)
-            good = good || strcmp(key, known[k]) == 0;
-        if (good)
-            continue;
-        const char *meant = suggest_from(key, known, TM_ARRAY_LEN(known));
-        return tm_err_set(err, TM_E_INVALID, "storage URL: azblob:// knows no parameter '%s'%s%s%s",
-                          key, meant != NULL ? "; did you mean '" : "", meant != NULL ? meant : "",
-                          meant != NULL ? "'?" : "");
-    }
-    return 0;
-}
-
-static const char *text_param(const struct storage_url *url, const char *key)
-{
-    const char *value = storage_url_param(url, key);
-    return value != NULL && value[0] != '\0' ? value : NULL;
-}
 
 /* ---- container and prefix ---- */
 
@@ -70,29 +40,10 @@ static int read_container(const struct storage_url *url, struct azblob_config *c
     return 0;
 }
 
-static int read_prefix(const struct storage_url *url, struct azblob_config *c, struct tm_err *err)
+/* A dot at the end of a component is dropped by some of the service's clients. */
+static bool component_is_bad(const char *text, size_t len)
 {
-    size_t used = 0;
-    for (const char *at = url->path; *at != '\0';) {
-        size_t len = strcspn(at, "/");
-        /* a dot at the end of a component is dropped by some of the service's clients */
-        if (len > 0 && (at[len - 1] == '.' || memchr(at, '\\', len) != NULL))
-            return tm_err_set(err, TM_E_INVALID,
-                              "storage URL: the prefix must not contain '%.*s' as a component",
-                              (int)len, at);
-        if (used + len + 1 + STORAGE_NAME_MAX > AZBLOB_KEY_MAX)
-            return tm_err_set(err, TM_E_INVALID, "storage URL: the prefix is longer than %d bytes",
-                              AZBLOB_KEY_MAX - STORAGE_NAME_MAX - 1);
-        if (len > 0) {
-            memcpy(c->prefix + used, at, len);
-            used += len;
-            c->prefix[used++] = '/';
-        }
-        at += len;
-        at += *at == '/';
-    }
-    c->prefix[used] = '\0';
-    return 0;
+    return len > 0 && (text[len - 1] == '.' || memchr(text, '\\', len) != NULL);
 }
 
 /* ---- endpoint and account ---- */
@@ -136,36 +87,17 @@ bool azblob_config_is_loopback(const struct azblob_config *c)
 /* "https://host:port" or "http://address:port/account"; https when no scheme is said. */
 static int read_endpoint(const char *text, struct azblob_config *c, struct tm_err *err)
 {
-    const char *host = strstr(text, "://");
-    size_t scheme_len = host != NULL ? (size_t)(host - text) : 0;
-    host = host != NULL ? host + 3 : text;
-    bool http = scheme_len == 4 && strncasecmp(text, "http", 4) == 0;
-    bool https = host == text || (scheme_len == 5 && strncasecmp(text, "https", 5) == 0);
-    size_t len = strcspn(host, "/");
-    const char *path = host + len + strspn(host + len, "/");
-    size_t path_len = strcspn(path, "/");
-    bool good = (http || https) && len > 0 && len < sizeof(c->host) &&
-                path[path_len + strspn(path + path_len, "/")] == '\0' &&
-                path_len + 1 < sizeof(c->base);
-    for (size_t at = 0; good && at < len; at++)
-        good = isalnum((unsigned char)host[at]) || strchr("-._:[]", host[at]) != NULL;
-    for (size_t at = 0; good && at < path_len; at++)
-        good = isalnum((unsigned char)path[at]) || path[at] == '-';
-    if (strchr(text, '@') != NULL)
-        return storage_url_has_user("endpoint", err);
-    if (!good)
-        return tm_err_set(err, TM_E_INVALID,
-                          "storage URL: endpoint '%s' is not of the form https://host:port or "
-                          "http://address:port/account",
-                          text);
-    (void)snprintf(c->scheme, sizeof(c->scheme), "%s", http ? "http" : "https");
-    for (size_t at = 0; at < len; at++)
-        c->host[at] = (char)tolower((unsigned char)host[at]);
-    c->host[len] = '\0';
-    if (path_len > 0)
-        (void)snprintf(c->base, sizeof(c->base), "/%.*s", (int)path_len, path);
+    struct object_endpoint endpoint;
+    int r = object_url_endpoint(text, sizeof(c->base) - 2,
+                                "https://host:port or http://address:port/account", &endpoint, err);
+    if (r < 0)
+        return r;
+    (void)snprintf(c->scheme, sizeof(c->scheme), "%s", endpoint.scheme);
+    (void)snprintf(c->host, sizeof(c->host), "%s", endpoint.host);
+    if (endpoint.path[0] != '\0')
+        (void)snprintf(c->base, sizeof(c->base), "/%.78s", endpoint.path);
     c->path_style = is_address(c->host);
-    if (path_len > 0 && !c->path_style)
+    if (endpoint.path[0] != '\0' && !c->path_style)
         return tm_err_set(err, TM_E_INVALID,
                           "storage URL: endpoint '%s' has a path, as only an address has", text);
     c->endpoint_given = true;
@@ -214,7 +146,7 @@ int azblob_config_account(struct azblob_config *c, const char *account, struct t
 
 static int read_account(struct azblob_config *c, struct tm_err *err)
 {
-    const char *account = text_param(&c->url, "account-name");
+    const char *account = object_url_text(&c->url, "account-name");
     if (account == NULL)
         return 0;
     if (!account_is_good(account))
@@ -227,7 +159,7 @@ static int read_account(struct azblob_config *c, struct tm_err *err)
 static int read_tier(struct azblob_config *c, struct tm_err *err)
 {
     static const char *const tiers[] = {"Hot", "Cool", "Cold"};
-    c->tier = text_param(&c->url, "access-tier");
+    c->tier = object_url_text(&c->url, "access-tier");
     bool good = c->tier == NULL;
     for (size_t n = 0; !good && n < TM_ARRAY_LEN(tiers); n++)
         good = strcmp(c->tier, tiers[n]) == 0;
@@ -242,24 +174,23 @@ int azblob_config_read(const struct storage_url *url, struct azblob_config *ret,
 {
     struct azblob_config *c = ret;
     *c = (struct azblob_config){.url = *url};
-    int r = check_params(&c->url, err);
+    int r = object_url_check(&c->url, (struct object_url_words){known, TM_ARRAY_LEN(known)},
+                             (struct object_url_words){secrets, TM_ARRAY_LEN(secrets)}, err);
     if (r == 0)
         r = read_container(&c->url, c, err);
     if (r == 0)
-        r = read_prefix(&c->url, c, err);
-    const char *endpoint = text_param(&c->url, "endpoint");
+        r = object_url_prefix(&c->url, component_is_bad, AZBLOB_KEY_MAX, c->prefix, err);
+    const char *endpoint = object_url_text(&c->url, "endpoint");
     if (r == 0 && endpoint != NULL)
         r = read_endpoint(endpoint, c, err);
     if (r == 0)
         r = read_account(c, err);
     if (r == 0)
         r = read_tier(c, err);
-    const char *insecure = text_param(&c->url, "insecure");
-    if (r == 0 && insecure != NULL && parse_bool(insecure, &c->insecure, err) < 0)
-        r = tm_err_prefix(err, "storage URL: parameter 'insecure'");
-    c->ca_file = text_param(&c->url, "ca-file");
-    c->proxy = text_param(&c->url, "proxy");
-    if (r == 0 && c->proxy != NULL && strchr(c->proxy, '@') != NULL)
-        r = storage_url_has_user("proxy", err);
+    if (r == 0)
+        r = object_url_bool(&c->url, "insecure", &c->insecure, err);
+    if (r == 0)
+        r = object_url_proxy(&c->url, &c->proxy, err);
+    c->ca_file = object_url_text(&c->url, "ca-file");
     return r;
 }

@@ -22,7 +22,7 @@ void azblob_call_init(struct azblob_call *c, struct azblob *az, const char *meth
     c->call.arg = c;
     c->call.x.answer_max = XML_BYTES_MAX;
     const struct azblob_config *config = &az->config;
-    struct tm_err ignored; /* out of memory: azblob_call_start finds the URL missing */
+    struct tm_err ignored; /* out of memory: azblob_prepare finds the URL missing */
     int r = buf_printf(&c->url, &ignored, "%s://%s", config->scheme, config->host);
     c->path_at = c->url.len;
     if (r == 0)
@@ -318,34 +318,21 @@ int azblob_call_error(struct azblob_call *c, struct tm_err *err)
     return explain(c, err);
 }
 
-int azblob_call_start(struct azblob_call *c, struct tm_err *err)
+int azblob_prepare(struct store_call *call, struct tm_err *err)
 {
+    struct azblob_call *c = call->arg;
     if (c->url.data == NULL)
         return tm_err_oom(err);
     c->second_chance = false;
-    store_call_start(&c->call);
     return 0;
 }
 
-int azblob_call_wait(struct azblob_call *c, struct tm_err *err)
+int azblob_result(struct store_call *call, int result, struct tm_err *err)
 {
-    int r = store_call_wait(&c->call, err);
-    if (r < 0)
+    struct azblob_call *c = call->arg;
+    if (result < 0)
         return explain(c, err);
-    if (strcmp(c->call.error.code, "ContainerNotFound") == 0) /* never what a 404 was wanted for */
+    if (strcmp(call->error.code, "ContainerNotFound") == 0) /* never what a 404 was wanted for */
         return azblob_call_error(c, err);
     return 0;
-}
-
-int azblob_call_wait_late(struct azblob_call *c, struct tm_err *err)
-{
-    bool late = store_call_is_late(&c->call);
-    int r = azblob_call_wait(c, err);
-    return r < 0 && err->retryable && late ? azblob_call_run(c, err) : r;
-}
-
-int azblob_call_run(struct azblob_call *c, struct tm_err *err)
-{
-    int r = azblob_call_start(c, err);
-    return r == 0 ? azblob_call_wait(c, err) : r;
 }

@@ -8,9 +8,8 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 
-#include "common/parse.h"
+#include "common/storage/object_url.h"
 #include "common/storage/s3/internal.h"
-#include "common/suggest.h"
 
 static const char *const known[] = {"provider",      "region", "endpoint", "force-path-style",
                                     "storage-class", "acl",    "sse",      "sse-kms-key-id",
@@ -21,51 +20,6 @@ static const char *const secrets[] = {
     "secret-key",    "secret_key",    "session-token", "session_token",     "account-key",
     "account_key",   "sas-token",     "sas_token",     "credentials",       "credentials-file",
     "client-secret", "encryption-key"};
-
-static bool is_one_of(const char *word, const char *const *words, size_t count)
-{
-    for (size_t n = 0; n < count; n++)
-        if (strcasecmp(word, words[n]) == 0)
-            return true;
-    return false;
-}
-
-static int check_params(const struct storage_url *url, struct tm_err *err)
-{
-    for (size_t n = 0; n < url->param_count; n++) {
-        const char *key = url->params[n].key;
-        if (is_one_of(key, secrets, TM_ARRAY_LEN(secrets)))
-            return tm_err_set(err, TM_E_INVALID,
-                              "storage URL: parameter '%s' is a secret and must not be in a URL: "
-                              "put it into a secret",
-                              key);
-        bool good = false;
-        for (size_t k = 0; k < TM_ARRAY_LEN(known); k++)
-            good = good || strcmp(key, known[k]) == 0;
-        if (good)
-            continue;
-        const char *meant = suggest_from(key, known, TM_ARRAY_LEN(known));
-        return tm_err_set(err, TM_E_INVALID, "storage URL: s3:// knows no parameter '%s'%s%s%s",
-                          key, meant != NULL ? "; did you mean '" : "", meant != NULL ? meant : "",
-                          meant != NULL ? "'?" : "");
-    }
-    return 0;
-}
-
-/* Not empty, without what would break a header. */
-static const char *text_param(const struct storage_url *url, const char *key)
-{
-    const char *value = storage_url_param(url, key);
-    return value != NULL && value[0] != '\0' ? value : NULL;
-}
-
-static int bool_param(const struct storage_url *url, const char *key, bool *ret, struct tm_err *err)
-{
-    const char *value = text_param(url, key);
-    if (value != NULL && parse_bool(value, ret, err) < 0)
-        return tm_err_prefix(err, "storage URL: parameter '%s'", key);
-    return 0;
-}
 
 /* ---- bucket and prefix ---- */
 
@@ -85,60 +39,27 @@ static int read_bucket(const struct storage_url *url, struct s3_config *c, struc
     return 0;
 }
 
-static int read_prefix(const struct storage_url *url, struct s3_config *c, struct tm_err *err)
+static bool component_is_bad(const char *text, size_t len)
 {
-    size_t used = 0;
-    for (const char *at = url->path; *at != '\0';) {
-        size_t len = strcspn(at, "/");
-        if ((len == 1 && at[0] == '.') || (len == 2 && memcmp(at, "..", 2) == 0))
-            return tm_err_set(err, TM_E_INVALID,
-                              "storage URL: the prefix must not contain '%.*s' as a component",
-                              (int)len, at);
-        if (used + len + 1 + STORAGE_NAME_MAX > S3_KEY_MAX)
-            return tm_err_set(err, TM_E_INVALID, "storage URL: the prefix is longer than %d bytes",
-                              S3_KEY_MAX - STORAGE_NAME_MAX - 1);
-        if (len > 0) {
-            memcpy(c->prefix + used, at, len);
-            used += len;
-            c->prefix[used++] = '/';
-        }
-        at += len;
-        at += *at == '/';
-    }
-    c->prefix[used] = '\0';
-    return 0;
+    return (len == 1 && text[0] == '.') || (len == 2 && memcmp(text, "..", 2) == 0);
 }
 
 /* ---- endpoint ---- */
 
-/* "https://host:port", also without scheme, also with a '/' at the end. */
 static int read_endpoint(const char *text, struct s3_config *c, struct tm_err *err)
 {
-    const char *host = strstr(text, "://");
-    size_t scheme_len = host != NULL ? (size_t)(host - text) : 0;
-    host = host != NULL ? host + 3 : text;
-    bool http = scheme_len == 4 && strncasecmp(text, "http", 4) == 0;
-    bool https = host == text || (scheme_len == 5 && strncasecmp(text, "https", 5) == 0);
-    size_t len = strcspn(host, "/");
-    bool good = (http || https) && len > 0 && len < sizeof(c->host) &&
-                host[len + strspn(host + len, "/")] == '\0';
-    for (size_t at = 0; good && at < len; at++)
-        good = isalnum((unsigned char)host[at]) || strchr("-._:[]", host[at]) != NULL;
-    if (strchr(text, '@') != NULL)
-        return storage_url_has_user("endpoint", err);
-    if (!good)
-        return tm_err_set(err, TM_E_INVALID,
-                          "storage URL: endpoint '%s' is not of the form https://host:port", text);
-    const char *scheme = http ? "http" : "https";
-    const char *default_port = http ? ":80" : ":443";
+    struct object_endpoint endpoint;
+    int r = object_url_endpoint(text, 0, "https://host:port", &endpoint, err);
+    if (r < 0)
+        return r;
+    const char *default_port = strcmp(endpoint.scheme, "http") == 0 ? ":80" : ":443";
+    size_t len = strlen(endpoint.host);
     size_t port_len = strlen(default_port);
     /* as it will be in the Host header, which is signed */
-    if (len > port_len && memcmp(host + len - port_len, default_port, port_len) == 0)
-        len -= port_len;
-    (void)snprintf(c->scheme, sizeof(c->scheme), "%s", scheme);
-    for (size_t at = 0; at < len; at++)
-        c->host[at] = (char)tolower((unsigned char)host[at]);
-    c->host[len] = '\0';
+    if (len > port_len && strcmp(endpoint.host + len - port_len, default_port) == 0)
+        endpoint.host[len - port_len] = '\0';
+    (void)snprintf(c->scheme, sizeof(c->scheme), "%s", endpoint.scheme);
+    (void)snprintf(c->host, sizeof(c->host), "%s", endpoint.host);
     c->endpoint_given = true;
     return 0;
 }
@@ -166,7 +87,7 @@ static bool is_amazon(const char *host)
 
 static int choose_provider(const struct storage_url *url, struct s3_config *c, struct tm_err *err)
 {
-    const char *name = text_param(url, "provider");
+    const char *name = object_url_text(url, "provider");
     if (name != NULL) {
         c->provider = s3_provider_find(name);
         /* specs say "aws" of any store that speaks S3: it cannot be relied on to be as AWS is */
@@ -189,7 +110,7 @@ static int choose_provider(const struct storage_url *url, struct s3_config *c, s
 
 static int choose_region(const struct storage_url *url, struct s3_config *c, struct tm_err *err)
 {
-    const char *region = text_param(url, "region");
+    const char *region = object_url_text(url, "region");
     char told[64];
     if (region == NULL && c->endpoint_given &&
         s3_provider_region(c->provider, c->host, told, sizeof(told)))
@@ -225,7 +146,7 @@ static int choose_host(struct s3_config *c, struct tm_err *err)
 static int choose_style(const struct storage_url *url, struct s3_config *c, struct tm_err *err)
 {
     bool path_style = c->provider->path_style;
-    int r = bool_param(url, "force-path-style", &path_style, err);
+    int r = object_url_bool(url, "force-path-style", &path_style, err);
     if (r < 0)
         return r;
     if (c->provider->never_path_style)
@@ -253,12 +174,13 @@ int s3_config_read(const struct storage_url *url, struct s3_config *ret, struct 
     struct s3_config *c = ret;
     *c = (struct s3_config){.url = *url};
     url = &c->url;
-    int r = check_params(url, err);
+    int r = object_url_check(url, (struct object_url_words){known, TM_ARRAY_LEN(known)},
+                             (struct object_url_words){secrets, TM_ARRAY_LEN(secrets)}, err);
     if (r == 0)
         r = read_bucket(url, c, err);
     if (r == 0)
-        r = read_prefix(url, c, err);
-    const char *endpoint = text_param(url, "endpoint");
+        r = object_url_prefix(url, component_is_bad, S3_KEY_MAX, c->prefix, err);
+    const char *endpoint = object_url_text(url, "endpoint");
     if (r == 0 && endpoint != NULL)
         r = read_endpoint(endpoint, c, err);
     if (r == 0)
@@ -270,14 +192,13 @@ int s3_config_read(const struct storage_url *url, struct s3_config *ret, struct 
     if (r == 0)
         r = choose_style(url, c, err);
     if (r == 0)
-        r = bool_param(url, "insecure", &c->insecure, err);
-    c->storage_class = text_param(url, "storage-class");
-    c->acl = text_param(url, "acl");
-    c->sse = text_param(url, "sse");
-    c->sse_key = text_param(url, "sse-kms-key-id");
-    c->ca_file = text_param(url, "ca-file");
-    c->proxy = text_param(url, "proxy");
-    if (r == 0 && c->proxy != NULL && strchr(c->proxy, '@') != NULL)
-        r = storage_url_has_user("proxy", err);
+        r = object_url_bool(url, "insecure", &c->insecure, err);
+    c->storage_class = object_url_text(url, "storage-class");
+    c->acl = object_url_text(url, "acl");
+    c->sse = object_url_text(url, "sse");
+    c->sse_key = object_url_text(url, "sse-kms-key-id");
+    c->ca_file = object_url_text(url, "ca-file");
+    if (r == 0)
+        r = object_url_proxy(url, &c->proxy, err);
     return r == 0 ? read_encryption(c, err) : r;
 }

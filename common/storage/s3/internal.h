@@ -6,7 +6,7 @@
  *     struct s3_call c;
  *     s3_call_init(&c, s3, "GET", key);          key "" = the bucket itself
  *     s3_call_query(&c, err, "list-type", "2") …
- *     s3_call_run(&c, err);                      or s3_call_start … s3_call_wait
+ *     store_call_run(&c.call, err);              or store_call_start … store_call_wait
  *     s3_call_release(&c);
  *
  * A call must not move between start and wait.
@@ -98,12 +98,6 @@ void s3_call_release(struct s3_call *c);
 int s3_call_query(struct s3_call *c, const char *key, const char *value, struct tm_err *err) TM_WUR;
 /* The body and its digests; `bulk`: the payload is not signed over TLS. Borrowed until the end. */
 int s3_call_body(struct s3_call *c, struct slice body, bool bulk, struct tm_err *err) TM_WUR;
-int s3_call_start(struct s3_call *c, struct tm_err *err) TM_WUR;
-int s3_call_wait(struct s3_call *c, struct tm_err *err) TM_WUR;
-/* The same for a call that others had to be done before: what failed while nobody looked after it is
- * tried as long as any other. */
-int s3_call_wait_late(struct s3_call *c, struct tm_err *err) TM_WUR;
-int s3_call_run(struct s3_call *c, struct tm_err *err) TM_WUR;
 /* Appends text with what XML gives a meaning escaped. */
 int s3_escape(struct buf *out, const char *text, struct tm_err *err) TM_WUR;
 /* store_ops */
@@ -111,6 +105,8 @@ int s3_sign(struct store_call *call, int64_t now_real_us, struct tm_err *err);
 bool s3_read_error(const struct store_call *call, struct store_error *ret);
 bool s3_passes(struct store_call *call, const struct store_error *e);
 bool s3_says_absent(const struct store_call *call);
+int s3_prepare(struct store_call *call, struct tm_err *err) TM_WUR;
+int s3_result(struct store_call *call, int result, struct tm_err *err);
 /* The id that a store gives each request, NULL = none: what answers without one may be no store. */
 const char *s3_request_id(const struct http_exchange *x);
 /* After an error of the store's: says what to do, on top of what the store said. Returns -code. */

@@ -15,7 +15,7 @@ int s3_remove_key(struct s3 *s3, const char *key, struct tm_err *err)
     struct s3_call c;
     s3_call_init(&c, s3, "DELETE", key);
     c.call.wanted[0] = 404;
-    int r = s3_call_run(&c, err);
+    int r = store_call_run(&c.call, err);
     s3_call_release(&c);
     return r;
 }
@@ -81,7 +81,7 @@ static int remove_batch(struct s3 *s3, const char *const *names, size_t count, b
     if (r == 0)
         r = s3_call_body(&c, buf_slice(&body), false, err);
     if (r == 0)
-        r = s3_call_run(&c, err);
+        r = store_call_run(&c.call, err);
     *ret_late = r == -TM_E_TIMEOUT && c.call.x.reached;
     s3_call_release(&c);
     if (r < 0)

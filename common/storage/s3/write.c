@@ -78,7 +78,7 @@ static int begin_upload(struct s3_writer *w, struct tm_err *err)
     c.nonce = w->nonce;
     int r = s3_call_query(&c, "uploads", "", err);
     if (r == 0)
-        r = s3_call_run(&c, err);
+        r = store_call_run(&c.call, err);
     if (r == 0)
         r = xml_read(buf_slice(&c.call.x.answer), on_upload_end, w->upload_id, err);
     if (r == 0 && w->upload_id[0] == '\0')
@@ -97,7 +97,7 @@ static void upload_is_gone(struct tm_err *err)
 /* Waits for a part; its ETag goes into the list of parts, its buffer may be filled again. */
 static int finish_part(struct s3_writer *w, struct part *part, struct tm_err *err)
 {
-    int r = s3_call_wait_late(&part->call, err); /* the source may have been slow */
+    int r = store_call_wait_late(&part->call.call, err); /* the source may have been slow */
     if (r < 0 && err->code == TM_E_NOT_FOUND)
         upload_is_gone(err);
     char etag[80];
@@ -129,7 +129,7 @@ static int start_part(struct s3_writer *w, struct part *part, struct tm_err *err
     if (r == 0)
         r = s3_call_body(c, buf_slice(&part->data), true, err);
     if (r == 0)
-        r = s3_call_start(c, err);
+        r = store_call_start(&c->call, err);
     if (r < 0) {
         s3_call_release(c);
         return r;
@@ -305,7 +305,7 @@ static int send_last(struct s3_writer *w, struct slice body, bool *ret_unconditi
     if (r == 0)
         r = s3_call_body(&c, body, !upload, err);
     if (r == 0)
-        r = judge(w, &c, s3_call_run(&c, err), &again, err);
+        r = judge(w, &c, store_call_run(&c.call, err), &again, err);
     s3_call_release(&c);
     *ret_unconditional = *ret_unconditional || again;
     return r;
@@ -325,7 +325,7 @@ static void probe(struct s3_writer *w)
     c.call.wanted[0] = 412;
     int r = s3_call_body(&c, buf_slice(&w->slots[w->filling].data), true, &ignored);
     if (r == 0)
-        r = s3_call_run(&c, &ignored);
+        r = store_call_run(&c.call, &ignored);
     if (r == 0)
         w->s3->bucket->put = c.call.x.status == 412 ? S3_CONDITIONAL_YES : S3_CONDITIONAL_NO;
     s3_call_release(&c);

@@ -1,36 +1,8 @@
 /* The S3 driver when the store, or the way to it, does not do as it should. */
-#include "tests/unit/common/storage/s3/fake.h"
+#include "tests/unit/common/storage/s3/hello.h"
 
 #include "common/clock.h"
 #include "common/storage/s3/internal.h"
-
-#define AWS FAKE_AWS
-#define ERROR(code, message)                                                                       \
-    "<?xml version=\"1.0\"?><Error><Code>" code "</Code><Message>" message                         \
-    "</Message><RequestId>R1</RequestId></Error>"
-
-static struct fake fake;
-
-static int put(const char *name)
-{
-    return storage_put(fake.st, name, slice_str("hello"), &fake.err);
-}
-
-static struct storage_stats stats(void)
-{
-    struct storage_stats stats;
-    storage_stats(fake.st, &stats);
-    return stats;
-}
-
-static size_t count_of(const char *method, const char *target)
-{
-    size_t count = 0;
-    const struct stub_request *r;
-    for (size_t n = 0; (r = stub_http_request(fake.stub, n)) != NULL; n++)
-        count += strcmp(r->method, method) == 0 && strstr(r->target, target) != NULL;
-    return count;
-}
 
 /* ---- what passes ---- */
 

@@ -151,6 +151,8 @@ static int attempt(struct store_call *c, struct tm_err *err)
     c->attempt_us = clock_mono_us();
     int64_t left_ms = (c->deadline_us - c->attempt_us) / USEC_PER_MSEC;
     c->x.timeout_ms = (unsigned)TM_MAX(left_ms, 1);
+    if (c->attempt_ms != 0)
+        c->x.timeout_ms = TM_MIN(c->x.timeout_ms, c->attempt_ms);
     c->x.start_by_us = c->deadline_us;
     int r = sign(c, err);
     if (r == 0)
@@ -209,6 +211,8 @@ static int all_attempts(struct store_call *c, struct tm_err *err)
     while (r == 0) {
         r = judge(c, http_wait(c->store->http, &c->x, err), err);
         if (r == 0 || !err->retryable || c->spent)
+            break;
+        if (c->attempt_ms != 0 && r == -TM_E_TIMEOUT && c->x.reached)
             break;
         uint64_t random = 0;
         struct tm_err ignored;

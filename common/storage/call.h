@@ -85,6 +85,9 @@ struct store_call {
                                         when it is the store's own */
     struct store_error error;        /* of the last attempt that had one */
     unsigned attempts_max;           /* 0 = the store's */
+    unsigned attempt_ms;             /* 0 = all there is; else an attempt that reached the store and
+                                        has no answer by then ends the call (x.reached): the caller
+                                        will ask for less */
     bool maybe_done;
     bool spent; /* by `passes`: no more attempts, the error is TM_E_UNAVAILABLE and retryable */
     unsigned attempts;

@@ -66,14 +66,29 @@ static void fill_counters(struct resource_status *s, const struct msg_counters *
     s->pages_corrupt = c->pages_corrupt;
 }
 
+/* A runner that has no store open, as one that only holds log: what was said of the store before is
+ * over, a limit that was low then above all. */
+static void forget_storage(struct live *live, const struct node *node)
+{
+    for (size_t at = 0; at < live->storage_count; at++) {
+        if (strcmp(live->storage[at].node, node->name) != 0)
+            continue;
+        live->storage[at] = live->storage[--live->storage_count];
+        return;
+    }
+}
+
 void status_note_storage(struct live *live, const struct node *node, const struct msg_job *report)
 {
     const struct msg_storage_stats *stats = report->storage;
     size_t at = 0;
     if (stats == NULL && report->log != NULL)
         stats = report->log->storage;
-    if (stats == NULL)
+    if (stats == NULL) {
+        if (report->log != NULL)
+            forget_storage(live, node);
         return;
+    }
     while (at < live->storage_count && strcmp(live->storage[at].node, node->name) != 0)
         at++;
     if (at == STORAGE_SEEN_MAX)

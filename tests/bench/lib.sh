@@ -39,6 +39,7 @@ bench_finish() {
     trap - EXIT INT TERM
     for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
     if declare -F ceph_stop >/dev/null; then ceph_stop; fi
+    [ ! -e "$dir/store/.store-ports" ] || xargs rm -f <"$dir/store/.store-ports"
     as_postgres pg_ctl -D "$dir/data" -m immediate stop >/dev/null 2>&1 || true
     wait 2>/dev/null || true
     rm -rf "$dir"
@@ -158,6 +159,7 @@ peer_conf() { # LINE…: where its repository is
     printf '%s\n' '[global]' "$@" >"$dir/pgbackrest.conf"
     cat >>"$dir/pgbackrest.conf" <<Y
 repo1-retention-full=1
+expire-auto=n
 compress-type=zst
 compress-level=3
 process-max=2
@@ -198,6 +200,7 @@ full_round() { # ours|peer SERIES NAME [TEXT]: into SERIES-backup and SERIES-res
     peer) clocked peer --type=full backup ;;
     esac
     note "$series-backup"
+    [ "$who" = ours ] || peer expire # the backup of the run before: ours does not delete in its time either
     # both restore into a directory that is not there yet or empty
     [ "$who" = ours ] || install -d -o postgres -g postgres -m 700 "$target"
     sync

@@ -9,8 +9,20 @@
 stores_need ceph
 SCALE=5 trouble_start
 
+step "slow down: a log backup sends too little to meet its limit, and has all of it back after a while all the same"
+parallel() { of "${1:-slow}" '.status.storage[0] | "\(.parallel) \(.parallelMax)"' | grep -v null; }
+log_is_slowed() { parallel wal | awk '{exit !($1 < $2)}'; }
+log_is_free() { parallel wal | awk '{exit !($1 == $2)}'; }
+wait_for 30 log_is_free
+fault_rules <<X
+PUT /chunk/ nth=1 : answer 503 SlowDown
+X
+wait_for 30 log_is_slowed
+fault_rules </dev/null
+wait_for 120 log_is_free
+log_goes_on
+
 step "slow down: fewer requests at once, then more again; shown while it runs"
-parallel() { of slow '.status.storage[0] | "\(.parallel) \(.parallelMax)"' | grep -v null; }
 lowest() { [ "$(parallel | cut -d' ' -f1)" = 1 ]; }
 grown() { [ "$(parallel | cut -d' ' -f1)" -gt 1 ]; }
 fault_rules <<X

@@ -270,6 +270,7 @@ fallocate_reserve = 0
 pipeline = $1-server
 [app:$1-server]
 use = egg:swift#$1
+log_requests = false
 X
 }
 swift_proxy_conf() { # PORT MEMCACHED-PORT

@@ -59,8 +59,9 @@ struct s3 {
     struct s3_bucket *bucket;
     struct s3_bucket own_bucket; /* used when there are too many to remember */
     bool tls;
-    _Atomic bool bucket_seen; /* some answer proved that the bucket exists */
-    _Atomic int locks;        /* enum s3_locks */
+    _Atomic bool bucket_seen;     /* some answer proved that the bucket exists */
+    _Atomic int locks;            /* enum s3_locks */
+    _Atomic unsigned remove_most; /* names in the next batch delete (remove.c) */
 };
 
 /* Whether the bucket has object lock: a store keeps there what it is told to delete. */
@@ -146,13 +147,17 @@ int s3_remove_key(struct s3 *s3, const char *key, struct tm_err *err) TM_WUR;
 /* Adds an object to the body of a batch delete; `version` NULL = none. */
 int s3_batch_add(struct buf *body, const char *key, const char *version, struct tm_err *err) TM_WUR;
 int s3_batch_begin(struct buf *body, struct tm_err *err) TM_WUR;
-/* Ends and sends it. */
-int s3_batch_send(struct s3 *s3, struct buf *body, struct tm_err *err) TM_WUR;
+/* Ends and sends it. *ret_late: no answer came in time, and the store may still be at it; NULL: wait as
+ * for any call. */
+int s3_batch_send(struct s3 *s3, struct buf *body, bool *ret_late, struct tm_err *err) TM_WUR;
 /* Asks the bucket, once. One that may not be asked has none as far as we know. */
 int s3_has_locks(struct s3 *s3, bool *ret, struct tm_err *err) TM_WUR;
 /* s3_remove, up to S3_REMOVE_BATCH names, in a bucket with object lock. */
 int s3_remove_versions(struct s3 *s3, const char *const *names, size_t count,
                        struct tm_err *err) TM_WUR;
+/* How many names the next batch delete may have, of `max` at most, when one of `count` was answered
+ * after `took_us`; negative: not within `limit_us`. Pure. */
+unsigned s3_remove_next(unsigned count, unsigned max, int64_t took_us, int64_t limit_us);
 /* Percent-decoding in place, '+' is a blank, as encoding-type=url answers; false: it is not encoded
  * rightly. */
 bool s3_decode(char *text);

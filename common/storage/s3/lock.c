@@ -144,7 +144,7 @@ static int ask_versions(struct batch *b, struct tm_err *err)
 static int send(struct batch *b, struct tm_err *err)
 {
     char said[TM_ERR_MSG_MAX];
-    int r = b->count > 0 ? s3_batch_send(b->s3, &b->body, err) : 0;
+    int r = b->count > 0 ? s3_batch_send(b->s3, &b->body, NULL, err) : 0;
     if (r == 0 || err->code != TM_E_PERMISSION || b->kept[0] == '\0')
         return r;
     (void)snprintf(said, sizeof(said), "%s", err->msg);

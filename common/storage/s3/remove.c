@@ -3,7 +3,10 @@
  *
  * Happy path: a batch delete whose answer names no error. Failures: an error of one object inside a
  * good answer; one that passes has the whole batch sent again, as removing what is gone is success;
- * any other ends it and is told with the object's key. In a bucket with object lock: see lock.c.
+ * any other ends it and is told with the object's key. A store that removes one by one and answers
+ * behind the last may take longer than an answer is waited for: the same again would find it busier
+ * still, so it is asked for a quarter, and for twice as many each time it was quick. In a bucket with
+ * object lock: see lock.c.
  */
 #include "common/storage/s3/internal.h"
 
@@ -49,7 +52,26 @@ int s3_batch_add(struct buf *body, const char *key, const char *version, struct 
     return r == 0 ? buf_printf(body, err, "</Object>") : r;
 }
 
-int s3_batch_send(struct s3 *s3, struct buf *body, struct tm_err *err)
+#define ATTEMPTS_IN_TIME 3 /* a batch may take this part of the time a call has */
+#define QUICK_PART       8 /* … and is quick within this part of that */
+#define BATCH_MIN        2u
+
+unsigned s3_remove_next(unsigned count, unsigned max, int64_t took_us, int64_t limit_us)
+{
+    unsigned next = count;
+    if (took_us < 0)
+        next = count / 4;
+    else if (took_us < limit_us / QUICK_PART)
+        next = count * 2;
+    return TM_MIN(TM_MAX(next, BATCH_MIN), max);
+}
+
+static unsigned batch_ms(const struct s3 *s3)
+{
+    return TM_MAX(s3->store.deadline_ms / ATTEMPTS_IN_TIME, 1u);
+}
+
+int s3_batch_send(struct s3 *s3, struct buf *body, bool *ret_late, struct tm_err *err)
 {
     int r = buf_printf(body, err, "</Delete>");
     if (r < 0)
@@ -57,16 +79,21 @@ int s3_batch_send(struct s3 *s3, struct buf *body, struct tm_err *err)
     struct s3_call c;
     s3_call_init(&c, s3, "POST", "");
     c.answer = S3_ANSWER_DELETE;
+    if (ret_late != NULL)
+        c.call.attempt_ms = batch_ms(s3);
     r = s3_call_query(&c, "delete", "", err);
     if (r == 0)
         r = s3_call_body(&c, buf_slice(body), false, err);
     if (r == 0)
         r = store_call_run(&c.call, err);
+    if (ret_late != NULL)
+        *ret_late = r == -TM_E_TIMEOUT && c.call.x.reached;
     s3_call_release(&c);
     return r;
 }
 
-static int remove_batch(struct s3 *s3, const char *const *names, size_t count, struct tm_err *err)
+static int remove_batch(struct s3 *s3, const char *const *names, size_t count, bool *ret_late,
+                        struct tm_err *err)
 {
     TM_CLEANUP(buf_release) struct buf body = BUF_INIT;
     int r = s3_batch_begin(&body, err);
@@ -75,16 +102,17 @@ static int remove_batch(struct s3 *s3, const char *const *names, size_t count, s
         s3_key(s3, names[n], key, sizeof(key));
         r = s3_batch_add(&body, key, NULL, err);
     }
-    return r == 0 ? s3_batch_send(s3, &body, err) : r;
+    return r == 0 ? s3_batch_send(s3, &body, ret_late, err) : r;
 }
 
-/* A few names, up to a batch of them. */
+/* A few names, up to a batch of them. *ret_late: the store may still be at it. */
 static int remove_some(struct s3 *s3, bool locks, const char *const *names, size_t count,
-                       struct tm_err *err)
+                       bool *ret_late, struct tm_err *err)
 {
     if (count == 1 && !locks)
         return remove_one(s3, names[0], err);
-    int r = locks ? s3_remove_versions(s3, names, count, err) : remove_batch(s3, names, count, err);
+    int r = locks ? s3_remove_versions(s3, names, count, err)
+                  : remove_batch(s3, names, count, ret_late, err);
     if (r == 0)
         return 0;
     return count == 1
@@ -95,16 +123,30 @@ static int remove_some(struct s3 *s3, bool locks, const char *const *names, size
 int s3_remove(struct storage *st, const char *const *names, size_t count, struct tm_err *err)
 {
     struct s3 *s3 = s3_of(st);
-    bool single = s3->config.provider->delete_single;
+    unsigned preset = s3->config.provider->delete_batch;
+    unsigned max = preset != 0 ? preset : S3_REMOVE_BATCH;
+    int64_t since_us = clock_mono_us(); /* the last time that some were removed */
     bool locks = false;
-    if (count > 0 && !single && s3_has_locks(s3, &locks, err) < 0)
+    if (count > 0 && preset != 1 && s3_has_locks(s3, &locks, err) < 0)
         return tm_err_prefix(err, STORAGE_ERROR_REMOVE, names[0]);
     for (size_t at = 0; at < count;) {
-        size_t n = single ? 1 : TM_MIN(count - at, (size_t)S3_REMOVE_BATCH);
-        int r = remove_some(s3, locks, names + at, n, err);
+        unsigned most = s3->remove_most != 0 ? s3->remove_most : max;
+        unsigned n = (unsigned)TM_MIN(count - at, (size_t)most);
+        int64_t begun_us = clock_mono_us();
+        bool late = false;
+        int r = remove_some(s3, locks, names + at, n, &late, err);
+        int64_t now_us = clock_mono_us();
+        int64_t took_us = late ? -1 : now_us - begun_us;
+        if (late || (r == 0 && n == most)) /* fewer than it may be prove nothing */
+            s3->remove_most = s3_remove_next(n, max, took_us, batch_ms(s3) * USEC_PER_MSEC);
+        if (late && now_us - since_us < s3->store.deadline_ms * USEC_PER_MSEC) {
+            s3->store.retries++;
+            continue;
+        }
         if (r < 0)
             return r;
         at += n;
+        since_us = now_us;
     }
     return 0;
 }

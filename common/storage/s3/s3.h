@@ -21,6 +21,9 @@
  * smaller ones in one request at commit (at seal, in one part, from S3_SEAL_PART_BYTES on). Every
  * upload carries its MD5, and the ETag answered must be that.
  *
+ * Names are removed S3_REMOVE_BATCH at once, or as many as the provider's preset says; fewer when no
+ * answer came in time.
+ *
  * Commit never replaces where the store has conditional create: known for AWS, found out with the
  * first small object elsewhere, remembered for the process and the bucket. Elsewhere it asks before.
  *

@@ -62,8 +62,6 @@ int log_search(struct ctl *c, const char *namespace_, const char *name, struct m
         return result;
     const json_t *events = json_at(found, "events");
     (void)json_object_del(found, "truncate");
-    if (json_text_at(found, "warning")[0] == '\0')
-        (void)json_object_del(found, "warning");
     if (json)
         result = json_print(c, found, err);
     else

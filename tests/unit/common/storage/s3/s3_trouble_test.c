@@ -401,11 +401,11 @@ static void a_batch_grows_and_shrinks_by_how_long_it_took(void **state)
     assert_int_equal(s3_remove_next(1, 1, 0, limit_us), 1);
 }
 
-/* How many names the n-th request has. */
+/* How many names the n-th batch has; the request before the first asks for the bucket's lock. */
 static unsigned names_in(size_t n)
 {
     unsigned count = 0;
-    const char *at = (const char *)stub_http_request(fake.stub, n)->body;
+    const char *at = (const char *)stub_http_request(fake.stub, n + 1)->body;
     while ((at = strstr(at, "<Key>")) != NULL) {
         at++;
         count++;
@@ -418,11 +418,12 @@ static void a_batch_is_no_smaller_for_a_lost_connection(void **state)
 {
     (void)state;
     const char *names[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
-    static const struct rule rules[] = {{.method = "POST", .times = 1, .fault = STUB_CLOSE},
+    static const struct rule rules[] = {FAKE_NO_LOCK,
+                                        {.method = "POST", .times = 1, .fault = STUB_CLOSE},
                                         {.method = "POST", .body = "<DeleteResult/>"}};
     FAKE_OPEN(&fake, rules, AWS);
     assert_int_equal(storage_remove(fake.st, names, 8, &fake.err), 0);
-    fake_expect(&fake, "POST /tank?delete=\nPOST /tank?delete=\n");
+    fake_expect(&fake, "GET /tank?object-lock=\nPOST /tank?delete=\nPOST /tank?delete=\n");
     assert_int_equal(names_in(1), 8);
     fake_close(&fake);
 }
@@ -430,7 +431,8 @@ static void a_batch_is_no_smaller_for_a_lost_connection(void **state)
 static void fewer_are_removed_at_once_when_no_answer_comes(void **state)
 {
     (void)state;
-    static const struct rule rules[] = {{.method = "POST", .times = 1, .fault = STUB_HANG},
+    static const struct rule rules[] = {FAKE_NO_LOCK,
+                                        {.method = "POST", .times = 1, .fault = STUB_HANG},
                                         {.method = "POST", .body = "<DeleteResult/>"}};
     static char names[30][8];
     static const char *list[30];
@@ -444,29 +446,29 @@ static void fewer_are_removed_at_once_when_no_answer_comes(void **state)
     int64_t begun_us = clock_mono_us();
     assert_int_equal(storage_remove(fake.st, list, 30, &fake.err), 0);
     assert_in_range(clock_mono_us() - begun_us, 2990000, 8000000); /* a third of it, once */
-    fake_expect(&fake, "POST /tank?delete=\nPOST /tank?delete=\nPOST /tank?delete=\n"
-                       "POST /tank?delete=\n");
+    fake_expect(&fake, "GET /tank?object-lock=\nPOST /tank?delete=\nPOST /tank?delete=\n"
+                       "POST /tank?delete=\nPOST /tank?delete=\n");
     static const unsigned counts[] = {30, 7, 14, 9};
     for (size_t n = 0; n < 4; n++)
         assert_int_equal(names_in(n), counts[n]);
     static const char second[] = "<Quiet>true</Quiet><Object><Key>pre/n/00</Key>";
     static const char last[] = "<Object><Key>pre/n/29</Key></Object></Delete>";
-    assert_non_null(strstr((char *)stub_http_request(fake.stub, 1)->body, second));
-    assert_non_null(strstr((char *)stub_http_request(fake.stub, 2)->body, "pre/n/07</Key>"));
-    assert_non_null(strstr((char *)stub_http_request(fake.stub, 3)->body, last));
+    assert_non_null(strstr((char *)stub_http_request(fake.stub, 2)->body, second));
+    assert_non_null(strstr((char *)stub_http_request(fake.stub, 3)->body, "pre/n/07</Key>"));
+    assert_non_null(strstr((char *)stub_http_request(fake.stub, 4)->body, last));
     assert_int_equal(stats().retries, 1);
     /* the last had fewer than it might have: what is remembered are 28 */
     assert_int_equal(storage_remove(fake.st, list, 30, &fake.err), 0);
     assert_int_equal(names_in(4), 28);
     assert_int_equal(names_in(5), 2);
-    assert_null(stub_http_request(fake.stub, 6));
+    assert_null(stub_http_request(fake.stub, 7));
     fake_close(&fake);
 }
 
 static void removing_from_a_store_that_hangs_ends(void **state)
 {
     (void)state;
-    static const struct rule rules[] = {{.method = "POST", .fault = STUB_HANG}};
+    static const struct rule rules[] = {FAKE_NO_LOCK, {.method = "POST", .fault = STUB_HANG}};
     const char *names[40];
     for (size_t n = 0; n < TM_ARRAY_LEN(names); n++)
         names[n] = "x";
@@ -481,7 +483,7 @@ static void removing_from_a_store_that_hangs_ends(void **state)
     assert_int_equal(names_in(0), 40);
     assert_int_equal(names_in(1), 10);
     assert_int_equal(names_in(2), 2);
-    assert_null(stub_http_request(fake.stub, 3));
+    assert_null(stub_http_request(fake.stub, 4));
     fake_close(&fake);
 }
 

@@ -301,9 +301,9 @@ static void test_resume(void **state)
     wait_for(f, "failed(resume: full_page_writes is off) closed ");
     f->seen[0] = '\0';
     resume(f, &fake, "");
-    wait_for(f, "failed(begin: engine 'fake' cannot resume a snapshot) ");
+    wait_for(f, "failed(resume: engine 'fake' cannot resume a snapshot) ");
     engine_session_close(f->s);
-    wait_for(f, "failed(begin: engine 'fake' cannot resume a snapshot) closed ");
+    wait_for(f, "failed(resume: engine 'fake' cannot resume a snapshot) closed ");
 }
 
 static void test_close_cancels(void **state)

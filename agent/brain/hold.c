@@ -8,7 +8,8 @@
  *
  * Failure modes: the job ends some other way, or the agent is away: nobody renews the hold, and when its
  * time has passed it is dropped, with a line in the log; a coordinator that is away lets nothing expire.
- * The source cannot be asked: the drop is tried again until it works. A hold is never dropped that is not
+ * The source cannot be asked: the drop is tried again until it works. An attempt that comes while a hold is
+ * being dropped waits until it is known whether it is gone. A hold is never dropped that is not
  * in the list, and never made that is not in it.
  */
 #include "agent/brain/internal.h"
@@ -92,6 +93,16 @@ const struct agent_hold *agent_hold_take(struct agent_brain *b, struct job *job)
     hold->dropping = false;
     hold->next_us = b->now.mono_us + RENEW_US;
     return &hold->rec;
+}
+
+bool agent_hold_is_leaving(struct agent_brain *b, const struct job *job)
+{
+    char name[64];
+    if (!job->want.backup->checkpoint)
+        return false;
+    name_of(job, name);
+    const struct hold *hold = find(b, name);
+    return hold != NULL && hold->drop_out;
 }
 
 void agent_hold_release(struct agent_brain *b, const struct job *job)
@@ -214,8 +225,6 @@ void agent_hold_dropped(struct agent_brain *b, const struct agent_event *event)
         return;
     }
     size_t at = (size_t)(hold - b->holds);
-    if (!hold->dropping)
-        return; /* taken again meanwhile: the session makes it anew, or says that it is gone */
     memmove(hold, hold + 1, (b->hold_count - at - 1) * sizeof(*hold));
     b->hold_count--;
     store(b);

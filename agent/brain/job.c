@@ -226,7 +226,8 @@ static bool can_begin(const struct job *job)
 
 static void advance_backup(struct agent_brain *b, struct job *job)
 {
-    if (agent_job_is_lead(job) && job->session == SESSION_NONE && agent_checkpoint_ready(job))
+    if (agent_job_is_lead(job) && job->session == SESSION_NONE && agent_checkpoint_ready(job) &&
+        !agent_hold_is_leaving(b, job))
         session_begin(b, job);
     agent_runner_want(b, job);
     if (job->runner == RUNNER_READY && !job->begin_sent && can_begin(job)) {

@@ -33,6 +33,8 @@ void agent_job_fail(struct agent_brain *b, struct job *job, const struct tm_err 
     job->error = *err;
     job->error_since_us = b->now.real_us;
     (void)snprintf(job->error_stage, sizeof(job->error_stage), "%s", stage);
+    if (b->config.plant == AGENT_PLANT_DROP_FAILED)
+        agent_hold_release(b, job);
     job->crashes = 0; /* the sweep has its own count */
     b->heartbeat_urgent = true;
     agent_log(b, job, 3, AGENT_LOG_JOB_FAILED, "job '%s' failed (%s): %s", job->want.name, stage,
@@ -82,6 +84,8 @@ static void session_begin(struct agent_brain *b, struct job *job)
     if (hold != NULL) {
         action->session.hold = hold->name;
         action->session.holds = agent_holds_list(b, &action->session.hold_count);
+        if (b->config.plant == AGENT_PLANT_NO_RECORD)
+            action->session.hold_count--;
     }
     action->session.resume = job->found;
     action->session.first = buf_slice(&job->first);

@@ -100,7 +100,8 @@ static void send_plan(struct agent_brain *b, struct job *job)
         return;
     size_t ready = plan->count - job->plan_next;
     /* no lease is granted before the plan is complete: what earlier attempts did is known by then */
-    bool last = plan->complete && ready <= WIRE_PLAN_MAX && job->stored_open == 0;
+    bool known = job->stored_open == 0 || b->config.plant == AGENT_PLANT_PLAN_EARLY;
+    bool last = plan->complete && ready <= WIRE_PLAN_MAX && known;
     if (ready == 0 && !last)
         return;
     size_t count = TM_MIN(ready, (size_t)WIRE_PLAN_MAX);

@@ -294,7 +294,8 @@ static enum verdict judge(struct brain *b, struct res *res, const struct node *n
     const struct table_lease *lease = table_lease_find(t, result->range, epoch);
     bool good = lease != NULL ? lease->node == node->id : acceptable(b, range, epoch);
     if (result->stored)
-        good = job_is_lead(res, node) && range->state == RANGE_FREE && !range->granted;
+        good = (job_is_lead(res, node) && range->state == RANGE_FREE && !range->granted) ||
+               brain_plant(b, BRAIN_PLANT_STORED_LATE);
     if (brain_plant(b, BRAIN_PLANT_ACCEPT_STALE))
         good = true;
     if (brain_plant(b, BRAIN_PLANT_NO_FENCE) && epoch.term < b->term)

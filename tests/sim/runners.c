@@ -207,11 +207,13 @@ static void tell_known(struct world *w, struct sim_runner *r)
     size_t count = 0;
     for (; r->known_told < backup->done_count && count < 3; r->known_told++) {
         const struct sim_object *done = &backup->done[r->known_told];
-        if (done->range < r->plan_count)
-            results[count++] = (struct msg_result){.range = done->range,
-                                                   .term = done->term,
-                                                   .counter = done->counter,
-                                                   .counters = &counters};
+        if (done->range >= r->plan_count)
+            continue;
+        oracle_known(w, r, done->range);
+        results[count++] = (struct msg_result){.range = done->range,
+                                               .term = done->term,
+                                               .counter = done->counter,
+                                               .counters = &counters};
     }
     f.stored.results = results;
     f.stored.results_count = count;

@@ -100,6 +100,8 @@ struct sim_backup {
     struct sim_object *entries; /* of the manifest */
     size_t entry_count;
     bool tombstone;
+    bool
+        given_up; /* an attempt ended and nobody could sweep it: said in its record, until the next one */
 };
 
 /* ---- the log ---- */
@@ -284,6 +286,7 @@ struct sim_runner {
  * are equal, and the first result to arrive wins.
  */
 struct oracle_range {
+    bool stored; /* by an earlier attempt: this one was told */
     uint64_t fresh_term;
     uint64_t fresh_counter;
     uint64_t fresh_life; /* of the coordinator that granted it */
@@ -430,6 +433,8 @@ void agent_feed(struct world *w, uint32_t which, const struct agent_event *event
 void agent_lose_session(struct world *w, uint32_t which);
 /* Holds that nobody would ever drop. */
 void agent_check_holds(struct world *w);
+/* No hold is left whose time has come, or comes soon; when all is calm. */
+bool agent_holds_settled(struct world *w);
 
 /* ---- net.c --------------------------------------------------------------------------------------------------- */
 
@@ -509,6 +514,8 @@ void oracle_reply(struct world *w, uint32_t coord, const struct message *m);
 void oracle_answer(struct world *w, uint64_t cmd, enum brain_outcome outcome,
                    const struct tm_err *err);
 void oracle_stored(struct world *w, const char *key, struct slice value);
+/* An attempt's runner tells that this range is in a checkpoint. */
+void oracle_known(struct world *w, const struct sim_runner *r, uint32_t range);
 void oracle_manifest(struct world *w, const char *uid, const struct sim_backup *backup);
 bool oracle_settled(struct world *w); /* all jobs are at their end */
 void oracle_end(struct world *w);

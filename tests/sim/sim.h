@@ -272,7 +272,10 @@ struct sim_runner {
     uint64_t finish_term;
     uint32_t finish_ranges;
     bool sweeping;
-    struct sim_real *real; /* NULL: the model */
+    struct sim_real *real;                        /* NULL: the model */
+    struct sim_object known_done[SIM_RANGES_MAX]; /* real: what a checkpoint has … */
+    struct buf known_blobs[SIM_RANGES_MAX];       /* … and the entries of that */
+    size_t known_count;
     struct sim_stream stream;
 };
 

@@ -285,7 +285,8 @@ static enum verdict judge(struct brain *b, struct res *res, const struct node *n
     struct table_range *range = &t->ranges[result->range];
     struct epoch epoch = {result->term, (uint32_t)result->counter};
     if (range->state == RANGE_DONE) {
-        t->done_count += brain_plant(b, BRAIN_PLANT_DOUBLE_COUNT);
+        if (brain_plant(b, BRAIN_PLANT_DOUBLE_COUNT))
+            table_count_again(t, result->range);
         return epoch_cmp(range->newest, epoch) == 0 && result->error == NULL ? VERDICT_ACCEPTED
                                                                              : VERDICT_STALE;
     }

@@ -63,8 +63,8 @@ struct table {
     size_t done_count;
     uint32_t *order; /* done_count of them, as they were accepted */
     size_t order_cap;
-    size_t stored_count; /* of them, by earlier attempts */
-    uint64_t stored_bytes; /* which read so many */
+    size_t stored_count;      /* of them, by earlier attempts */
+    uint64_t stored_bytes;    /* which read so many */
     size_t result_bytes;      /* memory */
     struct msg_counters done; /* summed up; problem unused */
 };

@@ -133,7 +133,7 @@ static void check_drop(struct world *w, const struct sim_agent *a, const char *n
 {
     const struct agent_hold *hold = kept_of(a, name);
     const struct sim_backup *backup = hold != NULL ? depot_find(w, hold->backup_id, false) : NULL;
-    if (backup != NULL && backup->checkpoint && !backup->manifest && !backup->tombstone &&
+    if (backup != NULL && backup->checkpoint && !backup->manifest && backup->marked_us == 0 &&
         (int64_t)(SIM_REAL_US + w->now_us) < until_us(hold))
         sim_violate(w, "%s drops hold '%s' before its time, and backup %s may be gone on with",
                     a->node, name, hold->backup_id);

@@ -320,7 +320,7 @@ static bool checkpoints_settled(struct world *w)
 {
     for (size_t at = 0; at < w->backup_count; at++) {
         const struct sim_backup *backup = &w->backups[at];
-        if (!backup->checkpoint || backup->manifest || backup->tombstone || backup->given_up ||
+        if (!backup->checkpoint || backup->manifest || backup->marked_us != 0 || backup->given_up ||
             w->rolled_back)
             continue;
         const char *why = "no job has it";

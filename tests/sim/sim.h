@@ -99,9 +99,8 @@ struct sim_backup {
     bool manifest;
     struct sim_object *entries; /* of the manifest */
     size_t entry_count;
-    bool tombstone;
-    bool
-        given_up; /* an attempt ended and nobody could sweep it: said in its record, until the next one */
+    bool given_up;      /* nobody could sweep it: said in its record, until the next attempt */
+    uint64_t marked_us; /* its tombstone is stored since then, 0 = there is none */
 };
 
 /* ---- the log ---- */

@@ -8,7 +8,8 @@
  *
  * Failure modes: the job ends some other way, or the agent is away: nobody renews the hold, and when its
  * time has passed it is dropped, with a line in the log; a coordinator that is away lets nothing expire.
- * The source cannot be asked: the drop is tried again until it works. A hold is never dropped that is not
+ * The source cannot be asked: the drop is tried again until it works. An attempt that comes while a hold is
+ * being dropped waits until it is known whether it is gone. A hold is never dropped that is not
  * in the list, and never made that is not in it.
  */
 #include "agent/brain/internal.h"
@@ -27,13 +28,14 @@ CODEC_DEFINE(agent_hold, "hold", AGENT_HOLD_FIELDS);
 
 /* PostgreSQL takes 63 bytes of a-z, 0-9 and _. Whose it is: eight digits of cluster and tenant, sixteen
  * of the backup. */
-static void name_of(const struct job *job, char ret[static 64])
+static void name_of(const struct agent_brain *b, const struct job *job, char ret[static 64])
 {
+    bool own = b->config.plant == AGENT_PLANT_OTHER_HOLD;
     char text[2 * WIRE_NAME_MAX + WIRE_UID_MAX + WIRE_ID_MAX + 8];
     int whose = snprintf(text, sizeof(text), "%s/%s", job->want.cluster, job->want.tenant);
     struct xxh3_128 installation = xxh3_128_of(text, (size_t)whose);
     int len = snprintf(text, sizeof(text), "%s/%s/%s", job->want.cluster, job->want.tenant,
-                       job->want.backup->backup_id);
+                       own ? job->want.uid : job->want.backup->backup_id);
     struct xxh3_128 backup = xxh3_128_of(text, (size_t)len);
     (void)snprintf(ret, 64, "tidemark_b_%08x_%016llx", be32_get(installation.bytes),
                    (unsigned long long)be64_get(backup.bytes));
@@ -71,7 +73,7 @@ const struct agent_hold *agent_hold_take(struct agent_brain *b, struct job *job)
     char name[64];
     if (job->instance == SIZE_MAX || !(b->instances[job->instance].config.caps & CAP_HOLD))
         return NULL;
-    name_of(job, name);
+    name_of(b, job, name);
     struct hold *hold = find(b, name);
     if (hold == NULL && b->hold_count == AGENT_BRAIN_HOLDS_MAX) {
         struct tm_err err;
@@ -94,12 +96,22 @@ const struct agent_hold *agent_hold_take(struct agent_brain *b, struct job *job)
     return &hold->rec;
 }
 
+bool agent_hold_is_leaving(struct agent_brain *b, const struct job *job)
+{
+    char name[64];
+    if (!job->want.backup->checkpoint)
+        return false;
+    name_of(b, job, name);
+    const struct hold *hold = find(b, name);
+    return hold != NULL && hold->drop_out;
+}
+
 void agent_hold_release(struct agent_brain *b, const struct job *job)
 {
     char name[64];
     if (job->want.backup == NULL)
         return;
-    name_of(job, name);
+    name_of(b, job, name);
     struct hold *hold = find(b, name);
     if (hold == NULL || hold->dropping)
         return;
@@ -214,8 +226,6 @@ void agent_hold_dropped(struct agent_brain *b, const struct agent_event *event)
         return;
     }
     size_t at = (size_t)(hold - b->holds);
-    if (!hold->dropping)
-        return; /* taken again meanwhile: the session makes it anew, or says that it is gone */
     memmove(hold, hold + 1, (b->hold_count - at - 1) * sizeof(*hold));
     b->hold_count--;
     store(b);

@@ -448,6 +448,8 @@ void agent_checkpoint_reply(struct agent_brain *b, struct job *job, const struct
 /* The job's own, kept from now on; NULL: the engine has none, or there is no room (the job fails). */
 const struct agent_hold *agent_hold_take(struct agent_brain *b, struct job *job);
 /* The job needs it no more. */
+/* It is being dropped at the source: whoever began a session now could lose it under that. */
+bool agent_hold_is_leaving(struct agent_brain *b, const struct job *job);
 void agent_hold_release(struct agent_brain *b, const struct job *job);
 void agent_hold_dropped(struct agent_brain *b, const struct agent_event *event);
 void agent_holds_tick(struct agent_brain *b);

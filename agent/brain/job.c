@@ -34,6 +34,8 @@ void agent_job_fail(struct agent_brain *b, struct job *job, const struct tm_err 
     job->error = *err;
     job->error_since_us = b->now.real_us;
     (void)snprintf(job->error_stage, sizeof(job->error_stage), "%s", stage);
+    if (b->config.plant == AGENT_PLANT_DROP_FAILED)
+        agent_hold_release(b, job);
     job->crashes = 0; /* the sweep has its own count */
     b->heartbeat_urgent = true;
     agent_log(b, job, 3, AGENT_LOG_JOB_FAILED, "job '%s' failed (%s): %s", job->want.name, stage,
@@ -83,6 +85,8 @@ static void session_begin(struct agent_brain *b, struct job *job)
     if (hold != NULL) {
         action->session.hold = hold->name;
         action->session.holds = agent_holds_list(b, &action->session.hold_count);
+        if (b->config.plant == AGENT_PLANT_NO_RECORD)
+            action->session.hold_count--;
     }
     action->session.resume = job->found;
     action->session.first = buf_slice(&job->first);
@@ -227,7 +231,8 @@ static bool can_begin(const struct job *job)
 
 static void advance_backup(struct agent_brain *b, struct job *job)
 {
-    if (agent_job_is_lead(job) && job->session == SESSION_NONE && agent_checkpoint_ready(job))
+    if (agent_job_is_lead(job) && job->session == SESSION_NONE && agent_checkpoint_ready(job) &&
+        !agent_hold_is_leaving(b, job))
         session_begin(b, job);
     agent_runner_want(b, job);
     if (job->runner == RUNNER_READY && !job->begin_sent && can_begin(job)) {

@@ -65,7 +65,9 @@ bool resume_sweeping(const struct res *res)
 void resume_sweep(struct brain *b, struct res *res)
 {
     struct live *live = res->live;
-    if (live->has_totals) {
+    if (live->has_totals && brain_plant(b, BRAIN_PLANT_EXPIRE_COMMITTED))
+        live->swept = true;
+    else if (live->has_totals) {
         job_complete(b, res);
         return;
     }

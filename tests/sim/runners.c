@@ -103,6 +103,8 @@ void runner_release(struct sim_runner *r)
     buf_release(&r->from_agent);
     for (size_t at = 0; at < SIM_RANGES_MAX; at++)
         buf_release(&r->blobs[at]);
+    for (size_t at = 0; at < SIM_RANGES_MAX; at++)
+        buf_release(&r->known_blobs[at]);
     real_free(r->real);
     r->real = NULL;
 }
@@ -149,26 +151,49 @@ static bool again(struct world *w, const struct sim_runner *r, const struct tm_e
 
 /* ---- checkpoints ---- */
 
+static void on_ready(struct world *w, struct sim_arg *arg);
+
 #define CHECKPOINT_US MS(1500)
 
-/* False: there is a manifest, nothing is left to be done. */
+/* False: it is not known. */
+static bool find_earlier(struct world *w, struct sim_runner *r, bool *ret_committed)
+{
+    const struct sim_backup *backup = depot_find(w, r->backup_id, false);
+    struct tm_err err;
+    if (w->profile.real) {
+        if (real_find(r, &r->known, ret_committed, &err) == 0)
+            return true;
+        if (again(w, r, &err, "resume"))
+            later(w, r, MS(300), on_ready);
+        return false;
+    }
+    *ret_committed = backup != NULL && backup->manifest;
+    r->known = backup != NULL && backup->checkpoint && !*ret_committed;
+    if (r->known) {
+        memcpy(r->plan, backup->plan, sizeof(r->plan));
+        r->plan_count = backup->plan_count;
+        for (size_t at = 0; at < backup->done_count && r->known_count < SIM_RANGES_MAX; at++)
+            r->known_done[r->known_count++] = backup->done[at];
+    }
+    return true;
+}
+
+/* False: there is a manifest, and nothing is left to be done; or it is to be looked once more. */
 static bool look_for_earlier(struct world *w, struct sim_runner *r)
 {
+    bool committed = false;
+    if (!find_earlier(w, r, &committed))
+        return false;
     struct msg_totals totals = {.commit_us = 1, .position = "0/2"};
     struct frame f = {.type = FRAME_found};
     TM_CLEANUP(buf_release) struct buf begin = BUF_INIT;
-    const struct sim_backup *backup = depot_find(w, r->backup_id, false);
-    bool committed = backup != NULL && backup->manifest;
     if (committed) {
         f.found.committed = true;
         f.found.totals = &totals;
-    } else if (backup != NULL && backup->checkpoint) {
+    } else if (r->known) {
         real_begin_blob(&begin);
         f.found.begin = buf_slice(&begin);
         f.found.log_from = 1;
-        memcpy(r->plan, backup->plan, sizeof(r->plan));
-        r->plan_count = backup->plan_count;
-        r->known = true;
     }
     tell(w, r, &f);
     return !committed;
@@ -184,11 +209,24 @@ static void on_checkpoint(struct world *w, struct sim_arg *arg)
         tell(w, r, &f);
 }
 
+/* One that cannot be stored is left out: it costs more, and no more than that. */
+static void checkpoint_real(struct world *w, struct sim_runner *r, const struct msg_result *results,
+                            size_t count)
+{
+    struct tm_err err;
+    if (real_checkpoint(r, results, count, &err) == 0)
+        depot_find(w, r->backup_id, true)->checkpoint = true;
+    else if (!err.retryable && err.code != TM_E_CANCELED)
+        sim_violate(w, "a checkpoint cannot be stored: %s", err.msg);
+}
+
 static void take_accepted(struct world *w, struct sim_runner *r,
                           const struct frame_accepted *accepted)
 {
     struct sim_backup *backup = depot_find(w, r->backup_id, true);
     bool stored = !storage_down(w) && backup->marked_us == 0;
+    if (stored && w->profile.real)
+        checkpoint_real(w, r, accepted->results, accepted->results_count);
     for (size_t at = 0; stored && at < accepted->results_count; at++) {
         const struct msg_result *result = &accepted->results[at];
         depot_done(backup, &(struct sim_object){.range = result->range,
@@ -200,18 +238,20 @@ static void take_accepted(struct world *w, struct sim_runner *r,
 
 static void tell_known(struct world *w, struct sim_runner *r)
 {
-    const struct sim_backup *backup = depot_find(w, r->backup_id, true);
     struct msg_result results[WIRE_RESULTS_MAX];
     struct msg_counters counters = {.bytes = 100, .stored_bytes = 50, .files = 1};
     struct frame f = {.type = FRAME_stored};
     size_t count = 0;
-    for (; r->known_told < backup->done_count && count < 3; r->known_told++) {
-        const struct sim_object *done = &backup->done[r->known_told];
-        if (done->range < r->plan_count)
-            results[count++] = (struct msg_result){.range = done->range,
-                                                   .term = done->term,
-                                                   .counter = done->counter,
-                                                   .counters = &counters};
+    for (; r->known_told < r->known_count && count < 3; r->known_told++) {
+        const struct sim_object *done = &r->known_done[r->known_told];
+        if (done->range >= r->plan_count)
+            continue;
+        oracle_known(w, r, done->range);
+        results[count++] = (struct msg_result){.range = done->range,
+                                               .term = done->term,
+                                               .counter = done->counter,
+                                               .blob = buf_slice(&r->known_blobs[r->known_told]),
+                                               .counters = &counters};
     }
     f.stored.results = results;
     f.stored.results_count = count;
@@ -223,9 +263,11 @@ static void tell_known(struct world *w, struct sim_runner *r)
 static void begin_checkpoints(struct world *w, struct sim_runner *r, bool planned)
 {
     struct sim_backup *backup = depot_find(w, r->backup_id, true);
-    if (!r->checkpoints || (r->roles & JOB_ROLE_LEAD) == 0 || w->profile.real)
+    if (!r->checkpoints || (r->roles & JOB_ROLE_LEAD) == 0)
         return;
-    if (planned && !backup->checkpoint && backup->marked_us == 0) {
+    if (planned && w->profile.real) {
+        checkpoint_real(w, r, NULL, 0);
+    } else if (planned && !backup->checkpoint && backup->marked_us == 0) {
         backup->checkpoint = true;
         memcpy(backup->plan, r->plan, sizeof(r->plan));
         backup->plan_count = r->plan_count;
@@ -294,7 +336,7 @@ static void on_plan(struct world *w, struct sim_arg *arg)
                        9); /* a stored plan cannot be changed: the next runner makes another */
         return;
     }
-    while (r->known && r->known_told < depot_find(w, r->backup_id, true)->done_count)
+    while (r->known && r->known_told < r->known_count)
         tell_known(w, r);
     struct msg_plan_range ranges[8];
     struct frame f = {.type = FRAME_plan_batch};
@@ -308,6 +350,11 @@ static void on_plan(struct world *w, struct sim_arg *arg)
                                     .bytes = 100};
     }
     f.plan_batch.last = r->plan_next == r->plan_count;
+    uint8_t root[REAL_ROOT_LEN];
+    if (f.plan_batch.last && w->profile.real) {
+        real_root(r, root);
+        f.plan_batch.root = slice_of(root, sizeof(root));
+    }
     tell(w, r, &f);
     if (!f.plan_batch.last)
         later(w, r, MS(20) + sim_below(w, MS(100)), on_plan);
@@ -590,6 +637,12 @@ static void on_sweep(struct world *w, struct sim_arg *arg)
         }
         real_look(w, r->backup_id);
         f.swept.committed = committed;
+        f.swept.totals = committed ? &totals : NULL;
+        backup = depot_find(w, r->backup_id, true);
+        if (!committed && backup->marked_us == 0)
+            backup->marked_us = w->now_us;
+        if (!committed && left_us == 0)
+            depot_sweep(backup);
     } else if (backup != NULL && backup->manifest && remove == 0) {
         f.swept.committed = true;
         f.swept.totals = &totals;
@@ -611,6 +664,8 @@ static void take_begin(struct world *w, struct sim_runner *r, const struct frame
     if (!begin->plan_known) {
         later(w, r, MS(50) + sim_below(w, MS(300)), on_plan);
     } else {
+        if (w->profile.real && (r->roles & JOB_ROLE_LEAD) != 0)
+            real_take_root(r, begin->plan_root, begin->plan_ranges);
         begin_checkpoints(w, r, false);
     }
     need(w, r);

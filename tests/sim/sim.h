@@ -99,6 +99,7 @@ struct sim_backup {
     bool manifest;
     struct sim_object *entries; /* of the manifest */
     size_t entry_count;
+    bool given_up;      /* nobody could sweep it: said in its record, until the next attempt */
     uint64_t marked_us; /* its tombstone is stored since then, 0 = there is none */
 };
 
@@ -270,7 +271,10 @@ struct sim_runner {
     uint64_t finish_term;
     uint32_t finish_ranges;
     bool sweeping;
-    struct sim_real *real; /* NULL: the model */
+    struct sim_real *real;                        /* NULL: the model */
+    struct sim_object known_done[SIM_RANGES_MAX]; /* real: what a checkpoint has … */
+    struct buf known_blobs[SIM_RANGES_MAX];       /* … and the entries of that */
+    size_t known_count;
     struct sim_stream stream;
 };
 
@@ -284,6 +288,7 @@ struct sim_runner {
  * are equal, and the first result to arrive wins.
  */
 struct oracle_range {
+    bool stored; /* by an earlier attempt: this one was told */
     uint64_t fresh_term;
     uint64_t fresh_counter;
     uint64_t fresh_life; /* of the coordinator that granted it */
@@ -430,6 +435,8 @@ void agent_feed(struct world *w, uint32_t which, const struct agent_event *event
 void agent_lose_session(struct world *w, uint32_t which);
 /* Holds that nobody would ever drop. */
 void agent_check_holds(struct world *w);
+/* No hold is left whose time has come, or comes soon; when all is calm. */
+bool agent_holds_settled(struct world *w);
 
 /* ---- net.c --------------------------------------------------------------------------------------------------- */
 
@@ -509,6 +516,8 @@ void oracle_reply(struct world *w, uint32_t coord, const struct message *m);
 void oracle_answer(struct world *w, uint64_t cmd, enum brain_outcome outcome,
                    const struct tm_err *err);
 void oracle_stored(struct world *w, const char *key, struct slice value);
+/* An attempt's runner tells that this range is in a checkpoint. */
+void oracle_known(struct world *w, const struct sim_runner *r, uint32_t range);
 void oracle_manifest(struct world *w, const char *uid, const struct sim_backup *backup);
 bool oracle_settled(struct world *w); /* all jobs are at their end */
 void oracle_end(struct world *w);

@@ -70,7 +70,8 @@ struct held_lease {
 
 /* What only a log job has. */
 struct log_job {
-    uint64_t term; /* of the coordinator that last named it */
+    uint64_t term;        /* of the coordinator that last named it */
+    uint64_t runner_term; /* of the runner that is, or was last */
     bool restored; /* from an earlier life of the agent: no coordinator has confirmed it yet */
     bool replace;  /* the runner was told another job than this: it goes first */
     bool stop_sent;
@@ -155,8 +156,8 @@ struct job {
     uint32_t results_from; /* page the runner waits for; UINT32_MAX = none */
 
     /* lead, checkpoints */
-    bool found_known;     /* what earlier attempts left was told, and taken */
-    bool found;           /* … and can be used: `first` is the begin blob of the first start */
+    bool found_known; /* what earlier attempts left was told, and taken */
+    bool found;       /* … and can be used: `first` is the begin blob of the first start */
     struct buf first;
     uint64_t first_log;   /* the first byte of log that they did not store */
     bool accepted_wanted; /* the runner waits for the next page */
@@ -165,7 +166,7 @@ struct job {
     uint64_t accepted_serial;
     uint64_t accepted_again_us;
     uint32_t checkpointed; /* results in stored checkpoints */
-    size_t stored_open;    /* results of earlier attempts that the coordinator has not accepted yet */
+    size_t stored_open; /* results of earlier attempts that the coordinator has not accepted yet */
     uint64_t results_again_us;
 
     struct held_lease held[WIRE_LEASES_MAX];
@@ -212,9 +213,9 @@ struct probe {
 /* A hold of a snapshot's log, durable before it is made at the source. */
 struct hold {
     struct agent_hold rec;
-    bool dropping;      /* nothing needs it any more */
-    bool drop_out;      /* HOLD_DROPPED is awaited */
-    uint64_t next_us;   /* dropping: the next try; else: when its renewal is due */
+    bool dropping;    /* nothing needs it any more */
+    bool drop_out;    /* HOLD_DROPPED is awaited */
+    uint64_t next_us; /* dropping: the next try; else: when its renewal is due */
 };
 
 enum request_kind {
@@ -429,12 +430,14 @@ void agent_work_lost_runner(struct job *job);
 void agent_work_void_requests(struct job *job);
 
 /* Keeps what is known of a range until the job goes. */
-void agent_work_keep_result(struct agent_brain *b, struct job *job, const struct msg_result *result);
+void agent_work_keep_result(struct agent_brain *b, struct job *job,
+                            const struct msg_result *result);
 
 /* ---- checkpoint.c ---- */
 
 /* What lead and runner say of checkpoints. */
-void agent_checkpoint_found(struct agent_brain *b, struct job *job, const struct frame_found *found);
+void agent_checkpoint_found(struct agent_brain *b, struct job *job,
+                            const struct frame_found *found);
 void agent_checkpoint_stored(struct agent_brain *b, struct job *job,
                              const struct frame_stored *stored);
 void agent_checkpoint_wanted(struct job *job, const struct frame_want_accepted *want);

@@ -400,4 +400,9 @@ struct backup_sweep_result {
 int backup_sweep(struct backup *b, enum backup_sweep_mode mode, const char *reason,
                  struct backup_sweep_result *ret, struct tm_err *err) TM_WUR;
 
+/* After the commit: removes checkpoints, and what lost against another attempt or node. TM_E_REFUSED when
+ * the backup is not committed. Nothing depends on it. */
+int backup_tidy(struct backup_worker *w, struct backup_sweep_result *ret,
+                struct tm_err *err) TM_WUR;
+
 #endif

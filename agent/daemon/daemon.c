@@ -341,7 +341,8 @@ static int start(struct agent *a, struct tm_err *err)
 
     if ((r = lockfile_take(a->config.state_dir, &a->lock_fd, err)) < 0 ||
         (r = agent_term_load(a, err)) < 0 || (r = agent_kept_load_writers(a, err)) < 0 ||
-        (r = agent_holds_load(a, err)) < 0 || (r = make_boot_id(a, err)) < 0 || (r = loop_new(&a->loop, err)) < 0 ||
+        (r = agent_holds_load(a, err)) < 0 || (r = make_boot_id(a, err)) < 0 ||
+        (r = loop_new(&a->loop, err)) < 0 ||
         (r = loop_on_signals(a->loop, signals, on_signal, a, err)) < 0 ||
         (r = loop_timer_new(a->loop, on_wake, a, &a->wake, err)) < 0 ||
         (r = loop_timer_new(a->loop, on_second, a, &a->second, err)) < 0 ||

@@ -155,7 +155,8 @@ int agent_kept_load_writers(struct agent *a, struct tm_err *err)
     int r;
 
     if ((r = fs_join(path, sizeof path, a->config.state_dir, "log-writers", err)) < 0 ||
-        (r = agent_kept_load(path, &kept_writers_codec, &kept->writers_arena, &kept->writers, err)) == 0)
+        (r = agent_kept_load(path, &kept_writers_codec, &kept->writers_arena, &kept->writers,
+                             err)) == 0)
         return r;
     return tm_err_prefix(err,
                          "'%s' cannot be used; remove it after a restart of the coordinator, "

@@ -44,7 +44,8 @@ static void tell_trouble(struct runner *r, struct checkpoints *c, const struct t
         return;
     c->told = true;
     (void)snprintf(text, sizeof(text),
-                   "a checkpoint cannot be stored, an interruption would cost more: %.400s", why->msg);
+                   "a checkpoint cannot be stored, an interruption would cost more: %.400s",
+                   why->msg);
     utf8_clean(text);
     struct frame f = {.type = FRAME_warning, .warning = {.text = text}};
     runner_tell(r, &f);

@@ -36,10 +36,11 @@ static void tell_found(struct runner *r, const struct backup_checkpoint_found *f
         f.found.log_from = log_from;
     }
     if (found->aside[0] != '\0') {
-        (void)snprintf(why, sizeof(why),
-                       "of what earlier attempts stored, %u checkpoints and %u ranges cannot be used: "
-                       "%.300s",
-                       found->aside_objects, found->aside_results, found->aside);
+        (void)snprintf(
+            why, sizeof(why),
+            "of what earlier attempts stored, %u checkpoints and %u ranges cannot be used: "
+            "%.300s",
+            found->aside_objects, found->aside_results, found->aside);
         utf8_clean(why);
         f.found.why = why;
     }

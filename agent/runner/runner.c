@@ -106,7 +106,8 @@ static int take_job(struct runner *r, struct frame *f, struct tm_err *err)
     f->arena = (struct codec_arena){0};
     r->job = &r->job_frame.job;
     r->epoch = (struct epoch){r->job->term, r->job->generation};
-    if (r->job->kind == JOB_KIND_BACKUP) /* attempts of one backup, and their runners, share its names */
+    if (r->job->kind ==
+        JOB_KIND_BACKUP) /* attempts of one backup, and their runners, share its names */
         r->epoch.counter = r->job->attempt % 65536 * 65536 + r->job->generation % 256 * 256;
     if (r->job->kind == JOB_KIND_BACKUP) {
         /* the database comes first; threads inherit both */

@@ -156,8 +156,8 @@ static int step_plan(struct runner *r, struct tm_err *err)
     if (rc == 0)
         rc = backup_worker_new(r->backup, &worker, err);
     if (rc == 0)
-        rc = backup_store_plan(worker, r->engine, r->reader, &options, plan_batch_add, batch, &totals,
-                               err);
+        rc = backup_store_plan(worker, r->engine, r->reader, &options, plan_batch_add, batch,
+                               &totals, err);
     if (rc == 0)
         plan_batch_last(batch, r->epoch, r->started_us);
     plan_batch_free(batch);
@@ -378,9 +378,14 @@ static int step_finish(struct runner *r, const struct frame_finish *finish, cons
     rc = backup_commit(worker, &commit, next_result, &pages, &totals, err);
     if (pages.have)
         frame_release(&pages.page);
-    if (rc == 0)
-        runner_tell_committed(r, &totals, FRAME_committed);
-    return rc;
+    if (rc < 0)
+        return rc;
+    struct backup_sweep_result swept;
+    struct tm_err ignored; /* what stays takes room, and goes with the backup */
+    if (r->job->backup->checkpoint && backup_tidy(worker, &swept, &ignored) < 0)
+        swept.objects = 0;
+    runner_tell_committed(r, &totals, FRAME_committed);
+    return 0;
 }
 
 /* ---- sweep ---- */

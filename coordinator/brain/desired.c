@@ -78,8 +78,8 @@ uint32_t desired_roles(const struct brain *b, const struct res *res, const struc
         return sweeps ? JOB_ROLE_LEAD : 0;
     }
     if (resume_sweeping(res)) {
-        bool sweeps = strcmp(node->cluster, rec->cluster) == 0 &&
-                      strcmp(node->name, res->live->sweeper) == 0;
+        bool sweeps =
+            strcmp(node->cluster, rec->cluster) == 0 && strcmp(node->name, res->live->sweeper) == 0;
         return sweeps ? JOB_ROLE_LEAD : 0;
     }
     if (rec->phase != PHASE_PREPARE && rec->phase != PHASE_RUNNING)

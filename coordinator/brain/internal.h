@@ -123,6 +123,8 @@ CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
     /* earlier attempts left a checkpoint under backup_id: the next one, or this one, goes on with it */ \
     X(T, flag, resumable, "rs", OPT, 0, 0)                                                            \
     X(T, txt, resume_note, "rn", OPT, 0, WIRE_TEXT_MAX) /* why ranges had to start over */            \
+    X(T, u32, ranges_resumed, "rr", OPT, 0, UINT32_MAX) /* of those done, by earlier attempts */      \
+    X(T, u64, bytes_resumed, "br", OPT, 0, UINT64_MAX)                                                \
     X(T, strs, warnings, "w", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX)                               \
     /* restore: of the backups, "" = storage */                                                       \
     X(T, txt, full_storage, "fs", OPT, 0, WIRE_URL_MAX)                                               \

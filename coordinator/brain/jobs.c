@@ -181,8 +181,8 @@ static void start(struct brain *b, struct res *res)
     if (!backup)
         COPY_TEXT(next->source_backup_id, source.id);
     COPY_TEXT(next->source_cluster, source.cluster);
-    next->share_log = backup && !next->resumable &&
-                      log_is_shared(b, next->cluster, next->tenant, source.storage);
+    next->share_log =
+        backup && !next->resumable && log_is_shared(b, next->cluster, next->tenant, source.storage);
     if (!next->resumable)
         next->started_us = b->now.real_us;
     next->completed_us = 0;
@@ -195,6 +195,8 @@ static void start(struct brain *b, struct res *res)
     next->ranges_total = 0;
     next->bytes_total = 0;
     next->ranges_done = 0;
+    next->ranges_resumed = 0;
+    next->bytes_resumed = 0;
     next->bytes_done = 0;
     persist_text(b, res, &next->storage, source.storage);
     if (!backup) {
@@ -245,6 +247,8 @@ static void to_step(struct brain *b, struct res *res, enum job_step step)
     if (res->live->table.complete) {
         next->ranges_total = (uint32_t)res->live->table.count;
         next->bytes_total = res->live->table.bytes_total;
+        next->ranges_resumed = (uint32_t)res->live->table.stored_count;
+        next->bytes_resumed = res->live->table.stored_bytes;
     }
     if (step == JOB_STEP_ABORT) {
         keep_progress(res, next);

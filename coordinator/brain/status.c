@@ -99,6 +99,8 @@ static void fill_live(struct resource_status *s, const struct res *res)
             s->bytes_total = t->bytes_total;
         }
         s->ranges_done = TM_MAX(s->ranges_done, t->done_count);
+        s->ranges_resumed = TM_MAX(s->ranges_resumed, t->stored_count);
+        s->bytes_resumed = TM_MAX(s->bytes_resumed, t->stored_bytes);
         s->bytes_done = TM_MAX(s->bytes_done, TM_MAX(t->done.bytes, live->bytes_done));
     } else {
         s->bytes_total = TM_MAX(s->bytes_total, live->bytes_total);
@@ -213,6 +215,8 @@ static void fill(const struct brain *b, const struct res *res)
     s->attempt = rec->attempt;
     s->ranges_total = rec->ranges_total;
     s->bytes_total = rec->bytes_total;
+    s->ranges_resumed = rec->ranges_resumed;
+    s->bytes_resumed = rec->bytes_resumed;
     if (rec->phase == PHASE_FAILED || rec->step == JOB_STEP_ABORT) {
         s->ranges_done = rec->ranges_done;
         s->bytes_done = rec->bytes_done;

@@ -60,8 +60,9 @@ void agent_check_holds(struct world *w)
         const struct sim_agent *a = &w->agents[which];
         for (size_t at = 0; at < SIM_SLOTS_MAX; at++) {
             if (a->db.slots[at][0] != '\0' && !is_kept(a, a->db.slots[at]))
-                sim_violate(w, "the database of %s keeps log for '%s', and its agent knows nothing of it",
-                            a->node, a->db.slots[at]);
+                sim_violate(
+                    w, "the database of %s keeps log for '%s', and its agent knows nothing of it",
+                    a->node, a->db.slots[at]);
         }
     }
 }
@@ -125,8 +126,7 @@ static void on_begun(struct world *w, struct sim_arg *arg)
 {
     if (!arg_alive(w, arg))
         return;
-    const struct sim_session *session =
-        session_of(&w->agents[arg->who], (uint32_t)arg->a, false);
+    const struct sim_session *session = session_of(&w->agents[arg->who], (uint32_t)arg->a, false);
     if (session == NULL || !take_hold(w, arg->who, session))
         return;
     struct agent_event event = {.kind = AGENT_EV_SESSION_BEGUN};
@@ -361,9 +361,8 @@ void agent_start(struct world *w, uint32_t which)
     memset(a->sessions, 0, sizeof(a->sessions));
     struct agent_instance instance = {.tenant = "main",
                                       .engine = "mock",
-                                      .caps = w->profile.members
-                                                  ? INSTANCE_CAP_RANGE_OWN_POSITION
-                                                  : 1u /* ENGINE_CAP_HOLD */,
+                                      .caps = w->profile.members ? INSTANCE_CAP_RANGE_OWN_POSITION
+                                                                 : 1u /* ENGINE_CAP_HOLD */,
                                       .data_dir = "/data",
                                       .conninfo = ""};
     struct agent_brain_config config = {.cluster = "c1",

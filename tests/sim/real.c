@@ -196,24 +196,26 @@ int real_commit(struct world *w, struct sim_runner *r, struct tm_err *err)
     real_begin_blob(&begin);
     real_end_blob(&end);
     /* like a runner's: below the commit's, never twice */
-    struct epoch epoch = {r->finish_term, (r->attempt * 1000 + r->generation) * 1000 + real->finals++};
+    struct epoch epoch = {r->finish_term,
+                          (r->attempt * 1000 + r->generation) * 1000 + real->finals++};
     struct backup_lease lease = {
         .index = r->finish_ranges, .epoch = epoch, .range = {slice_of(key, key_len), SLICE_EMPTY}};
     rc = backup_store_final(real->worker, &mock_engine, real->reader, buf_slice(&end), &lease,
                             &final, err);
     if (rc < 0)
         return rc;
-    struct backup_commit commit = {.epoch = {r->finish_term, (r->attempt * 1000 + r->generation) * 1000 + 999},
-                                   .begin = buf_slice(&begin),
-                                   .end = buf_slice(&end),
-                                   .started_us = 1,
-                                   .commit_us = 2,
-                                   .engine = "mock",
-                                   .engine_version = "1",
-                                   .lineage_label = "1",
-                                   .node = w->agents[r->agent].node,
-                                   .name = "sim",
-                                   .ranges = r->finish_ranges + 1};
+    struct backup_commit commit = {
+        .epoch = {r->finish_term, (r->attempt * 1000 + r->generation) * 1000 + 999},
+        .begin = buf_slice(&begin),
+        .end = buf_slice(&end),
+        .started_us = 1,
+        .commit_us = 2,
+        .engine = "mock",
+        .engine_version = "1",
+        .lineage_label = "1",
+        .node = w->agents[r->agent].node,
+        .name = "sim",
+        .ranges = r->finish_ranges + 1};
     struct results results = {.runner = r, .final = &final};
     struct backup_totals totals;
     rc = backup_commit(real->worker, &commit, next_result, &results, &totals, err);

@@ -6,7 +6,7 @@
 #   resume_refused_test.sh [MAJOR]     default: 15
 . "$(dirname "$0")/../lib/harness.sh"
 . "$TOP/tests/lib/resume_round.sh"
-RATE=15 SCALE=2 CHURN_PAUSE_S=2
+RATE=15 SCALE=2
 
 warned() { of "$1" '.status.warnings[]?'; }
 says() { # NAME PATTERN: one of its warnings matches, all of it
@@ -45,7 +45,8 @@ refused() { # NAME PATTERN CMD…: CMD runs between the attempts
     low=$(ledger)
     agent_start
     tidemark wait backup "$name" --for=Failed --timeout=120s || fail "$name: $(of "$name" .status)"
-    ask_again "$name"
+    wait_for 30 node_is primary
+    tidemark retry backup "$name" >/dev/null
     completes "$name"
     says "$name" "$pattern"
     [ "$(id_of "$name")" != "$ID" ] || fail "$name has the same id"

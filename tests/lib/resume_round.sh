@@ -102,7 +102,7 @@ load_start() {
         while [ ! -e "$T/load-stop" ]; do
             pass=$((pass + 1))
             (churn_pass $pass) >>"$T/run/churn.log" 2>&1 && echo $pass >"$PASSES"
-            sleep "${CHURN_PAUSE_S:-0.5}"
+            sleep "${CHURN_PAUSE_S:-2}"
         done
     ) &
     LOAD_PIDS+=("$!")
@@ -206,7 +206,7 @@ kept() { # NAME: it failed, and may be gone on with
 }
 ask_again() {
     wait_for 30 node_is primary
-    tidemark retry backup "$1" >/dev/null
+    tidemark backup resume "$1" --no-wait >/dev/null
 }
 completes() {
     tidemark wait backup "$1" --for=Complete --timeout=180s || fail "$1: $(of "$1" .status)"
@@ -215,6 +215,8 @@ not_read_again() { # NAME: what a checkpoint had when it was interrupted is all 
     local dir
     dir=$(dir_of "$1")
     objects_of "$dir" "$T/stored-$1" | diff "$T/stored-$1" - >"$T/again" || fail "$1: read again: $(cat "$T/again")"
+    [ "$(of "$1" .status.attempt)" = 1 ] || [ "$(of "$1" '.status.progress.rangesResumed // 0')" -ge "$(wc -l <"$T/stored-$1")" ] ||
+        fail "$1: $(of "$1" .status.progress), but $(wc -l <"$T/stored-$1") ranges had a checkpoint"
 }
 resumed() {
     if [ -z "${AUTO:-}" ] && [ "${RETRY:-1}" = 1 ]; then

@@ -90,14 +90,15 @@ level_down_and_up() { # the server does not start with a slot and this level
 resume_source "${1:-15}"
 slot='tidemark_b_????????_????????????????'
 lsn='[0-9A-F]*/[0-9A-F]*'
-cannot="instance 'main': the snapshot cannot be resumed:"
+over="ranges started over:"
+cannot="$over instance 'main': the snapshot cannot be resumed:"
 
 step "the server is another one than the earlier attempts read, in each way"
 refused dropped-slot "$cannot replication slot '$slot', which held the log, is gone" drop_slot
-refused images "full_page_writes was off at $lsn" images_off_and_on
+refused images "$over log: full_page_writes was off at $lsn" images_off_and_on
 refused new-space "$cannot tablespace [0-9]* at '$T/other-space' was created since the earlier attempt" new_space
 refused old-space "$cannot tablespace [0-9]* at '$T/other-space' was dropped since the earlier attempt" drop_space
-refused brief-space "tablespace [0-9]* at '$T/other-space' was created at $lsn, between the attempts" new_and_drop_space
+refused brief-space "$over log: tablespace [0-9]* at '$T/other-space' was created at $lsn, between the attempts" new_and_drop_space
 refused low-level "$cannot replication slot '$slot' holds log from $lsn on, but it is stored only up to $lsn" level_down_and_up
 
 step "what the earlier attempt stored is damaged"
@@ -140,7 +141,7 @@ damage_log() {
     [ -n "$chunk" ] || fail "no log is stored"
     damage "$chunk"
 }
-refused bad-log "*log*" damage_log
+refused bad-log "$over *log*" damage_log
 
 step "nobody goes on with it in time: hold and checkpoint go, the job stays Failed; asked for again it begins anew"
 BR="gcttl: 3" begins too-late
@@ -215,7 +216,7 @@ tidemark wait backup other --for=Failed --timeout=120s
 ask_again other
 completes other
 tidemark describe backup other
-says other "*another*"
+says other "$cannot the server has system identifier [0-9]* now, the earlier attempt was on [0-9]*"
 [ "$(id_of other)" != "$ID" ] || fail "the same id"
 wait_for 60 nothing_of "$ID"
 wait_for 30 no_holds

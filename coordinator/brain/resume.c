@@ -37,7 +37,7 @@ bool resume_may(const struct res *res)
 void resume_note(struct brain *b, struct res *res, struct record *next)
 {
     char note[WIRE_TEXT_MAX + 1];
-    (void)snprintf(note, sizeof(note), "ranges started over: %s", res->live->failure.msg);
+    (void)snprintf(note, sizeof(note), "ranges started over: %.480s", res->live->failure.msg);
     persist_text(b, res, &next->resume_note, note);
 }
 

@@ -12,9 +12,9 @@ interrupted_once() { # KIND NAME
     local low
     backup "$2"
     wait_for 60 checkpointed "$2"
-    interrupt "$1" "$2"
-    churned
     low=$(ledger)
+    interrupt "$1" "$2"
+    [ -n "${AUTO:-}" ] || { churned && low=$(ledger); } # by itself it may be over by then
     resumed "$2"
     judge "$2" "$low"
     delete_backup "$2"
@@ -56,12 +56,11 @@ one_version() {
         interrupt agent "$name"
         first=$(wc -l <"$T/stored-$name")
         cp "$T/stored-$name" "$T/stored-first"
-        churned
-        [ -n "$AUTO" ] || { kept "$name" && ask_again "$name"; }
+        [ -n "$AUTO" ] || { churned && kept "$name" && ask_again "$name"; }
         wait_for 60 checkpointed "$name" $((first + 2))
-        interrupt server "$name"
-        churned
         low=$(ledger)
+        interrupt server "$name"
+        [ -n "$AUTO" ] || { churned && low=$(ledger); }
         resumed "$name"
         comm -23 "$T/stored-first" "$T/stored-$name" >"$T/again"
         [ ! -s "$T/again" ] || fail "not in a checkpoint any more: $(cat "$T/again")"

@@ -6,7 +6,7 @@
 #   resume_refused_test.sh [MAJOR]     default: 15
 . "$(dirname "$0")/../lib/harness.sh"
 . "$TOP/tests/lib/resume_round.sh"
-RATE=15 SCALE=2
+RATE=8 SCALE=2
 
 warned() { of "$1" '.status.warnings[]?'; }
 says() { # NAME PATTERN: one of its warnings matches, all of it
@@ -26,7 +26,7 @@ files_of() { find "$REPO" -path "*/backup/$1/*" -type f ! -name deleted.mpk; } #
 nothing_of() { [ -z "$(files_of "$1")" ]; }
 begins() { # NAME: until storage has enough of it to go on with; then the agent is killed
     backup "$1"
-    wait_for 60 checkpointed "$1"
+    checkpointed "$1"
     agent_kill
     note_stored "$1"
     DIR=$(dir_of "$1")
@@ -73,8 +73,12 @@ images_off_and_on() {
 new_space() {
     install -d -o postgres -g postgres "$T/other-space"
     sql postgres -c "create tablespace other location '$T/other-space'"
+    SPACES+=("$T/other-space")
 }
-drop_space() { sql postgres -c "drop tablespace other"; }
+drop_space() {
+    sql postgres -c "drop tablespace other"
+    SPACES=("$T/space")
+}
 new_and_drop_space() { new_space && drop_space; }
 level_down_and_up() { # the server does not start with a slot and this level
     local slot
@@ -220,5 +224,6 @@ says other "$cannot the server has system identifier [0-9]* now, the earlier att
 [ "$(id_of other)" != "$ID" ] || fail "the same id"
 wait_for 60 nothing_of "$ID"
 wait_for 30 no_holds
+SPACES=()
 restored other
 daemons_stop

@@ -11,7 +11,7 @@
 interrupted_once() { # KIND NAME
     local low
     backup "$2"
-    wait_for 60 checkpointed "$2"
+    checkpointed "$2"
     low=$(ledger)
     interrupt "$1" "$2"
     [ -n "${AUTO:-}" ] || { churned && low=$(ledger); } # by itself it may be over by then
@@ -29,7 +29,7 @@ one_version() {
 
     step "kill -9 of the runner: the same attempt goes on"
     backup killed-runner
-    wait_for 60 checkpointed killed-runner
+    checkpointed killed-runner
     interrupt runner killed-runner
     RETRY=0 resumed killed-runner
     expect_out 1 of killed-runner .status.attempt
@@ -52,12 +52,12 @@ one_version() {
     for AUTO in '' 1; do
         name=twice${AUTO:+-auto}
         RATE=5 backup "$name"
-        wait_for 60 checkpointed "$name"
+        checkpointed "$name"
         interrupt agent "$name"
         first=$(wc -l <"$T/stored-$name")
         cp "$T/stored-$name" "$T/stored-first"
         [ -n "$AUTO" ] || { churned && kept "$name" && ask_again "$name"; }
-        wait_for 60 checkpointed "$name" $((first + 2))
+        checkpointed "$name" $((first + 2))
         low=$(ledger)
         interrupt server "$name"
         [ -n "$AUTO" ] || { churned && low=$(ledger); }

@@ -7,7 +7,7 @@
 #   load_start · load_stop         pgbench, the ledger, and the churn: tables emptied and rewritten, indexes, databases
 #   backup NAME [LINE…]            applies one, with more lines of its spec; AUTO=1: it is tried again by itself
 #   of NAME JQ · id_of NAME        of its status
-#   checkpointed NAME [N]          storage has a checkpoint with N ranges, or 2
+#   checkpointed NAME [N]          waits until checkpoints have N ranges of it, or 2
 #   interrupt KIND NAME            agent | runner | session | server | both; what storage has then is noted for resumed
 #   resumed NAME                   asks for the next attempt, unless AUTO; Complete, under the same id, and nothing that a
 #                                  checkpoint had was read again
@@ -15,6 +15,7 @@
 #   no_holds                       neither the server nor the agent has one
 #   resume_rounds N                random interruptions of N backups, each judged; SEED is told
 REPO=$T/repo
+SPACES=("$T/space") # the tablespaces
 RESTORED_PORT=$((PGPORT + 1))
 
 # ---- the source ---------------------------------------------------------------------------------------------------
@@ -154,7 +155,11 @@ in_checkpoints() { "$TOP/tests/integration/format_reader.py" --checkpointed "$1"
 objects_of() { # DIR FILE: those data objects of the ranges of FILE's that there are
     (cd "$1/data" && find . -type f ! -name '.*' | sed 's|^\./||' | sort) | grep -F -f <(sed 's/-.*/-/' "$2") || true
 }
-checkpointed() { [ "$(in_checkpoints "$(dir_of "$1")" | wc -l)" -ge "${2:-2}" ]; }
+enough_stored() { [ "$(in_checkpoints "$(dir_of "$1")" | wc -l)" -ge "${2:-2}" ] || phase_is "$1" Complete; }
+checkpointed() {
+    wait_for 60 enough_stored "$@"
+    ! phase_is "$1" Complete || fail "$1 was over too soon"
+}
 
 slots() { sql postgres -c "select count(*) from pg_replication_slots where slot_name like 'tidemark_b_%'"; }
 no_holds() { [ "$(slots)" = 0 ] && ! grep -qa tidemark_b_ "$T/agent/holds"; }
@@ -233,27 +238,30 @@ resumed() {
 
 # ---- judging ------------------------------------------------------------------------------------------------------
 restored() { # NAME: into $T/restore/NAME, its files looked at
-    local dir=$T/restore/$1
-    rm -rf "$dir" "$dir-space"
+    local dir=$T/restore/$1 space maps=()
+    rm -rf "$dir"*
+    for space in "${SPACES[@]}"; do maps+=(--tablespace-map "$space=$dir-$(basename "$space")"); done
     as_postgres "$BUILD/tidemark-agent" restore -q --storage "file://$REPO" --cluster test --backup "$(id_of "$1")" --data-dir "$dir" \
-        --tablespace-map "$T/space=$dir-space" --threads 2 >"$T/restore.log" 2>&1 || fail "restore of $1: $(cat "$T/restore.log")"
+        "${maps[@]}" --threads 2 >"$T/restore.log" 2>&1 || fail "restore of $1: $(cat "$T/restore.log")"
     "$TOP/tests/integration/manifest_check.py" "$dir" >/dev/null || fail "manifest of $1"
     case $MAJOR in
     15) as_postgres "$PG15/pg_verifybackup" -q "$dir" || fail "pg_verifybackup of $1" ;;
     13 | 14 | 16) as_postgres "$PG15/pg_verifybackup" -q -n "$dir" || fail "pg_verifybackup of $1" ;; # its log another pg_waldump reads
     esac
 }
-amcheck() { # on RESTORED_PORT, every database
+amcheck() { # on RESTORED_PORT, every database that can be connected to: one that was being dropped cannot
     local database indexes
-    for database in $(sql postgres -c "select datname from pg_database where datallowconn"); do
+    for database in $(sql postgres -c "select datname from pg_database where datallowconn and datconnlimit <> -2"); do
         sql "$database" -c "set client_min_messages = warning" -c "create extension if not exists amcheck"
-        [ "$MAJOR" -lt 14 ] || continue
-        indexes=$(sql "$database" -c "select count(bt_index_parent_check(c.oid, true)) from pg_class c
-            join pg_am a on a.oid = c.relam where a.amname = 'btree' and c.relkind = 'i' and c.relpersistence = 'p'")
-        [ "$indexes" -gt 100 ] || fail "only $indexes indexes in $database"
+        if [ "$MAJOR" -ge 14 ]; then
+            as_postgres env PGHOST="$PGHOST" PGPORT="$PGPORT" "$PG15/pg_amcheck" --no-password --heapallindexed --parent-check \
+                "$database" || fail "pg_amcheck of $database"
+        else
+            indexes=$(sql "$database" -c "select count(bt_index_parent_check(c.oid, true)) from pg_class c
+                join pg_am a on a.oid = c.relam where a.amname = 'btree' and c.relkind = 'i' and c.relpersistence = 'p'")
+            [ "$indexes" -gt 100 ] || fail "only $indexes indexes in $database"
+        fi
     done
-    [ "$MAJOR" -lt 14 ] || as_postgres env PGHOST="$PGHOST" PGPORT="$PGPORT" "$PG15/pg_amcheck" --no-password --all --heapallindexed \
-        --parent-check || fail "pg_amcheck"
 }
 same_ledger() { # LOW HIGH: no hole, as much as there must be, and the source's word for word
     local got
@@ -282,7 +290,7 @@ judge() { # NAME [LOW]: the ledger had so many before it was gone on with for th
         as_postgres "$PG15/pg_checksums" --check -D "$dir" >"$T/checksums.log" 2>&1 || fail "pg_checksums: $(cat "$T/checksums.log")"
         grep -q "Bad checksums:  0" "$T/checksums.log" || fail "$(cat "$T/checksums.log")"
     fi # of other versions amcheck has read all, and the server has seen to it
-    rm -rf "$dir" "$dir-space"
+    rm -rf "$dir"*
 }
 
 # ---- at random ----------------------------------------------------------------------------------------------------
@@ -295,7 +303,11 @@ random_interruptions() { # NAME
     local name=$1 n times=$((1 + RANDOM % 3)) kind
     : >"$T/stored-$name"
     for n in $(seq $times); do
-        pause_ms $((RANDOM % ${LONGEST_MS:-7500}))
+        if [ "$n" = 1 ] && [ $((RANDOM % 2)) = 0 ]; then
+            wait_for 60 enough_stored "$name" $((2 + RANDOM % 20)) # an interruption that has something to go on with
+        else
+            pause_ms $((RANDOM % ${LONGEST_MS:-7500}))
+        fi
         if [ -z "${AUTO:-}" ] && phase_is "$name" Failed; then ask_again "$name"; fi
         kind=${KINDS[$((RANDOM % ${#KINDS[@]}))]}
         ROUND_SAYS+=" $kind"

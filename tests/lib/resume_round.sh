@@ -306,8 +306,9 @@ random_interruptions() { # NAME
         if [ "$n" = 1 ] && [ $((RANDOM % 2)) = 0 ]; then
             wait_for 60 enough_stored "$name" $((2 + RANDOM % 20)) # an interruption that has something to go on with
         else
-            pause_ms $((RANDOM % ${LONGEST_MS:-7500}))
+            pause_ms $((RANDOM % ${LONGEST_MS:-5000}))
         fi
+        ! phase_is "$name" Complete || break
         if [ -z "${AUTO:-}" ] && phase_is "$name" Failed; then ask_again "$name"; fi
         kind=${KINDS[$((RANDOM % ${#KINDS[@]}))]}
         ROUND_SAYS+=" $kind"
@@ -323,7 +324,7 @@ random_interruptions() { # NAME
 }
 note_round() { [ -z "$(of "$1" '.status.backupPath // ""')" ] || note_stored "$1"; }
 one_round() { # N
-    local name=round-$1 low
+    local name=round-$1 low began=$SECONDS
     AUTO='' ROUND_SAYS=''
     [ $((RANDOM % 3)) -gt 0 ] || AUTO=1
     backup "$name"
@@ -338,7 +339,7 @@ one_round() { # N
     [ ! -s "$T/stored-$name" ] || { expect_out "$ID" id_of "$name" && not_read_again "$name"; }
     wait_for 30 no_holds
     judge "$name" "$low"
-    echo "   $name:${AUTO:+ automatic,}$ROUND_SAYS; $(wc -l <"$T/stored-$name") of $(of "$name" .status.progress.rangesTotal) ranges had a checkpoint, attempt $(of "$name" .status.attempt)"
+    echo "   $name:${AUTO:+ automatic,}$ROUND_SAYS; $(wc -l <"$T/stored-$name") of $(of "$name" .status.progress.rangesTotal) ranges had a checkpoint, attempt $(of "$name" .status.attempt), $((SECONDS - began)) s"
     delete_backup "$name"
 }
 resume_rounds() {

@@ -23,7 +23,7 @@ resume_source() {
     MAJOR=$1
     install -d -o postgres -g postgres "$T/restore" "$REPO" "$T/space"
     postgres_init "$MAJOR" "$T/source" -k
-    printf '%s\n' "max_wal_size = 128MB" "checkpoint_timeout = 30s" "timezone = UTC" \
+    printf '%s\n' "max_wal_size = 128MB" "max_slot_wal_keep_size = 8GB" "checkpoint_timeout = 30s" "timezone = UTC" \
         >>"$T/source/postgresql.conf"
     postgres_start "$MAJOR" "$T/source"
     pgbench -i -q -s "${SCALE:-4}" postgres >/dev/null 2>&1
@@ -92,7 +92,7 @@ load_start() {
             while [ ! -e "$T/load-stop" ]; do
                 "$PG15/pgbench" -n -T 3600 $one postgres >>"$T/run/load.log" 2>&1 || sleep 0.1
             done
-        ) &
+        ) 2>>"$T/run/load.log" &
         LOAD_PIDS+=("$!")
         echo "$!" >>"$T/pids"
     done
@@ -162,7 +162,7 @@ checkpointed() {
 }
 
 slots() { sql postgres -c "select count(*) from pg_replication_slots where slot_name like 'tidemark_b_%'"; }
-no_holds() { [ "$(slots)" = 0 ] && ! grep -qa tidemark_b_ "$T/agent/holds"; }
+no_holds() { [ "$(slots)" = 0 ] && ! grep -qsa tidemark_b_ "$T/agent/holds"; }
 note_stored() { # NAME: what is not to be read again
     ID=$(id_of "$1")
     in_checkpoints "$(dir_of "$1")" >"$T/stored-$1"
@@ -300,13 +300,13 @@ over() { case $(of "$1" .status.phase) in Complete | Failed) ;; *) return 1 ;; e
 unfinished() { [ "$(of "$1" '.status.progress | .rangesDone < .rangesTotal')" = true ]; }
 # It may end before it is interrupted, or be interrupted while it waits for its next attempt.
 random_interruptions() { # NAME
-    local name=$1 n times=$((1 + RANDOM % 3)) kind
+    local name=$1 n times=$((1 + RANDOM % 4 / 2 + RANDOM % 4 / 3)) kind
     : >"$T/stored-$name"
     for n in $(seq $times); do
         if [ "$n" = 1 ] && [ $((RANDOM % 2)) = 0 ]; then
             wait_for 60 enough_stored "$name" $((2 + RANDOM % 20)) # an interruption that has something to go on with
         else
-            pause_ms $((RANDOM % ${LONGEST_MS:-5000}))
+            pause_ms $((RANDOM % ${LONGEST_MS:-4000}))
         fi
         ! phase_is "$name" Complete || break
         if [ -z "${AUTO:-}" ] && phase_is "$name" Failed; then ask_again "$name"; fi

@@ -218,7 +218,7 @@ agent_start
 tidemark wait backup other --for=Failed --timeout=120s
 ask_again other
 completes other
-says other "$cannot the server has system identifier [0-9]* now, the earlier attempt was on [0-9]*"
+says other "$cannot the server has system identifier [0-9]*, the earlier attempt was on [0-9]*"
 [ "$(id_of other)" != "$ID" ] || fail "the same id"
 wait_for 60 nothing_of "$ID"
 wait_for 30 no_holds

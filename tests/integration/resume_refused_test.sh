@@ -207,6 +207,16 @@ wait_for 30 no_holds
 restored promoted
 delete_backup promoted
 
+step "on the timeline that follows, a backup goes on as on the first"
+begins on-two
+goes_on on-two
+expect_out "$ID" id_of on-two
+not_read_again on-two
+[[ "$(warned on-two)" != *"$over"* ]] || fail "$(warned on-two)"
+wait_for 30 no_holds
+restored on-two
+delete_backup on-two
+
 step "another server in the same place, which is meant"
 begins other "acceptIncarnation: true"
 postgres_stop "$MAJOR" "$T/standby"

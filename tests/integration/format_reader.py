@@ -3,7 +3,7 @@
 
     format_reader.py REPOSITORY                 every object; every committed backup's chain, files and log
     format_reader.py --object FILE…             single objects (a leading mode byte of the test corpus is skipped)
-    format_reader.py --checkpointed DIRECTORY   of a backup under way: the data objects that its checkpoints count
+    format_reader.py --checkpointed DIRECTORY   of a backup under way: the data objects that its checkpoints count, and their bytes
 
 Standard library and the zstd program only. Checked: structure, all lengths, names, the SHA-256 digests that chain
 metadata, CRC32C of every file part, running digests of log. XXH3 is left to the reader in C: it has no
@@ -386,7 +386,7 @@ def checkpointed(directory):
     """The data objects that the checkpoints of a backup count, by the rules: those of the newest plan and start."""
     objects = []
     try:
-        names = sorted(os.listdir(os.path.join(directory, "checkpoint")))
+        names = sorted(n for n in os.listdir(os.path.join(directory, "checkpoint")) if not n.startswith("."))
     except FileNotFoundError:
         names = []
     for name in names:
@@ -406,8 +406,8 @@ def checkpointed(directory):
             continue
         for r in map(unpack_all, o.records()):
             if os.path.exists(os.path.join(directory, "data", os.path.basename(r["o"]))):
-                counted[r["i"]] = max(counted.get(r["i"], (0, 0, "")), (r["t"], r["c"], os.path.basename(r["o"])))
-    return [counted[i][2] for i in sorted(counted)]
+                counted[r["i"]] = max(counted.get(r["i"], (0, 0)), (r["t"], r["c"], os.path.basename(r["o"]), r["r"]))
+    return ["%s %d" % counted[i][2:] for i in sorted(counted)]
 
 
 def main(arguments):
@@ -430,7 +430,7 @@ def main(arguments):
                 kinds.append(o.kind)
             print(json.dumps({"objects": len(kinds), "kinds": sorted(set(kinds))}))
         elif arguments[:1] == ["--checkpointed"]:
-            print("".join(name + "\n" for name in checkpointed(arguments[1])), end="")
+            print("".join(line + "\n" for line in checkpointed(arguments[1])), end="")
         else:
             print(json.dumps(Repository(arguments[0]).read()))
         return 0

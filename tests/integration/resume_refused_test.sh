@@ -119,6 +119,7 @@ goes_on no-object
 expect_out "$ID" id_of no-object
 says no-object "of what earlier attempts stored, 0 checkpoints and 1 ranges cannot be used: *${gone%%-*}*"
 sed -i 1d "$T/stored-no-object"
+STORED_BYTES=$(awk 'NR > 1 {sum += $2} END {print sum + 0}' "$T/noted")
 not_read_again no-object
 judge no-object
 delete_backup no-object

@@ -134,7 +134,9 @@ struct job {
     bool writing;    /* restore: some runner began to write into the target */
     bool finish_sent;
     bool sweep_sent;
-    uint32_t need; /* leases the runner would take */
+    uint32_t sweep_grace_ms;  /* …with this grace */
+    uint64_t marked_until_us; /* stage MARKED: mono, the grace is over */
+    uint32_t need;            /* leases the runner would take */
     uint64_t log_durable;
     uint64_t bytes_done;
     uint64_t bytes_before; /* moved by runners that are no more */
@@ -142,6 +144,9 @@ struct job {
     uint64_t log_bytes;
     struct msg_storage_stats storage; /* of the runner that is, or was last */
     bool has_storage;
+    char trouble[WIRE_TEXT_MAX + 1]; /* with storage, as the runner says now; "" = none */
+    char trouble_stage[32];
+    int64_t trouble_since_us;
 
     struct plan plan;
     uint32_t plan_next;    /* first range the coordinator does not know of */

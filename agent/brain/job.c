@@ -5,6 +5,7 @@
  *   stage FAILED    runner killed, session closed; then, on ABORT, the lead's sweep
  *   PREPARE, RUN    lead: session and runner up, then begin; workers: runner up, ranges flow
  *   FINISH          lead: session ended, then finish; the runner asks for results and commits
+ *   stage MARKED    a deletion whose grace lasts: nothing runs; it is taken up again when it is over
  */
 #include "agent/brain/internal.h"
 
@@ -246,6 +247,14 @@ static void advance_backup(struct agent_brain *b, struct job *job)
         agent_runner_send_finish(b, job);
 }
 
+/* A deletion's tombstone is stored. Storage decides what comes of it: it is asked again when the grace
+ * should be over, or is another one. */
+static bool mark_over(const struct agent_brain *b, const struct job *job)
+{
+    return b->now.mono_us >= job->marked_until_us ||
+           job->want.backup->grace_ms != job->sweep_grace_ms;
+}
+
 /* The job's end is known and reported; what still runs may go. */
 static void advance_done(struct agent_brain *b, struct job *job)
 {
@@ -273,8 +282,12 @@ void agent_job_advance(struct agent_brain *b, struct job *job)
         agent_job_fail(b, job, &missing, "credentials");
         job->unstored = job->unstored || first; /* nothing of this job ever ran */
     }
+    if (job->stage == JOB_STAGE_MARKED && agent_runner_gone(job) && mark_over(b, job)) {
+        job->stage = JOB_STAGE_STARTING;
+        b->heartbeat_urgent = true;
+    }
     bool done = job->stage == JOB_STAGE_COMMITTED || job->stage == JOB_STAGE_RESTORED ||
-                job->stage == JOB_STAGE_SWEPT;
+                job->stage == JOB_STAGE_SWEPT || job->stage == JOB_STAGE_MARKED;
     if (job->dropping || done)
         advance_done(b, job);
     else if (job->stage == JOB_STAGE_FAILED || job->want.kind == JOB_KIND_DELETE)
@@ -294,6 +307,8 @@ uint64_t agent_job_next_us(const struct agent_brain *b, const struct job *job)
         return agent_logjob_next_us(b, job);
     if (job->runner == RUNNER_WAITING)
         next = job->respawn_at_us;
+    if (job->stage == JOB_STAGE_MARKED && agent_runner_gone(job))
+        next = TM_MIN(next, job->marked_until_us);
     if (!b->connected || job->stage >= JOB_STAGE_COMMITTED)
         return next;
     const uint64_t pauses[] = {job->want_again_us, job->done_again_us, job->plan_again_us,

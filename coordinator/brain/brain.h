@@ -55,6 +55,7 @@ struct brain;
 #define BRAIN_RESULTS_BYTES_MAX ((size_t)512 << 20) /* result blobs of one job */
 #define BRAIN_KEY_MAX           512
 #define BRAIN_KEY_PREFIX        "resource/"
+#define BRAIN_KEPT_PREFIX       "kept/" /* storages with backups that no resource tells of */
 
 struct brain_now {
     uint64_t mono_us;
@@ -113,7 +114,7 @@ enum brain_event_kind {
 
 enum brain_command {
     BRAIN_CMD_APPLY = 1, /* create, configure, or nothing to do */
-    BRAIN_CMD_DELETE,    /* by kind, namespace, name; honours cleanPolicy */
+    BRAIN_CMD_DELETE,    /* by kind, namespace, name; honours cleanPolicy and cleanGrace */
     BRAIN_CMD_RETRY,     /* a Failed resource starts over with a new attempt */
     BRAIN_CMD_QUERY,     /* a question about a log backup's stored log, for an agent to answer */
     BRAIN_CMD_PROBE,     /* every agent of a cluster tests the storage of a spec */
@@ -153,6 +154,8 @@ struct brain_event {
             const char *namespace_; /* "" or NULL = "default" */
             const char *name;
             const struct msg_log_query *query; /* QUERY */
+            bool has_grace;                    /* DELETE: instead of the spec's cleanGrace */
+            uint32_t grace_ms;
             struct {
                 const char
                     *cluster; /* whose nodes, instead of the spec's; NULL or "" = the spec's */

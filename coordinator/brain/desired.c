@@ -47,6 +47,7 @@ void desired_secret(struct brain *b, const char *name)
         if (needs_secret(b->resources[at], name))
             desired_changed(b, b->resources[at]);
     }
+    kept_secret(b, name);
 }
 
 static bool may_work(const struct res *res, const struct node *node)
@@ -100,6 +101,7 @@ static void assign_params(struct brain *b, const struct res *res, struct msg_ass
         COPY_TEXT(to->backup->backup_id, rec->backup_id);
         to->backup->share_log = rec->share_log;
         to->backup->resume = rec->resumable;
+        to->backup->grace_ms = job_deleting(res) ? rec->grace_ms : 0;
     } else {
         to->restore = brain_step_alloc(b, sizeof(*to->restore));
         if (to->restore == NULL)
@@ -146,7 +148,7 @@ static void assign(struct brain *b, const struct res *res, const struct node *no
     to->secret = desired_secret_named(b, secret);
     to->full_secret = desired_secret_named(b, full);
     if (log_is(res))
-        log_assign(b, res, roles, to);
+        log_assign(b, res, node, roles, to);
     else
         assign_params(b, res, to);
 }

@@ -16,6 +16,7 @@
  *   log_wish.c   log backups: what is applied, asked for and assigned
  *   log_leads.c  which agent streams, and when another one takes over
  *   log_holders.c  which nodes hold log for it
+ *   kept.c       storages with backups that no resource tells of any more
  *   log_report.c what agents say of a log backup
  *   log_attempts.c which attempt a log backup begins with
  *   log_status.c what people see of a log backup
@@ -119,6 +120,9 @@ CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
     X(T, str, error_node, "en", OPT, 0, WIRE_NAME_MAX)                                                \
     X(T, msg, totals, "to", OPT, 0, msg_totals)                                                       \
     X(T, flag, deleting, "d", OPT, 0, 0)                                                              \
+    X(T, u32, grace_ms, "dg", OPT, 0, UINT32_MAX) /* deleting: what is stored stays so long… */     \
+    X(T, i64, removal_us, "dr", OPT, 0,                                                               \
+      0) /* …until then, once its tombstone is there; 0 = it is not */                              \
     X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */                              \
     /* earlier attempts left a checkpoint under backup_id: the next one, or this one, goes on with it */ \
     X(T, flag, resumable, "rs", OPT, 0, 0)                                                            \
@@ -191,6 +195,15 @@ struct storage_seen {
 };
 #define STORAGE_SEEN_MAX (WORKERS_MAX + 1)
 
+/* What a node says is wrong with storage now, though its job goes on. */
+struct trouble {
+    char node[WIRE_NAME_MAX + 1]; /* "" = nothing is */
+    char stage[32];
+    char text[WIRE_TEXT_MAX + 1];
+    int64_t since_us;
+    uint64_t heard_us; /* mono: it was last said */
+};
+
 /* What is known of a job only in this life of the coordinator. */
 struct live {
     bool loaded;            /* from the store: its lead is awaited */
@@ -203,6 +216,7 @@ struct live {
     char waiting[256];      /* what is missing to go on; "" = nothing */
     uint64_t reported_us;   /* mono: the lead last listed this job */
     char sweeper[WIRE_NAME_MAX + 1]; /* deletion: the node that does it, "" = none yet */
+    uint64_t removal_us;             /* deletion: mono, nothing is to be done before */
     enum job_stage lead_stage;
     bool sweeps_counted; /* step ABORT: the lead's runners before its sweep, and since */
     uint32_t sweep_first;
@@ -229,8 +243,9 @@ struct live {
     size_t worker_count;
     struct storage_seen storage[STORAGE_SEEN_MAX];
     size_t storage_count;
-    struct log_live *log; /* log backups only, as the rest of these */
-    enum phase log_phase; /* what the newest durable record said, to see what a change changed */
+    struct trouble trouble; /* of several nodes' the one that was told first */
+    struct log_live *log;   /* log backups only, as the rest of these */
+    enum phase log_phase;   /* what the newest durable record said, to see what a change changed */
     int64_t log_phase_us;
     uint32_t log_attempt;
 };
@@ -289,6 +304,27 @@ struct log_attempt {
     uint32_t newest;
 };
 
+#define KEPT_MAX        10000u
+#define KEPT_SETTLES_US (600 * INT64_C(1000000))
+
+/* A storage with backups of an instance whose resources are gone. */
+#define KEPT_PLACE_FIELDS(X, T)                                                                    \
+    X(T, str, cluster, "cl", REQ, 0, WIRE_NAME_MAX)                                                \
+    X(T, str, tenant, "te", REQ, 0, WIRE_NAME_MAX)                                                 \
+    X(T, str, identity, "id", REQ, 0, 63)                                                          \
+    X(T, txt, storage, "st", REQ, 0, WIRE_URL_MAX)                                                 \
+    X(T, str, secret, "se", OPT, 0, WIRE_NAME_MAX) /* of the newest; "" = none is sent */          \
+    X(T, i64, oldest_us, "o", REQ, 0, 0)           /* started */                                   \
+    X(T, i64, newest_us, "n", REQ, 0, 0)                                                           \
+    X(T, i64, changed_us, "c", REQ, 0, 0) /* when one was added last */
+CODEC_DECLARE(kept_place, KEPT_PLACE_FIELDS);
+
+struct kept {
+    struct kept_place place;
+    struct codec_arena arena;
+    char key[sizeof(BRAIN_KEPT_PREFIX) + 16];
+};
+
 struct brain {
     struct brain_config config;
     struct brain_rng rng;
@@ -330,6 +366,10 @@ struct brain {
         char boot[WIRE_UID_MAX + 1];
     } * waiting;
     size_t waiting_count;
+
+    struct kept *kept;
+    size_t kept_count;
+    size_t kept_cap;
 
     struct probe_ask *probes[BRAIN_PROBES_MAX]; /* asked and not answered */
     size_t probe_count;
@@ -385,6 +425,20 @@ void persist_remove(struct brain *b, struct res *res);
 void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err);
 void persist_tick(struct brain *b);
 void persist_text(struct brain *b, struct res *res, const char **member, const char *text);
+
+/* ---- kept.c ---- */
+
+int kept_load(struct brain *b, struct slice key, struct slice value, struct tm_err *err);
+void kept_free(struct brain *b);
+/* Whether a backup stays in its storage when the resource goes now. */
+bool kept_is(const struct res *res);
+/* What is to be stored with such a resource's removal; false = nothing. */
+bool kept_put(struct brain *b, const struct res *res, struct brain_put *ret);
+/* The lead of a log has read these storages, and found no backup in them. */
+void kept_emptied(struct brain *b, const struct res *log, const char *const *storages,
+                  size_t count);
+/* Agents that look into places by this secret are told anew. */
+void kept_secret(struct brain *b, const char *name);
 
 /* ---- commands.c ---- */
 
@@ -454,6 +508,8 @@ bool job_has_worker(const struct live *live, const struct node *node);
 /* Something of it lies in storage that its policy wants removed. */
 bool job_must_sweep(const struct res *res);
 bool job_deleting(const struct res *res); /* at its end, and to be deleted */
+/* A deletion that has nothing to do until its grace is over. */
+bool job_waits(const struct res *res, uint64_t now_us);
 bool job_is_lead(const struct res *res, const struct node *node);
 void job_progress(struct brain *b, struct res *res);
 void job_keep_totals(struct brain *b, struct live *live, const struct msg_totals *totals);
@@ -504,10 +560,15 @@ void log_created(struct brain *b, struct res *res, struct record *next, const st
 /* Whether the spec may change so while the task is there. */
 int log_may_configure(const struct brain *b, const struct res *res, const struct view *v,
                       struct tm_err *err) TM_WUR;
-/* Other storages with kept backups of the instance whose log it is: the newest backup of each, newest first.
- * What gets into the newest gets into the place. */
+/* Other storages with kept backups of the instance whose log it is, also those that no resource tells of: the
+ * newest backup of each, newest first. What gets into the newest gets into the place. */
+struct log_place {
+    const char *storage;
+    const char *secret;
+    int64_t started_us;
+};
 struct log_places {
-    const struct res *items[WIRE_PLACES_MAX];
+    struct log_place items[WIRE_PLACES_MAX];
     size_t count;
     bool more; /* there are others, where nobody looks */
 };
@@ -528,7 +589,8 @@ bool log_is_shared(const struct brain *b, const char *cluster, const char *tenan
 /* Resume what failed, or truncate once more. */
 int log_retry(struct brain *b, struct res *res, uint64_t cmd, struct tm_err *err) TM_WUR;
 uint32_t log_roles(const struct res *res, const struct node *node);
-void log_assign(struct brain *b, const struct res *res, uint32_t roles, struct msg_assignment *to);
+void log_assign(struct brain *b, const struct res *res, const struct node *node, uint32_t roles,
+                struct msg_assignment *to);
 
 /* ---- log_leads.c ---- */
 
@@ -619,6 +681,10 @@ void status_free(struct res *res);
 int status_new(struct res *res, struct tm_err *err);
 /* How a node's requests to an object store go: as it reports, and as it is shown. */
 void status_note_storage(struct live *live, const struct node *node, const struct msg_job *report);
+void status_note_trouble(struct brain *b, struct res *res, const struct node *node,
+                         const struct msg_job *report);
+/* What is wrong with storage now; NULL: nothing, or nobody has said it for long. */
+const struct trouble *status_trouble(const struct brain *b, const struct res *res);
 void status_fill_storage(struct resource_status *s, const struct live *live);
 
 #endif

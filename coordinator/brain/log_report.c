@@ -78,6 +78,8 @@ static void report_lead(struct brain *b, struct res *res, const struct msg_job *
     log->heard_real_us = b->now.real_us;
     if (report->log != NULL)
         keep_status(b, res, report->log);
+    if (report->log != NULL)
+        kept_emptied(b, res, report->log->emptied, report->log->emptied_count);
     if (report->answer != NULL)
         log_answered(b, res, report->answer);
     res->live->warning_count = report->warnings_count;

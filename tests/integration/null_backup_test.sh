@@ -87,7 +87,7 @@ apply gone "$T/repo" "cleanPolicy: Delete"
 tidemark wait backup gone --for=Complete --timeout=120s
 path=$(status gone .status.backupPath)
 path=${path#file://}
-tidemark delete backup gone >/dev/null
+tidemark delete backup gone --grace 0 >/dev/null
 no_gone() { ! tidemark get backup gone; }
 wait_for 20 no_gone
 [ "$(find "$path" -type f ! -name deleted.mpk 2>/dev/null | wc -l)" = 0 ] || fail "left: $(find "$path" -type f)"

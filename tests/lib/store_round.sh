@@ -193,9 +193,15 @@ round_all() {
     daemons_stop
 }
 round_delete() { # NAME PATH
+    local there
     gone() { ! tidemark get backup "$GONE"; }
     GONE=$1
+    there=$(objects "$2/" | wc -l)
     tidemark delete backup "$1" >/dev/null
+    waits() { [ "$(of "$GONE" '.status.timeRemoval // ""')" != "" ]; }
+    wait_for 30 waits
+    [ "$(objects "$2/" | wc -l)" = $((there + 1)) ] || fail "of $there objects: $(objects "$2/" | wc -l) with the tombstone"
+    tidemark delete backup "$1" --grace 2s >/dev/null
     wait_for 60 gone
     swept "$2" || fail "left of '$2': $(objects "$2/" | head -n 5)"
 }

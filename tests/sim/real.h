@@ -21,7 +21,9 @@ int real_plan(struct world *w, struct sim_runner *r, struct tm_err *err) TM_WUR;
 int real_range(struct sim_runner *r, const struct sim_lease *lease, struct buf *ret_blob,
                struct tm_err *err) TM_WUR;
 int real_commit(struct world *w, struct sim_runner *r, struct tm_err *err) TM_WUR;
-int real_sweep(struct sim_runner *r, bool remove, bool *ret_committed, struct tm_err *err) TM_WUR;
+/* grace_us: of a removal; *ret_left_us: nothing was removed, so long its grace lasts yet. */
+int real_sweep(struct world *w, struct sim_runner *r, bool remove, int64_t grace_us,
+               bool *ret_committed, uint64_t *ret_left_us, struct tm_err *err) TM_WUR;
 
 /* What lies in storage now, read back whole: fills backup->manifest and ->entries; anything wrong
  * with a committed backup is a violation. */

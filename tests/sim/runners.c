@@ -188,7 +188,7 @@ static void take_accepted(struct world *w, struct sim_runner *r,
                           const struct frame_accepted *accepted)
 {
     struct sim_backup *backup = depot_find(w, r->backup_id, true);
-    bool stored = !storage_down(w) && !backup->tombstone;
+    bool stored = !storage_down(w) && backup->marked_us == 0;
     for (size_t at = 0; stored && at < accepted->results_count; at++) {
         const struct msg_result *result = &accepted->results[at];
         depot_done(backup, &(struct sim_object){.range = result->range,
@@ -225,7 +225,7 @@ static void begin_checkpoints(struct world *w, struct sim_runner *r, bool planne
     struct sim_backup *backup = depot_find(w, r->backup_id, true);
     if (!r->checkpoints || (r->roles & JOB_ROLE_LEAD) == 0 || w->profile.real)
         return;
-    if (planned && !backup->checkpoint && !backup->tombstone) {
+    if (planned && !backup->checkpoint && backup->marked_us == 0) {
         backup->checkpoint = true;
         memcpy(backup->plan, r->plan, sizeof(r->plan));
         backup->plan_count = r->plan_count;
@@ -489,6 +489,12 @@ static void on_commit(struct world *w, struct sim_arg *arg)
     struct sim_runner *r = &w->runners[arg->who];
     bool once_more = storage_down(w);
     struct sim_backup *backup = depot_find(w, r->backup_id, true);
+    if (!once_more && !w->profile.real && backup->marked_us != 0) {
+        struct tm_err err;
+        (void)tm_err_set(&err, TM_E_CANCELED, "the backup was deleted meanwhile");
+        tell_failed(w, r, &err, "commit");
+        return;
+    }
     if (!once_more && w->profile.real) {
         if (!commit_real(w, r, backup, &once_more) && !once_more)
             return;
@@ -539,37 +545,61 @@ static void take_results(struct world *w, struct sim_runner *r, const struct fra
 
 /* ---- sweep ---- */
 
-/* a: remove also what is committed */
+/* How long the grace of a deletion lasts yet; the tombstone is stored by this. */
+static uint64_t mark(const struct world *w, struct sim_backup *backup, uint64_t grace_us)
+{
+    if (backup->marked_us == 0)
+        backup->marked_us = w->now_us;
+    uint64_t end_us = backup->marked_us + grace_us;
+    return backup->manifest && end_us > w->now_us ? end_us - w->now_us : 0;
+}
+
+static void on_sweep(struct world *w, struct sim_arg *arg);
+
+static void sweep_at(struct world *w, struct sim_runner *r, uint64_t delay_us, uint64_t remove,
+                     uint64_t grace_ms)
+{
+    struct sim_arg *arg = later(w, r, delay_us, on_sweep);
+    arg->a = remove;
+    arg->b = grace_ms;
+}
+
+/* a: remove also what is committed; b: with this grace, ms */
 static void on_sweep(struct world *w, struct sim_arg *arg)
 {
     if (!arg_alive(w, arg))
         return;
     struct sim_runner *r = &w->runners[arg->who];
+    uint64_t remove = arg->a;
+    uint64_t grace_ms = arg->b;
     if (storage_down(w)) {
-        bool remove = arg->a != 0;
-        later(w, r, MS(300), on_sweep)->a = remove;
+        sweep_at(w, r, MS(300), remove, grace_ms);
         return;
     }
     struct sim_backup *backup = depot_find(w, r->backup_id, false);
     struct frame f = {.type = FRAME_swept};
+    uint64_t left_us = 0;
     struct msg_totals totals = {.commit_us = 1};
     struct tm_err err;
     if (w->profile.real) {
         bool committed = false;
-        bool remove = arg->a != 0;
-        if (real_sweep(r, remove, &committed, &err) < 0) {
+        if (real_sweep(w, r, remove != 0, (int64_t)MS(grace_ms), &committed, &left_us, &err) < 0) {
             if (again(w, r, &err, "sweep"))
-                later(w, r, MS(300), on_sweep)->a = remove;
+                sweep_at(w, r, MS(300), remove, grace_ms);
             return;
         }
         real_look(w, r->backup_id);
         f.swept.committed = committed;
-    } else if (backup != NULL && backup->manifest && arg->a == 0) {
+    } else if (backup != NULL && backup->manifest && remove == 0) {
         f.swept.committed = true;
         f.swept.totals = &totals;
     } else if (backup != NULL) {
-        depot_sweep(backup);
+        if (remove != 0 || r->checkpoints)
+            left_us = mark(w, backup, MS(grace_ms));
+        if (left_us == 0)
+            depot_sweep(backup);
     }
+    f.swept.grace_left_ms = (left_us + 999) / 1000;
     tell(w, r, &f);
 }
 
@@ -638,7 +668,7 @@ static void take(struct world *w, struct sim_runner *r, const struct frame *f)
         take_results(w, r, &f->results);
         break;
     case FRAME_sweep:
-        later(w, r, MS(20) + sim_below(w, MS(200)), on_sweep)->a = f->sweep.remove;
+        sweep_at(w, r, MS(20) + sim_below(w, MS(200)), f->sweep.remove, f->sweep.grace_ms);
         break;
     case FRAME_log_want:
         stream_want(w, r, &f->log_want);

@@ -99,7 +99,7 @@ struct sim_backup {
     bool manifest;
     struct sim_object *entries; /* of the manifest */
     size_t entry_count;
-    bool tombstone;
+    uint64_t marked_us; /* its tombstone is stored since then, 0 = there is none */
 };
 
 /* ---- the log ---- */

@@ -136,6 +136,23 @@ static TM_UNUSED int teardown(void **state)
     return 0;
 }
 
+static TM_UNUSED struct msg_assignment backup_wanted(enum job_step step)
+{
+    static struct msg_backup_params params = {.backup_id = "20261121T000000Z-00000001"};
+    struct msg_assignment a = {.uid = "00aa",
+                               .attempt = 1,
+                               .kind = JOB_KIND_BACKUP,
+                               .roles = JOB_ROLE_LEAD | JOB_ROLE_WORKER,
+                               .step = step,
+                               .boot = "boot1",
+                               .cluster = "demo1",
+                               .tenant = "main",
+                               .name = "b",
+                               .storage = "file:///backup",
+                               .backup = &params};
+    return a;
+}
+
 /* Answers the newest request of `to`. */
 static TM_UNUSED void answer(struct stage *s, enum message_type to, struct message *m,
                              uint64_t term)

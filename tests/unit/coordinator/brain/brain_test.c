@@ -431,6 +431,34 @@ static void a_sweep_that_cannot_work(void **state)
     assert_string_equal(status_of(s, "b")->error.message, "storage is gone");
 }
 
+static void trouble_with_storage(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = running(s, 0, 2);
+    struct msg_job job = job_at(&a, JOB_STAGE_WORKING);
+    struct msg_error trouble = {.text = "http://s/b/x: PUT: s: no answer for 20 s, attempt 1 of 3",
+                                .stage = "storage",
+                                .since_us = 99};
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_false(status_of(s, "b")->has_error);
+    job.trouble = &trouble;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    const struct resource_status *status = status_of(s, "b");
+    assert_int_equal(status->phase, RESOURCE_RUNNING);
+    assert_string_equal(status->error.node, "db-a");
+    assert_string_equal(status->error.stage, "storage");
+    assert_string_equal(status->error.message, trouble.text);
+    assert_int_equal(status->error.since_us, 99);
+    job.trouble = NULL;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_false(status_of(s, "b")->has_error);
+    /* from a node that is not heard any more it says nothing */
+    job.trouble = &trouble;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    tick(s, SEC(11));
+    assert_false(status_of(s, "b")->has_error);
+}
+
 static void the_same_events_give_the_same_actions(void **state)
 {
     (void)state;
@@ -471,6 +499,7 @@ int main(void)
         SCENE(retries),
         SCENE(storage_has_the_last_word),
         SCENE(a_sweep_that_cannot_work),
+        SCENE(trouble_with_storage),
         cmocka_unit_test(the_same_events_give_the_same_actions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -149,8 +149,8 @@ static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
             break;
         case BRAIN_ACT_PERSIST:
             s->held_txn = a->persist.txn;
-            if (!s->fail_persist)
-                store(s, &a->persist.puts[0]);
+            for (size_t put = 0; put < a->persist.put_count && !s->fail_persist; put++)
+                store(s, &a->persist.puts[put]);
             txns[txn_count++] = a->persist.txn;
             break;
         case BRAIN_ACT_ANSWER:

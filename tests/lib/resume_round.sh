@@ -24,6 +24,7 @@ resume_source() {
     install -d -o postgres -g postgres "$T/restore" "$REPO" "$T/space"
     postgres_init "$MAJOR" "$T/source" -k
     printf '%s\n' "max_wal_size = 128MB" "max_slot_wal_keep_size = 8GB" "checkpoint_timeout = 30s" "timezone = UTC" \
+        "autovacuum_naptime = 1h" `# it changes what databases are copied from` \
         >>"$T/source/postgresql.conf"
     postgres_start "$MAJOR" "$T/source"
     pgbench -i -q -s "${SCALE:-4}" postgres >/dev/null 2>&1
@@ -41,7 +42,7 @@ resume_source() {
         -c "insert into pictures select lo_from_bytea(0, decode(repeat(md5(g::text), 1000), 'hex')) from generate_series(1, 20) g"
     sql postgres -c "create database still" # what databases are copied from by files must not change
     sql still -c "create table here as select n, md5(n::text) as t from generate_series(1, 2000) n" -c "create index on here (n)" \
-        -c "vacuum (freeze, analyze)"
+        -c "vacuum (freeze, analyze)" -c "vacuum freeze" # of what the first one wrote, too
     sql postgres -c checkpoint
     cat >"$T/ledger.sql" <<Y
 insert into ledger select coalesce(max(n), 0) + 1, md5(random()::text) from ledger;

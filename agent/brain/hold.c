@@ -59,6 +59,12 @@ const struct agent_hold *agent_holds_list(struct agent_brain *b, size_t *ret_cou
     return list;
 }
 
+/* Often enough that little of its time has passed when its owner ends. */
+static uint64_t renew_pause_us(const struct hold *hold)
+{
+    return TM_MIN(RENEW_US, (uint64_t)hold->rec.ttl_s * 1000000 / 4);
+}
+
 static void store(struct agent_brain *b)
 {
     size_t count;
@@ -92,7 +98,7 @@ const struct agent_hold *agent_hold_take(struct agent_brain *b, struct job *job)
     hold->rec.ttl_s = job->want.backup->gcttl_s != 0 ? job->want.backup->gcttl_s : AGENT_HOLD_TTL_S;
     hold->rec.renewed_us = b->now.real_us;
     hold->dropping = false;
-    hold->next_us = b->now.mono_us + RENEW_US;
+    hold->next_us = b->now.mono_us + renew_pause_us(hold);
     return &hold->rec;
 }
 
@@ -202,7 +208,7 @@ void agent_holds_tick(struct agent_brain *b)
             drop(b, hold);
         } else if (in_use(b, hold)) {
             hold->rec.renewed_us = b->now.real_us;
-            hold->next_us = b->now.mono_us + RENEW_US;
+            hold->next_us = b->now.mono_us + renew_pause_us(hold);
             renewed = true;
         } else {
             expire(b, hold);

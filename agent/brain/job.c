@@ -135,7 +135,7 @@ static void session_begun(struct agent_brain *b, struct job *job, const struct a
         (void)tm_err_set(&err, TM_E_CONFLICT,
                          "the instance of tenant '%s' is another one now: identity '%s', was '%s'",
                          job->want.tenant, job->identity, job->want.identity);
-        agent_job_fail(b, job, &err, "begin");
+        agent_job_fail(b, job, &err, job->want.backup->resume ? "resume" : "begin");
     }
 }
 

@@ -522,6 +522,8 @@ void job_complete(struct brain *b, struct res *res);
 bool resume_may(const struct res *res);
 /* What failed says that ranges must start over. */
 bool resume_over(const struct res *res);
+/* Into a record: why. */
+void resume_note(struct brain *b, struct res *res, struct record *next);
 /* A checkpoint that nobody resumed for gcttl: it is swept, while the job stays Failed. */
 bool resume_expired(const struct brain *b, const struct res *res);
 void resume_expire(struct brain *b, struct res *res);

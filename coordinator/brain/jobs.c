@@ -179,7 +179,8 @@ static void start(struct brain *b, struct res *res)
     COPY_TEXT(next->node, node->name);
     COPY_TEXT(next->boot, node->boot);
     COPY_TEXT(next->tenant, backup ? instance->tenant : res->view.tenant);
-    COPY_TEXT(next->identity, backup ? instance->identity : "");
+    if (!next->resumable) /* what is stored lies under the identity it was read from */
+        COPY_TEXT(next->identity, backup ? instance->identity : "");
     (void)snprintf(next->job, sizeof(next->job), "%016" PRIx64, b->rng.next(b->rng.arg));
     if (backup && !next->resumable)
         names_backup_id(b->now.real_us, (uint32_t)(b->rng.next(b->rng.arg) & UINT32_MAX),
@@ -318,7 +319,7 @@ static void fail_finally(struct brain *b, struct res *res, enum left left)
     next->leftovers = left == LEFT_OVERS;
     next->resumable = left == LEFT_CHECKPOINT;
     if (resume_over(res))
-        persist_text(b, res, &next->resume_note, res->live->failure.msg);
+        resume_note(b, res, next);
     keep_progress(res, next);
     stage_error(b, res, next);
     stage_warnings(b, res, next);

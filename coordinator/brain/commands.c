@@ -7,7 +7,7 @@
  * by the spec it had. The words around it (labels), cleanPolicy and cleanGrace may change at any time. A
  * log backup lives by its spec: what it should do may change at any time, what it is never.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include <inttypes.h>
 #include <stdio.h>

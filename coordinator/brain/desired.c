@@ -3,7 +3,7 @@
  * revision grows when it may have changed, and a poll parked on an older one is answered at the end
  * of that step.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 void desired_node_changed(struct brain *b, struct node *node)
 {

@@ -17,7 +17,7 @@
  * record says until when, nobody has the job, and it is given out again when that is over. Where storage
  * says otherwise the agent answers with what is left, and the wait begins anew.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include <inttypes.h>
 #include <stdio.h>

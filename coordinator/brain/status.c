@@ -1,5 +1,5 @@
 /* What people see of a resource, made from its record and what is live of it when somebody looks. */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include "common/clock.h"
 #include "proto/spec/status.h"

@@ -1,5 +1,5 @@
 /* The resources: a sorted array; read back at start, found by name or by job. */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include "common/array.h"
 

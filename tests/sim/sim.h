@@ -10,7 +10,9 @@
  *   coord.c    coordinator processes, their state store, the person at the CLI
  *   agents.c   agent processes, their sessions
  *   net.c      connections, requests, replies: lost, delayed, doubled, cut
- *   runners.c  the runner: plan, ranges, commit, sweep against modelled storage
+ *   runners.c  the runner: plan and ranges against modelled storage
+ *   checkpoints.c  what it stores on the way, and finds
+ *   commits.c  commit and sweep
  *   depot.c    what lies in storage, as a model
  *   source.c   the databases' log: it grows, branches when a standby is promoted
  *   streams.c  the runner of a log backup, as a model
@@ -464,6 +466,26 @@ void runner_tell(struct world *w, const struct sim_runner *r, const struct frame
 void runner_tell_failed(struct world *w, const struct sim_runner *r, const struct tm_err *err,
                         const char *stage);
 bool runner_storage_down(const struct world *w);
+/* A real operation failed: true when it is to be tried again. */
+bool runner_again(struct world *w, const struct sim_runner *r, const struct tm_err *err,
+                  const char *stage);
+void runner_on_ready(struct world *w, struct sim_arg *arg);
+
+/* ---- checkpoints.c ---- */
+
+/* False: there is nothing to be done, or later. */
+bool checkpoint_look(struct world *w, struct sim_runner *r);
+void checkpoint_accepted(struct world *w, struct sim_runner *r,
+                         const struct frame_accepted *accepted);
+void checkpoint_tell_known(struct world *w, struct sim_runner *r);
+void checkpoint_begin(struct world *w, struct sim_runner *r, bool planned);
+
+/* ---- commits.c ---- */
+
+void commit_want_results(struct world *w, const struct sim_runner *r);
+void commit_results(struct world *w, struct sim_runner *r, const struct frame_results *page);
+void sweep_later(struct world *w, struct sim_runner *r, uint64_t delay_us, uint64_t remove,
+                 uint64_t grace_ms);
 void sim_key_set(uint8_t to[SIM_KEY_MAX], size_t *ret_len, struct slice key);
 
 /* ---- depot.c --------------------------------------------------------------------------------------------------- */

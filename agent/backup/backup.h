@@ -8,6 +8,8 @@
  *   lead      backup_open(lead) → backup_store_plan → backup_log_open → (append)* → finish | share
  *             → backup_store_final → backup_commit
  *   worker    backup_open → backup_store_range*
+ *   resume    backup_open(lead, resumed) → backup_checkpoint_load → backup_plan_load → backup_log_open
+ *             → (append | backup_checkpoint_store)* → finish → backup_store_final → backup_commit
  *   abort     backup_open(lead) → backup_sweep
  *
  * Order is the whole safety: data objects are durable before a result blob names them, results are
@@ -42,6 +44,7 @@ struct backup_options {
     struct epoch epoch;          /* the lead's or worker's attempt: names of plan and metadata */
     bool lead;                   /* may create the repository and identity objects */
     bool sweep;                  /* only backup_sweep will follow: nothing is tried or created */
+    bool resumed;                /* goes on with what earlier attempts of this backup stored */
     bool accept_incarnation;     /* a new identity under a known tenant is meant (pg_upgrade) */
     int zstd_level;              /* 1 … 19, 0 = not compressed */
     uint64_t rate_limit_bytes_s; /* of bytes read from the source, all threads; 0 = none */
@@ -105,6 +108,18 @@ int backup_store_plan(struct backup_worker *w, const struct engine_ops *engine,
                       struct engine_reader *reader, const struct engine_plan_options *options,
                       backup_range_fn fn, void *arg, struct backup_plan_totals *ret,
                       struct tm_err *err) TM_WUR;
+/*
+ * Hands out a plan that an earlier attempt stored: the shards named with epoch `plan`, which hold
+ * `ranges` ranges. It is checked on the way: numbers without a gap, the first range from the empty
+ * key, each starting where the one before ended, and none behind the last. TM_E_NOT_FOUND (a shard
+ * is missing) or TM_E_CORRUPT: there is no such plan, and what it named cannot be gone on with; fn
+ * may have been called for ranges before the damage. Other errors are the store's: try again. fn must
+ * not use the worker.
+ */
+int backup_plan_load(struct backup_worker *w, struct epoch plan, uint32_t ranges,
+                     backup_range_fn fn, void *arg, struct backup_plan_totals *ret,
+                     struct tm_err *err) TM_WUR;
+
 /* ---- ranges ---- */
 
 struct backup_lease {
@@ -150,6 +165,16 @@ struct backup_log_options {
     const char *lineage_label; /* the engine's branch name, stored with each chunk */
     uint64_t from;             /* stream byte where stored log must start */
     struct epoch epoch;        /* of this writer: higher than any earlier one of this backup */
+    /*
+     * Optional: sees all log bytes once, in order and without a gap, from `from` on. Those that
+     * earlier writers stored come during backup_log_open, as they are read back; the rest come in
+     * each append, before they are stored. When a stored chunk proves damaged halfway, reading begins
+     * again without it: a call with from == options.from again makes void all that was told before.
+     * A negative answer ends the call it came in with that error; the log is of no use then.
+     * Shared log (backup_log_share) is not seen: a resumed backup has none.
+     */
+    int (*pass)(void *arg, uint64_t from, struct slice bytes, struct tm_err *err);
+    void *pass_arg;
 };
 
 struct backup_log;
@@ -160,6 +185,10 @@ struct backup_log;
  */
 int backup_log_open(struct backup *b, const struct backup_log_options *options,
                     struct backup_log **ret, uint64_t *ret_next, struct tm_err *err) TM_WUR;
+/* How far the unbroken run of stored chunks from `from` reaches, by their footers: what is in them shows
+ * when the log is opened. */
+int backup_log_stored(struct backup *b, uint64_t from, uint64_t *ret_end,
+                      struct tm_err *err) TM_WUR;
 /* What was wrong with a chunk of an earlier writer; "" = nothing. */
 const char *backup_log_damaged(const struct backup_log *log);
 /* Log bytes, contiguous with what came before. Chunks are cut and made durable on the way. */
@@ -182,6 +211,7 @@ TM_DEFINE_FREEP(struct backup_log, backup_log_free)
  * SHARED: the log is finished as it is, the manifest will list the task's chunks; nothing may be
  * appended. LATER: it may be asked again. NEVER: it is in vain. Then nothing has changed, and `why`
  * says what is in the way. Only before anything was appended; negative = canceled, or no memory.
+ * A resumed backup (options.resumed) is always NEVER: what it read earlier is proven by log of its own.
  */
 #define BACKUP_SHARE_PROOF_BYTES (1u << 20)
 enum backup_share_result { BACKUP_SHARED = 1, BACKUP_SHARE_LATER, BACKUP_SHARE_NEVER };
@@ -240,6 +270,11 @@ struct backup_totals {
     uint64_t pages_corrupt;
     struct problem problems[BACKUP_TOTALS_PROBLEMS]; /* the first ones; the manifest has more */
     uint32_t problem_count;
+    /* the manifest's own words, which are not this commit's when an earlier attempt wrote it */
+    int64_t commit_us;
+    char position[ENGINE_POSITION_MAX]; /* consistent_at, for people */
+    char lineage_label[ENGINE_LABEL_MAX];
+    uint32_t earlier; /* 1: it was an earlier attempt that committed; nothing was written now */
 };
 
 /*
@@ -247,15 +282,112 @@ struct backup_totals {
  * belong to this backup, writes sorted segments, and last the manifest. Run again after a crash it
  * finds its manifest and succeeds. TM_E_CONFLICT when a manifest of another content is there, and
  * TM_E_CANCELED when a tombstone is.
+ *
+ * options.resumed: a manifest of another content is that of an earlier attempt whose answer was lost.
+ * That is success with its totals (`earlier`), unless it was committed under a later term than this
+ * commit's, which stays TM_E_CONFLICT. The results are not asked for then.
  */
 int backup_commit(struct backup_worker *w, const struct backup_commit *commit,
                   backup_result_fn next, void *arg, struct backup_totals *ret,
                   struct tm_err *err) TM_WUR;
 
+/* ---- checkpoint (lead) ---- */
+
+/*
+ * What an attempt must find to go on where another one stopped: which plan, what the engine said at
+ * the start, and which ranges are stored. Checkpoint objects only add to each other; they lie where
+ * the commit's segments lie, are named by nothing, and are swept with the rest of the backup.
+ *
+ * Nothing here says that a range is still good for the database as it is now: that is the engine's to
+ * prove (by the log since replay_from).
+ */
+struct backup_checkpoint {
+    struct epoch epoch; /* of this writer: above every earlier one's of this backup; in the names */
+    struct epoch plan;  /* under which the plan was stored, maybe by an earlier attempt */
+    uint32_t ranges;    /* of that plan, without the final one */
+    struct slice begin; /* the engine's blob that ranges are read under now */
+    struct engine_position replay_from; /* of the backup's first start */
+    const char *engine;                 /* "postgres" */
+    const char *lineage_label;
+    const char *node;
+    int64_t started_us; /* of the first start */
+};
+
+/*
+ * Stores results (blobs of struct backup_result, all of ranges of the plan and durable already; never
+ * the final one's) that no checkpoint has yet: one object, or several when they are many. With
+ * count = 0 it keeps plan and begin alone. *seq is the writer's next free number: 0 before its first
+ * call, afterwards as this returned it. The object of number 0 always has `begin` whole, later ones
+ * when it is small, else they say by its digest whose it is: a writer whose begin changes takes a
+ * higher epoch and begins at 0 again.
+ *
+ * A failure leaves *seq so that the call may be repeated with the same results or more; results that
+ * were stored twice do no harm. A result that is not one of this backup and plan is TM_E_INTERNAL.
+ */
+int backup_checkpoint_store(struct backup_worker *w, const struct backup_checkpoint *ck,
+                            const struct slice *results, size_t count, uint32_t *seq,
+                            struct tm_err *err) TM_WUR;
+
+/* One range that is stored. */
+struct backup_checkpoint_result {
+    uint32_t index;
+    struct epoch epoch;
+    struct slice blob; /* for backup_commit; valid for the call */
+    uint64_t raw_bytes;
+    uint64_t stored_bytes;
+    struct engine_range_stats stats; /* bytes = raw_bytes */
+};
+/* Each range at most once, in no order. A negative answer ends the load with that error. Must not use
+ * the worker. */
+typedef int (*backup_checkpoint_fn)(void *arg, const struct backup_checkpoint_result *result,
+                                    struct tm_err *err);
+
+struct backup_checkpoint_found {
+    /* the backup is complete already: `totals` (earlier = 1) says what is in it, nothing else is set */
+    bool committed;
+    struct backup_totals totals;
+    bool found;         /* there is something to go on with: */
+    struct epoch epoch; /* the newest checkpoint's writer */
+    struct epoch plan;
+    uint32_t ranges;
+    struct buf begin; /* the newest checkpoint's */
+    struct engine_position replay_from;
+    char engine[ENGINE_NAME_MAX];
+    char lineage_label[ENGINE_LABEL_MAX];
+    char node[64]; /* of the newest writer */
+    int64_t started_us;
+    uint32_t results; /* that fn was called for */
+    uint64_t raw_bytes;
+    uint64_t stored_bytes;
+    /* what is there and does not count, found or not: checkpoint objects, and results in good ones */
+    uint32_t aside_objects;
+    uint32_t aside_results;
+    char aside[TM_ERR_MSG_MAX]; /* why the first one does not; "" = nothing was set aside */
+};
+void backup_checkpoint_found_release(struct backup_checkpoint_found *found);
+
+/*
+ * Finds what earlier attempts of this backup left. *ret is filled also when that is nothing (found =
+ * false). TM_E_CANCELED when the backup was deleted; other errors are the store's, to be tried again.
+ *
+ * The newest checkpoint that can be read says plan, begin and start; older ones of another plan or
+ * start do not count. A checkpoint that is damaged, or not of this backup, or whose begin is lost, is
+ * as if it were not there; nothing is found when the plan is damaged or missing. Of several results of
+ * a range the one of the highest epoch counts. Each must be what a commit takes: object name, keys as
+ * the plan has them, no later term than its writer's and options.epoch; and its data object must be
+ * there with its size (data is listed, not read), with options.checksum also with the bytes it was
+ * stored with. One that is not so does not count; its range is to be read again.
+ *
+ * Memory: about 100 bytes a result, and one frame. Every checkpoint object is read twice.
+ */
+int backup_checkpoint_load(struct backup_worker *w, backup_checkpoint_fn fn, void *arg,
+                           struct backup_checkpoint_found *ret, struct tm_err *err) TM_WUR;
+
 /* ---- sweep and delete ---- */
 
 enum backup_sweep_mode {
     BACKUP_SWEEP_ABORT,  /* what an attempt left; refuses (TM_E_REFUSED) a committed backup */
+    BACKUP_SWEEP_VOID,   /* the same, tombstone first: an attempt that lives on can commit no more */
     BACKUP_SWEEP_DELETE, /* also a committed one: the tombstone is written first */
 };
 
@@ -277,5 +409,10 @@ int backup_sweep(struct backup *b, enum backup_sweep_mode mode, const char *reas
 /* Ends what earlier deletions of this tenant left, each when the grace that it was given is over. */
 int backup_sweep_deleted(struct backup *b, struct backup_sweep_result *ret,
                          struct tm_err *err) TM_WUR;
+
+/* After the commit: removes checkpoints, and what lost against another attempt or node. TM_E_REFUSED when
+ * the backup is not committed. Nothing depends on it. */
+int backup_tidy(struct backup_worker *w, struct backup_sweep_result *ret,
+                struct tm_err *err) TM_WUR;
 
 #endif

@@ -298,6 +298,15 @@ static void fill_manifest(const struct committer *c, struct manifest *m)
         memcpy(m->lineage, commit->log->lineage, sizeof(m->lineage));
 }
 
+/* What a commit tells in words. */
+static void tell_manifest(const struct manifest *m, struct backup_totals *ret)
+{
+    ret->commit_us = m->commit_us;
+    if (m->consistent_at)
+        (void)snprintf(ret->position, sizeof(ret->position), "%s", m->consistent_at->text);
+    (void)snprintf(ret->lineage_label, sizeof(ret->lineage_label), "%s", m->lineage_label);
+}
+
 /* A shared chunk is the log task's: it costs this backup nothing, and may begin before it. */
 static void count_log(struct committer *c, const struct log_ref *ref)
 {
@@ -348,6 +357,7 @@ static int write_manifest(struct committer *c, struct tm_err *err)
         fill_position(&consistent_at, &c->commit->consistent_at, c->commit->log);
         root.replay_from = &replay_from;
         root.consistent_at = &consistent_at;
+        tell_manifest(&root, &c->totals);
         r = manifest_writer_commit(&mw, &root, &info, err);
     }
     manifest_writer_release(&mw);
@@ -356,8 +366,26 @@ static int write_manifest(struct committer *c, struct tm_err *err)
 
 /* ---- state ---- */
 
-/* 1 = this very backup is committed, totals filled; 0 = not yet. */
-static int find_commit(struct backup_worker *w, const struct backup_commit *commit,
+static bool same_commit(const struct manifest *m, const struct backup_commit *commit)
+{
+    return m->commit_us == commit->commit_us && m->ranges == commit->ranges &&
+           m->log_to == commit->log_to && slice_eq(m->end, commit->end);
+}
+
+static void fill_totals(const struct manifest *m, struct backup_totals *ret)
+{
+    *ret = (struct backup_totals){.ranges = m->ranges,
+                                  .files = m->files,
+                                  .raw_bytes = m->raw_bytes,
+                                  .stored_bytes = m->stored_bytes,
+                                  .log_bytes = m->log_bytes,
+                                  .pages_checked = m->pages_checked,
+                                  .pages_unverified = m->pages_unverified,
+                                  .pages_corrupt = m->pages_corrupt};
+    tell_manifest(m, ret);
+}
+
+int backup_find_commit(struct backup_worker *w, const struct backup_commit *commit,
                        struct backup_totals *ret, struct tm_err *err)
 {
     struct backup *b = w->backup;
@@ -376,19 +404,13 @@ static int find_commit(struct backup_worker *w, const struct backup_commit *comm
                              b->options.backup_id, err);
     if (r == 0) {
         const struct manifest *m = &mr.root;
-        if (m->commit_us != commit->commit_us || m->ranges != commit->ranges ||
-            m->log_to != commit->log_to || !slice_eq(m->end, commit->end))
+        bool same = commit && same_commit(m, commit);
+        if (!same && commit && (!b->options.resumed || m->term > commit->epoch.term))
             r = tm_err_set(err, TM_E_CONFLICT, "backup '%s' was committed by somebody else",
                            b->options.backup_id);
         else
-            *ret = (struct backup_totals){.ranges = m->ranges,
-                                          .files = m->files,
-                                          .raw_bytes = m->raw_bytes,
-                                          .stored_bytes = m->stored_bytes,
-                                          .log_bytes = m->log_bytes,
-                                          .pages_checked = m->pages_checked,
-                                          .pages_unverified = m->pages_unverified,
-                                          .pages_corrupt = m->pages_corrupt};
+            fill_totals(m, ret);
+        ret->earlier = r == 0 && !same;
     }
     struct manifest_item item;
     while (r == 0 && (r = manifest_reader_next(&mr, &item, err)) == 1) {
@@ -406,7 +428,7 @@ int backup_commit(struct backup_worker *w, const struct backup_commit *commit,
     if (commit->ranges == 0 || commit->ranges > BACKUP_RANGES_MAX)
         return tm_err_set(err, TM_E_LIMIT, "commit: %u ranges", commit->ranges);
     struct committer c = {.worker = w, .commit = commit};
-    int r = find_commit(w, commit, &c.totals, err);
+    int r = backup_find_commit(w, commit, &c.totals, err);
     if (r == 0) {
         r = check_log(commit, err);
         if (r == 0)
@@ -414,8 +436,10 @@ int backup_commit(struct backup_worker *w, const struct backup_commit *commit,
         if (r == 0)
             r = write_manifest(&c, err);
         /* the reply of our own commit may have been lost: then it is there, and is ours */
-        if (r == -TM_E_EXISTS && find_commit(w, commit, &c.totals, err) == 1)
-            r = 0;
+        if (r == -TM_E_EXISTS) {
+            int found = backup_find_commit(w, commit, &c.totals, err);
+            r = found == 1 ? 0 : found < 0 ? found : r;
+        }
     }
     if (r >= 0)
         *ret = c.totals;

@@ -51,6 +51,10 @@ struct backup_log {
     struct backup_chunk *chunks;
     size_t count;
     size_t cap;
+    int (*pass)(void *arg, uint64_t from, struct slice bytes, struct tm_err *err); /* or NULL */
+    void *pass_arg;
+    uint64_t passed;        /* all log before this byte was shown to it */
+    bool refused;           /* the error is the observer's, not the store's */
     struct log_ref *shared; /* the log task's chunks instead of own ones; then count is theirs */
     char damaged[TM_ERR_MSG_MAX]; /* the first chunk that could not be taken over; "" = none */
 };
@@ -61,5 +65,15 @@ int64_t backup_now_us(const struct backup *b);
 int backup_canceled(const struct backup *b, struct tm_err *err) TM_WUR;
 /* Chunk number `index` as metadata names it. */
 void backup_log_ref(const struct backup_log *log, size_t index, struct log_ref *ret);
+
+/* 1 = the backup is committed, by this very commit or (`earlier`) an earlier attempt's; *ret is filled.
+ * 0 = not yet. `commit` NULL: whoever did it. *ret may be changed by a failure, too. */
+int backup_find_commit(struct backup_worker *w, const struct backup_commit *commit,
+                       struct backup_totals *ret, struct tm_err *err) TM_WUR;
+
+/* Whether a result may be a checkpoint's: of a range of the plan but not the final one, stored by this
+ * backup under at most this term. Else TM_E_CORRUPT. Its keys against the plan are for others. */
+int backup_checkpoint_check(const struct backup *b, const struct segment_range *range,
+                            uint32_t ranges, uint64_t term, struct tm_err *err) TM_WUR;
 
 #endif

@@ -11,6 +11,9 @@
  * There are no time marks here: when a source sent something says nothing of what it had acknowledged
  * by then. The manifest says to what time a backup's log is good.
  *
+ * An observer sees all bytes: those that are stored in the reading that the digest needs anyway, new
+ * ones before they are stored. What it says against them ends the call, and is told apart from damage.
+ *
  * Failure modes: a stored chunk is damaged. Then it and all behind it count as not stored, and
  * writing goes on before it: what this writer stores there has the higher epoch. The source may
  * have recycled that log meanwhile; whoever streams it finds out.
@@ -115,6 +118,44 @@ static int list_chunks(struct backup_log *log, struct tm_err *err)
     return r;
 }
 
+/* ---- who looks on ---- */
+
+/* The observer sees what it has not seen yet, also when the same bytes come again. */
+static int show(struct backup_log *log, uint64_t from, struct slice bytes, struct tm_err *err)
+{
+    uint64_t skip = log->passed > from ? log->passed - from : 0;
+    if (!log->pass || skip >= bytes.len)
+        return 0;
+    int r = log->pass(log->pass_arg, from + skip,
+                      slice_of(bytes.data + skip, bytes.len - (size_t)skip), err);
+    if (r < 0)
+        log->refused = true;
+    else
+        log->passed = from + bytes.len;
+    return r;
+}
+
+/* One stored chunk, read once more. */
+static int digest_chunk(struct backup_log *log, size_t index, struct buf *boundaries,
+                        struct tm_err *err)
+{
+    struct log_ref ref;
+    struct slice piece;
+    uint64_t at;
+    struct chunk_reader cr = CHUNK_READER_INIT;
+    backup_log_ref(log, index, &ref);
+    struct full_name name = names_full(&log->backup->options.scope, ref.object);
+    int r = chunk_reader_open(&cr, log->scratch, log->backup->options.storage, name.s, &ref, err);
+    while (r == 0 && (r = chunk_reader_next(&cr, &at, &piece, err)) == 1) {
+        r = log_digest_update(&log->digest, piece, boundaries, err);
+        if (r == 0)
+            r = show(log, at, piece, err);
+    }
+    chunk_reader_release(&cr);
+    buf_reset(boundaries);
+    return r;
+}
+
 /* The running digest over the chunks there are. *ret_good: how many could be read. */
 static int digest_chunks(struct backup_log *log, size_t *ret_good, struct tm_err *err)
 {
@@ -122,18 +163,11 @@ static int digest_chunks(struct backup_log *log, size_t *ret_good, struct tm_err
     log_digest_release(&log->digest);
     int r = log_digest_init(&log->digest, DIGEST_STEP, log->from, NULL, err);
     *ret_good = 0;
+    log->passed = log->from;
     for (size_t i = 0; r == 0 && i < log->count; i++) {
-        struct log_ref ref;
-        struct slice piece;
-        uint64_t at;
-        struct chunk_reader cr = CHUNK_READER_INIT;
-        backup_log_ref(log, i, &ref);
-        struct full_name name = names_full(&log->backup->options.scope, ref.object);
-        r = chunk_reader_open(&cr, log->scratch, log->backup->options.storage, name.s, &ref, err);
-        while (r == 0 && (r = chunk_reader_next(&cr, &at, &piece, err)) == 1)
-            r = log_digest_update(&log->digest, piece, &boundaries, err);
-        chunk_reader_release(&cr);
-        buf_reset(&boundaries);
+        r = backup_canceled(log->backup, err);
+        if (r == 0)
+            r = digest_chunk(log, i, &boundaries, err);
         *ret_good += r == 0;
     }
     buf_release(&boundaries);
@@ -145,7 +179,8 @@ static int redo_digest(struct backup_log *log, struct tm_err *err)
 {
     size_t good;
     int r;
-    while ((r = digest_chunks(log, &good, err)) < 0 && good < log->count && set_aside(log, err))
+    while ((r = digest_chunks(log, &good, err)) < 0 && !log->refused && good < log->count &&
+           set_aside(log, err))
         log->count = good;
     return r;
 }
@@ -177,6 +212,8 @@ int backup_log_open(struct backup *b, const struct backup_log_options *options,
     log->epoch = options->epoch;
     log->from = options->from;
     log->writer = CHUNK_WRITER_INIT;
+    log->pass = options->pass;
+    log->pass_arg = options->pass_arg;
     (void)snprintf(log->label, sizeof(log->label), "%s",
                    options->lineage_label ? options->lineage_label : "");
     int r = object_scratch_new(&log->scratch, err);
@@ -186,6 +223,23 @@ int backup_log_open(struct backup *b, const struct backup_log_options *options,
         return tm_err_prefix(err, "log");
     *ret_next = log->next;
     *ret = TM_TAKE(log);
+    return 0;
+}
+
+int backup_log_stored(struct backup *b, uint64_t from, uint64_t *ret_end, struct tm_err *err)
+{
+    TM_CLEANUP(backup_log_freep) struct backup_log *log = calloc(1, sizeof(*log));
+    if (!log)
+        return tm_err_oom(err);
+    log->backup = b;
+    log->from = from;
+    log->writer = CHUNK_WRITER_INIT;
+    int r = object_scratch_new(&log->scratch, err);
+    if (r == 0)
+        r = list_chunks(log, err);
+    if (r < 0)
+        return tm_err_prefix(err, "log");
+    *ret_end = log->count ? log->chunks[log->count - 1].to : from;
     return 0;
 }
 
@@ -276,8 +330,11 @@ int backup_log_append(struct backup_log *log, uint64_t from, struct slice data, 
     if (from != log->next || log->shared)
         return tm_err_set(err, TM_E_INTERNAL, "log: bytes at %llu came where %llu were due",
                           (unsigned long long)from, (unsigned long long)log->next);
+    int r = show(log, from, data, err);
+    if (r < 0)
+        return tm_err_prefix(err, "log");
     while (data.len > 0) {
-        int r = log->writing ? 0 : chunk_begin(log, err);
+        r = log->writing ? 0 : chunk_begin(log, err);
         if (r < 0)
             return tm_err_prefix(err, "log");
         uint64_t left = BACKUP_LOG_CHUNK_BYTES - log->next % BACKUP_LOG_CHUNK_BYTES;

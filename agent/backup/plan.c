@@ -4,6 +4,9 @@
  *
  * A range is kept in its encoded form until its shard is committed, then decoded again for the
  * caller; so there is one representation and no second list of keys.
+ *
+ * Loading: the shards of an earlier attempt are read one after the other, each range checked against
+ * the one before. What is missing or does not fit makes the whole plan useless.
  */
 #include "agent/backup/internal.h"
 
@@ -115,4 +118,108 @@ int backup_store_plan(struct backup_worker *w, const struct engine_ops *engine,
     buf_release(&p.waiting);
     buf_release(&p.record);
     return r;
+}
+
+/* ---- what an earlier attempt planned ---- */
+
+struct plan_loader {
+    struct backup_worker *worker;
+    struct epoch epoch;
+    uint32_t ranges; /* that there must be */
+    backup_range_fn fn;
+    void *arg;
+    uint8_t end[FORMAT_KEY_MAX]; /* of the range before */
+    size_t end_len;
+    struct backup_plan_totals totals;
+};
+
+static struct full_name shard_name(const struct plan_loader *p, uint32_t seq)
+{
+    const struct backup *b = p->worker->backup;
+    struct rel_name rel = names_rel_plan(b->options.backup_id, p->epoch, seq);
+    return names_full(&b->options.scope, rel.s);
+}
+
+static int check_planned(const struct plan_loader *p, const struct plan_range *range,
+                         struct tm_err *err)
+{
+    uint32_t due = p->totals.ranges;
+    if (due == p->ranges)
+        return tm_err_set(err, TM_E_CORRUPT, "it has more than %u ranges", p->ranges);
+    if (range->index != due)
+        return tm_err_set(err, TM_E_CORRUPT, "range %u came where %u was due", range->index, due);
+    if (!slice_eq(range->start, slice_of(p->end, p->end_len)))
+        return tm_err_set(err, TM_E_CORRUPT, "range %u does not start where the one before ends",
+                          due);
+    if (range->end.len == 0 || slice_cmp(range->start, range->end) >= 0)
+        return tm_err_set(err, TM_E_CORRUPT, "range %u has no valid end", due);
+    return 0;
+}
+
+static int load_range(struct plan_loader *p, const struct plan_range *range, struct tm_err *err)
+{
+    int r = p->fn(p->arg, range->index, (struct engine_key_range){range->start, range->end},
+                  range->bytes, err);
+    if (r < 0)
+        return r;
+    memcpy(p->end, range->end.data, range->end.len);
+    p->end_len = range->end.len;
+    p->totals.ranges++;
+    p->totals.bytes += range->bytes;
+    return 0;
+}
+
+static int load_shard(struct plan_loader *p, uint32_t seq, struct tm_err *err)
+{
+    struct backup *b = p->worker->backup;
+    struct full_name name = shard_name(p, seq);
+    struct stream_reader sr = STREAM_READER_INIT;
+    struct plan_range range;
+    uint32_t before = p->totals.ranges;
+    int r = backup_canceled(b, err);
+    if (r == 0)
+        r = stream_open(&sr, p->worker->scratch, b->options.storage, name.s, OBJECT_PLAN, NULL,
+                        err);
+    while (r == 0 && (r = stream_next(&sr, &plan_range_codec, &range, err)) == 1) {
+        r = check_planned(p, &range, err);
+        if (r < 0)
+            (void)tm_err_prefix(err, "'%s'", name.s);
+        else
+            r = load_range(p, &range, err);
+    }
+    stream_release(&sr);
+    if (r == 0 && p->totals.ranges == before)
+        r = tm_err_set(err, TM_E_CORRUPT, "'%s': it has no range", name.s);
+    return r;
+}
+
+/* The last shard is the last: one more would be of a longer plan than the one that is meant. */
+static int check_ended(const struct plan_loader *p, uint32_t seq, struct tm_err *err)
+{
+    struct full_name name = shard_name(p, seq);
+    struct storage_object found;
+    int r = storage_stat(p->worker->backup->options.storage, name.s, &found, err);
+    if (r == 0)
+        return tm_err_set(err, TM_E_CORRUPT, "'%s': a plan of %u ranges does not have it", name.s,
+                          p->ranges);
+    return r == -TM_E_NOT_FOUND ? 0 : r;
+}
+
+int backup_plan_load(struct backup_worker *w, struct epoch plan, uint32_t ranges,
+                     backup_range_fn fn, void *arg, struct backup_plan_totals *ret,
+                     struct tm_err *err)
+{
+    struct plan_loader p = {.worker = w, .epoch = plan, .ranges = ranges, .fn = fn, .arg = arg};
+    uint32_t seq = 0;
+    int r = 0;
+    if (ranges == 0 || ranges >= BACKUP_RANGES_MAX)
+        r = tm_err_set(err, TM_E_CORRUPT, "%u ranges", ranges);
+    while (r == 0 && p.totals.ranges < ranges)
+        r = load_shard(&p, seq++, err);
+    if (r == 0)
+        r = check_ended(&p, seq, err);
+    if (r < 0)
+        return tm_err_prefix(err, "stored plan");
+    *ret = p.totals;
+    return 0;
 }

@@ -279,6 +279,11 @@ int backup_log_share(struct backup_log *log, const struct backup_share *share,
 {
     TM_CLEANUP(sharer_release)
     struct sharer s = {.log = log, .share = share, .lineages = LOG_LINEAGES_INIT, .why = why};
+    if (log->backup->options.resumed) {
+        (void)snprintf(why, TM_ERR_MSG_MAX,
+                       "the backup was resumed: what it read before is proven by log of its own");
+        return BACKUP_SHARE_NEVER;
+    }
     if (log->count > 0 || log->writing || share->until <= log->from)
         return tm_err_set(err, TM_E_INTERNAL, "log: there is nothing to be shared");
     struct tm_err cause;

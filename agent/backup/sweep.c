@@ -1,6 +1,8 @@
 /*
  * Taking a backup away. What is removed, and in which order, is proto/repo's; here is only what an
- * attempt's end means: an abort never touches a committed backup, a deletion marks it first.
+ * attempt's end means: an abort never touches a committed backup, a deletion marks it first. A backup that
+ * has had several attempts is marked, too, when the last of them is aborted: one that was thought dead
+ * might commit it while it is swept.
  */
 #include "agent/backup/internal.h"
 
@@ -34,7 +36,14 @@ static int sweep_it(struct backup *b, enum backup_sweep_mode mode, const char *r
     const struct backup_options *o = &b->options;
     enum backup_state state;
     *ret_next_us = 0;
-    int r = mode == BACKUP_SWEEP_DELETE ? mark_deleted(b, scratch, reason, grace_us, err) : 0;
+    int r = 0;
+    if (mode == BACKUP_SWEEP_VOID) {
+        r = catalog_backup_state(o->storage, &o->scope, o->backup_id, &state, err);
+        if (r == 0 && state == BACKUP_UNFINISHED)
+            mode = BACKUP_SWEEP_DELETE;
+    }
+    if (r == 0 && mode == BACKUP_SWEEP_DELETE)
+        r = mark_deleted(b, scratch, reason, grace_us, err);
     if (r == 0)
         r = catalog_backup_state(o->storage, &o->scope, o->backup_id, &state, err);
     if (r < 0)

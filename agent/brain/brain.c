@@ -202,6 +202,11 @@ int agent_brain_new(const struct agent_brain_config *config, struct agent_rng rn
             b->writers[at].runners = 0;
     }
     b->config.writers = NULL; /* b->writers from here on */
+    if (config->hold_count > AGENT_BRAIN_HOLDS_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "more than %d holds", AGENT_BRAIN_HOLDS_MAX);
+    for (size_t at = 0; at < config->hold_count; at++)
+        b->holds[b->hold_count++].rec = config->holds[at];
+    b->config.holds = NULL; /* b->holds from here on */
     if ((r = keep_log_jobs(b, err)) < 0)
         return r;
     *ret = TM_TAKE(b);
@@ -276,7 +281,7 @@ static void stop(struct agent_brain *b)
         return;
     b->stopping = true;
     struct tm_err err;
-    (void)tm_err_set(&err, TM_E_CANCELED, "the agent was stopped");
+    (void)tm_err_retry(&err, TM_E_CANCELED, "the agent was stopped");
     for (size_t at = 0; at < b->job_count; at++) {
         if (b->jobs[at]->stage < JOB_STAGE_COMMITTED && !agent_logjob_is(b->jobs[at]))
             agent_job_fail(b, b->jobs[at], &err, "agent");
@@ -330,6 +335,9 @@ static void dispatch(struct agent_brain *b, const struct agent_event *event)
     case AGENT_EV_SESSION_CLOSED:
         agent_job_session_event(b, event);
         break;
+    case AGENT_EV_HOLD_DROPPED:
+        agent_hold_dropped(b, event);
+        break;
     case AGENT_EV_RUNNER_FRAME:
     case AGENT_EV_RUNNER_EXITED:
         runner_event(b, event);
@@ -368,6 +376,7 @@ static void settle(struct agent_brain *b)
         for (size_t at = 0; at < b->job_count; at++)
             agent_job_advance(b, b->jobs[at]);
     } while (reap_jobs(b)); /* a job may have waited for one that is gone now */
+    agent_holds_tick(b);
     agent_probes_tick(b);
     agent_link_tick(b);
     if (b->stopping && b->job_count == 0 && !b->done) {
@@ -375,6 +384,7 @@ static void settle(struct agent_brain *b)
         (void)agent_emit(b, AGENT_ACT_DONE);
     }
     uint64_t wake = TM_MIN(agent_link_next_us(b), agent_probes_next_us(b));
+    wake = TM_MIN(wake, agent_holds_next_us(b));
     for (size_t at = 0; at < b->job_count; at++)
         wake = TM_MIN(wake, agent_job_next_us(b, b->jobs[at]));
     agent_emit(b, AGENT_ACT_WAKE)->wake.at_us = TM_MAX(wake, b->now.mono_us);

@@ -72,6 +72,7 @@
 #define AGENT_BRAIN_ATTEMPT_BITS   (32 - AGENT_BRAIN_RUNNER_BITS - FRAME_WRITER_BITS)
 #define AGENT_BRAIN_RUNNERS_MAX    ((1u << AGENT_BRAIN_RUNNER_BITS) - 1)
 #define AGENT_BRAIN_ATTEMPTS_MAX   ((1u << AGENT_BRAIN_ATTEMPT_BITS) - 1)
+#define AGENT_BRAIN_HOLDS_MAX      64
 #define AGENT_BRAIN_WRITERS_MAX    64 /* log jobs whose runners are remembered, gone ones included */
 
 struct agent_brain;
@@ -93,6 +94,10 @@ enum agent_plant {
     AGENT_PLANT_OLD_WRITER,   /* a later life counts its runners from one again */
     AGENT_PLANT_TWO_RUNNERS,  /* a log runner of an earlier attempt is not waited for */
     AGENT_PLANT_FORGET_JOBS,  /* a later life does not take up the log jobs of an earlier one */
+    AGENT_PLANT_NO_RECORD,    /* a hold is made that is not durable */
+    AGENT_PLANT_DROP_FAILED,  /* a job that fails drops its hold */
+    AGENT_PLANT_PLAN_EARLY,   /* the plan is complete before what is stored of it is told */
+    AGENT_PLANT_OTHER_HOLD,   /* each attempt takes a hold of its own */
     AGENT_PLANT_DEAF,         /* a change of step is not told to a log runner */
 };
 
@@ -112,6 +117,18 @@ struct agent_instance {
     X(T, u32, runners, "n", REQ, 0, AGENT_BRAIN_RUNNERS_MAX)
 CODEC_DECLARE(agent_writer, AGENT_WRITER_FIELDS);
 
+/* Log that a source keeps for a snapshot, whatever becomes of the session that began it. It is given up
+ * when nobody has renewed it for so long. */
+#define AGENT_HOLD_FIELDS(X, T)                                                                    \
+    X(T, str, name, "n", REQ, 0, 63)                                                               \
+    X(T, str, tenant, "t", REQ, 0, WIRE_NAME_MAX)                                                  \
+    X(T, str, backup_id, "b", REQ, 0, WIRE_ID_MAX)                                                 \
+    X(T, i64, since_us, "s", OPT, 0, 0)                                                            \
+    X(T, i64, renewed_us, "r", OPT, 0, 0)                                                          \
+    X(T, u32, ttl_s, "l", OPT, 0, UINT32_MAX)
+CODEC_DECLARE(agent_hold, AGENT_HOLD_FIELDS);
+#define AGENT_HOLD_TTL_S 3600 /* when nobody says otherwise */
+
 /* Strings are copied by agent_brain_new. 0 = the default in the comment. */
 struct agent_brain_config {
     const char *cluster;
@@ -128,7 +145,9 @@ struct agent_brain_config {
     size_t writer_count;                   /* at most AGENT_BRAIN_WRITERS_MAX */
     const struct msg_assignment *log_jobs; /* as stored by STORE_LOG_JOBS */
     uint64_t log_jobs_term;
-    size_t log_job_count;   /* at most WIRE_JOBS_MAX */
+    size_t log_job_count;           /* at most WIRE_JOBS_MAX */
+    const struct agent_hold *holds; /* as stored by STORE_HOLDS */
+    size_t hold_count;              /* at most AGENT_BRAIN_HOLDS_MAX */
     bool own_credentials;   /* the host has some for object stores: a kept log job goes on with them
                                   until the coordinator sends its secret */
     uint32_t heartbeat_ms;  /* 1000 */
@@ -156,6 +175,7 @@ enum agent_event_kind {
     AGENT_EV_SESSION_ENDED,
     AGENT_EV_SESSION_FAILED, /* at any moment; the session is to be taken as lost */
     AGENT_EV_SESSION_CLOSED, /* after SESSION_CLOSE: nothing is left of it */
+    AGENT_EV_HOLD_DROPPED,   /* or could not be */
     AGENT_EV_RUNNER_FRAME,
     AGENT_EV_RUNNER_EXITED, /* also when it could not be started: signal 0, status 127 */
     AGENT_EV_TICK,
@@ -209,6 +229,10 @@ struct agent_event {
             uint32_t job;
         } session_closed;
         struct {
+            const char *name;
+            const struct tm_err *err; /* NULL: it is there no more */
+        } hold_dropped;
+        struct {
             uint32_t job;
             uint32_t generation;
             const struct frame *frame;
@@ -230,10 +254,14 @@ enum agent_action_kind {
     AGENT_ACT_SEND,           /* a request; message->serial and ->term are set */
     AGENT_ACT_STORE_TERM,     /* remember durably, best effort */
     AGENT_ACT_STORE_LOG_JOBS, /* the same, with what was there before replaced */
-    AGENT_ACT_SESSION_BEGIN,  /* check, session_open, snapshot_begin → BEGUN | FAILED */
-    AGENT_ACT_SESSION_HOLD,   /* hold_advance, best effort */
-    AGENT_ACT_SESSION_END,    /* snapshot_end → ENDED | FAILED */
-    AGENT_ACT_SESSION_CLOSE,  /* cancel what blocks, close → CLOSED; also for one that failed */
+    AGENT_ACT_STORE_HOLDS, /* remember durably, with what was there before replaced; best effort */
+    AGENT_ACT_HOLD_DROP,   /* → HOLD_DROPPED; one that is not there is dropped */
+    /* holds are durable before anything else, or it FAILED; check, session_open, snapshot_begin or
+     * snapshot_resume → BEGUN | FAILED */
+    AGENT_ACT_SESSION_BEGIN,
+    AGENT_ACT_SESSION_HOLD,  /* hold_advance, best effort */
+    AGENT_ACT_SESSION_END,   /* snapshot_end → ENDED | FAILED */
+    AGENT_ACT_SESSION_CLOSE, /* cancel what blocks, close → CLOSED; also for one that failed */
     AGENT_ACT_RUNNER_SPAWN, /* start the process; its writers are durable before, or it is not started */
     AGENT_ACT_RUNNER_SEND, /* queue a frame to it */
     AGENT_ACT_RUNNER_KILL, /* SIGKILL; → EXITED when reaped */
@@ -280,8 +308,22 @@ struct agent_action {
             size_t instance;   /* BEGIN: index into config.instances */
             bool fast;         /* BEGIN */
             const char *label; /* BEGIN: for the engine, "tidemark <backup id>" */
-            uint64_t durable;  /* HOLD: stream byte */
+            const char *hold;  /* BEGIN: name of a lasting hold; NULL = it ends with the session */
+            const struct agent_hold *holds; /* BEGIN: to be stored, when hold is set */
+            size_t hold_count;
+            bool resume;        /* BEGIN: go on with … */
+            struct slice first; /* … this snapshot, whose log is stored up to … */
+            uint64_t log_from;  /* … this byte */
+            uint64_t durable;   /* HOLD: stream byte */
         } session;
+        struct {
+            const struct agent_hold *holds;
+            size_t count;
+        } store_holds;
+        struct {
+            size_t instance;
+            const char *name;
+        } hold_drop;
         struct {
             uint32_t job;
             uint32_t generation;

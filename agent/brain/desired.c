@@ -21,6 +21,7 @@ void agent_desired_free_job(struct job *job)
     agent_logjob_release(job);
     buf_release(&job->begin);
     buf_release(&job->end);
+    buf_release(&job->first);
     buf_release(&job->plan.keys);
     buf_release(&job->plan.root);
     free(job->plan.entries);

@@ -3,7 +3,7 @@
 /*
  * Inside the agent's brain. brain.c steps; link.c talks to the coordinator; desired.c takes and
  * drops jobs; job.c advances one; runner.c starts and feeds runners; work.c keeps plan, leases and
- * results; log.c is all of log jobs; probe.c is all of storage tests; secret.c is credentials; report.c
+ * results; hold.c keeps log at the source; checkpoint.c is what of those is stored on the way; log.c is all of log jobs; probe.c is all of storage tests; secret.c is credentials; report.c
  * says what there is.
  *
  * Memory of one step (actions and all they point to) lies in `step`, released when the next step
@@ -70,7 +70,8 @@ struct held_lease {
 
 /* What only a log job has. */
 struct log_job {
-    uint64_t term; /* of the coordinator that last named it */
+    uint64_t term;        /* of the coordinator that last named it */
+    uint64_t runner_term; /* of the runner that is, or was last */
     bool restored; /* from an earlier life of the agent: no coordinator has confirmed it yet */
     bool replace;  /* the runner was told another job than this: it goes first */
     bool stop_sent;
@@ -153,6 +154,19 @@ struct job {
     bool plan_told;        /* it has all of it */
     bool begin_known;      /* worker only: the begin blob came with leases */
     uint32_t results_from; /* page the runner waits for; UINT32_MAX = none */
+
+    /* lead, checkpoints */
+    bool found_known; /* what earlier attempts left was told, and taken */
+    bool found;       /* … and can be used: `first` is the begin blob of the first start */
+    struct buf first;
+    uint64_t first_log;   /* the first byte of log that they did not store */
+    bool accepted_wanted; /* the runner waits for the next page */
+    uint32_t accepted_from;
+    uint64_t accepted_term;
+    uint64_t accepted_serial;
+    uint64_t accepted_again_us;
+    uint32_t checkpointed; /* results in stored checkpoints */
+    size_t stored_open; /* results of earlier attempts that the coordinator has not accepted yet */
     uint64_t results_again_us;
 
     struct held_lease held[WIRE_LEASES_MAX];
@@ -196,7 +210,23 @@ struct probe {
     struct msg_error error; /* of answer, text in err */
 };
 
-enum request_kind { REQ_HEARTBEAT, REQ_POLL, REQ_PLAN, REQ_WANT, REQ_DONE, REQ_RESULTS };
+/* A hold of a snapshot's log, durable before it is made at the source. */
+struct hold {
+    struct agent_hold rec;
+    bool dropping;    /* nothing needs it any more */
+    bool drop_out;    /* HOLD_DROPPED is awaited */
+    uint64_t next_us; /* dropping: the next try; else: when its renewal is due */
+};
+
+enum request_kind {
+    REQ_HEARTBEAT,
+    REQ_POLL,
+    REQ_PLAN,
+    REQ_WANT,
+    REQ_DONE,
+    REQ_RESULTS,
+    REQ_ACCEPTED
+};
 
 struct in_flight {
     uint64_t serial; /* 0 = free */
@@ -259,6 +289,8 @@ struct agent_brain {
     size_t log_kept_count;
     uint64_t log_kept_term;
     struct codec_arena log_kept_arena;
+    struct hold holds[AGENT_BRAIN_HOLDS_MAX];
+    size_t hold_count;
     struct dropped dropped[AGENT_BRAIN_DROPPED_MAX];
     size_t dropped_count; /* ever; the ring's place is this modulo its size */
 
@@ -318,6 +350,9 @@ void agent_runner_want(struct agent_brain *b,
                        struct job *job); /* have one, now or after the pause */
 void agent_runner_kill(struct agent_brain *b, struct job *job);
 bool agent_runner_gone(const struct job *job);
+/* COMMITTED, SWEPT or RESTORED. */
+void agent_runner_reached(struct agent_brain *b, struct job *job, enum job_stage stage,
+                          const struct msg_totals *totals);
 void agent_runner_frame(struct agent_brain *b, struct job *job, const struct frame *f);
 void agent_runner_exited(struct agent_brain *b, struct job *job, int signal, int status);
 void agent_runner_send_begin(struct agent_brain *b, struct job *job);
@@ -393,6 +428,37 @@ void agent_work_reply(struct agent_brain *b, struct job *job, enum request_kind 
 void agent_work_new_term(struct agent_brain *b, struct job *job);
 void agent_work_lost_runner(struct job *job);
 void agent_work_void_requests(struct job *job);
+
+/* Keeps what is known of a range until the job goes. */
+void agent_work_keep_result(struct agent_brain *b, struct job *job,
+                            const struct msg_result *result);
+
+/* ---- checkpoint.c ---- */
+
+/* What lead and runner say of checkpoints. */
+void agent_checkpoint_found(struct agent_brain *b, struct job *job,
+                            const struct frame_found *found);
+void agent_checkpoint_stored(struct agent_brain *b, struct job *job,
+                             const struct frame_stored *stored);
+void agent_checkpoint_wanted(struct job *job, const struct frame_want_accepted *want);
+/* The session may begin: nothing is to be resumed, or what there is to resume is known. */
+bool agent_checkpoint_ready(const struct job *job);
+void agent_checkpoint_send(struct agent_brain *b, struct job *job);
+void agent_checkpoint_reply(struct agent_brain *b, struct job *job, const struct message *m);
+
+/* ---- hold.c ---- */
+
+/* The job's own, kept from now on; NULL: the engine has none, or there is no room (the job fails). */
+const struct agent_hold *agent_hold_take(struct agent_brain *b, struct job *job);
+/* The job needs it no more. */
+/* It is being dropped at the source: whoever began a session now could lose it under that. */
+bool agent_hold_is_leaving(struct agent_brain *b, const struct job *job);
+void agent_hold_release(struct agent_brain *b, const struct job *job);
+void agent_hold_dropped(struct agent_brain *b, const struct agent_event *event);
+void agent_holds_tick(struct agent_brain *b);
+uint64_t agent_holds_next_us(const struct agent_brain *b);
+/* All that are kept, for the step's actions. */
+const struct agent_hold *agent_holds_list(struct agent_brain *b, size_t *ret_count);
 
 /* ---- report.c ---- */
 

@@ -27,12 +27,15 @@ void agent_job_fail(struct agent_brain *b, struct job *job, const struct tm_err 
     if (job->stage >= JOB_STAGE_COMMITTED && job->stage <= JOB_STAGE_SWEPT)
         return;
     /* what this life started and never let store has left nothing; of another life nobody knows */
-    job->unstored = !job->ever_begun && job->want.step != JOB_STEP_ABORT &&
+    bool resumed = job->want.backup != NULL && job->want.backup->resume;
+    job->unstored = !job->ever_begun && !resumed && job->want.step != JOB_STEP_ABORT &&
                     (job->generation > 0 || job->session != SESSION_NONE);
     job->stage = JOB_STAGE_FAILED;
     job->error = *err;
     job->error_since_us = b->now.real_us;
     (void)snprintf(job->error_stage, sizeof(job->error_stage), "%s", stage);
+    if (b->config.plant == AGENT_PLANT_DROP_FAILED)
+        agent_hold_release(b, job);
     job->crashes = 0; /* the sweep has its own count */
     b->heartbeat_urgent = true;
     agent_log(b, job, 3, AGENT_LOG_JOB_FAILED, "job '%s' failed (%s): %s", job->want.name, stage,
@@ -71,9 +74,23 @@ static void session_begin(struct agent_brain *b, struct job *job)
     char label[96];
     (void)snprintf(label, sizeof(label), "tidemark %s", job->want.backup->backup_id);
     const char *copy = agent_step_text(b, label);
+    bool lasting = job->want.backup->checkpoint;
+    const struct agent_hold *hold = lasting ? agent_hold_take(b, job) : NULL;
+    if (job->stage == JOB_STAGE_FAILED)
+        return;
     session_action(b, job, AGENT_ACT_SESSION_BEGIN);
-    b->actions[b->action_count - 1].session.label = copy;
-    b->actions[b->action_count - 1].session.fast = job->want.backup->fast_start;
+    struct agent_action *action = &b->actions[b->action_count - 1];
+    action->session.label = copy;
+    action->session.fast = job->want.backup->fast_start;
+    if (hold != NULL) {
+        action->session.hold = hold->name;
+        action->session.holds = agent_holds_list(b, &action->session.hold_count);
+        if (b->config.plant == AGENT_PLANT_NO_RECORD)
+            action->session.hold_count--;
+    }
+    action->session.resume = job->found;
+    action->session.first = buf_slice(&job->first);
+    action->session.log_from = job->first_log;
     job->session = SESSION_BEGINNING;
 }
 
@@ -118,7 +135,7 @@ static void session_begun(struct agent_brain *b, struct job *job, const struct a
         (void)tm_err_set(&err, TM_E_CONFLICT,
                          "the instance of tenant '%s' is another one now: identity '%s', was '%s'",
                          job->want.tenant, job->identity, job->want.identity);
-        agent_job_fail(b, job, &err, "begin");
+        agent_job_fail(b, job, &err, job->want.backup->resume ? "resume" : "begin");
     }
 }
 
@@ -184,7 +201,7 @@ static void advance_sweep(struct agent_brain *b, struct job *job)
         bool nothing_to_sweep = job->want.step == JOB_STEP_ABORT && agent_runner_gone(job) &&
                                 session_quiet(job) && agent_job_is_lead(job);
         if (nothing_to_sweep)
-            stage_reached(b, job, JOB_STAGE_SWEPT);
+            agent_runner_reached(b, job, JOB_STAGE_SWEPT, NULL);
         return;
     }
     session_close(b, job);
@@ -214,7 +231,8 @@ static bool can_begin(const struct job *job)
 
 static void advance_backup(struct agent_brain *b, struct job *job)
 {
-    if (agent_job_is_lead(job) && job->session == SESSION_NONE)
+    if (agent_job_is_lead(job) && job->session == SESSION_NONE && agent_checkpoint_ready(job) &&
+        !agent_hold_is_leaving(b, job))
         session_begin(b, job);
     agent_runner_want(b, job);
     if (job->runner == RUNNER_READY && !job->begin_sent && can_begin(job)) {
@@ -299,7 +317,7 @@ uint64_t agent_job_next_us(const struct agent_brain *b, const struct job *job)
     if (!b->connected || job->stage >= JOB_STAGE_COMMITTED)
         return next;
     const uint64_t pauses[] = {job->want_again_us, job->done_again_us, job->plan_again_us,
-                               job->results_again_us};
+                               job->results_again_us, job->accepted_again_us};
     for (size_t at = 0; at < TM_ARRAY_LEN(pauses); at++) {
         if (pauses[at] > b->now.mono_us)
             next = TM_MIN(next, pauses[at]);

@@ -150,6 +150,7 @@ static void settle_request(struct agent_brain *b, const struct in_flight *reques
     case REQ_WANT:
     case REQ_DONE:
     case REQ_RESULTS:
+    case REQ_ACCEPTED:
         job = agent_job_find(b, request->job);
         if (job != NULL)
             agent_work_reply(b, job, request->kind, request->serial, m);
@@ -170,6 +171,7 @@ static enum message_type reply_type(enum request_kind kind)
     case REQ_DONE:
         return MESSAGE_verdicts;
     case REQ_RESULTS:
+    case REQ_ACCEPTED:
         return MESSAGE_results;
     }
     return MESSAGE_error;

@@ -61,6 +61,7 @@ static void send_job(struct agent_brain *b, struct job *job, uint32_t generation
     }
     to->storage = want->storage;
     to->backup = want->backup;
+    to->found = job->plan.complete; /* with all of what is done */
     to->restore = want->restore;
     to->log = want->log;
     to->secret = (struct msg_secret *)(uintptr_t)agent_secret_for(job, want->secret);
@@ -267,12 +268,13 @@ static void keep_totals(struct agent_brain *b, struct job *job, const struct msg
                                                    &job->totals, b->err) == 0;
 }
 
-static void reached(struct agent_brain *b, struct job *job, enum job_stage stage,
-                    const struct msg_totals *totals)
+void agent_runner_reached(struct agent_brain *b, struct job *job, enum job_stage stage,
+                          const struct msg_totals *totals)
 {
     keep_totals(b, job, totals);
     job->stage = stage;
     b->heartbeat_urgent = true;
+    agent_hold_release(b, job);
     if (stage == JOB_STAGE_COMMITTED)
         agent_log(b, job, 5, AGENT_LOG_JOB_COMPLETE, "job '%s' is committed", job->want.name);
     else if (stage == JOB_STAGE_RESTORED)
@@ -302,13 +304,13 @@ static void frame_swept(struct agent_brain *b, struct job *job, const struct fra
     if (!job->sweep_sent)
         return;
     if (swept->committed && job->want.kind == JOB_KIND_BACKUP) {
-        reached(b, job, JOB_STAGE_COMMITTED, swept->totals);
+        agent_runner_reached(b, job, JOB_STAGE_COMMITTED, swept->totals);
     } else if (swept->grace_left_ms > 0) {
         job->marked_until_us = b->now.mono_us + swept->grace_left_ms * 1000;
         job->crashes = 0;
-        reached(b, job, JOB_STAGE_MARKED, swept->totals);
+        agent_runner_reached(b, job, JOB_STAGE_MARKED, swept->totals);
     } else {
-        reached(b, job, JOB_STAGE_SWEPT, swept->totals);
+        agent_runner_reached(b, job, JOB_STAGE_SWEPT, swept->totals);
     }
 }
 
@@ -355,6 +357,15 @@ void agent_runner_frame(struct agent_brain *b, struct job *job, const struct fra
     case FRAME_want_results:
         job->results_from = f->want_results.from;
         break;
+    case FRAME_found:
+        agent_checkpoint_found(b, job, &f->found);
+        break;
+    case FRAME_stored:
+        agent_checkpoint_stored(b, job, &f->stored);
+        break;
+    case FRAME_want_accepted:
+        agent_checkpoint_wanted(job, &f->want_accepted);
+        break;
     case FRAME_log_durable:
         log_durable(b, job, f->log_durable.byte);
         break;
@@ -370,14 +381,14 @@ void agent_runner_frame(struct agent_brain *b, struct job *job, const struct fra
         break;
     case FRAME_committed:
         if (job->stage == JOB_STAGE_FINISHING)
-            reached(b, job, JOB_STAGE_COMMITTED, f->committed.totals);
+            agent_runner_reached(b, job, JOB_STAGE_COMMITTED, f->committed.totals);
         break;
     case FRAME_swept:
         frame_swept(b, job, &f->swept);
         break;
     case FRAME_restored:
         if (job->want.kind == JOB_KIND_RESTORE && job->stage < JOB_STAGE_COMMITTED)
-            reached(b, job, JOB_STAGE_RESTORED, f->restored.totals);
+            agent_runner_reached(b, job, JOB_STAGE_RESTORED, f->restored.totals);
         break;
     case FRAME_warning:
         agent_job_warn(b, job, f->warning.text);

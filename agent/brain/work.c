@@ -99,7 +99,9 @@ static void send_plan(struct agent_brain *b, struct job *job)
     if (job->plan_told)
         return;
     size_t ready = plan->count - job->plan_next;
-    bool last = plan->complete && ready <= WIRE_PLAN_MAX;
+    /* no lease is granted before the plan is complete: what earlier attempts did is known by then */
+    bool known = job->stored_open == 0 || b->config.plant == AGENT_PLANT_PLAN_EARLY;
+    bool last = plan->complete && ready <= WIRE_PLAN_MAX && known;
     if (ready == 0 && !last)
         return;
     size_t count = TM_MIN(ready, (size_t)WIRE_PLAN_MAX);
@@ -225,13 +227,15 @@ void agent_work_lost_runner(struct job *job)
 {
     job->held_count = 0;
     job->results_from = UINT32_MAX;
+    job->accepted_wanted = false;
+    job->accepted_from = 0; /* the next one looks at all of them */
     if (!job->plan.complete && agent_job_is_lead(job))
         agent_work_plan_reset(job);
 }
 
 /* ---- results ---- */
 
-static void keep_result(struct agent_brain *b, struct job *job, const struct msg_result *result)
+void agent_work_keep_result(struct agent_brain *b, struct job *job, const struct msg_result *result)
 {
     struct tm_err err;
     if (ARRAY_ROOM(job->results, job->result_count, job->result_cap, 64, b->err) < 0) {
@@ -270,7 +274,7 @@ void agent_work_range_done(struct agent_brain *b, struct job *job,
                                 .counter = done->counter,
                                 .blob = done->blob,
                                 .counters = done->counters};
-    keep_result(b, job, &result);
+    agent_work_keep_result(b, job, &result);
 }
 
 void agent_work_range_failed(struct agent_brain *b, struct job *job,
@@ -282,7 +286,14 @@ void agent_work_range_failed(struct agent_brain *b, struct job *job,
                                 .term = failed->term,
                                 .counter = failed->counter,
                                 .error = failed->error};
-    keep_result(b, job, &result);
+    agent_work_keep_result(b, job, &result);
+}
+
+/* Of an earlier attempt, and the coordinator does not know the range yet: a plan that is told once more, by
+ * the next runner, makes it forget what it has of the one before. */
+static bool too_early(const struct job *job, const struct result *result)
+{
+    return result->msg.stored && !job->want.plan_done && result->msg.range >= job->plan_next;
 }
 
 static void send_done(struct agent_brain *b, struct job *job)
@@ -302,7 +313,7 @@ static void send_done(struct agent_brain *b, struct job *job)
     size_t bytes = 0;
     for (size_t at = job->result_open; at < job->result_count && count < WIRE_RESULTS_MAX; at++) {
         struct result *result = &job->results[at];
-        if (result->state != RESULT_UNSENT)
+        if (result->state != RESULT_UNSENT || too_early(job, result))
             continue;
         bytes += result->msg.blob.len;
         if (count > 0 && bytes > DONE_BYTES_MAX)
@@ -349,6 +360,8 @@ static void done_reply(struct agent_brain *b, struct job *job, const struct mess
         struct result *result = result_find(job, verdict);
         if (result == NULL)
             continue;
+        if (result->msg.stored && verdict->verdict != VERDICT_LATER)
+            job->stored_open -= job->stored_open > 0;
         if (verdict->verdict == VERDICT_ACCEPTED && result->msg.error == NULL)
             result->state = RESULT_ACCEPTED;
         else if (verdict->verdict == VERDICT_ACCEPTED || verdict->verdict == VERDICT_STALE)
@@ -415,8 +428,10 @@ void agent_work_send(struct agent_brain *b, struct job *job)
     if (agent_job_is_worker(job))
         send_want(b, job);
     send_done(b, job);
-    if (agent_job_is_lead(job))
+    if (agent_job_is_lead(job)) {
         send_want_results(b, job);
+        agent_checkpoint_send(b, job);
+    }
 }
 
 void agent_work_reply(struct agent_brain *b, struct job *job, enum request_kind kind,
@@ -439,6 +454,10 @@ void agent_work_reply(struct agent_brain *b, struct job *job, enum request_kind 
         job->results_serial = 0;
         results_reply(b, job, m);
         break;
+    case REQ_ACCEPTED:
+        job->accepted_serial = 0;
+        agent_checkpoint_reply(b, job, m);
+        break;
     case REQ_HEARTBEAT:
     case REQ_POLL:
         break;
@@ -452,6 +471,7 @@ void agent_work_void_requests(struct job *job)
     job->plan_serial = 0;
     job->results_serial = 0;
     job->done_serial = 0;
+    job->accepted_serial = 0;
     for (size_t at = job->result_open; at < job->result_count; at++) {
         if (job->results[at].state == RESULT_SENT)
             job->results[at].state = RESULT_UNSENT;
@@ -472,5 +492,6 @@ void agent_work_new_term(struct agent_brain *b, struct job *job)
             result_forget(job, result);
         else
             result->state = RESULT_UNSENT;
+        job->stored_open += result->state == RESULT_UNSENT && result->msg.stored;
     }
 }

@@ -86,15 +86,20 @@ static const struct engine_session_handlers session_handlers = {
 static int session_begin(struct agent *a, const struct agent_action *action, struct tm_err *err)
 {
     const struct watch *watch = &a->watches[action->session.instance];
-    const struct engine_session_spec spec = {.ops = watch->ops,
-                                             .instance = watch->instance,
-                                             .label = action->session.label,
-                                             .fast = action->session.fast};
+    struct engine_session_spec spec = {.ops = watch->ops,
+                                       .instance = watch->instance,
+                                       .label = action->session.label,
+                                       .fast = action->session.fast,
+                                       .hold = action->session.hold};
     struct agent_db *db = calloc(1, sizeof *db);
     int r;
 
     if (!db)
         return tm_err_oom(err);
+    if (action->session.resume) {
+        spec.resume.first = action->session.first;
+        spec.resume.log_from = action->session.log_from;
+    }
     db->agent = a;
     db->job = action->session.job;
     if ((r = engine_session_begin(a->loop, &spec, &session_handlers, db, &db->thread, err)) < 0) {
@@ -113,7 +118,9 @@ static void act_session(struct agent *a, const struct agent_action *action)
 
     switch (action->kind) {
     case AGENT_ACT_SESSION_BEGIN:
-        if (session_begin(a, action, &err) == 0)
+        if ((!action->session.hold ||
+             agent_holds_store(a, action->session.holds, action->session.hold_count, &err) == 0) &&
+            session_begin(a, action, &err) == 0)
             return;
         event.kind = AGENT_EV_SESSION_FAILED;
         event.session_failed.job = action->session.job;
@@ -292,6 +299,8 @@ static void act_log(struct agent *a, const struct agent_action *action)
 
 void agent_act(struct agent *a, const struct agent_action *action)
 {
+    struct tm_err err = {0};
+
     switch (action->kind) {
     case AGENT_ACT_CONNECT:
         line_connect(a->wire, action->connect.seen_term, action->connect.seen_start);
@@ -308,6 +317,13 @@ void agent_act(struct agent *a, const struct agent_action *action)
     case AGENT_ACT_STORE_LOG_JOBS:
         agent_kept_store_jobs(a, action->store_log_jobs.jobs, action->store_log_jobs.count,
                               action->store_log_jobs.term);
+        break;
+    case AGENT_ACT_STORE_HOLDS:
+        if (agent_holds_store(a, action->store_holds.holds, action->store_holds.count, &err) < 0)
+            log_warning(&a->lg, NULL, "cannot remember the holds: %s", err.msg);
+        break;
+    case AGENT_ACT_HOLD_DROP:
+        agent_hold_drop(a, action);
         break;
     case AGENT_ACT_SESSION_BEGIN:
     case AGENT_ACT_SESSION_HOLD:

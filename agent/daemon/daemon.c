@@ -88,6 +88,11 @@ void agent_defer(struct agent *a, const struct agent_event *event, const struct 
         d->err = *err;
         if (event->kind == AGENT_EV_SESSION_FAILED)
             d->event.session_failed.err = &d->err;
+        if (event->kind == AGENT_EV_HOLD_DROPPED) {
+            (void)snprintf(d->name, sizeof d->name, "%s", event->hold_dropped.name);
+            d->event.hold_dropped.name = d->name;
+            d->event.hold_dropped.err = &d->err;
+        }
     }
     list_push_back(&a->deferred, &d->link);
 }
@@ -293,6 +298,8 @@ static int make_brain(struct agent *a, struct tm_err *err)
         .log_jobs = a->kept.jobs.jobs,
         .log_jobs_term = a->kept.jobs.term,
         .log_job_count = a->kept.jobs.jobs_count,
+        .holds = a->kept.holds.holds,
+        .hold_count = a->kept.holds.holds_count,
         .own_credentials = has_own_credentials(),
     };
 
@@ -325,6 +332,8 @@ static int make_line(struct agent *a, struct tm_err *err)
     return line_new(a->loop, &config, &line_handlers, a, &a->wire, err);
 }
 
+#define HOLD_DROPPERS 2
+
 static int start(struct agent *a, struct tm_err *err)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, 0};
@@ -332,11 +341,14 @@ static int start(struct agent *a, struct tm_err *err)
 
     if ((r = lockfile_take(a->config.state_dir, &a->lock_fd, err)) < 0 ||
         (r = agent_term_load(a, err)) < 0 || (r = agent_kept_load_writers(a, err)) < 0 ||
-        (r = make_boot_id(a, err)) < 0 || (r = loop_new(&a->loop, err)) < 0 ||
+        (r = agent_holds_load(a, err)) < 0 || (r = make_boot_id(a, err)) < 0 ||
+        (r = loop_new(&a->loop, err)) < 0 ||
         (r = loop_on_signals(a->loop, signals, on_signal, a, err)) < 0 ||
         (r = loop_timer_new(a->loop, on_wake, a, &a->wake, err)) < 0 ||
         (r = loop_timer_new(a->loop, on_second, a, &a->second, err)) < 0 ||
         (r = loop_timer_new(a->loop, on_drain, a, &a->drain, err)) < 0 ||
+        (r = workers_new(a->loop, "tidemark-drop", HOLD_DROPPERS, AGENT_BRAIN_HOLDS_MAX, a,
+                         &a->droppers, err)) < 0 ||
         (r = make_line(a, err)) < 0)
         return r;
     agent_kept_load_jobs(a);
@@ -356,6 +368,7 @@ static void agent_release(struct agent *a)
                      "<4>tidemark-agent: not everything could be ended in time\n");
     agent_jobs_release(a);
     workers_free(a->lookers);
+    workers_free(a->droppers);
     free(a->watches);
     bool nng_idle = !a->wire;
     if (a->wire) {

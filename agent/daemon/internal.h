@@ -54,6 +54,7 @@ struct agent_deferred {
     struct list_link link;
     struct agent_event event;
     struct tm_err err;
+    char name[64]; /* of event.hold_dropped */
 };
 
 /* term: of the coordinator that wanted them */
@@ -64,12 +65,17 @@ CODEC_DECLARE(kept_jobs, KEPT_JOBS_FIELDS);
 #define KEPT_WRITERS_FIELDS(X, T)                                                                  \
     X(T, list, writers, "w", OPT, 0, agent_writer, AGENT_BRAIN_WRITERS_MAX)
 CODEC_DECLARE(kept_writers, KEPT_WRITERS_FIELDS);
+#define KEPT_HOLDS_FIELDS(X, T)                                                                    \
+    X(T, list, holds, "h", OPT, 0, agent_hold, AGENT_BRAIN_HOLDS_MAX)
+CODEC_DECLARE(kept_holds, KEPT_HOLDS_FIELDS);
 
 struct agent_kept { /* as found at the start */
     struct kept_jobs jobs;
     struct codec_arena arena; /* of jobs */
     struct kept_writers writers;
     struct codec_arena writers_arena;
+    struct kept_holds holds;
+    struct codec_arena holds_arena;
 };
 
 struct agent {
@@ -80,6 +86,7 @@ struct agent {
     struct line *wire;
     struct agent_brain *brain;
     struct workers *lookers;
+    struct workers *droppers; /* of holds */
     struct loop_timer *wake;
     struct loop_timer *second;
     struct loop_timer *drain;
@@ -118,6 +125,16 @@ int agent_kept_load_writers(struct agent *a, struct tm_err *err) TM_WUR;
 int agent_kept_store_writers(struct agent *a, const struct agent_writer *writers, size_t count,
                              struct tm_err *err) TM_WUR;
 void agent_kept_release(struct agent_kept *kept);
+/* The record of a file that is not there is left as it is. */
+int agent_kept_load(const char *path, const struct codec_table *table, struct codec_arena *arena,
+                    void *record, struct tm_err *err) TM_WUR;
+int agent_kept_store(const struct agent *a, const char *name, const struct codec_table *table,
+                     const void *record, struct tm_err *err) TM_WUR;
+/* holds.c */
+int agent_holds_load(struct agent *a, struct tm_err *err) TM_WUR;
+int agent_holds_store(struct agent *a, const struct agent_hold *holds, size_t count,
+                      struct tm_err *err) TM_WUR;
+void agent_hold_drop(struct agent *a, const struct agent_action *action);
 int agent_kept_encode(const struct codec_table *table, const void *record, struct buf *out,
                       struct tm_err *err) TM_WUR;
 int agent_kept_decode(const struct codec_table *table, struct slice in, struct codec_arena *arena,

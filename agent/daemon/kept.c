@@ -1,5 +1,5 @@
 /*
- * What this agent keeps about log jobs for its next life, in two files of state_dir:
+ * What this agent keeps about log jobs for its next life, in two files of state_dir (a third is holds.c's):
  *
  *   log-jobs      the assignments it was last told, so that it goes on streaming after a restart
  *                 while no coordinator can be reached. Best effort: one that is damaged is named in
@@ -62,8 +62,8 @@ int agent_kept_decode(const struct codec_table *table, struct slice in, struct c
 }
 
 /* The record of a file that is not there is left as it is. */
-static int load(const char *path, const struct codec_table *table, struct codec_arena *arena,
-                void *record, struct tm_err *err)
+int agent_kept_load(const char *path, const struct codec_table *table, struct codec_arena *arena,
+                    void *record, struct tm_err *err)
 {
     TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
     struct tm_err why = {0};
@@ -80,8 +80,8 @@ static int load(const char *path, const struct codec_table *table, struct codec_
     return r;
 }
 
-static int store(const struct agent *a, const char *name, const struct codec_table *table,
-                 const void *record, struct tm_err *err)
+int agent_kept_store(const struct agent *a, const char *name, const struct codec_table *table,
+                     const void *record, struct tm_err *err)
 {
     TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
     char path[PATH_MAX];
@@ -107,6 +107,7 @@ void agent_kept_release(struct agent_kept *kept)
 {
     codec_arena_release(&kept->arena);
     codec_arena_release(&kept->writers_arena);
+    codec_arena_release(&kept->holds_arena);
     *kept = (struct agent_kept){0};
 }
 
@@ -118,7 +119,7 @@ void agent_kept_load_jobs(struct agent *a)
     int r;
 
     if ((r = fs_join(path, sizeof path, a->config.state_dir, "log-jobs", &err)) == 0 &&
-        (r = load(path, &kept_jobs_codec, &kept->arena, &kept->jobs, &err)) == 0)
+        (r = agent_kept_load(path, &kept_jobs_codec, &kept->arena, &kept->jobs, &err)) == 0)
         r = check_jobs(&kept->jobs, &err);
     if (r < 0) {
         codec_arena_release(&kept->arena);
@@ -141,7 +142,7 @@ void agent_kept_store_jobs(struct agent *a, const struct msg_assignment *jobs, s
 
     for (size_t i = 0; i < record.jobs_count; i++)
         copies[i] = jobs[i];
-    if (store(a, "log-jobs", &kept_jobs_codec, &record, &err) < 0)
+    if (agent_kept_store(a, "log-jobs", &kept_jobs_codec, &record, &err) < 0)
         log_warning(&a->lg, NULL, "cannot remember the log jobs: %s", err.msg);
 }
 
@@ -154,7 +155,8 @@ int agent_kept_load_writers(struct agent *a, struct tm_err *err)
     int r;
 
     if ((r = fs_join(path, sizeof path, a->config.state_dir, "log-writers", err)) < 0 ||
-        (r = load(path, &kept_writers_codec, &kept->writers_arena, &kept->writers, err)) == 0)
+        (r = agent_kept_load(path, &kept_writers_codec, &kept->writers_arena, &kept->writers,
+                             err)) == 0)
         return r;
     return tm_err_prefix(err,
                          "'%s' cannot be used; remove it after a restart of the coordinator, "
@@ -171,5 +173,5 @@ int agent_kept_store_writers(struct agent *a, const struct agent_writer *writers
 
     for (size_t i = 0; i < record.writers_count; i++)
         copies[i] = writers[i];
-    return store(a, "log-writers", &kept_writers_codec, &record, err);
+    return agent_kept_store(a, "log-writers", &kept_writers_codec, &record, err);
 }

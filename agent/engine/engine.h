@@ -8,16 +8,18 @@
  * An engine has two sides that live in different processes and share nothing but bytes:
  *
  *   session side (agent, one thread per session, calls block that thread only)
- *       check · describe · session_open → snapshot_begin → hold_advance* → snapshot_end → session_close
+ *       check · describe · session_open → snapshot_begin | snapshot_resume → hold_advance* → snapshot_end
+ *                                         → session_close
  *   data side (runner; reader calls from worker threads, log calls from the log thread)
  *       reader_open(begin) → plan → read_range* → read_final(end) → reader_close
+ *       snapshot_resumed(begin) yes: proof_open(begin) → proof_push* → proof_end(end) → proof_close
  *       log_open(begin or facts) → log_next* → log_close
  *       log_describe → facts;  hold_open(name) → hold_look* hold_touch* → hold_drop | hold_close
  *       index_open(facts) → (index_push → index_take)* → index_close
  *       restore_open → restore_file* → restore_log* → restore_finish → restore_close
  *
- * `begin` and `end` are opaque blobs (at most ENGINE_BLOB_MAX) made by snapshot_begin and snapshot_end,
- * carried by the core, and read back by the same engine's data side.
+ * `begin` and `end` are opaque blobs (at most ENGINE_BLOB_MAX) made by snapshot_begin (or snapshot_resume)
+ * and snapshot_end, carried by the core, and read back by the same engine's data side.
  *
  * Errors name the setting, file, block or GRANT; retryable is decided here. No engine logs, keeps
  * globals, or forks. Outputs are untouched on failure.
@@ -238,6 +240,7 @@ struct engine_log;
 struct engine_restore;
 struct engine_hold;
 struct engine_log_index;
+struct engine_proof;
 struct log_point; /* proto/format/events.h */
 
 struct engine_ops {
@@ -254,9 +257,20 @@ struct engine_ops {
     int (*session_open)(const struct engine_instance *, const char *label,
                         struct engine_session **ret, struct tm_err *);
     /* Takes the hold, starts the backup. *ret_begin is handed over; replay_from is where stored log
-     * must start. `fast` asks for an immediate checkpoint. */
-    int (*snapshot_begin)(struct engine_session *, bool fast, struct buf *ret_begin,
-                          struct engine_position *ret_replay_from, struct tm_err *);
+     * must start. `fast` asks for an immediate checkpoint. `hold` NULL: log is held until the session
+     * ends; else by a hold of that name, as hold_open makes it, which is made when absent and stays
+     * when the session goes (hold_open and hold_drop give it up). */
+    int (*snapshot_begin)(struct engine_session *, const char *hold, bool fast,
+                          struct buf *ret_begin, struct engine_position *ret_replay_from,
+                          struct tm_err *);
+    /* Optional, NULL: cannot. In place of snapshot_begin: goes on with a snapshot whose session was
+     * lost, so that ranges that were read under it stay good. `first` is the newest begin blob that
+     * there is of it; `log_from` the first byte of its log that is not stored; *ret_begin is to be
+     * used from here on. TM_E_CONFLICT: the ranges must be read again, and why. What only the log can
+     * tell is left to the proof. */
+    int (*snapshot_resume)(struct engine_session *, const char *hold, bool fast, struct slice first,
+                           uint64_t log_from, struct buf *ret_begin,
+                           struct engine_position *ret_replay_from, struct tm_err *);
     /* Everything before `durable` (a stream byte position) is stored: the source may recycle it. */
     int (*hold_advance)(struct engine_session *, uint64_t durable, struct tm_err *);
     /* A cheap liveness check, called every few seconds between begin and end. */
@@ -286,6 +300,17 @@ struct engine_ops {
     /* Optional, NULL: it is the commit time. The other promise of a snapshot's `end`: no commit in it has
      * a later time, by the source's clock. So from here on a moment can be told by log behind it. */
     int (*snapshot_settled)(struct slice end, int64_t *ret_us, struct tm_err *);
+
+    /* Was this snapshot resumed, and does the log have to say whether that was right? Then it must not
+     * be committed unless the proof holds. NULL, as the four below: never. */
+    bool (*snapshot_resumed)(struct slice begin);
+    /* The proof, from the stored log, that what was read before a session was lost is still good. */
+    int (*proof_open)(struct slice begin, struct engine_proof **ret, struct tm_err *);
+    /* Log, from replay_from's byte on, without a gap, up to the snapshot's end and not beyond. push
+     * and end: TM_E_CONFLICT says what in the log made the earlier ranges bad, and where. */
+    int (*proof_push)(struct engine_proof *, struct slice bytes, struct tm_err *);
+    int (*proof_end)(struct engine_proof *, struct slice end, struct tm_err *);
+    void (*proof_close)(struct engine_proof *);
 
     /* -- data side: log (engines with ENGINE_CAP_LOG) -- */
 

@@ -30,6 +30,10 @@ CODEC_DEFINE(frame_log_want, "log_want", FRAME_LOG_WANT_FIELDS);
 CODEC_DEFINE(frame_log_status, "log_status", FRAME_LOG_STATUS_FIELDS);
 CODEC_DEFINE(frame_log_answer, "log_answer", FRAME_LOG_ANSWER_FIELDS);
 CODEC_DEFINE(frame_probed, "probed", FRAME_PROBED_FIELDS);
+CODEC_DEFINE(frame_found, "found", FRAME_FOUND_FIELDS);
+CODEC_DEFINE(frame_stored, "stored", FRAME_STORED_FIELDS);
+CODEC_DEFINE(frame_want_accepted, "want_accepted", FRAME_WANT_ACCEPTED_FIELDS);
+CODEC_DEFINE(frame_accepted, "accepted", FRAME_ACCEPTED_FIELDS);
 CODEC_DEFINE(frame_trouble, "trouble", FRAME_TROUBLE_FIELDS);
 
 #define LENGTH_BYTES 4

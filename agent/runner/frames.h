@@ -8,11 +8,13 @@
  *     agent -> runner                            runner -> agent
  *     job      first, once: what and where       ready        storage is open and checked
  *     begin    session is up: log and plan       plan_batch   ranges, in key order
+ *     (found, stored: see `resume`)
  *     ranges   leases to work                    need         wants n more leases
  *     cancel   leases that are void              range_done   one object stored
  *                                                range_failed this range cannot be stored
  *                                                log_durable  log before this byte is stored
  *                                                progress     bytes moved, about once a second
+ *     accepted results for a checkpoint          want_accepted  more of them, please
  *     finish   session ended: final range, log   want_results page of results, please
  *     results  a page                            committed    manifest is stored
  *     sweep    remove what is not committed      swept        storage is clean, or was committed
@@ -25,6 +27,8 @@
  *
  * Calling order, backup:  job, ready, begin, plan_batch…, ranges/need/range_done…, finish,
  *     want_results/results…, committed, stop.
+ * Resumed (job.backup->resume): job, found, ready, begin, then stored… and plan_batch… in place of a plan
+ *     of its own.
  * After a crash a new runner gets `job` with a higher generation and `begin` again; with
  * begin.plan_known it must not plan, and with `finish` sent again it commits again (a manifest that
  * is there already is success).
@@ -71,6 +75,8 @@
     X(T, msg, probe, "pr", OPT, 0, msg_probe)                                                        \
     X(T, str, name, "nm", OPT, 0, WIRE_NAME_MAX) /* of the resource: holds are named after it */     \
     X(T, flag, sweep, "w", OPT, 0, 0) /* nothing but `sweep` follows: a full place is no reason */   \
+    X(T, flag, found, "fo", OPT, 0,                                                                  \
+      0) /* backup.resume: what earlier attempts left is known here */                               \
     X(T, flag, resume, "m", OPT, 0, 0) /* restore: what lies in the target is this job's own */      \
     X(T, msg, secret, "vs", OPT, 0, msg_secret)      /* absent = the host's own credentials */       \
     X(T, msg, full_secret, "vf", OPT, 0, msg_secret) /* restore: for full_storage */
@@ -198,6 +204,33 @@ CODEC_DECLARE(frame_trouble, FRAME_TROUBLE_FIELDS);
 #define FRAME_FAILED_FIELDS(X, T) X(T, msg, error, "x", REQ, 0, msg_error)
 CODEC_DECLARE(frame_failed, FRAME_FAILED_FIELDS);
 
+/*
+ * Before `ready`, when the job was to resume: what earlier attempts left in storage. committed: a manifest,
+ * and nothing is left to be done; else, with a begin blob: a checkpoint. Neither: nothing that can be used,
+ * and `why` says so where something was there.
+ */
+#define FRAME_FOUND_FIELDS(X, T)                                                                   \
+    X(T, flag, committed, "c", OPT, 0, 0)                                                          \
+    X(T, msg, totals, "t", OPT, 0, msg_totals)   /* committed */                                   \
+    X(T, bin, begin, "b", OPT, 0, WIRE_BLOB_MAX) /* of the first start */                          \
+    X(T, u64, log_from, "f", OPT, 0, UINT64_MAX) /* the first byte of log that is not stored */    \
+    X(T, txt, why, "w", OPT, 0, WIRE_TEXT_MAX)
+CODEC_DECLARE(frame_found, FRAME_FOUND_FIELDS);
+
+/* Ranges that earlier attempts have done: all of them come before the plan. */
+#define FRAME_STORED_FIELDS(X, T) X(T, list, results, "r", REQ, 0, msg_result, WIRE_RESULTS_MAX)
+CODEC_DECLARE(frame_stored, FRAME_STORED_FIELDS);
+
+/* For a checkpoint: the results that were accepted since the last time. stored: in checkpoints now. */
+#define FRAME_WANT_ACCEPTED_FIELDS(X, T) X(T, u32, stored, "n", OPT, 0, UINT32_MAX)
+CODEC_DECLARE(frame_want_accepted, FRAME_WANT_ACCEPTED_FIELDS);
+
+/* Some may have been told before: after a restart of the coordinator all are. last: no more for now. */
+#define FRAME_ACCEPTED_FIELDS(X, T)                                                                \
+    X(T, flag, last, "l", OPT, 0, 0)                                                               \
+    X(T, list, results, "r", OPT, 0, msg_result, WIRE_RESULTS_MAX)
+CODEC_DECLARE(frame_accepted, FRAME_ACCEPTED_FIELDS);
+
 /* step: enum job_step RUN, PAUSE or STOP */
 #define FRAME_LOG_WANT_FIELDS(X, T)                                                                \
     X(T, u32, step, "s", REQ, 0, 31)                                                               \
@@ -231,6 +264,7 @@ CODEC_DECLARE(frame_probed, FRAME_PROBED_FIELDS);
     X(sweep, 7)                                                                                    \
     X(stop, 8)                                                                                     \
     X(log_want, 9)                                                                                 \
+    X(accepted, 10)                                                                                \
     X(ready, 16)                                                                                   \
     X(plan_batch, 17)                                                                              \
     X(range_done, 18)                                                                              \
@@ -247,7 +281,10 @@ CODEC_DECLARE(frame_probed, FRAME_PROBED_FIELDS);
     X(log_status, 29)                                                                              \
     X(log_answer, 30)                                                                              \
     X(probed, 31)                                                                                  \
-    X(trouble, 32)
+    X(trouble, 32)                                                                                 \
+    X(found, 33)                                                                                   \
+    X(stored, 34)                                                                                  \
+    X(want_accepted, 35)
 
 enum frame_type {
 #define FRAME_ENUM(name, number) FRAME_##name = number,

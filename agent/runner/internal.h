@@ -5,6 +5,9 @@
  *
  *   runner.c   the control thread: socket in, frames routed, progress out
  *   steps.c    the step thread: everything that happens once per job, in the order of the frames
+ *   plan.c     a plan on its way to the agent
+ *   resume.c   what earlier attempts left, and the proof that it is still good
+ *   checkpoint.c  the thread that stores what is done
  *   ranges.c   lease queue and worker threads
  *   logs.c     the log thread of a backup
  *   share.c    the same where the log task's log is shared
@@ -50,6 +53,8 @@ struct waiting_frame {
 };
 
 struct log_task;
+struct checkpoints;
+struct plan_batch;
 
 enum log_state { LOG_NONE, LOG_RUNNING, LOG_FINISHED, LOG_FAILED };
 
@@ -85,6 +90,7 @@ struct runner {
     bool failed;         /* a failed frame was sent */
     struct list frames;  /* of waiting_frame, for the step thread */
     struct list results; /* of waiting_frame: pages that came */
+    struct list accepted; /* the same, for checkpoints */
     struct list leases;
     unsigned running;
     bool workers_up;
@@ -101,10 +107,20 @@ struct runner {
     struct backup_log *log; /* the log thread's until log_state is FINISHED */
     _Atomic uint64_t log_bytes;
 
+    bool resumed; /* a checkpoint was found: its plan is this one's */
+    bool proving; /* the log must prove that earlier ranges are good */
+    uint64_t proof_from;
+    struct engine_proof *proof; /* the log thread's until log_state is FINISHED */
+    atomic_bool refuted;
+    struct checkpoints *checkpoints;
+    uint8_t checkpointed[BACKUP_RANGES_MAX / 8]; /* by range: the step thread's, then the checkpoint thread's */
+
     pthread_t step_thread;
+    pthread_t checkpoint_thread;
     pthread_t log_thread;
     pthread_t workers[RUNNER_THREADS_MAX];
     bool step_started;
+    bool checkpoint_started;
     bool log_started;
     unsigned workers_started;
 };
@@ -127,6 +143,40 @@ int runner_thread(pthread_t *ret, void *(*main)(void *), void *arg, struct tm_er
 
 /* steps.c */
 void *step_thread_main(void *arg);
+/* The next of those that wait; false when the runner ends. */
+bool runner_next_frame(struct runner *r, struct list *from, struct frame *ret);
+/* A manifest is stored: FRAME_committed, or FRAME_found of an earlier attempt's. */
+void runner_tell_committed(struct runner *r, const struct backup_totals *totals,
+                           enum frame_type type);
+
+/* plan.c: ranges in, batches out; `last` has where the plan is stored. */
+int plan_batch_new(struct runner *r, struct plan_batch **ret, struct tm_err *err) TM_WUR;
+void plan_batch_free(struct plan_batch *b);
+int plan_batch_add(void *batch, uint32_t index, struct engine_key_range range, uint64_t bytes,
+                   struct tm_err *err) TM_WUR;
+void plan_batch_last(struct plan_batch *b, struct epoch plan, int64_t started_us);
+/* What `last` said, as it comes back with `begin`. */
+int plan_root_parse(struct slice root, struct epoch *ret_plan, int64_t *ret_started_us,
+                    struct tm_err *err) TM_WUR;
+
+/* resume.c */
+/* *ret_over: a manifest is there, and was told. */
+int resume_look(struct runner *r, bool *ret_over, struct tm_err *err) TM_WUR;
+/* In place of planning, when something was found. */
+int resume_plan(struct runner *r, struct tm_err *err) TM_WUR;
+/* A resumed snapshot's log is looked at as it passes. */
+void resume_watch_log(struct runner *r, struct backup_log_options *options);
+/* After all log passed: TM_E_CONFLICT when it refutes what was read before. */
+int resume_proven(struct runner *r, struct slice end, struct tm_err *err) TM_WUR;
+/* The stage to tell: "resume" when ranges must start over. May change err->code. */
+const char *resume_stage(struct runner *r, const char *stage, struct tm_err *err);
+
+/* checkpoint.c */
+int checkpoints_start(struct runner *r, struct epoch plan, uint32_t ranges,
+                      struct tm_err *err) TM_WUR;
+/* This range's result is in a checkpoint. Before checkpoints_start. */
+void checkpoints_note(struct runner *r, uint32_t range);
+void checkpoints_end(struct runner *r); /* joins; the runner is stopping */
 
 /* probe.c */
 int step_probe(struct runner *r, struct tm_err *err) TM_WUR;

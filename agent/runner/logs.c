@@ -134,7 +134,7 @@ static void *log_main(void *arg)
     pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
     if (rc < 0)
-        runner_fail(r, "log", &err);
+        runner_fail(r, resume_stage(r, "log", &err), &err);
     return NULL;
 }
 
@@ -146,6 +146,8 @@ int logs_start(struct runner *r, struct tm_err *err)
     struct backup_log_options options = {.lineage_label = r->begin->lineage_label,
                                          .epoch = r->epoch};
     int rc = log_from(r, &options.from, err);
+    if (rc == 0)
+        resume_watch_log(r, &options);
     if (rc == 0)
         rc = backup_log_open(r->backup, &options, &r->log, &next, err);
     if (rc < 0)

@@ -108,6 +108,9 @@ static int take_job(struct runner *r, struct frame *f, struct tm_err *err)
     f->arena = (struct codec_arena){0};
     r->job = &r->job_frame.job;
     r->epoch = (struct epoch){r->job->term, r->job->generation};
+    if (r->job->kind ==
+        JOB_KIND_BACKUP) /* attempts of one backup, and their runners, share its names */
+        r->epoch.counter = r->job->attempt % 65536 * 65536 + r->job->generation % 256 * 256;
     if (r->job->kind == JOB_KIND_BACKUP) {
         /* the database comes first; threads inherit both */
         struct tm_err ignored;
@@ -137,6 +140,9 @@ static int take_frame(struct runner *r, struct frame *f, struct tm_err *err)
         break;
     case FRAME_results:
         rc = keep_frame(r, &r->results, f, err);
+        break;
+    case FRAME_accepted:
+        rc = keep_frame(r, &r->accepted, f, err);
         break;
     case FRAME_stop:
         return 0;
@@ -350,6 +356,8 @@ static void runner_release(struct runner *r)
 {
     backup_log_free(r->log);
     log_task_free(r->task);
+    if (r->proof)
+        r->engine->proof_close(r->proof);
     if (r->reader)
         r->engine->reader_close(r->reader);
     backup_free(r->backup);
@@ -357,6 +365,7 @@ static void runner_release(struct runner *r)
     storage_free(r->storage);
     free_frames(&r->frames);
     free_frames(&r->results);
+    free_frames(&r->accepted);
     if (r->begin)
         frame_release(&r->begin_frame);
     if (r->job)
@@ -381,6 +390,7 @@ static void runner_init(struct runner *r, int fd)
     watch_init(&r->watch);
     list_init(&r->frames);
     list_init(&r->results);
+    list_init(&r->accepted);
     list_init(&r->leases);
 }
 
@@ -396,6 +406,7 @@ int runner_serve(int fd, struct tm_err *err)
     runner_wind_up(r);
     if (r->step_started)
         pthread_join(r->step_thread, NULL);
+    checkpoints_end(r);
     ranges_join(r);
     task_end(r);
     logs_join(r);

@@ -20,7 +20,7 @@
 
 /* ---- frames for this thread ---- */
 
-static bool next_frame(struct runner *r, struct list *from, struct frame *ret)
+bool runner_next_frame(struct runner *r, struct list *from, struct frame *ret)
 {
     pthread_mutex_lock(&r->lock);
     while (!r->stopping && list_empty(from))
@@ -70,6 +70,7 @@ static int open_backup(struct runner *r, struct tm_err *err)
         .engine = r->job->engine,
         .epoch = r->epoch,
         .lead = (r->job->roles & JOB_ROLE_LEAD) != 0,
+        .resumed = params->resume,
         .sweep = r->job->kind == JOB_KIND_DELETE || r->job->sweep,
         .rate_limit_bytes_s = params->rate_limit,
         .checksum = params->checksum,
@@ -148,72 +149,30 @@ static void send_ready(struct runner *r)
 
 /* ---- begin ---- */
 
-struct batch {
-    struct runner *runner;
-    struct msg_plan_range ranges[FRAME_PLAN_MAX];
-    uint8_t (*keys)[2][ENGINE_KEY_MAX];
-    size_t count;
-    uint32_t first;
-};
-
-static void send_batch(struct batch *b, bool last)
-{
-    uint8_t root[12]; /* epoch of the stored plan */
-    be64_put(root, b->runner->epoch.term);
-    be32_put(root + 8, b->runner->epoch.counter);
-    struct frame f = {.type = FRAME_plan_batch,
-                      .plan_batch = {.first = b->first,
-                                     .ranges = b->ranges,
-                                     .ranges_count = b->count,
-                                     .last = last,
-                                     .root = last ? slice_of(root, sizeof(root)) : SLICE_EMPTY}};
-    runner_tell(b->runner, &f);
-    b->first += (uint32_t)b->count;
-    b->count = 0;
-}
-
-static struct slice keep_key(uint8_t *dst, struct slice key)
-{
-    if (key.len)
-        memcpy(dst, key.data, key.len);
-    return slice_of(dst, key.len);
-}
-
-static int plan_one(void *arg, uint32_t index, struct engine_key_range range, uint64_t bytes,
-                    struct tm_err *err)
-{
-    struct batch *b = arg;
-    (void)index;
-    if (range.start.len > ENGINE_KEY_MAX || range.end.len > ENGINE_KEY_MAX)
-        return tm_err_set(err, TM_E_INTERNAL, "a key is longer than %d bytes", ENGINE_KEY_MAX);
-    if (b->count == FRAME_PLAN_MAX)
-        send_batch(b, false);
-    struct msg_plan_range *out = &b->ranges[b->count];
-    out->start = keep_key(b->keys[b->count][0], range.start);
-    out->end = keep_key(b->keys[b->count][1], range.end);
-    out->bytes = bytes;
-    b->count++;
-    return 0;
-}
-
 static int step_plan(struct runner *r, struct tm_err *err)
 {
     TM_CLEANUP(backup_worker_freep) struct backup_worker *worker = NULL;
-    TM_CLEANUP(freep) struct batch *batch = calloc(1, sizeof(*batch));
-    TM_CLEANUP(freep) void *keys = malloc(sizeof(*batch->keys) * FRAME_PLAN_MAX);
+    struct plan_batch *batch = NULL;
     struct engine_plan_options options = {.range_bytes = r->job->backup->range_bytes};
-    struct backup_plan_totals totals;
-    if (!batch || !keys)
-        return tm_err_oom(err);
-    batch->runner = r;
-    batch->keys = keys;
-    int rc = backup_worker_new(r->backup, &worker, err);
+    struct backup_plan_totals totals = {.ranges = 0};
+    int rc = plan_batch_new(r, &batch, err);
     if (rc == 0)
-        rc = backup_store_plan(worker, r->engine, r->reader, &options, plan_one, batch, &totals,
-                               err);
+        rc = backup_worker_new(r->backup, &worker, err);
     if (rc == 0)
-        send_batch(batch, true);
-    return rc;
+        rc = backup_store_plan(worker, r->engine, r->reader, &options, plan_batch_add, batch,
+                               &totals, err);
+    if (rc == 0)
+        plan_batch_last(batch, r->epoch, r->started_us);
+    plan_batch_free(batch);
+    return rc < 0 ? rc : checkpoints_start(r, r->epoch, totals.ranges, err);
+}
+
+/* The plan is in the agent's hands since an earlier runner of this attempt. */
+static int step_known_plan(struct runner *r, struct tm_err *err)
+{
+    struct epoch plan;
+    int rc = plan_root_parse(r->begin->plan_root, &plan, &r->started_us, err);
+    return rc < 0 ? rc : checkpoints_start(r, plan, r->begin->plan_ranges, err);
 }
 
 /* Takes the frame over. The name of the part that failed comes back in *stage. */
@@ -234,8 +193,12 @@ static int step_begin(struct runner *r, struct frame *f, const char **stage, str
     rc = r->engine->reader_open(&r->instance, r->begin->begin, &r->reader, err);
     if (rc < 0 || (rc = ranges_start(r, err)) < 0)
         return rc;
-    *stage = "plan";
-    return lead && !r->begin->plan_known ? step_plan(r, err) : 0;
+    if (!lead)
+        return 0;
+    *stage = r->resumed && !r->begin->plan_known ? "resume" : "plan";
+    if (r->begin->plan_known)
+        return step_known_plan(r, err);
+    return r->resumed ? resume_plan(r, err) : step_plan(r, err);
 }
 
 /* ---- finish ---- */
@@ -255,7 +218,7 @@ static int next_page(struct pages *p, uint32_t index, struct tm_err *err)
         frame_release(&p->page);
     p->have = false;
     runner_tell(p->runner, &ask);
-    if (!next_frame(p->runner, &p->runner->results, &p->page))
+    if (!runner_next_frame(p->runner, &p->runner->results, &p->page))
         return tm_err_set(err, TM_E_CANCELED, "canceled");
     p->have = true;
     const struct frame_results *got = &p->page.results;
@@ -350,8 +313,8 @@ static int fill_commit(const struct runner *r, const struct frame_finish *finish
                : 0;
 }
 
-static void send_committed(struct runner *r, const struct backup_totals *totals,
-                           const struct backup_commit *commit)
+void runner_tell_committed(struct runner *r, const struct backup_totals *totals,
+                           enum frame_type type)
 {
     char path[STORAGE_URL_MAX + 512];
     struct repo_scope scope;
@@ -375,13 +338,17 @@ static void send_committed(struct runner *r, const struct backup_totals *totals,
                                            .what = totals->problems[i].what};
     struct msg_totals out = {.counters = &counters,
                              .log_bytes = totals->log_bytes,
-                             .commit_us = commit->commit_us,
+                             .commit_us = totals->commit_us,
                              .path = path,
                              .problems = problems,
                              .problems_count = totals->problem_count};
-    (void)snprintf(out.position, sizeof(out.position), "%s", commit->consistent_at.text);
-    (void)snprintf(out.lineage, sizeof(out.lineage), "%s", commit->lineage_label);
-    struct frame f = {.type = FRAME_committed, .committed = {.totals = &out}};
+    (void)snprintf(out.position, sizeof(out.position), "%s", totals->position);
+    (void)snprintf(out.lineage, sizeof(out.lineage), "%s", totals->lineage_label);
+    struct frame f = {.type = type};
+    if (type == FRAME_found)
+        f.found = (struct frame_found){.committed = true, .totals = &out};
+    else
+        f.committed.totals = &out;
     runner_tell(r, &f);
 }
 
@@ -404,7 +371,7 @@ static int step_finish(struct runner *r, const struct frame_finish *finish, cons
         return rc;
     *stage = "log";
     rc = logs_wait(r, err);
-    if (rc < 0)
+    if (rc < 0 || (rc = resume_proven(r, finish->end, err)) < 0)
         return rc;
     *stage = "commit";
     rc = fill_commit(r, finish, &commit, err);
@@ -414,9 +381,14 @@ static int step_finish(struct runner *r, const struct frame_finish *finish, cons
     rc = backup_commit(worker, &commit, next_result, &pages, &totals, err);
     if (pages.have)
         frame_release(&pages.page);
-    if (rc == 0)
-        send_committed(r, &totals, &commit);
-    return rc;
+    if (rc < 0)
+        return rc;
+    struct backup_sweep_result swept;
+    struct tm_err ignored; /* what stays takes room, and goes with the backup */
+    if (r->job->backup->checkpoint && backup_tidy(worker, &swept, &ignored) < 0)
+        swept.objects = 0;
+    runner_tell_committed(r, &totals, FRAME_committed);
+    return 0;
 }
 
 /* ---- sweep ---- */
@@ -438,8 +410,10 @@ static void sweep_others(struct runner *r)
 static int step_sweep(struct runner *r, const struct frame_sweep *sweep, struct tm_err *err)
 {
     struct backup_sweep_result swept = {0};
-    int rc = backup_sweep(r->backup, sweep->remove ? BACKUP_SWEEP_DELETE : BACKUP_SWEEP_ABORT,
-                          sweep->remove ? "deleted" : "aborted",
+    enum backup_sweep_mode mode = sweep->remove                ? BACKUP_SWEEP_DELETE
+                                  : r->job->backup->checkpoint ? BACKUP_SWEEP_VOID
+                                                               : BACKUP_SWEEP_ABORT;
+    int rc = backup_sweep(r->backup, mode, sweep->remove ? "deleted" : "aborted",
                           (int64_t)sweep->grace_ms * USEC_PER_MSEC, &swept, err);
     bool committed = rc == -TM_E_REFUSED && !sweep->remove;
     if (rc < 0 && !committed)
@@ -509,8 +483,14 @@ static int start_job(struct runner *r, const char **stage, struct tm_err *err)
     }
     if (r->job->kind == JOB_KIND_LOG)
         return start_log(r, stage, err);
+    bool over = false;
     rc = open_backup(r, err);
-    if (rc == 0)
+    if (rc == 0 && r->job->backup->resume && (r->job->roles & JOB_ROLE_LEAD) && !r->job->sweep &&
+        !r->job->found) {
+        *stage = "checkpoint";
+        rc = resume_look(r, &over, err);
+    }
+    if (rc == 0 && !over)
         send_ready(r);
     return rc;
 }
@@ -522,11 +502,11 @@ void *step_thread_main(void *arg)
     const char *stage = "job";
     struct frame f;
     int rc = start_job(r, &stage, &err);
-    while (rc == 0 && next_frame(r, &r->frames, &f)) {
+    while (rc == 0 && runner_next_frame(r, &r->frames, &f)) {
         rc = one_step(r, &f, &stage, &err);
         frame_release(&f);
     }
     if (rc < 0)
-        runner_fail(r, stage, &err);
+        runner_fail(r, resume_stage(r, stage, &err), &err);
     return NULL;
 }

@@ -43,6 +43,9 @@ struct engine_session_thread {
     struct engine_instance instance;
     char label[ENGINE_SESSION_LABEL_MAX + 1];
     bool fast;
+    char *hold;       /* NULL = none that lasts */
+    struct buf first; /* empty = no earlier attempt is resumed */
+    uint64_t log_from;
 
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -102,7 +105,18 @@ static int do_begin(struct engine_session_thread *s, struct tm_err *err)
     if (close_wanted)
         return tm_err_set(err, TM_E_CANCELED, "canceled");
     s->failed_stage = "begin";
-    return s->ops->snapshot_begin(session, s->fast, &s->begin, &s->replay_from, err);
+    if (s->first.len == 0)
+        return s->ops->snapshot_begin(session, s->hold, s->fast, &s->begin, &s->replay_from, err);
+    s->failed_stage = "resume";
+    if (!s->ops->snapshot_resume)
+        return tm_err_set(err, TM_E_CONFLICT, "engine '%s' cannot resume a snapshot", s->ops->name);
+    r = s->ops->snapshot_resume(session, s->hold, s->fast, buf_slice(&s->first), s->log_from,
+                                &s->begin, &s->replay_from, err);
+    if (r == -TM_E_CORRUPT) { /* what the first one knew is lost: ranges start over */
+        err->code = TM_E_CONFLICT;
+        r = -TM_E_CONFLICT;
+    }
+    return r;
 }
 
 enum wish { WISH_CLOSE, WISH_END, WISH_HOLD, WISH_PING };
@@ -291,6 +305,11 @@ int engine_session_begin(struct loop *loop, const struct engine_session_spec *sp
     s->instance = spec->instance;
     s->fast = spec->fast;
     (void)snprintf(s->label, sizeof s->label, "%s", spec->label ? spec->label : "tidemark");
+    s->log_from = spec->resume.log_from;
+    if (spec->hold && !(s->hold = strdup(spec->hold)))
+        return tm_err_oom(err);
+    if ((r = buf_append_slice(&s->first, spec->resume.first, err)) < 0)
+        return r;
     if ((r = mailbox_new(loop, on_mail, s, &s->box, err)) < 0 || (r = start_thread(s, err)) < 0)
         return r;
     *ret = TM_TAKE(s);
@@ -340,5 +359,7 @@ void engine_session_free(struct engine_session_thread *s)
     mailbox_free(s->box);
     buf_release(&s->begin);
     buf_release(&s->end);
+    buf_release(&s->first);
+    free(s->hold);
     free(s);
 }

@@ -5,7 +5,7 @@
  * calls; the loop asks and hears.
  *
  *     engine_session_begin(loop, &spec, &handlers, arg, &s, err)
- *         thread: describe, check, session_open, snapshot_begin       → begun | failed
+ *         thread: describe, check, session_open, snapshot_begin or snapshot_resume  → begun | failed
  *     engine_session_hold(s, byte)       thread: hold_advance, best effort
  *     engine_session_end(s)              thread: snapshot_end         → ended | failed
  *     engine_session_close(s)            cancels what blocks; thread: session_close → closed, once
@@ -31,6 +31,11 @@ struct engine_session_spec {
     struct engine_instance instance; /* strings borrowed until free */
     const char *label;               /* copied */
     bool fast;
+    const char *hold; /* copied; NULL = log is held only while the session lives */
+    struct {
+        struct slice first; /* copied; empty = a new snapshot is begun */
+        uint64_t log_from;  /* first stream byte that is not stored */
+    } resume;
 };
 
 struct engine_session_begun {

@@ -80,7 +80,9 @@ enum brain_plant {
     BRAIN_PLANT_ADOPT_NOTHING,  /* a started coordinator leases at once, ignoring reported leases */
     BRAIN_PLANT_IGNORE_SEEN,    /* a newer term that an agent has seen is not heeded */
     BRAIN_PLANT_COMPLETE_EARLY, /* Complete when the lead starts committing */
-    BRAIN_PLANT_SAME_ATTEMPT,   /* a log backup's next lead has the attempt of the one before */
+    BRAIN_PLANT_STORED_LATE, /* an earlier attempt's result is accepted whatever was granted since */
+    BRAIN_PLANT_EXPIRE_COMMITTED, /* what expires is given up though its manifest is found */
+    BRAIN_PLANT_SAME_ATTEMPT,     /* a log backup's next lead has the attempt of the one before */
 };
 
 /* 0 means the default in the comment. */

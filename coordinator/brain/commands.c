@@ -7,7 +7,7 @@
  * by the spec it had. The words around it (labels), cleanPolicy and cleanGrace may change at any time. A
  * log backup lives by its spec: what it should do may change at any time, what it is never.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -157,6 +157,10 @@ static int find(struct brain *b, const struct brain_event *event, struct res **r
     if (namespace_ == NULL || namespace_[0] == '\0')
         namespace_ = "default";
     struct res *res = store_find(b, event->command.kind, namespace_, event->command.name);
+    bool made = res != NULL && !res->exists && res->staged; /* at this moment */
+    if (made)
+        return tm_err_retry(err, TM_E_CONFLICT, "%s/%s: another change is under way, try again",
+                            event->command.kind, event->command.name);
     if (res == NULL || !res->exists)
         return tm_err_set(err, TM_E_NOT_FOUND, "%s/%s: not found", event->command.kind,
                           event->command.name);
@@ -224,6 +228,10 @@ static int retry(struct brain *b, const struct brain_event *event, struct tm_err
     if (res->now.rec.phase != PHASE_FAILED || res->now.rec.deleting)
         return tm_err_set(err, TM_E_REFUSED, "%s/%s did not fail", event->command.kind,
                           event->command.name);
+    if (resume_sweeping(res))
+        return tm_err_retry(err, TM_E_REFUSED,
+                            "%s/%s was not resumed in time: what was stored of it is being removed",
+                            event->command.kind, event->command.name);
     struct record *next = persist_stage(b, res);
     if (next == NULL)
         return tm_err_oom(err);

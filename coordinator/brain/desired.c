@@ -3,7 +3,7 @@
  * revision grows when it may have changed, and a poll parked on an older one is answered at the end
  * of that step.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 void desired_node_changed(struct brain *b, struct node *node)
 {
@@ -78,6 +78,11 @@ uint32_t desired_roles(const struct brain *b, const struct res *res, const struc
                       strcmp(node->name, res->live->sweeper) == 0;
         return sweeps ? JOB_ROLE_LEAD : 0;
     }
+    if (resume_sweeping(res)) {
+        bool sweeps =
+            strcmp(node->cluster, rec->cluster) == 0 && strcmp(node->name, res->live->sweeper) == 0;
+        return sweeps ? JOB_ROLE_LEAD : 0;
+    }
     if (rec->phase != PHASE_PREPARE && rec->phase != PHASE_RUNNING)
         return 0;
     if (job_is_lead(res, node))
@@ -95,6 +100,7 @@ static void assign_params(struct brain *b, const struct res *res, struct msg_ass
         *to->backup = *res->view.backup;
         COPY_TEXT(to->backup->backup_id, rec->backup_id);
         to->backup->share_log = rec->share_log;
+        to->backup->resume = rec->resumable;
         to->backup->grace_ms = job_deleting(res) ? rec->grace_ms : 0;
     } else {
         to->restore = brain_step_alloc(b, sizeof(*to->restore));

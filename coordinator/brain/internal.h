@@ -11,6 +11,7 @@
  *   desired.c    who should have what; parked polls
  *   jobs.c       a job from phase to phase
  *   job_watch.c  when a job is given up that nothing is heard of
+ *   resume.c     attempts that go on with what earlier ones stored
  *   logs.c       a log backup from phase to phase: it never ends by itself
  *   log_wish.c   log backups: what is applied, asked for and assigned
  *   log_leads.c  which agent streams, and when another one takes over
@@ -34,6 +35,7 @@
  * Memory of a step lies in `step`; when memory runs out `failed` is set and the step fails.
  */
 #include "coordinator/brain/brain.h"
+#include "coordinator/brain/record.h"
 #include "coordinator/brain/table.h"
 #include "coordinator/brain/view.h"
 
@@ -42,101 +44,10 @@
 /* Into an array of characters: what was checked against the same bounds where it came from. */
 #define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
 
-#define RECORD_DOCUMENT_MAX (256 * 1024)
 #define WORKERS_MAX         64
 #define EXCLUDED_MAX        16
 #define RANGE_FAILURES_MAX  4 /* retryable failures of one range before the job fails */
 #define PERSIST_RETRY_US    1000000
-
-enum phase {
-    PHASE_SCHEDULED = 1,
-    PHASE_PREPARE,
-    PHASE_RUNNING,
-    PHASE_COMPLETE,
-    PHASE_FAILED,
-    PHASE_PAUSE,   /* logs */
-    PHASE_STOPPED, /* logs: for good; stored log may still be truncated */
-    PHASE_FAIL,    /* logs: until somebody resumes it, or by itself when that may help */
-};
-
-#define LOG_HOLDERS_MAX 64
-
-/* What a log backup is beyond any job. */
-#define LOG_RECORD_FIELDS(X, T)                                                                    \
-    X(T, i64, phase_us, "pu", OPT, 0, 0)               /* in this phase since */                   \
-    X(T, i64, running_us, "ru", OPT, 0, 0)             /* Running for the first time */            \
-    X(T, i64, paused_us, "pa", OPT, 0, 0)              /* step PAUSE: since */                     \
-    X(T, u32, truncate_gen, "tg", OPT, 0, UINT32_MAX)  /* of the newest wish… */                 \
-    X(T, u32, truncated_gen, "td", OPT, 0, UINT32_MAX) /* …and the newest that was answered */   \
-    X(T, txt, truncate_until, "tu", OPT, 0, 63)                                                    \
-    X(T, flag, truncate_force, "tf", OPT, 0, 0)                                                    \
-    X(T, i64, truncated_us, "tt", OPT, 0, 0)                                                       \
-    X(T, str, truncated_position, "tp", OPT, 0, WIRE_POSITION_MAX)                                 \
-    X(T, msg, truncate_error, "te", OPT, 0, msg_error)                                             \
-    X(T, flag, removing, "rm", OPT, 0, 0) /* what was truncated is still stored, for its grace */  \
-    /* last known, for when nobody reports */                                                      \
-    X(T, str, lineage, "l", OPT, 0, WIRE_UID_MAX)                                                  \
-    X(T, str, label, "b", OPT, 0, 63)                                                              \
-    X(T, str, position, "p", OPT, 0, WIRE_POSITION_MAX)                                            \
-    X(T, u64, durable, "d", OPT, 0, UINT64_MAX)                                                    \
-    X(T, i64, checkpoint_us, "t", OPT, 0, 0)                                                       \
-    X(T, u64, latency_us, "y", OPT, 0, UINT64_MAX)                                                 \
-    X(T, i64, noted_us, "n", OPT, 0, 0) /* when the above was so */                                \
-    /* nodes whose source may hold log for this task, until they said that they do not any more */ \
-    X(T, strs, holders, "h", OPT, 0, WIRE_NAME_MAX, LOG_HOLDERS_MAX)
-CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
-
-#define RECORD_FIELDS(X, T)                                                                           \
-    X(T, str, kind, "k", REQ, 0, 31)                                                                  \
-    X(T, str, namespace_, "s", REQ, 0, WIRE_NAME_MAX)                                                 \
-    X(T, str, name, "n", REQ, 0, WIRE_NAME_MAX)                                                       \
-    X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                         \
-    X(T, u64, generation, "g", REQ, 0, UINT64_MAX)                                                    \
-    X(T, i64, created_us, "c", REQ, 0, 0)                                                             \
-    X(T, bin, document, "y", REQ, 0, RECORD_DOCUMENT_MAX)                                             \
-    X(T, u32, phase, "p", REQ, 0, 31)                                                                 \
-    X(T, u32, step, "q", OPT, 0, 31)                                                                  \
-    X(T, u32, attempt, "a", OPT, 0, UINT32_MAX)                                                       \
-    /* what agents call it: new with each start, so that work of a start which a lost or rolled     \
-     * back state has forgotten is never taken for this one's */ \
-    X(T, str, job, "j", OPT, 0, WIRE_UID_MAX)                                                         \
-    X(T, str, backup_id, "b", OPT, 0, WIRE_ID_MAX)                                                    \
-    X(T, str, cluster, "cl", OPT, 0, WIRE_NAME_MAX) /* of the lead */                                 \
-    X(T, str, node, "no", OPT, 0, WIRE_NAME_MAX)                                                      \
-    X(T, str, boot, "bo", OPT, 0, WIRE_UID_MAX)                                                       \
-    X(T, str, tenant, "te", OPT, 0, WIRE_NAME_MAX)                                                    \
-    X(T, str, identity, "id", OPT, 0, 63)                                                             \
-    X(T, str, source_cluster, "sc", OPT, 0, WIRE_NAME_MAX) /* restore: whose backup… */             \
-    X(T, str, source_backup_id, "sb", OPT, 0, WIRE_ID_MAX) /* …and which */                         \
-    X(T, txt, storage, "st", OPT, 0, WIRE_URL_MAX)                                                    \
-    X(T, i64, started_us, "ts", OPT, 0, 0)                                                            \
-    X(T, i64, completed_us, "tc", OPT, 0, 0)                                                          \
-    X(T, u32, ranges_total, "rt", OPT, 0, UINT32_MAX)                                                 \
-    X(T, u64, bytes_total, "bt", OPT, 0, UINT64_MAX)                                                  \
-    X(T, u32, ranges_done, "rd", OPT, 0, UINT32_MAX) /* Failed: how far it came */                    \
-    X(T, u64, bytes_done, "bd", OPT, 0, UINT64_MAX)                                                   \
-    X(T, msg, error, "e", OPT, 0, msg_error)                                                          \
-    X(T, str, error_node, "en", OPT, 0, WIRE_NAME_MAX)                                                \
-    X(T, msg, totals, "to", OPT, 0, msg_totals)                                                       \
-    X(T, flag, deleting, "d", OPT, 0, 0)                                                              \
-    X(T, u32, grace_ms, "dg", OPT, 0, UINT32_MAX) /* deleting: what is stored stays so long… */     \
-    X(T, i64, removal_us, "dr", OPT, 0,                                                               \
-      0) /* …until then, once its tombstone is there; 0 = it is not */                              \
-    X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */                              \
-    X(T, strs, warnings, "w", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX)                               \
-    /* restore: of the backups, "" = storage */                                                       \
-    X(T, txt, full_storage, "fs", OPT, 0, WIRE_URL_MAX)                                               \
-    X(T, flag, share_log, "sl", OPT, 0, 0) /* backup: a log backup stores the same log there */       \
-    X(T, str, secret, "se", OPT, 0, WIRE_NAME_MAX) /* restore: of storage, "" = none is sent… */    \
-    X(T, str, full_secret, "sf", OPT, 0, WIRE_NAME_MAX) /* …and of full_storage */                  \
-    X(T, msg, log, "lg", OPT, 0, log_record)
-CODEC_DECLARE(record, RECORD_FIELDS);
-
-/* A record with what it points to. */
-struct stored {
-    struct record rec;
-    struct codec_arena arena;
-};
 
 /* What a node that only holds log says. */
 struct log_hold {
@@ -506,107 +417,25 @@ bool job_deleting(const struct res *res); /* at its end, and to be deleted */
 bool job_waits(const struct res *res, uint64_t now_us);
 bool job_is_lead(const struct res *res, const struct node *node);
 void job_progress(struct brain *b, struct res *res);
+void job_keep_totals(struct brain *b, struct live *live, const struct msg_totals *totals);
+/* Its manifest is stored: live->totals are its. */
+void job_complete(struct brain *b, struct res *res);
 
-/* ---- logs.c ---- */
+/* ---- resume.c ---- */
 
-#define LOG_RETRY_MIN_US UINT64_C(10000000) /* phase FAIL, doubled each time … */
-#define LOG_RETRY_MAX_US UINT64_C(300000000)
-#define LOG_CALM_US      INT64_C(600000000) /* … until it held out so long */
-#define LOG_NOTE_US      UINT64_C(60000000) /* progress goes into the record this often */
-#define LOG_STUCK_US     UINT64_C(8000000)  /* beyond flushInterval: the checkpoint is stuck */
-
-bool log_is(const struct res *res);
-/* Stopped, nobody holds anything, nothing is left to be truncated or removed: whoever did that would
- * drop its hold again, and with it one of another task of the same name. */
-bool log_at_rest(const struct res *res);
-bool log_truncating(const struct res *res);
-/* Also when it is Stopped: there is log to truncate, to remove, or to look into. */
-bool log_works_on(const struct res *res);
-int log_live_new(struct brain *b, struct live *live);
-void log_live_free(struct log_live *log);
-void log_tick(struct brain *b, struct res *res);
-void log_durable(struct brain *b, struct res *res);
-void log_restart(struct brain *b, struct res *res, struct record *next);
-
-/* ---- log_wish.c ---- */
-
-/* The new record of a log backup gets what only those have. */
-void log_created(struct brain *b, struct res *res, struct record *next, const struct view *v);
-/* Whether the spec may change so while the task is there. */
-int log_may_configure(const struct brain *b, const struct res *res, const struct view *v,
-                      struct tm_err *err) TM_WUR;
-/* Other storages with kept backups of the instance whose log it is, also those that no resource tells of: the
- * newest backup of each, newest first. What gets into the newest gets into the place. */
-struct log_place {
-    const char *storage;
-    const char *secret;
-    int64_t started_us;
-};
-struct log_places {
-    struct log_place items[WIRE_PLACES_MAX];
-    size_t count;
-    bool more; /* there are others, where nobody looks */
-};
-void log_places(const struct brain *b, const struct res *res, struct log_places *ret);
-/* An agent that truncates sees the backups in the log's own storage and in those. What lies in yet another
- * is known here alone: a backup that began before `until` would lose its way on. */
-int log_may_truncate(const struct brain *b, const struct res *res, const char *until, bool force,
-                     struct tm_err *err) TM_WUR;
-void log_configured(struct brain *b, struct res *res, struct record *next, const struct view *v);
-/* Another task stores the same log at the same place. skip may be NULL. */
-int log_conflict(const struct brain *b, const struct view *v, const struct res *skip,
-                 struct tm_err *err) TM_WUR;
-/* A task that is not Stopped, and stores the log that `v` would at the same place. */
-bool log_same_place(const struct res *other, const struct view *v);
-/* For a snapshot that starts now. */
-bool log_is_shared(const struct brain *b, const char *cluster, const char *tenant,
-                   const char *storage);
-/* Resume what failed, or truncate once more. */
-int log_retry(struct brain *b, struct res *res, uint64_t cmd, struct tm_err *err) TM_WUR;
-uint32_t log_roles(const struct res *res, const struct node *node);
-void log_assign(struct brain *b, const struct res *res, const struct node *node, uint32_t roles,
-                struct msg_assignment *to);
-
-/* ---- log_leads.c ---- */
-
-/* Who is to stream: NULL, and waiting says for whom. */
-struct node *log_lead_pick(struct brain *b, struct res *res,
-                           const struct msg_instance **ret_instance);
-/* Who truncates for a task that is Stopped: the lead, or any node of the tenant. */
-struct node *log_truncator_pick(struct brain *b, struct res *res,
-                                const struct msg_instance **ret_instance);
-/* Whether the lead is to stay, be it only because nothing better is known yet. */
-bool log_lead_stays(const struct brain *b, const struct res *res);
-/* Another node that says to be primary while the lead is; NULL = none. */
-const struct node *log_second_primary(const struct brain *b, const struct res *res);
-
-/* ---- log_holders.c ---- */
-
-/* Who may hold log, by name; and a node of the task's cluster. */
-bool log_holder_is(const struct log_record *log, const char *name);
-bool log_holds(const struct res *res, const struct node *node);
-/* Into, and out of, the staged record. */
-void log_holder_add(struct brain *b, struct res *res, struct record *next, const char *name);
-void log_holder_drop(struct record *next, const char *name);
-/* Standbys that are there and not in the record; those that said to hold nothing any more. True when a
- * change is under way. */
-bool log_holders_take(struct brain *b, struct res *res);
-bool log_holders_released(struct brain *b, struct res *res);
-
-/* ---- log_report.c ---- */
-
-void log_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report);
-
-/* ---- log_query.c ---- */
-
-bool log_asked(const struct res *res);
-/* The command is answered by an agent, or with an error after a while. */
-int log_ask(struct brain *b, struct res *res, uint64_t cmd, const struct msg_log_query *query,
-            struct tm_err *err) TM_WUR;
-void log_answered(struct brain *b, struct res *res, const struct msg_log_answer *answer);
-/* Nobody will answer what is asked, when something is. */
-void log_unanswered(struct brain *b, struct res *res, enum tm_err_code code, const char *why);
-void log_query_tick(struct brain *b, struct res *res);
+/* What failed may be gone on with: it is not to be swept now. */
+bool resume_may(const struct res *res);
+/* What failed says that ranges must start over. */
+bool resume_over(const struct res *res);
+/* Into a record: why. */
+void resume_note(struct brain *b, struct res *res, struct record *next);
+/* A checkpoint that nobody resumed for gcttl: it is swept, while the job stays Failed. */
+bool resume_expired(const struct brain *b, const struct res *res);
+void resume_expire(struct brain *b, struct res *res);
+bool resume_sweeping(const struct res *res);
+void resume_sweep(struct brain *b, struct res *res);
+void resume_report(struct brain *b, struct res *res, const struct node *node,
+                   const struct msg_job *report);
 
 /* ---- probes.c ---- */
 
@@ -616,17 +445,6 @@ void probes_assign(struct brain *b, const struct node *node, struct msg_desired 
 void probes_heard(struct brain *b, struct node *node, const struct msg_heartbeat *heartbeat);
 void probes_tick(struct brain *b);
 void probes_free(struct brain *b);
-
-/* ---- log_attempts.c ---- */
-
-/* What is durable now. */
-void log_attempt_note(struct brain *b, const struct record *rec);
-/* The attempt with which a task that has this cluster and tenant begins. */
-uint32_t log_attempt_next(struct brain *b, const struct record *rec);
-
-/* ---- log_status.c ---- */
-
-void log_fill(const struct brain *b, const struct res *res);
 
 /* ---- sources.c ---- */
 

@@ -5,8 +5,9 @@
  *   Prepare     lead: session, plan                           step PREPARE
  *   Running     workers: ranges; then the lead commits        step RUN, FINISH
  *               something failed: the lead sweeps             step ABORT
+ *               or it may be gone on with: nothing is swept      (resume.c)
  *   Complete    the lead reported the manifest stored
- *   Failed      swept, or nobody could (leftovers)
+ *   Failed      swept, or nobody could (leftovers), or kept to be resumed
  *
  * job_tick looks at every job after every event and stages the next change when its reason is there;
  * PERSISTED makes it true (job_durable). A job whose manifest turns out to be stored is Complete
@@ -16,7 +17,7 @@
  * record says until when, nobody has the job, and it is given out again when that is over. Where storage
  * says otherwise the agent answers with what is left, and the wait begins anew.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -39,12 +40,15 @@ bool job_must_sweep(const struct res *res)
         return false;
     if (rec->phase == PHASE_COMPLETE)
         return res->view.policy == VIEW_DELETE;
+    if (rec->resumable)
+        return true; /* without its resource nobody could go on with it */
     return rec->leftovers && res->view.policy != VIEW_RETAIN;
 }
 
 bool job_deleting(const struct res *res)
 {
-    return res->now.rec.deleting && store_terminal(res);
+    bool waits = res->now.rec.phase == PHASE_SCHEDULED && res->now.rec.resumable;
+    return res->now.rec.deleting && (store_terminal(res) || waits);
 }
 
 bool job_excluded(const struct live *live, const struct node *node)
@@ -175,16 +179,19 @@ static void start(struct brain *b, struct res *res)
     COPY_TEXT(next->node, node->name);
     COPY_TEXT(next->boot, node->boot);
     COPY_TEXT(next->tenant, backup ? instance->tenant : res->view.tenant);
-    COPY_TEXT(next->identity, backup ? instance->identity : "");
+    if (!next->resumable) /* what is stored lies under the identity it was read from */
+        COPY_TEXT(next->identity, backup ? instance->identity : "");
     (void)snprintf(next->job, sizeof(next->job), "%016" PRIx64, b->rng.next(b->rng.arg));
-    if (backup)
+    if (backup && !next->resumable)
         names_backup_id(b->now.real_us, (uint32_t)(b->rng.next(b->rng.arg) & UINT32_MAX),
                         next->backup_id);
-    else
+    if (!backup)
         COPY_TEXT(next->source_backup_id, source.id);
     COPY_TEXT(next->source_cluster, source.cluster);
-    next->share_log = backup && log_is_shared(b, next->cluster, next->tenant, source.storage);
-    next->started_us = b->now.real_us;
+    next->share_log =
+        backup && !next->resumable && log_is_shared(b, next->cluster, next->tenant, source.storage);
+    if (!next->resumable)
+        next->started_us = b->now.real_us;
     next->completed_us = 0;
     next->error = NULL;
     next->error_node[0] = '\0';
@@ -195,6 +202,8 @@ static void start(struct brain *b, struct res *res)
     next->ranges_total = 0;
     next->bytes_total = 0;
     next->ranges_done = 0;
+    next->ranges_resumed = 0;
+    next->bytes_resumed = 0;
     next->bytes_done = 0;
     persist_text(b, res, &next->storage, source.storage);
     if (!backup) {
@@ -245,6 +254,8 @@ static void to_step(struct brain *b, struct res *res, enum job_step step)
     if (res->live->table.complete) {
         next->ranges_total = (uint32_t)res->live->table.count;
         next->bytes_total = res->live->table.bytes_total;
+        next->ranges_resumed = (uint32_t)res->live->table.stored_count;
+        next->bytes_resumed = res->live->table.stored_bytes;
     }
     if (step == JOB_STEP_ABORT) {
         keep_progress(res, next);
@@ -268,7 +279,7 @@ static void stage_warnings(struct brain *b, struct res *res, struct record *next
     b->failed |= next->warnings_count < count;
 }
 
-static void complete(struct brain *b, struct res *res)
+void job_complete(struct brain *b, struct res *res)
 {
     struct record *next = persist_stage(b, res);
     if (next == NULL)
@@ -279,6 +290,7 @@ static void complete(struct brain *b, struct res *res)
     next->error = NULL;
     next->error_node[0] = '\0';
     next->leftovers = false;
+    next->resumable = false;
     next->totals = codec_arena_alloc(&res->next.arena, sizeof(*next->totals), b->err);
     if (next->totals == NULL || codec_copy(&msg_totals_codec, &res->live->totals, &res->next.arena,
                                            next->totals, b->err) < 0) {
@@ -289,18 +301,25 @@ static void complete(struct brain *b, struct res *res)
     persist_submit(b, res);
 }
 
-static void fail_finally(struct brain *b, struct res *res, bool leftovers)
+/* What an attempt that ends without success leaves in storage. */
+enum left { LEFT_NOTHING, LEFT_OVERS, LEFT_CHECKPOINT };
+
+static void fail_finally(struct brain *b, struct res *res, enum left left)
 {
     struct record *next = persist_stage(b, res);
     if (next == NULL)
         return;
-    bool again =
-        res->live->failure.retryable && !next->deleting && next->attempt <= res->view.retries_max;
+    bool again = (res->live->failure.retryable && next->attempt <= res->view.retries_max) ||
+                 resume_over(res);
+    again = again && !next->deleting;
     next->phase = again ? PHASE_SCHEDULED : PHASE_FAILED;
     next->attempt += again;
     next->step = 0;
     next->completed_us = again ? 0 : b->now.real_us;
-    next->leftovers = leftovers;
+    next->leftovers = left == LEFT_OVERS;
+    next->resumable = left == LEFT_CHECKPOINT;
+    if (resume_over(res))
+        resume_note(b, res, next);
     keep_progress(res, next);
     stage_error(b, res, next);
     stage_warnings(b, res, next);
@@ -311,7 +330,7 @@ static void abort_step(struct brain *b, struct res *res)
 {
     struct live *live = res->live;
     if (live->swept) {
-        fail_finally(b, res, false);
+        fail_finally(b, res, LEFT_NOTHING);
         return;
     }
     const struct node *lead = lead_of(b, res);
@@ -319,7 +338,7 @@ static void abort_step(struct brain *b, struct res *res)
     uint64_t limit_us = brain_ms(b->config.abort_ms);
     if (b->now.mono_us - silent_from_us > limit_us || live->sweep_tries > SWEEP_TRIES ||
         b->now.mono_us - live->since_us > ABORT_PATIENCE * limit_us)
-        fail_finally(b, res, true);
+        fail_finally(b, res, LEFT_OVERS);
 }
 
 static void next_step(struct brain *b, struct res *res)
@@ -338,7 +357,7 @@ static void underway(struct brain *b, struct res *res)
     struct live *live = res->live;
     struct tm_err err;
     if (live->has_totals) {
-        complete(b, res);
+        job_complete(b, res);
         return;
     }
     if (res->now.rec.step == JOB_STEP_ABORT) {
@@ -352,11 +371,12 @@ static void underway(struct brain *b, struct res *res)
     job_watch(b, res);
     if (!live->has_failure)
         next_step(b, res);
+    else if (resume_may(res))
+        fail_finally(b, res, LEFT_CHECKPOINT);
     else if (res->view.kind == JOB_KIND_BACKUP)
         to_step(b, res, JOB_STEP_ABORT);
-    else
-        fail_finally(b, res,
-                     false); /* a restore has nothing in storage; its target tells by itself */
+    else /* a restore has nothing in storage; its target tells by itself */
+        fail_finally(b, res, LEFT_NOTHING);
 }
 
 static void deletion(struct brain *b, struct res *res)
@@ -398,12 +418,17 @@ void job_tick(struct brain *b)
 {
     for (size_t at = 0; at < b->resource_count && !b->failed; at++) {
         struct res *res = b->resources[at];
-        if (res->live == NULL || res->staged)
+        if (res->staged)
             continue;
-        if (log_is(res))
+        if (res->live == NULL) {
+            if (resume_expired(b, res))
+                resume_expire(b, res);
+        } else if (log_is(res))
             log_tick(b, res);
         else if (job_deleting(res))
             deletion(b, res);
+        else if (resume_sweeping(res))
+            resume_sweep(b, res);
         else if (res->now.rec.phase != PHASE_SCHEDULED)
             underway(b, res);
         else if (res->now.rec.deleting)
@@ -418,6 +443,12 @@ void job_tick(struct brain *b)
 static void log_end(struct brain *b, const struct res *res)
 {
     const struct record *rec = &res->now.rec;
+    if (rec->phase == PHASE_FAILED && res->live->sweeper[0] != '\0') {
+        brain_log(b, res, rec->node, 5, BRAIN_LOG_PLAIN,
+                  "%s/%s: nobody went on with it, what was stored of it is removed", rec->kind,
+                  rec->name);
+        return;
+    }
     if (rec->phase == PHASE_COMPLETE)
         brain_log(b, res, rec->node, 5, BRAIN_LOG_JOB_COMPLETE, "%s/%s is Complete", rec->kind,
                   rec->name);
@@ -436,7 +467,10 @@ void job_durable(struct brain *b, struct res *res)
     const struct record *rec = &res->now.rec;
     struct live *live = res->live;
     bool was_underway = live != NULL && !store_terminal(res);
-    if (store_terminal(res) && live != NULL && !rec->deleting) {
+    if (resume_sweeping(res)) {
+        if (live == NULL)
+            brain_check(b, job_live(b, res, false));
+    } else if (store_terminal(res) && live != NULL && !rec->deleting) {
         log_end(b, res);
         job_live_free(live);
         res->live = NULL;
@@ -461,7 +495,7 @@ void job_durable(struct brain *b, struct res *res)
 
 /* ---- reports ---- */
 
-static void keep_totals(struct brain *b, struct live *live, const struct msg_totals *totals)
+void job_keep_totals(struct brain *b, struct live *live, const struct msg_totals *totals)
 {
     if (live->has_totals)
         return;
@@ -527,7 +561,7 @@ static void report_lead(struct brain *b, struct res *res, const struct msg_job *
         COPY_TEXT(live->warnings[at], report->warnings[at]);
     bool early = report->stage == JOB_STAGE_FINISHING && brain_plant(b, BRAIN_PLANT_COMPLETE_EARLY);
     if (report->stage == JOB_STAGE_COMMITTED || report->stage == JOB_STAGE_RESTORED || early)
-        keep_totals(b, live, report->totals);
+        job_keep_totals(b, live, report->totals);
     if (report->stage == JOB_STAGE_SWEPT && res->now.rec.step == JOB_STEP_ABORT)
         live->swept = true;
 }
@@ -558,6 +592,10 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
             marked(b, res, report->grace_left_ms);
         else if (report->stage == JOB_STAGE_FAILED && report->error != NULL)
             report_failed(b, res, node, report);
+        return;
+    }
+    if (resume_sweeping(res)) {
+        resume_report(b, res, node, report);
         return;
     }
     if (rec->phase != PHASE_PREPARE && rec->phase != PHASE_RUNNING)

@@ -6,7 +6,7 @@
  * in lastError: the lead is not heard, it says what it is stuck on, or the stage in which the oldest
  * bytes wait is named, with the call to storage that takes long.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include "proto/spec/status.h"
 

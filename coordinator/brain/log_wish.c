@@ -7,7 +7,7 @@
  * It is told of the other storages that kept backups lie in, of a few: wishes that might take from a backup
  * in yet another are refused here.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 #include "proto/spec/spec.h"
 
 static const char *text_or_empty(const char *text)

@@ -13,7 +13,7 @@
  * change of the lead, and each new try, is a higher attempt, so that nothing an earlier lead says is
  * taken for the present one's.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -184,7 +184,8 @@ static void begin(struct brain *b, struct res *res)
     const struct msg_instance *instance;
     for (size_t at = 0; at < b->resource_count; at++) { /* two were applied in one moment */
         const struct res *other = b->resources[at];
-        if (other == res || other->now.rec.phase == PHASE_SCHEDULED ||
+        bool begins = other->staged && other->next.rec.phase == PHASE_PREPARE;
+        if (other == res || (other->now.rec.phase == PHASE_SCHEDULED && !begins) ||
             !log_same_place(other, &res->view))
             continue;
         lead_waiting(b, res, "waiting for %s/%s, which stores the same log there, to be stopped",

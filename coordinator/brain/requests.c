@@ -277,14 +277,16 @@ static enum verdict judge(struct brain *b, struct res *res, const struct node *n
                           const struct msg_result *result)
 {
     struct table *t = &res->live->table;
-    if (!t->complete)
+    /* what earlier attempts did comes before the plan is complete, and may come again later */
+    if (!t->complete && (!result->stored || result->range >= t->count))
         return VERDICT_LATER;
     if (result->range >= t->count || res->now.rec.step == JOB_STEP_ABORT)
         return VERDICT_STALE;
     struct table_range *range = &t->ranges[result->range];
     struct epoch epoch = {result->term, (uint32_t)result->counter};
     if (range->state == RANGE_DONE) {
-        t->done_count += brain_plant(b, BRAIN_PLANT_DOUBLE_COUNT);
+        if (brain_plant(b, BRAIN_PLANT_DOUBLE_COUNT))
+            table_count_again(t, result->range);
         return epoch_cmp(range->newest, epoch) == 0 && result->error == NULL ? VERDICT_ACCEPTED
                                                                              : VERDICT_STALE;
     }
@@ -292,6 +294,9 @@ static enum verdict judge(struct brain *b, struct res *res, const struct node *n
         return judge_failure(b, res, node, result);
     const struct table_lease *lease = table_lease_find(t, result->range, epoch);
     bool good = lease != NULL ? lease->node == node->id : acceptable(b, range, epoch);
+    if (result->stored)
+        good = (job_is_lead(res, node) && range->state == RANGE_FREE && !range->granted) ||
+               brain_plant(b, BRAIN_PLANT_STORED_LATE);
     if (brain_plant(b, BRAIN_PLANT_ACCEPT_STALE))
         good = true;
     if (brain_plant(b, BRAIN_PLANT_NO_FENCE) && epoch.term < b->term)
@@ -332,6 +337,33 @@ static void ranges_done(struct brain *b, const struct asker *who,
 
 /* ---- results ---------------------------------------------------------------------------------------------- */
 
+static struct msg_result result_of(const struct table *t, size_t at)
+{
+    const struct table_range *range = &t->ranges[at];
+    return (struct msg_result){.range = (uint32_t)at,
+                               .term = range->newest.term,
+                               .counter = range->newest.counter,
+                               .blob = slice_of(range->result->blob, range->result->blob_len)};
+}
+
+/* As they were accepted, for a checkpoint. */
+static void accepted_results(const struct table *t, const struct msg_want_results *want,
+                             struct msg_result *page, struct msg_results *to)
+{
+    size_t bytes = 0;
+    size_t at = want->from;
+    to->accepted = true;
+    to->results = page;
+    for (; at < t->done_count && to->results_count < WIRE_RESULTS_MAX; at++) {
+        const struct table_range *range = &t->ranges[t->order[at]];
+        bytes += range->result->blob_len;
+        if (to->results_count > 0 && bytes > RESULTS_BYTES_MAX)
+            break;
+        page[to->results_count++] = result_of(t, t->order[at]);
+    }
+    to->last = at >= t->done_count;
+}
+
 static void want_results(struct brain *b, const struct asker *who,
                          const struct msg_want_results *want)
 {
@@ -345,6 +377,10 @@ static void want_results(struct brain *b, const struct asker *who,
     COPY_JOB(&m->results, want);
     m->results.from = want->from;
     const struct table *t = &res->live->table;
+    if (want->accepted) {
+        accepted_results(t, want, page, &m->results);
+        return;
+    }
     if (res->now.rec.step != JOB_STEP_FINISH || !t->complete || t->done_count < t->count) {
         m->results.not_ready = true;
         return;
@@ -358,11 +394,7 @@ static void want_results(struct brain *b, const struct asker *who,
         bytes += range->result->blob_len;
         if (count > 0 && bytes > RESULTS_BYTES_MAX)
             break;
-        page[count++] =
-            (struct msg_result){.range = (uint32_t)at,
-                                .term = range->newest.term,
-                                .counter = range->newest.counter,
-                                .blob = slice_of(range->result->blob, range->result->blob_len)};
+        page[count++] = result_of(t, at);
     }
     m->results.results = page;
     m->results.results_count = count;

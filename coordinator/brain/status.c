@@ -1,5 +1,5 @@
 /* What people see of a resource, made from its record and what is live of it when somebody looks. */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include "common/clock.h"
 #include "proto/spec/status.h"
@@ -51,7 +51,10 @@ static void fill_phases(struct resource_status *s, const struct res *res)
         resource_status_set_phase(s, RESOURCE_COMPLETE, rec->completed_us, "", "");
     if (rec->phase == PHASE_FAILED)
         resource_status_set_phase(s, RESOURCE_FAILED, rec->completed_us,
-                                  rec->leftovers ? "Leftovers" : "", message);
+                                  rec->resumable   ? "Resumable"
+                                  : rec->leftovers ? "Leftovers"
+                                                   : "",
+                                  message);
     if (rec->deleting)
         fill_deleting(s, rec);
 }
@@ -155,6 +158,8 @@ static void fill_live(struct resource_status *s, const struct res *res)
             s->bytes_total = t->bytes_total;
         }
         s->ranges_done = TM_MAX(s->ranges_done, t->done_count);
+        s->ranges_resumed = TM_MAX(s->ranges_resumed, t->stored_count);
+        s->bytes_resumed = TM_MAX(s->bytes_resumed, t->stored_bytes);
         s->bytes_done = TM_MAX(s->bytes_done, TM_MAX(t->done.bytes, live->bytes_done));
     } else {
         s->bytes_total = TM_MAX(s->bytes_total, live->bytes_total);
@@ -176,6 +181,8 @@ static void fill_warnings(struct resource_status *s, const struct res *res)
         resource_status_add_warning(s, live->warnings[n]);
     for (size_t n = 0; live == NULL && n < rec->warnings_count; n++)
         resource_status_add_warning(s, rec->warnings[n]);
+    if (rec->resume_note != NULL && rec->resume_note[0] != '\0')
+        resource_status_add_warning(s, rec->resume_note);
 }
 
 static void fill_plan(struct status_plan *to, const struct msg_totals *totals)
@@ -275,6 +282,8 @@ static void fill(const struct brain *b, const struct res *res)
     s->attempt = rec->attempt;
     s->ranges_total = rec->ranges_total;
     s->bytes_total = rec->bytes_total;
+    s->ranges_resumed = rec->ranges_resumed;
+    s->bytes_resumed = rec->bytes_resumed;
     if (rec->phase == PHASE_FAILED || rec->step == JOB_STEP_ABORT) {
         s->ranges_done = rec->ranges_done;
         s->bytes_done = rec->bytes_done;

@@ -1,5 +1,5 @@
 /* The resources: a sorted array; read back at start, found by name or by job. */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include "common/array.h"
 
@@ -163,7 +163,7 @@ int store_load(struct brain *b, struct slice key, struct slice value, struct tm_
 /* Something to do for it: it is not at its end, or it is to be deleted. */
 static bool has_work(const struct res *res)
 {
-    return !store_terminal(res) || res->now.rec.deleting;
+    return !store_terminal(res) || res->now.rec.deleting || resume_sweeping(res);
 }
 
 void store_loaded(struct brain *b)

@@ -10,6 +10,7 @@ void table_release(struct table *t)
         free(t->ranges[at].result);
     free(t->ranges);
     free(t->leases);
+    free(t->order);
     buf_release(&t->keys);
     buf_release(&t->begin);
     *t = (struct table){0};
@@ -166,6 +167,13 @@ size_t table_leases_of(const struct table *t, uint32_t node)
     return count;
 }
 
+void table_count_again(struct table *t, uint32_t range)
+{
+    struct tm_err err;
+    if (ARRAY_ROOM(t->order, t->done_count, t->order_cap, 64, &err) == 0)
+        t->order[t->done_count++] = range;
+}
+
 int table_done(struct table *t, const struct msg_result *result, struct tm_err *err)
 {
     struct table_range *range = &t->ranges[result->range];
@@ -173,6 +181,9 @@ int table_done(struct table *t, const struct msg_result *result, struct tm_err *
     if (t->result_bytes + size > BRAIN_RESULTS_BYTES_MAX)
         return tm_err_set(err, TM_E_LIMIT, "results take more than %zu bytes",
                           BRAIN_RESULTS_BYTES_MAX);
+    int r = ARRAY_ROOM(t->order, t->done_count, t->order_cap, 64, err);
+    if (r < 0)
+        return r;
     struct table_result *kept = malloc(size);
     if (kept == NULL)
         return tm_err_oom(err);
@@ -195,8 +206,12 @@ int table_done(struct table *t, const struct msg_result *result, struct tm_err *
         if (t->leases[at - 1].range == result->range)
             table_drop_lease(t, &t->leases[at - 1]);
     }
+    if (result->stored) {
+        t->stored_count++;
+        t->stored_bytes += kept->bytes;
+    }
     t->result_bytes += size;
-    t->done_count++;
+    t->order[t->done_count++] = result->range;
     free(range->result);
     range->result = kept;
     range->state = RANGE_DONE;

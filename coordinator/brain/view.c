@@ -64,6 +64,8 @@ static int view_backup(const struct backup_spec *spec, struct codec_arena *arena
     v->backup->checksum = spec->br.checksum;
     v->backup->fast_start = spec->fast_start;
     v->backup->accept_incarnation = spec->accept_incarnation;
+    v->backup->checkpoint = !spec->br.no_checkpoint;
+    v->backup->gcttl_s = bounded(spec->br.gcttl_us / USEC_PER_SECOND, UINT32_MAX);
     return 0;
 }
 

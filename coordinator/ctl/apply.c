@@ -307,7 +307,8 @@ const struct command command_retry = {
     .words = "KIND NAME",
     .summary = "let a Failed resource start over",
     .detail =
-        "Starts a Failed backup or restore over, from the beginning, with the spec it has. A log\n"
+        "Starts a Failed backup or restore over with the spec it has; a backup that was interrupted\n"
+        "goes on where it stopped, when it can. A log\n"
         "backup that is Fail goes on; one whose truncation was refused truncates again.\n\n"
         "  tidemark retry backup nightly-3",
     .options = (const struct option_row[]){NAMESPACE_OPTION},

@@ -202,6 +202,10 @@ void describe_resource(struct ctl *c, const json_t *one)
         (void)fprintf(c->out, "%-18s %llu of %llu\n",
                       "Ranges:", (unsigned long long)json_u64_at(status, "progress.rangesDone"),
                       (unsigned long long)json_u64_at(status, "progress.rangesTotal"));
+    if (json_u64_at(status, "progress.rangesResumed") > 0)
+        (void)fprintf(c->out, "%-18s %llu ranges, %llu bytes of earlier attempts\n",
+                      "Resumed:", (unsigned long long)json_u64_at(status, "progress.rangesResumed"),
+                      (unsigned long long)json_u64_at(status, "progress.bytesResumed"));
     if (json_at(status, "pages") != NULL)
         (void)fprintf(c->out, "%-18s %llu checked, %llu unverified, %llu corrupt\n",
                       "Pages:", (unsigned long long)json_u64_at(status, "pages.checked"),

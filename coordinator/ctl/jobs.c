@@ -33,6 +33,8 @@ enum backup_option {
     BACKUP_RATE,
     BACKUP_CHECKSUM,
     BACKUP_CLEAN,
+    BACKUP_NO_CHECKPOINT,
+    BACKUP_GCTTL,
     BACKUP_NO_WAIT,
 };
 
@@ -52,13 +54,50 @@ static const struct option_row backup_rows[] = {
     [BACKUP_CLEAN] = {.name = "clean-policy",
                       .value = "POLICY",
                       .help = "Retain, OnFailure or Delete"},
+    [BACKUP_NO_CHECKPOINT] = {.name = "no-checkpoint",
+                              .help = "when it is interrupted, begin anew"},
+    [BACKUP_GCTTL] = {.name = "gcttl",
+                      .value = "DURATION",
+                      .help = "how long an interrupted one may be resumed; default 1h"},
     [BACKUP_NO_WAIT] = {.name = "no-wait", .help = "do not follow it to its end"},
 };
+
+static int spec_no_checkpoint(json_t *br, const struct option_value *value, struct tm_err *err)
+{
+    if (!value->given)
+        return 0;
+    json_t *options = json_pack("[s]", "--no-checkpoint");
+    return options == NULL || json_object_set_new(br, "options", options) < 0 ? tm_err_oom(err) : 0;
+}
+
+/* tidemark backup resume NAME */
+static int run_resume(struct ctl *c, const struct command *self, const struct option_value *values,
+                      const char *name)
+{
+    struct tm_err err;
+    for (size_t at = 0; at < TM_ARRAY_LEN(backup_rows); at++) {
+        if (values[at].given && at != BACKUP_NO_WAIT)
+            return ctl_usage(c, self->name, "--%s belongs to the spec, which a resumed backup has",
+                             backup_rows[at].name);
+    }
+    int result = resource_change(c, CONTROL_RETRY, "Backup", NULL, name, false, &err);
+    if (result == 0 && !values[BACKUP_NO_WAIT].given)
+        result = follow(c,
+                        &(struct follow_what){
+                            .kind = "Backup", .word = "backup", .name = name, .phase = "Complete"},
+                        -1, true, &err);
+    if (result == 0)
+        return 0;
+    int status = ctl_fail(c, &err);
+    return err.code == TM_E_REFUSED ? 1 : status;
+}
 
 static int run_backup(struct ctl *c, const struct command *self, const struct option_value *values,
                       const struct option_words *words)
 {
     struct tm_err err;
+    if (words->count == 2 && strcmp(words->words[0], "resume") == 0)
+        return run_resume(c, self, values, words->words[1]);
     if (words->count != 1)
         return ctl_usage(c, self->name, "one NAME is wanted");
     if (!values[BACKUP_CLUSTER].given || !values[BACKUP_STORAGE].given)
@@ -77,6 +116,8 @@ static int run_backup(struct ctl *c, const struct command *self, const struct op
         spec_flag(br, "checksum", &values[BACKUP_CHECKSUM], &err) < 0 ||
         spec_text(spec, "compression", &values[BACKUP_COMPRESSION], &err) < 0 ||
         spec_text(spec, "cleanPolicy", &values[BACKUP_CLEAN], &err) < 0 ||
+        spec_text(br, "gcttl", &values[BACKUP_GCTTL], &err) < 0 ||
+        spec_no_checkpoint(br, &values[BACKUP_NO_CHECKPOINT], &err) < 0 ||
         spec_storage(values[BACKUP_STORAGE].text, values[BACKUP_SECRET].text, spec, &err) < 0) {
         json_decref(spec);
         return ctl_usage(c, self->name, "%s", err.msg);
@@ -87,10 +128,13 @@ static int run_backup(struct ctl *c, const struct command *self, const struct op
 
 const struct command command_backup = {
     .name = "backup",
-    .words = "NAME --cluster C --storage URL",
+    .words = "NAME --cluster C --storage URL | resume NAME",
     .summary = "take a full backup and show its progress",
     .detail =
-        "Makes a Backup resource and follows it until it is Complete or Failed.\n\n"
+        "Makes a Backup resource and follows it until it is Complete or Failed. One that was\n"
+        "interrupted (Failed, reason Resumable) goes on where it stopped with resume, for as long\n"
+        "as its gcttl says; backoffRetryPolicy in a spec lets it do so by itself.\n\n"
+        "  tidemark backup resume first\n"
         "  tidemark backup first --cluster demo1 --storage file:///srv/backup\n"
         "  tidemark backup first --cluster demo1 --storage 's3://bucket/shop?region=eu-west-1' \\\n"
         "      --secret s3-secret",

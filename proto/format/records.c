@@ -14,6 +14,7 @@ CODEC_DEFINE(data_root, "data", DATA_ROOT_FIELDS);
 CODEC_DEFINE(log_chunk, "chunk", LOG_CHUNK_FIELDS);
 CODEC_DEFINE(plan_range, "plan", PLAN_RANGE_FIELDS);
 CODEC_DEFINE(segment_range, "segment", SEGMENT_RANGE_FIELDS);
+CODEC_DEFINE(checkpoint, "checkpoint", CHECKPOINT_FIELDS);
 CODEC_DEFINE(segment_ref, "segmentRef", SEGMENT_REF_FIELDS);
 CODEC_DEFINE(log_ref, "logRef", LOG_REF_FIELDS);
 CODEC_DEFINE(manifest, "manifest", MANIFEST_FIELDS);

@@ -171,6 +171,30 @@ CODEC_DECLARE(plan_range, PLAN_RANGE_FIELDS);
     X(T, list, problems, "p", OPT, 0, problem, SEGMENT_PROBLEMS_MAX)
 CODEC_DECLARE(segment_range, SEGMENT_RANGE_FIELDS);
 
+/* checkpoint: what an attempt had done when it was stored; its stream holds `results` segment_range
+ * records. `begin` is left out where an earlier checkpoint of the same writer has it; its SHA-256 is
+ * always there. */
+#define CHECKPOINT_FIELDS(X, T)                                                                    \
+    X(T, str, backup_id, "backup", REQ, 0, NAMES_BACKUP_ID_LEN)                                    \
+    X(T, str, cluster, "cluster", REQ, 0, NAMES_CLUSTER_MAX)                                       \
+    X(T, str, tenant, "tenant", REQ, 0, NAMES_TENANT_MAX)                                          \
+    X(T, str, incarnation, "incarnation", REQ, 0, NAMES_INCARNATION_MAX)                           \
+    X(T, str, engine, "engine", REQ, 0, 15)                                                        \
+    X(T, str, lineage_label, "lineageLabel", OPT, 0, FORMAT_LABEL_MAX - 1)                         \
+    X(T, msg, replay_from, "replayFrom", OPT, 0, position)                                         \
+    X(T, u64, term, "term", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u32, counter, "counter", REQ, 0, UINT32_MAX)                                              \
+    X(T, u64, plan_term, "planTerm", REQ, 0, UINT64_MAX)                                           \
+    X(T, u32, plan_counter, "planCounter", REQ, 0, UINT32_MAX)                                     \
+    X(T, u32, plan_ranges, "planRanges", REQ, 0, UINT32_MAX)                                       \
+    X(T, bin, begin, "begin", OPT, 0, FORMAT_BLOB_MAX)                                             \
+    X(T, raw, begin_digest, "beginDigest", REQ, 0, 32)                                             \
+    X(T, u32, results, "results", OPT, 0, UINT32_MAX)                                              \
+    X(T, i64, started_us, "started", REQ, 0, 0)                                                    \
+    X(T, i64, written_us, "written", OPT, 0, 0)                                                    \
+    X(T, str, node, "node", OPT, 0, 63)
+CODEC_DECLARE(checkpoint, CHECKPOINT_FIELDS);
+
 /* manifest item: a segment object and what it covers */
 #define SEGMENT_REF_FIELDS(X, T)                                                                   \
     X(T, str, object, "o", REQ, 0, OBJECT_REF_NAME_MAX)                                            \

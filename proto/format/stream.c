@@ -1,10 +1,12 @@
 /*
- * Record streams: plan shards, segments, manifests. Happy path: each record is encoded into a small
+ * Record streams: plan shards, segments, checkpoints, manifests. Happy path: each record is encoded into a small
  * buffer and put whole into a frame; a reader decodes one at a time into an arena that is emptied
  * before the next. Failure modes: a record that does not decode, or an item out of its order, is
  * TM_E_CORRUPT and names the object and the field.
  */
 #include "proto/format/stream.h"
+
+#include "common/hash.h"
 
 /* A record whose hash is right but whose contents are not was written so: corrupt, not bad input.
  */
@@ -36,8 +38,8 @@ int stream_open(struct stream_reader *sr, struct object_scratch *scratch, struct
     return r < 0 ? r : object_reader_require_known(sr->object, NULL, 0, err);
 }
 
-int stream_next(struct stream_reader *sr, const struct codec_table *table, void *record,
-                struct tm_err *err)
+int stream_next_bytes(struct stream_reader *sr, const struct codec_table *table, void *record,
+                      struct slice *ret_bytes, struct tm_err *err)
 {
     struct slice bytes = SLICE_EMPTY;
     int r = object_reader_record(sr->object, &bytes, err);
@@ -45,7 +47,17 @@ int stream_next(struct stream_reader *sr, const struct codec_table *table, void 
         return r;
     codec_arena_release(&sr->arena);
     r = decode(table, bytes, &sr->arena, record, err);
-    return r < 0 ? r : 1;
+    if (r < 0)
+        return r;
+    *ret_bytes = bytes;
+    return 1;
+}
+
+int stream_next(struct stream_reader *sr, const struct codec_table *table, void *record,
+                struct tm_err *err)
+{
+    struct slice bytes;
+    return stream_next_bytes(sr, table, record, &bytes, err);
 }
 
 void stream_release(struct stream_reader *sr)
@@ -53,6 +65,58 @@ void stream_release(struct stream_reader *sr)
     object_reader_close(sr->object);
     codec_arena_release(&sr->arena);
     *sr = STREAM_READER_INIT;
+}
+
+/* ---- checkpoint ---- */
+
+/* The root section, which is the only one that a reader of this version must know. */
+static int section_decode(struct object_reader *object, const struct codec_table *table,
+                          struct codec_arena *arena, void *record, struct tm_err *err)
+{
+    static const uint16_t known[] = {OBJECT_SECTION_ROOT};
+    struct slice bytes = SLICE_EMPTY;
+    int r = object_reader_require_known(object, known, TM_ARRAY_LEN(known), err);
+    if (r == 0)
+        r = object_reader_section(object, OBJECT_SECTION_ROOT, &bytes, err);
+    if (r == 0)
+        return tm_err_set(err, TM_E_CORRUPT, "no root section");
+    return r < 0 ? r : decode(table, bytes, arena, record, err);
+}
+
+static int checkpoint_check(const struct checkpoint *c, const struct repo_scope *scope,
+                            const char *rel, struct tm_err *err)
+{
+    struct name_parts parts = names_parse_rel(rel);
+    struct epoch epoch = {c->term, c->counter};
+    struct sha256 digest;
+    if (parts.kind != NAME_CHECKPOINT || strcmp(c->backup_id, parts.backup_id) != 0 ||
+        strcmp(c->cluster, scope->cluster) != 0 || strcmp(c->tenant, scope->tenant) != 0 ||
+        strcmp(c->incarnation, scope->incarnation) != 0)
+        return tm_err_set(err, TM_E_CORRUPT, "it is a checkpoint of backup '%s' of %s/%s/%s",
+                          c->backup_id, c->cluster, c->tenant, c->incarnation);
+    if (epoch_cmp(epoch, parts.epoch) != 0)
+        return tm_err_set(err, TM_E_CORRUPT, "it was written under another epoch than its name's");
+    if (c->begin.len == 0)
+        return 0;
+    int r = sha256_of(c->begin.data, c->begin.len, &digest, err);
+    if (r == 0 && memcmp(digest.bytes, c->begin_digest, sizeof(digest.bytes)) != 0)
+        r = tm_err_set(err, TM_E_CORRUPT, "its 'begin' does not match its digest");
+    return r;
+}
+
+int checkpoint_open(struct stream_reader *sr, struct object_scratch *scratch, struct storage *st,
+                    const struct repo_scope *scope, const char *rel, struct codec_arena *arena,
+                    struct checkpoint *root, struct tm_err *err)
+{
+    *sr = STREAM_READER_INIT;
+    struct full_name name = names_full(scope, rel);
+    int r = object_reader_open(scratch, st, name.s, OBJECT_CHECKPOINT, NULL, &sr->object, err);
+    if (r < 0)
+        return r;
+    r = section_decode(sr->object, &checkpoint_codec, arena, root, err);
+    if (r == 0)
+        r = checkpoint_check(root, scope, rel, err);
+    return r < 0 ? tm_err_prefix(err, "checkpoint '%s'", name.s) : 0;
 }
 
 /* ---- manifest: writing ---- */
@@ -142,15 +206,7 @@ void manifest_writer_release(struct manifest_writer *mw)
 static int root_read(struct manifest_reader *mr, const struct repo_scope *scope,
                      const char *backup_id, struct tm_err *err)
 {
-    static const uint16_t known[] = {OBJECT_SECTION_ROOT};
-    struct slice bytes = SLICE_EMPTY;
-    int r = object_reader_require_known(mr->object, known, TM_ARRAY_LEN(known), err);
-    if (r == 0)
-        r = object_reader_section(mr->object, OBJECT_SECTION_ROOT, &bytes, err);
-    if (r == 0)
-        return tm_err_set(err, TM_E_CORRUPT, "no root section");
-    if (r > 0)
-        r = decode(&manifest_codec, bytes, &mr->root_arena, &mr->root, err);
+    int r = section_decode(mr->object, &manifest_codec, &mr->root_arena, &mr->root, err);
     if (r < 0)
         return r;
     const struct manifest *m = &mr->root;

@@ -1,10 +1,11 @@
 #ifndef TM_PROTO_FORMAT_STREAM_H
 #define TM_PROTO_FORMAT_STREAM_H
 /*
- * Objects that are streams of records: plan shards, segments, and the manifest with its lists. All
- * are written and read one record at a time, so memory is bounded whatever their number.
+ * Objects that are streams of records: plan shards, segments, checkpoints, and the manifest with its
+ * lists. All are written and read one record at a time, so memory is bounded whatever their number.
  *
  * Plan shard, segment: the stream holds plan_range, segment_range records; no root section.
+ * Checkpoint: segment_range records, and a root section that says whose they are.
  * Manifest: the root section is the manifest itself (its counts say how many items follow); the
  * stream holds items, each one byte of type and the record: all segment_refs in key order, then all
  * log_refs in log order, then problems.
@@ -35,6 +36,15 @@ int stream_open(struct stream_reader *sr, struct object_scratch *scratch, struct
 /* 1 = *record filled, 0 = end. `record` is a struct of the table's type. */
 int stream_next(struct stream_reader *sr, const struct codec_table *table, void *record,
                 struct tm_err *err) TM_WUR;
+/* The same, and the record as it was encoded. */
+int stream_next_bytes(struct stream_reader *sr, const struct codec_table *table, void *record,
+                      struct slice *ret_bytes, struct tm_err *err) TM_WUR;
+/* Opens a checkpoint by its relative name `rel`; stream_next gives its segment_ranges. The root must name
+ * the scope, the backup and the epoch that the name does; its `begin` is empty or has begin_digest.
+ * Slices of *root live in `arena`. */
+int checkpoint_open(struct stream_reader *sr, struct object_scratch *scratch, struct storage *st,
+                    const struct repo_scope *scope, const char *rel, struct codec_arena *arena,
+                    struct checkpoint *root, struct tm_err *err) TM_WUR;
 void stream_release(struct stream_reader *sr);
 
 /* ---- manifest ---- */

@@ -208,6 +208,10 @@ static bool take_switch(struct br_spec *br, const char *name, bool on)
         br->checksum = on;
     else if (strcmp(name, "send-credentials-to-tikv") == 0 || strcmp(name, "c") == 0)
         br->own_credentials = !on;
+    else if (strcmp(name, "use-checkpoint") == 0)
+        br->no_checkpoint = !on;
+    else if (strcmp(name, "no-checkpoint") == 0)
+        br->no_checkpoint = on;
     else
         return false;
     return true;

@@ -199,7 +199,7 @@ static int finish_backup(struct backup_spec *b, const struct yaml_node *spec, bo
     drop_empty(&b->commit_ts);
     const struct spec_br_reach reach = {.compression = &b->compression,
                                         .stores = {&b->storage},
-                                        .holds = b->mode == BACKUP_MODE_LOG};
+                                        .holds = true};
     int r = finish_br(&b->br, &reach, spec, !is_template, warnings, err);
     if (r == 0)
         spec_log_warn(b, spec, warnings);

@@ -12,7 +12,7 @@
 #define SPEC_NOWHERE "has no meaning outside Kubernetes and is ignored"
 
 #define SPEC_NO_HOLD                                                                               \
-    "has no effect in this version: log is held as long as the backup runs, no longer; ignored"
+    "has no effect: a restore holds no log; ignored"
 
 /* Fields of every TiDB Operator spec that configure its pods. */
 #define SPEC_POD_FIELDS                                                                            \

@@ -71,6 +71,10 @@ static void set_progress(json_t *object, const struct resource_status *st)
     set_number(progress, "rangesDone", st->ranges_done);
     set_number(progress, "bytesTotal", st->bytes_total);
     set_number(progress, "bytesDone", st->bytes_done);
+    if (st->ranges_resumed > 0) {
+        set_number(progress, "rangesResumed", st->ranges_resumed);
+        set_number(progress, "bytesResumed", st->bytes_resumed);
+    }
     (void)json_object_set_new(object, "progress", progress);
 }
 

@@ -101,6 +101,7 @@ struct br_spec {
     char *table;                /* br.table or --filter, refused at apply */
     bool checksum;              /* verify every stored object before Complete; default false */
     bool own_credentials;       /* agents use their own, and are not sent what secretName holds */
+    bool no_checkpoint;         /* an interrupted backup begins anew */
     int64_t gcttl_us;           /* how long a log hold may live unattended; 0 = default */
     struct schema_list options; /* char *; BR flags: the known ones were taken over above */
 };

@@ -175,6 +175,8 @@ struct resource_status {
     uint64_t ranges_done;
     uint64_t bytes_total;
     uint64_t bytes_done;
+    uint64_t ranges_resumed; /* of those done: by earlier attempts, not read again */
+    uint64_t bytes_resumed;
 
     uint64_t pages_checked;
     uint64_t pages_unverified; /* changed while they were read */

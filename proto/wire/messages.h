@@ -127,7 +127,11 @@ enum job_step {
     X(T, flag, checksum, "k", OPT, 0, 0)   /* verify all that was stored before the commit */      \
     X(T, flag, fast_start, "f", OPT, 0, 0) /* immediate checkpoint */                              \
     X(T, flag, accept_incarnation, "a", OPT, 0, 0) /* a new identity under this name is meant */   \
-    X(T, flag, share_log, "s", OPT, 0, 0) /* a log task stores this tenant's log there, too */     \
+    X(T, flag, share_log, "s", OPT, 0, 0)  /* a log task stores this tenant's log there, too */    \
+    X(T, flag, checkpoint, "c", OPT, 0, 0) /* what is done is stored every few seconds */          \
+    X(T, flag, resume, "r", OPT, 0, 0) /* an earlier attempt of this id may have stored some */    \
+    X(T, u32, gcttl_s, "gt", OPT, 0,                                                               \
+      UINT32_MAX) /* how long a hold outlives its owner, 0 = default */                            \
     X(T, u32, grace_ms, "g", OPT, 0,                                                               \
       UINT32_MAX) /* DELETE: so long after the tombstone objects stay; 0 = they go at once */
 CODEC_DECLARE(msg_backup_params, MSG_BACKUP_PARAMS_FIELDS);
@@ -270,16 +274,22 @@ CODEC_DECLARE(msg_verdicts, MSG_VERDICTS_FIELDS);
 #define MSG_WANT_RESULTS_FIELDS(X, T)                                                              \
     X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                      \
     X(T, u32, attempt, "a", REQ, 0, UINT32_MAX)                                                    \
-    X(T, u32, from, "f", REQ, 0, UINT32_MAX)
+    X(T, u32, from, "f", REQ, 0, UINT32_MAX)                                                       \
+    X(T, flag, accepted, "o", OPT, 0, 0) /* for a checkpoint */
 CODEC_DECLARE(msg_want_results, MSG_WANT_RESULTS_FIELDS);
 
-/* Ranges from, from+1, …: no gap. not_ready: a new coordinator is still collecting; ask again. */
+/*
+ * Ranges from, from+1, …: no gap. not_ready: a new coordinator is still collecting; ask again.
+ * accepted: the results that were accepted so far, in that order, without the first `from` of them. The
+ * order is that of one life of the coordinator: in another term one begins at 0 again.
+ */
 #define MSG_RESULTS_FIELDS(X, T)                                                                   \
     X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                      \
     X(T, u32, attempt, "a", REQ, 0, UINT32_MAX)                                                    \
     X(T, u32, from, "f", REQ, 0, UINT32_MAX)                                                       \
     X(T, flag, not_ready, "n", OPT, 0, 0)                                                          \
     X(T, flag, last, "l", OPT, 0, 0)                                                               \
+    X(T, flag, accepted, "o", OPT, 0, 0)                                                           \
     X(T, list, results, "r", OPT, 0, msg_result, WIRE_RESULTS_MAX)
 CODEC_DECLARE(msg_results, MSG_RESULTS_FIELDS);
 

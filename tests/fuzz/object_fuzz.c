@@ -17,6 +17,8 @@
 
 #define ID   "20261121T100203Z-0badcafe"
 #define NAME "c/t/i/backup/" ID "/manifest.mpk"
+/* the one kind whose name says more of its root than the backup */
+#define CHECKPOINT "backup/" ID "/checkpoint/0000000000000002.00000009-00000000"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -66,6 +68,16 @@ static void read_streams(struct target *t)
     struct stream_reader sr = STREAM_READER_INIT;
     struct segment_range range;
     struct plan_range plan;
+    struct checkpoint checkpoint;
+    struct codec_arena arena = {0};
+    struct repo_scope scope = {.cluster = "c", .tenant = "t", .incarnation = "i"};
+    if (checkpoint_open(&sr, t->scratch, t->st, &scope, CHECKPOINT, &arena, &checkpoint, &t->err) ==
+        0) {
+        while (stream_next(&sr, &segment_range_codec, &range, &t->err) > 0) {
+        }
+    }
+    codec_arena_release(&arena);
+    stream_release(&sr);
     if (stream_open(&sr, t->scratch, t->st, NAME, OBJECT_SEGMENT, NULL, &t->err) == 0) {
         while (stream_next(&sr, &segment_range_codec, &range, &t->err) > 0) {
         }
@@ -197,6 +209,7 @@ union any_record {
     struct log_chunk log_chunk;
     struct plan_range plan_range;
     struct segment_range segment_range;
+    struct checkpoint checkpoint;
     struct segment_ref segment_ref;
     struct log_ref log_ref;
     struct manifest manifest;
@@ -216,7 +229,7 @@ static void decode_record(struct target *t, struct slice bytes)
         &data_root_codec,   &log_chunk_codec,  &plan_range_codec, &segment_range_codec,
         &segment_ref_codec, &log_ref_codec,    &manifest_codec,   &tombstone_codec,
         &lineage_codec,     &log_writer_codec, &log_entry_codec,  &log_index_codec,
-        &log_mark_codec,    &truncation_codec,
+        &log_mark_codec,    &truncation_codec, &checkpoint_codec,
     };
     for (size_t i = 0; i < TM_ARRAY_LEN(tables); i++) {
         union any_record record;
@@ -279,7 +292,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (buf_append_slice(&copy, rest, &t.err) == 0) {
             if (data[0] == 'h')
                 fix_hashes(copy.data, copy.len);
-            if (ram_replace(t.st, NAME, buf_slice(&copy), &t.err) == 0)
+            if (ram_replace(t.st, NAME, buf_slice(&copy), &t.err) == 0 &&
+                ram_replace(t.st, "c/t/i/" CHECKPOINT, buf_slice(&copy), &t.err) == 0)
                 read_as_everything(&t);
         }
         buf_release(&copy);

@@ -6,7 +6,7 @@ set -euo pipefail
 READER=$TOP/tests/integration/format_reader.py
 
 step "objects of the first version"
-expect_out '{"objects": 13, "kinds": ["chunk", "data", "identity", "lineage", "log index", "mark", "plan", "repository", "segment", "tombstone", "truncation", "writer"]}' \
+expect_out '{"objects": 14, "kinds": ["checkpoint", "chunk", "data", "identity", "lineage", "log index", "mark", "plan", "repository", "segment", "tombstone", "truncation", "writer"]}' \
     "$READER" --object "$TOP"/tests/corpus/object/object-*
 
 step "a backup, read by the second reader"

@@ -34,10 +34,160 @@ static struct sim_session *session_of(struct sim_agent *a, uint32_t job, bool ma
     return make ? empty : NULL;
 }
 
+/* ---- holds ---- */
+
+#define HOLD_GRACE_US                                                                              \
+    SEC(60) /* until one whose time is over is seen, and dropped for all that fails */
+
+static char *slot_of(struct sim_agent *a, const char *name)
+{
+    for (size_t at = 0; at < SIM_SLOTS_MAX; at++) {
+        if (strcmp(a->db.slots[at], name) == 0)
+            return a->db.slots[at];
+    }
+    return NULL;
+}
+
+static bool is_kept(const struct sim_agent *a, const char *name)
+{
+    for (size_t at = 0; at < a->hold_count; at++) {
+        if (strcmp(a->holds[at].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+void agent_check_holds(struct world *w)
+{
+    for (uint32_t which = 0; which < w->profile.agents; which++) {
+        const struct sim_agent *a = &w->agents[which];
+        for (size_t at = 0; at < SIM_SLOTS_MAX; at++) {
+            if (a->db.slots[at][0] != '\0' && !is_kept(a, a->db.slots[at]))
+                sim_violate(
+                    w, "the database of %s keeps log for '%s', and its agent knows nothing of it",
+                    a->node, a->db.slots[at]);
+        }
+    }
+}
+
+static void keep_holds(struct world *w, struct sim_agent *a, const struct agent_hold *holds,
+                       size_t count)
+{
+    for (size_t at = 0; at < count; at++)
+        a->holds[at] = holds[at];
+    a->hold_count = count;
+    agent_check_holds(w);
+}
+
+static void on_dropped(struct world *w, struct sim_arg *arg)
+{
+    struct tm_err err;
+    const char *name = (const char *)arg->bytes.data;
+    struct sim_agent *a = &w->agents[arg->who];
+    bool fails = a->db.down || (!w->profile.benign && sim_chance(w, 100));
+    if (!fails && slot_of(a, name) != NULL)
+        slot_of(a, name)[0] = '\0'; /* also when the agent died meanwhile */
+    if (!arg_alive(w, arg))
+        return;
+    for (size_t at = 0; at < TM_ARRAY_LEN(a->sessions); at++) {
+        if (!fails && a->sessions[at].open && strcmp(a->sessions[at].hold, name) == 0)
+            sim_violate(w, "hold '%s' is dropped under a session of %s", name, a->node);
+    }
+    (void)tm_err_retry(&err, TM_E_UNAVAILABLE, "the database is down");
+    struct agent_event event = {.kind = AGENT_EV_HOLD_DROPPED};
+    event.hold_dropped.name = name;
+    event.hold_dropped.err = fails ? &err : NULL;
+    agent_feed(w, arg->who, &event);
+}
+
+static const struct agent_hold *kept_of(const struct sim_agent *a, const char *name)
+{
+    for (size_t at = 0; at < a->hold_count; at++) {
+        if (strcmp(a->holds[at].name, name) == 0)
+            return &a->holds[at];
+    }
+    return NULL;
+}
+
+static int64_t until_us(const struct agent_hold *hold)
+{
+    return hold->renewed_us + (int64_t)hold->ttl_s * 1000000;
+}
+
+/* The log is there all the same, under another name. */
+static void check_other_hold(struct world *w, struct sim_agent *a,
+                             const struct sim_session *session)
+{
+    const struct agent_hold *mine = kept_of(a, session->hold);
+    for (size_t at = 0; mine != NULL && at < a->hold_count; at++) {
+        const struct agent_hold *other = &a->holds[at];
+        if (other != mine && strcmp(other->backup_id, mine->backup_id) == 0 &&
+            slot_of(a, other->name) != NULL)
+            sim_violate(w, "%s goes on with backup %s under hold '%s', its log is held by '%s'",
+                        a->node, mine->backup_id, mine->name, other->name);
+    }
+}
+
+/* Somebody may still go on with the backup. */
+static void check_drop(struct world *w, const struct sim_agent *a, const char *name)
+{
+    const struct agent_hold *hold = kept_of(a, name);
+    const struct sim_backup *backup = hold != NULL ? depot_find(w, hold->backup_id, false) : NULL;
+    if (backup != NULL && backup->checkpoint && !backup->manifest && backup->marked_us == 0 &&
+        (int64_t)(SIM_REAL_US + w->now_us) < until_us(hold))
+        sim_violate(w, "%s drops hold '%s' before its time, and backup %s may be gone on with",
+                    a->node, name, hold->backup_id);
+}
+
+bool agent_holds_settled(struct world *w)
+{
+    bool settled = true;
+    for (uint32_t which = 0; which < w->profile.agents; which++) {
+        const struct sim_agent *a = &w->agents[which];
+        for (size_t at = 0; at < a->hold_count; at++) {
+            const struct agent_hold *hold = &a->holds[at];
+            int64_t late_us = (int64_t)(SIM_REAL_US + w->now_us) - until_us(hold);
+            settled = settled && hold->ttl_s >= 3600; /* nobody waits here for an hour */
+            if (late_us > (int64_t)HOLD_GRACE_US)
+                sim_violate(w, "%s keeps hold '%s' for ever: its time is over since %.1f s",
+                            a->node, hold->name, (double)late_us / 1e6);
+        }
+    }
+    return settled;
+}
+
+/* False: the session fails, it says why. */
+static bool take_hold(struct world *w, uint32_t which, const struct sim_session *session)
+{
+    struct sim_agent *a = &w->agents[which];
+    struct tm_err err;
+    if (session->hold[0] == '\0' || slot_of(a, session->hold) != NULL)
+        return true;
+    if (session->resume) {
+        check_other_hold(w, a, session);
+        (void)tm_err_set(&err, TM_E_CONFLICT, "the log is not held any more");
+        struct agent_event event = {.kind = AGENT_EV_SESSION_FAILED};
+        event.session_failed.job = session->job;
+        event.session_failed.err = &err;
+        event.session_failed.stage = "resume";
+        agent_feed(w, which, &event);
+        return false;
+    }
+    char *slot = slot_of(a, "");
+    if (slot == NULL)
+        sim_die("too many holds", NULL);
+    (void)snprintf(slot, SIM_SLOT_LEN, "%s", session->hold);
+    agent_check_holds(w);
+    return true;
+}
+
 /* a: job */
 static void on_begun(struct world *w, struct sim_arg *arg)
 {
-    if (!arg_alive(w, arg) || session_of(&w->agents[arg->who], (uint32_t)arg->a, false) == NULL)
+    if (!arg_alive(w, arg))
+        return;
+    const struct sim_session *session = session_of(&w->agents[arg->who], (uint32_t)arg->a, false);
+    if (session == NULL || !take_hold(w, arg->who, session))
         return;
     struct agent_event event = {.kind = AGENT_EV_SESSION_BEGUN};
     event.begun.job = (uint32_t)arg->a;
@@ -86,7 +236,7 @@ void agent_lose_session(struct world *w, uint32_t which)
         if (!a->sessions[at].open)
             continue;
         struct tm_err err;
-        (void)tm_err_set(&err, TM_E_UNAVAILABLE, "the server closed the connection");
+        (void)tm_err_retry(&err, TM_E_UNAVAILABLE, "the server closed the connection");
         struct agent_event event = {.kind = AGENT_EV_SESSION_FAILED};
         event.session_failed.job = a->sessions[at].job;
         event.session_failed.err = &err;
@@ -109,9 +259,17 @@ static void on_wake(struct world *w, struct sim_arg *arg)
 static void act_session(struct world *w, uint32_t which, const struct agent_action *action)
 {
     uint32_t job = action->session.job;
+    struct sim_session *session;
     switch (action->kind) {
     case AGENT_ACT_SESSION_BEGIN:
-        (void)session_of(&w->agents[which], job, true);
+        session = session_of(&w->agents[which], job, true);
+        if (session == NULL)
+            sim_die("too many sessions", NULL);
+        session->resume = action->session.resume;
+        if (action->session.hold != NULL) {
+            (void)snprintf(session->hold, sizeof(session->hold), "%s", action->session.hold);
+            keep_holds(w, &w->agents[which], action->session.holds, action->session.hold_count);
+        }
         later(w, which, MS(30) + sim_below(w, MS(400)), on_begun)->a = job;
         break;
     case AGENT_ACT_SESSION_END:
@@ -164,6 +322,18 @@ static void act(struct world *w, uint32_t which, const struct agent_action *acti
     case AGENT_ACT_STORE_LOG_JOBS:
         keep_log_jobs(a, action);
         break;
+    case AGENT_ACT_STORE_HOLDS:
+        keep_holds(w, a, action->store_holds.holds, action->store_holds.count);
+        break;
+    case AGENT_ACT_HOLD_DROP: {
+        struct tm_err err;
+        check_drop(w, a, action->hold_drop.name);
+        struct sim_arg *arg = later(w, which, MS(5) + sim_below(w, MS(300)), on_dropped);
+        if (buf_append(&arg->bytes, action->hold_drop.name, strlen(action->hold_drop.name) + 1,
+                       &err) < 0)
+            sim_die("memory", &err);
+        break;
+    }
     case AGENT_ACT_RUNNER_SPAWN:
         if (action->runner.writers != NULL) {
             a->writer_count = action->runner.writer_count;
@@ -252,8 +422,8 @@ void agent_start(struct world *w, uint32_t which)
     memset(a->sessions, 0, sizeof(a->sessions));
     struct agent_instance instance = {.tenant = "main",
                                       .engine = "mock",
-                                      .caps =
-                                          w->profile.members ? INSTANCE_CAP_RANGE_OWN_POSITION : 0,
+                                      .caps = w->profile.members ? INSTANCE_CAP_RANGE_OWN_POSITION
+                                                                 : 1u /* ENGINE_CAP_HOLD */,
                                       .data_dir = "/data",
                                       .conninfo = ""};
     struct agent_brain_config config = {.cluster = "c1",
@@ -266,6 +436,8 @@ void agent_start(struct world *w, uint32_t which)
                                         .seen_start = a->seen_start,
                                         .writers = a->writers,
                                         .writer_count = a->writer_count,
+                                        .holds = a->holds,
+                                        .hold_count = a->hold_count,
                                         .log_jobs = a->log_jobs,
                                         .log_jobs_term = a->log_jobs_term,
                                         .log_job_count = a->log_job_count,

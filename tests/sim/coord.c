@@ -289,9 +289,12 @@ static void apply(struct world *w, uint32_t which, struct sim_want *want)
     else
         (void)snprintf(text, sizeof(text),
                        "apiVersion: tidemark/v1\nkind: Backup\nmetadata:\n  name: %s\n"
-                       "spec:\n  br:\n    cluster: c1\n    tenant: main\n  cleanPolicy: %s\n"
-                       "  cleanGrace: %us\n  local:\n    path: /backup\n",
-                       want->name, want->policy_delete ? "Delete" : "Retain",
+                       "spec:\n  br:\n    cluster: c1\n    tenant: main\n    gcttl: %s\n%s"
+                       "  backoffRetryPolicy: {minRetryDuration: 1s, maxRetryTimes: %u}\n"
+                       "  cleanPolicy: %s\n  cleanGrace: %us\n  local:\n    path: /backup\n",
+                       want->name, want->short_ttl ? "12s" : "1h",
+                       want->checkpoint ? "" : "    options: [--no-checkpoint]\n", want->retries,
+                       want->policy_delete ? "Delete" : "Retain",
                        (unsigned)(want - w->wants) % 3 * 20); /* 0: at once */
     TM_CLEANUP(resource_list_release) struct resource_list list = RESOURCE_LIST_INIT;
     if (resource_parse("sim", slice_str(text), &list, &err) < 0)
@@ -324,6 +327,9 @@ void coord_want(struct world *w, bool restore, bool policy_delete, bool last)
     want->restore = restore;
     want->policy_delete = policy_delete;
     want->last = last;
+    want->checkpoint = !sim_chance(w, 150);
+    want->short_ttl = sim_chance(w, 400);
+    want->retries = (unsigned)sim_below(w, 4);
     sim_at(w, 0, on_apply)->a = w->want_count++;
 }
 
@@ -369,4 +375,17 @@ void coord_delete(struct world *w, size_t want)
 {
     w->wants[want].deleted = true;
     sim_at(w, 0, on_delete)->a = want;
+}
+
+void coord_resume(struct world *w, size_t want)
+{
+    uint32_t which;
+    if (w->wants[want].log || w->wants[want].deleted || coord_newest(w, &which) == NULL)
+        return;
+    struct brain_event event = {.kind = BRAIN_EV_COMMAND};
+    event.command.cmd = ++w->next_cmd;
+    event.command.what = BRAIN_CMD_RETRY;
+    event.command.kind = w->wants[want].restore ? "Restore" : "Backup";
+    event.command.name = w->wants[want].name;
+    coord_feed(w, which, &event);
 }

@@ -49,8 +49,22 @@ void depot_put(struct world *w, struct sim_backup *backup, const struct sim_obje
     backup->objects[backup->object_count++] = *object;
 }
 
+void depot_done(struct sim_backup *backup, const struct sim_object *object)
+{
+    for (size_t at = 0; at < backup->done_count; at++) {
+        if (backup->done[at].range == object->range) {
+            backup->done[at] = *object;
+            return;
+        }
+    }
+    if (backup->done_count < TM_ARRAY_LEN(backup->done))
+        backup->done[backup->done_count++] = *object;
+}
+
 void depot_sweep(struct sim_backup *backup)
 {
+    backup->checkpoint = false;
+    backup->done_count = 0;
     backup->object_count = 0;
     backup->manifest = false;
     backup->entry_count = 0;

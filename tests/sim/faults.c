@@ -157,6 +157,14 @@ static void on_last_want(struct world *w, struct sim_arg *arg)
     coord_want(w, false, false, true);
 }
 
+/* Somebody asks each job that failed to go on; what did not is refused. */
+static void on_resume(struct world *w, struct sim_arg *arg)
+{
+    (void)arg;
+    for (size_t at = 0; at < w->want_count; at++)
+        coord_resume(w, at);
+}
+
 static void on_unwant(struct world *w, struct sim_arg *arg)
 {
     if (arg->a < w->want_count)
@@ -296,6 +304,8 @@ static void plan_wants(struct world *w)
         arg->a = sim_chance(w, 150);
         arg->b = sim_chance(w, 400);
     }
+    for (uint64_t at = 0; at < 3; at++)
+        sim_at(w, SEC(10) + sim_below(w, SEC(40)), on_resume);
     if (sim_chance(w, 250)) {
         uint64_t which = sim_below(w, count);
         sim_at(w, SEC(5) + sim_below(w, SEC(40)), on_unwant)->a = which;

@@ -15,6 +15,7 @@
 #define storage_down runner_storage_down
 #define tell         runner_tell
 #define tell_failed  runner_tell_failed
+#define again        runner_again
 
 bool runner_is(const struct world *w, const struct sim_arg *arg)
 {
@@ -103,6 +104,8 @@ void runner_release(struct sim_runner *r)
     buf_release(&r->from_agent);
     for (size_t at = 0; at < SIM_RANGES_MAX; at++)
         buf_release(&r->blobs[at]);
+    for (size_t at = 0; at < SIM_RANGES_MAX; at++)
+        buf_release(&r->known_blobs[at]);
     real_free(r->real);
     r->real = NULL;
 }
@@ -136,7 +139,7 @@ void runner_tell_failed(struct world *w, const struct sim_runner *r, const struc
 }
 
 /* A real operation failed: true when it is to be tried again. */
-static bool again(struct world *w, const struct sim_runner *r, const struct tm_err *err,
+bool runner_again(struct world *w, const struct sim_runner *r, const struct tm_err *err,
                   const char *stage)
 {
     if (err->retryable)
@@ -147,7 +150,7 @@ static bool again(struct world *w, const struct sim_runner *r, const struct tm_e
     return false;
 }
 
-static void on_ready(struct world *w, struct sim_arg *arg)
+void runner_on_ready(struct world *w, struct sim_arg *arg)
 {
     if (!arg_alive(w, arg))
         return;
@@ -161,9 +164,11 @@ static void on_ready(struct world *w, struct sim_arg *arg)
         down = true;
     }
     if (down) {
-        later(w, r, MS(300), on_ready);
+        later(w, r, MS(300), runner_on_ready);
         return;
     }
+    if (r->resume && !r->sweeping && !checkpoint_look(w, r))
+        return;
     struct frame f = {.type = FRAME_ready};
     tell(w, r, &f);
 }
@@ -206,6 +211,8 @@ static void on_plan(struct world *w, struct sim_arg *arg)
                        9); /* a stored plan cannot be changed: the next runner makes another */
         return;
     }
+    while (r->known && r->known_told < r->known_count)
+        checkpoint_tell_known(w, r);
     struct msg_plan_range ranges[8];
     struct frame f = {.type = FRAME_plan_batch};
     f.plan_batch.first = r->plan_next;
@@ -218,9 +225,16 @@ static void on_plan(struct world *w, struct sim_arg *arg)
                                     .bytes = 100};
     }
     f.plan_batch.last = r->plan_next == r->plan_count;
+    uint8_t root[REAL_ROOT_LEN];
+    if (f.plan_batch.last && w->profile.real) {
+        real_root(r, root);
+        f.plan_batch.root = slice_of(root, sizeof(root));
+    }
     tell(w, r, &f);
     if (!f.plan_batch.last)
         later(w, r, MS(20) + sim_below(w, MS(100)), on_plan);
+    else
+        checkpoint_begin(w, r, true);
 }
 
 /* ---- ranges -------------------------------------------------------------------------------------- */
@@ -348,162 +362,6 @@ static void take_leases(struct world *w, struct sim_runner *r, const struct fram
     need(w, r);
 }
 
-/* ---- commit -------------------------------------------------------------------------------------- */
-
-static void tell_committed(struct world *w, const struct sim_runner *r)
-{
-    struct msg_totals totals = {.commit_us = 1, .position = "0/2"};
-    struct frame f = {.type = FRAME_committed};
-    f.committed.totals = &totals;
-    tell(w, r, &f);
-}
-
-static void commit_model(struct world *w, const struct sim_runner *r, struct sim_backup *backup)
-{
-    if (backup->manifest)
-        return;
-    backup->manifest = true;
-    free(backup->entries);
-    backup->entries = malloc(sizeof(r->entries));
-    if (backup->entries == NULL)
-        sim_die("manifest", NULL);
-    memcpy(backup->entries, r->entries, sizeof(r->entries));
-    backup->entry_count = r->entry_count;
-    sim_log(w, "manifest of %s committed, %zu ranges", backup->id, backup->entry_count);
-    oracle_manifest(w, r->uid, backup);
-}
-
-/* False: to be tried again, or given up and told. */
-static bool commit_real(struct world *w, struct sim_runner *r, struct sim_backup *backup,
-                        bool *ret_again)
-{
-    struct tm_err err;
-    bool before = backup->manifest;
-    int rc = real_commit(w, r, &err);
-    real_look(w, r->backup_id); /* sets backup->manifest */
-    /* cppcheck-suppress incorrectLogicOperator */
-    if (backup->manifest && !before) {
-        sim_log(w, "manifest of %s committed, %zu ranges", backup->id, backup->entry_count);
-        oracle_manifest(w, r->uid, backup);
-    }
-    *ret_again = rc < 0 && again(w, r, &err, "commit");
-    return rc == 0;
-}
-
-static void on_commit(struct world *w, struct sim_arg *arg)
-{
-    if (!arg_alive(w, arg))
-        return;
-    struct sim_runner *r = &w->runners[arg->who];
-    bool once_more = storage_down(w);
-    struct sim_backup *backup = depot_find(w, r->backup_id, true);
-    if (!once_more && w->profile.real) {
-        if (!commit_real(w, r, backup, &once_more) && !once_more)
-            return;
-    } else if (!once_more) {
-        commit_model(w, r, backup);
-        once_more = sim_chance(w, 50); /* the reply is dropped */
-    }
-    if (once_more)
-        later(w, r, MS(400), on_commit);
-    else
-        tell_committed(w, r);
-}
-
-static void want_results(struct world *w, const struct sim_runner *r)
-{
-    struct frame f = {.type = FRAME_want_results};
-    f.want_results.from = r->results_next;
-    tell(w, r, &f);
-}
-
-static void keep_blob(struct sim_runner *r, size_t at, struct slice blob)
-{
-    struct tm_err err;
-    if (at >= SIM_RANGES_MAX)
-        return;
-    buf_reset(&r->blobs[at]);
-    if (buf_append_slice(&r->blobs[at], blob, &err) < 0)
-        sim_die("memory", &err);
-}
-
-static void take_results(struct world *w, struct sim_runner *r, const struct frame_results *page)
-{
-    if (!r->finishing || page->from != r->results_next)
-        return;
-    for (size_t at = 0; at < page->results_count && r->entry_count < TM_ARRAY_LEN(r->entries);
-         at++) {
-        const struct msg_result *result = &page->results[at];
-        keep_blob(r, r->entry_count, result->blob);
-        r->entries[r->entry_count++] = (struct sim_object){
-            .range = result->range, .term = result->term, .counter = result->counter};
-    }
-    r->results_next += (uint32_t)page->results_count;
-    if (page->last)
-        later(w, r, MS(50) + sim_below(w, MS(300)), on_commit);
-    else
-        want_results(w, r);
-}
-
-/* ---- sweep ---- */
-
-/* How long the grace of a deletion lasts yet; the tombstone is stored by this. */
-static uint64_t mark(const struct world *w, struct sim_backup *backup, uint64_t grace_us)
-{
-    if (backup->marked_us == 0)
-        backup->marked_us = w->now_us;
-    uint64_t end_us = backup->marked_us + grace_us;
-    return backup->manifest && end_us > w->now_us ? end_us - w->now_us : 0;
-}
-
-static void on_sweep(struct world *w, struct sim_arg *arg);
-
-static void sweep_at(struct world *w, struct sim_runner *r, uint64_t delay_us, uint64_t remove,
-                     uint64_t grace_ms)
-{
-    struct sim_arg *arg = later(w, r, delay_us, on_sweep);
-    arg->a = remove;
-    arg->b = grace_ms;
-}
-
-/* a: remove also what is committed; b: with this grace, ms */
-static void on_sweep(struct world *w, struct sim_arg *arg)
-{
-    if (!arg_alive(w, arg))
-        return;
-    struct sim_runner *r = &w->runners[arg->who];
-    uint64_t remove = arg->a;
-    uint64_t grace_ms = arg->b;
-    if (storage_down(w)) {
-        sweep_at(w, r, MS(300), remove, grace_ms);
-        return;
-    }
-    struct sim_backup *backup = depot_find(w, r->backup_id, false);
-    struct frame f = {.type = FRAME_swept};
-    uint64_t left_us = 0;
-    struct msg_totals totals = {.commit_us = 1};
-    struct tm_err err;
-    if (w->profile.real) {
-        bool committed = false;
-        if (real_sweep(w, r, remove != 0, (int64_t)MS(grace_ms), &committed, &left_us, &err) < 0) {
-            if (again(w, r, &err, "sweep"))
-                sweep_at(w, r, MS(300), remove, grace_ms);
-            return;
-        }
-        real_look(w, r->backup_id);
-        f.swept.committed = committed;
-    } else if (backup != NULL && backup->manifest && remove == 0) {
-        f.swept.committed = true;
-        f.swept.totals = &totals;
-    } else if (backup != NULL) {
-        left_us = remove != 0 ? mark(w, backup, MS(grace_ms)) : 0;
-        if (left_us == 0)
-            depot_sweep(backup);
-    }
-    f.swept.grace_left_ms = (left_us + 999) / 1000;
-    tell(w, r, &f);
-}
-
 /* ---- from the agent ---- */
 
 static void take_begin(struct world *w, struct sim_runner *r, const struct frame_begin *begin)
@@ -511,6 +369,10 @@ static void take_begin(struct world *w, struct sim_runner *r, const struct frame
     r->begun = true;
     if (!begin->plan_known) {
         later(w, r, MS(50) + sim_below(w, MS(300)), on_plan);
+    } else {
+        if (w->profile.real && (r->roles & JOB_ROLE_LEAD) != 0)
+            real_take_root(r, begin->plan_root, begin->plan_ranges);
+        checkpoint_begin(w, r, false);
     }
     need(w, r);
 }
@@ -521,10 +383,15 @@ static void take_job(struct world *w, struct sim_runner *r, const struct frame_j
     r->term = job->term;
     r->sweeping = job->sweep || job->kind == JOB_KIND_DELETE;
     r->roles = job->roles;
+    r->attempt = job->attempt;
+    if (job->backup != NULL) {
+        r->checkpoints = job->backup->checkpoint;
+        r->resume = job->backup->resume;
+    }
     memcpy(r->uid, job->uid, sizeof(r->uid));
     if (job->backup != NULL)
         memcpy(r->backup_id, job->backup->backup_id, sizeof(r->backup_id));
-    later(w, r, MS(20) + sim_below(w, MS(200)), on_ready);
+    later(w, r, MS(20) + sim_below(w, MS(200)), runner_on_ready);
     if (job->kind == JOB_KIND_RESTORE)
         restore_job(w, r, job->resume);
     else if (job->kind == JOB_KIND_LOG)
@@ -553,13 +420,16 @@ static void take(struct world *w, struct sim_runner *r, const struct frame *f)
         r->finishing = true;
         r->finish_term = f->finish.term;
         r->finish_ranges = f->finish.plan_ranges;
-        want_results(w, r);
+        commit_want_results(w, r);
+        break;
+    case FRAME_accepted:
+        checkpoint_accepted(w, r, &f->accepted);
         break;
     case FRAME_results:
-        take_results(w, r, &f->results);
+        commit_results(w, r, &f->results);
         break;
     case FRAME_sweep:
-        sweep_at(w, r, MS(20) + sim_below(w, MS(200)), f->sweep.remove, f->sweep.grace_ms);
+        sweep_later(w, r, MS(20) + sim_below(w, MS(200)), f->sweep.remove, f->sweep.grace_ms);
         break;
     case FRAME_log_want:
         stream_want(w, r, &f->log_want);

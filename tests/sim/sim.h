@@ -10,7 +10,9 @@
  *   coord.c    coordinator processes, their state store, the person at the CLI
  *   agents.c   agent processes, their sessions
  *   net.c      connections, requests, replies: lost, delayed, doubled, cut
- *   runners.c  the runner: plan, ranges, commit, sweep against modelled storage
+ *   runners.c  the runner: plan and ranges against modelled storage
+ *   checkpoints.c  what it stores on the way, and finds
+ *   commits.c  commit and sweep
  *   depot.c    what lies in storage, as a model
  *   source.c   the databases' log: it grows, branches when a standby is promoted
  *   streams.c  the runner of a log backup, as a model
@@ -76,14 +78,30 @@ struct sim_object {
     int end;
 };
 
+struct sim_lease {
+    uint32_t range;
+    uint64_t term;
+    uint64_t counter;
+    uint8_t start[SIM_KEY_MAX];
+    uint8_t end[SIM_KEY_MAX];
+    size_t start_len;
+    size_t end_len;
+};
+
 struct sim_backup {
     char id[WIRE_ID_MAX + 1];
+    bool checkpoint; /* plan and what follows are stored */
+    struct sim_lease plan[SIM_RANGES_MAX];
+    uint32_t plan_count;
+    struct sim_object done[4 * SIM_RANGES_MAX];
+    size_t done_count;
     struct sim_object *objects;
     size_t object_count;
     size_t object_cap;
     bool manifest;
     struct sim_object *entries; /* of the manifest */
     size_t entry_count;
+    bool given_up;      /* nobody could sweep it: said in its record, until the next attempt */
     uint64_t marked_us; /* its tombstone is stored since then, 0 = there is none */
 };
 
@@ -97,8 +115,12 @@ struct sim_branch {
     uint64_t until_us; /* 0: still written */
 };
 
+#define SIM_SLOTS_MAX 16
+#define SIM_SLOT_LEN  64
+
 /* A node's database; it lives on when the agent does not. */
 struct sim_db {
+    char slots[SIM_SLOTS_MAX][SIM_SLOT_LEN]; /* "" = none */
     uint32_t branch;
     bool primary;
     bool down;
@@ -178,6 +200,8 @@ struct sim_coord {
 struct sim_session {
     bool open;
     uint32_t job;
+    bool resume;
+    char hold[SIM_SLOT_LEN];
 };
 
 #define SIM_TARGETS_MAX 64
@@ -207,19 +231,11 @@ struct sim_agent {
     size_t log_job_count;
     uint64_t log_jobs_term;
     struct codec_arena log_jobs_arena;
+    struct agent_hold holds[AGENT_BRAIN_HOLDS_MAX]; /* its disk */
+    size_t hold_count;
     struct sim_session sessions[16];
     char filled[SIM_TARGETS_MAX][WIRE_UID_MAX + 1]; /* its disk: restores that began to write */
     size_t filled_count;
-};
-
-struct sim_lease {
-    uint32_t range;
-    uint64_t term;
-    uint64_t counter;
-    uint8_t start[SIM_KEY_MAX];
-    uint8_t end[SIM_KEY_MAX];
-    size_t start_len;
-    size_t end_len;
 };
 
 struct sim_runner {
@@ -235,6 +251,11 @@ struct sim_runner {
     char backup_id[WIRE_ID_MAX + 1];
     struct buf to_agent; /* frames are cut from streams on both sides */
     struct buf from_agent;
+    uint32_t attempt;
+    bool checkpoints;
+    bool resume;
+    bool known; /* plan, and done ranges, of earlier attempts */
+    uint32_t known_told;
     bool begun;
     bool finishing;
     struct sim_lease queue[SIM_QUEUE_MAX];
@@ -252,7 +273,10 @@ struct sim_runner {
     uint64_t finish_term;
     uint32_t finish_ranges;
     bool sweeping;
-    struct sim_real *real; /* NULL: the model */
+    struct sim_real *real;                        /* NULL: the model */
+    struct sim_object known_done[SIM_RANGES_MAX]; /* real: what a checkpoint has … */
+    struct buf known_blobs[SIM_RANGES_MAX];       /* … and the entries of that */
+    size_t known_count;
     struct sim_stream stream;
 };
 
@@ -266,6 +290,7 @@ struct sim_runner {
  * are equal, and the first result to arrive wins.
  */
 struct oracle_range {
+    bool stored; /* by an earlier attempt: this one was told */
     uint64_t fresh_term;
     uint64_t fresh_counter;
     uint64_t fresh_life; /* of the coordinator that granted it */
@@ -294,6 +319,9 @@ struct sim_want { /* a resource the person at the CLI wants */
     uint64_t delete_cmd;
     bool last; /* wanted after the faults: must be Complete */
     bool policy_delete;
+    bool checkpoint;
+    bool short_ttl;
+    unsigned retries;
 };
 
 struct sim_profile {
@@ -392,6 +420,8 @@ void coord_crash(struct world *w, uint32_t which);
 void coord_feed(struct world *w, uint32_t which, const struct brain_event *event);
 void coord_want(struct world *w, bool restore, bool policy_delete, bool last);
 void coord_delete(struct world *w, size_t want);
+/* Asks that a job which failed goes on. */
+void coord_resume(struct world *w, size_t want);
 void coord_want_log(struct world *w);
 /* Applies the log backup's spec once more, with this subcommand. */
 void coord_wish_log(struct world *w, size_t want, const char *subcommand);
@@ -405,6 +435,10 @@ void agent_start(struct world *w, uint32_t which);
 void agent_crash(struct world *w, uint32_t which);
 void agent_feed(struct world *w, uint32_t which, const struct agent_event *event);
 void agent_lose_session(struct world *w, uint32_t which);
+/* Holds that nobody would ever drop. */
+void agent_check_holds(struct world *w);
+/* No hold is left whose time has come, or comes soon; when all is calm. */
+bool agent_holds_settled(struct world *w);
 
 /* ---- net.c --------------------------------------------------------------------------------------------------- */
 
@@ -432,6 +466,26 @@ void runner_tell(struct world *w, const struct sim_runner *r, const struct frame
 void runner_tell_failed(struct world *w, const struct sim_runner *r, const struct tm_err *err,
                         const char *stage);
 bool runner_storage_down(const struct world *w);
+/* A real operation failed: true when it is to be tried again. */
+bool runner_again(struct world *w, const struct sim_runner *r, const struct tm_err *err,
+                  const char *stage);
+void runner_on_ready(struct world *w, struct sim_arg *arg);
+
+/* ---- checkpoints.c ---- */
+
+/* False: there is nothing to be done, or later. */
+bool checkpoint_look(struct world *w, struct sim_runner *r);
+void checkpoint_accepted(struct world *w, struct sim_runner *r,
+                         const struct frame_accepted *accepted);
+void checkpoint_tell_known(struct world *w, struct sim_runner *r);
+void checkpoint_begin(struct world *w, struct sim_runner *r, bool planned);
+
+/* ---- commits.c ---- */
+
+void commit_want_results(struct world *w, const struct sim_runner *r);
+void commit_results(struct world *w, struct sim_runner *r, const struct frame_results *page);
+void sweep_later(struct world *w, struct sim_runner *r, uint64_t delay_us, uint64_t remove,
+                 uint64_t grace_ms);
 void sim_key_set(uint8_t to[SIM_KEY_MAX], size_t *ret_len, struct slice key);
 
 /* ---- depot.c --------------------------------------------------------------------------------------------------- */
@@ -441,6 +495,7 @@ void depot_put(struct world *w, struct sim_backup *backup, const struct sim_obje
 const struct sim_object *depot_object(const struct sim_backup *backup, uint32_t range,
                                       uint64_t term, uint64_t counter);
 void depot_sweep(struct sim_backup *backup);
+void depot_done(struct sim_backup *backup, const struct sim_object *object);
 
 /* ---- source.c ---- */
 
@@ -483,6 +538,8 @@ void oracle_reply(struct world *w, uint32_t coord, const struct message *m);
 void oracle_answer(struct world *w, uint64_t cmd, enum brain_outcome outcome,
                    const struct tm_err *err);
 void oracle_stored(struct world *w, const char *key, struct slice value);
+/* An attempt's runner tells that this range is in a checkpoint. */
+void oracle_known(struct world *w, const struct sim_runner *r, uint32_t range);
 void oracle_manifest(struct world *w, const char *uid, const struct sim_backup *backup);
 bool oracle_settled(struct world *w); /* all jobs are at their end */
 void oracle_end(struct world *w);

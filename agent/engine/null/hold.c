@@ -132,7 +132,7 @@ int null_hold_drop(struct engine_hold *h, struct tm_err *err)
     return 0;
 }
 
-void null_hold_close(struct engine_hold *h)
+void null_hold_close(struct engine_hold *h) /* NULL, too */
 {
     free(h);
 }

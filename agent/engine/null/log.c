@@ -89,6 +89,11 @@ static void fill(const struct null_config *c, const char *label, uint64_t at, ui
         dst[i] ^= at + i >= c->twist ? 0x5a : 0;
 }
 
+void null_source_log(const struct null_config *c, uint64_t at, uint8_t *dst, size_t len)
+{
+    fill(c, c->branch, at, dst, len);
+}
+
 int null_log_fill(const char *conninfo, uint64_t at, void *ret, size_t len, struct tm_err *err)
 {
     struct null_config c = {.seed = 0};

@@ -1,7 +1,7 @@
 #ifndef TM_AGENT_ENGINE_NULL_LOG_H
 #define TM_AGENT_ENGINE_NULL_LOG_H
 /*
- * The log side of the null engine: streams, holds and index. engine.h says what each call promises.
+ * The log side of the null engine: streams, holds, index and proof. engine.h says what each call promises.
  */
 #include "agent/engine/engine.h"
 #include "agent/engine/null/config.h"
@@ -20,6 +20,11 @@ int null_log_history(const struct engine_instance *instance, const char *label, 
 int null_log_read_file(const struct engine_instance *instance, struct slice facts,
                        const char *label, uint64_t from, uint8_t *dst, size_t len,
                        struct tm_err *err) TM_WUR;
+
+int null_proof_open(struct slice begin, struct engine_proof **ret, struct tm_err *err) TM_WUR;
+int null_proof_push(struct engine_proof *proof, struct slice bytes, struct tm_err *err) TM_WUR;
+int null_proof_end(struct engine_proof *proof, struct slice end, struct tm_err *err) TM_WUR;
+void null_proof_close(struct engine_proof *proof);
 
 int null_hold_open(const struct engine_instance *instance, const char *name, bool may_make,
                    struct engine_hold **ret, bool *ret_made, struct tm_err *err) TM_WUR;

@@ -51,11 +51,27 @@ static int mock_open(const struct engine_instance *instance, const char *label,
     return null_session_open("mock", instance, ret, err);
 }
 
-static int mock_snapshot_begin(struct engine_session *s, bool fast, struct buf *ret_begin,
-                               struct engine_position *ret_replay_from, struct tm_err *err)
+static int mock_snapshot_begin(struct engine_session *s, const char *hold, bool fast,
+                               struct buf *ret_begin, struct engine_position *ret_replay_from,
+                               struct tm_err *err)
 {
+    (void)hold;
     (void)fast;
     int r = null_session_begin(s, ret_begin, err);
+    if (r == 0)
+        position_of(s->config.revision, ret_replay_from);
+    return r;
+}
+
+/* Each range has a position of its own: there is nothing that a lost session could have lost. */
+static int mock_snapshot_resume(struct engine_session *s, const char *hold, bool fast,
+                                struct slice first, uint64_t log_from, struct buf *ret_begin,
+                                struct engine_position *ret_replay_from, struct tm_err *err)
+{
+    (void)hold;
+    (void)fast;
+    (void)log_from;
+    int r = null_session_resume(s, first, ret_begin, err);
     if (r == 0)
         position_of(s->config.revision, ret_replay_from);
     return r;
@@ -227,6 +243,7 @@ const struct engine_ops mock_engine = {
     .check = mock_check,
     .session_open = mock_open,
     .snapshot_begin = mock_snapshot_begin,
+    .snapshot_resume = mock_snapshot_resume,
     .hold_advance = null_session_hold,
     .session_ping = null_session_ping,
     .snapshot_end = mock_snapshot_end,

@@ -48,14 +48,55 @@ static int null_open(const struct engine_instance *instance, const char *label,
     return null_session_open("null", instance, ret, err);
 }
 
-static int null_snapshot_begin(struct engine_session *s, bool fast, struct buf *ret_begin,
-                               struct engine_position *ret_replay_from, struct tm_err *err)
+/* Finds or makes the lasting hold; without a state file there is nothing that could outlive us. */
+static int take_hold(const struct engine_session *s, const char *name, bool may_make,
+                     struct tm_err *err)
+{
+    const struct engine_instance instance = {.conninfo = s->conninfo};
+    struct engine_hold_state state = {.lost = false};
+    struct engine_hold *hold = NULL;
+    bool made;
+    if (!name || !s->config.state[0])
+        return 0;
+    int r = null_hold_open(&instance, name, may_make, &hold, &made, err);
+    if (r == 0)
+        r = null_hold_look(hold, &state, err);
+    null_hold_close(hold);
+    if (r == -TM_E_NOT_FOUND || (r == 0 && state.lost))
+        return tm_err_set(err, TM_E_CONFLICT, "hold '%s' is gone", name);
+    return r;
+}
+
+static int null_snapshot_begin(struct engine_session *s, const char *hold, bool fast,
+                               struct buf *ret_begin, struct engine_position *ret_replay_from,
+                               struct tm_err *err)
 {
     (void)fast;
-    int r = null_session_begin(s, ret_begin, err);
+    int r = take_hold(s, hold, true, err);
+    if (r == 0)
+        r = null_session_begin(s, ret_begin, err);
     if (r == 0)
         position_of(NULL_LOG_START, ret_replay_from);
     return r;
+}
+
+static int null_snapshot_resume(struct engine_session *s, const char *hold, bool fast,
+                                struct slice first, uint64_t log_from, struct buf *ret_begin,
+                                struct engine_position *ret_replay_from, struct tm_err *err)
+{
+    (void)fast;
+    (void)log_from; /* the hold of a source that is only arithmetic keeps all of it */
+    int r = take_hold(s, hold, false, err);
+    if (r == 0)
+        r = null_session_resume(s, first, ret_begin, err);
+    if (r == 0)
+        position_of(NULL_LOG_START, ret_replay_from);
+    return r;
+}
+
+static bool null_snapshot_resumed(struct slice begin)
+{
+    return null_session_resumed("null", begin);
 }
 
 static int null_snapshot_end(struct engine_session *s, struct buf *ret_end,
@@ -262,6 +303,7 @@ const struct engine_ops null_engine = {
     .check = null_check,
     .session_open = null_open,
     .snapshot_begin = null_snapshot_begin,
+    .snapshot_resume = null_snapshot_resume,
     .hold_advance = null_session_hold,
     .session_ping = null_session_ping,
     .snapshot_end = null_snapshot_end,
@@ -273,6 +315,11 @@ const struct engine_ops null_engine = {
     .final_key = null_final_key,
     .read_final = null_read_final,
     .reader_close = null_reader_close,
+    .snapshot_resumed = null_snapshot_resumed,
+    .proof_open = null_proof_open,
+    .proof_push = null_proof_push,
+    .proof_end = null_proof_end,
+    .proof_close = null_proof_close,
     .log_position = null_log_position,
     .log_open = null_log_open,
     .log_next = null_log_next,

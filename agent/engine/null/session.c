@@ -56,6 +56,36 @@ int null_session_begin(struct engine_session *s, struct buf *ret_begin, struct t
     return 0;
 }
 
+int null_session_resume(struct engine_session *s, struct slice first, struct buf *ret_begin,
+                        struct tm_err *err)
+{
+    TM_CLEANUP(buf_release) struct buf begin = BUF_INIT;
+    struct null_config before;
+    int r = null_config_fail(&s->config, "resume", err);
+    if (r < 0 || (r = null_session_config(s->engine, first, &before, err)) < 0)
+        return r;
+    if (strcmp(s->config.fail, "resume_conflict") == 0)
+        return tm_err_set(err, TM_E_CONFLICT, "resume: asked to fail by conninfo");
+    if (strcmp(before.identity, s->config.identity) != 0)
+        return tm_err_set(err, TM_E_CONFLICT, "the source is %s, the earlier attempt was on %s",
+                          s->config.identity, before.identity);
+    if ((r = buf_append_slice(&begin, first, err)) < 0)
+        return r;
+    begin.data[strlen(s->engine)] = '2';
+    s->begun = true;
+    *ret_begin = begin;
+    begin = BUF_INIT;
+    return 0;
+}
+
+bool null_session_resumed(const char *engine, struct slice begin)
+{
+    struct null_config c;
+    struct tm_err ignored = {0};
+    return null_session_config(engine, begin, &c, &ignored) == 0 &&
+           begin.data[strlen(engine)] == '2';
+}
+
 static int alive(struct engine_session *s, struct tm_err *err)
 {
     if (atomic_load(&s->canceled))
@@ -105,9 +135,11 @@ void null_session_cancel(struct engine_session *s)
 int null_session_config(const char *engine, struct slice begin, struct null_config *ret,
                         struct tm_err *err)
 {
-    char magic[ENGINE_NAME_MAX + 4], text[NULL_CONNINFO_MAX];
-    size_t len = (size_t)snprintf(magic, sizeof(magic), "%.*s1 ", ENGINE_NAME_MAX, engine);
-    if (begin.len < len || memcmp(begin.data, magic, len) != 0 || begin.len - len >= sizeof(text))
+    char text[NULL_CONNINFO_MAX];
+    const size_t name = strlen(engine), len = name + 2;
+    if (begin.len < len || memcmp(begin.data, engine, name) != 0 ||
+        (begin.data[name] != '1' && begin.data[name] != '2') || begin.data[name + 1] != ' ' ||
+        begin.len - len >= sizeof(text))
         return tm_err_set(err, TM_E_INVALID, "the begin blob is not the %s engine's", engine);
     memcpy(text, begin.data + len, begin.len - len);
     text[begin.len - len] = '\0';

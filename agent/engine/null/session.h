@@ -4,7 +4,7 @@
  * Sessions of the null and mock engines: all but the positions, which are each engine's own.
  *
  * Blobs are text, so that a failing test shows what was in them: begin is "<engine>1 " and the
- * conninfo, end is "<engine>1 end". Thread safety: as engine.h says.
+ * conninfo, or "<engine>2 " of a snapshot that was resumed; end is "<engine>1 end". Thread safety: as engine.h says.
  */
 #include <stdatomic.h>
 
@@ -27,6 +27,10 @@ int null_session_check(const char *engine, const struct engine_instance *instanc
 int null_session_open(const char *engine, const struct engine_instance *instance,
                       struct engine_session **ret, struct tm_err *err) TM_WUR;
 int null_session_begin(struct engine_session *s, struct buf *ret_begin, struct tm_err *err) TM_WUR;
+/* Begins again: `first` with its number raised. */
+int null_session_resume(struct engine_session *s, struct slice first, struct buf *ret_begin,
+                        struct tm_err *err) TM_WUR;
+bool null_session_resumed(const char *engine, struct slice begin);
 int null_session_hold(struct engine_session *s, uint64_t durable, struct tm_err *err) TM_WUR;
 int null_session_ping(struct engine_session *s, struct tm_err *err) TM_WUR;
 int null_session_end(struct engine_session *s, struct buf *ret_end, struct tm_err *err) TM_WUR;

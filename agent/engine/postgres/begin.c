@@ -4,7 +4,8 @@
  *
  * Failure modes: more tablespaces or configuration files than the limits; a history file that is
  * missing although the timeline is not the first; a server that forbids reading the list of
- * included configuration files (they are then left out: they are no part of the database).
+ * included configuration files (they are then left out: they are no part of the database); a start
+ * whose checkpoint cannot be found: the snapshot is whole, but cannot be resumed.
  */
 #include "agent/engine/postgres/session.h"
 
@@ -13,11 +14,12 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "agent/engine/postgres/checkpoint.h"
 #include "agent/engine/postgres/files.h"
 #include "agent/engine/postgres/wal.h"
 
 static int take_control(const struct engine_instance *instance, struct pg_begin *begin,
-                        struct tm_err *err)
+                        struct control_file *ret, struct tm_err *err)
 {
     struct control_file control;
     TM_CLEANUP(closep) int fd = open(instance->data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -35,7 +37,19 @@ static int take_control(const struct engine_instance *instance, struct pg_begin 
     begin->wal_segment_bytes = control.wal_segment_bytes;
     begin->checksum_version = control.checksum_version;
     begin->replay_from = pg_wal_segment_start(begin->start_lsn, control.wal_segment_bytes);
+    begin->settings = control.settings;
+    *ret = control;
     return 0;
+}
+
+static void take_checkpoint(const struct engine_instance *instance,
+                            const struct control_file *control, struct pg_begin *begin)
+{
+    struct tm_err ignored = {0};
+    if (control->redo == begin->start_lsn)
+        begin->checkpoint_lsn = control->checkpoint;
+    else if (pg_checkpoint_find(instance->data_dir, begin, &begin->checkpoint_lsn, &ignored) < 0)
+        begin->checkpoint_lsn = 0;
 }
 
 /* ---- history ---- */
@@ -209,21 +223,36 @@ static int take_config_files(struct pg_conn *conn, const struct pg_facts *facts,
     return r;
 }
 
+static int look(const struct engine_instance *instance, struct pg_conn *conn,
+                struct pg_begin *begin, struct control_file *ret_control, struct tm_err *err)
+{
+    int r = take_control(instance, begin, ret_control, err);
+    if (r == 0)
+        r = take_history(instance, begin, err);
+    if (r == 0)
+        r = take_tablespaces(conn, begin, err);
+    return r;
+}
+
+int pg_begin_look(const struct engine_instance *instance, struct pg_conn *conn,
+                  struct pg_begin *begin, struct tm_err *err)
+{
+    struct control_file control;
+    return look(instance, conn, begin, &control, err);
+}
+
 int pg_begin_collect(const struct engine_instance *instance, struct pg_conn *conn,
                      const struct pg_facts *facts, const char *label, struct pg_begin *begin,
                      struct tm_err *err)
 {
-    int r = take_control(instance, begin, err);
+    struct control_file control;
+    int r = look(instance, conn, begin, &control, err);
     if (r < 0)
         return r;
+    take_checkpoint(instance, &control, begin);
     begin->data_dir = strdup(facts->data_dir);
     begin->label = strdup(label);
     if (!begin->data_dir || !begin->label)
         return tm_err_oom(err);
-    r = take_history(instance, begin, err);
-    if (r == 0)
-        r = take_tablespaces(conn, begin, err);
-    if (r == 0)
-        r = take_config_files(conn, facts, begin, err);
-    return r;
+    return take_config_files(conn, facts, begin, err);
 }

@@ -33,6 +33,7 @@ enum control_offset {
     OFF_MIN_RECOVERY_POINT = 136,
     OFF_MIN_RECOVERY_TIMELINE = 144,
     OFF_WAL_LEVEL = 172,
+    OFF_WAL_LOG_HINTS = 176,
     OFF_MAX_CONNECTIONS = 180,
     OFF_MAX_WORKER_PROCESSES = 184,
     OFF_MAX_WAL_SENDERS = 188,
@@ -113,6 +114,20 @@ static int check_values(const struct control_file *control, struct tm_err *err)
     return 0;
 }
 
+static struct control_settings settings_of(struct slice bytes)
+{
+    return (struct control_settings){
+        .wal_level = get_int(bytes, OFF_WAL_LEVEL),
+        .max_connections = get_int(bytes, OFF_MAX_CONNECTIONS),
+        .max_worker_processes = get_int(bytes, OFF_MAX_WORKER_PROCESSES),
+        .max_wal_senders = get_int(bytes, OFF_MAX_WAL_SENDERS),
+        .max_prepared_transactions = get_int(bytes, OFF_MAX_PREPARED),
+        .max_locks_per_transaction = get_int(bytes, OFF_MAX_LOCKS),
+        .wal_log_hints = bytes.data[OFF_WAL_LOG_HINTS] != 0,
+        .track_commit_timestamp = bytes.data[OFF_TRACK_COMMIT_TIMESTAMP] != 0,
+    };
+}
+
 static int parse(struct slice bytes, struct control_file *ret, uint32_t *ret_crc,
                  struct tm_err *err)
 {
@@ -138,13 +153,7 @@ static int parse(struct slice bytes, struct control_file *ret, uint32_t *ret_crc
         .full_page_writes = bytes.data[OFF_FULL_PAGE_WRITES] != 0,
         .min_recovery_point = get64(bytes, OFF_MIN_RECOVERY_POINT),
         .min_recovery_timeline = get32(bytes, OFF_MIN_RECOVERY_TIMELINE),
-        .wal_level = get_int(bytes, OFF_WAL_LEVEL),
-        .max_connections = get_int(bytes, OFF_MAX_CONNECTIONS),
-        .max_worker_processes = get_int(bytes, OFF_MAX_WORKER_PROCESSES),
-        .max_wal_senders = get_int(bytes, OFF_MAX_WAL_SENDERS),
-        .max_prepared_transactions = get_int(bytes, OFF_MAX_PREPARED),
-        .max_locks_per_transaction = get_int(bytes, OFF_MAX_LOCKS),
-        .track_commit_timestamp = bytes.data[OFF_TRACK_COMMIT_TIMESTAMP] != 0,
+        .settings = settings_of(bytes),
         .block_bytes = get32(bytes, OFF_BLOCK_BYTES),
         .relation_segment_blocks = get32(bytes, OFF_RELATION_SEGMENT),
         .wal_block_bytes = get32(bytes, OFF_WAL_BLOCK_BYTES),
@@ -209,6 +218,42 @@ int control_file_read(int data_dir_fd, struct control_file *ret, uint8_t *ret_by
     *ret = control;
     if (ret_bytes)
         memcpy(ret_bytes, bytes, sizeof(bytes));
+    return 0;
+}
+
+/* ---- rewriting ---- */
+
+static void put32(uint8_t *bytes, size_t offset, uint32_t value)
+{
+    memcpy(bytes + offset, &value, sizeof(value));
+}
+
+static void put64(uint8_t *bytes, size_t offset, uint64_t value)
+{
+    memcpy(bytes + offset, &value, sizeof(value));
+}
+
+int control_file_recovering(uint8_t bytes[CONTROL_FILE_BYTES], uint64_t min_recovery_point,
+                            uint32_t timeline, const struct control_settings *settings,
+                            struct tm_err *err)
+{
+    struct control_file control;
+    int r = control_file_parse(slice_of(bytes, CONTROL_FILE_BYTES), &control, err);
+    if (r < 0)
+        return r;
+    const size_t crc_offset = pg_version_find(control.major)->control_crc_offset;
+    put32(bytes, OFF_STATE, CONTROL_IN_ARCHIVE_RECOVERY);
+    put64(bytes, OFF_MIN_RECOVERY_POINT, min_recovery_point);
+    put32(bytes, OFF_MIN_RECOVERY_TIMELINE, timeline);
+    put32(bytes, OFF_WAL_LEVEL, (uint32_t)settings->wal_level);
+    put32(bytes, OFF_MAX_CONNECTIONS, (uint32_t)settings->max_connections);
+    put32(bytes, OFF_MAX_WORKER_PROCESSES, (uint32_t)settings->max_worker_processes);
+    put32(bytes, OFF_MAX_WAL_SENDERS, (uint32_t)settings->max_wal_senders);
+    put32(bytes, OFF_MAX_PREPARED, (uint32_t)settings->max_prepared_transactions);
+    put32(bytes, OFF_MAX_LOCKS, (uint32_t)settings->max_locks_per_transaction);
+    bytes[OFF_WAL_LOG_HINTS] = settings->wal_log_hints;
+    bytes[OFF_TRACK_COMMIT_TIMESTAMP] = settings->track_commit_timestamp;
+    put32(bytes, crc_offset, crc32c(CRC32C_INIT, bytes, crc_offset));
     return 0;
 }
 

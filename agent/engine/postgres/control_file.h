@@ -31,6 +31,19 @@ enum control_file_state {
     CONTROL_IN_PRODUCTION = 6,
 };
 
+/* What a server that replays must at least be set to. Where settings change, the log says so: these
+ * are those in force at some place of it. */
+struct control_settings {
+    int32_t wal_level; /* 0 minimal, 1 replica, 2 logical */
+    int32_t max_connections;
+    int32_t max_worker_processes;
+    int32_t max_wal_senders;
+    int32_t max_prepared_transactions;
+    int32_t max_locks_per_transaction;
+    bool wal_log_hints;
+    bool track_commit_timestamp;
+};
+
 struct control_file {
     uint64_t system_id;
     uint32_t control_version;
@@ -43,14 +56,7 @@ struct control_file {
     bool full_page_writes; /* at the last checkpoint */
     uint64_t min_recovery_point;
     uint32_t min_recovery_timeline;
-    /* What a server restored from this must at least be started with. */
-    int32_t wal_level; /* 0 minimal, 1 replica, 2 logical */
-    int32_t max_connections;
-    int32_t max_worker_processes;
-    int32_t max_wal_senders;
-    int32_t max_prepared_transactions;
-    int32_t max_locks_per_transaction;
-    bool track_commit_timestamp;
+    struct control_settings settings; /* a server restored from this needs as much */
     uint32_t block_bytes;
     uint32_t relation_segment_blocks; /* blocks per 1 GiB file of a relation */
     uint32_t wal_block_bytes;
@@ -65,6 +71,13 @@ int control_file_parse(struct slice bytes, struct control_file *ret, struct tm_e
  * the very bytes that were parsed, padded with zeros. */
 int control_file_read(int data_dir_fd, struct control_file *ret, uint8_t *ret_bytes,
                       struct tm_err *err) TM_WUR;
+
+/* Rewrites the file's bytes, as control_file_read gave them, into those of a server that was recovering
+ * from an archive: it replays at least up to min_recovery_point before it calls itself consistent,
+ * and begins with these settings. */
+int control_file_recovering(uint8_t bytes[CONTROL_FILE_BYTES], uint64_t min_recovery_point,
+                            uint32_t timeline, const struct control_settings *settings,
+                            struct tm_err *err) TM_WUR;
 
 const char *control_file_state_text(enum control_file_state state);
 

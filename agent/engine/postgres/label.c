@@ -6,6 +6,7 @@
 #include "agent/engine/postgres/label.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #include "agent/engine/postgres/wal.h"
 
@@ -107,6 +108,30 @@ int label_parse(struct slice text, struct label *ret_label, struct tm_err *err)
         return tm_err_set(err, TM_E_CORRUPT, "backup_label has its checkpoint before its start");
     *ret_label = out;
     return 0;
+}
+
+int label_write(const struct label *label, uint32_t wal_segment_bytes, int64_t start_us,
+                const char *text, struct buf *out, struct tm_err *err)
+{
+    char start[PG_LSN_TEXT_MAX], checkpoint[PG_LSN_TEXT_MAX], segment[PG_WAL_NAME_MAX], when[64];
+    const time_t start_s = (time_t)(start_us / 1000000);
+    struct tm utc;
+    if (!gmtime_r(&start_s, &utc) || strftime(when, sizeof(when), "%F %T UTC", &utc) == 0)
+        return tm_err_set(err, TM_E_INVALID, "backup_label: impossible start time");
+    /* the server scans it line by line, in this order */
+    return buf_printf(
+        out, err,
+        "START WAL LOCATION: %s (file %s)\n"
+        "CHECKPOINT LOCATION: %s\n"
+        "BACKUP METHOD: pg_rewind\n"
+        "BACKUP FROM: standby\n"
+        "START TIME: %s\n"
+        "LABEL: %.*s\n"
+        "START TIMELINE: %u\n",
+        pg_lsn_format(label->start_lsn, start),
+        pg_wal_segment_name(label->start_timeline, label->start_lsn, wal_segment_bytes, segment),
+        pg_lsn_format(label->checkpoint_lsn, checkpoint), when, (int)strcspn(text, "\n"), text,
+        label->start_timeline);
 }
 
 /* ---- tablespace_map ---- */

@@ -3,8 +3,8 @@
 /*
  * backup_label and tablespace_map: the two small texts that pg_backup_stop returns.
  *
- * The label is what makes recovery start at the right record. It is kept as PostgreSQL wrote it;
- * parsing is for checking and for what the restore needs to know. tablespace_map is parsed and
+ * The label is what makes recovery start at the right record. It is kept as PostgreSQL wrote it,
+ * unless its snapshot was resumed; parsing is for checking and for what the restore needs to know. tablespace_map is parsed and
  * never written back: a restore makes the links itself, to the places it was told.
  *
  * Pure functions, thread safe.
@@ -31,6 +31,12 @@ struct label {
     char text[LABEL_TEXT_MAX]; /* LABEL: what the user called it */
 };
 int label_parse(struct slice text, struct label *ret_label, struct tm_err *err) TM_WUR;
+
+/* Appends a label in the server's form, as one has to be that begins at `start_lsn` but did not end
+ * with a backup's end: recovery is consistent where pg_control says so (BACKUP FROM: standby, BACKUP
+ * METHOD: pg_rewind). Of *label the two positions and the timeline are taken. */
+int label_write(const struct label *label, uint32_t wal_segment_bytes, int64_t start_us,
+                const char *text, struct buf *out, struct tm_err *err) TM_WUR;
 
 struct tablespace_link {
     uint32_t oid;

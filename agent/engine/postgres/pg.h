@@ -5,6 +5,7 @@
  * those of agent/engine/engine.h.
  *
  *     session.c     check, describe, the session that holds pg_backup_start … pg_backup_stop
+ *     resume.c      a second session for a snapshot whose first one was lost;  proof.c
  *     plan.c        cuts the key space into ranges
  *     reader.c      reads a range;  listing.c lists directories;  page.c checks pages
  *     stream.c      the log, by physical replication;  log_file.c from the source's files
@@ -20,8 +21,10 @@ int pg_describe(const struct engine_instance *, struct engine_description *, str
 int pg_check(const struct engine_instance *, struct tm_err *);
 int pg_session_open(const struct engine_instance *, const char *label, struct engine_session **,
                     struct tm_err *);
-int pg_snapshot_begin(struct engine_session *, bool fast, struct buf *, struct engine_position *,
-                      struct tm_err *);
+int pg_snapshot_begin(struct engine_session *, const char *hold, bool fast, struct buf *,
+                      struct engine_position *, struct tm_err *);
+int pg_snapshot_resume(struct engine_session *, const char *hold, bool fast, struct slice first,
+                       uint64_t log_from, struct buf *, struct engine_position *, struct tm_err *);
 int pg_hold_advance(struct engine_session *, uint64_t durable, struct tm_err *);
 int pg_session_ping(struct engine_session *, struct tm_err *);
 int pg_snapshot_end(struct engine_session *, struct buf *, struct engine_position *, int64_t *,
@@ -30,6 +33,11 @@ void pg_session_close(struct engine_session *);
 void pg_session_cancel(struct engine_session *);
 
 int pg_snapshot_settled(struct slice end, int64_t *ret_us, struct tm_err *);
+bool pg_snapshot_resumed(struct slice begin);
+int pg_proof_open(struct slice begin, struct engine_proof **, struct tm_err *);
+int pg_proof_push(struct engine_proof *, struct slice bytes, struct tm_err *);
+int pg_proof_end(struct engine_proof *, struct slice end, struct tm_err *);
+void pg_proof_close(struct engine_proof *);
 int pg_reader_open(const struct engine_instance *, struct slice begin, struct engine_reader **,
                    struct tm_err *);
 int pg_plan(struct engine_reader *, const struct engine_plan_options *, engine_plan_fn, void *,

@@ -1,7 +1,9 @@
 /*
  * Happy path: the begin blob is decoded, the data directory opened and proven to be the one the
  * snapshot was begun on (system identifier); each range walks what exists in its span and reads it;
- * the final range holds the label the server gave at the end, and pg_control as it is then.
+ * the final range holds the label of the end, and pg_control as it is then. Of a snapshot that was
+ * resumed, no end of a backup is in the log that recovery could wait for: there pg_control says up to
+ * where it has to replay.
  *
  * Failure modes: a blob that is no blob, another cluster's data directory, and those of walk.c and
  * part.c, with the data directory put in front.
@@ -167,6 +169,9 @@ int pg_read_final(struct engine_reader *reader, struct slice end_blob, struct ra
     if (r < 0)
         return r;
     r = control_file_read(reader->root_fd, &control, bytes, err);
+    if (r == 0 && reader->begin.further_count > 0)
+        r = control_file_recovering(bytes, end.stop_lsn, end.timeline, &reader->begin.settings,
+                                    err);
     if (r < 0)
         return tm_err_prefix(err, "data directory '%s'", reader->instance->data_dir);
     uint32_t mode = file_mode(reader);

@@ -302,14 +302,14 @@ static int append_minimums(struct engine_restore *r, struct slice automatic,
         long needed;
         long usual;
     } limits[] = {
-        {"max_connections", TM_MAX(c->max_connections, r->raised.max_connections), 100},
-        {"max_worker_processes", TM_MAX(c->max_worker_processes, r->raised.max_worker_processes),
-         8},
-        {"max_wal_senders", TM_MAX(c->max_wal_senders, r->raised.max_wal_senders), 10},
+        {"max_connections", TM_MAX(c->settings.max_connections, r->raised.max_connections), 100},
+        {"max_worker_processes",
+         TM_MAX(c->settings.max_worker_processes, r->raised.max_worker_processes), 8},
+        {"max_wal_senders", TM_MAX(c->settings.max_wal_senders, r->raised.max_wal_senders), 10},
         {"max_prepared_transactions",
-         TM_MAX(c->max_prepared_transactions, r->raised.max_prepared_xacts), 0},
+         TM_MAX(c->settings.max_prepared_transactions, r->raised.max_prepared_xacts), 0},
         {"max_locks_per_transaction",
-         TM_MAX(c->max_locks_per_transaction, r->raised.max_locks_per_xact), 64},
+         TM_MAX(c->settings.max_locks_per_transaction, r->raised.max_locks_per_xact), 64},
     };
     int rc = 0;
     for (size_t k = 0; rc >= 0 && k < TM_ARRAY_LEN(limits); k++) {

@@ -1,8 +1,8 @@
 /*
  * Happy path: open connects and proves the place; begin makes a temporary slot (the hold: it ends
- * with the connection, whatever happens to us), starts the backup and collects what readers need;
- * pings follow; end stops the backup. The slot stays until close, for the log up to the stop
- * position may still be on its way.
+ * with the connection, whatever happens to us), or finds or makes a lasting one of a given name,
+ * starts the backup and collects what readers need; pings follow; end stops the backup. A temporary
+ * slot stays until close, for the log up to the stop position may still be on its way.
  *
  * Failure modes: the connection breaks, and PostgreSQL then forgets the backup (UNAVAILABLE; the
  * attempt is over); the server took away log that the slot should hold (max_slot_wal_keep_size);
@@ -17,24 +17,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "agent/engine/postgres/label.h"
 #include "agent/engine/postgres/pg.h"
 #include "agent/engine/postgres/slot.h"
 #include "agent/engine/postgres/wal.h"
 #include "common/hash.h"
-
-#define SLOT_NAME_MAX 40
-
-struct engine_session {
-    const struct engine_instance *instance; /* borrowed */
-    struct pg_conn *conn;
-    struct pg_facts facts;
-    struct control_file control;
-    char *label;
-    char slot[SLOT_NAME_MAX]; /* empty before begin */
-    uint64_t held_from;       /* where the slot was last put */
-    uint32_t timeline;
-    bool begun;
-};
 
 TM_DEFINE_FREEP(struct engine_session, pg_session_close)
 
@@ -75,8 +62,9 @@ void pg_session_close(struct engine_session *session)
 {
     if (!session)
         return;
-    /* ending the connection aborts a backup that was not ended, and drops the slot */
+    /* ending the connection aborts a backup that was not ended, and drops a temporary slot */
     pg_conn_close(session->conn);
+    pg_begin_release(&session->resumed);
     free(session->label);
     free(session);
 }
@@ -88,10 +76,10 @@ void pg_session_cancel(struct engine_session *session)
 
 /* ---- begin ---- */
 
-static int make_slot(struct engine_session *session, struct tm_err *err)
+static int make_temporary(struct engine_session *session, struct tm_err *err)
 {
     uint8_t random[4];
-    char name[SLOT_NAME_MAX];
+    char name[PG_SLOT_NAME_MAX];
     int r = random_bytes(random, sizeof(random), err);
     if (r < 0)
         return r;
@@ -102,7 +90,30 @@ static int make_slot(struct engine_session *session, struct tm_err *err)
     return r;
 }
 
-static int ask_clock(struct engine_session *session, int64_t *ret_us, struct tm_err *err)
+/* One that an earlier attempt left is as good, unless the server gave it up. */
+static int make_lasting(struct engine_session *session, const char *name, struct tm_err *err)
+{
+    struct pg_slot_state state;
+    if (strlen(name) >= sizeof(session->slot))
+        return tm_err_set(err, TM_E_INVALID, "'%.80s' is too long for a replication slot", name);
+    int r = pg_slot_look(session->conn, name, &state, err);
+    if (r == 0 && state.found && (!state.physical || state.temporary))
+        r = tm_err_set(err, TM_E_CONFLICT, "replication slot '%s' is a %s one", name,
+                       state.temporary ? "temporary" : "logical");
+    if (r == 0 && state.found && state.lost) {
+        r = pg_slot_drop(session->conn, name, err);
+        state.found = false;
+    }
+    if (r == 0 && !state.found)
+        r = pg_slot_make(session->conn, name, false, &state.from, err);
+    if (r < 0)
+        return r;
+    memcpy(session->slot, name, strlen(name) + 1);
+    session->held_from = state.from;
+    return 0;
+}
+
+int pg_session_clock(struct engine_session *session, int64_t *ret_us, struct tm_err *err)
 {
     TM_CLEANUP(pg_result_freep) PGresult *result = NULL;
     int r = pg_conn_query(session->conn, PG_QUERY_TIMEOUT_MS,
@@ -113,8 +124,8 @@ static int ask_clock(struct engine_session *session, int64_t *ret_us, struct tm_
     return r;
 }
 
-static int start_backup(struct engine_session *session, bool fast, uint64_t *ret_lsn,
-                        struct tm_err *err)
+int pg_session_start(struct engine_session *session, bool fast, uint64_t *ret_lsn,
+                     struct tm_err *err)
 {
     TM_CLEANUP(pg_result_freep) PGresult *result = NULL;
     const char *const params[] = {session->label, fast ? "true" : "false"};
@@ -123,27 +134,27 @@ static int start_backup(struct engine_session *session, bool fast, uint64_t *ret
         pg_conn_query(session->conn, 0, session->facts.version->start_sql, params, 2, &result, err);
     if (r < 0)
         return tm_err_prefix(err, "cannot start the backup");
+    session->begun = true;
     return pg_lsn_parse(PQgetvalue(result, 0, 0), ret_lsn, err);
 }
 
-int pg_snapshot_begin(struct engine_session *session, bool fast, struct buf *ret_begin,
-                      struct engine_position *ret_replay_from, struct tm_err *err)
+int pg_snapshot_begin(struct engine_session *session, const char *hold, bool fast,
+                      struct buf *ret_begin, struct engine_position *ret_replay_from,
+                      struct tm_err *err)
 {
     TM_CLEANUP(pg_begin_release)
     struct pg_begin begin = {.version_num = session->facts.version_num};
     TM_CLEANUP(buf_release) struct buf blob = BUF_INIT;
     if (session->begun)
         return tm_err_set(err, TM_E_REFUSED, "this session has begun a snapshot already");
-    int r = make_slot(session, err);
+    int r = hold ? make_lasting(session, hold, err) : make_temporary(session, err);
     if (r == 0)
-        r = ask_clock(session, &begin.start_us, err);
+        r = pg_session_clock(session, &begin.start_us, err);
     if (r == 0)
-        r = start_backup(session, fast, &begin.start_lsn, err);
-    if (r == 0) {
-        session->begun = true;
+        r = pg_session_start(session, fast, &begin.start_lsn, err);
+    if (r == 0)
         r = pg_begin_collect(session->instance, session->conn, &session->facts, session->label,
                              &begin, err);
-    }
     if (r == 0)
         r = pg_begin_encode(&begin, &blob, err);
     if (r < 0)
@@ -181,14 +192,35 @@ int pg_session_ping(struct engine_session *session, struct tm_err *err)
         return 0;
     if (PQntuples(result) == 1 && strcmp(PQgetvalue(result, 0, 0), "lost") != 0)
         return 0;
-    (void)tm_err_set(err, TM_E_UNAVAILABLE,
-                     "the server removed log that the backup still needs "
-                     "(max_slot_wal_keep_size is %s)",
-                     PQntuples(result) == 1 ? PQgetvalue(result, 0, 1) : "unknown");
+    if (PQntuples(result) == 0)
+        (void)tm_err_set(err, TM_E_UNAVAILABLE,
+                         "replication slot '%s', which holds the log for the backup, was dropped",
+                         session->slot);
+    else
+        (void)tm_err_set(err, TM_E_UNAVAILABLE,
+                         "the server removed log that the backup still needs "
+                         "(max_slot_wal_keep_size is %s)",
+                         PQgetvalue(result, 0, 1));
     return prefix_instance(session->instance, err);
 }
 
 /* ---- end ---- */
+
+/* The server's label speaks of this session's start; a snapshot that was resumed began earlier. */
+static int take_label(const struct engine_session *session, const char *theirs, struct pg_end *end,
+                      struct tm_err *err)
+{
+    if (session->resumed.further_count == 0)
+        return buf_append_slice(&end->backup_label, slice_str(theirs), err);
+    const struct pg_begin *begin = &session->resumed;
+    const struct label label = {
+        .start_lsn = begin->start_lsn,
+        .start_timeline = begin->timeline,
+        .checkpoint_lsn = begin->checkpoint_lsn,
+    };
+    return label_write(&label, begin->wal_segment_bytes, begin->start_us, begin->label,
+                       &end->backup_label, err);
+}
 
 static int stop_backup(struct engine_session *session, struct pg_end *end, struct tm_err *err)
 {
@@ -200,7 +232,7 @@ static int stop_backup(struct engine_session *session, struct pg_end *end, struc
     session->begun = false;
     r = pg_lsn_parse(PQgetvalue(result, 0, 0), &end->stop_lsn, err);
     if (r == 0)
-        r = buf_append_slice(&end->backup_label, slice_str(PQgetvalue(result, 0, 1)), err);
+        r = take_label(session, PQgetvalue(result, 0, 1), end, err);
     if (r == 0)
         r = buf_append_slice(&end->tablespace_map, slice_str(PQgetvalue(result, 0, 2)), err);
     return r;
@@ -217,11 +249,11 @@ int pg_snapshot_end(struct engine_session *session, struct buf *ret_end,
     TM_CLEANUP(buf_release) struct buf blob = BUF_INIT;
     if (!session->begun)
         return tm_err_set(err, TM_E_REFUSED, "this session has no snapshot to end");
-    int r = ask_clock(session, &end.commit_us, err);
+    int r = pg_session_clock(session, &end.commit_us, err);
     if (r == 0)
         r = stop_backup(session, &end, err);
     if (r == 0)
-        r = ask_clock(session, &end.settled_us, err);
+        r = pg_session_clock(session, &end.settled_us, err);
     end.settled_us = TM_MAX(end.settled_us, end.commit_us); /* the clock may have been set back */
     if (r == 0)
         r = pg_end_encode(&end, &blob, err);

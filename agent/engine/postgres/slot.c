@@ -64,3 +64,37 @@ int pg_slot_advance(struct pg_conn *conn, const char *name, uint64_t to, uint64_
         return tm_err_prefix(err, "cannot let go of log before %s", lsn);
     return pg_lsn_parse(PQgetvalue(result, 0, 0), ret_from, err);
 }
+
+int pg_slot_look(struct pg_conn *conn, const char *name, struct pg_slot_state *ret,
+                 struct tm_err *err)
+{
+    TM_CLEANUP(pg_result_freep) PGresult *result = NULL;
+    struct pg_slot_state state = {.found = false};
+    const char *const params[] = {name};
+    int r = pg_conn_query(conn, PG_QUERY_TIMEOUT_MS,
+                          "SELECT slot_type, temporary, coalesce(restart_lsn, '0/0')::text, "
+                          "coalesce(wal_status, 'lost') = 'lost' "
+                          "FROM pg_replication_slots WHERE slot_name = $1",
+                          params, 1, &result, err);
+    if (r < 0)
+        return r;
+    if (PQntuples(result) == 1) {
+        state.found = true;
+        state.physical = strcmp(PQgetvalue(result, 0, 0), "physical") == 0;
+        state.temporary = PQgetvalue(result, 0, 1)[0] == 't';
+        r = pg_lsn_parse(PQgetvalue(result, 0, 2), &state.from, err);
+        state.lost = state.from == 0 || PQgetvalue(result, 0, 3)[0] == 't';
+    }
+    if (r == 0)
+        *ret = state;
+    return r;
+}
+
+int pg_slot_drop(struct pg_conn *conn, const char *name, struct tm_err *err)
+{
+    TM_CLEANUP(pg_result_freep) PGresult *result = NULL;
+    const char *const params[] = {name};
+    int r = pg_conn_query(conn, PG_QUERY_TIMEOUT_MS, "SELECT pg_drop_replication_slot($1)", params,
+                          1, &result, err);
+    return r < 0 ? tm_err_prefix(err, "cannot drop replication slot '%s'", name) : 0;
+}

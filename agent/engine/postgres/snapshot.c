@@ -37,7 +37,13 @@ enum begin_tag {
     B_TABLESPACE,  /* list: u32 oid, path */
     B_CONFIG_FILE, /* list: u8 length of role, role, path */
     B_HISTORY,
+    B_CHECKPOINT_LSN,
+    B_SETTINGS,      /* six i32, u8 wal_log_hints, u8 track_commit_timestamp */
+    B_FURTHER_START, /* list: u64 LSN, u64 time */
 };
+
+#define SETTINGS_BYTES 26
+#define START_BYTES    16
 
 enum end_tag {
     E_STOP_LSN = 1,
@@ -75,6 +81,39 @@ static int put_config_file(struct buf *out, const struct pg_config_file *file, s
     memcpy(value + 1, file->role, role);
     memcpy(value + 1 + role, file->path, len);
     return pg_blob_put_field(out, B_CONFIG_FILE, value, 1 + role + len, err);
+}
+
+static int put_settings(struct buf *out, const struct control_settings *settings,
+                        struct tm_err *err)
+{
+    const int32_t words[] = {settings->wal_level,
+                             settings->max_connections,
+                             settings->max_worker_processes,
+                             settings->max_wal_senders,
+                             settings->max_prepared_transactions,
+                             settings->max_locks_per_transaction};
+    uint8_t value[SETTINGS_BYTES];
+    for (size_t n = 0; n < TM_ARRAY_LEN(words); n++)
+        be32_put(value + 4 * n, (uint32_t)words[n]);
+    value[24] = settings->wal_log_hints;
+    value[25] = settings->track_commit_timestamp;
+    return pg_blob_put_field(out, B_SETTINGS, value, sizeof(value), err);
+}
+
+static int put_starts(const struct pg_begin *begin, struct buf *out, struct tm_err *err)
+{
+    if (begin->checkpoint_lsn == 0)
+        return 0;
+    int r = pg_blob_put_u64(out, B_CHECKPOINT_LSN, begin->checkpoint_lsn, err);
+    if (r == 0)
+        r = put_settings(out, &begin->settings, err);
+    for (size_t n = 0; r == 0 && n < begin->further_count; n++) {
+        uint8_t value[START_BYTES];
+        be64_put(value, begin->further[n].lsn);
+        be64_put(value + 8, (uint64_t)begin->further[n].us);
+        r = pg_blob_put_field(out, B_FURTHER_START, value, sizeof(value), err);
+    }
+    return r;
 }
 
 static int put_begin_lists(const struct pg_begin *begin, struct buf *out, struct tm_err *err)
@@ -122,6 +161,8 @@ int pg_begin_encode(const struct pg_begin *begin, struct buf *out, struct tm_err
         r = pg_blob_put_text(&blob, B_LABEL, begin->label, err);
     if (r == 0)
         r = put_begin_lists(begin, &blob, err);
+    if (r == 0)
+        r = put_starts(begin, &blob, err);
     if (r < 0)
         return r;
     if (blob.len > BLOB_FIELD_MAX)
@@ -198,6 +239,49 @@ static int get_config_file(struct pg_blob_field field, struct pg_begin *begin, s
                             ENGINE_PATH_MAX, &file->path, err);
 }
 
+static int get_settings(struct pg_blob_field field, struct control_settings *ret,
+                        struct tm_err *err)
+{
+    const uint8_t *value = field.value.data;
+    if (field.value.len != SETTINGS_BYTES || value[24] > 1 || value[25] > 1)
+        return pg_blob_bad(BEGIN, field.tag, "impossible", err);
+    *ret = (struct control_settings){
+        .wal_level = (int32_t)be32_get(value),
+        .max_connections = (int32_t)be32_get(value + 4),
+        .max_worker_processes = (int32_t)be32_get(value + 8),
+        .max_wal_senders = (int32_t)be32_get(value + 12),
+        .max_prepared_transactions = (int32_t)be32_get(value + 16),
+        .max_locks_per_transaction = (int32_t)be32_get(value + 20),
+        .wal_log_hints = value[24] == 1,
+        .track_commit_timestamp = value[25] == 1,
+    };
+    return 0;
+}
+
+int pg_begin_add_start(struct pg_begin *begin, struct pg_start start, struct tm_err *err)
+{
+    if (begin->further_count == PG_STARTS_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "it was resumed %d times", PG_STARTS_MAX);
+    if (!begin->further) {
+        begin->further = calloc(PG_STARTS_MAX, sizeof(*begin->further));
+        if (!begin->further)
+            return tm_err_oom(err);
+    }
+    begin->further[begin->further_count++] = start;
+    return 0;
+}
+
+static int get_start(struct pg_blob_field field, struct pg_begin *begin, struct tm_err *err)
+{
+    if (field.value.len != START_BYTES)
+        return pg_blob_bad(BEGIN, field.tag, "not two numbers", err);
+    if (begin->further_count == PG_STARTS_MAX)
+        return pg_blob_bad(BEGIN, field.tag, "too many starts", err);
+    const struct pg_start start = {be64_get(field.value.data),
+                                   (int64_t)be64_get(field.value.data + 8)};
+    return pg_begin_add_start(begin, start, err);
+}
+
 static int take_begin_field(struct pg_blob_field field, void *arg, struct tm_err *err)
 {
     struct pg_begin *begin = arg;
@@ -241,6 +325,12 @@ static int take_begin_field(struct pg_blob_field field, void *arg, struct tm_err
         return get_config_file(field, begin, err);
     case B_HISTORY:
         return pg_blob_get_bytes(BEGIN, field, PG_HISTORY_MAX, &begin->history, err);
+    case B_CHECKPOINT_LSN:
+        return pg_blob_get_u64(BEGIN, field, &begin->checkpoint_lsn, err);
+    case B_SETTINGS:
+        return get_settings(field, &begin->settings, err);
+    case B_FURTHER_START:
+        return get_start(field, begin, err);
     default:
         return 0;
     }
@@ -258,6 +348,14 @@ static int check_begin(const struct pg_begin *begin, struct tm_err *err)
         return pg_blob_bad(BEGIN, B_RELATION_SEGMENT, "impossible", err);
     if (begin->replay_from > begin->start_lsn || begin->replay_from % segment != 0)
         return pg_blob_bad(BEGIN, B_REPLAY_FROM, "impossible", err);
+    if (begin->checkpoint_lsn != 0 && begin->checkpoint_lsn < begin->start_lsn)
+        return pg_blob_bad(BEGIN, B_CHECKPOINT_LSN, "impossible", err);
+    if (begin->checkpoint_lsn != 0 && begin->settings.wal_level < 1)
+        return pg_blob_bad(BEGIN, B_SETTINGS, "impossible", err);
+    uint64_t before = begin->checkpoint_lsn;
+    for (size_t n = 0; n < begin->further_count; before = begin->further[n++].lsn)
+        if (before == 0 || begin->further[n].lsn <= before)
+            return pg_blob_bad(BEGIN, B_FURTHER_START, "impossible", err);
     return 0;
 }
 
@@ -326,6 +424,7 @@ void pg_begin_release(struct pg_begin *begin)
     }
     free(begin->tablespaces);
     free(begin->config_files);
+    free(begin->further);
     free(begin->data_dir);
     free(begin->label);
     buf_release(&begin->history);

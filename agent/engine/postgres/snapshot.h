@@ -14,10 +14,12 @@
 #include <stdint.h>
 
 #include "agent/engine/engine.h"
+#include "agent/engine/postgres/control_file.h"
 #include "common/buf.h"
 #include "common/err.h"
 
 #define PG_TABLESPACES_MAX  1024
+#define PG_STARTS_MAX       256 /* further ones */
 #define PG_CONFIG_FILES_MAX 256
 #define PG_LABEL_MAX        1024
 #define PG_HISTORY_MAX      131072
@@ -33,6 +35,13 @@ struct pg_config_file {
     char *role; /* "config_file", "hba_file", "ident_file" or "include" */
 };
 
+/* A later session of the same snapshot, whose earlier one was lost. */
+struct pg_start {
+    uint64_t lsn; /* as pg_backup_start answered */
+    int64_t us;   /* the server's clock, before it */
+};
+
+/* Of a snapshot that was resumed all is said as it was at the first start, but `further`. */
 struct pg_begin {
     uint64_t system_id;
     uint64_t start_lsn;   /* as pg_backup_start answered: the redo point */
@@ -52,7 +61,11 @@ struct pg_begin {
     size_t tablespace_count;
     struct pg_config_file *config_files;
     size_t config_file_count;
-    struct buf history; /* bytes of <timeline>.history; empty on timeline 1 */
+    struct buf history;      /* bytes of <timeline>.history; empty on timeline 1 */
+    uint64_t checkpoint_lsn; /* the record of the start's checkpoint; 0 = not said (older blobs) */
+    struct control_settings settings; /* at the start; with checkpoint_lsn */
+    struct pg_start *further;         /* in log order */
+    size_t further_count;
 };
 
 struct pg_end {
@@ -65,6 +78,8 @@ struct pg_end {
 };
 
 void pg_begin_release(struct pg_begin *begin);
+/* TM_E_LIMIT when there are PG_STARTS_MAX already. */
+int pg_begin_add_start(struct pg_begin *begin, struct pg_start start, struct tm_err *err) TM_WUR;
 int pg_begin_encode(const struct pg_begin *begin, struct buf *out, struct tm_err *err) TM_WUR;
 int pg_begin_decode(struct slice blob, struct pg_begin *ret, struct tm_err *err) TM_WUR;
 

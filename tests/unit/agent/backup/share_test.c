@@ -296,13 +296,30 @@ static void test_canceled(void **state)
     atomic_store(&cancel, false);
 }
 
+/* What an attempt that was interrupted read is proven by log of the backup's own. */
+static void test_resumed(void **state)
+{
+    struct fixture *f = *state;
+    struct backup_log_options options = {.lineage_label = "1", .from = START, .epoch = {1, 1}};
+    uint64_t next;
+    whole_options(&f->w, f->st, &null_engine);
+    f->w.options.resumed = true;
+    whole_begin_options(&f->w, WORDS);
+    OK(backup_log_open(f->w.backup, &options, &f->w.log, &next, &w_err));
+    three_chunks(f, 'a');
+    assert_int_equal(share(f), BACKUP_SHARE_NEVER);
+    assert_string_equal(f->why,
+                        "the backup was resumed: what it read before is proven by log of its own");
+    assert_int_equal(backup_log_next(f->w.log), START);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_shared),      T(test_later),     T(test_hole),
-        T(test_begins_late), T(test_other_log), T(test_damaged),
-        T(test_source_away), T(test_canceled),  T(test_other_beginning),
+        T(test_shared),          T(test_later),   T(test_hole),        T(test_begins_late),
+        T(test_other_log),       T(test_damaged), T(test_source_away), T(test_canceled),
+        T(test_other_beginning), T(test_resumed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,7 +92,7 @@ static void whole_begin_options(struct whole *w, const char *conninfo)
     assert_non_null(w->ranges);
     w->instance = (struct engine_instance){.tenant = "main", .data_dir = "/", .conninfo = conninfo};
     OK(w->engine->session_open(&w->instance, "test", &w->session, &w_err));
-    OK(w->engine->snapshot_begin(w->session, true, &w->begin, &w->replay_from, &w_err));
+    OK(w->engine->snapshot_begin(w->session, NULL, true, &w->begin, &w->replay_from, &w_err));
     OK(backup_open(&w->options, &w->backup, &w_err));
     OK(backup_worker_new(w->backup, &w->worker, &w_err));
     OK(w->engine->reader_open(&w->instance, buf_slice(&w->begin), &w->reader, &w_err));

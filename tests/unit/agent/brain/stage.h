@@ -87,7 +87,8 @@ static TM_UNUSED void connect_to(struct stage *s, uint64_t term)
     feed(s, &event);
 }
 
-/* As the daemon would start it; log jobs and writer of an earlier life as given. */
+/* As the daemon would start it; log jobs, writers and holds of an earlier life as given, and other
+ * instances, when there are some. */
 static TM_UNUSED struct stage *stage_new(const struct agent_brain_config *kept)
 {
     struct stage *s = calloc(1, sizeof(*s));
@@ -109,6 +110,12 @@ static TM_UNUSED struct stage *stage_new(const struct agent_brain_config *kept)
         config.log_jobs_term = kept->log_jobs_term;
         config.log_job_count = kept->log_job_count;
         config.own_credentials = kept->own_credentials;
+        config.holds = kept->holds;
+        config.hold_count = kept->hold_count;
+        if (kept->instance_count > 0) {
+            config.instances = kept->instances;
+            config.instance_count = kept->instance_count;
+        }
     }
     struct agent_rng rng = {.next = next_number, .arg = s};
     s->job = 1;

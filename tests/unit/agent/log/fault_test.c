@@ -196,7 +196,7 @@ static void test_faults(void **state)
                    (unsigned long long)clock_real_us());
     rig_source(&g, words);
     uint64_t to = 0, chunks = 0; /* a slow machine needs more lives for as much */
-    for (uint32_t n = 2; n < 8 || (n < 60 && (chunks <= 10 || to <= S + 3000000)); n++) {
+    for (uint32_t n = 2; n < 8 || (n < 60 && (chunks <= 20 || to <= S + 4000000)); n++) {
         ram_set_faults(g.storage, &(struct ram_faults){.seed = n,
                                                        .fail_per_mille = 20,
                                                        .drop_reply_per_mille = 100,

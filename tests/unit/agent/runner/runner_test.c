@@ -82,7 +82,7 @@ static void test_damaged_log(void **state)
     TM_CLEANUP(storage_freep) struct storage *st = NULL;
     OK(storage_open(a.job.storage, &(struct storage_options){.io_timeout_ms = 0}, &st, &err));
     OK(names_scope_set(&scope, "demo1", "main", "null1", &err));
-    struct rel_name rel = names_rel_backup_log(ID, NULL_LOG_START, (struct epoch){7, 1});
+    struct rel_name rel = names_rel_backup_log(ID, NULL_LOG_START, (struct epoch){7, 0x10100});
     uint8_t *bytes = ram_bytes(st, names_full(&scope, rel.s).s, &len);
     assert_non_null(bytes);
     bytes[len / 2] ^= 1;

@@ -10,7 +10,7 @@ static void answers_only_what_is_durable(void **state)
     assert_int_equal(s->answers, 0);
     assert_false(brain_resource_find(s->brain, "Backup", NULL, "b", &resource));
     command(s, BRAIN_CMD_DELETE, "b");
-    assert_string_equal(s->answer.msg, "Backup/b: not found");
+    assert_string_equal(s->answer.msg, "Backup/b: another change is under way, try again");
     persisted(s, s->held_txn, true);
     assert_int_equal(s->answers, 2);
     assert_int_equal(s->outcome, BRAIN_CREATED);
@@ -179,24 +179,59 @@ static void a_lead_that_restarts(void **state)
 {
     struct stage *s = *state;
     struct msg_assignment a = running(s, 0, 2);
+    char id[WIRE_ID_MAX + 1];
+    memcpy(id, status_of(s, "b")->backup_id, sizeof(id));
     gone(s, 10);
     up(s, 12, "db-a", "boot9", 0);
     assert_int_equal(s->welcomed, 12);
     const struct resource_status *status = status_of(s, "b");
-    assert_int_equal(status->phase, RESOURCE_RUNNING);
+    assert_int_equal(status->phase,
+                     RESOURCE_FAILED); /* and what it stored stays: it may be resumed */
     assert_string_equal(status->error.message, "agent on node 'db-a' was restarted: the database "
                                                "session that held the backup is lost");
     assert_string_equal(status->error.node, "db-a");
     beat(s, 12, INSTANCE_PRIMARY, 0, NULL);
-    assert_int_equal(desired_job(s)->step, JOB_STEP_ABORT);
-    struct msg_job job = job_at(&a, JOB_STAGE_SWEPT);
-    beat(s, 12, INSTANCE_PRIMARY, 0, &job);
-    assert_int_equal(status_of(s, "b")->phase, RESOURCE_FAILED);
+    assert_int_equal(s->reply.desired.jobs_count, 0);
     command(s, BRAIN_CMD_RETRY, "b");
     assert_int_equal(s->outcome, BRAIN_DONE);
     beat(s, 12, INSTANCE_PRIMARY, 0, NULL);
     assert_int_equal(desired_job(s)->attempt, 2);
     assert_string_not_equal(desired_job(s)->uid, a.uid);
+    assert_string_equal(desired_job(s)->backup->backup_id, id);
+    assert_true(desired_job(s)->backup->resume);
+}
+
+/* What is stored is another server's: the attempt is told whose it was, and when it says that the ranges
+ * are no good, that is swept before they start over. */
+static void another_server_in_its_place(void **state)
+{
+    struct stage *s = *state;
+    (void)running(s, 0, 2);
+    char id[WIRE_ID_MAX + 1];
+    memcpy(id, status_of(s, "b")->backup_id, sizeof(id));
+    gone(s, 10);
+    up(s, 12, "db-a", "boot9", 0);
+    beat_as(s, 12, INSTANCE_PRIMARY, 0, "8000", NULL);
+    command(s, BRAIN_CMD_RETRY, "b");
+    beat_as(s, 12, INSTANCE_PRIMARY, 0, "8000", NULL);
+    assert_string_equal(desired_job(s)->identity, "7000");
+    struct msg_error error = {
+        .code = TM_E_CONFLICT, .text = "it is another one", .stage = "resume"};
+    struct msg_job job = job_at(desired_job(s), JOB_STAGE_FAILED);
+    job.error = &error;
+    beat_as(s, 12, INSTANCE_PRIMARY, 0, "8000", &job);
+    beat_as(s, 12, INSTANCE_PRIMARY, 0, "8000", &job);
+    assert_int_equal(desired_job(s)->step, JOB_STEP_ABORT);
+    assert_string_equal(desired_job(s)->identity, "7000");
+    job.stage = JOB_STAGE_SWEPT;
+    beat_as(s, 12, INSTANCE_PRIMARY, 0, "8000", &job);
+    beat_as(s, 12, INSTANCE_PRIMARY, 0, "8000", NULL);
+    assert_int_equal(desired_job(s)->attempt, 3);
+    assert_string_equal(desired_job(s)->identity, "8000");
+    assert_string_not_equal(desired_job(s)->backup->backup_id, id);
+    assert_false(desired_job(s)->backup->resume);
+    assert_int_equal(status_of(s, "b")->warning_count, 1);
+    assert_string_equal(status_of(s, "b")->warnings[0], "ranges started over: it is another one");
 }
 
 static void a_lead_that_is_silent(void **state)
@@ -455,6 +490,7 @@ int main(void)
         SCENE(strangers),
         SCENE(deletion_sweeps_first),
         SCENE(a_lead_that_restarts),
+        SCENE(another_server_in_its_place),
         SCENE(a_lead_that_is_silent),
         SCENE(a_node_that_is_silent),
         SCENE(twins),

@@ -6,15 +6,17 @@
 #include <stdio.h>
 
 #include "common/fs.h"
+#include "common/hash.h"
 #include "proto/format/chunk.h"
 #include "proto/format/data.h"
 #include "proto/format/pack.h"
 #include "proto/format/stream.h"
 #include "tests/unit/proto/format/fixture.h"
 
-#define ID   "20261121T100203Z-0badcafe"
-#define NAME "c/t/i/backup/" ID "/manifest.mpk"
-#define DIR  "tests/corpus/object/"
+#define ID         "20261121T100203Z-0badcafe"
+#define NAME       "c/t/i/backup/" ID "/manifest.mpk"
+#define DIR        "tests/corpus/object/"
+#define CHECKPOINT "backup/" ID "/checkpoint/0000000000000002.00000009-00000000"
 
 static const uint8_t nonce[16] = "corpus nonce 123";
 
@@ -40,17 +42,21 @@ static void kept(struct fixture *f, const char *file, char mode, struct slice by
 }
 
 /* The object just stored, kept plain and for the mutations behind the hashes. */
-static void kept_object(struct fixture *f, const char *file)
+static void kept_object_of(struct fixture *f, const char *object, const char *file)
 {
     size_t len = 0;
     char name[64];
-    const uint8_t *bytes = ram_bytes(f->st, NAME, &len);
+    const uint8_t *bytes = ram_bytes(f->st, object, &len);
     (void)snprintf(name, sizeof(name), "object-%s", file);
     kept(f, name, 'o', slice_of(bytes, len));
     (void)snprintf(name, sizeof(name), "hashed-%s", file);
     kept(f, name, 'h', slice_of(bytes, len));
-    const char *gone = NAME;
-    assert_int_equal(storage_remove(f->st, &gone, 1, &f->err), 0);
+    assert_int_equal(storage_remove(f->st, &object, 1, &f->err), 0);
+}
+
+static void kept_object(struct fixture *f, const char *file)
+{
+    kept_object_of(f, NAME, file);
 }
 
 static void test_roots(void **state)
@@ -230,6 +236,69 @@ static void test_streams(void **state)
     buf_release(&buf);
 }
 
+static void test_checkpoint(void **state)
+{
+    struct fixture *f = *state;
+    struct repo_scope scope = {.cluster = "c", .tenant = "t", .incarnation = "i"};
+    struct object_options options = {.kind = OBJECT_CHECKPOINT, .frame_bytes = 4096};
+    struct object_writer *w = NULL;
+    struct object_info info;
+    struct stream_reader sr;
+    struct codec_arena arena = {0};
+    struct checkpoint back;
+    struct sha256 digest;
+    struct buf buf = BUF_INIT;
+    struct position at = {.bytes = slice_str("12345678"), .text = "0/3000148"};
+    struct checkpoint root = {.backup_id = ID,
+                              .cluster = "c",
+                              .tenant = "t",
+                              .incarnation = "i",
+                              .engine = "postgres",
+                              .lineage_label = "1",
+                              .replay_from = &at,
+                              .term = 2,
+                              .counter = 9,
+                              .plan_term = 1,
+                              .plan_counter = 4,
+                              .plan_ranges = 2,
+                              .begin = slice_str("begin"),
+                              .results = 1,
+                              .started_us = 5,
+                              .written_us = 6,
+                              .node = "db-a"};
+    struct segment_range range = {.index = 1,
+                                  .start = slice_str("a"),
+                                  .end = slice_str("b"),
+                                  .term = 2,
+                                  .counter = 3,
+                                  .object = "backup/" ID "/data/00000001-0000000000000002.00000003",
+                                  .stored_bytes = 4,
+                                  .raw_bytes = 5,
+                                  .digest = "digest"};
+    assert_int_equal(sha256_of("begin", 5, &digest, &f->err), 0);
+    memcpy(root.begin_digest, digest.bytes, sizeof(digest.bytes));
+    memcpy(options.nonce, nonce, 16);
+    assert_int_equal(
+        object_writer_open(f->scratch, f->st, "c/t/i/" CHECKPOINT, &options, &w, &f->err), 0);
+    assert_int_equal(stream_put(w, &buf, &segment_range_codec, &range, &f->err), 0);
+    buf_reset(&buf);
+    assert_int_equal(codec_encode(&checkpoint_codec, &root, CODEC_MINOR_ALL, &buf, &f->err), 0);
+    assert_int_equal(object_writer_section(w, 1, 1, buf_slice(&buf), &f->err), 0);
+    assert_int_equal(object_writer_finish(w, &info, &f->err), 0);
+    object_writer_close(w);
+    kept(f, "record-checkpoint", 'r', buf_slice(&buf));
+    assert_int_equal(
+        checkpoint_open(&sr, f->scratch, f->st, &scope, CHECKPOINT, &arena, &back, &f->err), 0);
+    assert_true(slice_eq(back.begin, root.begin));
+    assert_string_equal(back.replay_from->text, "0/3000148");
+    assert_int_equal(stream_next(&sr, &segment_range_codec, &range, &f->err), 1);
+    assert_int_equal(stream_next(&sr, &segment_range_codec, &range, &f->err), 0);
+    stream_release(&sr);
+    codec_arena_release(&arena);
+    kept_object_of(f, "c/t/i/" CHECKPOINT, "checkpoint");
+    buf_release(&buf);
+}
+
 static void test_manifest(void **state)
 {
     struct fixture *f = *state;
@@ -346,8 +415,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_roots),    T(test_data),  T(test_streams),
-        T(test_manifest), T(test_chunk), T(test_task_chunk),
+        T(test_roots), T(test_data),       T(test_streams),    T(test_manifest),
+        T(test_chunk), T(test_task_chunk), T(test_checkpoint),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,8 +90,6 @@ static void what_the_other_mode_means_nothing_to(void **state)
                       "  logTruncateForce: true\n  cleanGrace: 1h\n",
           log_warnings, TM_ARRAY_LEN(log_warnings));
     static const char *const snapshot_warnings[] = {
-        "s.yaml:5:23: field 'gcttl' has no effect in this version: log is held as long as the "
-        "backup runs, no longer; ignored",
         "s.yaml:7:3: field 'logBackup' has no effect: a snapshot shares the log of a running log "
         "backup in the same storage by itself; ignored",
     };

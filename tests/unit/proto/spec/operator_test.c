@@ -20,8 +20,6 @@ static void operator_files(void **state)
         "s.yaml:21:5: field 'logLevel' belongs to the daemons' configuration; ignored",
         "s.yaml:26:5: field 'volume' is mounted by Kubernetes there; here the directory must be "
         "mounted on every node already; ignored",
-        "s.yaml:23:15: flag '--gcttl' has no effect in this version: log is held as long as the "
-        "backup runs, no longer; ignored",
         "s.yaml:23:30: flag '--lastbackupts' asks for an incremental backup; a full one is taken",
     };
     TM_CLEANUP(resource_list_release) struct resource_list list = RESOURCE_LIST_INIT;

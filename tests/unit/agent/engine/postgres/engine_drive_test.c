@@ -308,7 +308,7 @@ static struct engine_session *begin(struct drive *drive, struct buf *blob)
     struct engine_position from;
     struct pg_begin decoded;
     if (pg_session_open(&drive->instance, "engine drive", &session, &err) < 0 ||
-        pg_snapshot_begin(session, true, blob, &from, &err) < 0)
+        pg_snapshot_begin(session, NULL, true, blob, &from, &err) < 0)
         die(&err);
     drive->begin = buf_slice(blob);
     if (pg_log_position(&from, &drive->log_from) < 0 ||
@@ -431,11 +431,12 @@ static void control(const char *data_dir)
         die(&err);
     printf("%" PRIu64 "|%u|%u|%u|%s|%s|%u|%s|%d|%d|%d|%d|%d|%d|%s|%u|%u|%u|%u|%u\n", c.system_id,
            c.control_version, c.catalog_version, c.major, pg_lsn_format(c.checkpoint, checkpoint),
-           pg_lsn_format(c.redo, redo), c.timeline, c.full_page_writes ? "t" : "f", c.wal_level,
-           c.max_connections, c.max_worker_processes, c.max_wal_senders,
-           c.max_prepared_transactions, c.max_locks_per_transaction,
-           c.track_commit_timestamp ? "on" : "off", c.block_bytes, c.relation_segment_blocks,
-           c.wal_block_bytes, c.wal_segment_bytes, c.checksum_version);
+           pg_lsn_format(c.redo, redo), c.timeline, c.full_page_writes ? "t" : "f",
+           c.settings.wal_level, c.settings.max_connections, c.settings.max_worker_processes,
+           c.settings.max_wal_senders, c.settings.max_prepared_transactions,
+           c.settings.max_locks_per_transaction, c.settings.track_commit_timestamp ? "on" : "off",
+           c.block_bytes, c.relation_segment_blocks, c.wal_block_bytes, c.wal_segment_bytes,
+           c.checksum_version);
     printf("%s\n", control_file_state_text(c.state));
 }
 

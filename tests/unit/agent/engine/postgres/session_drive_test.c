@@ -73,10 +73,10 @@ static void test_hold(const struct engine_instance *instance, struct pg_conn *co
     CHECK(pg_snapshot_end(session, &end, &consistent, &commit_us, &err) == -TM_E_REFUSED);
     CHECK(pg_hold_advance(session, UINT64_MAX, &err) == 0); /* nothing is held yet */
     if (pg_session_ping(session, &err) < 0 ||
-        pg_snapshot_begin(session, true, &begin, &from, &err) < 0 ||
+        pg_snapshot_begin(session, NULL, true, &begin, &from, &err) < 0 ||
         pg_begin_decode(buf_slice(&begin), &decoded, &err) < 0)
         die("begin", &err);
-    CHECK(pg_snapshot_begin(session, true, &begin, &from, &err) == -TM_E_REFUSED);
+    CHECK(pg_snapshot_begin(session, NULL, true, &begin, &from, &err) == -TM_E_REFUSED);
     CHECK(ask_lsn(conn, RESTART_SQL) <= decoded.replay_from);
     for (unsigned n = 0; n < 3; n++) {
         ask(conn, "SELECT pg_logical_emit_message(false, 'x', 'y')", text, sizeof(text));
@@ -142,7 +142,7 @@ static void test_cancel(const struct engine_instance *instance, struct pg_conn *
         die("open", &err);
     CHECK(pthread_create(&thread, NULL, cancel_later, session) == 0);
     int64_t start = clock_mono_us();
-    int r = pg_snapshot_begin(session, false, &begin, &from, &err);
+    int r = pg_snapshot_begin(session, NULL, false, &begin, &from, &err);
     if (r != -TM_E_CANCELED)
         die("cancel", &err);
     CHECK(clock_mono_us() - start < 60 * USEC_PER_SEC);
@@ -162,7 +162,7 @@ static void test_lost(const struct engine_instance *instance, struct pg_conn *co
     int64_t commit_us;
     char text[64];
     if (pg_session_open(instance, "lost", &session, &err) < 0 ||
-        pg_snapshot_begin(session, true, &begin, &from, &err) < 0)
+        pg_snapshot_begin(session, NULL, true, &begin, &from, &err) < 0)
         die("begin", &err);
     ask(conn,
         "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots "
@@ -185,7 +185,7 @@ static void test_log_refusals(const struct engine_instance *instance)
     struct buf begin = BUF_INIT;
     struct tm_err err = {0};
     if (pg_session_open(instance, "log", &session, &err) < 0 ||
-        pg_snapshot_begin(session, true, &begin, &from, &err) < 0 ||
+        pg_snapshot_begin(session, NULL, true, &begin, &from, &err) < 0 ||
         pg_log_open(instance, buf_slice(&begin), UINT64_C(0x7000000000), &log, &err) < 0)
         die("log", &err);
     CHECK(pg_log_next(log, 1000, &event, &err) == -TM_E_UNAVAILABLE && err.retryable);
@@ -215,7 +215,7 @@ static void test_timeline_end(const struct engine_instance *instance, const char
     uint64_t at;
     bool promoted = false;
     if (pg_session_open(instance, "end", &session, &err) < 0 ||
-        pg_snapshot_begin(session, true, &begin, &from, &err) < 0)
+        pg_snapshot_begin(session, NULL, true, &begin, &from, &err) < 0)
         die("begin", &err);
     CHECK(pg_log_position(&from, &at) == 0);
     int64_t deadline = clock_mono_us() + 60 * USEC_PER_SEC;

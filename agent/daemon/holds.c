@@ -1,0 +1,107 @@
+/*
+ * The holds this agent answers for: kept in state_dir/holds, dropped at their sources.
+ *
+ * The file is stored before a hold is made, so that none can be there of which nobody knows; one that
+ * cannot be used keeps the agent from starting, for its holds would keep log for ever. A drop is a
+ * connection of its own, in a worker: the database may be away.
+ */
+#include "agent/daemon/internal.h"
+
+#include <limits.h>
+#include <stdlib.h>
+
+#include "common/fs.h"
+
+CODEC_DEFINE(kept_holds, "holds", KEPT_HOLDS_FIELDS);
+
+struct hold_drop {
+    struct work work;
+    const struct engine_ops *ops;
+    struct engine_instance instance; /* strings are the config's */
+    char name[64];
+    int result;
+    struct tm_err err;
+};
+
+int agent_holds_load(struct agent *a, struct tm_err *err)
+{
+    char path[PATH_MAX];
+    int r = fs_join(path, sizeof path, a->config.state_dir, "holds", err);
+
+    if (r == 0)
+        r = agent_kept_load(path, &kept_holds_codec, &a->kept.holds_arena, &a->kept.holds, err);
+    return r < 0 ? tm_err_prefix(err,
+                                 "'%s' cannot be used; remove it, and the replication slots "
+                                 "'tidemark_b_…' that are in no other agent's",
+                                 path)
+                 : 0;
+}
+
+int agent_holds_store(struct agent *a, const struct agent_hold *holds, size_t count,
+                      struct tm_err *err)
+{
+    struct agent_hold copies[AGENT_BRAIN_HOLDS_MAX];
+    const struct kept_holds record = {.holds = copies,
+                                      .holds_count = TM_MIN(count, (size_t)AGENT_BRAIN_HOLDS_MAX)};
+
+    for (size_t i = 0; i < record.holds_count; i++)
+        copies[i] = holds[i];
+    return agent_kept_store(a, "holds", &kept_holds_codec, &record, err);
+}
+
+/* ---- dropping ---- */
+
+static void run_drop(struct work *w)
+{
+    struct hold_drop *d = LIST_ENTRY(w, struct hold_drop, work);
+    struct engine_hold *hold = NULL;
+    bool made;
+
+    d->result = d->ops->hold_open(&d->instance, d->name, false, &hold, &made, &d->err);
+    if (d->result == 0) {
+        d->result = d->ops->hold_drop(hold, &d->err);
+        d->ops->hold_close(hold);
+    }
+    if (d->result == -TM_E_NOT_FOUND)
+        d->result = 0; /* somebody dropped it, or it was never made */
+}
+
+static void drop_done(struct work *w, void *ctx)
+{
+    struct hold_drop *d = LIST_ENTRY(w, struct hold_drop, work);
+    struct agent_event event = {
+        .kind = AGENT_EV_HOLD_DROPPED,
+        .hold_dropped = {.name = d->name, .err = d->result < 0 ? &d->err : NULL}};
+
+    agent_feed(ctx, &event);
+    free(d);
+}
+
+static void drop_discard(struct work *w)
+{
+    free(LIST_ENTRY(w, struct hold_drop, work));
+}
+
+void agent_hold_drop(struct agent *a, const struct agent_action *action)
+{
+    const struct watch *watch = &a->watches[action->hold_drop.instance];
+    struct hold_drop *d = calloc(1, sizeof *d);
+    struct tm_err err = {0};
+
+    if (!d) {
+        a->failed = true;
+        (void)tm_err_oom(&a->err);
+        loop_exit(a->loop, 1);
+        return;
+    }
+    d->work = (struct work){.run = run_drop, .done = drop_done, .discard = drop_discard};
+    d->ops = watch->ops;
+    d->instance = watch->instance;
+    (void)snprintf(d->name, sizeof d->name, "%s", action->hold_drop.name);
+    if (workers_submit(a->droppers, &d->work, &err) == 0)
+        return;
+    struct agent_event event = {.kind = AGENT_EV_HOLD_DROPPED};
+    event.hold_dropped.name = action->hold_drop.name;
+    agent_defer(a, &event, &err);
+    free(d);
+}

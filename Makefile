@@ -11,6 +11,7 @@
 PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
 UNITDIR    ?= $(PREFIX)/lib/systemd
+HELPERDIR  ?= $(PREFIX)/lib/tidemark
 BUILD      ?= build
 DEVELOPER  ?= 1
 SANITIZE   ?=
@@ -197,12 +198,13 @@ lint:
 	$(Q)tests/scripts/lint.sh
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR)/system $(DESTDIR)$(PREFIX)/lib/sysusers.d \
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR)/system $(DESTDIR)$(HELPERDIR) $(DESTDIR)$(PREFIX)/lib/sysusers.d \
 	  $(DESTDIR)$(PREFIX)/lib/tmpfiles.d $(DESTDIR)$(SYSCONFDIR)/tidemark $(DESTDIR)$(PREFIX)/share/tidemark/examples
 	install -m 0755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin/
 	for u in systemd/*.service.in; do \
-	  sed 's|@BINDIR@|$(PREFIX)/bin|g' $$u > $(DESTDIR)$(UNITDIR)/system/$$(basename $$u .in) || exit 1; \
+	  sed 's|@BINDIR@|$(PREFIX)/bin|g; s|@HELPERDIR@|$(HELPERDIR)|g' $$u > $(DESTDIR)$(UNITDIR)/system/$$(basename $$u .in) || exit 1; \
 	  chmod 0644 $(DESTDIR)$(UNITDIR)/system/$$(basename $$u .in) || exit 1; done
+	install -m 0755 systemd/secrets-key.sh $(DESTDIR)$(HELPERDIR)/secrets-key
 	install -m 0644 systemd/tidemark.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/tidemark.conf
 	install -m 0644 systemd/tidemark.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/tidemark.conf
 	install -m 0644 packaging/examples/*.yaml $(DESTDIR)$(PREFIX)/share/tidemark/examples/

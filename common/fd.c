@@ -15,12 +15,18 @@
 #define IO_MAX    ((size_t)1 << 30)
 #define READ_STEP ((size_t)64 * 1024)
 
-int fd_read_some(int fd, void *ret_data, size_t len, size_t *ret_len, const char *what,
-                 struct tm_err *err)
+#define WHERE_IT_STANDS (-1) /* in place of an offset: the descriptor's own, which moves on */
+
+static int read_some(int fd, void *ret_data, size_t len, int64_t offset, size_t *ret_len,
+                     const char *what, struct tm_err *err)
 {
     size_t done = 0;
     while (done < len) {
-        ssize_t n = read(fd, (uint8_t *)ret_data + done, TM_MIN(len - done, IO_MAX));
+        uint8_t *to = (uint8_t *)ret_data + done;
+        size_t step = TM_MIN(len - done, IO_MAX);
+        ssize_t n = offset == WHERE_IT_STANDS
+                        ? read(fd, to, step)
+                        : pread(fd, to, step, (off_t)(offset + (int64_t)done));
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -31,6 +37,31 @@ int fd_read_some(int fd, void *ret_data, size_t len, size_t *ret_len, const char
     }
     *ret_len = done;
     return 0;
+}
+
+static int write_all(int fd, const void *data, size_t len, int64_t offset, const char *what,
+                     struct tm_err *err)
+{
+    size_t done = 0;
+    while (done < len) {
+        const uint8_t *from = (const uint8_t *)data + done;
+        size_t step = TM_MIN(len - done, IO_MAX);
+        ssize_t n = offset == WHERE_IT_STANDS
+                        ? write(fd, from, step)
+                        : pwrite(fd, from, step, (off_t)(offset + (int64_t)done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return tm_err_errno(err, errno, "cannot write '%s'", what);
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+int fd_read_some(int fd, void *ret_data, size_t len, size_t *ret_len, const char *what,
+                 struct tm_err *err)
+{
+    return read_some(fd, ret_data, len, WHERE_IT_STANDS, ret_len, what, err);
 }
 
 static int short_read(struct tm_err *err, const char *what, size_t wanted, size_t got)
@@ -50,37 +81,15 @@ int fd_read_full(int fd, void *ret_data, size_t len, const char *what, struct tm
 
 int fd_write_full(int fd, const void *data, size_t len, const char *what, struct tm_err *err)
 {
-    size_t done = 0;
-    while (done < len) {
-        ssize_t n = write(fd, (const uint8_t *)data + done, TM_MIN(len - done, IO_MAX));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return tm_err_errno(err, errno, "cannot write '%s'", what);
-        done += (size_t)n;
-    }
-    return 0;
+    return write_all(fd, data, len, WHERE_IT_STANDS, what, err);
 }
 
 int fd_pread_some(int fd, void *ret_data, size_t len, uint64_t offset, size_t *ret_len,
                   const char *what, struct tm_err *err)
 {
-    size_t done = 0;
     if (offset > INT64_MAX - len)
         return tm_err_set(err, TM_E_INVALID, "cannot read '%s': offset too large", what);
-    while (done < len) {
-        ssize_t n = pread(fd, (uint8_t *)ret_data + done, TM_MIN(len - done, IO_MAX),
-                          (off_t)(offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return tm_err_errno(err, errno, "cannot read '%s'", what);
-        if (n == 0)
-            break;
-        done += (size_t)n;
-    }
-    *ret_len = done;
-    return 0;
+    return read_some(fd, ret_data, len, (int64_t)offset, ret_len, what, err);
 }
 
 int fd_pread_full(int fd, void *ret_data, size_t len, uint64_t offset, const char *what,
@@ -96,19 +105,9 @@ int fd_pread_full(int fd, void *ret_data, size_t len, uint64_t offset, const cha
 int fd_pwrite_full(int fd, const void *data, size_t len, uint64_t offset, const char *what,
                    struct tm_err *err)
 {
-    size_t done = 0;
     if (offset > INT64_MAX - len)
         return tm_err_set(err, TM_E_INVALID, "cannot write '%s': offset too large", what);
-    while (done < len) {
-        ssize_t n = pwrite(fd, (const uint8_t *)data + done, TM_MIN(len - done, IO_MAX),
-                           (off_t)(offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return tm_err_errno(err, errno, "cannot write '%s'", what);
-        done += (size_t)n;
-    }
-    return 0;
+    return write_all(fd, data, len, (int64_t)offset, what, err);
 }
 
 int fd_read_all(int fd, struct buf *out, size_t max_bytes, const char *what, struct tm_err *err)

@@ -387,18 +387,28 @@ int backup_checkpoint_load(struct backup_worker *w, backup_checkpoint_fn fn, voi
 
 enum backup_sweep_mode {
     BACKUP_SWEEP_ABORT,  /* what an attempt left; refuses (TM_E_REFUSED) a committed backup */
+    BACKUP_SWEEP_VOID,   /* the same, tombstone first: an attempt that lives on can commit no more */
     BACKUP_SWEEP_DELETE, /* also a committed one: the tombstone is written first */
 };
 
 struct backup_sweep_result {
     uint64_t objects;
     uint64_t bytes;
+    int64_t next_us; /* a grace is not over: when it is; 0 = there is none */
 };
 
-/* Removes everything below backup/<id>/: manifest first, then metadata, data, log, and last the
- * tombstone stays. Run again it removes what is left. Nothing there is success. */
+/*
+ * Removes everything below backup/<id>/: manifest first, then metadata, data, log, and last the
+ * tombstone stays. Run again it removes what is left. Nothing there is success.
+ *
+ * What is deleted stays for grace_us after its tombstone: ret->next_us says until when, and nothing is
+ * removed by this call. A call then, or with a shorter grace, removes it.
+ */
 int backup_sweep(struct backup *b, enum backup_sweep_mode mode, const char *reason,
-                 struct backup_sweep_result *ret, struct tm_err *err) TM_WUR;
+                 int64_t grace_us, struct backup_sweep_result *ret, struct tm_err *err) TM_WUR;
+/* Ends what earlier deletions of this tenant left, each when the grace that it was given is over. */
+int backup_sweep_deleted(struct backup *b, struct backup_sweep_result *ret,
+                         struct tm_err *err) TM_WUR;
 
 /* After the commit: removes checkpoints, and what lost against another attempt or node. TM_E_REFUSED when
  * the backup is not committed. Nothing depends on it. */

@@ -94,6 +94,10 @@ enum agent_plant {
     AGENT_PLANT_OLD_WRITER,   /* a later life counts its runners from one again */
     AGENT_PLANT_TWO_RUNNERS,  /* a log runner of an earlier attempt is not waited for */
     AGENT_PLANT_FORGET_JOBS,  /* a later life does not take up the log jobs of an earlier one */
+    AGENT_PLANT_NO_RECORD,    /* a hold is made that is not durable */
+    AGENT_PLANT_DROP_FAILED,  /* a job that fails drops its hold */
+    AGENT_PLANT_PLAN_EARLY,   /* the plan is complete before what is stored of it is told */
+    AGENT_PLANT_OTHER_HOLD,   /* each attempt takes a hold of its own */
     AGENT_PLANT_DEAF,         /* a change of step is not told to a log runner */
 };
 
@@ -141,7 +145,7 @@ struct agent_brain_config {
     size_t writer_count;                   /* at most AGENT_BRAIN_WRITERS_MAX */
     const struct msg_assignment *log_jobs; /* as stored by STORE_LOG_JOBS */
     uint64_t log_jobs_term;
-    size_t log_job_count;   /* at most WIRE_JOBS_MAX */
+    size_t log_job_count;           /* at most WIRE_JOBS_MAX */
     const struct agent_hold *holds; /* as stored by STORE_HOLDS */
     size_t hold_count;              /* at most AGENT_BRAIN_HOLDS_MAX */
     bool own_credentials;   /* the host has some for object stores: a kept log job goes on with them
@@ -250,14 +254,14 @@ enum agent_action_kind {
     AGENT_ACT_SEND,           /* a request; message->serial and ->term are set */
     AGENT_ACT_STORE_TERM,     /* remember durably, best effort */
     AGENT_ACT_STORE_LOG_JOBS, /* the same, with what was there before replaced */
-    AGENT_ACT_STORE_HOLDS,    /* remember durably, with what was there before replaced; best effort */
-    AGENT_ACT_HOLD_DROP,      /* → HOLD_DROPPED; one that is not there is dropped */
+    AGENT_ACT_STORE_HOLDS, /* remember durably, with what was there before replaced; best effort */
+    AGENT_ACT_HOLD_DROP,   /* → HOLD_DROPPED; one that is not there is dropped */
     /* holds are durable before anything else, or it FAILED; check, session_open, snapshot_begin or
      * snapshot_resume → BEGUN | FAILED */
     AGENT_ACT_SESSION_BEGIN,
-    AGENT_ACT_SESSION_HOLD,   /* hold_advance, best effort */
-    AGENT_ACT_SESSION_END,    /* snapshot_end → ENDED | FAILED */
-    AGENT_ACT_SESSION_CLOSE,  /* cancel what blocks, close → CLOSED; also for one that failed */
+    AGENT_ACT_SESSION_HOLD,  /* hold_advance, best effort */
+    AGENT_ACT_SESSION_END,   /* snapshot_end → ENDED | FAILED */
+    AGENT_ACT_SESSION_CLOSE, /* cancel what blocks, close → CLOSED; also for one that failed */
     AGENT_ACT_RUNNER_SPAWN, /* start the process; its writers are durable before, or it is not started */
     AGENT_ACT_RUNNER_SEND, /* queue a frame to it */
     AGENT_ACT_RUNNER_KILL, /* SIGKILL; → EXITED when reaped */
@@ -307,10 +311,10 @@ struct agent_action {
             const char *hold;  /* BEGIN: name of a lasting hold; NULL = it ends with the session */
             const struct agent_hold *holds; /* BEGIN: to be stored, when hold is set */
             size_t hold_count;
-            bool resume;       /* BEGIN: go on with … */
+            bool resume;        /* BEGIN: go on with … */
             struct slice first; /* … this snapshot, whose log is stored up to … */
-            uint64_t log_from; /* … this byte */
-            uint64_t durable;  /* HOLD: stream byte */
+            uint64_t log_from;  /* … this byte */
+            uint64_t durable;   /* HOLD: stream byte */
         } session;
         struct {
             const struct agent_hold *holds;

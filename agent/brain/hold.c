@@ -8,7 +8,8 @@
  *
  * Failure modes: the job ends some other way, or the agent is away: nobody renews the hold, and when its
  * time has passed it is dropped, with a line in the log; a coordinator that is away lets nothing expire.
- * The source cannot be asked: the drop is tried again until it works. A hold is never dropped that is not
+ * The source cannot be asked: the drop is tried again until it works. An attempt that comes while a hold is
+ * being dropped waits until it is known whether it is gone. A hold is never dropped that is not
  * in the list, and never made that is not in it.
  */
 #include "agent/brain/internal.h"
@@ -27,13 +28,14 @@ CODEC_DEFINE(agent_hold, "hold", AGENT_HOLD_FIELDS);
 
 /* PostgreSQL takes 63 bytes of a-z, 0-9 and _. Whose it is: eight digits of cluster and tenant, sixteen
  * of the backup. */
-static void name_of(const struct job *job, char ret[static 64])
+static void name_of(const struct agent_brain *b, const struct job *job, char ret[static 64])
 {
+    bool own = b->config.plant == AGENT_PLANT_OTHER_HOLD;
     char text[2 * WIRE_NAME_MAX + WIRE_UID_MAX + WIRE_ID_MAX + 8];
     int whose = snprintf(text, sizeof(text), "%s/%s", job->want.cluster, job->want.tenant);
     struct xxh3_128 installation = xxh3_128_of(text, (size_t)whose);
     int len = snprintf(text, sizeof(text), "%s/%s/%s", job->want.cluster, job->want.tenant,
-                       job->want.backup->backup_id);
+                       own ? job->want.uid : job->want.backup->backup_id);
     struct xxh3_128 backup = xxh3_128_of(text, (size_t)len);
     (void)snprintf(ret, 64, "tidemark_b_%08x_%016llx", be32_get(installation.bytes),
                    (unsigned long long)be64_get(backup.bytes));
@@ -57,6 +59,12 @@ const struct agent_hold *agent_holds_list(struct agent_brain *b, size_t *ret_cou
     return list;
 }
 
+/* Often enough that little of its time has passed when its owner ends. */
+static uint64_t renew_pause_us(const struct hold *hold)
+{
+    return TM_MIN(RENEW_US, (uint64_t)hold->rec.ttl_s * 1000000 / 4);
+}
+
 static void store(struct agent_brain *b)
 {
     size_t count;
@@ -71,7 +79,7 @@ const struct agent_hold *agent_hold_take(struct agent_brain *b, struct job *job)
     char name[64];
     if (job->instance == SIZE_MAX || !(b->instances[job->instance].config.caps & CAP_HOLD))
         return NULL;
-    name_of(job, name);
+    name_of(b, job, name);
     struct hold *hold = find(b, name);
     if (hold == NULL && b->hold_count == AGENT_BRAIN_HOLDS_MAX) {
         struct tm_err err;
@@ -90,8 +98,18 @@ const struct agent_hold *agent_hold_take(struct agent_brain *b, struct job *job)
     hold->rec.ttl_s = job->want.backup->gcttl_s != 0 ? job->want.backup->gcttl_s : AGENT_HOLD_TTL_S;
     hold->rec.renewed_us = b->now.real_us;
     hold->dropping = false;
-    hold->next_us = b->now.mono_us + RENEW_US;
+    hold->next_us = b->now.mono_us + renew_pause_us(hold);
     return &hold->rec;
+}
+
+bool agent_hold_is_leaving(struct agent_brain *b, const struct job *job)
+{
+    char name[64];
+    if (!job->want.backup->checkpoint)
+        return false;
+    name_of(b, job, name);
+    const struct hold *hold = find(b, name);
+    return hold != NULL && hold->drop_out;
 }
 
 void agent_hold_release(struct agent_brain *b, const struct job *job)
@@ -99,7 +117,7 @@ void agent_hold_release(struct agent_brain *b, const struct job *job)
     char name[64];
     if (job->want.backup == NULL)
         return;
-    name_of(job, name);
+    name_of(b, job, name);
     struct hold *hold = find(b, name);
     if (hold == NULL || hold->dropping)
         return;
@@ -190,7 +208,7 @@ void agent_holds_tick(struct agent_brain *b)
             drop(b, hold);
         } else if (in_use(b, hold)) {
             hold->rec.renewed_us = b->now.real_us;
-            hold->next_us = b->now.mono_us + RENEW_US;
+            hold->next_us = b->now.mono_us + renew_pause_us(hold);
             renewed = true;
         } else {
             expire(b, hold);
@@ -214,8 +232,6 @@ void agent_hold_dropped(struct agent_brain *b, const struct agent_event *event)
         return;
     }
     size_t at = (size_t)(hold - b->holds);
-    if (!hold->dropping)
-        return; /* taken again meanwhile: the session makes it anew, or says that it is gone */
     memmove(hold, hold + 1, (b->hold_count - at - 1) * sizeof(*hold));
     b->hold_count--;
     store(b);

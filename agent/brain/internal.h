@@ -71,7 +71,8 @@ struct held_lease {
 
 /* What only a log job has. */
 struct log_job {
-    uint64_t term; /* of the coordinator that last named it */
+    uint64_t term;        /* of the coordinator that last named it */
+    uint64_t runner_term; /* of the runner that is, or was last */
     bool restored; /* from an earlier life of the agent: no coordinator has confirmed it yet */
     bool replace;  /* the runner was told another job than this: it goes first */
     bool stop_sent;
@@ -135,7 +136,9 @@ struct job {
     bool writing;    /* restore: some runner began to write into the target */
     bool finish_sent;
     bool sweep_sent;
-    uint32_t need; /* leases the runner would take */
+    uint32_t sweep_grace_ms;  /* …with this grace */
+    uint64_t marked_until_us; /* stage MARKED: mono, the grace is over */
+    uint32_t need;            /* leases the runner would take */
     uint64_t log_durable;
     uint64_t bytes_done;
     uint64_t bytes_before; /* moved by runners that are no more */
@@ -143,6 +146,9 @@ struct job {
     uint64_t log_bytes;
     struct msg_storage_stats storage; /* of the runner that is, or was last */
     bool has_storage;
+    char trouble[WIRE_TEXT_MAX + 1]; /* with storage, as the runner says now; "" = none */
+    char trouble_stage[32];
+    int64_t trouble_since_us;
 
     struct plan plan;
     uint32_t plan_next;    /* first range the coordinator does not know of */
@@ -151,8 +157,8 @@ struct job {
     uint32_t results_from; /* page the runner waits for; UINT32_MAX = none */
 
     /* lead, checkpoints */
-    bool found_known;     /* what earlier attempts left was told, and taken */
-    bool found;           /* … and can be used: `first` is the begin blob of the first start */
+    bool found_known; /* what earlier attempts left was told, and taken */
+    bool found;       /* … and can be used: `first` is the begin blob of the first start */
     struct buf first;
     uint64_t first_log;   /* the first byte of log that they did not store */
     bool accepted_wanted; /* the runner waits for the next page */
@@ -161,7 +167,7 @@ struct job {
     uint64_t accepted_serial;
     uint64_t accepted_again_us;
     uint32_t checkpointed; /* results in stored checkpoints */
-    size_t stored_open;    /* results of earlier attempts that the coordinator has not accepted yet */
+    size_t stored_open; /* results of earlier attempts that the coordinator has not accepted yet */
     uint64_t results_again_us;
 
     struct held_lease held[WIRE_LEASES_MAX];
@@ -208,9 +214,9 @@ struct probe {
 /* A hold of a snapshot's log, durable before it is made at the source. */
 struct hold {
     struct agent_hold rec;
-    bool dropping;      /* nothing needs it any more */
-    bool drop_out;      /* HOLD_DROPPED is awaited */
-    uint64_t next_us;   /* dropping: the next try; else: when its renewal is due */
+    bool dropping;    /* nothing needs it any more */
+    bool drop_out;    /* HOLD_DROPPED is awaited */
+    uint64_t next_us; /* dropping: the next try; else: when its renewal is due */
 };
 
 enum request_kind {
@@ -425,12 +431,14 @@ void agent_work_lost_runner(struct job *job);
 void agent_work_void_requests(struct job *job);
 
 /* Keeps what is known of a range until the job goes. */
-void agent_work_keep_result(struct agent_brain *b, struct job *job, const struct msg_result *result);
+void agent_work_keep_result(struct agent_brain *b, struct job *job,
+                            const struct msg_result *result);
 
 /* ---- checkpoint.c ---- */
 
 /* What lead and runner say of checkpoints. */
-void agent_checkpoint_found(struct agent_brain *b, struct job *job, const struct frame_found *found);
+void agent_checkpoint_found(struct agent_brain *b, struct job *job,
+                            const struct frame_found *found);
 void agent_checkpoint_stored(struct agent_brain *b, struct job *job,
                              const struct frame_stored *stored);
 void agent_checkpoint_wanted(struct job *job, const struct frame_want_accepted *want);
@@ -444,6 +452,8 @@ void agent_checkpoint_reply(struct agent_brain *b, struct job *job, const struct
 /* The job's own, kept from now on; NULL: the engine has none, or there is no room (the job fails). */
 const struct agent_hold *agent_hold_take(struct agent_brain *b, struct job *job);
 /* The job needs it no more. */
+/* It is being dropped at the source: whoever began a session now could lose it under that. */
+bool agent_hold_is_leaving(struct agent_brain *b, const struct job *job);
 void agent_hold_release(struct agent_brain *b, const struct job *job);
 void agent_hold_dropped(struct agent_brain *b, const struct agent_event *event);
 void agent_holds_tick(struct agent_brain *b);

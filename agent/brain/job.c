@@ -5,6 +5,7 @@
  *   stage FAILED    runner killed, session closed; then, on ABORT, the lead's sweep
  *   PREPARE, RUN    lead: session and runner up, then begin; workers: runner up, ranges flow
  *   FINISH          lead: session ended, then finish; the runner asks for results and commits
+ *   stage MARKED    a deletion whose grace lasts: nothing runs; it is taken up again when it is over
  */
 #include "agent/brain/internal.h"
 
@@ -33,6 +34,8 @@ void agent_job_fail(struct agent_brain *b, struct job *job, const struct tm_err 
     job->error = *err;
     job->error_since_us = b->now.real_us;
     (void)snprintf(job->error_stage, sizeof(job->error_stage), "%s", stage);
+    if (b->config.plant == AGENT_PLANT_DROP_FAILED)
+        agent_hold_release(b, job);
     job->crashes = 0; /* the sweep has its own count */
     b->heartbeat_urgent = true;
     agent_log(b, job, 3, AGENT_LOG_JOB_FAILED, "job '%s' failed (%s): %s", job->want.name, stage,
@@ -82,6 +85,8 @@ static void session_begin(struct agent_brain *b, struct job *job)
     if (hold != NULL) {
         action->session.hold = hold->name;
         action->session.holds = agent_holds_list(b, &action->session.hold_count);
+        if (b->config.plant == AGENT_PLANT_NO_RECORD)
+            action->session.hold_count--;
     }
     action->session.resume = job->found;
     action->session.first = buf_slice(&job->first);
@@ -130,7 +135,7 @@ static void session_begun(struct agent_brain *b, struct job *job, const struct a
         (void)tm_err_set(&err, TM_E_CONFLICT,
                          "the instance of tenant '%s' is another one now: identity '%s', was '%s'",
                          job->want.tenant, job->identity, job->want.identity);
-        agent_job_fail(b, job, &err, "begin");
+        agent_job_fail(b, job, &err, job->want.backup->resume ? "resume" : "begin");
     }
 }
 
@@ -226,7 +231,8 @@ static bool can_begin(const struct job *job)
 
 static void advance_backup(struct agent_brain *b, struct job *job)
 {
-    if (agent_job_is_lead(job) && job->session == SESSION_NONE && agent_checkpoint_ready(job))
+    if (agent_job_is_lead(job) && job->session == SESSION_NONE && agent_checkpoint_ready(job) &&
+        !agent_hold_is_leaving(b, job))
         session_begin(b, job);
     agent_runner_want(b, job);
     if (job->runner == RUNNER_READY && !job->begin_sent && can_begin(job)) {
@@ -244,6 +250,14 @@ static void advance_backup(struct agent_brain *b, struct job *job)
     }
     if (job->session == SESSION_ENDED && job->begin_sent && !job->finish_sent)
         agent_runner_send_finish(b, job);
+}
+
+/* A deletion's tombstone is stored. Storage decides what comes of it: it is asked again when the grace
+ * should be over, or is another one. */
+static bool mark_over(const struct agent_brain *b, const struct job *job)
+{
+    return b->now.mono_us >= job->marked_until_us ||
+           job->want.backup->grace_ms != job->sweep_grace_ms;
 }
 
 /* The job's end is known and reported; what still runs may go. */
@@ -273,8 +287,12 @@ void agent_job_advance(struct agent_brain *b, struct job *job)
         agent_job_fail(b, job, &missing, "credentials");
         job->unstored = job->unstored || first; /* nothing of this job ever ran */
     }
+    if (job->stage == JOB_STAGE_MARKED && agent_runner_gone(job) && mark_over(b, job)) {
+        job->stage = JOB_STAGE_STARTING;
+        b->heartbeat_urgent = true;
+    }
     bool done = job->stage == JOB_STAGE_COMMITTED || job->stage == JOB_STAGE_RESTORED ||
-                job->stage == JOB_STAGE_SWEPT;
+                job->stage == JOB_STAGE_SWEPT || job->stage == JOB_STAGE_MARKED;
     if (job->dropping || done)
         advance_done(b, job);
     else if (job->stage == JOB_STAGE_FAILED || job->want.kind == JOB_KIND_DELETE)
@@ -294,6 +312,8 @@ uint64_t agent_job_next_us(const struct agent_brain *b, const struct job *job)
         return agent_logjob_next_us(b, job);
     if (job->runner == RUNNER_WAITING)
         next = job->respawn_at_us;
+    if (job->stage == JOB_STAGE_MARKED && agent_runner_gone(job))
+        next = TM_MIN(next, job->marked_until_us);
     if (!b->connected || job->stage >= JOB_STAGE_COMMITTED)
         return next;
     const uint64_t pauses[] = {job->want_again_us, job->done_again_us, job->plan_again_us,

@@ -161,6 +161,7 @@ bool agent_logjob_take_writer(struct agent_brain *b, struct job *job, struct age
         return false;
     }
     job->log.spawned_us = b->now.mono_us;
+    job->log.runner_term = writer->term;
     *ret = *writer;
     return true;
 }
@@ -367,7 +368,9 @@ static void frame_failed(struct agent_brain *b, struct job *job, const struct ms
     struct tm_err err;
     msg_error_to(error, &err);
     const char *stage = error->stage[0] != '\0' ? error->stage : "runner";
-    if (!error->retryable) {
+    /* begun under the word of a coordinator that is gone; the present one wants it, and its epoch is higher */
+    bool outdated = err.code == TM_E_CONFLICT && job->log.runner_term < job->log.term;
+    if (!error->retryable && !outdated) {
         fail(b, job, &err, stage);
         return;
     }

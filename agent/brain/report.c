@@ -36,6 +36,19 @@ static void report_error(struct agent_brain *b, struct job *job, struct msg_job 
     to->error = error;
 }
 
+static void report_trouble(struct agent_brain *b, const struct job *job, struct msg_job *to)
+{
+    struct msg_error *error = agent_step_alloc(b, sizeof(*error));
+    if (error == NULL)
+        return;
+    *error = (struct msg_error){.code = TM_E_TIMEOUT,
+                                .text = job->trouble,
+                                .retryable = true,
+                                .since_us = job->trouble_since_us};
+    memcpy(error->stage, job->trouble_stage, sizeof(error->stage));
+    to->trouble = error;
+}
+
 static void report_job(struct agent_brain *b, struct job *job, struct msg_job *to)
 {
     memcpy(to->uid, job->want.uid, sizeof(to->uid));
@@ -57,6 +70,10 @@ static void report_job(struct agent_brain *b, struct job *job, struct msg_job *t
         to->totals = &job->totals;
     to->warnings = job->warnings;
     to->warnings_count = job->warning_count;
+    if (job->trouble[0] != '\0')
+        report_trouble(b, job, to);
+    if (job->stage == JOB_STAGE_MARKED && job->marked_until_us > b->now.mono_us)
+        to->grace_left_ms = (job->marked_until_us - b->now.mono_us + 999) / 1000;
     if (job->error.code != TM_E_OK && job->stage >= JOB_STAGE_FAILED)
         report_error(b, job, to);
 }

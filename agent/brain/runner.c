@@ -117,6 +117,9 @@ void agent_runner_send_sweep(struct agent_brain *b, struct job *job)
     if (f == NULL)
         return;
     f->sweep.remove = job->want.kind == JOB_KIND_DELETE;
+    if (f->sweep.remove)
+        f->sweep.grace_ms = job->want.backup->grace_ms;
+    job->sweep_grace_ms = f->sweep.grace_ms;
     job->sweep_sent = true;
 }
 
@@ -225,8 +228,17 @@ static void died(struct agent_brain *b, struct job *job, int signal, int status)
     }
 }
 
+static void set_trouble(struct agent_brain *b, struct job *job, const struct msg_error *error)
+{
+    COPY_TEXT(job->trouble, error != NULL ? error->text : "");
+    COPY_TEXT(job->trouble_stage, error != NULL ? error->stage : "");
+    job->trouble_since_us = error != NULL ? error->since_us : 0;
+    b->heartbeat_urgent = true;
+}
+
 void agent_runner_exited(struct agent_brain *b, struct job *job, int signal, int status)
 {
+    job->trouble[0] = '\0';
     if (agent_logjob_is(job)) {
         agent_logjob_exited(b, job, signal, status);
         return;
@@ -291,10 +303,15 @@ static void frame_swept(struct agent_brain *b, struct job *job, const struct fra
 {
     if (!job->sweep_sent)
         return;
-    if (swept->committed && job->want.kind == JOB_KIND_BACKUP)
+    if (swept->committed && job->want.kind == JOB_KIND_BACKUP) {
         agent_runner_reached(b, job, JOB_STAGE_COMMITTED, swept->totals);
-    else
+    } else if (swept->grace_left_ms > 0) {
+        job->marked_until_us = b->now.mono_us + swept->grace_left_ms * 1000;
+        job->crashes = 0;
+        agent_runner_reached(b, job, JOB_STAGE_MARKED, swept->totals);
+    } else {
         agent_runner_reached(b, job, JOB_STAGE_SWEPT, swept->totals);
+    }
 }
 
 static void log_durable(struct agent_brain *b, struct job *job, uint64_t byte)
@@ -310,6 +327,11 @@ static void log_durable(struct agent_brain *b, struct job *job, uint64_t byte)
 
 void agent_runner_frame(struct agent_brain *b, struct job *job, const struct frame *f)
 {
+    if (f->type == FRAME_trouble) {
+        if (job->runner == RUNNER_STARTING || job->runner == RUNNER_READY)
+            set_trouble(b, job, f->trouble.error);
+        return;
+    }
     if (agent_logjob_is(job)) {
         agent_logjob_frame(b, job, f);
         return;

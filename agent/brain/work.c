@@ -101,7 +101,8 @@ static void send_plan(struct agent_brain *b, struct job *job)
         return;
     size_t ready = plan->count - job->plan_next;
     /* no lease is granted before the plan is complete: what earlier attempts did is known by then */
-    bool last = plan->complete && ready <= WIRE_PLAN_MAX && job->stored_open == 0;
+    bool known = job->stored_open == 0 || b->config.plant == AGENT_PLANT_PLAN_EARLY;
+    bool last = plan->complete && ready <= WIRE_PLAN_MAX && known;
     if (ready == 0 && !last)
         return;
     size_t count = TM_MIN(ready, (size_t)WIRE_PLAN_MAX);
@@ -290,6 +291,13 @@ void agent_work_range_failed(struct agent_brain *b, struct job *job,
     agent_work_keep_result(b, job, &result);
 }
 
+/* Of an earlier attempt, and the coordinator does not know the range yet: a plan that is told once more, by
+ * the next runner, makes it forget what it has of the one before. */
+static bool too_early(const struct job *job, const struct result *result)
+{
+    return result->msg.stored && !job->want.plan_done && result->msg.range >= job->plan_next;
+}
+
 static void send_done(struct agent_brain *b, struct job *job)
 {
     if (job->done_serial != 0 || b->now.mono_us < job->done_again_us)
@@ -307,7 +315,7 @@ static void send_done(struct agent_brain *b, struct job *job)
     size_t bytes = 0;
     for (size_t at = job->result_open; at < job->result_count && count < WIRE_RESULTS_MAX; at++) {
         struct result *result = &job->results[at];
-        if (result->state != RESULT_UNSENT)
+        if (result->state != RESULT_UNSENT || too_early(job, result))
             continue;
         bytes += result->msg.blob.len;
         if (count > 0 && bytes > DONE_BYTES_MAX)

@@ -32,8 +32,11 @@ static const char help[] =
     "  -o, --output json   for programs\n"
     "  -h, --help          print this and end\n"
     "\n"
-    "POSITION is where the record begins: a target that includes it. Exit status: 0 ok, 1 failed,\n"
-    "2 wrong usage, 3 no such cluster.\n";
+    "POSITION is where the record begins: a target that includes it. A lineage that is damaged is "
+    "told,\n"
+    "and the others are searched. Exit status: 0 ok, 1 failed, or something is damaged, 2 wrong "
+    "usage,\n"
+    "3 no such cluster.\n";
 
 struct searcher {
     struct storage *st;
@@ -42,6 +45,9 @@ struct searcher {
     struct log_positions positions; /* of the scope that is looked at */
     const struct repo_scope *scope;
     json_t *events; /* NULL: a table is printed */
+    json_t *damaged;
+    size_t damage_count;
+    char damage[700]; /* the first, in words */
     uint32_t found;
     bool more;
 };
@@ -96,6 +102,21 @@ static int show_event(void *arg, const struct lineage *lineage, const struct log
     return r;
 }
 
+/* The same members as `tidemark-agent list -o json` prints. */
+static int keep_damage(struct searcher *s, const struct log_damage *damage, struct tm_err *err)
+{
+    char lineage[33];
+    names_lineage_text(damage->lineage, lineage);
+    if (s->damage_count++ == 0)
+        (void)snprintf(s->damage, sizeof(s->damage), "%s/%s: lineage %s is damaged: %s",
+                       s->scope->cluster, s->scope->tenant, lineage, damage->text);
+    if (!s->events)
+        return 0;
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s}", "cluster", s->scope->cluster, "tenant",
+                          s->scope->tenant, "lineage", lineage, "message", damage->text);
+    return o && json_array_append_new(s->damaged, o) == 0 ? 0 : tm_err_oom(err);
+}
+
 static int search_scope(void *arg, const struct repo_scope *scope, struct tm_err *err)
 {
     struct searcher *s = arg;
@@ -106,18 +127,25 @@ static int search_scope(void *arg, const struct repo_scope *scope, struct tm_err
         s->more = true;
         return 0;
     }
+    TM_CLEANUP(log_damages_release) struct log_damages damages = LOG_DAMAGES_INIT;
     search.limit -= s->found;
+    search.damages = &damages;
     s->scope = scope;
     int r = cli_positions(s->scratches[0], s->st, scope, &s->positions, err);
     if (r == 0)
         r = log_search_run(s->scratches, s->st, scope, &search, show_event, s, err);
     s->more = r > 0;
+    for (size_t i = 0; r >= 0 && i < damages.count; i++)
+        r = keep_damage(s, &damages.items[i], err);
     return r < 0 ? r : 0;
 }
 
 static int print_json(struct searcher *s, struct tm_err *err)
 {
-    return cli_print_json(json_pack("{s:O, s:b}", "events", s->events, "more", (int)s->more), err);
+    json_t *o = json_pack("{s:O, s:b}", "events", s->events, "more", (int)s->more);
+    if (o && s->damage_count > 0)
+        (void)json_object_set(o, "damagedLineages", s->damaged);
+    return cli_print_json(o, err);
 }
 
 static int search(struct searcher *s, const struct cli_where *where, struct tm_err *err)
@@ -134,6 +162,10 @@ static int search(struct searcher *s, const struct cli_where *where, struct tm_e
     if (r == 0 && s->more && !s->events)
         (void)fprintf(stderr, "tidemark-agent: search: there are more than %u, see --limit\n",
                       s->search.limit);
+    if (r == 0 && s->damage_count > 0)
+        r = tm_err_set(err, TM_E_CORRUPT, "%s%s", s->damage,
+                       s->damage_count > 1 ? "; more are, see list" : "");
+    json_decref(s->damaged);
     json_decref(s->events);
     for (size_t i = 0; i < TM_ARRAY_LEN(s->scratches); i++)
         object_scratch_free(s->scratches[i]);
@@ -229,7 +261,7 @@ int cli_search(int argc, char **argv)
     if (args.search.to_us != 0 && args.search.from_us > args.search.to_us)
         return cli_usage("search", "--from is later than --to");
     struct searcher s = {.search = args.search};
-    if (args.json && !(s.events = json_array()))
+    if (args.json && (!(s.events = json_array()) || !(s.damaged = json_array())))
         return cli_fail("search", (tm_err_oom(&err), &err));
     return search(&s, &where, &err) < 0 ? cli_fail("search", &err) : 0;
 }

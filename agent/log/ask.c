@@ -20,7 +20,7 @@
 struct asker {
     struct log_task *task;
     struct object_scratch *scratches[3];
-    struct log_elsewhere elsewhere;
+    struct log_elsewhere *elsewhere; /* kept between questions */
     struct msg_log_query query;
     char name[64], until[64];
     int64_t deadline_us; /* mono */
@@ -29,13 +29,15 @@ struct asker {
     size_t count;
     size_t bytes;
     bool full;
+    struct log_damages damages;
+    char warning[WIRE_TEXT_MAX + 1]; /* what the answer leaves out; "" = nothing */
 };
 
 static void asker_release(struct asker *a)
 {
     for (size_t i = 0; i < TM_ARRAY_LEN(a->scratches); i++)
         object_scratch_free(a->scratches[i]);
-    log_elsewhere_release(&a->elsewhere);
+    log_damages_release(&a->damages);
     free(a->events);
     free(a->names);
 }
@@ -80,6 +82,19 @@ static int take_event(void *arg, const struct lineage *lineage, const struct log
     return 0;
 }
 
+static void warn_of_damage(struct asker *a)
+{
+    char lineage[33], more[48] = "";
+    if (a->damages.count == 0)
+        return;
+    names_lineage_text(a->damages.items[0].lineage, lineage);
+    if (a->damages.count > 1)
+        (void)snprintf(more, sizeof(more), "; and %zu more lineages", a->damages.count - 1);
+    (void)snprintf(a->warning, sizeof(a->warning), "lineage %s is damaged: %s%s", lineage,
+                   a->damages.items[0].text, more);
+    utf8_clean(a->warning);
+}
+
 static int search(struct asker *a, struct msg_log_answer *ret, struct tm_err *err)
 {
     uint32_t limit = a->query.limit > 0 ? a->query.limit : WIRE_EVENTS_MAX;
@@ -89,6 +104,7 @@ static int search(struct asker *a, struct msg_log_answer *ret, struct tm_err *er
                                     .name = a->name[0] ? a->name : NULL,
                                     .points_only = a->query.points,
                                     .limit = TM_MIN(limit, (uint32_t)WIRE_EVENTS_MAX),
+                                    .damages = &a->damages,
                                     .go_on = go_on,
                                     .go_on_arg = a};
     a->events = calloc(wish.limit, sizeof(*a->events));
@@ -99,6 +115,7 @@ static int search(struct asker *a, struct msg_log_answer *ret, struct tm_err *er
                            take_event, a, err);
     if (r < 0 && !a->full)
         return r;
+    warn_of_damage(a);
     ret->more = r > 0 || a->full;
     ret->events = a->events;
     ret->events_count = a->count;
@@ -111,11 +128,11 @@ static int would_truncate(struct asker *a, struct msg_log_answer *ret, struct tm
 {
     struct log_task *t = a->task;
     struct log_positions positions = log_positions_of(t);
-    log_elsewhere_open(t, a->scratches[0], &a->elsewhere);
+    log_elsewhere_open(t, a->scratches[0], a->elsewhere);
     struct log_truncate wish = {.force = a->query.force,
                                 .dry_run = true,
-                                .others = a->elsewhere.items,
-                                .other_count = a->elsewhere.count,
+                                .others = a->elsewhere->items,
+                                .other_count = a->elsewhere->count,
                                 .epoch = t->options.epoch,
                                 .node = t->node,
                                 .now_us = clock_real_us()};
@@ -126,8 +143,10 @@ static int would_truncate(struct asker *a, struct msg_log_answer *ret, struct tm
     if (r == 0)
         r = log_truncate_run(a->scratches, t->options.storage, t->options.storage,
                              &t->options.scope, &positions, &wish, nonce, &result, err);
+    log_elsewhere_close(a->elsewhere);
     if (r < 0)
         return r;
+    (void)snprintf(a->warning, sizeof(a->warning), "%s", result.damage);
     ret->chunks = result.chunks;
     ret->bytes = result.bytes;
     ret->truncated_us = result.truncated_us;
@@ -143,6 +162,12 @@ static int answer(struct asker *a, struct msg_log_answer *ret, struct tm_err *er
     int r = 0;
     for (size_t i = 0; r == 0 && i < TM_ARRAY_LEN(a->scratches); i++)
         r = object_scratch_new(&a->scratches[i], err);
+    if (r < 0)
+        return r;
+    /* an empty place is one that is not mounted: nothing can be said of what it holds */
+    struct identity identity;
+    r = identity_read(a->scratches[0], a->task->options.storage, &a->task->options.scope, &identity,
+                      err);
     if (r < 0)
         return r;
     switch (a->query.kind) {
@@ -166,6 +191,8 @@ static void answer_one(struct asker *a)
     if (answer(a, &told, &err) < 0) {
         error = msg_error_of(&err, "query");
         told.error = &error;
+    } else if (a->warning[0] != '\0') {
+        told.warning = a->warning;
     }
     if (t->options.answer && !atomic_load(&t->cancel))
         t->options.answer(t->options.arg, &told);
@@ -174,13 +201,14 @@ static void answer_one(struct asker *a)
 void *log_ask_main(void *arg)
 {
     struct log_task *t = arg;
+    struct log_elsewhere elsewhere = {.count = 0};
     pthread_mutex_lock(&t->lock);
     while (!log_over(t)) {
         if (t->query.id == 0 || t->query.id == t->query_done) {
             log_wait(t, USEC_PER_SEC);
             continue;
         }
-        struct asker a = {.task = t, .query = t->query};
+        struct asker a = {.task = t, .elsewhere = &elsewhere, .query = t->query};
         memcpy(a.name, t->query_name, sizeof(a.name));
         memcpy(a.until, t->query_until, sizeof(a.until));
         pthread_mutex_unlock(&t->lock);
@@ -190,5 +218,6 @@ void *log_ask_main(void *arg)
         t->query_done = a.query.id;
     }
     pthread_mutex_unlock(&t->lock);
+    log_elsewhere_release(&elsewhere);
     return NULL;
 }

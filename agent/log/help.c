@@ -1,6 +1,7 @@
 /*
  * The thread for what takes long and must hold nothing up: truncating, removing what was truncated when
- * its grace is over, rolling up, and counting what storage can restore. One thing at a time, in this order.
+ * its grace is over, rolling up, removing what deletions of backups left that nobody ended, and counting
+ * what storage can restore. One thing at a time, in this order.
  *
  * A wish to truncate that fails for good is carried out, with its error; one that may pass is tried
  * again. What an earlier run was to remove is looked for when this one begins; it is tried until it is
@@ -9,7 +10,11 @@
 #include "agent/log/internal.h"
 
 #include "common/clock.h"
+#include "proto/repo/sweep.h"
 #include "common/utf8.h"
+
+#define DELETED_LOOK_US  USEC_PER_HOUR
+#define DELETED_LATER_US USEC_PER_MIN
 
 struct helper {
     struct log_task *task;
@@ -21,7 +26,8 @@ struct helper {
     int64_t truncate_pause_us;
     int64_t sweep_us; /* mono: when to remove next; INT64_MAX = there is nothing */
     int64_t sweep_pause_us;
-    int64_t grace_us; /* that sweep_us was made with */
+    int64_t grace_us;   /* that sweep_us was made with */
+    int64_t deleted_us; /* mono: when to look next for what deletions left */
     /* the run that begins behind no gap: so the writers' records say */
     uint64_t gapless_to;
     uint8_t gapless_lineage[NAMES_LINEAGE_BYTES];
@@ -90,6 +96,23 @@ static void sweep(struct helper *h)
         h->sweep_us = clock_mono_us() + h->sweep_pause_us;
     }
     pthread_mutex_unlock(&t->lock);
+}
+
+/* A deletion's own job removes it; one whose coordinator is lost has none. Nobody waits for it, and what
+ * fails is tried again with the next look. */
+static void sweep_deleted(struct helper *h)
+{
+    struct log_task *t = h->task;
+    struct sweep_totals totals;
+    struct tm_err err;
+    int64_t next_us = 0;
+    int64_t wait_us = DELETED_LOOK_US;
+    if (backup_deleted_sweep(h->scratches[0], t->options.storage, &t->options.scope,
+                             clock_real_us(), &next_us, &totals, &err) < 0)
+        (void)log_storage_error(t, &err);
+    else if (next_us != 0) /* a moment later: its own job comes first */
+        wait_us = TM_MIN(wait_us, next_us - clock_real_us() + DELETED_LATER_US);
+    h->deleted_us = clock_mono_us() + TM_MAX(wait_us, DELETED_LATER_US);
 }
 
 /* ---- truncating ---- */
@@ -273,7 +296,11 @@ static void put_away(struct log_task *t, const struct log_elsewhere *elsewhere)
 {
     const struct log_source *first = NULL;
     size_t away = 0;
+    t->emptied_count = 0;
     for (size_t i = 0; i < elsewhere->count; i++) {
+        const struct log_source *source = &elsewhere->items[i];
+        if (!source->away && source->was_read && source->empty)
+            memcpy(t->emptied[t->emptied_count++], elsewhere->urls[i], sizeof(t->emptied[0]));
         if (!elsewhere->items[i].away)
             continue;
         first = first != NULL ? first : &elsewhere->items[i];
@@ -289,6 +316,32 @@ static void put_away(struct log_task *t, const struct log_elsewhere *elsewhere)
             "backups in '%.100s'%s cannot be read now, what was known of them counts: %.260s",
             first->name, more, first->why.msg);
     utf8_clean(t->away);
+}
+
+/* With the lock. What storage lost of the log that is written, from `to` up to `stored`, if anything; else the
+ * first lineage that is damaged. */
+static void put_damage(struct log_task *t, const struct recoverable_list *list, uint64_t to,
+                       uint64_t stored)
+{
+    const struct log_damage *first = list->damages.count > 0 ? &list->damages.items[0] : NULL;
+    char from[ENGINE_POSITION_MAX], end[ENGINE_POSITION_MAX], more[48] = "", lineage[33];
+    t->damaged[0] = '\0';
+    if (to < stored) {
+        t->options.engine->position_text(to, from);
+        t->options.engine->position_text(stored, end);
+        (void)snprintf(
+            t->damaged, sizeof(t->damaged),
+            "log from %s to %s, which was stored, has a part that is missing or damaged: "
+            "nothing behind %s can be restored, take a new full backup",
+            from, end, from);
+    } else if (first != NULL) {
+        if (list->damages.count > 1)
+            (void)snprintf(more, sizeof(more), ", and so are %zu more", list->damages.count - 1);
+        names_lineage_text(first->lineage, lineage);
+        (void)snprintf(t->damaged, sizeof(t->damaged), "lineage %s is damaged%s: %.320s", lineage,
+                       more, first->text);
+    }
+    utf8_clean(t->damaged);
 }
 
 /* Whether nothing is known of some place. */
@@ -367,8 +420,11 @@ static int recover(struct helper *h, struct tm_err *err)
     size_t leading = connected(t, &list, lineage, &to);
     pthread_mutex_lock(&t->lock);
     bool same = epoch_cmp(epoch, t->branch.epoch) == 0;
-    put_intervals(t, &list, same ? leading : SIZE_MAX, to);
+    /* it leads into what is written, and storage shows less of that than was there before it was asked */
+    bool lost = same && leading != SIZE_MAX && to >= from && to < fenced;
+    put_intervals(t, &list, same && !lost ? leading : SIZE_MAX, to);
     put_away(t, &h->elsewhere);
+    put_damage(t, &list, lost ? to : fenced, fenced);
     t->recover_at = ahead(t, &list, fenced);
     t->recover_now = t->recover_now || t->fenced >= t->recover_at; /* in the meantime */
     bool needs = to < t->branch.from || to == 0;
@@ -407,7 +463,8 @@ static bool sweep_due(struct helper *h)
 static bool waits_for_backups(struct log_task *t)
 {
     pthread_mutex_lock(&t->lock);
-    bool needs = (t->needs_full && t->step == JOB_STEP_RUN) || t->away[0] != '\0';
+    bool needs =
+        (t->needs_full && t->step == JOB_STEP_RUN) || t->away[0] != '\0' || t->damaged[0] != '\0';
     pthread_mutex_unlock(&t->lock);
     return needs;
 }
@@ -420,6 +477,7 @@ static void help_once(struct helper *h)
     bool sweeps = sweep_due(h);
     bool truncates = truncate_due(h);
     bool rolls = t->writing && t->unrolled >= t->roll_after;
+    bool deletes = t->wanted && t->place_ready && clock_mono_us() >= h->deleted_us;
     bool recovers =
         t->wanted && t->place_ready && (t->recover_now || clock_mono_us() >= h->recover_us);
     if (!truncates)
@@ -433,7 +491,8 @@ static void help_once(struct helper *h)
         pthread_mutex_lock(&t->lock);
         t->unrolled = t->roll_after / 2; /* tried again after some more */
         pthread_mutex_unlock(&t->lock);
-    }
+    } else if (deletes)
+        sweep_deleted(h);
     if (recovers) {
         /* what was told before stays when it cannot be read now; a backup is waited for */
         bool soon = recover(h, &ignored) < 0 || waits_for_backups(t);

@@ -11,8 +11,9 @@
  *
  * The hold's life: RUN makes it, or finds it; PAUSE keeps it while gcttl and hold_limit allow, then
  * tells, or, when the policy is to release, drops it and says that a full backup is needed; STOP drops
- * it once everything received is stored. A hold that was lost is made anew when RUN is wanted: the
- * receiver finds out whether log is missing.
+ * it once everything received is stored, or leaves it alone when it had none: one of that name is another
+ * task's then. A hold that was lost is made anew when RUN is wanted: the receiver finds out whether log is
+ * missing.
  */
 #include "agent/log/internal.h"
 
@@ -295,6 +296,7 @@ static int round_of(struct looker *l, struct tm_err *err)
     enum job_step step = t->step;
     enum hold_is is = t->hold;
     bool stored = !t->in_session && !t->mark_now;
+    bool gone = t->params.hold_gone;
     pthread_mutex_unlock(&t->lock);
     if (!wanted || (step == JOB_STEP_PAUSE && is == HOLD_RELEASED))
         return 0;
@@ -302,7 +304,11 @@ static int round_of(struct looker *l, struct tm_err *err)
         return keep_hold(l, step, err);
     if (!stored || is == HOLD_DROPPED)
         return 0;
-    int r = drop_hold(l, HOLD_DROPPED, err);
+    int r = 0;
+    if (gone)
+        set_hold(t, HOLD_DROPPED);
+    else
+        r = drop_hold(l, HOLD_DROPPED, err);
     if (r < 0)
         return r;
     log_trouble_over(t, LOG_PART_HOLD);

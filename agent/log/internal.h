@@ -14,7 +14,7 @@
  *   keep.c      the thread that stores marks and looks for newer writers
  *   help.c      the thread that truncates, rolls up, and counts what can be restored
  *   ask.c       the thread that answers queries: searches, truncations that are only tried
- *   places.c    the other storages that backups lie in
+ *   places.c    the other storages that backups lie in, which may hang
  *   status.c    the thread that tells
  *
  * One mutex guards all that threads share, one condition wakes all of them: there are few events.
@@ -35,6 +35,7 @@
 #define LOG_STUCK_MS     10000 /* a stage that waits for so long is told as an error */
 #define LOG_STOP_MS      30000 /* stop: so long for what is received but not stored */
 #define LOG_RECOVER_MS   60000 /* what can be restored is counted anew this often */
+#define LOG_PLACE_MS     20000 /* so long a call to another storage may take */
 #define LOG_DIGEST_BYTES (1u << 20)
 #define LOG_STEP_BYTES   (256u << 10) /* bytes are indexed and digested while they are hot */
 #define LOG_STACK_BYTES  (512u << 10)
@@ -124,9 +125,10 @@ struct log_task {
     char name[WIRE_NAME_MAX + 1];
     char hold_name[LOG_HOLD_NAME_MAX + 1];
     unsigned threads;
-    int64_t mark_us; /* LOG_MARK_MS, LOG_STUCK_MS, LOGS_INDEX_AFTER; less in tests */
+    int64_t mark_us; /* LOG_MARK_MS, LOG_STUCK_MS, LOGS_INDEX_AFTER, LOG_PLACE_MS; less in tests */
     int64_t stuck_us;
     uint32_t roll_after;
+    unsigned place_ms;
     atomic_bool cancel;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -203,7 +205,10 @@ struct log_task {
     struct msg_interval intervals[WIRE_INTERVALS_MAX];
     size_t interval_count;
     struct log_growing growing;
-    char away[480];   /* the other storages that could not be read, in words; "" = none */
+    char away[480];    /* the other storages that could not be read, in words; "" = none */
+    char damaged[480]; /* what of the stored log is missing or damaged, in words; "" = nothing */
+    char emptied[WIRE_PLACES_MAX][WIRE_URL_MAX + 1]; /* read, and no backup is left there */
+    size_t emptied_count;
     bool place_ready; /* repository and identity are there and ours */
     bool recover_now;
     uint64_t recover_at;    /* and when what is stored reaches this byte; UINT64_MAX = none */
@@ -353,6 +358,8 @@ void log_looks_mark(struct log_task *t, struct log_slot *slot);
 struct log_elsewhere {
     struct log_source items[WIRE_PLACES_MAX];
     char urls[WIRE_PLACES_MAX][WIRE_URL_MAX + 1];
+    /* that did not answer in time, until it does; NULL = none */
+    struct storage *hung[WIRE_PLACES_MAX];
     size_t count;
 };
 /* With the lock: another set of places. Nothing is changed on failure. */

@@ -68,10 +68,9 @@ static int remove_marks(struct keeper *k, const struct full_name *keep, struct t
     int r = storage_list(t->options.storage, prefix.s, NULL, &it, err);
     while (r >= 0 && (r = storage_iter_next(it, &object, err)) == 1) {
         struct name_parts parts = names_parse_rel(object.name + scope_len);
-        const char *name = object.name;
         if (parts.kind == NAME_MARK && epoch_cmp(parts.epoch, k->branch.epoch) <= 0 &&
-            strcmp(name, keep->s) != 0)
-            r = storage_remove(t->options.storage, &name, 1, err);
+            strcmp(object.name, keep->s) != 0)
+            r = storage_discard(t->options.storage, object.name, err);
     }
     return r < 0 ? log_storage_error(t, err) : 0;
 }
@@ -96,11 +95,10 @@ static int store_mark(struct keeper *k, const struct log_look *look, struct tm_e
     if (r < 0)
         return log_storage_error(t, err);
     bool first = k->mark.s[0] == '\0';
-    const char *before = k->mark.s;
     if (first)
         r = remove_marks(k, &name, err);
     else
-        r = storage_remove(t->options.storage, &before, 1, err);
+        r = storage_discard(t->options.storage, k->mark.s, err);
     k->mark = name;
     return r < 0 ? log_storage_error(t, err) : 0;
 }

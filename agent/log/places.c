@@ -7,9 +7,12 @@
  * Failure modes: a place that cannot be opened is told by who reads it (log_source.why); so is one whose
  * secret did not come, with the coordinator's reason; so is an empty one, which is one that is not mounted:
  * backups are known to be there. What an earlier look found out is kept for as long as the place is wanted.
+ * One that does not answer in time is given up for this look, and not asked again before it has answered: it
+ * holds nobody up for longer, and takes no more than one thread.
  */
 #include "agent/log/internal.h"
 
+#include "common/storage/bounded.h"
 #include "proto/wire/secret.h"
 
 /* ---- what is wanted ---- */
@@ -85,12 +88,15 @@ static void wanted(struct log_task *t, struct log_elsewhere *ret, struct way way
 }
 
 /* Takes what is known of the place over from an earlier look. */
-static void source_take(struct log_elsewhere *from, const char *url, struct log_source *ret)
+static void source_take(struct log_elsewhere *from, const char *url, struct log_source *ret,
+                        struct storage **ret_hung)
 {
+    *ret_hung = NULL;
     for (size_t i = 0; i < from->count; i++) {
         if (strcmp(from->urls[i], url) != 0)
             continue;
         *ret = from->items[i];
+        *ret_hung = TM_TAKE(from->hung[i]);
         from->items[i] = (struct log_source){.known = LOG_JOINS_INIT};
         return;
     }
@@ -98,22 +104,45 @@ static void source_take(struct log_elsewhere *from, const char *url, struct log_
     (void)snprintf(ret->name, sizeof(ret->name), "%.*s", (int)strcspn(url, "?"), url);
 }
 
-static void source_open(const struct log_task *t, struct object_scratch *scratch, const char *url,
-                        const struct way *way, struct log_source *source)
+/* Keeps a storage that hangs, frees any other. */
+static void settle(struct storage *st, struct storage **hung)
 {
-    TM_CLEANUP(storage_freep) struct storage *st = NULL;
+    if (st != NULL && storage_bounded_hangs(st))
+        *hung = st;
+    else
+        storage_free(st);
+}
+
+/* Whether it hangs still: it is not asked again. */
+static bool hangs(struct storage **hung, struct log_source *source)
+{
+    if (*hung == NULL)
+        return false;
+    settle(TM_TAKE(*hung), hung);
+    if (*hung != NULL)
+        (void)tm_err_set(&source->why, TM_E_TIMEOUT, "it does not answer");
+    return *hung != NULL;
+}
+
+static void source_open(const struct log_task *t, struct object_scratch *scratch, const char *url,
+                        const struct way *way, struct log_source *source, struct storage **hung)
+{
+    struct storage *st = NULL;
     struct storage_options options = {.create_root = false,
                                       .secret = way->has_secret ? &way->secret : NULL};
     struct identity identity;
     int r = way->r;
+    if (hangs(hung, source))
+        return;
     if (r < 0)
         source->why = way->why;
     else
-        r = storage_open(url, &options, &st, &source->why);
+        r = storage_bounded_new(url, &options, t->place_ms, &st, &source->why);
     if (r == 0)
         r = identity_read(scratch, st, &t->options.scope, &identity, &source->why);
     if (r == 0)
         source->st = TM_TAKE(st);
+    settle(st, hung);
 }
 
 void log_elsewhere_open(struct log_task *t, struct object_scratch *scratch,
@@ -123,8 +152,9 @@ void log_elsewhere_open(struct log_task *t, struct object_scratch *scratch,
     struct way ways[WIRE_PLACES_MAX];
     wanted(t, elsewhere, ways);
     for (size_t i = 0; i < elsewhere->count; i++) {
-        source_take(&before, elsewhere->urls[i], &elsewhere->items[i]);
-        source_open(t, scratch, elsewhere->urls[i], &ways[i], &elsewhere->items[i]);
+        source_take(&before, elsewhere->urls[i], &elsewhere->items[i], &elsewhere->hung[i]);
+        source_open(t, scratch, elsewhere->urls[i], &ways[i], &elsewhere->items[i],
+                    &elsewhere->hung[i]);
         secret_map_release(&ways[i].secret);
     }
     log_elsewhere_release(&before);
@@ -133,15 +163,18 @@ void log_elsewhere_open(struct log_task *t, struct object_scratch *scratch,
 void log_elsewhere_close(struct log_elsewhere *elsewhere)
 {
     for (size_t i = 0; i < elsewhere->count; i++) {
-        storage_free(elsewhere->items[i].st);
-        elsewhere->items[i].st = NULL;
+        if (elsewhere->items[i].st != NULL)
+            settle(TM_TAKE(elsewhere->items[i].st), &elsewhere->hung[i]);
     }
 }
 
 void log_elsewhere_release(struct log_elsewhere *elsewhere)
 {
     log_elsewhere_close(elsewhere);
-    for (size_t i = 0; i < elsewhere->count; i++)
+    for (size_t i = 0; i < elsewhere->count; i++) {
         log_joins_release(&elsewhere->items[i].known);
+        storage_free(elsewhere->hung[i]);
+        elsewhere->hung[i] = NULL;
+    }
     elsewhere->count = 0;
 }

@@ -76,6 +76,8 @@ struct told {
     char removal_text[WIRE_TEXT_MAX + 1];
     char warning[WIRE_TEXT_MAX + 1];
     struct msg_interval intervals[WIRE_INTERVALS_MAX];
+    char emptied[WIRE_PLACES_MAX][WIRE_URL_MAX + 1];
+    const char *emptied_texts[WIRE_PLACES_MAX];
     enum job_stage stage;
 };
 
@@ -179,6 +181,8 @@ static void put_warning(const struct log_task *t, struct told *ret)
     }
     if (t->away[0])
         add_warning(ret, t->away);
+    if (t->damaged[0])
+        add_warning(ret, t->damaged);
     for (size_t i = 0; i < LOG_PART_HOLD; i++)
         hidden = hidden || t->troubles[i].on;
     if (hidden && hold->on && hold->err.code == TM_E_LIMIT)
@@ -247,6 +251,11 @@ static void put_log(const struct log_task *t, int64_t now_us, struct told *ret)
         put_grown(t, &ret->intervals[t->growing.at]);
     s->recoverable = ret->intervals;
     s->recoverable_count = t->interval_count;
+    memcpy(ret->emptied, t->emptied, sizeof(ret->emptied));
+    for (size_t i = 0; i < t->emptied_count; i++)
+        ret->emptied_texts[i] = ret->emptied[i];
+    s->emptied = ret->emptied_texts;
+    s->emptied_count = t->emptied_count;
 }
 
 /* With the lock. */

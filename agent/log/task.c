@@ -380,6 +380,7 @@ int log_task_new(const struct log_task_options *options, struct log_task **ret, 
     t->mark_us = LOG_MARK_MS * USEC_PER_MSEC;
     t->stuck_us = LOG_STUCK_MS * USEC_PER_MSEC;
     t->roll_after = LOGS_INDEX_AFTER;
+    t->place_ms = LOG_PLACE_MS;
     t->recover_at = UINT64_MAX;
     t->stage = JOB_STAGE_STARTING;
     t->epoch = options->epoch;

@@ -22,6 +22,7 @@ struct probe {
     char base[STORAGE_NAME_MAX + 1]; /* "probe/db-a-0123456789abcdef-" */
     char names[PROBE_NAMES_MAX][STORAGE_NAME_MAX + 1];
     bool touched[PROBE_NAMES_MAX]; /* may be in storage */
+    bool kept;                     /* the store keeps what was to be removed, on purpose */
     bool away;                     /* the store did not answer: nobody waits for it again */
     size_t put_count;              /* small ones that are stored for sure */
     int64_t token_us;              /* mono: the token was put */

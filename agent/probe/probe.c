@@ -258,6 +258,11 @@ static int remove_all(struct probe *p, struct tm_err *err)
             names[count++] = p->names[n];
     }
     int r = storage_remove(p->st, names, count, err);
+    p->kept = r == -TM_E_REFUSED;
+    if (p->kept) { /* as the storage was told to by those who run it: no fault of ours or its */
+        probe_warn(p->report, "%s", err->msg);
+        return 0;
+    }
     for (size_t n = 0; r == 0 && n < PROBE_TOKEN_NAME; n++)
         p->touched[n] = false;
     return r;
@@ -268,7 +273,10 @@ static int gone(struct probe *p, struct tm_err *err)
     struct storage_object last;
     size_t count = 0;
     int r = count_listed(p, &count, &last, err);
-    if (r == 0 && count > 0)
+    if (r == 0 && p->kept && count == 0)
+        r = tm_err_set(err, TM_E_CORRUPT,
+                       "what the storage refused to remove is not listed any more");
+    if (r == 0 && !p->kept && count > 0)
         r = tm_err_set(err, TM_E_CORRUPT, "'%s' is still listed after it was removed", last.name);
     return r;
 }

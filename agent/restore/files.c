@@ -95,8 +95,8 @@ static int feed(struct restore *r, struct tm_err *err)
     struct segment_range range;
     if (!item)
         return tm_err_oom(err);
-    int rc = backup_ranges_open(&ranges, r->manifest_scratch, r->segment_scratch, r->st, &r->scope,
-                                r->outcome.backup_id, err);
+    int rc = backup_ranges_reopen(&ranges, r->manifest_scratch, r->segment_scratch, r->st,
+                                  &r->scope, r->outcome.backup_id, err);
     while (rc >= 0 && (rc = backup_ranges_next(&ranges, &range, err)) == 1) {
         restore_item_set(item, &range);
         while ((rc = try_put(r, item, err)) == 0) {

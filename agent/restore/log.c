@@ -95,8 +95,8 @@ static int own_log(struct restore *r, enum restore_log_pass pass, struct tm_err 
     struct backup_ranges ranges = BACKUP_RANGES_INIT;
     struct log_ref ref;
     uint64_t until = own_until(r);
-    int rc = backup_ranges_open(&ranges, r->manifest_scratch, r->segment_scratch, r->st, &r->scope,
-                                r->outcome.backup_id, err);
+    int rc = backup_ranges_reopen(&ranges, r->manifest_scratch, r->segment_scratch, r->st,
+                                  &r->scope, r->outcome.backup_id, err);
     if (rc == 0)
         rc = all_ranges(&ranges, err);
     while (rc == 0 && (rc = backup_ranges_log(&ranges, &ref, err)) == 1) {

@@ -142,8 +142,8 @@ int restore_manifest(struct restore *r, struct tm_err *err)
     struct segment_range range;
     if (!w || !file)
         return tm_err_oom(err);
-    int rc = backup_ranges_open(&ranges, r->manifest_scratch, r->segment_scratch, r->st, &r->scope,
-                                r->outcome.backup_id, err);
+    int rc = backup_ranges_reopen(&ranges, r->manifest_scratch, r->segment_scratch, r->st,
+                                  &r->scope, r->outcome.backup_id, err);
     while (rc == 0 && (rc = backup_ranges_next(&ranges, &range, err)) == 1)
         rc = one_footer(r, w, &range, file, err);
     if (rc == 0)

@@ -38,8 +38,8 @@ int restore_probe(struct restore *r, struct tm_err *err)
     struct segment_range range;
     uint64_t bytes = 0;
     int64_t began_us = 0, took_us = 0;
-    int rc = backup_ranges_open(&ranges, r->manifest_scratch, r->segment_scratch, r->st, &r->scope,
-                                r->outcome.backup_id, err);
+    int rc = backup_ranges_reopen(&ranges, r->manifest_scratch, r->segment_scratch, r->st,
+                                  &r->scope, r->outcome.backup_id, err);
     /* the first range may be but a few small files: the first of a million bytes tells more */
     while (rc == 0 && bytes < (1u << 20) && (rc = backup_ranges_next(&ranges, &range, err)) == 1) {
         began_us = clock_mono_us();

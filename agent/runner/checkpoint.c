@@ -7,7 +7,7 @@
  * stored as one more object.
  * Failure modes: it cannot be stored: told once as a warning, tried again each time; the backup goes on, it
  * could only not be resumed from there. The coordinator was restarted: all results come once more, and
- * those that are stored are passed over.
+ * those that are stored are passed over, and it goes on under the new term.
  */
 #include "agent/runner/internal.h"
 
@@ -51,6 +51,16 @@ static void tell_trouble(struct runner *r, struct checkpoints *c, const struct t
     runner_tell(r, &f);
 }
 
+/* A coordinator that was restarted leases under a later term than this runner was started with: nobody takes
+ * such a result from a writer of an earlier one. */
+static void keep_up(struct checkpoints *c, uint64_t term)
+{
+    if (term <= c->what.epoch.term)
+        return;
+    c->what.epoch.term = term;
+    c->seq = 0;
+}
+
 /* False: to be tried again with the same results. */
 static bool store(struct runner *r, struct checkpoints *c, const struct frame_accepted *accepted)
 {
@@ -58,8 +68,10 @@ static bool store(struct runner *r, struct checkpoints *c, const struct frame_ac
     size_t count = 0;
     struct tm_err err;
     for (size_t i = 0; accepted && i < accepted->results_count; i++) {
-        if (!is_noted(r, accepted->results[i].range))
-            blobs[count++] = accepted->results[i].blob;
+        if (is_noted(r, accepted->results[i].range))
+            continue;
+        blobs[count++] = accepted->results[i].blob;
+        keep_up(c, accepted->results[i].term);
     }
     if (count == 0 && c->begun)
         return true;

@@ -34,6 +34,7 @@ CODEC_DEFINE(frame_found, "found", FRAME_FOUND_FIELDS);
 CODEC_DEFINE(frame_stored, "stored", FRAME_STORED_FIELDS);
 CODEC_DEFINE(frame_want_accepted, "want_accepted", FRAME_WANT_ACCEPTED_FIELDS);
 CODEC_DEFINE(frame_accepted, "accepted", FRAME_ACCEPTED_FIELDS);
+CODEC_DEFINE(frame_trouble, "trouble", FRAME_TROUBLE_FIELDS);
 
 #define LENGTH_BYTES 4
 #define READ_BYTES   (64 * 1024)

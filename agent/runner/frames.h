@@ -75,7 +75,8 @@
     X(T, msg, probe, "pr", OPT, 0, msg_probe)                                                        \
     X(T, str, name, "nm", OPT, 0, WIRE_NAME_MAX) /* of the resource: holds are named after it */     \
     X(T, flag, sweep, "w", OPT, 0, 0) /* nothing but `sweep` follows: a full place is no reason */   \
-    X(T, flag, found, "fo", OPT, 0, 0) /* backup.resume: what earlier attempts left is known here */ \
+    X(T, flag, found, "fo", OPT, 0,                                                                  \
+      0) /* backup.resume: what earlier attempts left is known here */                               \
     X(T, flag, resume, "m", OPT, 0, 0) /* restore: what lies in the target is this job's own */      \
     X(T, msg, secret, "vs", OPT, 0, msg_secret)      /* absent = the host's own credentials */       \
     X(T, msg, full_secret, "vf", OPT, 0, msg_secret) /* restore: for full_storage */
@@ -119,8 +120,11 @@ CODEC_DECLARE(frame_finish, FRAME_FINISH_FIELDS);
     X(T, list, results, "r", OPT, 0, msg_result, WIRE_RESULTS_MAX)
 CODEC_DECLARE(frame_results, FRAME_RESULTS_FIELDS);
 
-/* remove: also a committed backup, tombstone first. Without it a committed one is left alone. */
-#define FRAME_SWEEP_FIELDS(X, T) X(T, flag, remove, "r", OPT, 0, 0)
+/* remove: also a committed backup, tombstone first. Without it a committed one is left alone. grace_ms:
+ * what is committed stays so long behind its tombstone. */
+#define FRAME_SWEEP_FIELDS(X, T)                                                                   \
+    X(T, flag, remove, "r", OPT, 0, 0)                                                             \
+    X(T, u32, grace_ms, "g", OPT, 0, UINT32_MAX)
 CODEC_DECLARE(frame_sweep, FRAME_SWEEP_FIELDS);
 
 #define FRAME_STOP_FIELDS(X, T) X(T, flag, now, "n", OPT, 0, 0)
@@ -176,11 +180,13 @@ CODEC_DECLARE(frame_progress, FRAME_PROGRESS_FIELDS);
 #define FRAME_COMMITTED_FIELDS(X, T) X(T, msg, totals, "t", REQ, 0, msg_totals)
 CODEC_DECLARE(frame_committed, FRAME_COMMITTED_FIELDS);
 
-/* committed: a manifest was found (and not to be removed); totals are then as in `committed`. */
+/* committed: a manifest was found (and not to be removed); totals are then as in `committed`.
+ * grace_left_ms: nothing was removed, its grace lasts so long yet. */
 #define FRAME_SWEPT_FIELDS(X, T)                                                                   \
     X(T, flag, committed, "c", OPT, 0, 0)                                                          \
     X(T, u64, objects, "o", OPT, 0, UINT64_MAX)                                                    \
-    X(T, msg, totals, "t", OPT, 0, msg_totals)
+    X(T, msg, totals, "t", OPT, 0, msg_totals)                                                     \
+    X(T, u64, grace_left_ms, "g", OPT, 0, UINT64_MAX)
 CODEC_DECLARE(frame_swept, FRAME_SWEPT_FIELDS);
 
 #define FRAME_RESTORED_FIELDS(X, T) X(T, msg, totals, "t", REQ, 0, msg_totals)
@@ -188,6 +194,11 @@ CODEC_DECLARE(frame_restored, FRAME_RESTORED_FIELDS);
 
 #define FRAME_WARNING_FIELDS(X, T) X(T, txt, text, "t", REQ, 0, WIRE_TEXT_MAX)
 CODEC_DECLARE(frame_warning, FRAME_WARNING_FIELDS);
+
+/* What is wrong with storage now, and will be tried again: level; absent = nothing. error.stage: "storage",
+ * an attempt failed, or STAGE_WAITING, none has yet. */
+#define FRAME_TROUBLE_FIELDS(X, T) X(T, msg, error, "x", OPT, 0, msg_error)
+CODEC_DECLARE(frame_trouble, FRAME_TROUBLE_FIELDS);
 
 /* error.stage: "storage", "plan", "log", "range", "final", "commit", "sweep", "restore", … */
 #define FRAME_FAILED_FIELDS(X, T) X(T, msg, error, "x", REQ, 0, msg_error)
@@ -270,9 +281,10 @@ CODEC_DECLARE(frame_probed, FRAME_PROBED_FIELDS);
     X(log_status, 29)                                                                              \
     X(log_answer, 30)                                                                              \
     X(probed, 31)                                                                                  \
-    X(found, 32)                                                                                   \
-    X(stored, 33)                                                                                  \
-    X(want_accepted, 34)
+    X(trouble, 32)                                                                                 \
+    X(found, 33)                                                                                   \
+    X(stored, 34)                                                                                  \
+    X(want_accepted, 35)
 
 enum frame_type {
 #define FRAME_ENUM(name, number) FRAME_##name = number,

@@ -34,6 +34,8 @@
 #define RUNNER_FRAMES_MAX   64u      /* waiting for the step thread */
 #define RUNNER_LOG_RETRY_US 60000000 /* without a log connection for so long the job fails */
 #define RUNNER_HANG_US      60000000 /* a call to storage that takes longer is told */
+#define RUNNER_WAIT_FILE_US 20000000 /* the same while it lasts: of a mounted path, … */
+#define RUNNER_WAIT_LOG_US  10000000 /* … of a log task, whose checkpoint is late with it */
 
 struct lease {
     struct list_link link;
@@ -72,6 +74,7 @@ struct runner {
     struct storage *storage;
     struct storage_watch watch; /* of storage and full_storage */
     int64_t hang_told_us;       /* the control thread's: since when the hang lasts that was told */
+    char trouble_told[WATCH_TROUBLE_MAX]; /* the control thread's; "" = none */
 
     /* made by the step thread before others look at it */
     struct backup *backup;

@@ -15,6 +15,8 @@
 #include "common/clock.h"
 #include "common/parse.h"
 #include "common/spawn.h"
+#include "common/storage/url.h"
+#include "common/utf8.h"
 
 #define STACK_BYTES (512u << 10)
 #define READ_BYTES  (64u << 10)
@@ -204,6 +206,57 @@ static void tell_hang(struct runner *r)
     runner_tell(r, &f);
 }
 
+/* "s3://bucket/prefix at https://host:9000" */
+static void place_text(const char *storage, char *text, size_t size)
+{
+    struct storage_url url;
+    struct tm_err ignored;
+    const char *endpoint = NULL;
+    if (storage_url_parse(storage, &url, &ignored) == 0)
+        endpoint = storage_url_param(&url, "endpoint");
+    (void)snprintf(text, size, "%.*s%s%s", (int)TM_MIN(strcspn(storage, "?"), size / 2), storage,
+                   endpoint != NULL ? " at " : "", endpoint != NULL ? endpoint : "");
+}
+
+/* A call that takes long, when no attempt of it has failed yet: a mounted path has no attempts. */
+static bool waits_long(struct runner *r, int64_t *ret_since_us, char text[WATCH_TROUBLE_MAX])
+{
+    char call[WATCH_TEXT_MAX];
+    bool file = strncmp(r->job->storage, "file:", 5) == 0;
+    int64_t patience_us = r->job->kind == JOB_KIND_LOG ? RUNNER_WAIT_LOG_US
+                          : file                       ? RUNNER_WAIT_FILE_US
+                                                       : RUNNER_HANG_US;
+    if (!watch_hangs(&r->watch, clock_mono_us(), patience_us, ret_since_us, call))
+        return false;
+    char place[220];
+    place_text(r->job->storage, place, sizeof(place));
+    (void)snprintf(text, WATCH_TROUBLE_MAX, "%s: %s: no answer for more than %lld s", place, call,
+                   (long long)(patience_us / USEC_PER_SEC));
+    return true;
+}
+
+/* What is wrong with storage now, though nothing has failed: level, told when it changes. */
+static void tell_trouble(struct runner *r)
+{
+    char text[WATCH_TROUBLE_MAX] = "";
+    int64_t since_us = 0;
+    if (r->job == NULL)
+        return;
+    bool failed = watch_troubled(&r->watch, &since_us, text);
+    bool any = failed || waits_long(r, &since_us, text);
+    if (strcmp(text, r->trouble_told) == 0)
+        return;
+    memcpy(r->trouble_told, text, sizeof(text));
+    utf8_clean(text);
+    struct msg_error error = {.code = TM_E_TIMEOUT,
+                              .text = text,
+                              .retryable = true,
+                              .since_us = clock_real_us() - (clock_mono_us() - since_us)};
+    (void)snprintf(error.stage, sizeof(error.stage), "%s", failed ? "storage" : STAGE_WAITING);
+    struct frame f = {.type = FRAME_trouble, .trouble = {.error = any ? &error : NULL}};
+    runner_tell(r, &f);
+}
+
 static void send_progress(struct runner *r)
 {
     struct frame f = {.type = FRAME_progress};
@@ -281,6 +334,7 @@ static int control(struct runner *r, struct tm_err *err)
             return 0;
         if (clock_mono_us() >= report_us) {
             send_progress(r);
+            tell_trouble(r);
             tell_hang(r);
             report_us = clock_mono_us() + RUNNER_PROGRESS_MS * USEC_PER_MSEC;
         }

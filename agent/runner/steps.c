@@ -13,6 +13,7 @@
 
 #include "common/clock.h"
 #include "common/parse.h"
+#include "common/utf8.h"
 #include "proto/wire/secret.h"
 
 #define ZSTD_LEVEL_DEFAULT 3
@@ -97,6 +98,8 @@ int step_open_storage(struct runner *r, const char *url, const struct msg_secret
             return rc;
         options.secret = &map;
     }
+    options.trouble = watch_trouble;
+    options.trouble_arg = &r->watch;
     TM_CLEANUP(storage_freep) struct storage *st = NULL;
     size_t call = watch_enter(&r->watch, "opening", url);
     int rc = storage_open(url, &options, &st, err);
@@ -390,16 +393,38 @@ static int step_finish(struct runner *r, const struct frame_finish *finish, cons
 
 /* ---- sweep ---- */
 
+/* Leftovers of deletions that nobody ended are no part of this one: what keeps them is told. */
+static void sweep_others(struct runner *r)
+{
+    struct backup_sweep_result swept;
+    struct tm_err err;
+    char text[WIRE_TEXT_MAX + 1];
+    if (backup_sweep_deleted(r->backup, &swept, &err) == 0)
+        return;
+    (void)snprintf(text, sizeof(text), "%s", err.msg);
+    utf8_clean(text);
+    struct frame f = {.type = FRAME_warning, .warning = {.text = text}};
+    runner_tell(r, &f);
+}
+
 static int step_sweep(struct runner *r, const struct frame_sweep *sweep, struct tm_err *err)
 {
     struct backup_sweep_result swept = {0};
-    int rc = backup_sweep(r->backup, sweep->remove ? BACKUP_SWEEP_DELETE : BACKUP_SWEEP_ABORT,
-                          sweep->remove ? "deleted" : "aborted", &swept, err);
+    enum backup_sweep_mode mode = sweep->remove                ? BACKUP_SWEEP_DELETE
+                                  : r->job->backup->checkpoint ? BACKUP_SWEEP_VOID
+                                                               : BACKUP_SWEEP_ABORT;
+    int rc = backup_sweep(r->backup, mode, sweep->remove ? "deleted" : "aborted",
+                          (int64_t)sweep->grace_ms * USEC_PER_MSEC, &swept, err);
     bool committed = rc == -TM_E_REFUSED && !sweep->remove;
     if (rc < 0 && !committed)
         return rc;
     struct frame f = {.type = FRAME_swept,
                       .swept = {.committed = committed, .objects = swept.objects}};
+    if (swept.next_us != 0) /* at least 1: what is left is told from what is over */
+        f.swept.grace_left_ms =
+            (uint64_t)(TM_MAX(swept.next_us - clock_real_us(), INT64_C(0)) / USEC_PER_MSEC + 1);
+    else if (sweep->remove)
+        sweep_others(r);
     runner_tell(r, &f);
     return 0;
 }

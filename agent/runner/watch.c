@@ -5,6 +5,7 @@
 #include "agent/runner/watch.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "common/clock.h"
 
@@ -12,7 +13,7 @@
 
 void watch_init(struct storage_watch *w)
 {
-    *w = (struct storage_watch){.calls = {{.since_us = 0}}};
+    memset(w, 0, sizeof(*w));
     (void)pthread_mutex_init(&w->lock, NULL);
 }
 
@@ -59,6 +60,48 @@ bool watch_hangs(struct storage_watch *w, int64_t now_us, int64_t patience_us,
     if (oldest != NULL) {
         *ret_since_us = oldest->since_us;
         (void)snprintf(ret_text, WATCH_TEXT_MAX, "%s '%s'", oldest->what, oldest->name);
+    }
+    (void)pthread_mutex_unlock(&w->lock);
+    return oldest != NULL;
+}
+
+void watch_trouble(void *arg, const void *call, int64_t since_us, const char *text)
+{
+    struct storage_watch *w = arg;
+    struct watch_trouble *slot = NULL;
+    (void)pthread_mutex_lock(&w->lock);
+    for (size_t at = 0; at < WATCH_CALLS_MAX; at++) {
+        struct watch_trouble *one = &w->troubles[at];
+        if (one->call == call) {
+            slot = one;
+            break;
+        }
+        if (one->call == NULL && slot == NULL)
+            slot = one;
+    }
+    if (slot != NULL && text == NULL) {
+        slot->call = NULL;
+    } else if (slot != NULL) {
+        slot->call = call;
+        slot->since_us = since_us;
+        (void)snprintf(slot->text, sizeof(slot->text), "%s", text);
+    }
+    (void)pthread_mutex_unlock(&w->lock);
+}
+
+bool watch_troubled(struct storage_watch *w, int64_t *ret_since_us,
+                    char ret_text[WATCH_TROUBLE_MAX])
+{
+    const struct watch_trouble *oldest = NULL;
+    (void)pthread_mutex_lock(&w->lock);
+    for (size_t at = 0; at < WATCH_CALLS_MAX; at++) {
+        const struct watch_trouble *one = &w->troubles[at];
+        if (one->call != NULL && (oldest == NULL || one->since_us < oldest->since_us))
+            oldest = one;
+    }
+    if (oldest != NULL) {
+        *ret_since_us = oldest->since_us;
+        (void)snprintf(ret_text, WATCH_TROUBLE_MAX, "%s", oldest->text);
     }
     (void)pthread_mutex_unlock(&w->lock);
     return oldest != NULL;
@@ -266,6 +309,12 @@ static int watched_remove(struct storage *st, const char *const *names, size_t c
     return NOTED(s->watch, "removing", names[0], storage_remove(s->inner, names, count, err));
 }
 
+static int watched_discard(struct storage *st, const char *name, struct tm_err *err)
+{
+    struct watched *s = watched_of(st);
+    return NOTED(s->watch, "removing", name, storage_discard(s->inner, name, err));
+}
+
 static int watched_now(struct storage *st, int64_t *ret_us, struct tm_err *err)
 {
     struct watched *s = watched_of(st);
@@ -299,9 +348,9 @@ static void watched_free(struct storage *st)
 
 #define WATCHED_OPS                                                                                \
     .scheme = "watched", .create = watched_create, .read = watched_read, .stat = watched_stat,     \
-    .list = watched_list, .remove = watched_remove, .now = watched_now,                            \
-    .sweep_leftovers = watched_sweep, .free_space = watched_free_space, .stats = watched_stats,    \
-    .free = watched_free
+    .list = watched_list, .remove = watched_remove, .discard = watched_discard,                    \
+    .now = watched_now, .sweep_leftovers = watched_sweep, .free_space = watched_free_space,        \
+    .stats = watched_stats, .free = watched_free
 
 /* Reads that can be begun ahead are offered only where the store itself has them. */
 static const struct storage_ops watched_ops = {WATCHED_OPS};

@@ -43,9 +43,10 @@ struct http {
 
 static void complete(struct http *h, struct http_exchange *x, bool answered)
 {
+    int64_t now_us = clock_mono_us();
     if (x->status == 429 || x->status == 503)
-        pace_slow_down(&h->pace, clock_mono_us());
-    pace_end(&h->pace, answered && x->status < 500 && x->status != 429);
+        pace_slow_down(&h->pace, now_us);
+    pace_end(&h->pace, now_us, answered && x->status < 500 && x->status != 429);
     h->stats.exchanges++;
     h->stats.sent_bytes += x->body_sent;
     h->stats.received_bytes += x->into_got + x->answer.len;
@@ -85,6 +86,7 @@ static void finish(struct http *h, struct http_exchange *x, CURLcode code)
 static void begin(struct http *h, struct http_exchange *x)
 {
     CURL *easy = take_handle(h);
+    x->stall_ms = h->limits.stall_ms;
     int r = easy != NULL ? transfer_prepare(x, easy, &x->err) : tm_err_oom(&x->err);
     if (r == 0 && curl_multi_add_handle(h->multi, easy) == CURLM_OK) {
         list_push_back(&h->under_way, &x->link);
@@ -106,7 +108,7 @@ static struct http_exchange *next_to_begin(struct http *h)
 {
     struct http_exchange *x = NULL;
     pthread_mutex_lock(&h->lock);
-    if (!h->stopping && !list_empty(&h->queue) && pace_may_start(&h->pace)) {
+    if (!h->stopping && !list_empty(&h->queue) && pace_may_start(&h->pace, clock_mono_us())) {
         x = LIST_ENTRY(h->queue.head.next, struct http_exchange, link);
         list_remove(&h->queue, &x->link);
         x->state = EXCHANGE_UNDER_WAY;
@@ -410,7 +412,7 @@ void http_stats(struct http *h, struct http_stats *ret)
     pthread_mutex_lock(&h->lock);
     *ret = h->stats;
     ret->slow_downs = h->pace.slow_downs;
-    ret->limit = pace_limit(&h->pace);
+    ret->limit = pace_limit(&h->pace, clock_mono_us());
     ret->limit_max = h->pace.max;
     ret->in_flight = h->pace.in_flight;
     ret->waiting = (unsigned)h->queue.count;

@@ -95,6 +95,7 @@ struct http_exchange {
     void *header_list;
     size_t body_sent;
     int state;
+    unsigned stall_ms; /* moving no byte for so long it is given up */
     bool canceled, too_long;
     int result;
     struct tm_err err;

@@ -246,6 +246,17 @@ static void host_of(const char *url, char *text, size_t size)
     (void)snprintf(text, size, "%.*s", (int)TM_MIN(strcspn(start, "/?"), size - 1), start);
 }
 
+/* The request is there and nothing comes back; or it was to be over by now, and may be on its way. */
+static int timed_out(const struct http_exchange *x, const char *host, struct tm_err *err)
+{
+    curl_off_t took_us = 0;
+    unsigned limit_ms = x->timeout_ms != 0 ? x->timeout_ms : HTTP_TIMEOUT_MS;
+    (void)curl_easy_getinfo((CURL *)x->easy, CURLINFO_TOTAL_TIME_T, &took_us);
+    if (x->reached && took_us / 1000 < (curl_off_t)limit_ms && took_us / 1000 + 500 > x->stall_ms)
+        return tm_err_retry(err, TM_E_TIMEOUT, "%s: no answer for %u s", host, x->stall_ms / 1000);
+    return tm_err_retry(err, TM_E_TIMEOUT, "%s: no answer in time", host);
+}
+
 static int failure(const struct http_exchange *x, CURLcode code, struct tm_err *err)
 {
     char host[280];
@@ -258,7 +269,7 @@ static int failure(const struct http_exchange *x, CURLcode code, struct tm_err *
     case CURLE_COULDNT_CONNECT:
         return tm_err_retry(err, TM_E_UNAVAILABLE, "%s: cannot connect", host);
     case CURLE_OPERATION_TIMEDOUT:
-        return tm_err_retry(err, TM_E_TIMEOUT, "%s: no answer in time", host);
+        return timed_out(x, host, err);
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:

@@ -14,6 +14,8 @@
 #include "common/hash.h"
 #include "common/http/retry.h"
 
+#define STORE_TROUBLE_MAX (TM_ERR_MSG_MAX + 40)
+
 void store_call_init(struct store_call *c, struct store *store, const char *method,
                      const char *name)
 {
@@ -146,8 +148,11 @@ static int sign(struct store_call *c, struct tm_err *err)
 
 static int attempt(struct store_call *c, struct tm_err *err)
 {
-    int64_t left_ms = (c->deadline_us - clock_mono_us()) / USEC_PER_MSEC;
+    c->attempt_us = clock_mono_us();
+    int64_t left_ms = (c->deadline_us - c->attempt_us) / USEC_PER_MSEC;
     c->x.timeout_ms = (unsigned)TM_MAX(left_ms, 1);
+    if (c->attempt_ms != 0)
+        c->x.timeout_ms = TM_MIN(c->x.timeout_ms, c->attempt_ms);
     c->x.start_by_us = c->deadline_us;
     int r = sign(c, err);
     if (r == 0)
@@ -155,17 +160,50 @@ static int attempt(struct store_call *c, struct tm_err *err)
     return r;
 }
 
-void store_call_start(struct store_call *c)
+/* How many attempts there will be when the others take as long as the one that just failed. */
+static unsigned attempts_expected(const struct store_call *c, unsigned max, int64_t now_us)
 {
+    int64_t took_us = TM_MAX(now_us - c->attempt_us, INT64_C(1));
+    int64_t left_us = TM_MAX(c->deadline_us - now_us, INT64_C(0));
+    int64_t more = (left_us + took_us - 1) / took_us;
+    return c->attempts + (unsigned)TM_MIN(more, (int64_t)(max - c->attempts));
+}
+
+static void tell_trouble(struct store_call *c, const struct retry *retry, const struct tm_err *why)
+{
+    char text[STORE_TROUBLE_MAX];
+    unsigned max = retry->attempts_max != 0 ? retry->attempts_max : RETRY_ATTEMPTS_MAX;
+    if (c->store->trouble == NULL)
+        return;
+    c->troubled = true;
+    (void)snprintf(text, sizeof(text), "%s, attempt %u of %u", why->msg, c->attempts,
+                   attempts_expected(c, max, clock_mono_us()));
+    c->store->trouble(c->store->trouble_arg, c, c->start_us, text);
+}
+
+static void trouble_over(struct store_call *c)
+{
+    if (c->troubled)
+        c->store->trouble(c->store->trouble_arg, c, c->start_us, NULL);
+    c->troubled = false;
+}
+
+int store_call_start(struct store_call *c, struct tm_err *err)
+{
+    int r = c->store->ops->prepare(c, err);
+    if (r < 0)
+        return r;
     int64_t bulk_ms = (int64_t)((c->x.body.len + c->x.into_len) / STORE_SLOWEST_PER_MS);
-    c->deadline_us = clock_mono_us() + (c->store->deadline_ms + bulk_ms) * USEC_PER_MSEC;
+    c->start_us = clock_mono_us();
+    c->deadline_us = c->start_us + (c->store->deadline_ms + bulk_ms) * USEC_PER_MSEC;
     c->attempts = 0;
     c->maybe_done = false;
     c->spent = false;
     c->start_result = attempt(c, &c->start_err);
+    return 0;
 }
 
-int store_call_wait(struct store_call *c, struct tm_err *err)
+static int all_attempts(struct store_call *c, struct tm_err *err)
 {
     int r = c->start_result;
     if (r < 0)
@@ -173,6 +211,8 @@ int store_call_wait(struct store_call *c, struct tm_err *err)
     while (r == 0) {
         r = judge(c, http_wait(c->store->http, &c->x, err), err);
         if (r == 0 || !err->retryable || c->spent)
+            break;
+        if (c->attempt_ms != 0 && r == -TM_E_TIMEOUT && c->x.reached)
             break;
         uint64_t random = 0;
         struct tm_err ignored;
@@ -184,6 +224,7 @@ int store_call_wait(struct store_call *c, struct tm_err *err)
         int64_t wait_us = retry_wait(&retry, asked_wait_us(c), random, clock_mono_us());
         if (wait_us < 0)
             return tm_err_prefix(err, "given up after %u attempts", c->attempts);
+        tell_trouble(c, &retry, err);
         struct timespec until = clock_after(CLOCK_MONOTONIC, wait_us);
         while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
             continue;
@@ -193,9 +234,24 @@ int store_call_wait(struct store_call *c, struct tm_err *err)
     return r;
 }
 
-bool store_call_is_late(const struct store_call *c)
+int store_call_wait(struct store_call *c, struct tm_err *err)
+{
+    int r = all_attempts(c, err);
+    trouble_over(c);
+    return c->store->ops->explain(c, r, err);
+}
+
+/* Whether much of its time has gone by. */
+static bool is_late(const struct store_call *c)
 {
     return clock_mono_us() > c->deadline_us - (int64_t)c->store->deadline_ms * USEC_PER_MSEC / 2;
+}
+
+int store_call_wait_late(struct store_call *c, struct tm_err *err)
+{
+    bool late = is_late(c);
+    int r = store_call_wait(c, err);
+    return r < 0 && err->retryable && late ? store_call_run(c, err) : r;
 }
 
 void store_call_cancel(struct store_call *c)
@@ -206,8 +262,8 @@ void store_call_cancel(struct store_call *c)
 
 int store_call_run(struct store_call *c, struct tm_err *err)
 {
-    store_call_start(c);
-    return store_call_wait(c, err);
+    int r = store_call_start(c, err);
+    return r == 0 ? store_call_wait(c, err) : r;
 }
 
 /* ---- percent-encoding ---- */

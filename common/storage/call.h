@@ -19,6 +19,9 @@
  * The deadline of a call counts from its start and covers all attempts; it is the store's and what
  * the bytes to be moved take on a slow line.
  *
+ * An attempt that failed and is repeated is told at once to whom the storage's opener named
+ * (storage_options.trouble): the call itself may go on for long.
+ *
  * `maybe_done` tells after any result that an attempt whose outcome is not known may have taken
  * effect: a "no, it exists already" then may speak of our own object.
  *
@@ -52,6 +55,11 @@ struct store_ops {
     /* Whether a 404, with what read_error found in it, is the store's own word and not that of what
      * stands before it. A 404 that is not is an outage: nothing is absent because of it. */
     bool (*says_absent)(const struct store_call *c);
+    /* Before the first attempt of each start: the URL, if it is known by then, and what a start before
+     * left in the driver's struct is forgotten. */
+    int (*prepare)(struct store_call *c, struct tm_err *err);
+    /* With the result of the last attempt: that result, or what it is to the driver's callers. */
+    int (*explain)(struct store_call *c, int result, struct tm_err *err);
 };
 
 struct store {
@@ -64,6 +72,8 @@ struct store {
     _Atomic int64_t skew_us;  /* the store's clock minus ours, from its last Date header */
     _Atomic uint64_t retries; /* attempts beyond the first */
     _Atomic bool clock_known;
+    storage_trouble_fn trouble; /* NULL = nobody is told */
+    void *trouble_arg;
 };
 
 struct store_call {
@@ -75,11 +85,17 @@ struct store_call {
                                         when it is the store's own */
     struct store_error error;        /* of the last attempt that had one */
     unsigned attempts_max;           /* 0 = the store's */
+    unsigned attempt_ms;             /* 0 = all there is; else an attempt that reached the store and
+                                        has no answer by then ends the call (x.reached): the caller
+                                        will ask for less */
     bool maybe_done;
     bool spent; /* by `passes`: no more attempts, the error is TM_E_UNAVAILABLE and retryable */
     unsigned attempts;
+    int64_t start_us;
+    int64_t attempt_us; /* mono: the last attempt began */
+    bool troubled;      /* an attempt that failed was told */
     int64_t deadline_us;
-    int start_result; /* of a store_call_start that failed */
+    int start_result; /* of a first attempt that could not be sent */
     struct tm_err start_err;
 };
 
@@ -87,13 +103,13 @@ void store_call_init(struct store_call *c, struct store *store, const char *meth
                      const char *name);
 void store_call_release(struct store_call *c);
 
-void store_call_start(struct store_call *c);
+int store_call_start(struct store_call *c, struct tm_err *err) TM_WUR;
 int store_call_wait(struct store_call *c, struct tm_err *err) TM_WUR;
+/* The same for a call that others had to be done before. The deadline is there for the store, not for
+ * us: what failed while nobody looked after it is tried as long as any other. */
+int store_call_wait_late(struct store_call *c, struct tm_err *err) TM_WUR;
 void store_call_cancel(struct store_call *c);
 int store_call_run(struct store_call *c, struct tm_err *err) TM_WUR;
-/* Whether much of its time has gone by: before store_call_wait, that others had to be done first. The
- * deadline is there for the store, not for us: what failed then deserves another run. */
-bool store_call_is_late(const struct store_call *c);
 
 /* "200 with this status" → *err: code and text as the rules above say. Returns -code. */
 int store_call_error(const struct store_call *c, struct tm_err *err);

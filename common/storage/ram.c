@@ -31,6 +31,7 @@ struct ram_store {
     struct ram_store *next;
     char name[256];
     pthread_mutex_t lock;
+    pthread_cond_t unhung;      /* the faults were set anew */
     struct ram_object *objects; /* sorted by name */
     size_t count;
     size_t cap;
@@ -82,6 +83,8 @@ static bool chance(const struct ram_store *s, uint32_t per_mille, uint64_t purpo
 static int enter(struct ram_store *s, enum ram_op op, const char *format, const char *name,
                  struct tm_err *err)
 {
+    while (s->faults.hang)
+        (void)pthread_cond_wait(&s->unhung, &s->lock);
     s->calls++;
     s->op_calls[op]++;
     s->now_us += op == RAM_CREATE || op == RAM_COMMIT ? 1000000 : 0;
@@ -421,6 +424,7 @@ static void store_free(struct ram_store *s)
         free(s->objects[i].data);
     }
     free(s->objects);
+    (void)pthread_cond_destroy(&s->unhung);
     (void)pthread_mutex_destroy(&s->lock);
     free(s);
 }
@@ -461,6 +465,7 @@ static int store_get(struct ram_registry *registry, const char *name, struct ram
         return tm_err_oom(err);
     (void)snprintf(s->name, sizeof(s->name), "%s", name);
     (void)pthread_mutex_init(&s->lock, NULL);
+    (void)pthread_cond_init(&s->unhung, NULL);
     s->next = registry->stores;
     registry->stores = s;
     registry->count++;
@@ -517,6 +522,7 @@ void ram_set_faults(struct storage *st, const struct ram_faults *faults)
     struct ram_store *s = store_of(st);
     (void)pthread_mutex_lock(&s->lock);
     s->faults = *faults;
+    (void)pthread_cond_broadcast(&s->unhung);
     s->calls = 0;
     memset(s->op_calls, 0, sizeof(s->op_calls));
     for (size_t i = 0; i < s->count; i++)

@@ -36,6 +36,7 @@ struct ram_faults {
     uint64_t capacity_bytes;    /* 0 = endless; else commit and write give NO_SPACE above */
     uint64_t fail_op[RAM_OPS];  /* the Nth call (1 = first) of this kind fails; 0 = none */
     enum tm_err_code fail_code; /* of fail_op; 0 = TM_E_IO */
+    bool hang;                  /* any call waits until the faults are set anew */
 };
 
 struct ram_registry;

@@ -224,6 +224,16 @@ int storage_remove(struct storage *st, const char *const *names, size_t count, s
     return count == 0 ? 0 : st->ops->remove(st, names, count, err);
 }
 
+int storage_discard(struct storage *st, const char *name, struct tm_err *err)
+{
+    int r = check_name(name, err);
+    if (r < 0)
+        return r;
+    r = st->ops->discard != NULL ? st->ops->discard(st, name, err)
+                                 : st->ops->remove(st, &name, 1, err);
+    return r == -TM_E_REFUSED ? 0 : r;
+}
+
 int storage_now(struct storage *st, int64_t *ret_us, struct tm_err *err)
 {
     return st->ops->now(st, ret_us, err);

@@ -85,6 +85,8 @@ struct storage_ops {
     int (*list)(struct storage *, const char *prefix, const char *start_after,
                 struct storage_iter **ret, struct tm_err *);
     int (*remove)(struct storage *, const char *const *names, size_t count, struct tm_err *);
+    /* optional: remove, where something less will do for what nobody needs */
+    int (*discard)(struct storage *, const char *name, struct tm_err *);
     int (*now)(struct storage *, int64_t *ret_us, struct tm_err *);
     /* optional, of stores that are far away: begins a read and returns */
     int (*fetch)(struct storage *, const char *name, uint64_t offset, void *dst, size_t len,
@@ -143,6 +145,12 @@ struct storage_iter {
 
 /* ---- opening ---- */
 
+/* An attempt of a call failed and the next one is under way, or will be: `text` names place, name, call,
+ * what failed and which attempt of how many it was. NULL: the call is over, however it ended. `call`
+ * tells calls apart while they are under way; since_us is mono, when it began. Called from the thread that
+ * waits for the call; must not block nor use the storage. */
+typedef void (*storage_trouble_fn)(void *arg, const void *call, int64_t since_us, const char *text);
+
 struct storage_options {
     unsigned io_timeout_ms; /* deadline for one call; 0 = 60 s */
     bool create_root; /* posix: make the prefix directory when missing (its parent must exist) */
@@ -150,6 +158,9 @@ struct storage_options {
      * common/credential/credential.h finds them. file and ram ignore it. */
     const struct secret_map *secret;
     unsigned parallel; /* requests at once to an object store, at most; 0 = 16 */
+    storage_trouble_fn
+        trouble; /* of an object store; NULL = nobody wants to know before a call ends */
+    void *trouble_arg;
 };
 
 /*
@@ -206,9 +217,14 @@ int storage_iter_next(struct storage_iter *it, struct storage_object *ret,
 int storage_iter_skip(struct storage_iter *it, const char *name, struct tm_err *err) TM_WUR;
 void storage_iter_free(struct storage_iter *it);
 TM_DEFINE_FREEP(struct storage_iter, storage_iter_free)
-/* Removing what is not there is success. */
+/* Removing what is not there is success. TM_E_REFUSED: the storage was told by those who run it to
+ * keep something (object lock, an immutability policy). */
 int storage_remove(struct storage *st, const char *const *names, size_t count,
                    struct tm_err *err) TM_WUR;
+/* For small objects that others have made worthless, such as marks of a log: it need not be listed
+ * any more, whether its bytes are gone or only hidden. One that the storage was told to keep and show
+ * stays, which is no error. */
+int storage_discard(struct storage *st, const char *name, struct tm_err *err) TM_WUR;
 int storage_now(struct storage *st, int64_t *ret_us, struct tm_err *err) TM_WUR;
 int storage_sweep_leftovers(struct storage *st, const char *prefix, int64_t older_than_us,
                             uint64_t *ret_count, struct tm_err *err) TM_WUR;

@@ -199,6 +199,7 @@ void brain_free(struct brain *b)
     for (size_t at = 0; at < b->node_count; at++)
         node_free(b->nodes[at]);
     probes_free(b);
+    kept_free(b);
     free(b->resources);
     free(b->nodes);
     free(b->waiting);

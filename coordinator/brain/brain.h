@@ -55,6 +55,7 @@ struct brain;
 #define BRAIN_RESULTS_BYTES_MAX ((size_t)512 << 20) /* result blobs of one job */
 #define BRAIN_KEY_MAX           512
 #define BRAIN_KEY_PREFIX        "resource/"
+#define BRAIN_KEPT_PREFIX       "kept/" /* storages with backups that no resource tells of */
 
 struct brain_now {
     uint64_t mono_us;
@@ -79,7 +80,9 @@ enum brain_plant {
     BRAIN_PLANT_ADOPT_NOTHING,  /* a started coordinator leases at once, ignoring reported leases */
     BRAIN_PLANT_IGNORE_SEEN,    /* a newer term that an agent has seen is not heeded */
     BRAIN_PLANT_COMPLETE_EARLY, /* Complete when the lead starts committing */
-    BRAIN_PLANT_SAME_ATTEMPT,   /* a log backup's next lead has the attempt of the one before */
+    BRAIN_PLANT_STORED_LATE, /* an earlier attempt's result is accepted whatever was granted since */
+    BRAIN_PLANT_EXPIRE_COMMITTED, /* what expires is given up though its manifest is found */
+    BRAIN_PLANT_SAME_ATTEMPT,     /* a log backup's next lead has the attempt of the one before */
 };
 
 /* 0 means the default in the comment. */
@@ -113,7 +116,7 @@ enum brain_event_kind {
 
 enum brain_command {
     BRAIN_CMD_APPLY = 1, /* create, configure, or nothing to do */
-    BRAIN_CMD_DELETE,    /* by kind, namespace, name; honours cleanPolicy */
+    BRAIN_CMD_DELETE,    /* by kind, namespace, name; honours cleanPolicy and cleanGrace */
     BRAIN_CMD_RETRY,     /* a Failed resource starts over with a new attempt */
     BRAIN_CMD_QUERY,     /* a question about a log backup's stored log, for an agent to answer */
     BRAIN_CMD_PROBE,     /* every agent of a cluster tests the storage of a spec */
@@ -153,6 +156,8 @@ struct brain_event {
             const char *namespace_; /* "" or NULL = "default" */
             const char *name;
             const struct msg_log_query *query; /* QUERY */
+            bool has_grace;                    /* DELETE: instead of the spec's cleanGrace */
+            uint32_t grace_ms;
             struct {
                 const char
                     *cluster; /* whose nodes, instead of the spec's; NULL or "" = the spec's */

@@ -4,13 +4,15 @@
  * TM_E_CONFLICT, retryable: the CLI asks again.
  *
  * A spec may change only while its resource waits (Scheduled): a job that runs, or has run, did so
- * by the spec it had. The words around it (labels) and cleanPolicy may change at any time. A log
- * backup lives by its spec: what it should do may change at any time, what it is never.
+ * by the spec it had. The words around it (labels), cleanPolicy and cleanGrace may change at any time. A
+ * log backup lives by its spec: what it should do may change at any time, what it is never.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+
+#include "common/clock.h"
 
 static int busy(const struct view *v, struct tm_err *err)
 {
@@ -23,7 +25,8 @@ static size_t live_count(const struct brain *b)
     size_t count = 0;
     for (size_t at = 0; at < b->resource_count; at++)
         count += !b->resources[at]->exists ||
-                 (b->resources[at]->live != NULL && !log_at_rest(b->resources[at]));
+                 (b->resources[at]->live != NULL && !log_at_rest(b->resources[at]) &&
+                  !job_waits(b->resources[at], b->now.mono_us));
     return count;
 }
 
@@ -79,17 +82,28 @@ static bool same_job(const struct view *a, const struct view *b)
                : codec_equal(&msg_restore_params_codec, a->restore, b->restore);
 }
 
+static int being_deleted(const struct record *rec, struct tm_err *err)
+{
+    char text[CLOCK_TEXT_MAX];
+    if (rec->removal_us == 0)
+        return tm_err_set(err, TM_E_REFUSED, "%s/%s is being deleted", rec->kind, rec->name);
+    return tm_err_set(err, TM_E_REFUSED,
+                      "%s/%s is being deleted: it keeps its name until its objects are removed at "
+                      "%s, or at once by 'tidemark delete backup %s --grace 0'",
+                      rec->kind, rec->name, clock_format(rec->removal_us, text), rec->name);
+}
+
 static int configure(struct brain *b, struct res *res, const struct view *v,
                      const struct brain_event *event, struct resource **spec, struct tm_err *err)
 {
     if (!res->exists || res->staged)
         return busy(v, err);
+    if (res->now.rec.deleting) /* also for the same document: it would go all the same */
+        return being_deleted(&res->now.rec, err);
     if (slice_eq(res->now.rec.document, v->document)) {
         brain_answer(b, event->command.cmd, BRAIN_UNCHANGED, NULL);
         return 0;
     }
-    if (res->now.rec.deleting)
-        return tm_err_set(err, TM_E_REFUSED, "%s/%s is being deleted", v->kind_text, v->name);
     if (log_is(res) && v->kind == JOB_KIND_LOG) {
         int r = log_may_configure(b, res, v, err);
         if (r == 0 && res->now.rec.phase == PHASE_SCHEDULED)
@@ -156,16 +170,33 @@ static int find(struct brain *b, const struct brain_event *event, struct res **r
     return 0;
 }
 
+/* It is under way: all that may be new is its grace. Storage knows since when it counts. */
+static int delete_again(struct brain *b, struct res *res, const struct brain_event *event,
+                        struct tm_err *err)
+{
+    if (!event->command.has_grace || event->command.grace_ms == res->now.rec.grace_ms) {
+        brain_answer(b, event->command.cmd, BRAIN_DELETING, NULL);
+        return 0;
+    }
+    struct record *next = persist_stage(b, res);
+    if (next == NULL)
+        return tm_err_oom(err);
+    next->grace_ms = event->command.grace_ms;
+    next->removal_us = 0;
+    res->cmd = event->command.cmd;
+    res->outcome = BRAIN_DELETING;
+    persist_submit(b, res);
+    return 0;
+}
+
 static int delete_resource(struct brain *b, const struct brain_event *event, struct tm_err *err)
 {
     struct res *res = NULL;
     int r = find(b, event, &res, err);
     if (r < 0)
         return r;
-    if (res->now.rec.deleting) {
-        brain_answer(b, event->command.cmd, BRAIN_DELETING, NULL);
-        return 0;
-    }
+    if (res->now.rec.deleting)
+        return delete_again(b, res, event, err);
     log_unanswered(b, res, TM_E_REFUSED, "it is being deleted");
     bool started =
         !store_terminal(res) && res->now.rec.phase != PHASE_SCHEDULED && !log_at_rest(res);
@@ -179,6 +210,8 @@ static int delete_resource(struct brain *b, const struct brain_event *event, str
     if (next == NULL)
         return tm_err_oom(err);
     next->deleting = true;
+    next->grace_ms = event->command.has_grace ? event->command.grace_ms : res->view.clean_grace_ms;
+    next->removal_us = 0;
     res->outcome = BRAIN_DELETING;
     persist_submit(b, res);
     return 0;

@@ -3,7 +3,7 @@
  * revision grows when it may have changed, and a poll parked on an older one is answered at the end
  * of that step.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 void desired_node_changed(struct brain *b, struct node *node)
 {
@@ -47,6 +47,7 @@ void desired_secret(struct brain *b, const char *name)
         if (needs_secret(b->resources[at], name))
             desired_changed(b, b->resources[at]);
     }
+    kept_secret(b, name);
 }
 
 static bool may_work(const struct res *res, const struct node *node)
@@ -98,6 +99,7 @@ static void assign_params(struct brain *b, const struct res *res, struct msg_ass
         COPY_TEXT(to->backup->backup_id, rec->backup_id);
         to->backup->share_log = rec->share_log;
         to->backup->resume = rec->resumable;
+        to->backup->grace_ms = job_deleting(res) ? rec->grace_ms : 0;
     } else {
         to->restore = brain_step_alloc(b, sizeof(*to->restore));
         if (to->restore == NULL)
@@ -144,7 +146,7 @@ static void assign(struct brain *b, const struct res *res, const struct node *no
     to->secret = desired_secret_named(b, secret);
     to->full_secret = desired_secret_named(b, full);
     if (log_is(res))
-        log_assign(b, res, roles, to);
+        log_assign(b, res, node, roles, to);
     else
         assign_params(b, res, to);
 }

@@ -17,6 +17,7 @@
  *   log_wish.c   log backups: what is applied, asked for and assigned
  *   log_leads.c  which agent streams, and when another one takes over
  *   log_holders.c  which nodes hold log for it
+ *   kept.c       storages with backups that no resource tells of any more
  *   log_report.c what agents say of a log backup
  *   log_attempts.c which attempt a log backup begins with
  *   log_status.c what people see of a log backup
@@ -35,6 +36,7 @@
  * Memory of a step lies in `step`; when memory runs out `failed` is set and the step fails.
  */
 #include "coordinator/brain/brain.h"
+#include "coordinator/brain/record.h"
 #include "coordinator/brain/table.h"
 #include "coordinator/brain/view.h"
 
@@ -43,113 +45,10 @@
 /* Into an array of characters: what was checked against the same bounds where it came from. */
 #define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
 
-#define RECORD_DOCUMENT_MAX (256 * 1024)
 #define WORKERS_MAX         64
 #define EXCLUDED_MAX        16
 #define RANGE_FAILURES_MAX  4 /* retryable failures of one range before the job fails */
 #define PERSIST_RETRY_US    1000000
-
-enum phase {
-    PHASE_SCHEDULED = 1,
-    PHASE_PREPARE,
-    PHASE_RUNNING,
-    PHASE_COMPLETE,
-    PHASE_FAILED,
-    PHASE_PAUSE,   /* logs */
-    PHASE_STOPPED, /* logs: for good; stored log may still be truncated */
-    PHASE_FAIL,    /* logs: until somebody resumes it, or by itself when that may help */
-};
-
-#define LOG_HOLDERS_MAX 64
-
-/* What a log backup is beyond any job. */
-#define LOG_RECORD_FIELDS(X, T)                                                                    \
-    X(T, i64, phase_us, "pu", OPT, 0, 0)               /* in this phase since */                   \
-    X(T, i64, running_us, "ru", OPT, 0, 0)             /* Running for the first time */            \
-    X(T, i64, paused_us, "pa", OPT, 0, 0)              /* step PAUSE: since */                     \
-    X(T, u32, truncate_gen, "tg", OPT, 0, UINT32_MAX)  /* of the newest wish… */                 \
-    X(T, u32, truncated_gen, "td", OPT, 0, UINT32_MAX) /* …and the newest that was answered */   \
-    X(T, txt, truncate_until, "tu", OPT, 0, 63)                                                    \
-    X(T, flag, truncate_force, "tf", OPT, 0, 0)                                                    \
-    X(T, i64, truncated_us, "tt", OPT, 0, 0)                                                       \
-    X(T, str, truncated_position, "tp", OPT, 0, WIRE_POSITION_MAX)                                 \
-    X(T, msg, truncate_error, "te", OPT, 0, msg_error)                                             \
-    X(T, flag, removing, "rm", OPT, 0, 0) /* what was truncated is still stored, for its grace */  \
-    /* last known, for when nobody reports */                                                      \
-    X(T, str, lineage, "l", OPT, 0, WIRE_UID_MAX)                                                  \
-    X(T, str, label, "b", OPT, 0, 63)                                                              \
-    X(T, str, position, "p", OPT, 0, WIRE_POSITION_MAX)                                            \
-    X(T, u64, durable, "d", OPT, 0, UINT64_MAX)                                                    \
-    X(T, i64, checkpoint_us, "t", OPT, 0, 0)                                                       \
-    X(T, u64, latency_us, "y", OPT, 0, UINT64_MAX)                                                 \
-    X(T, i64, noted_us, "n", OPT, 0, 0) /* when the above was so */                                \
-    /* nodes whose source may hold log for this task, until they said that they do not any more */ \
-    X(T, strs, holders, "h", OPT, 0, WIRE_NAME_MAX, LOG_HOLDERS_MAX)
-CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
-
-#define SHARES_MAX 64
-
-/* What one node read of a snapshot. */
-#define NODE_SHARE_FIELDS(X, T)                                                                    \
-    X(T, str, node, "n", REQ, 0, WIRE_NAME_MAX)                                                    \
-    X(T, u32, ranges, "r", OPT, 0, UINT32_MAX)                                                     \
-    X(T, u64, bytes, "b", OPT, 0, UINT64_MAX)
-CODEC_DECLARE(node_share, NODE_SHARE_FIELDS);
-
-#define RECORD_FIELDS(X, T)                                                                           \
-    X(T, str, kind, "k", REQ, 0, 31)                                                                  \
-    X(T, str, namespace_, "s", REQ, 0, WIRE_NAME_MAX)                                                 \
-    X(T, str, name, "n", REQ, 0, WIRE_NAME_MAX)                                                       \
-    X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                         \
-    X(T, u64, generation, "g", REQ, 0, UINT64_MAX)                                                    \
-    X(T, i64, created_us, "c", REQ, 0, 0)                                                             \
-    X(T, bin, document, "y", REQ, 0, RECORD_DOCUMENT_MAX)                                             \
-    X(T, u32, phase, "p", REQ, 0, 31)                                                                 \
-    X(T, u32, step, "q", OPT, 0, 31)                                                                  \
-    X(T, u32, attempt, "a", OPT, 0, UINT32_MAX)                                                       \
-    /* what agents call it: new with each start, so that work of a start which a lost or rolled     \
-     * back state has forgotten is never taken for this one's */ \
-    X(T, str, job, "j", OPT, 0, WIRE_UID_MAX)                                                         \
-    X(T, str, backup_id, "b", OPT, 0, WIRE_ID_MAX)                                                    \
-    X(T, str, cluster, "cl", OPT, 0, WIRE_NAME_MAX) /* of the lead */                                 \
-    X(T, str, node, "no", OPT, 0, WIRE_NAME_MAX)                                                      \
-    X(T, str, boot, "bo", OPT, 0, WIRE_UID_MAX)                                                       \
-    X(T, str, tenant, "te", OPT, 0, WIRE_NAME_MAX)                                                    \
-    X(T, str, identity, "id", OPT, 0, 63)                                                             \
-    X(T, str, source_cluster, "sc", OPT, 0, WIRE_NAME_MAX) /* restore: whose backup… */             \
-    X(T, str, source_backup_id, "sb", OPT, 0, WIRE_ID_MAX) /* …and which */                         \
-    X(T, txt, storage, "st", OPT, 0, WIRE_URL_MAX)                                                    \
-    X(T, i64, started_us, "ts", OPT, 0, 0)                                                            \
-    X(T, i64, completed_us, "tc", OPT, 0, 0)                                                          \
-    X(T, u32, ranges_total, "rt", OPT, 0, UINT32_MAX)                                                 \
-    X(T, u64, bytes_total, "bt", OPT, 0, UINT64_MAX)                                                  \
-    X(T, u32, ranges_done, "rd", OPT, 0, UINT32_MAX) /* Failed: how far it came */                    \
-    X(T, u64, bytes_done, "bd", OPT, 0, UINT64_MAX)                                                   \
-    X(T, msg, error, "e", OPT, 0, msg_error)                                                          \
-    X(T, str, error_node, "en", OPT, 0, WIRE_NAME_MAX)                                                \
-    X(T, msg, totals, "to", OPT, 0, msg_totals)                                                       \
-    X(T, flag, deleting, "d", OPT, 0, 0)                                                              \
-    X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */                              \
-    /* earlier attempts left a checkpoint under backup_id: the next one, or this one, goes on with it */ \
-    X(T, flag, resumable, "rs", OPT, 0, 0)                                                            \
-    X(T, txt, resume_note, "rn", OPT, 0, WIRE_TEXT_MAX) /* why ranges had to start over */            \
-    X(T, u32, ranges_resumed, "rr", OPT, 0, UINT32_MAX) /* of those done, by earlier attempts */      \
-    X(T, u64, bytes_resumed, "br", OPT, 0, UINT64_MAX)                                                \
-    X(T, list, shares, "sh", OPT, 0, node_share, SHARES_MAX) /* of the last attempt */                \
-    X(T, strs, warnings, "w", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX)                               \
-    /* restore: of the backups, "" = storage */                                                       \
-    X(T, txt, full_storage, "fs", OPT, 0, WIRE_URL_MAX)                                               \
-    X(T, flag, share_log, "sl", OPT, 0, 0) /* backup: a log backup stores the same log there */       \
-    X(T, str, secret, "se", OPT, 0, WIRE_NAME_MAX) /* restore: of storage, "" = none is sent… */    \
-    X(T, str, full_secret, "sf", OPT, 0, WIRE_NAME_MAX) /* …and of full_storage */                  \
-    X(T, msg, log, "lg", OPT, 0, log_record)
-CODEC_DECLARE(record, RECORD_FIELDS);
-
-/* A record with what it points to. */
-struct stored {
-    struct record rec;
-    struct codec_arena arena;
-};
 
 /* What a node that only holds log says. */
 struct log_hold {
@@ -202,6 +101,15 @@ struct storage_seen {
 };
 #define STORAGE_SEEN_MAX (WORKERS_MAX + 1)
 
+/* What a node says is wrong with storage now, though its job goes on. */
+struct trouble {
+    char node[WIRE_NAME_MAX + 1]; /* "" = nothing is */
+    char stage[32];
+    char text[WIRE_TEXT_MAX + 1];
+    int64_t since_us;
+    uint64_t heard_us; /* mono: it was last said */
+};
+
 /* What is known of a job only in this life of the coordinator. */
 struct live {
     bool loaded;            /* from the store: its lead is awaited */
@@ -214,6 +122,7 @@ struct live {
     char waiting[256];      /* what is missing to go on; "" = nothing */
     uint64_t reported_us;   /* mono: the lead last listed this job */
     char sweeper[WIRE_NAME_MAX + 1]; /* deletion: the node that does it, "" = none yet */
+    uint64_t removal_us;             /* deletion: mono, nothing is to be done before */
     enum job_stage lead_stage;
     bool sweeps_counted; /* step ABORT: the lead's runners before its sweep, and since */
     uint32_t sweep_first;
@@ -243,8 +152,9 @@ struct live {
     size_t share_count;
     struct storage_seen storage[STORAGE_SEEN_MAX];
     size_t storage_count;
-    struct log_live *log; /* log backups only, as the rest of these */
-    enum phase log_phase; /* what the newest durable record said, to see what a change changed */
+    struct trouble trouble; /* of several nodes' the one that was told first */
+    struct log_live *log;   /* log backups only, as the rest of these */
+    enum phase log_phase;   /* what the newest durable record said, to see what a change changed */
     int64_t log_phase_us;
     uint32_t log_attempt;
 };
@@ -303,6 +213,27 @@ struct log_attempt {
     uint32_t newest;
 };
 
+#define KEPT_MAX        10000u
+#define KEPT_SETTLES_US (600 * INT64_C(1000000))
+
+/* A storage with backups of an instance whose resources are gone. */
+#define KEPT_PLACE_FIELDS(X, T)                                                                    \
+    X(T, str, cluster, "cl", REQ, 0, WIRE_NAME_MAX)                                                \
+    X(T, str, tenant, "te", REQ, 0, WIRE_NAME_MAX)                                                 \
+    X(T, str, identity, "id", REQ, 0, 63)                                                          \
+    X(T, txt, storage, "st", REQ, 0, WIRE_URL_MAX)                                                 \
+    X(T, str, secret, "se", OPT, 0, WIRE_NAME_MAX) /* of the newest; "" = none is sent */          \
+    X(T, i64, oldest_us, "o", REQ, 0, 0)           /* started */                                   \
+    X(T, i64, newest_us, "n", REQ, 0, 0)                                                           \
+    X(T, i64, changed_us, "c", REQ, 0, 0) /* when one was added last */
+CODEC_DECLARE(kept_place, KEPT_PLACE_FIELDS);
+
+struct kept {
+    struct kept_place place;
+    struct codec_arena arena;
+    char key[sizeof(BRAIN_KEPT_PREFIX) + 16];
+};
+
 struct brain {
     struct brain_config config;
     struct brain_rng rng;
@@ -344,6 +275,10 @@ struct brain {
         char boot[WIRE_UID_MAX + 1];
     } * waiting;
     size_t waiting_count;
+
+    struct kept *kept;
+    size_t kept_count;
+    size_t kept_cap;
 
     struct probe_ask *probes[BRAIN_PROBES_MAX]; /* asked and not answered */
     size_t probe_count;
@@ -399,6 +334,20 @@ void persist_remove(struct brain *b, struct res *res);
 void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err);
 void persist_tick(struct brain *b);
 void persist_text(struct brain *b, struct res *res, const char **member, const char *text);
+
+/* ---- kept.c ---- */
+
+int kept_load(struct brain *b, struct slice key, struct slice value, struct tm_err *err);
+void kept_free(struct brain *b);
+/* Whether a backup stays in its storage when the resource goes now. */
+bool kept_is(const struct res *res);
+/* What is to be stored with such a resource's removal; false = nothing. */
+bool kept_put(struct brain *b, const struct res *res, struct brain_put *ret);
+/* The lead of a log has read these storages, and found no backup in them. */
+void kept_emptied(struct brain *b, const struct res *log, const char *const *storages,
+                  size_t count);
+/* Agents that look into places by this secret are told anew. */
+void kept_secret(struct brain *b, const char *name);
 
 /* ---- commands.c ---- */
 
@@ -468,6 +417,8 @@ bool job_has_worker(const struct live *live, const struct node *node);
 /* Something of it lies in storage that its policy wants removed. */
 bool job_must_sweep(const struct res *res);
 bool job_deleting(const struct res *res); /* at its end, and to be deleted */
+/* A deletion that has nothing to do until its grace is over. */
+bool job_waits(const struct res *res, uint64_t now_us);
 bool job_is_lead(const struct res *res, const struct node *node);
 void job_progress(struct brain *b, struct res *res);
 void job_keep_totals(struct brain *b, struct live *live, const struct msg_totals *totals);
@@ -491,6 +442,8 @@ void share_keep(struct brain *b, struct res *res, struct record *next);
 bool resume_may(const struct res *res);
 /* What failed says that ranges must start over. */
 bool resume_over(const struct res *res);
+/* Into a record: why. */
+void resume_note(struct brain *b, struct res *res, struct record *next);
 /* A checkpoint that nobody resumed for gcttl: it is swept, while the job stays Failed. */
 bool resume_expired(const struct brain *b, const struct res *res);
 void resume_expire(struct brain *b, struct res *res);
@@ -498,101 +451,6 @@ bool resume_sweeping(const struct res *res);
 void resume_sweep(struct brain *b, struct res *res);
 void resume_report(struct brain *b, struct res *res, const struct node *node,
                    const struct msg_job *report);
-
-/* ---- logs.c ---- */
-
-#define LOG_RETRY_MIN_US UINT64_C(10000000) /* phase FAIL, doubled each time … */
-#define LOG_RETRY_MAX_US UINT64_C(300000000)
-#define LOG_CALM_US      INT64_C(600000000) /* … until it held out so long */
-#define LOG_NOTE_US      UINT64_C(60000000) /* progress goes into the record this often */
-#define LOG_STUCK_US     UINT64_C(8000000)  /* beyond flushInterval: the checkpoint is stuck */
-
-bool log_is(const struct res *res);
-/* Stopped, nobody holds anything, nothing is left to be truncated or removed: whoever did that would
- * drop its hold again, and with it one of another task of the same name. */
-bool log_at_rest(const struct res *res);
-bool log_truncating(const struct res *res);
-/* Also when it is Stopped: there is log to truncate, to remove, or to look into. */
-bool log_works_on(const struct res *res);
-int log_live_new(struct brain *b, struct live *live);
-void log_live_free(struct log_live *log);
-void log_tick(struct brain *b, struct res *res);
-void log_durable(struct brain *b, struct res *res);
-void log_restart(struct brain *b, struct res *res, struct record *next);
-
-/* ---- log_wish.c ---- */
-
-/* The new record of a log backup gets what only those have. */
-void log_created(struct brain *b, struct res *res, struct record *next, const struct view *v);
-/* Whether the spec may change so while the task is there. */
-int log_may_configure(const struct brain *b, const struct res *res, const struct view *v,
-                      struct tm_err *err) TM_WUR;
-/* Other storages with kept backups of the instance whose log it is: the newest backup of each, newest first.
- * What gets into the newest gets into the place. */
-struct log_places {
-    const struct res *items[WIRE_PLACES_MAX];
-    size_t count;
-    bool more; /* there are others, where nobody looks */
-};
-void log_places(const struct brain *b, const struct res *res, struct log_places *ret);
-/* An agent that truncates sees the backups in the log's own storage and in those. What lies in yet another
- * is known here alone: a backup that began before `until` would lose its way on. */
-int log_may_truncate(const struct brain *b, const struct res *res, const char *until, bool force,
-                     struct tm_err *err) TM_WUR;
-void log_configured(struct brain *b, struct res *res, struct record *next, const struct view *v);
-/* Another task stores the same log at the same place. skip may be NULL. */
-int log_conflict(const struct brain *b, const struct view *v, const struct res *skip,
-                 struct tm_err *err) TM_WUR;
-/* A task that is not Stopped, and stores the log that `v` would at the same place. */
-bool log_same_place(const struct res *other, const struct view *v);
-/* For a snapshot that starts now. */
-bool log_is_shared(const struct brain *b, const char *cluster, const char *tenant,
-                   const char *storage);
-/* Resume what failed, or truncate once more. */
-int log_retry(struct brain *b, struct res *res, uint64_t cmd, struct tm_err *err) TM_WUR;
-uint32_t log_roles(const struct res *res, const struct node *node);
-void log_assign(struct brain *b, const struct res *res, uint32_t roles, struct msg_assignment *to);
-
-/* ---- log_leads.c ---- */
-
-/* Who is to stream: NULL, and waiting says for whom. */
-struct node *log_lead_pick(struct brain *b, struct res *res,
-                           const struct msg_instance **ret_instance);
-/* Who truncates for a task that is Stopped: the lead, or any node of the tenant. */
-struct node *log_truncator_pick(struct brain *b, struct res *res,
-                                const struct msg_instance **ret_instance);
-/* Whether the lead is to stay, be it only because nothing better is known yet. */
-bool log_lead_stays(const struct brain *b, const struct res *res);
-/* Another node that says to be primary while the lead is; NULL = none. */
-const struct node *log_second_primary(const struct brain *b, const struct res *res);
-
-/* ---- log_holders.c ---- */
-
-/* Who may hold log, by name; and a node of the task's cluster. */
-bool log_holder_is(const struct log_record *log, const char *name);
-bool log_holds(const struct res *res, const struct node *node);
-/* Into, and out of, the staged record. */
-void log_holder_add(struct brain *b, struct res *res, struct record *next, const char *name);
-void log_holder_drop(struct record *next, const char *name);
-/* Standbys that are there and not in the record; those that said to hold nothing any more. True when a
- * change is under way. */
-bool log_holders_take(struct brain *b, struct res *res);
-bool log_holders_released(struct brain *b, struct res *res);
-
-/* ---- log_report.c ---- */
-
-void log_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report);
-
-/* ---- log_query.c ---- */
-
-bool log_asked(const struct res *res);
-/* The command is answered by an agent, or with an error after a while. */
-int log_ask(struct brain *b, struct res *res, uint64_t cmd, const struct msg_log_query *query,
-            struct tm_err *err) TM_WUR;
-void log_answered(struct brain *b, struct res *res, const struct msg_log_answer *answer);
-/* Nobody will answer what is asked, when something is. */
-void log_unanswered(struct brain *b, struct res *res, enum tm_err_code code, const char *why);
-void log_query_tick(struct brain *b, struct res *res);
 
 /* ---- probes.c ---- */
 
@@ -602,17 +460,6 @@ void probes_assign(struct brain *b, const struct node *node, struct msg_desired 
 void probes_heard(struct brain *b, struct node *node, const struct msg_heartbeat *heartbeat);
 void probes_tick(struct brain *b);
 void probes_free(struct brain *b);
-
-/* ---- log_attempts.c ---- */
-
-/* What is durable now. */
-void log_attempt_note(struct brain *b, const struct record *rec);
-/* The attempt with which a task that has this cluster and tenant begins. */
-uint32_t log_attempt_next(struct brain *b, const struct record *rec);
-
-/* ---- log_status.c ---- */
-
-void log_fill(const struct brain *b, const struct res *res);
 
 /* ---- sources.c ---- */
 
@@ -642,6 +489,10 @@ void status_free(struct res *res);
 int status_new(struct res *res, struct tm_err *err);
 /* How a node's requests to an object store go: as it reports, and as it is shown. */
 void status_note_storage(struct live *live, const struct node *node, const struct msg_job *report);
+void status_note_trouble(struct brain *b, struct res *res, const struct node *node,
+                         const struct msg_job *report);
+/* What is wrong with storage now; NULL: nothing, or nobody has said it for long. */
+const struct trouble *status_trouble(const struct brain *b, const struct res *res);
 void status_fill_storage(struct resource_status *s, const struct live *live);
 
 #endif

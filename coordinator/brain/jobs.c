@@ -12,8 +12,12 @@
  * job_tick looks at every job after every event and stages the next change when its reason is there;
  * PERSISTED makes it true (job_durable). A job whose manifest turns out to be stored is Complete
  * whatever was thought before: storage has the last word.
+ *
+ * A deletion goes to an agent twice: it stores the tombstone, and says how long its grace lasts; then the
+ * record says until when, nobody has the job, and it is given out again when that is over. Where storage
+ * says otherwise the agent answers with what is left, and the wait begins anew.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -85,6 +89,8 @@ int job_live(struct brain *b, struct res *res, bool loaded)
     live->since_us = b->now.mono_us;
     live->progress_us = b->now.mono_us;
     live->reported_us = b->now.mono_us;
+    if (res->now.rec.deleting && res->now.rec.removal_us > b->now.real_us)
+        live->removal_us = b->now.mono_us + (uint64_t)(res->now.rec.removal_us - b->now.real_us);
     if (res->now.rec.phase == PHASE_SCHEDULED && res->now.rec.error != NULL)
         live->not_before_us = b->now.mono_us + retry_pause_us(res);
     bool underway = res->now.rec.phase == PHASE_PREPARE || res->now.rec.phase == PHASE_RUNNING;
@@ -173,7 +179,8 @@ static void start(struct brain *b, struct res *res)
     COPY_TEXT(next->node, node->name);
     COPY_TEXT(next->boot, node->boot);
     COPY_TEXT(next->tenant, backup ? instance->tenant : res->view.tenant);
-    COPY_TEXT(next->identity, backup ? instance->identity : "");
+    if (!next->resumable) /* what is stored lies under the identity it was read from */
+        COPY_TEXT(next->identity, backup ? instance->identity : "");
     (void)snprintf(next->job, sizeof(next->job), "%016" PRIx64, b->rng.next(b->rng.arg));
     if (backup && !next->resumable)
         names_backup_id(b->now.real_us, (uint32_t)(b->rng.next(b->rng.arg) & UINT32_MAX),
@@ -314,7 +321,7 @@ static void fail_finally(struct brain *b, struct res *res, enum left left)
     next->leftovers = left == LEFT_OVERS;
     next->resumable = left == LEFT_CHECKPOINT;
     if (resume_over(res))
-        persist_text(b, res, &next->resume_note, res->live->failure.msg);
+        resume_note(b, res, next);
     keep_progress(res, next);
     stage_error(b, res, next);
     stage_warnings(b, res, next);
@@ -381,6 +388,8 @@ static void deletion(struct brain *b, struct res *res)
         persist_remove(b, res);
         return;
     }
+    if (b->now.mono_us < live->removal_us)
+        return;
     const struct node *sweeper = lead_for_delete(b, res);
     const char *name = sweeper != NULL ? sweeper->name : "";
     if (strcmp(name, live->sweeper) == 0)
@@ -389,6 +398,22 @@ static void deletion(struct brain *b, struct res *res)
     if (sweeper != NULL)
         lead_waiting(b, res, "%s", "");
     desired_changed(b, res);
+}
+
+/* The tombstone is there: nobody needs to have the job until its grace is over. */
+static void marked(struct brain *b, struct res *res, uint64_t grace_left_ms)
+{
+    struct record *next = persist_stage(b, res);
+    if (next == NULL)
+        return; /* it is reported again */
+    uint64_t left_us = TM_MIN(grace_left_ms, (uint64_t)UINT32_MAX) * 1000;
+    next->removal_us = b->now.real_us + (int64_t)left_us;
+    persist_submit(b, res);
+}
+
+bool job_waits(const struct res *res, uint64_t now_us)
+{
+    return res->live != NULL && job_deleting(res) && now_us < res->live->removal_us;
 }
 
 void job_tick(struct brain *b)
@@ -554,6 +579,7 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
     const struct record *rec = &res->now.rec;
     struct live *live = res->live;
     status_note_storage(live, node, report);
+    status_note_trouble(b, res, node, report);
     if (log_is(res)) {
         log_report(b, res, node, report);
         return;
@@ -561,8 +587,11 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
     if (job_deleting(res) != (report->kind == JOB_KIND_DELETE))
         return; /* of the backup that is to be deleted, or of a deletion before a restart */
     if (job_deleting(res)) {
-        if (strcmp(node->name, live->sweeper) == 0 && report->stage == JOB_STAGE_SWEPT)
+        bool asked = strcmp(node->name, live->sweeper) == 0;
+        if (asked && report->stage == JOB_STAGE_SWEPT)
             live->swept = true;
+        else if (asked && report->stage == JOB_STAGE_MARKED && report->grace_left_ms > 0)
+            marked(b, res, report->grace_left_ms);
         else if (report->stage == JOB_STAGE_FAILED && report->error != NULL)
             report_failed(b, res, node, report);
         return;

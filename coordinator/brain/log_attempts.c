@@ -7,7 +7,7 @@
  * come and go the LOG_ATTEMPTS_MAX least recently new ones are forgotten first; a task that begins
  * too low then says that it found a newer writer.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include <stdio.h>
 

@@ -2,7 +2,7 @@
  * Holds outlive agents: every node that was ever told to hold is in the record (`holders`) before it
  * is told, and leaves it only by saying that its hold is gone.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 bool log_holder_is(const struct log_record *log, const char *name)
 {

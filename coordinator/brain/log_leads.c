@@ -9,7 +9,7 @@
  * Two primaries at once: the lead stays as long as it is heard and primary. Which of them is right
  * cannot be known here; lineages keep their logs apart in storage.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include <stdio.h>
 

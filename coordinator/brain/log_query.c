@@ -11,7 +11,7 @@
  * coordinator, as its connection does. One question a task, and one a node, at a time: answers are long,
  * and they travel in heartbeats.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include <stdio.h>
 

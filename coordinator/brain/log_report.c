@@ -2,7 +2,7 @@
  * What agents say of a log backup: the lead how far it is and what it is stuck on, the others what they
  * hold. Nothing is decided here; logs.c looks at it afterwards.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 /* A lead that only begins knows less than was known before: what was proven stored stays so. */
 static void carry_over(const struct brain *b, const struct res *res, struct msg_log_status *to)
@@ -78,6 +78,8 @@ static void report_lead(struct brain *b, struct res *res, const struct msg_job *
     log->heard_real_us = b->now.real_us;
     if (report->log != NULL)
         keep_status(b, res, report->log);
+    if (report->log != NULL)
+        kept_emptied(b, res, report->log->emptied, report->log->emptied_count);
     if (report->answer != NULL)
         log_answered(b, res, report->answer);
     res->live->warning_count = report->warnings_count;

@@ -4,9 +4,9 @@
  * The checkpoint and its latency are the lead's, by the source's clock on both sides; what passed since
  * its report is added by this process's own clock. A checkpoint that does not move always has a reason
  * in lastError: the lead is not heard, it says what it is stuck on, or the stage in which the oldest
- * bytes wait is named.
+ * bytes wait is named, with the call to storage that takes long.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include "proto/spec/status.h"
 
@@ -240,6 +240,22 @@ static bool from_standby_now(const struct brain *b, const struct res *res)
     return instance != NULL && instance->role == INSTANCE_STANDBY;
 }
 
+static void troubled(struct resource_status *s, const struct trouble *t)
+{
+    if (t != NULL && strcmp(t->stage, STAGE_WAITING) != 0)
+        set_error(s, t->node, t->stage, t->since_us, TM_E_TIMEOUT, t->text);
+}
+
+/* Log waits in a stage: the call to storage that takes long is why. */
+static void waiting(struct resource_status *s, const char *node, const struct msg_error *error,
+                    const struct trouble *trouble)
+{
+    char text[STATUS_MESSAGE_MAX];
+    (void)snprintf(text, sizeof(text), "%.200s%s%.300s", error->text, trouble != NULL ? ": " : "",
+                   trouble != NULL ? trouble->text : "");
+    set_error(s, node, error->stage, error->since_us, TM_E_TIMEOUT, text);
+}
+
 static void stuck(const struct brain *b, struct resource_status *s, const struct res *res)
 {
     const struct log_live *live = res->live->log;
@@ -260,7 +276,8 @@ static void stuck(const struct brain *b, struct resource_status *s, const struct
     size_t oldest = 0;
     for (size_t at = 1; at < TM_ARRAY_LEN(stages); at++)
         oldest = stages[at].ms > stages[oldest].ms ? at : oldest;
-    char text[TM_ERR_MSG_MAX];
+    const struct trouble *trouble = status_trouble(b, res);
+    char text[STATUS_MESSAGE_MAX];
     if (stages[oldest].ms == 0 && from_standby_now(b, res)) {
         warn(
             s,
@@ -270,9 +287,11 @@ static void stuck(const struct brain *b, struct resource_status *s, const struct
         return;
     }
     if (stages[oldest].ms > 0)
-        (void)snprintf(text, sizeof(text),
-                       "the checkpoint does not move: the oldest log waits for %s since %u s",
-                       stages[oldest].name, stages[oldest].ms / 1000);
+        (void)snprintf(
+            text, sizeof(text),
+            "the checkpoint does not move: the oldest log waits for %s since %u s%s%.380s",
+            stages[oldest].name, stages[oldest].ms / 1000, trouble != NULL ? ": " : "",
+            trouble != NULL ? trouble->text : "");
     else
         (void)snprintf(text, sizeof(text),
                        "the checkpoint does not move: the source tells no new one");
@@ -288,8 +307,14 @@ static void fill_error(const struct brain *b, struct resource_status *s, const s
         error_of(s, rec->error_node, rec->error);
     if (at_work) {
         silent(b, s, res);
-        if (res->live->log->has_status && res->live->log->status.error != NULL)
-            error_of(s, rec->node, res->live->log->status.error);
+        const struct msg_error *error =
+            res->live->log->has_status ? res->live->log->status.error : NULL;
+        bool waits = error != NULL && tm_err_code_from_wire(error->code) == TM_E_TIMEOUT;
+        if (error != NULL && !waits)
+            error_of(s, rec->node, error);
+        troubled(s, status_trouble(b, res));
+        if (waits)
+            waiting(s, rec->node, error, status_trouble(b, res));
         stuck(b, s, res);
     }
     if (rec->log->truncate_error != NULL) {

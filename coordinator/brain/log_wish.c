@@ -7,7 +7,7 @@
  * It is told of the other storages that kept backups lie in, of a few: wishes that might take from a backup
  * in yet another are refused here.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 #include "proto/spec/spec.h"
 
 static const char *text_or_empty(const char *text)
@@ -30,46 +30,60 @@ static bool kept_elsewhere(const struct res *res, const struct res *other)
            strcmp(rec->storage, log->storage) != 0;
 }
 
+/* The same of those that no resource tells of. */
+static bool place_elsewhere(const struct res *res, const struct kept_place *place)
+{
+    const struct record *log = &res->now.rec;
+    return log->storage != NULL && strcmp(place->cluster, log->cluster) == 0 &&
+           strcmp(place->tenant, log->tenant) == 0 &&
+           (log->identity[0] == '\0' || strcmp(place->identity, log->identity) == 0) &&
+           strcmp(place->storage, log->storage) != 0;
+}
+
 /* Newest first; of the same time by name. */
-static bool goes_before(const struct record *a, const struct record *b)
+static bool goes_before(const struct log_place *a, const struct log_place *b)
 {
     return a->started_us != b->started_us ? a->started_us > b->started_us
                                           : strcmp(a->storage, b->storage) < 0;
 }
 
-static bool lies_in(const struct res *res, const char *storage)
-{
-    return strcmp(res->now.rec.storage, storage) == 0;
-}
-
 /* The newest of each storage, in order. One that drops out and has newer ones comes in again by those. */
-static void places_add(struct log_places *places, const struct res *res)
+static void places_add(struct log_places *places, const struct log_place *one)
 {
-    const struct record *rec = &res->now.rec;
     size_t at = 0;
-    while (at < places->count && !lies_in(places->items[at], rec->storage))
+    while (at < places->count && strcmp(places->items[at].storage, one->storage) != 0)
         at++;
     bool there = at < places->count;
-    if (there && !goes_before(rec, &places->items[at]->now.rec))
+    if (there && !goes_before(one, &places->items[at]))
         return;
     if (!there && places->count == WIRE_PLACES_MAX) {
         places->more = true;
-        if (!goes_before(rec, &places->items[--at]->now.rec))
+        if (!goes_before(one, &places->items[--at]))
             return;
     } else if (!there) {
         places->count++;
     }
-    for (; at > 0 && goes_before(rec, &places->items[at - 1]->now.rec); at--)
+    for (; at > 0 && goes_before(one, &places->items[at - 1]); at--)
         places->items[at] = places->items[at - 1];
-    places->items[at] = res;
+    places->items[at] = *one;
 }
 
 void log_places(const struct brain *b, const struct res *res, struct log_places *ret)
 {
     *ret = (struct log_places){.count = 0};
     for (size_t at = 0; at < b->resource_count; at++) {
-        if (kept_elsewhere(res, b->resources[at]))
-            places_add(ret, b->resources[at]);
+        const struct res *other = b->resources[at];
+        if (kept_elsewhere(res, other))
+            places_add(ret, &(struct log_place){.storage = other->now.rec.storage,
+                                                .secret = other->view.secret,
+                                                .started_us = other->now.rec.started_us});
+    }
+    for (size_t at = 0; at < b->kept_count; at++) {
+        const struct kept_place *place = &b->kept[at].place;
+        if (place_elsewhere(res, place))
+            places_add(ret, &(struct log_place){.storage = place->storage,
+                                                .secret = place->secret,
+                                                .started_us = place->newest_us});
     }
 }
 
@@ -83,11 +97,11 @@ static void assign_places(struct brain *b, const struct res *res, struct msg_log
     if (to->places == NULL)
         return;
     for (size_t at = 0; at < places.count; at++) {
-        const struct res *other = places.items[at];
-        to->places[at].storage = other->now.rec.storage;
+        const struct log_place *one = &places.items[at];
+        to->places[at].storage = one->storage;
         /* where the task's agents use their own, they do so everywhere */
         to->places[at].secret =
-            desired_secret_named(b, res->view.own_credentials ? "" : other->view.secret);
+            desired_secret_named(b, res->view.own_credentials ? "" : one->secret);
     }
     to->places_count = places.count;
 }
@@ -125,15 +139,15 @@ void log_created(struct brain *b, struct res *res, struct record *next, const st
 }
 
 /* A backup that `until` is behind goes on by log that lies before it. */
-static bool begins_before(const struct record *backup, const struct moment *until)
+static bool begins_before(int64_t started_us, const struct moment *until)
 {
-    return until->is_position || backup->started_us < until->time_us;
+    return until->is_position || started_us < until->time_us;
 }
 
 static bool looked_at(const struct log_places *places, const char *storage)
 {
     for (size_t at = 0; at < places->count; at++) {
-        if (lies_in(places->items[at], storage))
+        if (strcmp(places->items[at].storage, storage) == 0)
             return true;
     }
     return false;
@@ -153,7 +167,7 @@ int log_may_truncate(const struct brain *b, const struct res *res, const char *u
         const struct res *other = b->resources[at];
         const struct record *rec = &other->now.rec;
         if (!kept_elsewhere(res, other) || looked_at(&places, rec->storage) ||
-            !begins_before(rec, &moment))
+            !begins_before(rec->started_us, &moment))
             continue;
         r = tm_err_set(
             err, TM_E_REFUSED,
@@ -161,6 +175,17 @@ int log_may_truncate(const struct brain *b, const struct res *res, const char *u
             "lie in more than %u other storages, and may need the log from its start "
             "on: delete it first, or force",
             log->kind, log->name, rec->kind, rec->name, rec->storage, WIRE_PLACES_MAX);
+    }
+    for (size_t at = 0; r == 0 && places.more && at < b->kept_count; at++) {
+        const struct kept_place *place = &b->kept[at].place;
+        if (place_elsewhere(res, place) && !looked_at(&places, place->storage) &&
+            begins_before(place->oldest_us, &moment))
+            r = tm_err_set(
+                err, TM_E_REFUSED,
+                "%s/%s is not truncated: backups that were retained lie in '%s', which is not "
+                "looked at as backups lie in more than %u other storages, and may need the log "
+                "from their start on: force",
+                log->kind, log->name, place->storage, WIRE_PLACES_MAX);
     }
     return r;
 }
@@ -297,7 +322,8 @@ uint32_t log_roles(const struct res *res, const struct node *node)
     return rec->phase == PHASE_FAIL ? 0 : JOB_ROLE_LEAD;
 }
 
-void log_assign(struct brain *b, const struct res *res, uint32_t roles, struct msg_assignment *to)
+void log_assign(struct brain *b, const struct res *res, const struct node *node, uint32_t roles,
+                struct msg_assignment *to)
 {
     const struct record *rec = &res->now.rec;
     const struct log_live *live = res->live->log;
@@ -308,6 +334,8 @@ void log_assign(struct brain *b, const struct res *res, uint32_t roles, struct m
     *to->log = *res->view.log;
     to->step = rec->phase == PHASE_STOPPED ? JOB_STEP_STOP : rec->step;
     to->log->paused_us = to->step == JOB_STEP_PAUSE ? rec->log->paused_us : 0;
+    /* the node has said so, or never had one: by now another task may have one of that name */
+    to->log->hold_gone = rec->phase == PHASE_STOPPED && !log_holds(res, node);
     /* a lead takes an empty place for one that is not mounted */
     if ((roles & JOB_ROLE_LEAD) != 0)
         to->log->checkpoint = live->has_status ? live->status.durable : rec->log->durable;

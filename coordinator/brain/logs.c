@@ -13,7 +13,7 @@
  * change of the lead, and each new try, is a higher attempt, so that nothing an earlier lead says is
  * taken for the present one's.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -44,9 +44,10 @@ static struct slice record_key(struct brain *b, const struct record *rec)
 
 static void send(struct brain *b, struct res *res)
 {
-    struct brain_put *put = brain_step_alloc(b, sizeof(*put));
+    struct brain_put *put = brain_step_alloc(b, 2 * sizeof(*put));
     if (put == NULL)
         return;
+    size_t count = 1;
     put->key = record_key(b, &res->next.rec);
     if (!res->removing) {
         TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
@@ -58,11 +59,13 @@ static void send(struct brain *b, struct res *res)
             return;
         }
     }
+    if (res->removing && kept_is(res) && kept_put(b, res, &put[1]))
+        count = 2;
     res->txn = ++b->next_txn;
     struct brain_action *action = brain_emit(b, BRAIN_ACT_PERSIST);
     action->persist.txn = res->txn;
     action->persist.puts = put;
-    action->persist.put_count = 1;
+    action->persist.put_count = count;
 }
 
 void persist_submit(struct brain *b, struct res *res)

@@ -288,7 +288,8 @@ static enum verdict judge(struct brain *b, struct res *res, const struct node *n
     struct table_range *range = &t->ranges[result->range];
     struct epoch epoch = {result->term, (uint32_t)result->counter};
     if (range->state == RANGE_DONE) {
-        t->done_count += brain_plant(b, BRAIN_PLANT_DOUBLE_COUNT);
+        if (brain_plant(b, BRAIN_PLANT_DOUBLE_COUNT))
+            table_count_again(t, result->range);
         return epoch_cmp(range->newest, epoch) == 0 && result->error == NULL ? VERDICT_ACCEPTED
                                                                              : VERDICT_STALE;
     }
@@ -297,7 +298,8 @@ static enum verdict judge(struct brain *b, struct res *res, const struct node *n
     const struct table_lease *lease = table_lease_find(t, result->range, epoch);
     bool good = lease != NULL ? lease->node == node->id : acceptable(b, range, epoch);
     if (result->stored)
-        good = job_is_lead(res, node) && range->state == RANGE_FREE && !range->granted;
+        good = (job_is_lead(res, node) && range->state == RANGE_FREE && !range->granted) ||
+               brain_plant(b, BRAIN_PLANT_STORED_LATE);
     if (brain_plant(b, BRAIN_PLANT_ACCEPT_STALE))
         good = true;
     if (brain_plant(b, BRAIN_PLANT_NO_FENCE) && epoch.term < b->term)

@@ -12,6 +12,8 @@
  */
 #include "coordinator/brain/internal.h"
 
+#include <stdio.h>
+
 #define GCTTL_DEFAULT_S 3600
 
 bool resume_over(const struct res *res)
@@ -30,6 +32,13 @@ bool resume_may(const struct res *res)
     if (!live->failure.retryable || resume_over(res))
         return false;
     return rec->resumable || live->table.complete || rec->step > JOB_STEP_PREPARE;
+}
+
+void resume_note(struct brain *b, struct res *res, struct record *next)
+{
+    char note[WIRE_TEXT_MAX + 1];
+    (void)snprintf(note, sizeof(note), "ranges started over: %.480s", res->live->failure.msg);
+    persist_text(b, res, &next->resume_note, note);
 }
 
 static int64_t gcttl_us(const struct res *res)
@@ -65,7 +74,9 @@ bool resume_sweeping(const struct res *res)
 void resume_sweep(struct brain *b, struct res *res)
 {
     struct live *live = res->live;
-    if (live->has_totals) {
+    if (live->has_totals && brain_plant(b, BRAIN_PLANT_EXPIRE_COMMITTED))
+        live->swept = true;
+    else if (live->has_totals) {
         job_complete(b, res);
         return;
     }

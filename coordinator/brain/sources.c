@@ -2,7 +2,7 @@
  * Restores: where the backup lies that is to be restored. A name may be that of a Backup resource, which
  * knows cluster, storage and id, or of a log backup, or the id of a backup in the storage given.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 /* What gets agents into the storage of the Backup it names, unless they are to use their own. */
 static const char *secret_from(const struct view *v, const struct res *from)

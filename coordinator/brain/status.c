@@ -1,6 +1,7 @@
 /* What people see of a resource, made from its record and what is live of it when somebody looks. */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
+#include "common/clock.h"
 #include "proto/spec/status.h"
 
 #include <stdio.h>
@@ -20,6 +21,19 @@ void status_free(struct res *res)
 void status_changed(struct brain *b, struct res *res)
 {
     res->version = ++b->version;
+}
+
+/* The tombstone is stored, and what it takes away waits: or there is no such time yet. */
+static void fill_deleting(struct resource_status *s, const struct record *rec)
+{
+    char message[128] = "";
+    char text[CLOCK_TEXT_MAX];
+    s->removal_us = rec->removal_us;
+    if (rec->removal_us != 0)
+        (void)snprintf(message, sizeof(message), "its objects are removed at %s",
+                       clock_format(rec->removal_us, text));
+    resource_status_set_phase(s, RESOURCE_DELETING, rec->completed_us,
+                              rec->removal_us != 0 ? "Grace" : "", message);
 }
 
 /* The phases it went through, each with the time it is known by. */
@@ -42,7 +56,7 @@ static void fill_phases(struct resource_status *s, const struct res *res)
                                                    : "",
                                   message);
     if (rec->deleting)
-        resource_status_set_phase(s, RESOURCE_DELETING, rec->completed_us, "", "");
+        fill_deleting(s, rec);
 }
 
 static void fill_counters(struct resource_status *s, const struct msg_counters *c)
@@ -55,14 +69,29 @@ static void fill_counters(struct resource_status *s, const struct msg_counters *
     s->pages_corrupt = c->pages_corrupt;
 }
 
+/* A runner that has no store open, as one that only holds log: what was said of the store before is
+ * over, a limit that was low then above all. */
+static void forget_storage(struct live *live, const struct node *node)
+{
+    for (size_t at = 0; at < live->storage_count; at++) {
+        if (strcmp(live->storage[at].node, node->name) != 0)
+            continue;
+        live->storage[at] = live->storage[--live->storage_count];
+        return;
+    }
+}
+
 void status_note_storage(struct live *live, const struct node *node, const struct msg_job *report)
 {
     const struct msg_storage_stats *stats = report->storage;
     size_t at = 0;
     if (stats == NULL && report->log != NULL)
         stats = report->log->storage;
-    if (stats == NULL)
+    if (stats == NULL) {
+        if (report->log != NULL)
+            forget_storage(live, node);
         return;
+    }
     while (at < live->storage_count && strcmp(live->storage[at].node, node->name) != 0)
         at++;
     if (at == STORAGE_SEEN_MAX)
@@ -70,6 +99,36 @@ void status_note_storage(struct live *live, const struct node *node, const struc
     live->storage_count = TM_MAX(live->storage_count, at + 1);
     COPY_TEXT(live->storage[at].node, node->name);
     live->storage[at].stats = *stats;
+}
+
+const struct trouble *status_trouble(const struct brain *b, const struct res *res)
+{
+    const struct trouble *t = res->live != NULL ? &res->live->trouble : NULL;
+    if (t == NULL || t->node[0] == '\0' ||
+        b->now.mono_us - t->heard_us > brain_ms(b->config.lease_ms))
+        return NULL;
+    return t;
+}
+
+void status_note_trouble(struct brain *b, struct res *res, const struct node *node,
+                         const struct msg_job *report)
+{
+    struct trouble *t = &res->live->trouble;
+    const struct msg_error *error = report->trouble;
+    if (status_trouble(b, res) != NULL && strcmp(t->node, node->name) != 0)
+        return;
+    bool same = error != NULL ? strcmp(t->text, error->text) == 0 : t->node[0] == '\0';
+    if (error == NULL) {
+        t->node[0] = '\0';
+    } else {
+        COPY_TEXT(t->node, node->name);
+        COPY_TEXT(t->stage, error->stage);
+        COPY_TEXT(t->text, error->text);
+        t->since_us = error->since_us;
+        t->heard_us = b->now.mono_us;
+    }
+    if (!same)
+        status_changed(b, res);
 }
 
 void status_fill_storage(struct resource_status *s, const struct live *live)
@@ -176,10 +235,11 @@ static void fill_totals(struct resource_status *s, const struct record *rec)
     }
 }
 
-static void fill_error(struct resource_status *s, const struct res *res)
+static void fill_error(const struct brain *b, struct resource_status *s, const struct res *res)
 {
     const struct record *rec = &res->now.rec;
     const struct live *live = res->live;
+    const struct trouble *trouble = status_trouble(b, res);
     struct status_error *to = &s->error;
     if (live != NULL && live->has_failure) {
         COPY_TEXT(to->node, live->failure_node);
@@ -187,6 +247,13 @@ static void fill_error(struct resource_status *s, const struct res *res)
         to->since_us = live->failure_since_us;
         to->code = live->failure.code;
         COPY_TEXT(to->message, live->failure.msg);
+        s->has_error = true;
+    } else if (trouble != NULL) { /* now: it explains more than why an earlier attempt ended */
+        COPY_TEXT(to->node, trouble->node);
+        COPY_TEXT(to->stage, trouble->stage);
+        to->since_us = trouble->since_us;
+        to->code = TM_E_TIMEOUT;
+        COPY_TEXT(to->message, trouble->text);
         s->has_error = true;
     } else if (rec->error != NULL) {
         COPY_TEXT(to->node, rec->error_node);
@@ -237,6 +304,8 @@ static void fill(const struct brain *b, const struct res *res)
     }
     if (res->live != NULL && !store_terminal(res))
         fill_live(s, res);
+    else if (res->live != NULL)
+        COPY_TEXT(s->waiting, res->live->waiting);
     if (rec->phase == PHASE_COMPLETE) {
         s->ranges_done = rec->ranges_total;
         if (rec->totals != NULL)
@@ -247,7 +316,7 @@ static void fill(const struct brain *b, const struct res *res)
     }
     fill_path(s, rec);
     fill_warnings(s, res);
-    fill_error(s, res);
+    fill_error(b, s, res);
 }
 
 /* ---- reading ---- */

@@ -1,5 +1,5 @@
 /* The resources: a sorted array; read back at start, found by name or by job. */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include "common/array.h"
 
@@ -129,6 +129,9 @@ bool store_terminal(const struct res *res)
 int store_load(struct brain *b, struct slice key, struct slice value, struct tm_err *err)
 {
     size_t prefix = strlen(BRAIN_KEY_PREFIX);
+    size_t kept = strlen(BRAIN_KEPT_PREFIX);
+    if (key.len >= kept && memcmp(key.data, BRAIN_KEPT_PREFIX, kept) == 0)
+        return kept_load(b, key, value, err);
     if (key.len < prefix || memcmp(key.data, BRAIN_KEY_PREFIX, prefix) != 0)
         return 0; /* somebody else's record */
     struct stored stored = {0};

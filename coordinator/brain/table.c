@@ -180,6 +180,13 @@ size_t table_leases_of(const struct table *t, uint32_t node)
     return count;
 }
 
+void table_count_again(struct table *t, uint32_t range)
+{
+    struct tm_err err;
+    if (ARRAY_ROOM(t->order, t->done_count, t->order_cap, 64, &err) == 0)
+        t->order[t->done_count++] = range;
+}
+
 int table_done(struct table *t, const struct msg_result *result, struct tm_err *err)
 {
     struct table_range *range = &t->ranges[result->range];

@@ -63,6 +63,7 @@ static int view_backup(const struct backup_spec *spec, struct codec_arena *arena
     v->backup_name = "";
     v->policy = policy_of(spec->clean_policy);
     v->from = from_of(spec->from);
+    v->clean_grace_ms = bounded(spec->clean_grace_us / 1000, UINT32_MAX);
     if (spec->retry != NULL) {
         v->retries_max = bounded(spec->retry->max_retry_times, 1000);
         v->retry_pause_ms = bounded(spec->retry->min_retry_us / 1000, UINT32_MAX);

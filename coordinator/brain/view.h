@@ -31,6 +31,7 @@ struct view {
     const char *backup_name; /* restore: of a Backup resource, "" = storage or backup id given */
     enum view_policy policy;
     enum view_from from;
+    uint32_t clean_grace_ms; /* BACKUP: from its deletion on to the removal of its objects */
     uint32_t retries_max;
     uint32_t retry_pause_ms;
     struct msg_backup_params *backup;

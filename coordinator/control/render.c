@@ -88,5 +88,7 @@ int render_log_answer(const struct msg_log_answer *answer, const char *cluster, 
         "truncate", "chunks", (json_int_t)answer->chunks, "bytes", (json_int_t)answer->bytes,
         "until", answer->truncated_us != 0 ? clock_format(answer->truncated_us, time) : "",
         "position", answer->truncated_position);
+    if (json != NULL && answer->warning != NULL && answer->warning[0] != '\0')
+        (void)json_object_set_new(json, "warning", json_string(answer->warning));
     return put_json(json, out, err);
 }

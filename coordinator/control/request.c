@@ -212,7 +212,9 @@ static int begin_change(struct connection *c, enum brain_command what, struct tm
                                             .kind = resource_kind_text(kind),
                                             .namespace_ = r->message.namespace_,
                                             .name = r->message.name,
-                                            .query = r->message.query}};
+                                            .query = r->message.query,
+                                            .has_grace = r->message.has_grace,
+                                            .grace_ms = r->message.grace_ms}};
     request_feed(c, &event, resource_kind_word(kind), r->message.name);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "coordinator/ctl/command.h"
 #include "proto/spec/status.h"
@@ -182,18 +183,15 @@ int named_of(struct ctl *c, const char *command, const struct option_words *word
     return 0;
 }
 
-int resource_change(struct ctl *c, enum control_command command, const char *kind,
-                    const char *namespace_, const char *name, bool quiet, struct tm_err *err)
+#define GRACE_MAX_US (30 * USEC_PER_DAY)
+
+static int request_change(struct ctl *c, struct control_request *request, bool quiet,
+                          struct tm_err *err)
 {
-    struct control_request request = {.command = command};
-    (void)snprintf(request.kind, sizeof(request.kind), "%s", kind);
-    (void)snprintf(request.name, sizeof(request.name), "%s", name);
-    (void)snprintf(request.namespace_, sizeof(request.namespace_), "%s",
-                   namespace_ != NULL ? namespace_ : "");
     int result = ctl_connect(c, err);
     for (int tries = CONFLICT_TRIES; result == 0; tries--) {
         struct client_reply r;
-        if ((result = client_call(c->client, &request, &r, err)) < 0)
+        if ((result = client_call(c->client, request, &r, err)) < 0)
             break;
         bool again = tries > 0 && in_conflict(&r.reply);
         if (!again)
@@ -206,13 +204,48 @@ int resource_change(struct ctl *c, enum control_command command, const char *kin
     return result;
 }
 
-static int change(struct ctl *c, enum control_command command, const struct named *named,
-                  const char *namespace_)
+static struct control_request named_request(enum control_command command, const char *kind,
+                                            const char *namespace_, const char *name)
 {
+    struct control_request request = {.command = command};
+    (void)snprintf(request.kind, sizeof(request.kind), "%s", kind);
+    (void)snprintf(request.name, sizeof(request.name), "%s", name);
+    (void)snprintf(request.namespace_, sizeof(request.namespace_), "%s",
+                   namespace_ != NULL ? namespace_ : "");
+    return request;
+}
+
+int resource_change(struct ctl *c, enum control_command command, const char *kind,
+                    const char *namespace_, const char *name, bool quiet, struct tm_err *err)
+{
+    struct control_request request = named_request(command, kind, namespace_, name);
+    return request_change(c, &request, quiet, err);
+}
+
+/* Bounded as cleanGrace is; a bare 0 is as good as 0s. */
+static int grace_of(const char *text, uint32_t *ret_ms, struct tm_err *err)
+{
+    int64_t us = 0;
+    int result = strcmp(text, "0") == 0 ? 0 : duration_parse(text, &us, err);
+    if (result == 0 && (us < 0 || us > GRACE_MAX_US))
+        result = tm_err_set(err, TM_E_INVALID, "%s is not in 0s to 30d", text);
+    if (result == 0)
+        *ret_ms = (uint32_t)(us / USEC_PER_MSEC);
+    return result;
+}
+
+static int delete_named(struct ctl *c, const struct command *self, const struct named *named,
+                        const char *namespace_, const char *grace)
+{
+    struct control_request request =
+        named_request(CONTROL_DELETE, named->kind, namespace_, named->name);
     struct tm_err err;
-    return resource_change(c, command, named->kind, namespace_, named->name, false, &err) < 0
-               ? ctl_fail(c, &err)
-               : 0;
+    if (grace != NULL && strcmp(named->word, "backup") != 0)
+        return ctl_usage(c, self->name, "--grace is for backups");
+    request.has_grace = grace != NULL;
+    if (grace != NULL && grace_of(grace, &request.grace_ms, &err) < 0)
+        return ctl_usage(c, self->name, "--grace: %s", err.msg);
+    return request_change(c, &request, false, &err) < 0 ? ctl_fail(c, &err) : 0;
 }
 
 static int run_delete(struct ctl *c, const struct command *self, const struct option_value *values,
@@ -220,28 +253,39 @@ static int run_delete(struct ctl *c, const struct command *self, const struct op
 {
     struct named named;
     const char *secret = secret_named(words);
+    if (secret != NULL && values[2].given)
+        return ctl_usage(c, self->name, "--grace is for backups");
     if (secret != NULL)
         return secret_delete(c, secret, values[1].given);
     if (named_of(c, self->name, words, &named) < 0)
         return CTL_STATUS_USAGE;
     if (values[1].given)
         return ctl_usage(c, self->name, "--force is for secrets");
-    return change(c, CONTROL_DELETE, &named, values[0].text);
+    return delete_named(c, self, &named, values[0].text, values[2].given ? values[2].text : NULL);
 }
 
 const struct command command_delete = {
     .name = "delete",
     .words = "KIND NAME",
     .summary = "remove a resource; its cleanPolicy says what becomes of the data",
-    .detail = "Removes a resource. cleanPolicy Retain (the default) keeps what lies in storage,\n"
-              "Delete removes it, OnFailure removes it when the backup failed. A secret that a\n"
-              "resource names is removed with --force only.\n\n"
-              "  tidemark delete backup nightly-3\n"
-              "  tidemark delete secret s3-secret",
+    .detail =
+        "Removes a resource. cleanPolicy Retain (the default) keeps what lies in storage,\n"
+        "Delete removes it, OnFailure removes it when the backup failed. What is removed is\n"
+        "gone for everybody at once; its objects stay for cleanGrace, or --grace, for a\n"
+        "restore that reads them already, and the backup is shown as Deleting until then.\n"
+        "Said again with another --grace, that one counts. A secret that a resource names is\n"
+        "removed with --force only.\n\n"
+        "  tidemark delete backup nightly-3\n"
+        "  tidemark delete backup nightly-3 --grace 0\n"
+        "  tidemark delete secret s3-secret",
     .options =
         (const struct option_row[]){
-            NAMESPACE_OPTION, {.name = "force", .help = "a secret, though a resource names it"}},
-    .option_count = 2,
+            NAMESPACE_OPTION,
+            {.name = "force", .help = "a secret, though a resource names it"},
+            {.name = "grace",
+             .value = "TIME",
+             .help = "a backup's objects stay so long; 0 = they go at once; default cleanGrace"}},
+    .option_count = 3,
     .run = run_delete,
 };
 
@@ -251,7 +295,11 @@ static int run_retry(struct ctl *c, const struct command *self, const struct opt
     struct named named;
     if (named_of(c, self->name, words, &named) < 0)
         return CTL_STATUS_USAGE;
-    return change(c, CONTROL_RETRY, &named, values[0].text);
+    struct tm_err err;
+    return resource_change(c, CONTROL_RETRY, named.kind, values[0].text, named.name, false, &err) <
+                   0
+               ? ctl_fail(c, &err)
+               : 0;
 }
 
 const struct command command_retry = {

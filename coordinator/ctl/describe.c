@@ -204,6 +204,7 @@ void describe_resource(struct ctl *c, const json_t *one)
     line(c, "Started:", json_text_at(status, "timeStarted"));
     line(c, "Completed:", json_text_at(status, "timeCompleted"));
     line(c, "Time taken:", json_text_at(status, "timeTaken"));
+    line(c, "Objects go at:", json_text_at(status, "timeRemoval"));
     if (json_u64_at(status, "progress.rangesTotal") > 0)
         (void)fprintf(c->out, "%-18s %llu of %llu\n",
                       "Ranges:", (unsigned long long)json_u64_at(status, "progress.rangesDone"),

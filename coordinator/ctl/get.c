@@ -39,6 +39,17 @@ static const char *position_of(const json_t *resource)
                         json_is_log(resource) ? "status.logCheckpointPosition" : "status.position");
 }
 
+/* What the end of a wide row tells of every kind. */
+static int end_cells(struct text_table *t, const json_t *one, struct tm_err *err)
+{
+    static const char *const paths[] = {"status.timeStarted", "status.timeCompleted",
+                                        "status.lastError.message"};
+    int result = 0;
+    for (size_t n = 0; result == 0 && n < TM_ARRAY_LEN(paths); n++)
+        result = text_table_cell(t, err, "%s", json_text_at(one, paths[n]));
+    return result;
+}
+
 static int backup_rows(const json_t *items, bool wide, struct text_table *t, struct tm_err *err)
 {
     size_t at;
@@ -63,11 +74,7 @@ static int backup_rows(const json_t *items, bool wide, struct text_table *t, str
             continue;
         if ((result = text_table_cell(t, err, "%s", size)) < 0 ||
             (result = text_table_cell(t, err, "%s", position_of(one))) < 0 ||
-            (result = text_table_cell(t, err, "%s", json_text_at(one, "status.timeStarted"))) < 0 ||
-            (result = text_table_cell(t, err, "%s", json_text_at(one, "status.timeCompleted"))) <
-                0 ||
-            (result =
-                 text_table_cell(t, err, "%s", json_text_at(one, "status.lastError.message"))) < 0)
+            (result = end_cells(t, one, err)) < 0)
             return result;
     }
     return 0;
@@ -86,13 +93,7 @@ static int restore_rows(const json_t *items, bool wide, struct text_table *t, st
             (result = text_table_cell(t, err, "%s", json_text_at(one, "spec.dataDir"))) < 0 ||
             (result = text_table_cell(t, err, "%s", json_text_at(one, "status.commitTs"))) < 0)
             return result;
-        if (!wide)
-            continue;
-        if ((result = text_table_cell(t, err, "%s", json_text_at(one, "status.timeStarted"))) < 0 ||
-            (result = text_table_cell(t, err, "%s", json_text_at(one, "status.timeCompleted"))) <
-                0 ||
-            (result =
-                 text_table_cell(t, err, "%s", json_text_at(one, "status.lastError.message"))) < 0)
+        if (wide && (result = end_cells(t, one, err)) < 0)
             return result;
     }
     return 0;

@@ -69,6 +69,9 @@ int log_search(struct ctl *c, const char *namespace_, const char *name, struct m
     if (!json && json_is_true(json_at(found, "more")))
         (void)fprintf(c->err, "tidemark: log: search: there are more than %zu, see --limit\n",
                       json_array_size(events));
+    const char *warning = json_text_at(found, "warning");
+    if (result == 0 && warning[0] != '\0') /* all is shown that could be read */
+        result = tm_err_set(err, TM_E_CORRUPT, WORD "/%s: search: %s", name, warning);
     json_decref(found);
     return result;
 }
@@ -92,6 +95,9 @@ int log_truncate_try(struct ctl *c, const char *namespace_, const char *name, co
         (void)fprintf(c->out, "; until %s", time);
     if (position[0] != '\0')
         (void)fprintf(c->out, "; what begins at %s stays", position);
+    const char *warning = json_text_at(found, "warning");
+    if (warning[0] != '\0')
+        (void)fprintf(c->out, "; %s", warning);
     (void)fprintf(c->out, "\n");
     json_decref(found);
     return 0;

@@ -98,7 +98,7 @@ static int add_file(struct values *v, const char *text, struct tm_err *err)
     const char *slash = strrchr(path, '/');
     const char *key = equals != NULL ? text : slash != NULL ? slash + 1 : path;
     size_t key_len = equals != NULL ? (size_t)(equals - text) : strlen(key);
-    struct slice value;
+    struct slice value = SLICE_EMPTY;
     if (equals == NULL && strcmp(path, "-") == 0)
         return tm_err_set(err, TM_E_INVALID, "--from-file - wants a key: --from-file KEY=-");
     int r = read_value(v, path, &value, err);

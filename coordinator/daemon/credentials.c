@@ -213,7 +213,10 @@ static void on_note(void *arg, int priority, const char *text)
 
 int coordinator_secrets_start(struct coordinator *c, struct tm_err *err)
 {
-    const struct secrets_options options = {.done = on_done, .note = on_note, .arg = c};
+    const struct secrets_options options = {.credentials_dir = getenv("CREDENTIALS_DIRECTORY"),
+                                            .done = on_done,
+                                            .note = on_note,
+                                            .arg = c};
 
     return secrets_open(c->loop, c->config.state_dir, &options, &c->secrets, err);
 }

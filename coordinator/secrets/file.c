@@ -1,4 +1,11 @@
-/* Secrets as files. Every buffer that holds one is zeroed before it is given back. */
+/*
+ * Secrets as files. Every buffer that holds one is zeroed before it is given back.
+ *
+ * Happy path: the record and its checksum are made, closed in the form that is wanted, and put behind
+ * the line that names the form → the line says how to open what follows, the checksum is right, the
+ * record is read.
+ * Failure modes: no such form, damage, another key than the file's or none: told apart by the line.
+ */
 #include "coordinator/secrets/file.h"
 
 #include "common/hash.h"
@@ -7,6 +14,9 @@
 
 #define PLAIN  "tidemark secret 1 plain\n"
 #define SEALED "tidemark secret 1 systemd-creds\n"
+#define KEYED  "tidemark secret 2 aes-256-gcm " /* the key's id and a line break follow */
+
+#define KEYED_LEN (sizeof(KEYED) - 1 + SECRETS_KEY_ID + 1)
 
 #define SECRET_RECORD_FIELDS(X, T) X(T, list, pairs, "p", REQ, 0, msg_pair, WIRE_PAIRS_MAX)
 _Static_assert(WIRE_PAIRS_MAX == SECRET_MAP_MAX, "a secret fits into an assignment");
@@ -35,21 +45,51 @@ static int encode_body(const char *name, const struct secret_map *map, struct bu
     return r < 0 ? r : buf_append_slice(out, buf_slice(&body), err);
 }
 
-int secret_file_encode(const char *name, const struct secret_map *map, const char *program,
-                       struct buf *out, struct tm_err *err)
+/* What the key is to vouch for beside the contents: the first line, whose last byte no name has, and
+ * the name. */
+static int keyed_label(const char *head, const char *name, struct buf *out, struct tm_err *err)
 {
-    TM_CLEANUP(buf_release) struct buf body = BUF_SECRET_INIT;
+    int r = buf_append(out, head, KEYED_LEN, err);
+    return r < 0 ? r : buf_append(out, name, strlen(name), err);
+}
+
+static int encode_keyed(const char *name, const struct secrets_key *key, struct slice body,
+                        struct buf *out, struct tm_err *err)
+{
+    TM_CLEANUP(buf_release) struct buf label = BUF_INIT;
+    char head[KEYED_LEN + 1];
+    (void)snprintf(head, sizeof(head), KEYED "%s\n", key->id);
+    int r = keyed_label(head, name, &label, err);
+    if (r < 0 || (r = buf_append(out, head, KEYED_LEN, err)) < 0)
+        return r;
+    return secrets_key_close(key, buf_slice(&label), body, out, err);
+}
+
+static int encode_sealed(const char *name, const struct secret_means *means, struct slice body,
+                         struct buf *out, struct tm_err *err)
+{
     TM_CLEANUP(buf_release) struct buf sealed = BUF_INIT;
     char as[128];
-    const char *head = program != NULL ? SEALED : PLAIN;
-    int r = encode_body(name, map, &body, err);
-    if (r < 0 || (r = buf_append(out, head, strlen(head), err)) < 0)
-        return r;
-    if (program == NULL)
-        return buf_append_slice(out, buf_slice(&body), err);
     seal_name(name, as, sizeof(as));
-    r = seal_close(program, as, buf_slice(&body), &sealed, err);
-    return r < 0 ? r : buf_append_slice(out, buf_slice(&sealed), err);
+    int r = seal_close(means->program, as, body, means->until_us, &sealed, err);
+    if (r < 0 || (r = buf_append(out, SEALED, strlen(SEALED), err)) < 0)
+        return r;
+    return buf_append_slice(out, buf_slice(&sealed), err);
+}
+
+int secret_file_encode(const char *name, const struct secret_map *map, enum secret_form form,
+                       const struct secret_means *means, struct buf *out, struct tm_err *err)
+{
+    TM_CLEANUP(buf_release) struct buf body = BUF_SECRET_INIT;
+    int r = encode_body(name, map, &body, err);
+    if (r < 0)
+        return r;
+    if (form == SECRET_FORM_KEY)
+        return encode_keyed(name, means->key, buf_slice(&body), out, err);
+    if (form == SECRET_FORM_CREDS)
+        return encode_sealed(name, means, buf_slice(&body), out, err);
+    r = buf_append(out, PLAIN, strlen(PLAIN), err);
+    return r < 0 ? r : buf_append_slice(out, buf_slice(&body), err);
 }
 
 static int decode_body(const char *name, struct slice in, struct secret_map *ret,
@@ -83,20 +123,56 @@ static bool take_head(struct slice *in, const char *head)
     return true;
 }
 
-int secret_file_decode(const char *name, struct slice in, const char *program, bool *ret_encrypted,
-                       struct secret_map *ret, struct tm_err *err)
+static int decode_keyed(const char *name, struct slice file, const struct secrets_key *key,
+                        struct buf *body, struct tm_err *err)
+{
+    TM_CLEANUP(buf_release) struct buf label = BUF_INIT;
+    char id[SECRETS_KEY_ID + 1];
+    if (file.len < KEYED_LEN)
+        return tm_err_set(err, TM_E_CORRUPT, "it is too short");
+    memcpy(id, file.data + sizeof(KEYED) - 1, SECRETS_KEY_ID);
+    id[SECRETS_KEY_ID] = '\0';
+    for (size_t n = 0; n < SECRETS_KEY_ID; n++)
+        if (hex_value(id[n]) < 0)
+            return tm_err_set(err, TM_E_CORRUPT, "its first line names no key");
+    if (key == NULL)
+        return tm_err_set(err, TM_E_UNSUPPORTED,
+                          "it is encrypted with key %s of credential '" SECRETS_KEY_NAME
+                          "', and there is no such key here",
+                          id);
+    if (strcmp(id, key->id) != 0)
+        return tm_err_set(err, TM_E_UNSUPPORTED,
+                          "it is encrypted with key %s of credential '" SECRETS_KEY_NAME
+                          "', and the key here is %s",
+                          id, key->id);
+    int r = keyed_label((const char *)file.data, name, &label, err);
+    if (r < 0)
+        return r;
+    return secrets_key_open(key, buf_slice(&label),
+                            slice_of(file.data + KEYED_LEN, file.len - KEYED_LEN), body, err);
+}
+
+int secret_file_decode(const char *name, struct slice in, const struct secret_means *means,
+                       enum secret_form *ret_form, struct secret_map *ret, struct tm_err *err)
 {
     TM_CLEANUP(buf_release) struct buf body = BUF_SECRET_INIT;
+    const struct slice file = in;
     char as[128];
-    *ret_encrypted = false;
+    int r;
+    *ret_form = SECRET_FORM_PLAIN;
     if (take_head(&in, PLAIN))
         return decode_body(name, in, ret, err);
+    if (take_head(&in, KEYED)) {
+        *ret_form = SECRET_FORM_KEY;
+        r = decode_keyed(name, file, means->key, &body, err);
+        return r < 0 ? r : decode_body(name, buf_slice(&body), ret, err);
+    }
     if (!take_head(&in, SEALED))
         return tm_err_set(err, TM_E_CORRUPT, "it is no secret of this version");
-    *ret_encrypted = true;
-    if (program == NULL)
+    *ret_form = SECRET_FORM_CREDS;
+    if (means->program == NULL)
         return tm_err_set(err, TM_E_UNSUPPORTED, "it is encrypted, and there is no systemd-creds");
     seal_name(name, as, sizeof(as));
-    int r = seal_open(program, as, in, &body, err);
+    r = seal_open(means->program, as, in, means->until_us, &body, err);
     return r < 0 ? r : decode_body(name, buf_slice(&body), ret, err);
 }

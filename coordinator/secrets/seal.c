@@ -5,7 +5,9 @@
  * output is read until it ends, its status is 0. The input fits into the pipe, so that nothing waits
  * for a program that does not read.
  * Failure modes: no such program, a status other than 0 (no key, a key that cannot be read by this
- * user, what was sealed is not this host's), an output without end, a program that hangs: killed.
+ * user, what was sealed is not this host's), an output without end, a program that hangs, also one that
+ * has closed its output before: killed, with what it started. One that cannot even be killed is left
+ * behind.
  */
 #include "coordinator/secrets/seal.h"
 
@@ -13,6 +15,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +25,7 @@
 
 #define STDERR_MAX ((size_t)512)
 #define READ_BYTES ((size_t)16384)
+#define REAP_MS    1000 /* for the end of what was killed */
 
 struct pipe_ends {
     int read;
@@ -92,7 +96,9 @@ static int start(const char *program, const char *verb, const char *name, int in
         (r = posix_spawn_file_actions_adddup2(&actions, why, 2)) == 0 &&
         (r = posix_spawnattr_setsigmask(&attr, &none)) == 0 &&
         (r = posix_spawnattr_setsigdefault(&attr, &all)) == 0 &&
-        (r = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF)) == 0)
+        (r = posix_spawnattr_setpgroup(&attr, 0)) == 0 && /* to be killed with what it started */
+        (r = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                                 POSIX_SPAWN_SETPGROUP)) == 0)
         r = posix_spawn(ret, program, &actions, &attr, argv, env);
     (void)posix_spawn_file_actions_destroy(&actions);
     (void)posix_spawnattr_destroy(&attr);
@@ -116,17 +122,22 @@ static int take(int fd, struct buf *out, size_t max, bool drop, struct tm_err *e
     return 1;
 }
 
+static int left_ms(int64_t until_us)
+{
+    int64_t left = (until_us - clock_mono_us() + USEC_PER_MSEC - 1) / USEC_PER_MSEC;
+    return (int)TM_MIN(TM_MAX(left, 0), INT32_MAX);
+}
+
 /* Reads both to their ends, or until time is over. */
-static int drain(int out_fd, int why_fd, struct buf *out, struct buf *why, struct tm_err *err)
+static int drain(int out_fd, int why_fd, int64_t until_us, struct buf *out, struct buf *why,
+                 struct tm_err *err)
 {
     struct pollfd fds[] = {{.fd = out_fd, .events = POLLIN}, {.fd = why_fd, .events = POLLIN}};
-    int64_t until_us = clock_mono_us() + (int64_t)SEAL_TIMEOUT_MS * USEC_PER_MSEC;
     while (fds[0].fd >= 0 || fds[1].fd >= 0) {
-        int64_t left_ms = (until_us - clock_mono_us()) / USEC_PER_MSEC;
-        if (left_ms <= 0)
-            return tm_err_retry(err, TM_E_TIMEOUT, "it did not end within %d s",
-                                SEAL_TIMEOUT_MS / 1000);
-        int n = poll(fds, TM_ARRAY_LEN(fds), (int)left_ms);
+        int left = left_ms(until_us);
+        if (left == 0)
+            return tm_err_retry(err, TM_E_TIMEOUT, "it did not end in time and was killed");
+        int n = poll(fds, TM_ARRAY_LEN(fds), left);
         if (n < 0 && errno != EINTR)
             return tm_err_errno(err, errno, "cannot wait for it");
         int r = 1;
@@ -158,15 +169,39 @@ static void last_line(struct buf *why, char *text, size_t size)
     utf8_clean(text);
 }
 
-static int reap(pid_t pid, struct buf *why, struct tm_err *err)
+/* False = still running when time is over. Without pidfd (an old kernel) it waits for long. */
+static bool wait_end(pid_t pid, int64_t until_us)
+{
+    TM_CLEANUP(closep) int fd = (int)syscall(SYS_pidfd_open, pid, 0U);
+    struct pollfd end = {.fd = fd, .events = POLLIN};
+    while (fd >= 0) {
+        int left = left_ms(until_us);
+        int n = poll(&end, 1, left);
+        if (n > 0 || (n < 0 && errno != EINTR))
+            return true;
+        if (n == 0 && left == 0)
+            return false;
+    }
+    return true;
+}
+
+/* `r` is what reading came to: negative, it is killed at once. */
+static int reap(pid_t pid, int r, int64_t until_us, struct buf *why, struct tm_err *err)
 {
     char text[200];
     int status = 0;
+    if (r == 0 && !wait_end(pid, until_us))
+        r = tm_err_retry(err, TM_E_TIMEOUT, "it did not end in time and was killed");
+    if (r < 0) {
+        (void)kill(-pid, SIGKILL);
+        if (!wait_end(pid, clock_mono_us() + (int64_t)REAP_MS * USEC_PER_MSEC))
+            return r;
+    }
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
-            return tm_err_errno(err, errno, "cannot wait for its end");
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return 0;
+            return r < 0 ? r : tm_err_errno(err, errno, "cannot wait for its end");
+    if (r < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
+        return r;
     last_line(why, text, sizeof(text));
     if (WIFSIGNALED(status))
         return tm_err_set(err, TM_E_IO, "it was killed by signal %d", WTERMSIG(status));
@@ -175,13 +210,16 @@ static int reap(pid_t pid, struct buf *why, struct tm_err *err)
 }
 
 static int run(const char *program, const char *verb, const char *name, struct slice in,
-               struct buf *out, struct tm_err *err)
+               int64_t until_us, struct buf *out, struct tm_err *err)
 {
     TM_CLEANUP(pipe_close) struct pipe_ends input = {-1, -1};
     TM_CLEANUP(pipe_close) struct pipe_ends output = {-1, -1};
     TM_CLEANUP(pipe_close) struct pipe_ends errors = {-1, -1};
     TM_CLEANUP(buf_release) struct buf why = BUF_INIT;
     pid_t pid = 0;
+    if (left_ms(until_us) == 0)
+        return tm_err_retry(err, TM_E_TIMEOUT, "%s %s: not tried, no time is left for it", program,
+                            verb);
     int r = pipe_open(&input, err);
     if (r < 0 || (r = pipe_open(&output, err)) < 0 || (r = pipe_open(&errors, err)) < 0 ||
         (r = fill(&input, in, err)) < 0 ||
@@ -190,38 +228,31 @@ static int run(const char *program, const char *verb, const char *name, struct s
     closep(&input.read);
     closep(&output.write);
     closep(&errors.write);
-    r = drain(output.read, errors.read, out, &why, err);
-    if (r < 0)
-        (void)kill(pid, SIGKILL);
-    struct tm_err end;
-    int ended = reap(pid, &why, &end);
-    if (r == 0 && ended < 0) {
-        *err = end;
-        r = ended;
-    }
+    r = drain(output.read, errors.read, until_us, out, &why, err);
+    r = reap(pid, r, until_us, &why, err);
     return r < 0 ? tm_err_prefix(err, "%s %s", program, verb) : 0;
 }
 
-int seal_close(const char *program, const char *name, struct slice in, struct buf *out,
-               struct tm_err *err)
+int seal_close(const char *program, const char *name, struct slice in, int64_t until_us,
+               struct buf *out, struct tm_err *err)
 {
-    return run(program, "encrypt", name, in, out, err);
+    return run(program, "encrypt", name, in, until_us, out, err);
 }
 
-int seal_open(const char *program, const char *name, struct slice in, struct buf *out,
-              struct tm_err *err)
+int seal_open(const char *program, const char *name, struct slice in, int64_t until_us,
+              struct buf *out, struct tm_err *err)
 {
-    return run(program, "decrypt", name, in, out, err);
+    return run(program, "decrypt", name, in, until_us, out, err);
 }
 
-int seal_check(const char *program, struct tm_err *err)
+int seal_check(const char *program, int64_t until_us, struct tm_err *err)
 {
     static const char name[] = "tidemark-secret-check";
     TM_CLEANUP(buf_release) struct buf closed = BUF_INIT;
     TM_CLEANUP(buf_release) struct buf opened = BUF_INIT;
-    int r = seal_close(program, name, slice_str("tidemark"), &closed, err);
+    int r = seal_close(program, name, slice_str("tidemark"), until_us, &closed, err);
     if (r == 0)
-        r = seal_open(program, name, buf_slice(&closed), &opened, err);
+        r = seal_open(program, name, buf_slice(&closed), until_us, &opened, err);
     if (r == 0 && !slice_eq(buf_slice(&opened), slice_str("tidemark")))
         r = tm_err_set(err, TM_E_CORRUPT, "%s: what was encrypted does not come back", program);
     if (r == 0 && slice_eq(buf_slice(&closed), slice_str("tidemark")))

@@ -3,8 +3,10 @@
  *
  * Happy path: open → the directory is made, leftovers are removed, every file is read → put: the
  * worker writes the file, then memory follows and `done` is called → remove: the same.
- * Failure modes: a file that is damaged, or was encrypted by another host, is listed with the reason;
- * a write that fails leaves file and memory as they were; a directory others can read is refused.
+ * Failure modes: a file that is damaged, or was encrypted by another host or with another key, is
+ * listed with the reason, and nothing weaker is written beside it; systemd-creds hangs: the start goes
+ * on without what it would have opened; a write that fails leaves file and memory as they were; a
+ * directory others can read is refused.
  */
 #include "coordinator/secrets/secrets.h"
 
@@ -33,15 +35,17 @@ struct entry {
     struct secret_map map;
     bool unreadable;
     char why[TM_ERR_MSG_MAX];
-    bool encrypted;
+    enum secret_form form;
     int64_t changed_us;
 };
 
 struct secrets {
     struct secrets_options options;
     char dir[PATH_MAX];
-    const char *program; /* to open what is encrypted; NULL = none */
-    bool sealed;         /* new files are encrypted */
+    struct secrets_key key;       /* id "" = none was handed over */
+    char bad_key[TM_ERR_MSG_MAX]; /* why what was handed over is none; "" = nothing, or it is one */
+    struct secret_means means;    /* until_us: for the start */
+    enum secret_form form;        /* of new files */
     struct workers *workers;
     struct entry **entries; /* sorted by name */
     size_t count;
@@ -55,7 +59,7 @@ struct change {
     bool remove;
     char name[RESOURCE_NAME_MAX + 1];
     char path[PATH_MAX];
-    const char *program; /* NULL = plain */
+    enum secret_form form;
     struct secret_map map;
     int result;
     struct tm_err err;
@@ -146,7 +150,7 @@ static void fill(const struct entry *e, struct secrets_entry *ret)
     *ret = (struct secrets_entry){.name = e->name,
                                   .map = &e->map,
                                   .why = e->unreadable ? e->why : NULL,
-                                  .encrypted = e->encrypted,
+                                  .encrypted = e->form != SECRET_FORM_PLAIN,
                                   .changed_us = e->changed_us};
 }
 
@@ -169,7 +173,7 @@ bool secrets_next(const struct secrets *s, size_t *cursor, struct secrets_entry 
 
 bool secrets_sealed(const struct secrets *s)
 {
-    return s->sealed;
+    return s->form != SECRET_FORM_PLAIN;
 }
 
 /* ---- changes ---- */
@@ -180,10 +184,18 @@ static void change_free(struct change *c)
     free(c);
 }
 
+static int64_t seal_timeout(const struct secrets *s)
+{
+    return s->options.seal_timeout_us > 0 ? s->options.seal_timeout_us
+                                          : (int64_t)SEAL_TIMEOUT_MS * USEC_PER_MSEC;
+}
+
 static int write_file(struct change *c, struct tm_err *err)
 {
     TM_CLEANUP(buf_release) struct buf bytes = BUF_SECRET_INIT;
-    int r = secret_file_encode(c->name, &c->map, c->program, &bytes, err);
+    struct secret_means means = c->secrets->means; /* not changed after the start */
+    means.until_us = clock_mono_us() + seal_timeout(c->secrets);
+    int r = secret_file_encode(c->name, &c->map, c->form, &means, &bytes, err);
     return r < 0 ? r : fs_write_atomic(c->path, buf_slice(&bytes), 0600, err);
 }
 
@@ -215,7 +227,7 @@ static int keep(struct secrets *s, struct change *c, enum secrets_outcome *ret, 
     e->map = c->map;
     c->map = SECRET_MAP_INIT;
     e->unreadable = false;
-    e->encrypted = c->program != NULL;
+    e->form = c->form;
     e->changed_us = clock_real_us();
     return 0;
 }
@@ -250,7 +262,7 @@ static int submit(struct secrets *s, const char *name, struct secret_map *map, u
     c->secrets = s;
     c->cmd = cmd;
     c->remove = map == NULL;
-    c->program = s->sealed ? s->program : NULL;
+    c->form = s->form;
     (void)snprintf(c->name, sizeof(c->name), "%s", name);
     int r = fs_join(c->path, sizeof(c->path), s->dir, name, err);
     if (r == 0 && map != NULL) {
@@ -280,6 +292,23 @@ static int check_map(const struct secret_map *map, struct tm_err *err)
     return 0;
 }
 
+/* A form that was meant to be stronger is not given up because its key is away for now. */
+static int check_form(const struct secrets *s, struct tm_err *err)
+{
+    if (s->bad_key[0] != '\0')
+        return tm_err_set(err, TM_E_REFUSED, "not stored: %s", s->bad_key);
+    for (size_t n = 0; n < s->count; n++) {
+        const struct entry *e = s->entries[n];
+        if (e->unreadable && e->form > s->form)
+            return tm_err_set(
+                err, TM_E_REFUSED,
+                "not stored: secret '%s' is there encrypted and cannot be opened, and "
+                "this would be stored less well; restore its key, or delete it: %s",
+                e->name, e->why);
+    }
+    return 0;
+}
+
 int secrets_put(struct secrets *s, const char *name, struct secret_map *map, uint64_t cmd,
                 struct tm_err *err)
 {
@@ -291,6 +320,8 @@ int secrets_put(struct secrets *s, const char *name, struct secret_map *map, uin
         r = check_map(map, err);
     if (r == 0)
         (void)place(s, name, &known);
+    if (r == 0)
+        r = check_form(s, err);
     if (r == 0 && !known && s->count == SECRETS_MAX)
         r = tm_err_set(err, TM_E_LIMIT, "there are %d secrets already", SECRETS_MAX);
     if (r == 0)
@@ -321,8 +352,9 @@ static void load_one(struct secrets *s, const char *name, struct entry *e)
         e->changed_us = (int64_t)st.st_mtim.tv_sec * USEC_PER_SEC + st.st_mtim.tv_nsec / 1000;
     if (r == 0)
         r = fs_read_file(path, SECRET_FILE_MAX, &bytes, &err);
-    if (r == 0)
-        r = secret_file_decode(name, buf_slice(&bytes), s->program, &e->encrypted, &e->map, &err);
+    if (r == 0 &&
+        (r = secret_file_decode(name, buf_slice(&bytes), &s->means, &e->form, &e->map, &err)) < 0)
+        (void)tm_err_prefix(&err, "'%s'", path);
     if (r == 0)
         return;
     e->unreadable = true;
@@ -394,41 +426,92 @@ static int prepare_dir(struct secrets *s, const char *state_dir, struct tm_err *
     return 0;
 }
 
-/* Tried once: a key that cannot be used now will not be later in this life. */
-static void find_seal(struct secrets *s)
+/* False = there is none, and the next best is to be found. */
+static bool find_key(struct secrets *s)
 {
     struct tm_err why;
-    const char *program = s->options.seal_program != NULL ? s->options.seal_program : SEAL_PROGRAM;
-    if (program[0] == '\0' || access(program, X_OK) < 0) {
-        note(s, LOG_NOTICE,
-             "secrets are stored in plain files that only this user can read (mode 0600): there is "
-             "no systemd-creds on this host");
-        return;
+    if (s->options.credentials_dir == NULL)
+        return false;
+    int r = secrets_key_load(s->options.credentials_dir, &s->key, &why);
+    if (r == -TM_E_NOT_FOUND)
+        return false;
+    if (r < 0) {
+        (void)snprintf(s->bad_key, sizeof(s->bad_key), "%s", why.msg);
+        return true;
     }
-    s->program = program; /* what was encrypted once may still be opened */
-    s->sealed = seal_check(program, &why) == 0;
-    if (s->sealed)
+    s->means.key = &s->key;
+    s->form = SECRET_FORM_KEY;
+    return true;
+}
+
+/* Tried once: a key that cannot be used now will not be later in this life. *why: of plain files. */
+static void find_form(struct secrets *s, struct tm_err *why)
+{
+    const char *program = s->options.seal_program != NULL ? s->options.seal_program : SEAL_PROGRAM;
+    bool there = program[0] != '\0' && access(program, X_OK) == 0;
+    if (there)
+        s->means.program = program; /* what was encrypted once may still be opened */
+    if (find_key(s))
+        return;
+    if (!there)
+        (void)tm_err_set(why, TM_E_NOT_FOUND, "there is no systemd-creds on this host");
+    else if (seal_check(program, s->means.until_us, why) == 0)
+        s->form = SECRET_FORM_CREDS;
+    else
+        (void)tm_err_prefix(why, "systemd-creds cannot encrypt here");
+}
+
+static void tell_form(const struct secrets *s, const struct tm_err *why)
+{
+    struct tm_err refused;
+    if (check_form(s, &refused) < 0)
+        note(s, LOG_ERR, "secrets that are created now are %s", refused.msg);
+    else if (s->form == SECRET_FORM_KEY)
+        note(s, LOG_INFO,
+             "secrets are stored encrypted with key %s of credential '" SECRETS_KEY_NAME "'",
+             s->key.id);
+    else if (s->form == SECRET_FORM_CREDS)
         note(s, LOG_INFO, "secrets are stored encrypted with this host's key (systemd-creds)");
     else
+        note(s, why->code == TM_E_TIMEOUT ? LOG_WARNING : LOG_NOTICE,
+             "secrets are stored in plain files that only this user can read (mode 0600): %s",
+             why->msg);
+}
+
+/* What lies there in a weaker form than new ones get is told once, not changed: it may be all there is. */
+static void tell_weaker(const struct secrets *s)
+{
+    size_t weaker = 0;
+    const char *first = "";
+    for (size_t n = s->count; n-- > 0;)
+        if (!s->entries[n]->unreadable && s->entries[n]->form < s->form) {
+            weaker++;
+            first = s->entries[n]->name;
+        }
+    if (weaker > 0)
         note(s, LOG_NOTICE,
-             "secrets are stored in plain files that only this user can read (mode 0600): "
-             "systemd-creds cannot encrypt here: %s",
-             why.msg);
+             "%zu secret%s stored before in a weaker form, '%s' first: creating it again encrypts "
+             "it as new ones are",
+             weaker, weaker == 1 ? " was" : "s were", first);
 }
 
 int secrets_open(struct loop *loop, const char *state_dir, const struct secrets_options *options,
                  struct secrets **ret, struct tm_err *err)
 {
     TM_CLEANUP(secrets_freep) struct secrets *s = calloc(1, sizeof(*s));
+    struct tm_err why = {.code = TM_E_OK};
     if (s == NULL)
         return tm_err_oom(err);
     s->options = *options;
     int r = prepare_dir(s, state_dir, err);
     if (r < 0 || (r = workers_new(loop, "secrets", 1, QUEUE_MAX, s, &s->workers, err)) < 0)
         return r;
-    find_seal(s);
+    s->means.until_us = clock_mono_us() + seal_timeout(s);
+    find_form(s, &why);
     if ((r = load_all(s, err)) < 0)
         return r;
+    tell_form(s, &why);
+    tell_weaker(s);
     *ret = TM_TAKE(s);
     return 0;
 }
@@ -441,5 +524,6 @@ void secrets_free(struct secrets *s)
     for (size_t n = 0; n < s->count; n++)
         entry_free(s->entries[n]);
     free(s->entries);
+    secrets_key_release(&s->key); /* the worker has ended */
     free(s);
 }

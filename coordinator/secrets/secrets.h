@@ -9,10 +9,16 @@
  *     secrets_free(secrets)
  *
  * Each lies in a file of its own, state_dir/secrets/NAME, mode 0600 in a directory 0700, replaced
- * whole (a temporary file, fsync, rename, fsync of the directory). With systemd-creds, where it
- * works for this user, the file is encrypted with the host's key, else it is plain: options.note
- * says which at the start. A file that cannot be read is listed with the reason, kept, and may be
- * replaced or removed; what a crash left of a write is removed at the next start.
+ * whole (a temporary file, fsync, rename, fsync of the directory). With a key of the coordinator's own,
+ * which systemd hands over (key.h), the file is encrypted with that; without, with systemd-creds,
+ * where that works for this user, with the host's key; else it is plain: options.note says which at
+ * the start. Files of another form are read as long as what opened them is there, and get the form
+ * of now at the next write.
+ *
+ * A file that cannot be read is listed with the reason, kept, and may be replaced or removed; what a
+ * crash left of a write is removed at the next start. But nothing is written in a weaker form than one
+ * that cannot be opened now, nor while a key was handed over that is none: that would quietly lay
+ * plain files where encrypted ones were meant to be.
  *
  * Values are in memory here and in what is sent to agents, and nowhere else: not in the state
  * store, documents, messages or logs. Memory that held one is zeroed.
@@ -40,7 +46,9 @@ enum secrets_outcome {
 };
 
 struct secrets_options {
-    const char *seal_program; /* NULL = SEAL_PROGRAM; "" = never encrypt */
+    const char *credentials_dir; /* $CREDENTIALS_DIRECTORY; NULL = no key is handed over */
+    const char *seal_program;    /* NULL = SEAL_PROGRAM; "" = there is none */
+    int64_t seal_timeout_us; /* of all its calls at the start, and of one later; 0 = the usual */
     /* When a change is durable, or failed (err set). The old value is still there inside `done`
      * of a failure only. */
     void (*done)(void *arg, uint64_t cmd, const char *name, enum secrets_outcome outcome,
@@ -57,6 +65,7 @@ struct secrets_entry {
     int64_t changed_us;           /* real time */
 };
 
+/* systemd-creds delays it by seal_timeout_us at most; what it has not opened by then is unreadable. */
 int secrets_open(struct loop *loop, const char *state_dir, const struct secrets_options *options,
                  struct secrets **ret, struct tm_err *err) TM_WUR;
 /* Waits for what is being written; `done` is not called any more. */
@@ -67,7 +76,7 @@ TM_DEFINE_FREEP(struct secrets, secrets_free)
 bool secrets_sealed(const struct secrets *s);
 
 /* Creates or replaces. The map is taken over, whatever happens. A bad name, no key, an empty value,
- * too many, too large: at once. */
+ * too many, too large, TM_E_REFUSED for a form that is too weak: at once. */
 int secrets_put(struct secrets *s, const char *name, struct secret_map *map, uint64_t cmd,
                 struct tm_err *err) TM_WUR;
 /* TM_E_NOT_FOUND at once. */

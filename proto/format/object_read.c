@@ -226,7 +226,7 @@ static int open_checked(struct object_reader *r, enum object_kind kind,
     struct object_trailer trailer;
     if (code == 0)
         code = footer_read(r, &trailer, err);
-    if (code < 0)
+    if (code != 0)
         return code;
     r->info.footer_offset = trailer.footer_offset;
     code = header_check(r, kind, &trailer, err);

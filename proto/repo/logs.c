@@ -141,6 +141,15 @@ uint64_t log_fence_limit(const struct log_fence *fence, struct epoch epoch)
     return low == fence->count ? UINT64_MAX : fence->limits[low];
 }
 
+uint64_t log_fence_from(const struct log_fence *fence, struct epoch epoch)
+{
+    for (size_t i = 0; i < fence->count; i++) {
+        if (epoch_cmp(fence->epochs[i], epoch) == 0)
+            return fence->limits[i];
+    }
+    return UINT64_MAX;
+}
+
 void log_fence_release(struct log_fence *fence)
 {
     free(fence->epochs);
@@ -216,6 +225,32 @@ int log_damages_add(struct log_damages *damages, struct storage *st, const struc
         return -(int)err->code;
     damages->items[damages->count++] = damage;
     return 0;
+}
+
+int log_damages_lost(struct log_damages *damages, const uint8_t lineage[16], uint64_t from,
+                     uint64_t to, struct epoch writer, struct tm_err *err)
+{
+    struct log_damage damage = {.from = from, .lost_to = to, .writer = writer};
+    memcpy(damage.lineage, lineage, sizeof(damage.lineage));
+    (void)snprintf(damage.text, sizeof(damage.text), "its newest log, which was stored, is gone");
+    if (ARRAY_ROOM(damages->items, damages->count, damages->cap, 4, err) < 0)
+        return -(int)err->code;
+    damages->items[damages->count++] = damage;
+    return 0;
+}
+
+void log_damages_say(struct log_damages *damages, const struct log_positions *positions)
+{
+    for (size_t i = 0; i < damages->count; i++) {
+        struct log_damage *d = &damages->items[i];
+        char from[FORMAT_POSITION_MAX], to[FORMAT_POSITION_MAX];
+        if (d->lost_to == 0)
+            continue;
+        positions->text(d->from, from);
+        positions->text(d->lost_to, to);
+        (void)snprintf(d->text, sizeof(d->text),
+                       "log from %s to %s, which was stored, is missing or damaged", from, to);
+    }
 }
 
 /* Reads one lineage's record; one that is not there yet is passed over. `damages` NULL: damage is an

@@ -46,8 +46,11 @@ int log_lineages_read(struct object_scratch *scratch, struct storage *st,
  * writers stored is. What it stores does not count. */
 struct log_damage {
     uint8_t lineage[16];
-    bool no_record;      /* missing */
-    uint64_t from;       /* nothing of its own lies before */
+    bool no_record; /* missing */
+    uint64_t from;  /* nothing of its own lies before */
+    uint64_t
+        lost_to; /* not 0: it is whole up to `from`, and a mark says that more was stored, up to
+                            here: what followed is gone */
     struct epoch writer; /* the highest that is there by name; zero = none */
     char text[320];      /* names the object */
 };
@@ -125,7 +128,8 @@ int log_index_roll(struct object_scratch *scratches[2], struct storage *st,
 struct recoverable_list {
     struct recoverable *items; /* by lineage, then position */
     size_t count;
-    struct log_damages damages; /* lineages that lead nowhere, as they are damaged */
+    struct log_damages
+        damages; /* lineages that lead nowhere, as they are damaged, or that lost their end */
 };
 #define RECOVERABLE_LIST_INIT ((struct recoverable_list){.items = NULL})
 void recoverable_list_release(struct recoverable_list *list);
@@ -159,6 +163,7 @@ struct log_source {
     struct storage *st;         /* NULL: it cannot be opened, `why` says why */
     struct log_joins known;
     bool was_read; /* by this call or an earlier one */
+    bool empty;    /* by the last call that read it: no backup is there, be it damaged */
     bool away;     /* told by each call, with `why` */
     struct tm_err why;
 };
@@ -188,6 +193,9 @@ struct log_search {
     const char *name; /* NULL = any */
     bool points_only;
     uint32_t limit; /* 0 = 1000 */
+    /* Lineages that cannot be read, or not to their end, are told here and the others searched; NULL = that
+     * is an error. */
+    struct log_damages *damages;
     /* Asked before each chunk that is opened; an error ends the search. NULL = never. */
     int (*go_on)(void *arg, struct tm_err *err);
     void *go_on_arg;
@@ -222,11 +230,14 @@ struct log_truncate_result {
     int64_t next_us; /* when a sweep can remove more; 0 = nothing is left */
     int64_t truncated_us;
     char truncated_position[FORMAT_POSITION_MAX];
+    char damage[400]; /* which lineage was left alone, as it is damaged, and how; "" = none */
 };
 /* Removes log that no promised moment at or behind the wish needs: the newest backup consistent at
  * or before the wish stays restorable to every later moment. Refuses (TM_E_REFUSED, naming the
  * backup) a wish behind the oldest kept backup's need unless forced, and any wish while one of `others`
- * is away; objects that a manifest lists are never taken. Truncation record first, from which on readers take the log for absent and truncating
+ * is away; objects that a manifest lists are never taken. A damaged lineage is left alone, and so is, for each
+ * other one, what the newest backup before the wish on it needs: nobody can tell where the damaged one leads on
+ * from. Truncation record first, from which on readers take the log for absent and truncating
  * is done; grace_us later the objects go, by a sweep, or at once by this call when it is 0: chunks oldest
  * first, indexes, marks. Repeatable. */
 int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st,
@@ -235,7 +246,8 @@ int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st
                      const uint8_t nonce[OBJECT_NONCE_BYTES], struct log_truncate_result *ret,
                      struct tm_err *err) TM_WUR;
 /* Removes what truncation records took away and whose grace is over, of every lineage; *ret_next_us as in
- * log_truncate_result. For those who come later, or after a crash: records alone decide. */
+ * log_truncate_result. For those who come later, or after a crash: records alone decide. What was to go of a
+ * damaged lineage stays: TM_E_CORRUPT, when all else is done. */
 int log_truncate_sweep(struct object_scratch *scratches[3], struct storage *log_st,
                        struct storage *backup_st, const struct repo_scope *scope, int64_t now_us,
                        int64_t grace_us, int64_t *ret_next_us, struct tm_err *err) TM_WUR;

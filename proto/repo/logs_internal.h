@@ -18,6 +18,17 @@
 int log_damages_add(struct log_damages *damages, struct storage *st, const struct repo_scope *scope,
                     const uint8_t lineage[16], const struct tm_err *why, struct tm_err *err) TM_WUR;
 
+/* Adds a lineage that is whole up to `from`, of which a mark says that more was stored, up to `to`. */
+int log_damages_lost(struct log_damages *damages, const uint8_t lineage[16], uint64_t from,
+                     uint64_t to, struct epoch writer, struct tm_err *err) TM_WUR;
+/* Says what was lost in an engine's words. */
+void log_damages_say(struct log_damages *damages, const struct log_positions *positions);
+/* Of this process: it says nothing of the storage that was read. */
+static inline bool log_is_own_trouble(const struct tm_err *why)
+{
+    return why->code == TM_E_NO_MEMORY || why->code == TM_E_CANCELED;
+}
+
 /* A name's place and epoch. */
 struct log_place {
     uint64_t from;
@@ -64,6 +75,8 @@ int log_fence_read(struct object_scratch *scratch, struct storage *st,
                    const struct repo_scope *scope, const uint8_t lineage[16], struct log_fence *ret,
                    struct tm_err *err) TM_WUR;
 uint64_t log_fence_limit(const struct log_fence *fence, struct epoch epoch);
+/* Where the epoch's writer began, or a later one before it; UINT64_MAX = no writer is known. */
+uint64_t log_fence_from(const struct log_fence *fence, struct epoch epoch);
 void log_fence_release(struct log_fence *fence);
 
 /* ---- chains ---- */

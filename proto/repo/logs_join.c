@@ -188,6 +188,8 @@ static int compare_run(struct joiner *j, const struct log_branch *b, const struc
 {
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     const struct tail *t = &j->tail;
+    if (t->count == 0)
+        return 0;
     uint64_t own_to = t->items[t->count - 1].to;
     uint64_t to = TM_MIN(own_to, run->to);
     uint64_t from = TM_MAX(t->from, run->from);

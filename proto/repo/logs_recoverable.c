@@ -191,6 +191,7 @@ int log_recoverable_known(struct object_scratch *scratches[3], struct storage *l
         return r;
     ret->damages = w.damages;
     w.damages = LOG_DAMAGES_INIT;
+    log_damages_say(&ret->damages, positions);
     return 0;
 }
 

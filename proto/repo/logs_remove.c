@@ -3,12 +3,14 @@
  * grace is over is found → chunks before it go, oldest first, then roll-ups and marks. Nothing but
  * records decides, so whoever comes next ends what another began.
  *
- * Failure modes: objects that a manifest lists are passed over; a damaged manifest may list anything,
- * and nothing goes; any error stops, and the whole may be repeated.
+ * Failure modes: objects that a manifest lists are passed over, also of a backup that was deleted while
+ * the grace of its readers lasts; a damaged manifest may list anything, and nothing goes; a lineage that
+ * is damaged is left alone; any other error stops, and the whole may be repeated.
  */
 #include <stdlib.h>
 
 #include "common/array.h"
+#include "common/clock.h"
 #include "proto/repo/logs_remove.h"
 #include "proto/repo/sweep.h"
 
@@ -62,6 +64,22 @@ static int listed_of(struct log_remover *t, const char *backup_id, struct tm_err
     return r;
 }
 
+/* Who reads the backup since before it was deleted needs what it lists as long as its own objects. A
+ * backup that is gone keeps no truncation up: what cannot be read lists nothing. */
+static int listed_of_deleted(struct log_remover *t, const char *backup_id, struct tm_err *err)
+{
+    struct codec_arena arena = {0};
+    struct tombstone tombstone;
+    struct rel_name rel = names_rel_deleted(backup_id);
+    int r = record_get(t->scratches[0], t->backup_st, names_full(t->scope, rel.s).s,
+                       OBJECT_TOMBSTONE, &tombstone_codec, &arena, &tombstone, err);
+    codec_arena_release(&arena);
+    if (r == 0 &&
+        backup_grace_end(&tombstone, (int64_t)tombstone.grace_s * USEC_PER_SEC, t->now_us) != 0)
+        r = listed_of(t, backup_id, err);
+    return r < 0 && (err->code == TM_E_NOT_FOUND || err->code == TM_E_CORRUPT) ? 0 : r;
+}
+
 /* A damaged manifest may list anything: nothing is taken before it is repaired or deleted. */
 int log_remover_listed(struct log_remover *t, struct tm_err *err)
 {
@@ -72,6 +90,8 @@ int log_remover_listed(struct log_remover *t, struct tm_err *err)
     for (size_t i = 0; r == 0 && i < backups.count; i++) {
         if (backups.items[i].state == BACKUP_COMMITTED)
             r = listed_of(t, backups.items[i].id, err);
+        else if (backups.items[i].state == BACKUP_DELETED)
+            r = listed_of_deleted(t, backups.items[i].id, err);
     }
     if (r == 0 && t->listed_count > 0)
         qsort(t->listed, t->listed_count, sizeof(t->listed[0]), by_name);
@@ -209,12 +229,28 @@ static int room_remove(struct log_remover *t, size_t branch, const char *room, e
 static int branch_remove(struct log_remover *t, size_t branch, struct removal *removal,
                          struct tm_err *err)
 {
-    int r = first_kept(t, branch, &t->first, err);
-    if (r == 0)
-        r = room_remove(t, branch, "chunk", NAME_CHUNK, judge_chunk, removal, err);
+    int r = room_remove(t, branch, "chunk", NAME_CHUNK, judge_chunk, removal, err);
     if (r == 0)
         r = room_remove(t, branch, "index", NAME_LOG_INDEX, judge_index, removal, err);
     return r < 0 ? r : room_remove(t, branch, "mark", NAME_MARK, judge_mark, removal, err);
+}
+
+/* Where the chunk begins that holds the cut nobody can say of a damaged lineage. */
+static int branch_try(struct log_remover *t, size_t branch, struct removal *removal,
+                      struct tm_err *err)
+{
+    struct tm_err why;
+    int r = first_kept(t, branch, &t->first, &why);
+    if (r == 0)
+        return branch_remove(t, branch, removal, err);
+    if (why.code != TM_E_CORRUPT) {
+        *err = why;
+        return r;
+    }
+    if (!t->left)
+        t->why = why;
+    t->left = true;
+    return 0;
 }
 
 int log_remover_run(struct log_remover *t, struct tm_err *err)
@@ -226,7 +262,7 @@ int log_remover_run(struct log_remover *t, struct tm_err *err)
     if (names == NULL)
         return tm_err_oom(err);
     for (size_t i = 0; r == 0 && i < t->lineages->count; i++)
-        r = t->cuts[i] == 0 ? 0 : branch_remove(t, i, &removal, err);
+        r = t->cuts[i] == 0 ? 0 : branch_try(t, i, &removal, err);
     return r;
 }
 
@@ -309,10 +345,14 @@ int log_truncate_sweep(struct object_scratch *scratches[3], struct storage *log_
                                   .log_st = log_st,
                                   .backup_st = backup_st,
                                   .scope = scope,
-                                  .lineages = &lineages};
-    int r = log_lineages_read(scratches[0], log_st, scope, &lineages, err);
+                                  .lineages = &lineages,
+                                  .now_us = now_us};
+    TM_CLEANUP(log_damages_release) struct log_damages ignored = LOG_DAMAGES_INIT;
+    int r = log_lineages_look(scratches[0], log_st, scope, &lineages, &ignored, err);
     if (r == 0)
         r = log_remover_due(&remover, now_us, grace_us, ret_next_us, err);
     log_remover_release(&remover);
+    if (r == 0 && remover.left)
+        r = tm_err_set(err, TM_E_CORRUPT, "log of a damaged lineage is left: %s", remover.why.msg);
     return r;
 }

@@ -12,9 +12,12 @@ struct log_remover {
     const struct repo_scope *scope;
     const struct log_lineages *lineages;
     const uint64_t *cuts; /* of each lineage: log before goes; UINT64_MAX = all, 0 = none */
+    int64_t now_us;       /* a backup that was deleted has its grace */
     bool dry_run;         /* only counts */
     uint64_t chunks;      /* removed, or to be removed */
     uint64_t bytes;
+    bool left; /* a damaged lineage was left alone, `why` says which */
+    struct tm_err why;
     /* its own */
     uint64_t first; /* of the lineage that is looked at: chunks that begin before go */
     struct listed *listed;

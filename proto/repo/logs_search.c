@@ -1,7 +1,8 @@
 /*
  * Events in the stored log. Happy path: each lineage's chain is walked, chunks that may hold an
  * event that is looked for are opened and their event sections read. Failure modes: a chunk whose
- * bytes are not what the chain says is an error that names it.
+ * bytes are not what the chain says is an error that names it. Whoever takes damages is told of such a lineage,
+ * and of one that cannot be read at all, and searches the others.
  */
 #include "proto/repo/logs_internal.h"
 
@@ -93,6 +94,20 @@ static int search_lineage(struct searcher *s, const struct log_lineages *all,
     return r;
 }
 
+/* The same; damage is told by name, where somebody listens. */
+static int search_told(struct searcher *s, const struct log_lineages *all,
+                       const struct log_lineage *lineage, struct tm_err *err)
+{
+    struct tm_err why;
+    int r = search_lineage(s, all, lineage, &why);
+    if (r >= 0)
+        return r;
+    if (why.code == TM_E_CORRUPT && s->search->damages != NULL)
+        return log_damages_add(s->search->damages, s->st, s->scope, lineage->record.id, &why, err);
+    *err = why;
+    return r;
+}
+
 int log_search_run(struct object_scratch *scratches[3], struct storage *st,
                    const struct repo_scope *scope, const struct log_search *search,
                    log_search_fn fn, void *arg, struct tm_err *err)
@@ -105,8 +120,8 @@ int log_search_run(struct object_scratch *scratches[3], struct storage *st,
                          .fn = fn,
                          .arg = arg,
                          .left = search->limit != 0 ? search->limit : SEARCH_LIMIT};
-    int r = log_lineages_read(scratches[0], st, scope, &lineages, err);
+    int r = log_lineages_look(scratches[0], st, scope, &lineages, search->damages, err);
     for (size_t i = 0; r == 0 && i < lineages.count; i++)
-        r = search_lineage(&s, &lineages, &lineages.items[i], err);
+        r = search_told(&s, &lineages, &lineages.items[i], err);
     return r;
 }

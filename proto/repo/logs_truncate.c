@@ -8,7 +8,9 @@
  * Failure modes: a wish that would take from an older kept backup what lies behind its
  * consistent_at is refused, and so is any while the backups of another storage cannot be read; a
  * running backup may yet list the log since it started, so the wish reaches no further than its start.
- * Objects that a manifest lists are passed over.
+ * Objects that a manifest lists are passed over. A damaged lineage is left alone and told. It may lead on from
+ * any other, so of each one the newest backup before the wish keeps what it needs; and a backup that joins
+ * nothing may lie on it, and go on into what follows it.
  */
 #include <time.h>
 
@@ -77,15 +79,20 @@ static int wish_read(struct truncater *t, struct tm_err *err)
     return r < 0 ? r : running_read(t, t->backup_st, err);
 }
 
-/* Whether the backup leads to every moment from the wish on, and to the newest lineage. Who wishes for
- * the backup's own moment means this one. */
+/* Who wishes for the backup's own moment means this one. */
+static bool is_behind_wish(const struct truncater *t, const struct log_backup *b)
+{
+    bool later = b->settled_us > t->until_us && b->point.from_us != t->until_us;
+    return later || b->at > t->until;
+}
+
+/* Whether the backup leads to every moment from the wish on, and to the newest lineage. */
 static int before_wish(struct truncater *t, const struct log_backup *b, bool *ret,
                        struct tm_err *err)
 {
     struct log_path path = LOG_PATH_INIT;
     *ret = false;
-    bool later = b->settled_us > t->until_us && b->point.from_us != t->until_us;
-    if (b->branch == SIZE_MAX || later || b->at > t->until)
+    if (b->branch == SIZE_MAX || is_behind_wish(t, b))
         return 0;
     int r = log_path_find(&t->world, b, log_world_current(&t->world), &path, err);
     *ret = r == 0 && path.count > 0;
@@ -118,10 +125,62 @@ static bool leads_into(const struct log_world *w, const struct log_backup *b, si
     return false;
 }
 
+/* ---- damaged lineages ---- */
+
+/* Not one that lost its end: what is there of it is whole. */
+static const struct log_damage *damage_first(const struct log_world *w)
+{
+    for (size_t i = 0; i < w->damages.count; i++) {
+        if (w->damages.items[i].lost_to == 0)
+            return &w->damages.items[i];
+    }
+    return NULL;
+}
+
+/* The damaged lineage that leads into the branch; NULL = none does. */
+static const struct log_damage *damage_before(const struct log_world *w, size_t branch)
+{
+    for (size_t at = branch; at != SIZE_MAX; at = w->branches[at].parent) {
+        for (size_t i = 0; i < w->damages.count; i++) {
+            const struct log_damage *d = &w->damages.items[i];
+            if (d->lost_to == 0 &&
+                memcmp(d->lineage, w->branches[at].lineage->record.parent, 16) == 0)
+                return d;
+        }
+    }
+    return NULL;
+}
+
+/* Of its branch the newest before the wish: the damaged lineage may lead on from it. */
+static bool may_lead_to_damage(const struct truncater *t, const struct log_backup *b)
+{
+    if (damage_first(&t->world) == NULL || is_behind_wish(t, b))
+        return false;
+    for (const struct log_backup *c = b + 1; c < t->world.backups + t->world.backup_count; c++) {
+        if (c->branch == b->branch && !is_behind_wish(t, c))
+            return false;
+    }
+    return true;
+}
+
+static void damage_tell(struct truncater *t)
+{
+    const struct log_damage *d = damage_first(&t->world);
+    char text[33];
+    if (d == NULL)
+        return;
+    names_lineage_text(d->lineage, text);
+    (void)snprintf(t->result.damage, sizeof(t->result.damage),
+                   "lineage %s is damaged, and left alone: %s", text, d->text);
+}
+
+/* ---- what is needed ---- */
+
 /* The lowest byte of each branch that a kept backup needs. */
 static void needs_add(struct truncater *t, const struct log_backup *b)
 {
-    if (b->branch == SIZE_MAX || (t->keeps != NULL && b->point.from_us < t->keeps->point.from_us))
+    if (b->branch == SIZE_MAX || (t->keeps != NULL && b->point.from_us < t->keeps->point.from_us &&
+                                  !may_lead_to_damage(t, b)))
         return;
     t->cuts[b->branch] = TM_MIN(t->cuts[b->branch], b->log_from);
     for (size_t i = b->branch + 1; i < t->world.lineages.count; i++) {
@@ -201,6 +260,10 @@ static int cuts_make(struct truncater *t, struct tm_err *err)
         needs_add(t, &t->world.backups[i]);
     for (size_t i = 0; r == 0 && i < count; i++) {
         uint64_t wished = 0;
+        if (t->world.branches[i].damaged) {
+            t->cuts[i] = 0;
+            continue;
+        }
         bool ancestor = t->keeps != NULL && t->world.branches[i].current && t->cuts[i] == UNNEEDED;
         if (ancestor || (t->keeps != NULL && t->cuts[i] != UNNEEDED))
             continue; /* what lies before the backup's own branch leads nowhere any more */
@@ -214,6 +277,10 @@ static int cuts_make(struct truncater *t, struct tm_err *err)
 
 static int away(const struct log_source *source, const struct tm_err *why, struct tm_err *err)
 {
+    if (log_is_own_trouble(why)) {
+        *err = *why;
+        return -(int)err->code;
+    }
     return tm_err_set(
         err, TM_E_REFUSED,
         "backups in '%s' cannot be read now, and may need the log: try again later, or "
@@ -227,13 +294,13 @@ static int others_check(struct truncater *t, struct tm_err *err)
 {
     for (size_t i = 0; !t->wish->force && i < t->wish->other_count; i++) {
         const struct log_source *source = &t->wish->others[i];
-        struct log_remover look = {
-            .scratches = t->scratches, .backup_st = source->st, .scope = t->scope};
-        struct tm_err why;
-        int r = source->away ? 0 : log_remover_listed(&look, &why);
+        struct log_remover look = {.scratches = t->scratches,
+                                   .backup_st = source->st,
+                                   .scope = t->scope,
+                                   .now_us = t->wish->now_us};
+        struct tm_err why = source->why;
+        int r = source->away ? -(int)why.code : log_remover_listed(&look, &why);
         log_remover_release(&look);
-        if (source->away)
-            return away(source, &source->why, err);
         if (r < 0)
             return away(source, &why, err);
     }
@@ -247,8 +314,27 @@ static int others_running(struct truncater *t, struct tm_err *err)
         const struct log_source *source = &t->wish->others[i];
         struct tm_err why = source->why;
         bool read = source->st != NULL && running_read(t, source->st, &why) == 0;
-        if (!read && !t->wish->force)
+        if (!read && (!t->wish->force || log_is_own_trouble(&why)))
             return away(source, &why, err);
+    }
+    return 0;
+}
+
+/* The backup joins nothing that can be read: what follows a damaged lineage may be its way on. */
+static int unjoined_check(const struct truncater *t, const struct log_backup *b, struct tm_err *err)
+{
+    char text[33];
+    for (size_t i = 0; i < t->world.lineages.count; i++) {
+        const struct log_lineage *l = &t->world.lineages.items[i];
+        bool loses = t->cuts[i] > TM_MAX(l->truncated, l->record.from);
+        const struct log_damage *d = loses ? damage_before(&t->world, i) : NULL;
+        if (d == NULL)
+            continue;
+        names_lineage_text(d->lineage, text);
+        return tm_err_set(err, TM_E_REFUSED,
+                          "backup '%s' may lie on lineage %s, which is damaged, and need the log "
+                          "that follows it: delete it first, or force",
+                          b->point.backup_id, text);
     }
     return 0;
 }
@@ -266,6 +352,11 @@ static int older_check(const struct truncater *t, struct tm_err *err)
         const struct log_backup *b = &t->world.backups[i];
         char time[CLOCK_TEXT_MAX];
         char position[FORMAT_POSITION_MAX];
+        if (b->branch == SIZE_MAX) {
+            int r = unjoined_check(t, b, err);
+            if (r < 0)
+                return r;
+        }
         if (b->branch == SIZE_MAX || t->cuts[b->branch] <= b->log_from)
             continue;
         t->positions->text(b->log_from, position);
@@ -334,15 +425,17 @@ static void result_of(struct truncater *t)
     t->result.truncated_us = t->until_us;
     if (t->wish->until_us == 0)
         t->result.truncated_us = t->keeps != NULL ? t->keeps->point.from_us : 0;
-    if (branch != SIZE_MAX && t->cuts[branch] != UNNEEDED)
+    if (branch != SIZE_MAX && t->cuts[branch] != UNNEEDED && !t->world.branches[branch].damaged)
         t->positions->text(t->cuts[branch], t->result.truncated_position);
 }
 
 /* What would go when every grace is over: what an earlier run did not come to as well. */
 static int removal_try(struct truncater *t, struct tm_err *err)
 {
-    for (size_t i = 0; i < t->world.lineages.count; i++)
-        t->cuts[i] = TM_MAX(t->cuts[i], t->world.lineages.items[i].truncated);
+    for (size_t i = 0; i < t->world.lineages.count; i++) {
+        if (!t->world.branches[i].damaged)
+            t->cuts[i] = TM_MAX(t->cuts[i], t->world.lineages.items[i].truncated);
+    }
     t->remover.cuts = t->cuts;
     t->remover.dry_run = true;
     return log_remover_run(&t->remover, err);
@@ -363,6 +456,7 @@ static int truncate_all(struct truncater *t, struct tm_err *err)
     if (r < 0)
         return r;
     result_of(t);
+    damage_tell(t);
     if (t->wish->dry_run) {
         r = removal_try(t, err);
     } else {
@@ -392,19 +486,14 @@ int log_truncate_run(struct object_scratch *scratches[3], struct storage *log_st
                                      .log_st = log_st,
                                      .backup_st = backup_st,
                                      .scope = scope,
-                                     .lineages = &t.world.lineages};
+                                     .lineages = &t.world.lineages,
+                                     .now_us = wish->now_us};
     int r = wish_read(&t, err);
     if (r == 0)
         r = others_running(&t, err);
     if (r == 0)
         r = log_world_read_all(scratches, log_st, backup_st, scope, NULL, wish->others,
                                wish->other_count, &t.world, err);
-    if (r == 0 && t.world.damages.count > 0) { /* what it needs of its parents is not known */
-        char text[33];
-        names_lineage_text(t.world.damages.items[0].lineage, text);
-        r = tm_err_set(err, TM_E_CORRUPT, "nothing is truncated: lineage %s is damaged: %s", text,
-                       t.world.damages.items[0].text);
-    }
     if (r == 0)
         r = truncate_all(&t, err);
     log_world_release(&t.world);

@@ -60,6 +60,9 @@ struct proof {
 struct proofs {
     struct proof *items;
     size_t count;
+    uint64_t end; /* of all that is there */
+    bool is_ahead;
+    struct log_place ahead; /* the last mark behind the end, of a writer that began before it */
 };
 
 static void proofs_release(struct proofs *p)
@@ -132,6 +135,9 @@ static int proofs_of(struct log_world *w, size_t at, struct proofs *ret, struct 
     ret->items = calloc(b->run_count + w->lineages.count + 1, sizeof(*ret->items));
     if (ret->items == NULL)
         return tm_err_oom(err);
+    ret->end = TM_MAX(b->lineage->record.from, b->lineage->truncated);
+    if (b->run_count > 0)
+        ret->end = TM_MAX(ret->end, b->runs[b->run_count - 1].to);
     for (size_t i = 0; i < b->run_count; i++)
         ret->items[ret->count++] =
             (struct proof){.from = b->runs[i].from, .to = b->runs[i].to, .us = &b->runs[i].end_us};
@@ -156,11 +162,16 @@ static int marks_list(struct object_scratch *scratch, struct storage *st,
     int r = log_fence_read(scratch, st, scope, lineage, &fence, err);
     for (size_t i = 0; i < p->count; i++)
         p->items[i].marked = false;
+    p->is_ahead = false;
     if (r == 0)
         r = storage_list(st, names_log_prefix(scope, lineage, "mark").s, NULL, &it, err);
     while (r >= 0 && (r = log_room_next(it, scope, NAME_MARK, &place, err)) > 0) {
         if (place.from > log_fence_limit(&fence, place.epoch))
             continue;
+        if (place.from > p->end && place.from > log_fence_from(&fence, place.epoch)) {
+            p->ahead = place;
+            p->is_ahead = true;
+        }
         for (size_t i = 0; i < p->count; i++) {
             if (place.from >= p->items[i].from && place.from <= p->items[i].to) {
                 p->items[i].mark = place;
@@ -192,6 +203,33 @@ static int marks_read(struct object_scratch *scratch, struct storage *st,
     return gone;
 }
 
+/* A mark tells of more than is there: unless that was stored meanwhile, the newest chunks are gone. No later
+ * one names them, so nothing else shows it. */
+static int end_check(struct object_scratch *scratches[3], struct storage *st,
+                     const struct repo_scope *scope, struct log_world *w, size_t at,
+                     const struct proofs *p, struct tm_err *err)
+{
+    TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
+    const struct log_branch *b = &w->branches[at];
+    const uint8_t *id = b->lineage->record.id;
+    struct log_mark mark = {.at = 0};
+    struct log_entry e = {.from = 0};
+    struct tm_err why;
+    int r = log_mark_read(scratches[0], st, scope, id, &p->ahead, &mark, &why);
+    if (r < 0 && why.code != TM_E_NOT_FOUND && why.code != TM_E_CORRUPT) {
+        *err = why;
+        return r;
+    }
+    if (r < 0 || mark.at <= p->end)
+        return 0;
+    r = log_chain_open(scratches, st, scope, b->lineage, p->end, &chain, err);
+    if (r == 0)
+        r = log_chain_next(chain, &e, err);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    return log_damages_lost(&w->damages, id, p->end, mark.at, b->writer, err);
+}
+
 static int branch_marks(struct object_scratch *scratches[3], struct storage *st,
                         const struct repo_scope *scope, struct log_world *w, size_t at,
                         struct tm_err *err)
@@ -199,7 +237,7 @@ static int branch_marks(struct object_scratch *scratches[3], struct storage *st,
     TM_CLEANUP(proofs_release) struct proofs p = {.items = NULL};
     const uint8_t *id = w->branches[at].lineage->record.id;
     int r = proofs_of(w, at, &p, err);
-    if (r < 0 || p.count == 0)
+    if (r < 0 || p.end == LOG_TRUNCATED_ALL)
         return r;
     for (int look = 0, gone = 1; gone > 0 && look < LOGS_MARK_LOOKS; look++) {
         r = marks_list(scratches[0], st, scope, id, &p, err);
@@ -209,7 +247,7 @@ static int branch_marks(struct object_scratch *scratches[3], struct storage *st,
         if (gone < 0)
             return gone;
     }
-    return 0;
+    return p.is_ahead ? end_check(scratches, st, scope, w, at, &p, err) : 0;
 }
 
 /* Without its fence nobody knows what counts of a lineage. */
@@ -300,25 +338,30 @@ static int by_commit(const void *a, const void *b)
 static int backups_read(struct object_scratch *scratches[3], struct storage *log_st,
                         struct storage *backup_st, const struct repo_scope *scope,
                         struct log_joins *joins, struct log_world *w, bool *ret_log_failed,
-                        struct tm_err *err)
+                        bool *ret_empty, struct tm_err *err)
 {
     TM_CLEANUP(backup_list_release) struct backup_list backups = BACKUP_LIST_INIT;
     log_joins_begin(joins);
     int r = catalog_backups(backup_st, scope, &backups, err);
+    bool empty = true;
     for (size_t i = 0; r == 0 && i < backups.count; i++) {
+        if (backups.items[i].state == BACKUP_COMMITTED)
+            empty = false;
         if (backups.items[i].state == BACKUP_COMMITTED)
             r = log_join(scratches, log_st, backup_st, scope, backups.items[i].id, joins, w,
                          ret_log_failed, err);
     }
-    if (r == 0)
-        log_joins_end(joins);
-    return r;
+    if (r < 0)
+        return r;
+    log_joins_end(joins);
+    *ret_empty = empty;
+    return 0;
 }
 
 /* The log's own storage, or this process, could not: that says nothing of the other place. */
 static bool is_of_whole(bool log_failed, const struct tm_err *why)
 {
-    return log_failed || why->code == TM_E_NO_MEMORY || why->code == TM_E_CANCELED;
+    return log_failed || log_is_own_trouble(why);
 }
 
 static int source_read(struct object_scratch *scratches[3], struct storage *log_st,
@@ -329,8 +372,8 @@ static int source_read(struct object_scratch *scratches[3], struct storage *log_
     bool log_failed = false;
     int r = source->st == NULL ? -(int)source->why.code
                                : backups_read(scratches, log_st, source->st, scope, &source->known,
-                                              w, &log_failed, &source->why);
-    if (r < 0 && source->st != NULL && is_of_whole(log_failed, &source->why)) {
+                                              w, &log_failed, &source->empty, &source->why);
+    if (r < 0 && is_of_whole(log_failed, &source->why)) {
         *err = source->why;
         return r;
     }
@@ -362,7 +405,7 @@ int log_world_read_all(struct object_scratch *scratches[3], struct storage *log_
     if (r == 0)
         r = branches_read(scratches, log_st, scope, &w, err);
     if (r == 0)
-        r = backups_read(scratches, log_st, backup_st, scope, joins, &w, &ignored, err);
+        r = backups_read(scratches, log_st, backup_st, scope, joins, &w, &ignored, &ignored, err);
     for (size_t i = 0; r == 0 && i < other_count; i++)
         r = source_read(scratches, log_st, scope, &others[i], &w, err);
     if (r < 0)

@@ -32,6 +32,14 @@ int backup_ranges_open(struct backup_ranges *br, struct object_scratch *manifest
                           "backup '%s' of %s/%s has no manifest: it does not exist or was never "
                           "finished",
                           backup_id, scope->cluster, scope->tenant);
+    return backup_ranges_reopen(br, manifest_scratch, segment_scratch, st, scope, backup_id, err);
+}
+
+int backup_ranges_reopen(struct backup_ranges *br, struct object_scratch *manifest_scratch,
+                         struct object_scratch *segment_scratch, struct storage *st,
+                         const struct repo_scope *scope, const char *backup_id, struct tm_err *err)
+{
+    *br = BACKUP_RANGES_INIT;
     br->st = st;
     br->scope = *scope;
     br->segment_scratch = segment_scratch;

@@ -43,6 +43,12 @@ int backup_ranges_open(struct backup_ranges *br, struct object_scratch *manifest
                        struct object_scratch *segment_scratch, struct storage *st,
                        const struct repo_scope *scope, const char *backup_id,
                        struct tm_err *err) TM_WUR;
+/* The same of a backup that was chosen while it was there: one that was deleted since is read on while its
+ * objects are, for the grace of its deletion. */
+int backup_ranges_reopen(struct backup_ranges *br, struct object_scratch *manifest_scratch,
+                         struct object_scratch *segment_scratch, struct storage *st,
+                         const struct repo_scope *scope, const char *backup_id,
+                         struct tm_err *err) TM_WUR;
 /* 1 = the next range (its slices are valid until the next call), 0 = all were read and proven. */
 int backup_ranges_next(struct backup_ranges *br, struct segment_range *ret,
                        struct tm_err *err) TM_WUR;

@@ -1,12 +1,16 @@
 /*
  * Taking a backup away. Happy path: the state is looked at → names are listed and removed class by
  * class, manifest first, so that whatever is left after a crash is not taken for a backup → a
- * second look takes what appeared meanwhile. Failure modes: any error stops; the whole may be
- * repeated.
+ * second look takes what appeared meanwhile. A deleted backup that still has its manifest waits for the
+ * grace of its tombstone first. Failure modes: any error stops; the whole may be repeated. A tombstone
+ * that cannot be read is a tombstone: what it does not say, its object's own time and the usual grace do.
  */
 #include "proto/repo/sweep.h"
 
-#define SECOND_LOOKS 2
+#include "common/clock.h"
+
+#define SECOND_LOOKS  2
+#define GRACE_S_USUAL 600u
 
 struct batch {
     char names[SWEEP_BATCH][STORAGE_NAME_MAX + 1];
@@ -131,22 +135,139 @@ int backup_delete_mark(struct object_scratch *scratch, struct storage *st,
     return r < 0 && err->code == TM_E_EXISTS ? 0 : r;
 }
 
-int backup_delete_sweep(struct storage *st, const struct repo_scope *scope, const char *backup_id,
-                        struct sweep_totals *ret, struct tm_err *err)
+int64_t backup_grace_end(const struct tombstone *tombstone, int64_t grace_us, int64_t now_us)
+{
+    int64_t end_us = tombstone->deleted_us + grace_us;
+    return grace_us <= 0 || end_us <= now_us ? 0 : end_us;
+}
+
+static int tombstone_read(struct object_scratch *scratch, struct storage *st,
+                          const struct repo_scope *scope, const char *backup_id,
+                          struct tombstone *ret, struct tm_err *err)
+{
+    struct codec_arena arena = {0};
+    struct storage_object object;
+    struct rel_name rel = names_rel_deleted(backup_id);
+    struct full_name name = names_full(scope, rel.s);
+    int r = record_get(scratch, st, name.s, OBJECT_TOMBSTONE, &tombstone_codec, &arena, ret, err);
+    codec_arena_release(&arena);
+    if (r == 0 || err->code != TM_E_CORRUPT)
+        return r;
+    r = storage_stat(st, name.s, &object, err);
+    if (r == 0)
+        *ret = (struct tombstone){.deleted_us = object.modified_us, .grace_s = GRACE_S_USUAL};
+    return r;
+}
+
+static int manifest_there(struct storage *st, const struct repo_scope *scope, const char *backup_id,
+                          bool *ret, struct tm_err *err)
+{
+    struct storage_object object;
+    struct rel_name rel = names_rel_manifest(backup_id);
+    struct tm_err none;
+    int r = storage_stat(st, names_full(scope, rel.s).s, &object, &none);
+    if (r < 0 && none.code != TM_E_NOT_FOUND) {
+        *err = none;
+        return r;
+    }
+    *ret = r == 0;
+    return 0;
+}
+
+/* grace_us < 0: that of the tombstone. */
+static int grace_left(struct object_scratch *scratch, struct storage *st,
+                      const struct repo_scope *scope, const char *backup_id, int64_t now_us,
+                      int64_t grace_us, int64_t *ret_end_us, struct tm_err *err)
+{
+    struct tombstone tombstone = {.deleted_us = 0};
+    bool readable = false;
+    *ret_end_us = 0;
+    int r = grace_us == 0 ? 0 : manifest_there(st, scope, backup_id, &readable, err);
+    if (r < 0 || !readable)
+        return r;
+    r = tombstone_read(scratch, st, scope, backup_id, &tombstone, err);
+    if (r == 0 && grace_us < 0)
+        grace_us = (int64_t)tombstone.grace_s * USEC_PER_SEC;
+    if (r == 0)
+        *ret_end_us = backup_grace_end(&tombstone, grace_us, now_us);
+    return r;
+}
+
+static int delete_sweep(struct object_scratch *scratch, struct storage *st,
+                        const struct repo_scope *scope, const char *backup_id, int64_t now_us,
+                        int64_t grace_us, int64_t *ret_end_us, struct sweep_totals *totals,
+                        struct tm_err *err)
+{
+    int r = grace_left(scratch, st, scope, backup_id, now_us, grace_us, ret_end_us, err);
+    if (r < 0 || *ret_end_us != 0)
+        return r;
+    r = remove_kinds(st, scope, backup_id, "manifest.mpk", 1u << NAME_MANIFEST, totals, err);
+    return r < 0 ? r : remove_contents(st, scope, backup_id, totals, err);
+}
+
+int backup_delete_sweep(struct object_scratch *scratch, struct storage *st,
+                        const struct repo_scope *scope, const char *backup_id, int64_t now_us,
+                        int64_t grace_us, int64_t *ret_next_us, struct sweep_totals *ret,
+                        struct tm_err *err)
 {
     enum backup_state state = BACKUP_UNFINISHED;
     struct sweep_totals totals = {0};
+    int64_t end_us = 0;
     int r = catalog_backup_state(st, scope, backup_id, &state, err);
     if (r == 0 && state != BACKUP_DELETED)
         r = tm_err_set(err, TM_E_REFUSED, "backup '%s' has no tombstone: it is not deleted",
                        backup_id);
     if (r == 0)
-        r = remove_kinds(st, scope, backup_id, "manifest.mpk", 1u << NAME_MANIFEST, &totals, err);
-    if (r == 0)
-        r = remove_contents(st, scope, backup_id, &totals, err);
-    if (r == 0)
-        *ret = totals;
-    return r;
+        r = delete_sweep(scratch, st, scope, backup_id, now_us, TM_MAX(grace_us, INT64_C(0)),
+                         &end_us, &totals, err);
+    if (r < 0)
+        return r;
+    *ret = totals;
+    *ret_next_us = end_us;
+    return 0;
+}
+
+/* Whether anything but the tombstone lies below backup/<id>/. */
+static int anything_left(struct storage *st, const struct repo_scope *scope, const char *backup_id,
+                         bool *ret, struct tm_err *err)
+{
+    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
+    struct storage_object object;
+    struct rel_name rel = names_rel_deleted(backup_id);
+    struct full_name tombstone = names_full(scope, rel.s);
+    bool found = false;
+    int r = storage_list(st, names_backup_prefix(scope, backup_id).s, NULL, &it, err);
+    while (r >= 0 && !found && (r = storage_iter_next(it, &object, err)) > 0)
+        found = strcmp(object.name, tombstone.s) != 0;
+    if (r >= 0)
+        *ret = found;
+    return r < 0 ? r : 0;
+}
+
+int backup_deleted_sweep(struct object_scratch *scratch, struct storage *st,
+                         const struct repo_scope *scope, int64_t now_us, int64_t *ret_next_us,
+                         struct sweep_totals *ret, struct tm_err *err)
+{
+    TM_CLEANUP(backup_list_release) struct backup_list backups = BACKUP_LIST_INIT;
+    struct sweep_totals totals = {0};
+    int64_t next_us = 0;
+    int r = catalog_backups(st, scope, &backups, err);
+    for (size_t n = 0; r == 0 && n < backups.count; n++) {
+        const struct backup_entry *one = &backups.items[n];
+        bool left = false;
+        int64_t end_us = 0;
+        if (one->state == BACKUP_DELETED)
+            r = anything_left(st, scope, one->id, &left, err);
+        if (r == 0 && left)
+            r = delete_sweep(scratch, st, scope, one->id, now_us, -1, &end_us, &totals, err);
+        if (r == 0 && end_us != 0 && (next_us == 0 || end_us < next_us))
+            next_us = end_us;
+    }
+    if (r < 0)
+        return r;
+    *ret = totals;
+    *ret_next_us = next_us;
+    return 0;
 }
 
 int backup_sweep_unfinished(struct storage *st, const struct repo_scope *scope,

@@ -289,6 +289,12 @@ static int damage_check(const struct planner *p, struct tm_err *err)
     if (d == NULL || (!latest && (p->immediate || p->log_to <= d->from)))
         return 1;
     names_lineage_text(d->lineage, text);
+    if (d->lost_to != 0)
+        return !latest ? 1
+                       : tm_err_set(err, TM_E_CORRUPT,
+                                    "lineage %s has lost its end: %s: give a time or position, "
+                                    "'immediate', or name the lineage",
+                                    text, d->text);
     if (!latest)
         return tm_err_set(
             err, TM_E_CORRUPT,
@@ -322,6 +328,8 @@ static int world_read(struct planner *p, struct tm_err *err)
     if (r < 0 && err->code == TM_E_CORRUPT && p->target->kind == TARGET_IMMEDIATE &&
         !p->target->has_lineage)
         r = log_world_read(p->scratches, NULL, p->backup_st, p->scope, NULL, &p->world, err);
+    if (r == 0)
+        log_damages_say(&p->world.damages, &p->engine->positions);
     return r;
 }
 

@@ -241,13 +241,14 @@ static int damage_in(struct planner *p, struct storage *st, const struct log_ref
     return 1;
 }
 
-/* In what the candidate's own log was compared with: the bytes before where it is consistent. */
-static int damage_at_join(struct planner *p, size_t branch, struct damage *ret, struct tm_err *err)
+/* In what the candidate's own log, which ends at `to`, was compared with. */
+static int damage_at_join(struct planner *p, size_t branch, uint64_t to, struct damage *ret,
+                          struct tm_err *err)
 {
     TM_CLEANUP(log_chain_freep) struct log_chain *chain = NULL;
     const struct log_lineage *l = p->world.branches[branch].lineage;
-    const uint64_t to = p->backup->at;
-    const uint64_t from = TM_MAX(p->backup->log_from, to - TM_MIN(to, LOGS_JOIN_BYTES));
+    const uint64_t at = p->backup->at;
+    const uint64_t from = TM_MAX(p->backup->log_from, at - TM_MIN(at, LOGS_JOIN_BYTES));
     struct log_entry e = {.from = 0};
     struct log_ref ref;
     unsigned looks = 0;
@@ -262,13 +263,16 @@ static int damage_at_join(struct planner *p, size_t branch, struct damage *ret, 
     return r < 0 ? r : 0;
 }
 
-/* The same in the backup's own log. */
-static int damage_of_backup(struct planner *p, struct damage *ret, struct tm_err *err)
+/* The same in the backup's own log. *ret_to is where that ends: behind where the backup is consistent, in the
+ * segment that is stored to its end. */
+static int damage_of_backup(struct planner *p, struct damage *ret, uint64_t *ret_to,
+                            struct tm_err *err)
 {
     struct manifest_reader mr = MANIFEST_READER_INIT;
     struct manifest_item item;
     const uint64_t to = p->backup->at;
     unsigned looks = 0;
+    *ret_to = to;
     int r = manifest_reader_open(&mr, p->scratches[0], p->backup_st, p->scope,
                                  p->backup->point.backup_id, err);
     while (r >= 0 && looks < DAMAGE_LOOKS && (r = manifest_reader_next(&mr, &item, err)) > 0) {
@@ -276,6 +280,7 @@ static int damage_of_backup(struct planner *p, struct damage *ret, struct tm_err
             item.log.to + TM_MIN(LOGS_JOIN_BYTES, to) <= to)
             continue;
         looks++;
+        *ret_to = TM_MAX(*ret_to, item.log.to);
         r = damage_in(p, p->backup_st, &item.log, ret, err);
         if (r > 0)
             break;
@@ -297,8 +302,9 @@ static int damage_find(struct planner *p, size_t branch, size_t next, bool hole,
     if (hole)
         return damage_between(p, branch, next > 0 ? b->runs[next - 1].to : 0, b->runs[next].from,
                               ret, err);
-    int r = damage_at_join(p, branch, ret, err);
-    return r < 0 || ret->object[0] != '\0' ? r : damage_of_backup(p, ret, err);
+    uint64_t to = 0;
+    int r = damage_of_backup(p, ret, &to, err);
+    return r < 0 || ret->object[0] != '\0' ? r : damage_at_join(p, branch, to, ret, err);
 }
 
 int target_newest(struct planner *p, struct tm_err *err)

@@ -200,7 +200,7 @@ static int url_write(const struct storage_url *url, char **ret, struct tm_err *e
     }
     if (r == 0)
         r = buf_cstr(&out, &text, err);
-    if (r < 0)
+    if (r != 0)
         return r;
     if (out.len >= STORAGE_URL_MAX)
         return tm_err_set(err, TM_E_LIMIT, "the storage URL would be longer than %d bytes",

@@ -83,6 +83,8 @@ static const struct schema_field backup_fields[] = {
     SPEC_STORAGE_FIELDS(struct backup_spec, storage),
     SCHEMA_FIELD(struct backup_spec, clean_policy, "cleanPolicy", SCHEMA_ENUM,
                  .values = clean_policies, .def = "Retain"),
+    SCHEMA_FIELD(struct backup_spec, clean_grace_us, "cleanGrace", SCHEMA_DURATION, .def = "10m",
+                 .min = 0, .max = 30 * USEC_PER_DAY),
     SCHEMA_FIELD(struct backup_spec, compression, "compression", SCHEMA_STRING, .def = "zstd:3"),
     SCHEMA_FIELD(struct backup_spec, fast_start, "fastStart", SCHEMA_BOOL, .def = "true"),
     SCHEMA_FIELD(struct backup_spec, from, "backupFrom", SCHEMA_ENUM, .values = backup_sources,

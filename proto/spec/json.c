@@ -122,6 +122,7 @@ static void set_result(json_t *object, const struct resource *r, const struct re
     set_text(object, "lineage", st->lineage);
     set_time(object, "timeStarted", st->started_us);
     set_time(object, "timeCompleted", st->completed_us);
+    set_time(object, "timeRemoval", st->removal_us);
     if (st->started_us != 0 && st->completed_us > st->started_us) {
         char text[CLOCK_TEXT_MAX];
         set_text(object, "timeTaken",

@@ -17,6 +17,7 @@ static const struct {
     {"br.concurrency", "has no effect on a log backup: its stream is one; ignored"},
     {"br.rateLimit", "has no effect on a log backup: it must keep up with the database; ignored"},
     {"br.checksum", "has no effect on a log backup: every chunk carries its digest; ignored"},
+    {"cleanGrace", "has no effect on a log backup, which has logTruncateGrace; ignored"},
     {"fastStart", "has no effect on a log backup; ignored"},
     {"backupFrom", "has no effect on a log backup: see 'logSource'; ignored"},
     {"rangeSize", "has no effect on a log backup; ignored"},

@@ -138,6 +138,7 @@ struct backup_spec {
     struct br_spec br;
     struct storage_spec storage;
     enum clean_policy clean_policy; /* default Retain */
+    int64_t clean_grace_us;         /* from the deletion on to the removal; default 10 min */
     char *compression;              /* "zstd", "zstd:LEVEL", "none"; default "zstd:3" */
     enum backup_from from;          /* which nodes read ranges */
     bool fast_start;                /* immediate checkpoint at begin; default true */

@@ -68,12 +68,14 @@ struct status_problem {
     char message[512];
 };
 
+#define STATUS_MESSAGE_MAX 512
+
 struct status_error {
     char node[RESOURCE_NAME_MAX + 1];
     char stage[32]; /* "plan", "range", "commit", … */
     int64_t since_us;
     enum tm_err_code code;
-    char message[TM_ERR_MSG_MAX];
+    char message[STATUS_MESSAGE_MAX];
 };
 
 /* A stretch of time that storage can restore; or, abandoned, a tail that no primary has any more. */
@@ -166,7 +168,8 @@ struct resource_status {
 
     int64_t started_us;
     int64_t completed_us;
-    uint32_t attempt; /* from 1 */
+    int64_t removal_us; /* deleted: its objects are removed then, 0 = not known */
+    uint32_t attempt;   /* from 1 */
 
     uint64_t ranges_total;
     uint64_t ranges_done;

@@ -61,6 +61,7 @@ enum log_removal {
     X(T, msg, removal_error, "re", OPT, 0, msg_error)                                              \
     X(T, list, recoverable, "v", OPT, 0, msg_interval, WIRE_INTERVALS_MAX)                         \
     X(T, msg, storage, "st", OPT, 0, msg_storage_stats)                                            \
+    X(T, strs, emptied, "em", OPT, 0, WIRE_URL_MAX, WIRE_PLACES_MAX)                               \
     X(T, msg, error, "x", OPT, 0, msg_error) /* what it is stuck on; gone when it moves again */
 CODEC_DECLARE(msg_log_status, MSG_LOG_STATUS_FIELDS);
 
@@ -102,7 +103,8 @@ CODEC_DECLARE(msg_log_event, MSG_LOG_EVENT_FIELDS);
     X(T, u64, chunks, "c", OPT, 0, UINT64_MAX) /* to be removed */                                 \
     X(T, u64, bytes, "b", OPT, 0, UINT64_MAX)                                                      \
     X(T, i64, truncated_us, "tt", OPT, 0, 0)                                                       \
-    X(T, str, truncated_position, "tp", OPT, 0, WIRE_POSITION_MAX)
+    X(T, str, truncated_position, "tp", OPT, 0, WIRE_POSITION_MAX)                                 \
+    X(T, txt, warning, "w", OPT, 0, WIRE_TEXT_MAX) /* what the answer leaves out */
 CODEC_DECLARE(msg_log_answer, MSG_LOG_ANSWER_FIELDS);
 
 /* Another storage than the log's, where backups of the tenant lie. One whose secret did not come cannot be
@@ -124,6 +126,7 @@ CODEC_DECLARE(msg_log_place, MSG_LOG_PLACE_FIELDS);
     X(T, flag, accept_incarnation, "a", OPT, 0, 0)                                                 \
     X(T, u64, checkpoint, "c", OPT, 0, UINT64_MAX) /* log before it is stored; a hold follows */   \
     X(T, i64, paused_us, "p", OPT, 0, 0)           /* PAUSE: since when */                         \
+    X(T, flag, hold_gone, "hg", OPT, 0, 0)         /* STOP: it has none, whoever has the name */   \
     X(T, u32, truncate_gen, "tg", OPT, 0, UINT32_MAX) /* grows with every wish to truncate */      \
     X(T, txt, truncate_until, "tu", OPT, 0, 63)       /* time, TSO or position */                  \
     X(T, flag, truncate_force, "tf", OPT, 0, 0)                                                    \

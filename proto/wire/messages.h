@@ -34,7 +34,8 @@
 
 /* ---- heartbeat, poll -> desired ---- */
 
-/* How far an agent is with a job. Only ever grows inside one attempt, but for FAILED -> SWEPT. */
+/* How far an agent is with a job. Only ever grows inside one attempt, but for FAILED -> SWEPT, and
+ * MARKED -> STARTING -> SWEPT when the grace is over. */
 enum job_stage {
     JOB_STAGE_STARTING = 1, /* session and runner are coming up */
     JOB_STAGE_PLANNING = 2, /* lead: both are up, the plan is being made */
@@ -46,7 +47,11 @@ enum job_stage {
     JOB_STAGE_SWEPT = 8,     /* after FAILED or for a deletion: storage is clean */
     JOB_STAGE_PAUSED = 9,    /* log: nothing streams, the hold is kept */
     JOB_STAGE_STOPPED = 10,  /* log: nothing streams, the hold is released */
+    JOB_STAGE_MARKED = 11,   /* deletion: the tombstone is stored, objects wait for its grace */
 };
+
+/* trouble.stage: no attempt has failed yet, only a call takes long. */
+#define STAGE_WAITING "waiting"
 
 #define MSG_JOB_FIELDS(X, T)                                                                         \
     X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                        \
@@ -70,7 +75,9 @@ enum job_stage {
     X(T, msg, answer, "v", OPT, 0, msg_log_answer) /* to the query that is desired now */            \
     X(T, msg, storage, "st", OPT, 0,                                                                 \
       msg_storage_stats) /* of an object store, by the runner now */                                 \
-    X(T, strs, warnings, "y", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX) /* all of this attempt */
+    X(T, strs, warnings, "y", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX) /* all of this attempt */    \
+    X(T, u64, grace_left_ms, "gl", OPT, 0, UINT64_MAX) /* MARKED: objects go in so long */           \
+    X(T, msg, trouble, "tr", OPT, 0, msg_error) /* with storage, now; it is being tried again */
 CODEC_DECLARE(msg_job, MSG_JOB_FIELDS);
 
 #define MSG_HEARTBEAT_FIELDS(X, T)                                                                 \
@@ -120,10 +127,13 @@ enum job_step {
     X(T, flag, checksum, "k", OPT, 0, 0)   /* verify all that was stored before the commit */      \
     X(T, flag, fast_start, "f", OPT, 0, 0) /* immediate checkpoint */                              \
     X(T, flag, accept_incarnation, "a", OPT, 0, 0) /* a new identity under this name is meant */   \
-    X(T, flag, share_log, "s", OPT, 0, 0) /* a log task stores this tenant's log there, too */     \
+    X(T, flag, share_log, "s", OPT, 0, 0)  /* a log task stores this tenant's log there, too */    \
     X(T, flag, checkpoint, "c", OPT, 0, 0) /* what is done is stored every few seconds */          \
-    X(T, flag, resume, "r", OPT, 0, 0)     /* an earlier attempt of this id may have stored some */ \
-    X(T, u32, gcttl_s, "g", OPT, 0, UINT32_MAX) /* how long a hold outlives its owner, 0 = default */
+    X(T, flag, resume, "r", OPT, 0, 0) /* an earlier attempt of this id may have stored some */    \
+    X(T, u32, gcttl_s, "gt", OPT, 0,                                                               \
+      UINT32_MAX) /* how long a hold outlives its owner, 0 = default */                            \
+    X(T, u32, grace_ms, "g", OPT, 0,                                                               \
+      UINT32_MAX) /* DELETE: so long after the tombstone objects stay; 0 = they go at once */
 CODEC_DECLARE(msg_backup_params, MSG_BACKUP_PARAMS_FIELDS);
 
 /* tablespace_map: "old", "new", …; server_options: "name", "value", … */

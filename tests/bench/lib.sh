@@ -2,7 +2,8 @@
 # shellcheck disable=SC2034 # what is measured is for the scripts that source this
 # Sourced by the benchmarks: one throw-away PostgreSQL 15, coordinator and agent below $dir.
 #
-#   bench_init NAME · postgres_make CONF… · daemons_start · tidemark_backup · tidemark_restore
+#   bench_init NAME · postgres_make CONF… · rows_make SCALE · daemons_start · tidemark_backup · tidemark_restore
+#   peer_conf LINE… · peer_begin · peer CMD… · full_round WHO SERIES NAME
 #   clocked CMD… · peaks_start · peak WHO
 #
 # Run as root; servers and daemons run as postgres. Everything started here ends with the script.
@@ -38,6 +39,7 @@ bench_finish() {
     trap - EXIT INT TERM
     for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
     if declare -F ceph_stop >/dev/null; then ceph_stop; fi
+    [ ! -e "$dir/store/.store-ports" ] || xargs rm -f <"$dir/store/.store-ports"
     as_postgres pg_ctl -D "$dir/data" -m immediate stop >/dev/null 2>&1 || true
     wait 2>/dev/null || true
     rm -rf "$dir"
@@ -67,11 +69,14 @@ postgres_make() { # [LINE OF postgresql.conf…]: page checksums on, started
 }
 
 sql() { psql -XqAt -c "$1"; }
+rows_make() { # SCALE [OPTION OF psql…]: pgbench's tables, a quarter of the rows with random text
+    as_postgres pgbench -i -q -s "$1" >/dev/null 2>&1 || die "pgbench -i"
+    psql -Xqc "update pgbench_accounts set filler = md5(random()::text) || md5(random()::text) where aid % 4 = 0" \
+        "${@:2}" -c "vacuum analyze" -c checkpoint
+}
 # ---- log: pgbench transactions that each store 128 random bytes too; a quarter of the rows has random text
 log_load_make() { # [SCALE]
-    as_postgres pgbench -i -q -s "${1:-20}" >/dev/null 2>&1 || die "pgbench -i"
-    psql -Xqc "update pgbench_accounts set filler = md5(random()::text) || md5(random()::text) where aid % 4 = 0" \
-        -c 'vacuum analyze pgbench_accounts' -c 'create table noise (bytes bytea)' -c checkpoint
+    rows_make "${1:-20}" -c 'create table noise (bytes bytea)'
     cat >"$dir/load.sql" <<Y
 \set aid random(1, 100000 * ${1:-20})
 \set bid random(1, ${1:-20})
@@ -147,6 +152,67 @@ tidemark_restore() { # DIRECTORY: with neither daemon; its peak memory in log/pe
     watch_peak "$SPAWNED" "$dir/log/peak-restore" &
     wait "$SPAWNED" || die "restore to $1"
     wait $!
+}
+
+# ---- pgBackRest over the same data: zstd level 3, 2 workers, fast start, page checksums verified
+peer_conf() { # LINE…: where its repository is
+    printf '%s\n' '[global]' "$@" >"$dir/pgbackrest.conf"
+    cat >>"$dir/pgbackrest.conf" <<Y
+repo1-retention-full=1
+expire-auto=n
+compress-type=zst
+compress-level=3
+process-max=2
+start-fast=y
+archive-check=n
+checksum-page=y
+log-path=$dir/log
+lock-path=$dir/log
+spool-path=$dir/log
+log-level-console=warn
+[bench]
+pg1-path=$dir/data
+pg1-port=$PGPORT
+pg1-socket-path=$dir/sock
+Y
+}
+pgbackrest_bench() { as_postgres pgbackrest --config="$dir/pgbackrest.conf" --stanza=bench "$@"; }
+peer() { pgbackrest_bench "$@" >/dev/null; }
+peer_begin() { peer stanza-create || die "pgbackrest stanza-create"; }
+
+# ---- a full backup and its restore, measured
+all_bytes() { find "$dir/data/base" -type f -exec cat {} + 2>/dev/null || true; } # cache files come and go
+# what a step needs beforehand: source in the page cache, nothing left to be written
+settle() {
+    all_bytes >/dev/null
+    sync
+}
+note() { # SERIES: keeps what `clocked` measured
+    printf '%s\n' "$WALL_MS" >>"$dir/log/$1.wall"
+    printf '%s\n' "$CPU_MS" >>"$dir/log/$1.cpu"
+}
+last() { tail -n 1 "$dir/log/$1" 2>/dev/null || printf '?'; }
+full_round() { # ours|peer SERIES NAME [TEXT]: into SERIES-backup and SERIES-restore; TEXT: verified, too, and said
+    local who=$1 series=$2 name=$3 target=$dir/restore/$1
+    settle
+    case $who in
+    ours) clocked tidemark_backup "$name" ;;
+    peer) clocked peer --type=full backup ;;
+    esac
+    note "$series-backup"
+    [ "$who" = ours ] || peer expire # the backup of the run before: ours does not delete in its time either
+    # both restore into a directory that is not there yet or empty
+    [ "$who" = ours ] || install -d -o postgres -g postgres -m 700 "$target"
+    sync
+    case $who in
+    ours) clocked tidemark_restore "$target" ;;
+    peer) clocked peer --pg1-path="$target" restore ;;
+    esac
+    note "$series-restore"
+    if [ -n "${4-}" ]; then
+        pg_verifybackup "$target" >/dev/null && say "$4: pg_verifybackup passes"
+    fi
+    rm -rf "$target"
 }
 
 # ---- measuring ------------------------------------------------------------------------------------------------

@@ -35,11 +35,8 @@ skip() { die "$*"; }
 say "# data: pgbench scale $SCALE, page checksums on, a quarter of the rows with random text; $NOISE_MB MB random"
 postgres_make 'shared_buffers = 512MB' 'max_wal_size = 4GB' 'checkpoint_timeout = 1h' 'wal_level = replica' \
     'max_wal_senders = 4' 'autovacuum = off' 'fsync = off'
-as_postgres pgbench -i -q -s "$SCALE" >/dev/null 2>&1 || die "pgbench -i"
-psql -Xqc "update pgbench_accounts set filler = md5(random()::text) || md5(random()::text) where aid % 4 = 0" \
-    -c "create table noise as select string_agg(sha512((random()::text || i)::bytea), '') as bytes
-        from generate_series(1, $NOISE_MB * 1000000 / 64) i group by i / 16" \
-    -c "vacuum analyze" -c checkpoint
+rows_make "$SCALE" -c "create table noise as select string_agg(sha512((random()::text || i)::bytea), '') as bytes
+    from generate_series(1, $NOISE_MB * 1000000 / 64) i group by i / 16"
 DATA_BYTES=$(du -sb --exclude=pg_wal "$dir/data" | cut -f1)
 say "data_bytes $DATA_BYTES"
 
@@ -54,79 +51,25 @@ export AWS_SHARED_CREDENTIALS_FILE=$dir/credentials
 install -o postgres -g postgres -m 600 /dev/null "$AWS_SHARED_CREDENTIALS_FILE"
 printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n' "$S3_ACCESS" "$S3_SECRET" >"$AWS_SHARED_CREDENTIALS_FILE"
 
-peer_conf() { # PORT
-    cat >"$dir/pgbackrest.conf" <<Y
-[global]
-repo1-type=s3
-repo1-path=/peer
-repo1-s3-bucket=bench
-repo1-s3-endpoint=127.0.0.1
-repo1-s3-region=us-east-1
-repo1-s3-key=$S3_ACCESS
-repo1-s3-key-secret=$S3_SECRET
-repo1-s3-uri-style=path
-repo1-storage-host=127.0.0.1
-repo1-storage-port=$1
-repo1-storage-verify-tls=n
-repo1-retention-full=1
-compress-type=zst
-compress-level=3
-process-max=2
-start-fast=y
-archive-check=n
-checksum-page=y
-log-path=$dir/log
-lock-path=$dir/log
-spool-path=$dir/log
-log-level-console=warn
-[bench]
-pg1-path=$dir/data
-pg1-port=$PGPORT
-pg1-socket-path=$dir/sock
-Y
-}
 place() { # near|far
     local port=$STORE_PORT_NEAR
     [ "$1" = near ] || port=$STORE_PORT_FAR
-    peer_conf "$port"
+    peer_conf repo1-type=s3 repo1-path=/peer repo1-s3-bucket=bench repo1-s3-endpoint=127.0.0.1 repo1-s3-region=us-east-1 \
+        "repo1-s3-key=$S3_ACCESS" "repo1-s3-key-secret=$S3_SECRET" repo1-s3-uri-style=path \
+        repo1-storage-host=127.0.0.1 "repo1-storage-port=$port" repo1-storage-verify-tls=n
     STORAGE_BLOCK="s3: {provider: ceph, bucket: bench, prefix: $1, endpoint: 'https://127.0.0.1:$port', caFile: $TLS/ca.pem}"
     STORAGE_OPTIONS=(--storage "s3://bench/$1?provider=ceph&endpoint=https://127.0.0.1:$port&ca-file=$TLS/ca.pem")
 }
-peer() { as_postgres pgbackrest --config="$dir/pgbackrest.conf" --stanza=bench "$@" >/dev/null; }
 place near
-peer stanza-create || die "pgbackrest stanza-create"
+peer_begin
 daemons_start
 peaks_start
 
-settle() { # source in the page cache, nothing left to be written
-    find "$dir/data/base" -type f -exec cat {} + >/dev/null 2>&1 || true # cache files come and go
-    sync
-}
-note() { # SERIES: keeps what `clocked` measured
-    printf '%s\n' "$WALL_MS" >>"$dir/log/$1.wall"
-    printf '%s\n' "$CPU_MS" >>"$dir/log/$1.cpu"
-}
 one() { # ours|peer near|far RUN: backup and restore
-    local who=$1 where=$2 run=$3 target=$dir/restore/$1
-    settle
-    case $who in
-    ours) clocked tidemark_backup "$where-$run" ;;
-    peer) clocked peer --type=full backup ;;
-    esac
-    note "$who-$where-backup"
-    [ "$who" = ours ] || install -d -o postgres -g postgres -m 700 "$target"
-    sync
-    case $who in
-    ours) clocked tidemark_restore "$target" ;;
-    peer) clocked peer --pg1-path="$target" restore ;;
-    esac
-    note "$who-$where-restore"
-    if [ "$who" = ours ] && [ "$run" = 1 ]; then
-        pg_verifybackup "$target" >/dev/null && say "restore from $where: pg_verifybackup passes"
-    fi
-    rm -rf "$target"
+    local verified=''
+    [ "$1-$3" != ours-1 ] || verified="restore from $2"
+    full_round "$1" "$1-$2" "$2-$3" "$verified"
 }
-last() { tail -n 1 "$dir/log/$1" 2>/dev/null || printf '?'; }
 runs() { # near|far COUNT
     local run order who
     place "$1"

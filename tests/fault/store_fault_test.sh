@@ -57,7 +57,7 @@ one_round() { # N
         random_rules $((SEED + $1 + 1000))
         path=$(path_of "$name")
         gone() { ! tidemark get backup "$name"; }
-        tidemark delete backup "$name" >/dev/null
+        tidemark delete backup "$name" --grace 0 >/dev/null
         wait_for 120 gone
         fault_rules </dev/null
         swept "$path" || fail "left of $name: $(objects "$path/")"

@@ -3,6 +3,7 @@
 
     format_reader.py REPOSITORY                 every object; every committed backup's chain, files and log
     format_reader.py --object FILE…             single objects (a leading mode byte of the test corpus is skipped)
+    format_reader.py --checkpointed DIRECTORY   of a backup under way: the data objects that its checkpoints count, and their bytes
 
 Standard library and the zstd program only. Checked: structure, all lengths, names, the SHA-256 digests that chain
 metadata, CRC32C of every file part, running digests of log. XXH3 is left to the reader in C: it has no
@@ -381,6 +382,34 @@ def checkpoint(o):
         need(r["o"] == "backup/%s/data/%08x-%016x.%08x" % (root["backup"], r["i"], r["t"], r["c"]), "foreign object")
 
 
+def checkpointed(directory):
+    """The data objects that the checkpoints of a backup count, by the rules: those of the newest plan and start."""
+    objects = []
+    try:
+        names = sorted(n for n in os.listdir(os.path.join(directory, "checkpoint")) if not n.startswith("."))
+    except FileNotFoundError:
+        names = []
+    for name in names:
+        try:
+            with open(os.path.join(directory, "checkpoint", name), "rb") as f:
+                o = Object(f.read())
+        except FileNotFoundError:
+            continue  # it is being swept
+        if o.kind == "checkpoint":
+            checkpoint(o)
+            objects.append(o)
+    newest = [o.root() for o in objects if "begin" in o.root()][-1:]
+    counted = {}
+    for o in objects:
+        root = o.root()
+        if not newest or any(root[k] != newest[0][k] for k in ("planTerm", "planCounter", "planRanges", "started")):
+            continue
+        for r in map(unpack_all, o.records()):
+            if os.path.exists(os.path.join(directory, "data", os.path.basename(r["o"]))):
+                counted[r["i"]] = max(counted.get(r["i"], (0, 0)), (r["t"], r["c"], os.path.basename(r["o"]), r["r"]))
+    return ["%s %d" % counted[i][2:] for i in sorted(counted)]
+
+
 def main(arguments):
     try:
         if arguments[:1] == ["--object"]:
@@ -400,6 +429,8 @@ def main(arguments):
                     checkpoint(o)
                 kinds.append(o.kind)
             print(json.dumps({"objects": len(kinds), "kinds": sorted(set(kinds))}))
+        elif arguments[:1] == ["--checkpointed"]:
+            print("".join(line + "\n" for line in checkpointed(arguments[1])), end="")
         else:
             print(json.dumps(Repository(arguments[0]).read()))
         return 0

@@ -227,6 +227,22 @@ REPO=$T/broken refused "($at)" "$MOMENT" --dry-run
 REPO=$T/broken holds_up_to "$middle" 900
 rm -rf "$T/broken"
 
+step "the newest chunk is gone, which no other one names: a mark tells, and nothing is claimed behind the loss"
+newest() { find "$T/broken" -path "*/log/*/$1/*" | sort | tail -n 1; } # there is one lineage
+copied_with_mark() { # behind the newest chunk's beginning: behind the end of the one before
+    rm -rf "$T/broken"
+    cp -a "$T/repo" "$T/broken" 2>/dev/null || return 1
+    [[ $(basename "$(newest mark)") > $(basename "$(newest chunk)") ]]
+}
+wait_for 40 copied_with_mark
+rm "$(newest chunk)"
+as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/broken" >"$T/list.txt"
+grep -q "^test/main: lineage [0-9a-f]*: damaged: log from 0/.* to 0/.*, which was stored, is missing or damaged$" "$T/list.txt" ||
+    fail "list: $(cat "$T/list.txt")"
+REPO=$T/broken refused "has lost its end: log from " latest
+REPO=$T/broken holds_up_to "$middle" 900
+rm -rf "$T/broken"
+
 step "the record of the lineage, or of a writer, is damaged or gone: told by list, and what needs it is refused by name"
 cp -a "$T/repo" "$T/broken"
 record=$(find "$T/broken" -name lineage.mpk)
@@ -234,6 +250,7 @@ writer=$(find "$T/broken" -path '*/writer/*' -type f | sort | head -n 1)
 for object in "$record" "$writer"; do
     flip "$object" 100
     damaged "${object#"$T"/broken/}"
+    expect_fail 1 "is damaged: object " as_postgres "$BUILD/tidemark-agent" search --storage "file://$T/broken" --cluster test
     REPO=$T/broken refused "lies here and is damaged" latest
     REPO=$T/broken refused "${object##*/}" "$middle" --dry-run
     REPO=$T/broken holds_up_to immediate 800

@@ -130,7 +130,7 @@ one_version() {
     local chunks shared
     shared=$(dir_of shared)
     chunks=$(task_chunks)
-    tidemark delete backup shared
+    tidemark delete backup shared --grace 0
     wait_for 30 test ! -e "$shared/manifest.mpk"
     wait_for 30 test ! -e "$shared/data"
     [ "$(task_chunks)" -ge "$chunks" ] || fail "$(task_chunks) of $chunks chunks are left"

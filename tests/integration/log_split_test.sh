@@ -71,7 +71,7 @@ expect_out "$(id_of first)" of_wal '.status.recoverable[0].backupId'
 first=$(path_of first)
 [ -e "${first#file://}/manifest.mpk" ] || fail "$first has no manifest"
 tidemark delete backup first >/dev/null
-wait_for 15 test ! -e "${first#file://}/manifest.mpk"
+wait_for 15 test -e "${first#file://}/deleted.mpk" # its objects stay for their grace: it is gone all the same
 tidemark log truncate wal --until "$late" >/dev/null
 one_from_second() { [ "$(of_wal '.status.recoverable | map(.backupId) | join(" ")')" = "$(id_of second)" ]; }
 wait_for 15 one_from_second
@@ -81,3 +81,14 @@ as_postgres "$BUILD/tidemark-agent" restore -q --storage "file://$T/logs" --full
     --set tidemark.bindir="$(bindir $MAJOR)" >"$T/restore.log" 2>&1 || fail "restore: $(cat "$T/restore.log")"
 printf '%s %s\n' "$MAJOR" "$T/restore/r1" >"$(mark_of "$T/restore/r1")"
 expect_out 300 env PGPORT=$((PGPORT + 1)) "$PG15/psql" -h "$T/run" -U postgres -XAtc "select max(id) from ledger" postgres
+
+step "a backup that was deleted and retained is minded like the others: it can be restored as ever"
+install -d -o postgres -g postgres "$T/kept"
+tidemark backup third --cluster test --storage "file://$T/kept" >/dev/null
+third=$(path_of third)
+tidemark delete backup third >/dev/null
+[ -e "${third#file://}/manifest.mpk" ] || fail "$third has no manifest"
+mv "$T/kept" "$T/kept.away"
+expect_fail 1 "backups in 'file://$T/kept' cannot be read now" tidemark log truncate wal --until "$late" --dry-run
+mv "$T/kept.away" "$T/kept"
+tidemark log truncate wal --until "$late" --dry-run >/dev/null

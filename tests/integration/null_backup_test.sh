@@ -87,7 +87,7 @@ apply gone "$T/repo" "cleanPolicy: Delete"
 tidemark wait backup gone --for=Complete --timeout=120s
 path=$(status gone .status.backupPath)
 path=${path#file://}
-tidemark delete backup gone >/dev/null
+tidemark delete backup gone --grace 0 >/dev/null
 no_gone() { ! tidemark get backup gone; }
 wait_for 20 no_gone
 [ "$(find "$path" -type f ! -name deleted.mpk 2>/dev/null | wc -l)" = 0 ] || fail "left: $(find "$path" -type f)"
@@ -155,7 +155,7 @@ kill -9 $(runner_pids)
 tidemark wait backup torn --for=Complete --timeout=120s
 as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/repo" --cluster test >/dev/null
 
-step "kill -9 of the agent: Failed, saying so; nothing committed; the next one works"
+step "kill -9 of the agent: Failed, saying so; nothing committed; resumed, it is"
 before=$(manifests)
 spec lost "$T/repo" "${slow[@]}" | sed 's/concurrency: 2/concurrency: 2, rateLimit: 10/' >"$T/lost.yaml"
 tidemark apply -f "$T/lost.yaml" >/dev/null
@@ -170,6 +170,12 @@ wait_for 20 node_up
 tidemark wait backup lost --for=Failed --timeout=120s
 expect_out db-a status lost .status.lastError.node
 expect_out "$before" manifests
+expect_out Resumable status lost '.status.conditions[] | select(.type == "Failed") | .reason'
+id=$(basename "$(status lost .status.backupPath)")
+tidemark backup resume lost --no-wait >/dev/null
+tidemark wait backup lost --for=Complete --timeout=120s
+expect_out "$id" basename "$(status lost .status.backupPath)"
+as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/repo" --cluster test --backup "$id" >/dev/null
 
 step "the storage fills up: Failed with node and path, leftovers swept"
 mkdir "$T/small"

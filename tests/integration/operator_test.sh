@@ -145,7 +145,7 @@ agent_start
 wait_for 2 said "$T/agent.log" "connected, term"
 ! said "$T/agent.log" "another agent is connected" || fail "it was turned away first"
 
-step "SIGTERM to the agent while a backup runs: a clean end, then Failed, and how far it came"
+step "SIGTERM to the agent while a backup runs: a clean end, then Failed, and how far it came; it goes on from there"
 wait_for 5 node_is "db-a  *up"
 apply stopped 10
 wait_for 30 running stopped
@@ -155,9 +155,12 @@ agent_start
 tidemark wait backup stopped --for=Failed --timeout=120s
 tidemark get backup stopped -o json >"$T/stopped.json"
 expect_json "$T/stopped.json" '.status.progress | .rangesDone >= 2 and .rangesDone < .rangesTotal and .bytesDone > 0 and .bytesDone < .bytesTotal' true
+expect_json "$T/stopped.json" '.status.conditions[] | select(.type == "Failed") | .reason' Resumable
 id=$(status stopped .status.backupId)
-swept() { [ "$(find "$T/repo" -path "*$id*" -type f ! -name deleted.mpk | wc -l)" = 0 ]; }
-wait_for 30 swept
+expect_fail 0 "backup/stopped" tidemark retry backup stopped
+complete stopped
+expect_out "$id" status stopped .status.backupId
+expect_out 2 status stopped .status.attempt
 
 step "two restores into one directory: one wins, the other says why"
 restore() {

@@ -93,7 +93,11 @@ changes_1() {
         -c "DELETE FROM shrunk WHERE n > 3000" -c "VACUUM shrunk" -c "CREATE INDEX indexed_t ON indexed (t)" \
         -c "VACUUM FULL rewritten" -c "ALTER TABLE heavier SET LOGGED" -c "CREATE UNLOGGED TABLE light_too AS SELECT 1 AS n" \
         -c "CREATE TABLE fresh AS SELECT n, md5(n::text) AS t FROM generate_series(1, 20000) n" -c "SELECT count(*) FROM fresh" \
-        -c "COMMIT PREPARED 'old'" -c "BEGIN" -c "INSERT INTO quiet VALUES (-1, 'new')" -c "PREPARE TRANSACTION 'new'" >/dev/null
+        -c "COMMIT PREPARED 'old'" >/dev/null
+    # 18.4 loses one that is prepared after the start of any backup and read with it: it does not remove its state file,
+    # whose name it makes up with a wrong epoch (pg_twophase/FFFFFFFF…), and then takes it for restored
+    [ "$major" -ge 17 ] ||
+        sql postgres -c "BEGIN" -c "INSERT INTO quiet VALUES (-1, 'new')" -c "PREPARE TRANSACTION 'new'"
     if [ "$major" -ge 15 ]; then
         sql postgres -c "CREATE DATABASE by_log TEMPLATE early STRATEGY wal_log"
         sql postgres -c "CREATE DATABASE by_copy TEMPLATE still STRATEGY file_copy"
@@ -326,9 +330,11 @@ refused_third() { # NAME PATTERN CMD…: as refused, but what was put aside betw
     drive_start "$name" 3 20000000
     drive_go "$name" go-end
     drive_until "$name" lost-1
+    kill_session # a server that stops waits for whoever reads its log
     put_aside
     drive_go "$name" go-1
     drive_until "$name" lost-2
+    kill_session
     "$@"
     drive_go "$name" go-2
     drive_ends "$name" 3 "refused: $pattern"
@@ -365,6 +371,27 @@ test_refusals() {
     refused_third back-and-on "the log since the first start is not of one piece: log at *" set_back_and_on
     refused timeline "$cannot the server is on timeline 2 now, the earlier attempt was on 1" other_timeline
 }
+test_second_timeline() {
+    step "a snapshot of timeline 2 is resumed"
+    local target=$T/run/second rows
+    drop_hold
+    drive_start second 2 20000000
+    drive_until second lost-1
+    rows=$(ledger)
+    postgres_stop "$MAJOR" "$DATA" immediate
+    postgres_start "$MAJOR" "$DATA"
+    drive_go second go-1
+    drive_until second end
+    drive_go second go-end
+    drive_ends second 0 "committed at *"
+    restore second "$target"
+    judge_files "$target"
+    echo "port = $RESTORED_PORT" >>"$target/postgresql.conf"
+    PGPORT=$RESTORED_PORT postgres_start "$MAJOR" "$target"
+    PGPORT=$RESTORED_PORT expect_out "$rows" ledger
+    postgres_stop "$MAJOR" "$target"
+    judge_checksums "$target"
+}
 
 majors=()
 for major in "${@:-${TIDEMARK_TEST_MAJORS:-13 15 18}}"; do
@@ -393,6 +420,7 @@ X
     if [ "$MAJOR" = "$more" ]; then
         test_later
         test_refusals
+        test_second_timeline
     fi
     postgres_stop "$MAJOR" "$DATA"
     rm -rf "$DATA" "$T"/repo-* "$T/space-$MAJOR"

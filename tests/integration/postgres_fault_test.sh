@@ -7,7 +7,7 @@ backup_spec() { # NAME [MORE YAML LINES…]
     local name=$1
     shift
     printf 'apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: %s}\nspec:\n  local: {path: %s}\n' "$name" "${REPO:-$T/repo}"
-    printf '  %s\n' "br: {cluster: test, concurrency: 2${RATE:+, rateLimit: $RATE}}" "$@"
+    printf '  %s\n' "br: {cluster: test, concurrency: 2${RATE:+, rateLimit: $RATE}${BR:+, $BR}}" "$@"
 }
 apply() { backup_spec "$@" >"$T/$1.yaml" && expect_out "backup/$1 created" tidemark apply -f "$T/$1.yaml"; }
 status() { tidemark get backup "$1" -o json | jq -r "$2"; }
@@ -64,9 +64,9 @@ coordinator_start
 tidemark wait backup killed-coordinator --for=Complete --timeout=120s
 restores killed-coordinator
 
-step "kill -9 of the agent: Failed, saying why; nothing committed, leftovers swept"
+step "kill -9 of the agent, without checkpoints: Failed, saying why; nothing committed, leftovers swept"
 before=$(committed)
-RATE=20 apply killed-agent
+BR='options: ["--no-checkpoint"]' RATE=20 apply killed-agent
 wait_for 60 running killed-agent
 id=$(basename "$(status killed-agent .status.backupPath)")
 orphan=$(runner_pids)
@@ -84,12 +84,18 @@ no_leftovers() { [ "$(find "$T/repo" -path "*$id*" -type f ! -name deleted.mpk |
 wait_for 30 no_leftovers
 [ -z "$(find "$T/repo" -type d -empty)" ] || fail "empty directories: $(find "$T/repo" -type d -empty)"
 
-step "the database session is lost: Failed, saying so"
+step "the database session is lost: Failed, saying so; it may be gone on with (see resume_test.sh), and is"
 RATE=20 apply lost-session
 wait_for 60 running lost-session
 sql postgres -c "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'tidemark%' and backend_type = 'client backend'" >/dev/null
 tidemark wait backup lost-session --for=Failed --timeout=120s
 expect_out db-a status lost-session .status.lastError.node
+expect_out Resumable status lost-session '.status.conditions[] | select(.type == "Failed") | .reason'
+id=$(basename "$(status lost-session .status.backupPath)")
+tidemark backup resume lost-session --no-wait >/dev/null
+tidemark wait backup lost-session --for=Complete --timeout=120s
+expect_out "$id" basename "$(status lost-session .status.backupPath)"
+restores lost-session
 
 step "storage: full from the start, and full in the middle"
 mkdir "$T/small"

@@ -143,7 +143,7 @@ sed -e 's/name: late/name: gone/' -e 's|  local:|  cleanPolicy: Delete\n  local:
 tidemark apply -f "$T/gone.yaml"
 tidemark wait backup gone --for=Complete --timeout=120s
 id=$(basename "$(tidemark get backup gone -o json | jq -r .status.backupPath)")
-tidemark delete backup gone
+tidemark delete backup gone --grace 0
 gone() { ! tidemark get backup gone && [ "$(find "$T/repo" -path "*$id*" -type f ! -name deleted.mpk | wc -l)" = 0 ]; }
 wait_for 60 gone
 [ -z "$(find "$T/repo" -type d -empty)" ] || fail "empty directories: $(find "$T/repo" -type d -empty)"

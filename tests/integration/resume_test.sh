@@ -1,51 +1,78 @@
 #!/usr/bin/env bash
-# A backup that was interrupted goes on where it stopped: whatever was killed, what was stored is not read again,
-# and what is restored is whole.
+# A backup that was interrupted goes on where it stopped, whatever interrupted it: Complete under the same id, what a
+# checkpoint had is not read again, and what is restored is whole. All the time there is pgbench, a ledger, tables that
+# are emptied and rewritten, indexes, databases that come and go; there are a tablespace, an unlogged table and large
+# objects.
+#
+#   resume_test.sh [MAJOR…]     default: 15
 . "$(dirname "$0")/../lib/harness.sh"
+. "$TOP/tests/lib/resume_round.sh"
 
-REPO=$T/repo
-backup_spec() { # NAME [MORE YAML LINES…]
-    local name=$1
-    shift
-    printf 'apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: %s}\nspec:\n  local: {path: %s}\n' "$name" "$REPO"
-    printf '  %s\n' "br: {cluster: test, concurrency: 2, rateLimit: ${RATE:-20}${BR:+, $BR}}" "rangeSize: 8MiB" "$@"
+interrupted_once() { # KIND NAME
+    local low
+    backup "$2"
+    checkpointed "$2"
+    low=$(ledger)
+    interrupt "$1" "$2"
+    [ -n "${AUTO:-}" ] || { churned && low=$(ledger); } # by itself it may be over by then
+    resumed "$2"
+    judge "$2" "$low"
+    delete_backup "$2"
 }
-apply() { backup_spec "$@" >"$T/$1.yaml" && expect_out "backup/$1 created" tidemark apply -f "$T/$1.yaml"; }
-status() { tidemark get backup "$1" -o json | jq -r "$2"; }
-done_ranges() { [ "$(status "$1" .status.progress.rangesDone)" -ge "$2" ]; }
-slots() { sql postgres -c "select count(*) from pg_replication_slots where slot_name like 'tidemark_b_%'"; }
-restores() { # NAME
-    local id
-    id=$(basename "$(status "$1" .status.backupPath)")
-    rm -rf "$T/restore/$1"
-    as_postgres "$BUILD/tidemark-agent" restore --storage "file://$REPO" --cluster test --backup "$id" \
-        --data-dir "$T/restore/$1" >"$T/restore-$1.log" 2>&1 || fail "restore of $1: $(cat "$T/restore-$1.log")"
-    "$TOP/tests/integration/manifest_check.py" "$T/restore/$1"
+one_version() {
+    local low
+    step "PostgreSQL $1"
+    resume_source "$1"
+
+    step "kill -9 of the agent; asked for again by hand"
+    interrupted_once agent killed-agent
+
+    step "kill -9 of the runner: the same attempt goes on"
+    backup killed-runner
+    checkpointed killed-runner
+    interrupt runner killed-runner
+    RETRY=0 resumed killed-runner
+    expect_out 1 of killed-runner .status.attempt
+    judge killed-runner
+    delete_backup killed-runner
+
+    step "the session is ended; tried again automatically"
+    AUTO=1 interrupted_once session lost-session
+
+    step "the server is stopped at once, and started; by hand"
+    interrupted_once server stopped-server
+
+    step "the same, automatically"
+    AUTO=1 interrupted_once server stopped-again
+
+    step "kill -9 of the coordinator and the agent; automatically"
+    AUTO=1 interrupted_once both killed-both
+
+    step "twice in one backup: the agent, then the server; once by hand, once automatically"
+    for AUTO in '' 1; do
+        name=twice${AUTO:+-auto}
+        RATE=5 backup "$name"
+        checkpointed "$name"
+        interrupt agent "$name"
+        first=$(wc -l <"$T/stored-$name")
+        cp "$T/stored-$name" "$T/stored-first"
+        [ -n "$AUTO" ] || { churned && kept "$name" && ask_again "$name"; }
+        checkpointed "$name" $((first + 2))
+        low=$(ledger)
+        interrupt server "$name"
+        [ -n "$AUTO" ] || { churned && low=$(ledger); }
+        resumed "$name"
+        comm -23 "$T/stored-first" "$T/stored-$name" >"$T/again"
+        [ ! -s "$T/again" ] || fail "not in a checkpoint any more: $(cat "$T/again")"
+        judge "$name" "$low"
+        delete_backup "$name"
+    done
+    AUTO=
+
+    [ -z "$(find "$REPO" -path '*/backup/*' -type f ! -name deleted.mpk)" ] || fail "left: $(find "$REPO" -path '*/backup/*' -type f)"
+    resume_source_end
 }
 
-install -d -o postgres -g postgres "$T/restore" "$REPO"
-postgres_init 15 "$T/source" -k
-postgres_start 15 "$T/source"
-pgbench -i -q -s 15 postgres >/dev/null 2>&1
-sql postgres -c checkpoint
-daemons_start "$T/source"
-
-step "kill -9 of the agent"
-RATE=20 apply killed
-wait_for 60 done_ranges killed 8
-sleep 6
-id=$(status killed .status.backupPath)
-agent_kill
-agent_start
-tidemark wait backup killed --for=Failed --timeout=60s
-expect_out Resumable status killed '.status.conditions[] | select(.type=="Failed") | .reason'
-expect_out 1 slots
-find "$REPO" -path '*checkpoint*' -type f | head
-tidemark retry backup killed
-RATE=1000
-tidemark wait backup killed --for=Complete --timeout=120s || { tidemark describe backup killed; tail -30 "$T/agent.log"; fail no; }
-expect_out "$id" status killed .status.backupPath
-tidemark describe backup killed
-restores killed
-gone() { [ "$(slots)" = 0 ]; }
-wait_for 20 gone
+for major in "${@:-15}"; do
+    for one in $major; do one_version "$one"; done
+done

@@ -132,7 +132,7 @@ tidemark create secret az-secret --from-literal "AZURE_STORAGE_ACCOUNT=$AZURITE_
 tidemark backup blue --cluster test --storage "azblob://container/shop?endpoint=$AZURITE_HTTP" --secret az-secret --clean-policy Delete >/dev/null
 expect_out Complete status backup blue .status.phase
 expect_fail 1 "is named by backup/blue" tidemark delete secret az-secret
-tidemark delete backup blue >/dev/null
+tidemark delete backup blue --grace 0 >/dev/null
 gone() { ! tidemark get backup blue; }
 wait_for 60 gone
 az GET '/container?restype=container&comp=list' | grep -q "/data/" && fail "its data is still there"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Secrets: created, listed, named by specs, sent to agents where nobody can listen, deleted; and in no file, log or
-# message. The null engine, no database. Runs as root (the second half lets the coordinator be root, so that
-# systemd-creds has a key).
+# message; encrypted with a key that is handed over, and how that key is made. The null engine, no database. Runs as root
+# (the last parts let the coordinator be root, so that systemd-creds has a key).
 . "$(dirname "$0")/../lib/harness.sh"
 
 AK=AKIAsecrettest$RANDOM
@@ -165,6 +165,50 @@ nowhere
 agent_kill TERM
 coordinator_kill TERM
 
+step "encrypted with a key that is handed over; files of before still open, and none is touched without the key"
+# SPAWNED under the credentials directory of a unit
+keyed_start() { # DIRECTORY
+    CREDENTIALS_DIRECTORY=$1 spawn "$T/keyed.log" "$BUILD/tidemark-coordinator" -c "$T/coordinator.yaml"
+    COORDINATOR_PID=$SPAWNED
+    wait_for 20 tidemark version
+}
+sealed_with() { head -n 1 "$T/keyed/secrets/$1" | cut -d' ' -f5; }
+install -d -o postgres -g postgres -m 700 "$T/credentials" "$T/no-credentials" "$T/keyed" "$T/keyed/secrets"
+head -c 32 /dev/urandom >"$T/credentials/tidemark.secrets-key"
+chown -R postgres:postgres "$T/credentials"
+cp -p "$T/coordinator/secrets/piped" "$T/keyed/secrets/"
+cat >"$T/coordinator.yaml" <<X
+listen: tcp://127.0.0.1:$AGENT_PORT
+control_socket: $TIDEMARK_CONTROL_SOCKET
+state_dir: $T/keyed
+X
+keyed_start "$T/credentials"
+grep -q "secrets are stored encrypted with key [0-9a-f]* of credential 'tidemark.secrets-key'" "$T/keyed.log" || fail "it says not how"
+grep -q "1 secret was stored before in a weaker form, 'piped' first" "$T/keyed.log" || fail "it says not what is plain"
+expect_out plain bash -c "'$BUILD/tidemark' get secret piped -o json | jq -r .file"
+expect_out "secret/s3-secret created" create s3-secret "$SK"
+expect_out "secret/piped unchanged" tidemark create secret piped --from-literal access_key=a --from-file secret_key=- <<<"$SK"
+expect_out "encrypted encrypted" bash -c "'$BUILD/tidemark' get secrets -o json | jq -r '[.items[].file] | join(\" \")'"
+expect_out 600 stat -c %a "$T/keyed/secrets/s3-secret"
+[ "$(sealed_with piped)" = "$(sealed_with s3-secret)" ] || fail "two keys"
+grep -rlaF -e "$SK" "$T/keyed" && fail "it is there in plain"
+nowhere files
+coordinator_kill TERM
+keyed_start "$T/credentials"
+expect_out "secret/s3-secret unchanged" create s3-secret "$SK"
+coordinator_kill TERM
+sums=$(sha256sum "$T/keyed/secrets/"*)
+keyed_start "$T/no-credentials"
+expect_out "'$T/keyed/secrets/s3-secret': it is encrypted with key $(sealed_with s3-secret) of credential 'tidemark.secrets-key', and there is no such key here" \
+    bash -c "'$BUILD/tidemark' get secret s3-secret -o json | jq -r .error"
+expect_fail 1 "not stored: secret 'piped' is there encrypted and cannot be opened" create s3-secret "$SK-2"
+expect_fail 1 "not stored: secret 'piped' is there encrypted and cannot be opened" create another "$SK"
+expect_out "$sums" sha256sum "$T/keyed/secrets/piped" "$T/keyed/secrets/s3-secret"
+coordinator_kill TERM
+keyed_start "$T/credentials"
+expect_out "secret/s3-secret unchanged" create s3-secret "$SK"
+coordinator_kill TERM
+
 step "encrypted where systemd-creds has a key, and opened again"
 if ! systemd-creds --version >/dev/null 2>&1; then
     echo "no systemd-creds here: not tried"
@@ -201,4 +245,33 @@ expect_out true bash -c "'$BUILD/tidemark' get secret renamed -o json | jq '.err
 grep -q "secret 'renamed' cannot be read" "$T/root.log" || fail "$(cat "$T/root.log")"
 expect_out "secret/renamed deleted" tidemark delete secret renamed
 coordinator_kill TERM
+
+step "the key of the coordinator's own is made once, and opened every time"
+# what tidemark-secrets-key.service runs
+make_key() { CONFIGURATION_DIRECTORY=$T/kept RUNTIME_DIRECTORY=$T/handed "$TOP/systemd/secrets-key.sh"; }
+KEY=tidemark.secrets-key
+install -d -m 700 "$T/kept" "$T/handed"
+expect_out "made a key for secrets, sealed with this host's: '$T/kept/$KEY'" make_key
+expect_out "$KEY" ls -A "$T/kept"
+expect_out "$KEY.checked" ls -A "$T/handed"
+expect_out "600 600" bash -c "stat -c %a '$T/kept/$KEY' '$T/handed/$KEY.checked' | paste -sd' '"
+expect_out 32 bash -c "systemd-creds decrypt --name=$KEY '$T/handed/$KEY.checked' - | wc -c"
+sum=$(sha256sum <"$T/kept/$KEY")
+make_key
+expect_out "$sum" bash -c "sha256sum <'$T/kept/$KEY'"
+cmp "$T/kept/$KEY" "$T/handed/$KEY.checked" || fail "another is handed over"
+# one that cannot be opened is kept, and not handed over
+echo bm90aGluZw== >"$T/kept/$KEY"
+expect_fail 1 "this host cannot open the key '$T/kept/$KEY'" make_key
+expect_out bm90aGluZw== cat "$T/kept/$KEY"
+expect_out "" ls -A "$T/handed"
+# nor does one come to be where sealing does not work
+rm "$T/kept/$KEY"
+install -d "$T/bin"
+printf '#!/bin/sh\necho no key here >&2\nexit 1\n' >"$T/bin/systemd-creds"
+chmod 755 "$T/bin/systemd-creds"
+make_no_key() { PATH=$T/bin:$PATH make_key; }
+expect_fail 1 "cannot seal a key with this host's" make_no_key
+expect_out "" ls -A "$T/kept"
+expect_out "" ls -A "$T/handed"
 [ -n "$had_key" ] || rm -f "$HOST_KEY"

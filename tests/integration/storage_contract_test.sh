@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every promise of common/storage/storage.h over real object stores; over ram and files the unit test does it.
+# Every promise of common/storage/storage.h over real object stores; over ram and files the unit test does it. By http
+# with keys and nothing else; by TLS with all that can be asked for: a session token or a SAS, encryption, ACL, class, tier.
 #
 #   storage_contract_test.sh [ceph|ceph-tls|swift|azurite|azurite-tls]…
 . "$(dirname "$0")/../lib/harness.sh"
@@ -34,12 +35,19 @@ for store in "$@"; do
     ceph | ceph-tls)
         step "Ceph RGW ($store)"
         if [ -z "$CEPH_HTTP" ]; then
-            ceph_start
+            ceph_start sts cold
+            ceph_user app AKIATIDEMARKTEST0002 app-secret
+            ceph_role backup app
             s3 PUT /contract
         fi
-        secret "$T/$store.secret" "access_key=$S3_ACCESS" "secret_key=$S3_SECRET"
-        endpoint=$CEPH_HTTP
-        [ "$store" = ceph ] || endpoint="$CEPH_HTTPS&ca-file=$TLS/ca.pem"
+        if [ "$store" = ceph ]; then
+            secret "$T/$store.secret" "access_key=$S3_ACCESS" "secret_key=$S3_SECRET"
+            endpoint=$CEPH_HTTP
+        else
+            mapfile -t lines < <(ceph_assume AKIATIDEMARKTEST0002 app-secret backup 3600)
+            secret "$T/$store.secret" "${lines[@]}"
+            endpoint="$CEPH_HTTPS&ca-file=$TLS/ca.pem&sse=aws:kms&sse-kms-key-id=$CEPH_KMS_KEY&acl=public-read&storage-class=COLD"
+        fi
         contract "$store" "s3://contract/$store?provider=ceph&endpoint=$endpoint"
         ;;
     swift)
@@ -52,13 +60,14 @@ for store in "$@"; do
         ;;
     azurite | azurite-tls)
         step "Azurite ($store)"
-        secret "$T/$store.secret" "AZURE_STORAGE_ACCOUNT=$AZURITE_ACCOUNT" "AZURE_STORAGE_KEY=$AZURITE_KEY"
         if [ "$store" = azurite ]; then
+            secret "$T/$store.secret" "AZURE_STORAGE_ACCOUNT=$AZURITE_ACCOUNT" "AZURE_STORAGE_KEY=$AZURITE_KEY"
             azurite_start
             endpoint=$AZURITE_HTTP/$AZURITE_ACCOUNT
         else
             azurite_start tls
-            endpoint="$AZURITE_HTTP/$AZURITE_ACCOUNT&ca-file=$TLS/ca.pem"
+            secret "$T/$store.secret" "AZURE_STORAGE_ACCOUNT=$AZURITE_ACCOUNT" "AZURE_STORAGE_SAS_TOKEN=$(az_sas contract rwdlc 3600)"
+            endpoint="$AZURITE_HTTP/$AZURITE_ACCOUNT&ca-file=$TLS/ca.pem&access-tier=Cool"
         fi
         az PUT "/contract?restype=container"
         # uncommitted blocks cannot be listed: the service drops them by itself

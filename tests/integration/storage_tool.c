@@ -6,7 +6,7 @@
  *   storage_tool [options] URL put NAME BYTES SEED [seal]   an object of bytes that the seed makes
  *   storage_tool [options] URL get NAME BYTES SEED          … and whether it holds exactly those
  *   storage_tool [options] URL fill PREFIX SUFFIX COUNT     that many objects of a byte, PREFIX%08xSUFFIX
- *   storage_tool [options] URL stat NAME | list [PREFIX] | remove NAME… | sweep
+ *   storage_tool [options] URL stat NAME | list [PREFIX] | remove NAME… | discard NAME | sweep
  *
  *   --secret FILE            credentials, as secret_map_load reads them
  *   --timeout MS             deadline of one call
@@ -153,6 +153,13 @@ static int tool_remove(struct tool *t, int argc, char **argv)
                                                                                        : 0;
 }
 
+static int tool_discard(struct tool *t, int argc, char **argv)
+{
+    if (argc != 1)
+        return 2;
+    return storage_discard(t->st, argv[0], &t->err) < 0 ? complain(t) : 0;
+}
+
 static int tool_sweep(struct tool *t, int argc, char **argv)
 {
     uint64_t count;
@@ -168,8 +175,8 @@ static const struct {
     const char *verb;
     int (*run)(struct tool *, int argc, char **argv);
 } verbs[] = {
-    {"put", tool_put},   {"get", tool_get},       {"fill", tool_fill},   {"stat", tool_stat},
-    {"list", tool_list}, {"remove", tool_remove}, {"sweep", tool_sweep},
+    {"put", tool_put},   {"get", tool_get},       {"fill", tool_fill},       {"stat", tool_stat},
+    {"list", tool_list}, {"remove", tool_remove}, {"discard", tool_discard}, {"sweep", tool_sweep},
 };
 
 static int usage(void)

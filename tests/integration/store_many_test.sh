@@ -59,7 +59,7 @@ memory_watch "$AGENT_PID" agent
 memory_watch "$AGENT_PID" children
 gone() { ! tidemark get backup many; }
 began=$SECONDS
-tidemark delete backup many >/dev/null
+tidemark delete backup many --grace 0 >/dev/null
 wait_for 600 gone
 memory_end
 memory_below agent $LIMIT_KIB

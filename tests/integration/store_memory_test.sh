@@ -38,7 +38,7 @@ round() { # NAME MB THREADS: one big file, backed up and restored
     memory_end
     memory_below "restore-$name" $limit_kib
     rm -rf "$T/restore/$name"
-    tidemark delete backup "$name" >/dev/null
+    tidemark delete backup "$name" --grace 0 >/dev/null
     gone() { ! tidemark get backup "$GONE"; }
     GONE=$name
     wait_for 30 gone

@@ -9,8 +9,20 @@
 stores_need ceph
 SCALE=5 trouble_start
 
+step "slow down: a log backup sends too little to meet its limit, and has all of it back after a while all the same"
+parallel() { of "${1:-slow}" '.status.storage[0] | "\(.parallel) \(.parallelMax)"' | grep -v null; }
+log_is_slowed() { parallel wal | awk '{exit !($1 < $2)}'; }
+log_is_free() { parallel wal | awk '{exit !($1 == $2)}'; }
+wait_for 30 log_is_free
+fault_rules <<X
+PUT /chunk/ nth=1 : answer 503 SlowDown
+X
+wait_for 30 log_is_slowed
+fault_rules </dev/null
+wait_for 120 log_is_free
+log_goes_on
+
 step "slow down: fewer requests at once, then more again; shown while it runs"
-parallel() { of slow '.status.storage[0] | "\(.parallel) \(.parallelMax)"' | grep -v null; }
 lowest() { [ "$(parallel | cut -d' ' -f1)" = 1 ]; }
 grown() { [ "$(parallel | cut -d' ' -f1)" -gt 1 ]; }
 fault_rules <<X
@@ -90,6 +102,34 @@ wait_for 30 error_of_wal
 expect_out Running of wal .status.phase
 fault_rules </dev/null
 log_goes_on
+nothing_wrong
+
+step "the store hangs: status says so at once, for the log within 15 s, and not any more when it answers again"
+backup hung --rate-limit 12
+wait_for 30 is_running hung
+fault_rules <<X
+* . : hang
+X
+began=$SECONDS
+says() { of "$1" '.status.lastError | select(. != null) | "\(.node) \(.stage) \(.message)"'; } # NAME
+log_stuck() { says wal | grep -F "no answer for more than 10 s" | grep -F "s3://bucket/shop at $FAULT_URL: " | grep -E "^db-a (upload|commit) .*log.* waits .*/chunk/"; }
+wait_for 20 log_stuck
+[ -n "${TIDEMARK_SANITIZED:-}" ] || [ $((SECONDS - began)) -le 16 ] || fail "the log says it after $((SECONDS - began)) s"
+attempts() { says "$1" | grep -E "^db-a storage http://.*/bucket/.*: (PUT|POST|GET|HEAD): .*: no answer for 20 s, attempt 1 of [2-9]"; }
+soon() { # NAME: told soon after the call that hangs began: it moved bytes first, and curl looks at the speed of 5 s
+    wait_for 30 attempts "$1"
+    local took=$(($(date +%s) - $(date -d "$(of "$1" .status.lastError.since)" +%s)))
+    echo "   $1 after $took s: $(says "$1")"
+    [ -n "${TIDEMARK_SANITIZED:-}" ] || [ "$took" -le 28 ] || fail "$1 says it after $took s"
+}
+soon wal
+soon hung
+fault_rules </dev/null
+quiet() { [ "$(says "$1")" = "" ]; }
+wait_for 30 quiet hung
+completes hung
+log_goes_on
+wait_for 10 quiet wal
 nothing_wrong
 
 step "the gateway is away for a while: the backup waits, and the log"

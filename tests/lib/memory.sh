@@ -12,7 +12,8 @@ MEMORY_WATCHERS=()
 memory_look() { # PID FILE
     local kib
     kib=$(awk '/^VmHWM/ {print $2}' "/proc/$1/status" 2>/dev/null) || true
-    [ -z "$kib" ] || [ "$kib" -le "$(cat "$2" 2>/dev/null || echo 0)" ] || echo "$kib" >"$2"
+    [ -z "$kib" ] || [ "$kib" -le "$(cat "$2" 2>/dev/null || echo 0)" ] && return
+    echo "$kib" >"$2.new" && mv "$2.new" "$2" # it may be ended between the two
 }
 memory_watch() {
     local pid=$1 name=$2

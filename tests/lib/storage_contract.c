@@ -294,6 +294,9 @@ static void test_remove(void **state)
     assert_string_equal(store_listed(f, "", NULL), "a/b/1 a/c");
     store_assert_holds(f, "a/b/1", "again");
     assert_done(f, storage_remove(f->st, names, 0, &f->err));
+    assert_done(f, storage_discard(f->st, "a/c", &f->err));
+    assert_done(f, storage_discard(f->st, "a/c", &f->err));
+    assert_string_equal(store_listed(f, "", NULL), "a/b/1");
 }
 
 static void test_get_limit(void **state)

@@ -1,7 +1,10 @@
 """One signed request to an object store, by nothing but Python's own library: how tests look into a store, and set one
 up, without the code they test.
 
-    STORE_KEY=… STORE_SECRET=… store_client.py s3|azure ENDPOINT METHOD PATH [FILE] [name: value]…
+    STORE_KEY=… STORE_SECRET=… store_client.py s3|sts|azure ENDPOINT METHOD PATH [FILE] [name: value]…
+    STORE_KEY=… STORE_SECRET=… store_client.py sas CONTAINER|"" PERMISSIONS SECONDS    prints a SAS token
+
+A SAS is that of a container, or of the account; SECONDS may be negative: one that has ended.
 
 PATH may have a query. FILE ("-": none) is the body; "name: value" are headers. The body of the answer is printed, for
 HEAD its headers; an error status ends with 22, and says the status. The server's certificate is not checked.
@@ -20,7 +23,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 KEY, SECRET = os.environ["STORE_KEY"], os.environ["STORE_SECRET"]
 
 
-def sign_s3(method, url, headers, body):
+def sign_s3(method, url, headers, body, service="s3"):
     now = time.gmtime()
     day, moment = time.strftime("%Y%m%d", now), time.strftime("%Y%m%dT%H%M%SZ", now)
     headers["x-amz-date"] = moment
@@ -31,7 +34,7 @@ def sign_s3(method, url, headers, body):
     canonical = "\n".join([method, quote(unquote(url.path), safe="/-_.~"), query,
                            *(f"{n}:{headers[n].strip()}" for n in names), "", ";".join(names),
                            headers["x-amz-content-sha256"]])
-    scope = f"{day}/us-east-1/s3/aws4_request"
+    scope = f"{day}/us-east-1/{service}/aws4_request"
     text = "\n".join(["AWS4-HMAC-SHA256", moment, scope, hashlib.sha256(canonical.encode()).hexdigest()])
     key = ("AWS4" + SECRET).encode()
     for part in scope.split("/"):
@@ -57,7 +60,25 @@ def sign_azure(method, url, headers, body):
     return url.path + ("?" + url.query if url.query else "")
 
 
+def make_sas(container, permissions, seconds):
+    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + int(seconds)))
+    version = "2018-11-09"
+    fields = {"sp": permissions, "se": ends, "spr": "https,http", "sv": version}
+    if container:
+        fields["sr"] = "c"
+        lines = [permissions, "", ends, f"/blob/{KEY}/{container}", "", "", fields["spr"], version, "c", "", "", "", "", "", ""]
+    else:
+        fields |= {"ss": "b", "srt": "sco"}
+        lines = [KEY, permissions, "b", "sco", "", ends, "", fields["spr"], version, ""]
+    signature = hmac.digest(base64.b64decode(SECRET), "\n".join(lines).encode(), "sha256")
+    fields["sig"] = base64.b64encode(signature).decode()
+    return "&".join(f"{name}={quote(value, safe='')}" for name, value in fields.items())
+
+
 def main():
+    if sys.argv[1] == "sas":
+        print(make_sas(*sys.argv[2:]))
+        return
     kind, endpoint, method, path, *rest = sys.argv[1:]
     url = urlsplit(endpoint + path)
     headers, body = {"host": url.netloc}, b""
@@ -68,7 +89,10 @@ def main():
         elif word != "-":
             with open(word, "rb") as file:
                 body = file.read()
-    target = (sign_s3 if kind == "s3" else sign_azure)(method, url, headers, body)
+    if kind == "azure":
+        target = sign_azure(method, url, headers, body)
+    else:
+        target = sign_s3(method, url, headers, body, kind)
     headers["content-length"] = str(len(body))
     if url.scheme == "https":
         connection = http.client.HTTPSConnection(url.netloc, timeout=60, context=ssl._create_unverified_context())

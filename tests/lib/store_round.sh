@@ -83,10 +83,10 @@ round_restore_alone() { # NAME TARGET
 
 swept() { [ "$(objects "$1/" | awk '!/\/deleted.mpk$/' | wc -l)" = 0 ]; } # PATH: nothing of a backup is there
 is_running() { [ "$(of "$1" .status.phase)" = Running ] && [ "$(of "$1" '.status.progress.rangesDone // 0')" -ge 1 ]; }
-# The runner's work is taken up where it was; with the agent the database's session goes, and with that the backup:
-# nothing of it stays.
+# The runner's work is taken up where it was. With the agent the database's session goes: the backup goes on in another
+# one, and what a checkpoint had is not stored again; without checkpoints nothing of it stays.
 round_kill_in_backup() {
-    local runners path
+    local runners path stored
     runner_pids | sort >"$T/runners"
     tidemark backup torn --cluster test --storage "$URL" --secret keys --rate-limit 12 --no-wait >/dev/null
     wait_for 30 is_running torn
@@ -96,7 +96,27 @@ round_kill_in_backup() {
     tidemark wait backup torn --for=Complete --timeout=120s
     round_alone verify --cluster test --backup "$(basename "$(path_of torn)")" >/dev/null
 
-    tidemark backup lost --cluster test --storage "$URL" --secret keys --rate-limit 12 --no-wait >/dev/null
+    tidemark get backup torn -o json | jq '{apiVersion, kind, metadata: {name: "taken-up"},
+        spec: (.spec | .rangeSize = "2MiB" | .br.rateLimit = 4)}' >"$T/taken-up.yaml"
+    tidemark apply -f "$T/taken-up.yaml" >/dev/null
+    wait_for 30 is_running taken-up
+    path=$(path_of taken-up)
+    has_checkpoint() { [ "$(objects "$path/checkpoint/" | wc -l)" -ge 2 ]; } # the first says but plan and start
+    wait_for 30 has_checkpoint
+    agent_kill
+    objects "$path/data/" | sort >"$T/data"
+    agent_start
+    tidemark wait backup taken-up --for=Failed --timeout=120s
+    expect_out Resumable of taken-up '.status.conditions[] | select(.type == "Failed") | .reason'
+    tidemark backup resume taken-up --no-wait >/dev/null
+    tidemark wait backup taken-up --for=Complete --timeout=120s
+    expect_out "$path" path_of taken-up
+    stored=$(of taken-up '.status.progress.rangesResumed // 0')
+    [ "$stored" -ge 1 ] && [ "$(objects "$path/data/" | sort | comm -12 "$T/data" - | wc -l)" -ge "$stored" ] ||
+        fail "of $(wc -l <"$T/data") objects $stored were taken up: $(objects "$path/data/")"
+    round_alone verify --cluster test --backup "$(basename "$path")" >/dev/null
+
+    tidemark backup lost --cluster test --storage "$URL" --secret keys --rate-limit 12 --no-checkpoint --no-wait >/dev/null
     wait_for 30 is_running lost
     path=$(path_of lost)
     [ -n "$(objects "$path/")" ] || fail "nothing is stored below '$path' yet"
@@ -173,9 +193,15 @@ round_all() {
     daemons_stop
 }
 round_delete() { # NAME PATH
+    local there
     gone() { ! tidemark get backup "$GONE"; }
     GONE=$1
+    there=$(objects "$2/" | wc -l)
     tidemark delete backup "$1" >/dev/null
+    waits() { [ "$(of "$GONE" '.status.timeRemoval // ""')" != "" ]; }
+    wait_for 30 waits
+    [ "$(objects "$2/" | wc -l)" = $((there + 1)) ] || fail "of $there objects: $(objects "$2/" | wc -l) with the tombstone"
+    tidemark delete backup "$1" --grace 2s >/dev/null
     wait_for 60 gone
     swept "$2" || fail "left of '$2': $(objects "$2/" | head -n 5)"
 }

@@ -5,8 +5,12 @@
 #   free_port                      prints a port that nothing listens on, another one each time
 #   tls_make                       a CA of the test's own, and a server certificate for 127.0.0.1 and localhost:
 #                                  $TLS/ca.pem $TLS/server.pem (certificate and key) $TLS/server.crt $TLS/server.key
-#   ceph_start [sts] [bluestore]   Ceph RGW. $CEPH_HTTP and $CEPH_HTTPS are its endpoints (the second after tls_make
-#                                  only); sts: AssumeRole is there, too; bluestore: objects on disk, not in memory
+#   ceph_start [sts] [cold] [bluestore]   Ceph RGW. $CEPH_HTTP and $CEPH_HTTPS are its endpoints (the second after tls_make
+#                                  only); sts: AssumeRole is there, too; cold: a storage class COLD is; bluestore:
+#                                  objects on disk, not in memory.
+#                                  $CEPH_KMS_KEY is a key of its for SSE-KMS, over https only
+#   ceph_role NAME USER            a role that may do anything with buckets, for the user to assume
+#   ceph_assume ACCESS SECRET ROLE SECONDS   assumes it; prints access_key=…, secret_key=…, session_token=…
 #   ceph_user NAME ACCESS SECRET [radosgw-admin options]   one is there from the start: $S3_ACCESS, $S3_SECRET
 #   ceph_stop · ceph_gateway_stop · ceph_gateway_start     all of it, or the gateway alone: what is stored stays
 #   swift_start · swift_stop       OpenStack Swift with its S3 interface. $SWIFT_HTTP, $SWIFT_ACCESS, $SWIFT_SECRET.
@@ -17,10 +21,11 @@
 #                                  nothing with the code under test; prints the body; without --: this test's Ceph.
 #                                  Status 22 when the answer is an error
 #   az METHOD PATH [FILE] [header: value]…   the same for Azurite; PATH begins behind the account
+#   az_sas CONTAINER|"" PERMISSIONS SECONDS  prints a SAS token of a container, or of the account, for so long
 #
 # All of them run as root.
 CEPH=$T/ceph SWIFT=$T/swift AZURITE=$T/azurite TLS=$T/tls
-CEPH_HTTP='' CEPH_HTTPS='' SWIFT_HTTP='' AZURITE_HTTP=''
+CEPH_HTTP='' CEPH_HTTPS='' CEPH_KMS_KEY=test-key SWIFT_HTTP='' AZURITE_HTTP=''
 S3_ACCESS=AKIATIDEMARKTEST0001 S3_SECRET=tidemark/secret+of=the/tests0123456789ab
 SWIFT_ACCESS=test:tester SWIFT_SECRET=testing
 AZURITE_ACCOUNT=tidemarktest AZURITE_KEY=$(printf 'tidemark tests, not a secret at all' | base64)
@@ -158,6 +163,9 @@ osd_data = $CEPH/osd
 rgw_frontends = beast endpoint=${CEPH_HTTP#http://} $tls tcp_nodelay=1
 rgw_s3_auth_use_sts = $1
 rgw_sts_key = abcdefghijklmnop
+rgw_sts_min_session_duration = 1
+rgw_crypt_s3_kms_backend = testing
+rgw_crypt_s3_kms_encryption_keys = $CEPH_KMS_KEY=$(printf 'tidemark tests, 32 bytes of a key' | head -c 32 | base64)
 rgw_data = $CEPH
 rgw_dns_name = s3.localhost
 rgw_thread_pool_size = 32
@@ -178,10 +186,11 @@ ceph_do_soon() {
     ceph_do "$@"
 }
 ceph_start() {
-    local sts=false objectstore=memstore option uuid
+    local sts=false cold=false objectstore=memstore option uuid
     for option in "$@"; do
         case $option in
         sts) sts=true ;;
+        cold) cold=true ;;
         bluestore) objectstore=bluestore ;;
         *) fail "ceph_start: no option '$option'" ;;
         esac
@@ -202,8 +211,9 @@ ceph_start() {
     store_spawn "$out" ceph-osd -f -i 0
     echo "$SPAWNED" >"$CEPH/run/osd.pid"
     ceph_do_soon ceph osd crush add osd.0 1.0 root=default host=store
+    ceph_user tester "$S3_ACCESS" "$S3_SECRET" # makes what a storage class belongs to
+    if $cold; then ceph_storage_class COLD; fi
     ceph_gateway_start
-    ceph_user tester "$S3_ACCESS" "$S3_SECRET"
 }
 ceph_gateway_start() {
     store_spawn "$CEPH/log/gateway.log" radosgw -f -n client.rgw.a
@@ -217,6 +227,30 @@ ceph_user() {
     shift 3
     radosgw-admin user create --uid="$name" --display-name="$name" --access-key="$access" --secret-key="$secret" "$@" \
         >>"$CEPH/log/out.log" 2>&1 || fail "radosgw-admin: $(tail -n 5 "$CEPH/log/out.log")"
+}
+
+# Before the gateway begins: one that is killed to read it again holds up the next change of users for half a minute.
+ceph_storage_class() {
+    local to=(--placement-id default-placement --storage-class "$1")
+    ceph_do radosgw-admin zonegroup placement add --rgw-zonegroup default "${to[@]}"
+    ceph_do radosgw-admin zone placement add --rgw-zone default "${to[@]}" --data-pool "default.rgw.$1"
+}
+ceph_role() {
+    local who="arn:aws:iam:::user/$2"
+    ceph_do radosgw-admin role create --role-name="$1" --assume-role-policy-doc='{"Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"AWS": ["'"$who"'"]}, "Action": ["sts:AssumeRole"]}]}'
+    ceph_do radosgw-admin role-policy put --role-name="$1" --policy-name=all --policy-doc='{"Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]}]}'
+}
+ceph_assume() {
+    local answer field
+    printf 'Action=AssumeRole&Version=2011-06-15&RoleSessionName=tests&RoleArn=arn:aws:iam:::role/%s&DurationSeconds=%s' \
+        "$3" "$4" >"$T/assume.form"
+    answer=$(STORE_KEY=$1 STORE_SECRET=$2 python3 "$TOP/tests/lib/store_client.py" sts "$CEPH_HTTP" POST / "$T/assume.form" \
+        "content-type: application/x-www-form-urlencoded") || fail "AssumeRole: $answer"
+    for field in access_key=AccessKeyId secret_key=SecretAccessKey session_token=SessionToken; do
+        printf '%s=%s\n' "${field%=*}" "$(grep -o "<${field#*=}>[^<]*" <<<"$answer" | cut -d'>' -f2)"
+    done
 }
 
 # ---- OpenStack Swift ---------------------------------------------------------------------------------------------
@@ -236,6 +270,7 @@ fallocate_reserve = 0
 pipeline = $1-server
 [app:$1-server]
 use = egg:swift#$1
+log_requests = false
 X
 }
 swift_proxy_conf() { # PORT MEMCACHED-PORT
@@ -330,3 +365,4 @@ az() {
     STORE_KEY=$AZURITE_ACCOUNT STORE_SECRET=$AZURITE_KEY python3 "$TOP/tests/lib/store_client.py" azure \
         "$AZURITE_HTTP/$AZURITE_ACCOUNT" "$@"
 }
+az_sas() { STORE_KEY=$AZURITE_ACCOUNT STORE_SECRET=$AZURITE_KEY python3 "$TOP/tests/lib/store_client.py" sas "$@"; }

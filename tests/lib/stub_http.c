@@ -156,8 +156,6 @@ static bool answer(int fd, const struct stub_request *request, const struct stub
     if (reply->fault == STUB_HANG || reply->fault == STUB_CLOSE)
         return false;
     size_t len = reply->body_len;
-    if (len == 0 && reply->body != NULL)
-        len = strlen(reply->body);
     char head[2048];
     unsigned status = reply->status != 0 ? reply->status : 200;
     char length[64] = "";
@@ -175,6 +173,21 @@ static bool answer(int fd, const struct stub_request *request, const struct stub
     return (len == 0 || send_all(fd, reply->body, len)) && reply->fault == STUB_NO_FAULT;
 }
 
+/* A client that has seen enough goes on while the rest is still being sent: the test may free by then
+ * what its handler gave. */
+static uint8_t *own_body(struct stub_reply *reply)
+{
+    if (reply->body_len == 0 && reply->body != NULL)
+        reply->body_len = strlen(reply->body);
+    if (reply->body_len == 0)
+        return NULL;
+    uint8_t *body = malloc(reply->body_len);
+    MUST(body != NULL);
+    memcpy(body, reply->body, reply->body_len);
+    reply->body = body;
+    return body;
+}
+
 static void *serve(void *arg)
 {
     struct stub_connection *c = arg;
@@ -187,8 +200,10 @@ static void *serve(void *arg)
         MUST(stub->request_count < STUB_REQUESTS_MAX);
         stub->requests[stub->request_count++] = request;
         stub->handler(request, &reply, stub->arg);
+        uint8_t *body = own_body(&reply);
         pthread_mutex_unlock(&stub->lock);
         more = answer(c->fd, request, &reply);
+        free(body);
     }
     (void)shutdown(c->fd, SHUT_RDWR);
     return NULL;

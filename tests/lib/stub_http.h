@@ -36,7 +36,7 @@ enum stub_fault {
 struct stub_reply {
     unsigned status;    /* 0 = 200 */
     char headers[1024]; /* "name: value\r\n…" on top of content-length */
-    const void *body;   /* borrowed */
+    const void *body;   /* copied when the handler returns */
     size_t body_len;    /* 0 with a body: its strlen */
     unsigned delay_ms;  /* before the answer */
     bool no_length;     /* no content-length: to a HEAD */

@@ -29,6 +29,7 @@ chmod 755 /run/modprobe
 echo /run/modprobe >/proc/sys/kernel/modprobe
 ip link set lo up
 set +e
+[ -z "${GUEST_SYSTEMD:-}" ] || exec "$GUEST_TOP/tests/lib/uml_systemd.sh"
 "$GUEST_SCRIPT"
 echo "guest: status $?"
 poweroff -f >/dev/null 2>&1

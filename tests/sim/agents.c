@@ -36,6 +36,9 @@ static struct sim_session *session_of(struct sim_agent *a, uint32_t job, bool ma
 
 /* ---- holds ---- */
 
+#define HOLD_GRACE_US                                                                              \
+    SEC(60) /* until one whose time is over is seen, and dropped for all that fails */
+
 static char *slot_of(struct sim_agent *a, const char *name)
 {
     for (size_t at = 0; at < SIM_SLOTS_MAX; at++) {
@@ -97,6 +100,62 @@ static void on_dropped(struct world *w, struct sim_arg *arg)
     agent_feed(w, arg->who, &event);
 }
 
+static const struct agent_hold *kept_of(const struct sim_agent *a, const char *name)
+{
+    for (size_t at = 0; at < a->hold_count; at++) {
+        if (strcmp(a->holds[at].name, name) == 0)
+            return &a->holds[at];
+    }
+    return NULL;
+}
+
+static int64_t until_us(const struct agent_hold *hold)
+{
+    return hold->renewed_us + (int64_t)hold->ttl_s * 1000000;
+}
+
+/* The log is there all the same, under another name. */
+static void check_other_hold(struct world *w, struct sim_agent *a,
+                             const struct sim_session *session)
+{
+    const struct agent_hold *mine = kept_of(a, session->hold);
+    for (size_t at = 0; mine != NULL && at < a->hold_count; at++) {
+        const struct agent_hold *other = &a->holds[at];
+        if (other != mine && strcmp(other->backup_id, mine->backup_id) == 0 &&
+            slot_of(a, other->name) != NULL)
+            sim_violate(w, "%s goes on with backup %s under hold '%s', its log is held by '%s'",
+                        a->node, mine->backup_id, mine->name, other->name);
+    }
+}
+
+/* Somebody may still go on with the backup. */
+static void check_drop(struct world *w, const struct sim_agent *a, const char *name)
+{
+    const struct agent_hold *hold = kept_of(a, name);
+    const struct sim_backup *backup = hold != NULL ? depot_find(w, hold->backup_id, false) : NULL;
+    if (backup != NULL && backup->checkpoint && !backup->manifest && backup->marked_us == 0 &&
+        (int64_t)(SIM_REAL_US + w->now_us) < until_us(hold))
+        sim_violate(w, "%s drops hold '%s' before its time, and backup %s may be gone on with",
+                    a->node, name, hold->backup_id);
+}
+
+bool agent_holds_settled(struct world *w)
+{
+    bool settled = true;
+    for (uint32_t which = 0; which < w->profile.agents; which++) {
+        const struct sim_agent *a = &w->agents[which];
+        for (size_t at = 0; at < a->hold_count; at++) {
+            const struct agent_hold *hold = &a->holds[at];
+            int64_t late_us = (int64_t)(SIM_REAL_US + w->now_us) - until_us(hold);
+            settled = settled && hold->ttl_s >= 3600; /* nobody waits here for an hour */
+            if (late_us > (int64_t)HOLD_GRACE_US)
+                sim_violate(w, "%s keeps hold '%s' for ever: its time is over since %.1f s",
+                            a->node, hold->name, (double)late_us / 1e6);
+        }
+    }
+    return settled;
+}
+
 /* False: the session fails, it says why. */
 static bool take_hold(struct world *w, uint32_t which, const struct sim_session *session)
 {
@@ -105,6 +164,7 @@ static bool take_hold(struct world *w, uint32_t which, const struct sim_session 
     if (session->hold[0] == '\0' || slot_of(a, session->hold) != NULL)
         return true;
     if (session->resume) {
+        check_other_hold(w, a, session);
         (void)tm_err_set(&err, TM_E_CONFLICT, "the log is not held any more");
         struct agent_event event = {.kind = AGENT_EV_SESSION_FAILED};
         event.session_failed.job = session->job;
@@ -176,7 +236,7 @@ void agent_lose_session(struct world *w, uint32_t which)
         if (!a->sessions[at].open)
             continue;
         struct tm_err err;
-        (void)tm_err_set(&err, TM_E_UNAVAILABLE, "the server closed the connection");
+        (void)tm_err_retry(&err, TM_E_UNAVAILABLE, "the server closed the connection");
         struct agent_event event = {.kind = AGENT_EV_SESSION_FAILED};
         event.session_failed.job = a->sessions[at].job;
         event.session_failed.err = &err;
@@ -267,6 +327,7 @@ static void act(struct world *w, uint32_t which, const struct agent_action *acti
         break;
     case AGENT_ACT_HOLD_DROP: {
         struct tm_err err;
+        check_drop(w, a, action->hold_drop.name);
         struct sim_arg *arg = later(w, which, MS(5) + sim_below(w, MS(300)), on_dropped);
         if (buf_append(&arg->bytes, action->hold_drop.name, strlen(action->hold_drop.name) + 1,
                        &err) < 0)

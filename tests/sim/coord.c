@@ -75,20 +75,32 @@ static void on_wake(struct world *w, struct sim_arg *arg)
 }
 
 /* a: txn, bytes: key NUL value. Applied also when the process died while the commit was under way. */
+/* Of each put: key, zero, length of the value, value. */
+static void store_all(struct world *w, struct slice puts)
+{
+    while (puts.len > 0) {
+        const char *key = (const char *)puts.data;
+        const uint8_t *value = puts.data + strlen(key) + 1;
+        uint64_t len = be64_get(value);
+        struct slice bytes = slice_of(value + 8, (size_t)len);
+        store_set(&w->store, key, bytes);
+        if (strncmp(key, BRAIN_KEY_PREFIX, strlen(BRAIN_KEY_PREFIX)) == 0)
+            oracle_stored(w, key, bytes);
+        size_t used = (size_t)(bytes.data + bytes.len - puts.data);
+        puts = slice_of(puts.data + used, puts.len - used);
+    }
+}
+
 static void on_persisted(struct world *w, struct sim_arg *arg)
 {
     struct tm_err err = {0};
     const struct sim_coord *c = &w->coords[arg->who];
     bool alive = arg_alive(w, arg);
-    const char *key = (const char *)arg->bytes.data;
-    size_t key_len = strlen(key) + 1;
-    struct slice value = slice_of(arg->bytes.data + key_len, arg->bytes.len - key_len);
     bool ok = arg->b == w->store.term && !w->store_fails; /* the term guards every transaction */
     if (!alive && sim_chance(w, 500))
         return;
     if (ok) {
-        store_set(&w->store, key, value);
-        oracle_stored(w, key, value);
+        store_all(w, buf_slice(&arg->bytes));
     } else {
         (void)tm_err_set(&err, w->store_fails ? TM_E_NO_SPACE : TM_E_CONFLICT, "%s",
                          w->store_fails ? "disk full" : "another term was taken");
@@ -110,11 +122,16 @@ static void persist(struct world *w, uint32_t which, const struct brain_action *
     struct sim_arg *arg = later(w, which, MS(8), on_persisted);
     arg->a = action->persist.txn;
     arg->b = c->term;
-    const struct brain_put *put = &action->persist.puts[0];
-    if (buf_append_slice(&arg->bytes, put->key, &err) < 0 ||
-        buf_append(&arg->bytes, "", 1, &err) < 0 ||
-        buf_append_slice(&arg->bytes, put->value, &err) < 0)
-        sim_die("persist", &err);
+    for (size_t i = 0; i < action->persist.put_count; i++) {
+        const struct brain_put *put = &action->persist.puts[i];
+        uint8_t len[8];
+        be64_put(len, put->value.len);
+        if (buf_append_slice(&arg->bytes, put->key, &err) < 0 ||
+            buf_append(&arg->bytes, "", 1, &err) < 0 ||
+            buf_append(&arg->bytes, len, sizeof(len), &err) < 0 ||
+            buf_append_slice(&arg->bytes, put->value, &err) < 0)
+            sim_die("persist", &err);
+    }
 }
 
 static void on_raised(struct world *w, struct sim_arg *arg)
@@ -274,10 +291,11 @@ static void apply(struct world *w, uint32_t which, struct sim_want *want)
                        "apiVersion: tidemark/v1\nkind: Backup\nmetadata:\n  name: %s\n"
                        "spec:\n  br:\n    cluster: c1\n    tenant: main\n    gcttl: %s\n%s"
                        "  backoffRetryPolicy: {minRetryDuration: 1s, maxRetryTimes: %u}\n"
-                       "  cleanPolicy: %s\n  local:\n    path: /backup\n",
+                       "  cleanPolicy: %s\n  cleanGrace: %us\n  local:\n    path: /backup\n",
                        want->name, want->short_ttl ? "12s" : "1h",
                        want->checkpoint ? "" : "    options: [--no-checkpoint]\n", want->retries,
-                       want->policy_delete ? "Delete" : "Retain");
+                       want->policy_delete ? "Delete" : "Retain",
+                       (unsigned)(want - w->wants) % 3 * 20); /* 0: at once */
     TM_CLEANUP(resource_list_release) struct resource_list list = RESOURCE_LIST_INIT;
     if (resource_parse("sim", slice_str(text), &list, &err) < 0)
         sim_die("spec", &err);

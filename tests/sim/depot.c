@@ -65,7 +65,6 @@ void depot_sweep(struct sim_backup *backup)
 {
     backup->checkpoint = false;
     backup->done_count = 0;
-    backup->tombstone = true;
     backup->object_count = 0;
     backup->manifest = false;
     backup->entry_count = 0;

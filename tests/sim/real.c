@@ -23,6 +23,11 @@ struct sim_real {
     struct backup_worker *worker;
     struct engine_reader *reader;
     uint32_t finals; /* tries at the final range */
+    struct epoch epoch;
+    struct epoch plan;
+    struct epoch writer; /* of checkpoints */
+    uint32_t checkpoints;
+    bool checkpointed[SIM_RANGES_MAX];
 };
 
 static int random_bytes_of_world(void *arg, void *ret, size_t len, struct tm_err *err)
@@ -89,6 +94,7 @@ int real_open(struct world *w, struct sim_runner *r, bool sweep, struct tm_err *
                                      .epoch = {r->term, r->attempt * 1000 + r->generation},
                                      .lead = (r->roles & JOB_ROLE_LEAD) != 0,
                                      .sweep = sweep,
+                                     .resumed = r->resume,
                                      .zstd_level = 1,
                                      .now_us = (int64_t)(SEC(1790000000) + w->now_us),
                                      .random = random_bytes_of_world,
@@ -96,6 +102,8 @@ int real_open(struct world *w, struct sim_runner *r, bool sweep, struct tm_err *
     memcpy(options.backup_id, r->backup_id, sizeof(options.backup_id) - 1);
     int rc = ram_open(w->registry, "depot", &real->storage, err);
     options.storage = real->storage;
+    real->epoch = options.epoch;
+    real->writer = options.epoch;
     if (rc == 0)
         rc = backup_open(&options, &real->backup, err);
     if (rc == 0)
@@ -140,9 +148,108 @@ int real_plan(struct world *w, struct sim_runner *r, struct tm_err *err)
     if (rc == 0)
         rc = backup_store_plan(r->real->worker, &mock_engine, r->real->reader, &options, plan_one,
                                r, &totals, err);
-    if (rc == 0)
+    if (rc == 0) {
         r->plan_count = totals.ranges;
+        r->real->plan = r->real->epoch;
+    }
     return rc;
+}
+
+/* ---- checkpoints ---- */
+
+static int keep_known(void *arg, const struct backup_checkpoint_result *result, struct tm_err *err)
+{
+    struct sim_runner *r = arg;
+    if (r->known_count == SIM_RANGES_MAX || result->index >= SIM_RANGES_MAX)
+        return tm_err_set(err, TM_E_LIMIT, "too many ranges for the simulation");
+    size_t at = r->known_count++;
+    r->real->checkpointed[result->index] = true;
+    r->known_done[at] = (struct sim_object){
+        .range = result->index, .term = result->epoch.term, .counter = result->epoch.counter};
+    buf_reset(&r->known_blobs[at]);
+    return buf_append_slice(&r->known_blobs[at], result->blob, err);
+}
+
+int real_find(struct sim_runner *r, bool *ret_found, bool *ret_committed, struct tm_err *err)
+{
+    struct sim_real *real = r->real;
+    struct backup_plan_totals totals = {.ranges = 0};
+    TM_CLEANUP(backup_checkpoint_found_release)
+    struct backup_checkpoint_found found = {.found = false};
+    r->known_count = 0;
+    int rc = backup_checkpoint_load(real->worker, keep_known, r, &found, err);
+    if (rc == 0 && found.found)
+        rc = backup_plan_load(real->worker, found.plan, found.ranges, plan_one, r, &totals, err);
+    if (rc < 0)
+        return rc;
+    r->plan_count = totals.ranges;
+    real->plan = found.plan;
+    *ret_found = found.found;
+    *ret_committed = found.committed;
+    return 0;
+}
+
+/* A result of a later term than the writer's needs a writer of that one, as the runner does it. */
+static size_t choose(struct sim_real *real, const struct msg_result *results, size_t count,
+                     struct slice *ret)
+{
+    size_t chosen = 0;
+    for (size_t at = 0; at < count; at++) {
+        if (results[at].range >= SIM_RANGES_MAX || real->checkpointed[results[at].range])
+            continue;
+        ret[chosen++] = results[at].blob;
+        if (results[at].term <= real->writer.term)
+            continue;
+        real->writer.term = results[at].term;
+        real->checkpoints = 0;
+    }
+    return chosen;
+}
+
+int real_checkpoint(struct sim_runner *r, const struct msg_result *results, size_t count,
+                    struct tm_err *err)
+{
+    struct sim_real *real = r->real;
+    struct slice blobs[WIRE_RESULTS_MAX];
+    struct engine_session *session = NULL;
+    struct engine_position position;
+    TM_CLEANUP(buf_release) struct buf begin = BUF_INIT;
+    size_t chosen = choose(real, results, count, blobs);
+    if (chosen == 0 && count > 0)
+        return 0;
+    if (mock_engine.session_open(&instance, "sim", &session, err) < 0 ||
+        mock_engine.snapshot_begin(session, NULL, true, &begin, &position, err) < 0)
+        sim_die("session", err);
+    mock_engine.session_close(session);
+    struct backup_checkpoint what = {.epoch = real->writer,
+                                     .plan = real->plan,
+                                     .ranges = r->plan_count,
+                                     .begin = buf_slice(&begin),
+                                     .replay_from = position,
+                                     .engine = "mock",
+                                     .lineage_label = "1",
+                                     .node = "sim",
+                                     .started_us = 1};
+    int rc = backup_checkpoint_store(real->worker, &what, blobs, chosen, &real->checkpoints, err);
+    for (size_t at = 0; rc == 0 && at < count; at++) {
+        if (results[at].range < SIM_RANGES_MAX)
+            real->checkpointed[results[at].range] = true;
+    }
+    return rc;
+}
+
+void real_root(const struct sim_runner *r, uint8_t ret[static REAL_ROOT_LEN])
+{
+    be64_put(ret, r->real->plan.term);
+    be32_put(ret + 8, r->real->plan.counter);
+}
+
+void real_take_root(struct sim_runner *r, struct slice root, uint32_t ranges)
+{
+    if (root.len != REAL_ROOT_LEN)
+        sim_die("a plan's root", NULL);
+    r->real->plan = (struct epoch){be64_get(root.data), be32_get(root.data + 8)};
+    r->plan_count = ranges;
 }
 
 int real_range(struct sim_runner *r, const struct sim_lease *lease, struct buf *ret_blob,
@@ -222,12 +329,18 @@ int real_commit(struct world *w, struct sim_runner *r, struct tm_err *err)
     return rc;
 }
 
-int real_sweep(struct sim_runner *r, bool remove, bool *ret_committed, struct tm_err *err)
+int real_sweep(struct world *w, struct sim_runner *r, bool remove, int64_t grace_us,
+               bool *ret_committed, uint64_t *ret_left_us, struct tm_err *err)
 {
-    struct backup_sweep_result swept;
-    int rc = backup_sweep(r->real->backup, remove ? BACKUP_SWEEP_DELETE : BACKUP_SWEEP_ABORT, "sim",
-                          &swept, err);
+    struct backup_sweep_result swept = {.objects = 0};
+    int64_t now_us = (int64_t)(SEC(1790000000) + w->now_us);
+    int rc = backup_sweep(r->real->backup,
+                          remove           ? BACKUP_SWEEP_DELETE
+                          : r->checkpoints ? BACKUP_SWEEP_VOID
+                                           : BACKUP_SWEEP_ABORT,
+                          "sim", grace_us, &swept, err);
     *ret_committed = rc == -TM_E_REFUSED && !remove;
+    *ret_left_us = swept.next_us > now_us ? (uint64_t)(swept.next_us - now_us) : swept.next_us != 0;
     return *ret_committed ? 0 : rc;
 }
 

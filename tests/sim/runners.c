@@ -15,6 +15,7 @@
 #define storage_down runner_storage_down
 #define tell         runner_tell
 #define tell_failed  runner_tell_failed
+#define again        runner_again
 
 bool runner_is(const struct world *w, const struct sim_arg *arg)
 {
@@ -103,6 +104,8 @@ void runner_release(struct sim_runner *r)
     buf_release(&r->from_agent);
     for (size_t at = 0; at < SIM_RANGES_MAX; at++)
         buf_release(&r->blobs[at]);
+    for (size_t at = 0; at < SIM_RANGES_MAX; at++)
+        buf_release(&r->known_blobs[at]);
     real_free(r->real);
     r->real = NULL;
 }
@@ -136,7 +139,7 @@ void runner_tell_failed(struct world *w, const struct sim_runner *r, const struc
 }
 
 /* A real operation failed: true when it is to be tried again. */
-static bool again(struct world *w, const struct sim_runner *r, const struct tm_err *err,
+bool runner_again(struct world *w, const struct sim_runner *r, const struct tm_err *err,
                   const char *stage)
 {
     if (err->retryable)
@@ -147,93 +150,7 @@ static bool again(struct world *w, const struct sim_runner *r, const struct tm_e
     return false;
 }
 
-/* ---- checkpoints ---- */
-
-#define CHECKPOINT_US MS(1500)
-
-/* False: there is a manifest, nothing is left to be done. */
-static bool look_for_earlier(struct world *w, struct sim_runner *r)
-{
-    struct msg_totals totals = {.commit_us = 1, .position = "0/2"};
-    struct frame f = {.type = FRAME_found};
-    TM_CLEANUP(buf_release) struct buf begin = BUF_INIT;
-    const struct sim_backup *backup = depot_find(w, r->backup_id, false);
-    bool committed = backup != NULL && backup->manifest;
-    if (committed) {
-        f.found.committed = true;
-        f.found.totals = &totals;
-    } else if (backup != NULL && backup->checkpoint) {
-        real_begin_blob(&begin);
-        f.found.begin = buf_slice(&begin);
-        f.found.log_from = 1;
-        memcpy(r->plan, backup->plan, sizeof(r->plan));
-        r->plan_count = backup->plan_count;
-        r->known = true;
-    }
-    tell(w, r, &f);
-    return !committed;
-}
-
-static void on_checkpoint(struct world *w, struct sim_arg *arg)
-{
-    if (!arg_alive(w, arg))
-        return;
-    const struct sim_runner *r = &w->runners[arg->who];
-    struct frame f = {.type = FRAME_want_accepted};
-    if (!r->finishing)
-        tell(w, r, &f);
-}
-
-static void take_accepted(struct world *w, struct sim_runner *r,
-                          const struct frame_accepted *accepted)
-{
-    struct sim_backup *backup = depot_find(w, r->backup_id, true);
-    bool stored = !storage_down(w) && !backup->tombstone;
-    for (size_t at = 0; stored && at < accepted->results_count; at++) {
-        const struct msg_result *result = &accepted->results[at];
-        depot_done(backup, &(struct sim_object){.range = result->range,
-                                                .term = result->term,
-                                                .counter = result->counter});
-    }
-    later(w, r, accepted->last ? CHECKPOINT_US : MS(1), on_checkpoint);
-}
-
-static void tell_known(struct world *w, struct sim_runner *r)
-{
-    const struct sim_backup *backup = depot_find(w, r->backup_id, true);
-    struct msg_result results[WIRE_RESULTS_MAX];
-    struct msg_counters counters = {.bytes = 100, .stored_bytes = 50, .files = 1};
-    struct frame f = {.type = FRAME_stored};
-    size_t count = 0;
-    for (; r->known_told < backup->done_count && count < 3; r->known_told++) {
-        const struct sim_object *done = &backup->done[r->known_told];
-        if (done->range < r->plan_count)
-            results[count++] = (struct msg_result){.range = done->range,
-                                                   .term = done->term,
-                                                   .counter = done->counter,
-                                                   .counters = &counters};
-    }
-    f.stored.results = results;
-    f.stored.results_count = count;
-    if (count > 0)
-        tell(w, r, &f);
-}
-
-/* The plan is stored: from here on there is something to go on with. */
-static void begin_checkpoints(struct world *w, struct sim_runner *r, bool planned)
-{
-    struct sim_backup *backup = depot_find(w, r->backup_id, true);
-    if (!r->checkpoints || (r->roles & JOB_ROLE_LEAD) == 0 || w->profile.real)
-        return;
-    if (planned && !backup->checkpoint && !backup->tombstone) {
-        backup->checkpoint = true;
-        memcpy(backup->plan, r->plan, sizeof(r->plan));
-        backup->plan_count = r->plan_count;
-    }
-    later(w, r, CHECKPOINT_US, on_checkpoint);
-}
-
-static void on_ready(struct world *w, struct sim_arg *arg)
+void runner_on_ready(struct world *w, struct sim_arg *arg)
 {
     if (!arg_alive(w, arg))
         return;
@@ -247,10 +164,10 @@ static void on_ready(struct world *w, struct sim_arg *arg)
         down = true;
     }
     if (down) {
-        later(w, r, MS(300), on_ready);
+        later(w, r, MS(300), runner_on_ready);
         return;
     }
-    if (r->resume && !r->sweeping && !look_for_earlier(w, r))
+    if (r->resume && !r->sweeping && !checkpoint_look(w, r))
         return;
     struct frame f = {.type = FRAME_ready};
     tell(w, r, &f);
@@ -294,8 +211,8 @@ static void on_plan(struct world *w, struct sim_arg *arg)
                        9); /* a stored plan cannot be changed: the next runner makes another */
         return;
     }
-    while (r->known && r->known_told < depot_find(w, r->backup_id, true)->done_count)
-        tell_known(w, r);
+    while (r->known && r->known_told < r->known_count)
+        checkpoint_tell_known(w, r);
     struct msg_plan_range ranges[8];
     struct frame f = {.type = FRAME_plan_batch};
     f.plan_batch.first = r->plan_next;
@@ -308,11 +225,16 @@ static void on_plan(struct world *w, struct sim_arg *arg)
                                     .bytes = 100};
     }
     f.plan_batch.last = r->plan_next == r->plan_count;
+    uint8_t root[REAL_ROOT_LEN];
+    if (f.plan_batch.last && w->profile.real) {
+        real_root(r, root);
+        f.plan_batch.root = slice_of(root, sizeof(root));
+    }
     tell(w, r, &f);
     if (!f.plan_batch.last)
         later(w, r, MS(20) + sim_below(w, MS(100)), on_plan);
     else
-        begin_checkpoints(w, r, true);
+        checkpoint_begin(w, r, true);
 }
 
 /* ---- ranges -------------------------------------------------------------------------------------- */
@@ -440,139 +362,6 @@ static void take_leases(struct world *w, struct sim_runner *r, const struct fram
     need(w, r);
 }
 
-/* ---- commit -------------------------------------------------------------------------------------- */
-
-static void tell_committed(struct world *w, const struct sim_runner *r)
-{
-    struct msg_totals totals = {.commit_us = 1, .position = "0/2"};
-    struct frame f = {.type = FRAME_committed};
-    f.committed.totals = &totals;
-    tell(w, r, &f);
-}
-
-static void commit_model(struct world *w, const struct sim_runner *r, struct sim_backup *backup)
-{
-    if (backup->manifest) /* perhaps of an earlier attempt, whose answer was lost */
-        return;
-    backup->manifest = true;
-    free(backup->entries);
-    backup->entries = malloc(sizeof(r->entries));
-    if (backup->entries == NULL)
-        sim_die("manifest", NULL);
-    memcpy(backup->entries, r->entries, sizeof(r->entries));
-    backup->entry_count = r->entry_count;
-    sim_log(w, "manifest of %s committed, %zu ranges", backup->id, backup->entry_count);
-    oracle_manifest(w, r->uid, backup);
-}
-
-/* False: to be tried again, or given up and told. */
-static bool commit_real(struct world *w, struct sim_runner *r, struct sim_backup *backup,
-                        bool *ret_again)
-{
-    struct tm_err err;
-    bool before = backup->manifest;
-    int rc = real_commit(w, r, &err);
-    real_look(w, r->backup_id); /* sets backup->manifest */
-    /* cppcheck-suppress incorrectLogicOperator */
-    if (backup->manifest && !before) {
-        sim_log(w, "manifest of %s committed, %zu ranges", backup->id, backup->entry_count);
-        oracle_manifest(w, r->uid, backup);
-    }
-    *ret_again = rc < 0 && again(w, r, &err, "commit");
-    return rc == 0;
-}
-
-static void on_commit(struct world *w, struct sim_arg *arg)
-{
-    if (!arg_alive(w, arg))
-        return;
-    struct sim_runner *r = &w->runners[arg->who];
-    bool once_more = storage_down(w);
-    struct sim_backup *backup = depot_find(w, r->backup_id, true);
-    if (!once_more && w->profile.real) {
-        if (!commit_real(w, r, backup, &once_more) && !once_more)
-            return;
-    } else if (!once_more) {
-        commit_model(w, r, backup);
-        once_more = sim_chance(w, 50); /* the reply is dropped */
-    }
-    if (once_more)
-        later(w, r, MS(400), on_commit);
-    else
-        tell_committed(w, r);
-}
-
-static void want_results(struct world *w, const struct sim_runner *r)
-{
-    struct frame f = {.type = FRAME_want_results};
-    f.want_results.from = r->results_next;
-    tell(w, r, &f);
-}
-
-static void keep_blob(struct sim_runner *r, size_t at, struct slice blob)
-{
-    struct tm_err err;
-    if (at >= SIM_RANGES_MAX)
-        return;
-    buf_reset(&r->blobs[at]);
-    if (buf_append_slice(&r->blobs[at], blob, &err) < 0)
-        sim_die("memory", &err);
-}
-
-static void take_results(struct world *w, struct sim_runner *r, const struct frame_results *page)
-{
-    if (!r->finishing || page->from != r->results_next)
-        return;
-    for (size_t at = 0; at < page->results_count && r->entry_count < TM_ARRAY_LEN(r->entries);
-         at++) {
-        const struct msg_result *result = &page->results[at];
-        keep_blob(r, r->entry_count, result->blob);
-        r->entries[r->entry_count++] = (struct sim_object){
-            .range = result->range, .term = result->term, .counter = result->counter};
-    }
-    r->results_next += (uint32_t)page->results_count;
-    if (page->last)
-        later(w, r, MS(50) + sim_below(w, MS(300)), on_commit);
-    else
-        want_results(w, r);
-}
-
-/* ---- sweep ---- */
-
-/* a: remove also what is committed */
-static void on_sweep(struct world *w, struct sim_arg *arg)
-{
-    if (!arg_alive(w, arg))
-        return;
-    struct sim_runner *r = &w->runners[arg->who];
-    if (storage_down(w)) {
-        bool remove = arg->a != 0;
-        later(w, r, MS(300), on_sweep)->a = remove;
-        return;
-    }
-    struct sim_backup *backup = depot_find(w, r->backup_id, false);
-    struct frame f = {.type = FRAME_swept};
-    struct msg_totals totals = {.commit_us = 1};
-    struct tm_err err;
-    if (w->profile.real) {
-        bool committed = false;
-        bool remove = arg->a != 0;
-        if (real_sweep(r, remove, &committed, &err) < 0) {
-            if (again(w, r, &err, "sweep"))
-                later(w, r, MS(300), on_sweep)->a = remove;
-            return;
-        }
-        real_look(w, r->backup_id);
-        f.swept.committed = committed;
-    } else if (backup != NULL && backup->manifest && arg->a == 0) {
-        f.swept.committed = true;
-        f.swept.totals = &totals;
-    } else if (backup != NULL) {
-        depot_sweep(backup);
-    }
-    tell(w, r, &f);
-}
-
 /* ---- from the agent ---- */
 
 static void take_begin(struct world *w, struct sim_runner *r, const struct frame_begin *begin)
@@ -581,7 +370,9 @@ static void take_begin(struct world *w, struct sim_runner *r, const struct frame
     if (!begin->plan_known) {
         later(w, r, MS(50) + sim_below(w, MS(300)), on_plan);
     } else {
-        begin_checkpoints(w, r, false);
+        if (w->profile.real && (r->roles & JOB_ROLE_LEAD) != 0)
+            real_take_root(r, begin->plan_root, begin->plan_ranges);
+        checkpoint_begin(w, r, false);
     }
     need(w, r);
 }
@@ -600,7 +391,7 @@ static void take_job(struct world *w, struct sim_runner *r, const struct frame_j
     memcpy(r->uid, job->uid, sizeof(r->uid));
     if (job->backup != NULL)
         memcpy(r->backup_id, job->backup->backup_id, sizeof(r->backup_id));
-    later(w, r, MS(20) + sim_below(w, MS(200)), on_ready);
+    later(w, r, MS(20) + sim_below(w, MS(200)), runner_on_ready);
     if (job->kind == JOB_KIND_RESTORE)
         restore_job(w, r, job->resume);
     else if (job->kind == JOB_KIND_LOG)
@@ -629,16 +420,16 @@ static void take(struct world *w, struct sim_runner *r, const struct frame *f)
         r->finishing = true;
         r->finish_term = f->finish.term;
         r->finish_ranges = f->finish.plan_ranges;
-        want_results(w, r);
+        commit_want_results(w, r);
         break;
     case FRAME_accepted:
-        take_accepted(w, r, &f->accepted);
+        checkpoint_accepted(w, r, &f->accepted);
         break;
     case FRAME_results:
-        take_results(w, r, &f->results);
+        commit_results(w, r, &f->results);
         break;
     case FRAME_sweep:
-        later(w, r, MS(20) + sim_below(w, MS(200)), on_sweep)->a = f->sweep.remove;
+        sweep_later(w, r, MS(20) + sim_below(w, MS(200)), f->sweep.remove, f->sweep.grace_ms);
         break;
     case FRAME_log_want:
         stream_want(w, r, &f->log_want);

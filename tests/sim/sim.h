@@ -10,7 +10,9 @@
  *   coord.c    coordinator processes, their state store, the person at the CLI
  *   agents.c   agent processes, their sessions
  *   net.c      connections, requests, replies: lost, delayed, doubled, cut
- *   runners.c  the runner: plan, ranges, commit, sweep against modelled storage
+ *   runners.c  the runner: plan and ranges against modelled storage
+ *   checkpoints.c  what it stores on the way, and finds
+ *   commits.c  commit and sweep
  *   depot.c    what lies in storage, as a model
  *   source.c   the databases' log: it grows, branches when a standby is promoted
  *   streams.c  the runner of a log backup, as a model
@@ -99,7 +101,8 @@ struct sim_backup {
     bool manifest;
     struct sim_object *entries; /* of the manifest */
     size_t entry_count;
-    bool tombstone;
+    bool given_up;      /* nobody could sweep it: said in its record, until the next attempt */
+    uint64_t marked_us; /* its tombstone is stored since then, 0 = there is none */
 };
 
 /* ---- the log ---- */
@@ -270,7 +273,10 @@ struct sim_runner {
     uint64_t finish_term;
     uint32_t finish_ranges;
     bool sweeping;
-    struct sim_real *real; /* NULL: the model */
+    struct sim_real *real;                        /* NULL: the model */
+    struct sim_object known_done[SIM_RANGES_MAX]; /* real: what a checkpoint has … */
+    struct buf known_blobs[SIM_RANGES_MAX];       /* … and the entries of that */
+    size_t known_count;
     struct sim_stream stream;
 };
 
@@ -284,6 +290,7 @@ struct sim_runner {
  * are equal, and the first result to arrive wins.
  */
 struct oracle_range {
+    bool stored; /* by an earlier attempt: this one was told */
     uint64_t fresh_term;
     uint64_t fresh_counter;
     uint64_t fresh_life; /* of the coordinator that granted it */
@@ -430,6 +437,8 @@ void agent_feed(struct world *w, uint32_t which, const struct agent_event *event
 void agent_lose_session(struct world *w, uint32_t which);
 /* Holds that nobody would ever drop. */
 void agent_check_holds(struct world *w);
+/* No hold is left whose time has come, or comes soon; when all is calm. */
+bool agent_holds_settled(struct world *w);
 
 /* ---- net.c --------------------------------------------------------------------------------------------------- */
 
@@ -457,6 +466,26 @@ void runner_tell(struct world *w, const struct sim_runner *r, const struct frame
 void runner_tell_failed(struct world *w, const struct sim_runner *r, const struct tm_err *err,
                         const char *stage);
 bool runner_storage_down(const struct world *w);
+/* A real operation failed: true when it is to be tried again. */
+bool runner_again(struct world *w, const struct sim_runner *r, const struct tm_err *err,
+                  const char *stage);
+void runner_on_ready(struct world *w, struct sim_arg *arg);
+
+/* ---- checkpoints.c ---- */
+
+/* False: there is nothing to be done, or later. */
+bool checkpoint_look(struct world *w, struct sim_runner *r);
+void checkpoint_accepted(struct world *w, struct sim_runner *r,
+                         const struct frame_accepted *accepted);
+void checkpoint_tell_known(struct world *w, struct sim_runner *r);
+void checkpoint_begin(struct world *w, struct sim_runner *r, bool planned);
+
+/* ---- commits.c ---- */
+
+void commit_want_results(struct world *w, const struct sim_runner *r);
+void commit_results(struct world *w, struct sim_runner *r, const struct frame_results *page);
+void sweep_later(struct world *w, struct sim_runner *r, uint64_t delay_us, uint64_t remove,
+                 uint64_t grace_ms);
 void sim_key_set(uint8_t to[SIM_KEY_MAX], size_t *ret_len, struct slice key);
 
 /* ---- depot.c --------------------------------------------------------------------------------------------------- */
@@ -509,6 +538,8 @@ void oracle_reply(struct world *w, uint32_t coord, const struct message *m);
 void oracle_answer(struct world *w, uint64_t cmd, enum brain_outcome outcome,
                    const struct tm_err *err);
 void oracle_stored(struct world *w, const char *key, struct slice value);
+/* An attempt's runner tells that this range is in a checkpoint. */
+void oracle_known(struct world *w, const struct sim_runner *r, uint32_t range);
 void oracle_manifest(struct world *w, const char *uid, const struct sim_backup *backup);
 bool oracle_settled(struct world *w); /* all jobs are at their end */
 void oracle_end(struct world *w);

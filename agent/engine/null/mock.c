@@ -16,8 +16,6 @@
 #define KEY_DIGITS 8
 #define KEY_LEN    (1 + KEY_DIGITS)
 
-static const uint8_t final_start[] = {0xff};
-
 struct engine_reader {
     struct null_config config;
     _Atomic uint64_t revision;
@@ -32,15 +30,11 @@ static int mock_describe(const struct engine_instance *instance, struct engine_d
                          struct tm_err *err)
 {
     struct null_config c;
-    int r = null_config_parse("mock", instance->conninfo, &c, err);
+    int r = null_session_describe("mock", instance, &c, ret, err);
     if (r < 0)
         return r;
-    *ret = (struct engine_description){.role = c.standby ? ENGINE_ROLE_MEMBER : ENGINE_ROLE_PRIMARY,
-                                       .version = "1",
-                                       .lineage_label = "1",
-                                       .now_us = null_config_now_us(&c),
-                                       .data_bytes_estimate = c.keys * (c.value + KEY_LEN + 8)};
-    memcpy(ret->identity, c.identity, sizeof(ret->identity));
+    ret->role = c.standby ? ENGINE_ROLE_MEMBER : ENGINE_ROLE_PRIMARY;
+    ret->data_bytes_estimate = c.keys * (c.value + KEY_LEN + 8);
     position_of(c.revision, &ret->position);
     return 0;
 }
@@ -138,9 +132,7 @@ static int mock_plan(struct engine_reader *reader, const struct engine_plan_opti
         memcpy(start, end, sizeof(start));
         start_len = KEY_LEN;
     }
-    return fn(arg,
-              (struct engine_key_range){slice_of(start, start_len),
-                                        slice_of(final_start, sizeof(final_start))},
+    return fn(arg, (struct engine_key_range){slice_of(start, start_len), null_final_start()},
               c->keys % step * row, err);
 }
 
@@ -222,15 +214,6 @@ static int mock_read_range(struct engine_reader *reader, struct engine_key_range
     return 0;
 }
 
-static int mock_final_key(struct engine_reader *reader, uint8_t key[ENGINE_KEY_MAX],
-                          size_t *ret_len)
-{
-    (void)reader;
-    memcpy(key, final_start, sizeof(final_start));
-    *ret_len = sizeof(final_start);
-    return 0;
-}
-
 static int mock_read_final(struct engine_reader *reader, struct slice end, struct range_sink *sink,
                            struct engine_range_stats *ret, struct tm_err *err)
 {
@@ -269,7 +252,7 @@ const struct engine_ops mock_engine = {
     .reader_open = mock_reader_open,
     .plan = mock_plan,
     .read_range = mock_read_range,
-    .final_key = mock_final_key,
+    .final_key = null_final_key,
     .read_final = mock_read_final,
     .reader_close = mock_reader_close,
     .restore_open = null_restore_open,

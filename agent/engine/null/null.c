@@ -11,8 +11,6 @@
 
 #define END_BLOB "null1 end"
 
-static const uint8_t final_start[] = {0xff};
-
 struct engine_reader {
     struct null_config config;
 };
@@ -28,18 +26,12 @@ static int null_describe(const struct engine_instance *instance, struct engine_d
                          struct tm_err *err)
 {
     struct null_config c;
-    int r = null_config_parse("null", instance->conninfo, &c, err);
+    int r = null_session_describe("null", instance, &c, ret, err);
     if (r < 0)
         return r;
-    *ret = (struct engine_description){
-        .role = c.standby ? ENGINE_ROLE_STANDBY : ENGINE_ROLE_PRIMARY,
-        .version = "1",
-        .lineage_label = "1",
-        .now_us = null_config_now_us(&c),
-        .data_bytes_estimate = c.files * c.bytes + c.big,
-        .hold_max_bytes = c.hold,
-    };
-    memcpy(ret->identity, c.identity, sizeof(ret->identity));
+    ret->role = c.standby ? ENGINE_ROLE_STANDBY : ENGINE_ROLE_PRIMARY;
+    ret->data_bytes_estimate = c.files * c.bytes + c.big;
+    ret->hold_max_bytes = c.hold;
     position_of(NULL_LOG_START + c.log, &ret->position);
     return 0;
 }
@@ -195,7 +187,7 @@ static int null_plan(struct engine_reader *reader, const struct engine_plan_opti
         p.bytes += left;
         p.files++;
     }
-    return plan_cut(&p, slice_of(final_start, sizeof(final_start)), err);
+    return plan_cut(&p, null_final_start(), err);
 }
 
 /* The contents [lo, hi) of one file into the sink. */
@@ -272,15 +264,6 @@ static int null_read_range(struct engine_reader *reader, struct engine_key_range
             return r;
     }
     *ret = stats;
-    return 0;
-}
-
-static int null_final_key(struct engine_reader *reader, uint8_t key[ENGINE_KEY_MAX],
-                          size_t *ret_len)
-{
-    (void)reader;
-    memcpy(key, final_start, sizeof(final_start));
-    *ret_len = sizeof(final_start);
     return 0;
 }
 

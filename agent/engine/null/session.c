@@ -5,6 +5,19 @@
  */
 #include "agent/engine/null/session.h"
 
+int null_session_describe(const char *engine, const struct engine_instance *instance,
+                          struct null_config *ret_config, struct engine_description *ret,
+                          struct tm_err *err)
+{
+    int r = null_config_parse(engine, instance->conninfo, ret_config, err);
+    if (r < 0)
+        return r;
+    *ret = (struct engine_description){
+        .version = "1", .lineage_label = "1", .now_us = null_config_now_us(ret_config)};
+    memcpy(ret->identity, ret_config->identity, sizeof(ret->identity));
+    return 0;
+}
+
 int null_session_check(const char *engine, const struct engine_instance *instance,
                        struct tm_err *err)
 {
@@ -138,4 +151,19 @@ void null_position(uint64_t number, const char *prefix, struct engine_position *
     *ret = (struct engine_position){.len = 8};
     be64_put(ret->bytes, number);
     (void)snprintf(ret->text, sizeof(ret->text), "%s%llu", prefix, (unsigned long long)number);
+}
+
+struct slice null_final_start(void)
+{
+    static const uint8_t start[] = {0xff};
+    return slice_of(start, sizeof(start));
+}
+
+int null_final_key(struct engine_reader *reader, uint8_t key[ENGINE_KEY_MAX], size_t *ret_len)
+{
+    (void)reader;
+    struct slice start = null_final_start();
+    memcpy(key, start.data, start.len);
+    *ret_len = start.len;
+    return 0;
 }

@@ -18,6 +18,10 @@ struct engine_session {
     atomic_bool canceled;
 };
 
+/* All of a description but role, sizes and position; *ret_config is what the conninfo says. */
+int null_session_describe(const char *engine, const struct engine_instance *instance,
+                          struct null_config *ret_config, struct engine_description *ret,
+                          struct tm_err *err) TM_WUR;
 int null_session_check(const char *engine, const struct engine_instance *instance,
                        struct tm_err *err) TM_WUR;
 int null_session_open(const char *engine, const struct engine_instance *instance,
@@ -36,6 +40,10 @@ void null_session_cancel(struct engine_session *s); /* from any thread */
 /* The configuration that a begin blob of this engine carries. */
 int null_session_config(const char *engine, struct slice begin, struct null_config *ret,
                         struct tm_err *err) TM_WUR;
+
+/* Behind all keys of both engines; and engine_ops.final_key. */
+struct slice null_final_start(void);
+int null_final_key(struct engine_reader *reader, uint8_t key[ENGINE_KEY_MAX], size_t *ret_len);
 
 /* An eight-byte position; its text is the number behind `prefix`. */
 void null_position(uint64_t number, const char *prefix, struct engine_position *ret);

@@ -5,8 +5,7 @@
  * Failures: what the URL or the secret lacks; a SAS or token that would go over the net in clear.
  */
 #include "common/storage/azblob/internal.h"
-
-#define DEADLINE_DEFAULT_MS 60000
+#include "common/storage/object_store.h"
 
 /* Any answer has the service's time in it, also one that refuses. */
 static int azblob_now(struct storage *st, int64_t *ret_us, struct tm_err *err)
@@ -17,7 +16,7 @@ static int azblob_now(struct storage *st, int64_t *ret_us, struct tm_err *err)
         azblob_call_init(&c, az, "HEAD", "");
         int r = azblob_call_query(&c, "restype", "container", err);
         if (r == 0)
-            r = azblob_call_run(&c, err);
+            r = store_call_run(&c.call, err);
         azblob_call_release(&c);
         if (!az->store.clock_known)
             return r < 0 ? r
@@ -31,23 +30,13 @@ static int azblob_now(struct storage *st, int64_t *ret_us, struct tm_err *err)
 
 static void azblob_stats(struct storage *st, struct storage_stats *ret)
 {
-    struct azblob *az = azblob_of(st);
-    struct http_stats http;
-    http_stats(az->store.http, &http);
-    *ret = (struct storage_stats){.requests = http.exchanges,
-                                  .retries = az->store.retries,
-                                  .slow_downs = http.slow_downs,
-                                  .limit = http.limit,
-                                  .limit_max = http.limit_max,
-                                  .skew_us = az->store.skew_us};
+    object_store_stats(&azblob_of(st)->store, ret);
 }
 
 static void azblob_free(struct storage *st)
 {
     struct azblob *az = azblob_of(st);
-    if (az == NULL)
-        return;
-    http_free(az->store.http);
+    object_store_close(&az->store);
     credential_free(az->credential);
     free(az);
 }
@@ -68,7 +57,9 @@ static const struct storage_ops azblob_ops = {
 static const struct store_ops call_ops = {.sign = azblob_sign,
                                           .read_error = azblob_read_error,
                                           .passes = azblob_passes,
-                                          .says_absent = azblob_says_absent};
+                                          .says_absent = azblob_says_absent,
+                                          .prepare = azblob_prepare,
+                                          .explain = azblob_result};
 
 /* A shared key only signs; the others are shown. */
 static int check_clear_text(const struct azblob *az, const struct storage_options *options,
@@ -99,23 +90,21 @@ static int open_parts(struct azblob *az, const struct storage_options *options, 
         r = check_clear_text(az, options, err);
     if (r < 0)
         return r;
-    return http_new(&(struct http_options){.ca_file = config->ca_file,
-                                           .proxy = config->proxy,
-                                           .insecure = config->insecure,
-                                           .parallel = options->parallel},
-                    &az->store.http, err);
+    return object_store_open(&az->store,
+                             &(struct object_store_way){.ca_file = config->ca_file,
+                                                        .proxy = config->proxy,
+                                                        .insecure = config->insecure},
+                             options, err);
 }
 
 static void display(struct azblob *az)
 {
     const struct azblob_config *config = &az->config;
-    size_t prefix_len = strlen(config->prefix);
-    int len = snprintf(az->base.display, sizeof(az->base.display), "azblob://%s%s%.*s",
-                       config->container, prefix_len > 0 ? "/" : "",
-                       (int)(prefix_len > 0 ? prefix_len - 1 : 0), config->prefix);
-    if (config->endpoint_given && len > 0 && (size_t)len < sizeof(az->base.display))
-        (void)snprintf(az->base.display + len, sizeof(az->base.display) - (size_t)len,
-                       "?endpoint=%s://%s%s", config->scheme, config->host, config->base);
+    char endpoint[sizeof(config->scheme) + sizeof(config->host) + sizeof(config->base) + 3] = "";
+    if (config->endpoint_given)
+        (void)snprintf(endpoint, sizeof(endpoint), "%s://%s%s", config->scheme, config->host,
+                       config->base);
+    object_store_display(&az->base, "azblob", config->container, config->prefix, endpoint);
 }
 
 static void azblob_closep(struct azblob **az)
@@ -139,8 +128,6 @@ int azblob_open(const struct storage_url *url, const struct storage_options *opt
     az->base.features = STORAGE_CONDITIONAL_CREATE;
     az->store.ops = &call_ops;
     az->store.owner = az;
-    az->store.deadline_ms =
-        options->io_timeout_ms != 0 ? options->io_timeout_ms : DEADLINE_DEFAULT_MS;
     (void)snprintf(az->store.place, sizeof(az->store.place), "%s://%.220s%s/%s", az->config.scheme,
                    az->config.host, az->config.base, az->config.container);
     display(az);

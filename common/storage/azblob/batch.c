@@ -108,7 +108,7 @@ int azblob_batch_start(struct azblob *az, struct azblob_batch *b, const char *co
     b->call.call.wanted[1] = 403;
     b->call.call.wanted[2] = 500; /* waiting for its end is not worth while */
     if (r == 0)
-        r = azblob_call_start(&b->call, err);
+        r = store_call_start(&b->call.call, err);
     b->started = r == 0;
     return r;
 }
@@ -184,7 +184,7 @@ int azblob_batch_wait(struct azblob_batch *b, bool *done, struct tm_err *err)
 {
     struct azblob_call *c = &b->call;
     b->started = false;
-    int r = azblob_call_wait(c, err);
+    int r = store_call_wait(&c->call, err);
     if (r == 0 && c->call.x.status < 300)
         return take_answer(&c->call.x, b->count, done, err);
     if (!fails_for_now(c))

@@ -6,7 +6,7 @@
  *     struct azblob_call c;
  *     azblob_call_init(&c, az, "GET", key);        key "" = the container itself
  *     azblob_call_query(&c, "comp", "list", err) …
- *     azblob_call_run(&c, err);                    or azblob_call_start … azblob_call_wait
+ *     store_call_run(&c.call, err);                or store_call_start … store_call_wait
  *     azblob_call_release(&c);
  *
  * A call must not move between start and wait.
@@ -85,12 +85,6 @@ int azblob_call_query(struct azblob_call *c, const char *key, const char *value,
 /* The body and its MD5. Borrowed until the end. */
 int azblob_call_body(struct azblob_call *c, struct slice body, const char *content_type,
                      struct tm_err *err) TM_WUR;
-int azblob_call_start(struct azblob_call *c, struct tm_err *err) TM_WUR;
-int azblob_call_wait(struct azblob_call *c, struct tm_err *err) TM_WUR;
-/* The same for a call that others had to be done before: what failed while nobody looked after it is
- * tried as long as any other. */
-int azblob_call_wait_late(struct azblob_call *c, struct tm_err *err) TM_WUR;
-int azblob_call_run(struct azblob_call *c, struct tm_err *err) TM_WUR;
 /* What a call's last answer says, as this driver's error; for statuses that were wanted. */
 int azblob_call_error(struct azblob_call *c, struct tm_err *err);
 /* store_ops */
@@ -98,6 +92,8 @@ int azblob_sign(struct store_call *call, int64_t now_real_us, struct tm_err *err
 bool azblob_read_error(const struct store_call *call, struct store_error *ret);
 bool azblob_passes(struct store_call *call, const struct store_error *e);
 bool azblob_says_absent(const struct store_call *call);
+int azblob_prepare(struct store_call *call, struct tm_err *err) TM_WUR;
+int azblob_result(struct store_call *call, int result, struct tm_err *err);
 
 /* Adds Authorization to the headers of x, for this path and query; nothing with a SAS. */
 int azblob_authorize(struct azblob *az, const struct azure_token *token, struct http_exchange *x,

@@ -129,7 +129,7 @@ int azblob_page_next(struct azblob *az, const char *prefix, bool by_directory,
     azblob_call_init(&c, az, "GET", "");
     int r = build(&c, prefix, by_directory, page, err);
     if (r == 0)
-        r = azblob_call_run(&c, err);
+        r = store_call_run(&c.call, err);
     if (r == 0) {
         page->names.len = page->marker.len = page->count = 0;
         struct reader reader = {.page = page, .by_directory = by_directory};

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/parse.h"
 #include "common/storage/azblob/internal.h"
+#include "common/storage/object_store.h"
 
 #define RANGE_NOT_SATISFIABLE 416
 
@@ -30,23 +31,26 @@ static int too_short(const struct azblob *az, const char *key, uint64_t offset, 
                       (unsigned long long)offset);
 }
 
-static void get_init(struct azblob_call *c, struct azblob *az, const char *name, uint64_t offset,
+static void get_init(struct store_call *call, struct storage *st, const char *name, uint64_t offset,
                      void *dst, size_t len)
 {
+    struct azblob_call *c = (struct azblob_call *)call;
     char key[AZBLOB_KEY_MAX + 1];
-    azblob_key(az, name, key);
-    azblob_call_init(c, az, "GET", key);
+    azblob_key(azblob_of(st), name, key);
+    azblob_call_init(c, azblob_of(st), "GET", key);
     c->answer = AZBLOB_ANSWER_RANGE;
     c->offset = offset;
-    c->call.x.into = dst;
-    c->call.x.into_len = len;
-    c->call.wanted[0] = RANGE_NOT_SATISFIABLE;
-    c->call.wanted[1] = 404;
+    call->x.into = dst;
+    call->x.into_len = len;
+    call->wanted[0] = RANGE_NOT_SATISFIABLE;
+    call->wanted[1] = 404;
 }
 
-static int get_result(const struct azblob_call *c, const char *name, int r, struct tm_err *err)
+static int get_result(const struct store_call *call, const char *name, int r,
+                      uint64_t *ret_object_bytes, struct tm_err *err)
 {
-    const struct http_exchange *x = &c->call.x;
+    const struct azblob_call *c = call->arg;
+    const struct http_exchange *x = &call->x;
     char key[AZBLOB_KEY_MAX + 1];
     azblob_key(c->az, name, key);
     if (r < 0)
@@ -56,65 +60,34 @@ static int get_result(const struct azblob_call *c, const char *name, int r, stru
                           shown(c->az, key).s);
     if (x->status == RANGE_NOT_SATISFIABLE || x->into_got < x->into_len)
         return too_short(c->az, key, c->offset, x->into_len, err);
+    *ret_object_bytes = c->total;
     return 0;
+}
+
+static void get_release(struct store_call *call)
+{
+    azblob_call_release(call->arg);
 }
 
 int azblob_read(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
                 struct tm_err *err)
 {
     struct azblob_call c;
-    get_init(&c, azblob_of(st), name, offset, dst, len);
-    int r = get_result(&c, name, azblob_call_run(&c, err), err);
+    uint64_t object_bytes;
+    get_init(&c.call, st, name, offset, dst, len);
+    int r = get_result(&c.call, name, store_call_run(&c.call, err), &object_bytes, err);
     azblob_call_release(&c);
     return r;
 }
 
-struct fetch {
-    struct storage_fetch base;
-    struct azblob_call call;
-    char name[STORAGE_NAME_MAX + 1];
-    bool busy; /* call is started */
-};
-
-static int fetch_wait(struct storage_fetch *base, uint64_t *ret_object_bytes, struct tm_err *err)
-{
-    struct fetch *f = (struct fetch *)base;
-    struct azblob_call *c = &f->call;
-    f->busy = false;
-    int r = get_result(c, f->name, azblob_call_wait_late(c, err), err);
-    if (r == 0)
-        *ret_object_bytes = c->total;
-    return r;
-}
-
-static void fetch_free(struct storage_fetch *base)
-{
-    struct fetch *f = (struct fetch *)base;
-    if (f->busy)
-        store_call_cancel(&f->call.call);
-    azblob_call_release(&f->call);
-    free(f);
-}
-
-static const struct storage_fetch_ops fetch_ops = {.wait = fetch_wait, .free = fetch_free};
-
 int azblob_fetch(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
                  struct storage_fetch **ret, struct tm_err *err)
 {
-    struct fetch *f = calloc(1, sizeof(*f));
-    if (f == NULL)
-        return tm_err_oom(err);
-    f->base.ops = &fetch_ops;
-    (void)snprintf(f->name, sizeof(f->name), "%s", name);
-    get_init(&f->call, azblob_of(st), name, offset, dst, len);
-    int r = azblob_call_start(&f->call, err);
-    if (r < 0) {
-        fetch_free(&f->base);
-        return tm_err_prefix(err, STORAGE_ERROR_READ, name);
-    }
-    f->busy = true;
-    *ret = &f->base;
-    return 0;
+    static const struct object_fetch_ops ops = {.call_bytes = sizeof(struct azblob_call),
+                                                .init = get_init,
+                                                .judge = get_result,
+                                                .release = get_release};
+    return object_store_fetch(&ops, st, name, offset, dst, len, ret, err);
 }
 
 /* ---- HEAD ---- */
@@ -144,7 +117,7 @@ int azblob_head(struct azblob *az, const char *key, struct azblob_head *ret, str
     azblob_call_init(&c, az, "HEAD", key);
     c.call.wanted[0] = 404;
     struct azblob_head head = {.found = false};
-    int r = azblob_call_run(&c, err);
+    int r = store_call_run(&c.call, err);
     if (r == 0 && c.call.x.status != 404)
         r = take_head(&c, &head, err);
     azblob_call_release(&c);

@@ -28,7 +28,7 @@ static int single_start(struct azblob *az, struct single *s, const char *name, s
     s->call.removes = true;
     s->call.call.wanted[0] = 404;
     s->name = name;
-    int r = azblob_call_start(&s->call, err);
+    int r = store_call_start(&s->call.call, err);
     s->under_way = r == 0;
     if (r < 0)
         azblob_call_release(&s->call);
@@ -40,7 +40,7 @@ static int single_wait(struct single *s, struct tm_err *err)
     if (!s->under_way)
         return 0;
     s->under_way = false;
-    int r = azblob_call_wait(&s->call, err);
+    int r = store_call_wait(&s->call.call, err);
     azblob_call_release(&s->call);
     return r < 0 ? tm_err_prefix(err, STORAGE_ERROR_REMOVE, s->name) : 0;
 }

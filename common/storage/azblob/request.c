@@ -22,7 +22,7 @@ void azblob_call_init(struct azblob_call *c, struct azblob *az, const char *meth
     c->call.arg = c;
     c->call.x.answer_max = XML_BYTES_MAX;
     const struct azblob_config *config = &az->config;
-    struct tm_err ignored; /* out of memory: azblob_call_start finds the URL missing */
+    struct tm_err ignored; /* out of memory: azblob_prepare finds the URL missing */
     int r = buf_printf(&c->url, &ignored, "%s://%s", config->scheme, config->host);
     c->path_at = c->url.len;
     if (r == 0)
@@ -285,6 +285,36 @@ bool azblob_says_absent(const struct store_call *call)
 
 /* ---- sending ---- */
 
+/* The field of a SAS that says when it ends, decoded; "" = it has none. */
+static void sas_end(struct slice sas, char *ret_end, size_t size)
+{
+    const char *at = (const char *)sas.data;
+    const char *stop = at + sas.len;
+    size_t used = 0;
+    while (at < stop && (stop - at < 3 || memcmp(at, "se=", 3) != 0)) {
+        const char *next = memchr(at, '&', (size_t)(stop - at));
+        at = next != NULL ? next + 1 : stop;
+    }
+    for (at += at < stop ? 3 : 0; at < stop && *at != '&' && used < size - 1; at++) {
+        bool colon = stop - at >= 3 && strncasecmp(at, "%3A", 3) == 0;
+        ret_end[used++] = colon ? ':' : *at;
+        at += colon ? 2 : 0;
+    }
+    ret_end[used] = '\0';
+}
+
+/* Whether a SAS was sent and has ended, which the service does not tell from a wrong one. */
+static bool sas_has_ended(const struct azblob_call *c, char *ret_end, size_t size)
+{
+    TM_CLEANUP(azure_token_release) struct azure_token token = AZURE_TOKEN_INIT;
+    struct tm_err ignored;
+    int64_t end_us;
+    if (c->how != AZURE_SAS || credential_azure_get(c->az->credential, &token, &ignored) < 0)
+        return false;
+    sas_end(secret_slice(&token.value), ret_end, size);
+    return clock_parse(ret_end, &end_us, &ignored) == 0 && end_us <= store_now_us(&c->az->store);
+}
+
 /* The service's words say what went wrong; these say what it is to us. */
 static int explain(const struct azblob_call *c, struct tm_err *err)
 {
@@ -300,6 +330,10 @@ static int explain(const struct azblob_call *c, struct tm_err *err)
     if (status >= 300 && status < 400)
         return tm_err_set(err, TM_E_INVALID, "%s; redirects are not followed: correct the endpoint",
                           said);
+    char end[40];
+    if ((status == 401 || status == 403) && sas_has_ended(c, end, sizeof(end)))
+        return tm_err_set(err, TM_E_PERMISSION, "the SAS token from %s has ended at %s: %s",
+                          credential_source(c->az->credential), end, said);
     if (status == 401 || status == 403)
         return tm_err_set(err, TM_E_PERMISSION, "%s; credentials from %s", said,
                           credential_source(c->az->credential));
@@ -318,34 +352,21 @@ int azblob_call_error(struct azblob_call *c, struct tm_err *err)
     return explain(c, err);
 }
 
-int azblob_call_start(struct azblob_call *c, struct tm_err *err)
+int azblob_prepare(struct store_call *call, struct tm_err *err)
 {
+    struct azblob_call *c = call->arg;
     if (c->url.data == NULL)
         return tm_err_oom(err);
     c->second_chance = false;
-    store_call_start(&c->call);
     return 0;
 }
 
-int azblob_call_wait(struct azblob_call *c, struct tm_err *err)
+int azblob_result(struct store_call *call, int result, struct tm_err *err)
 {
-    int r = store_call_wait(&c->call, err);
-    if (r < 0)
+    struct azblob_call *c = call->arg;
+    if (result < 0)
         return explain(c, err);
-    if (strcmp(c->call.error.code, "ContainerNotFound") == 0) /* never what a 404 was wanted for */
+    if (strcmp(call->error.code, "ContainerNotFound") == 0) /* never what a 404 was wanted for */
         return azblob_call_error(c, err);
     return 0;
-}
-
-int azblob_call_wait_late(struct azblob_call *c, struct tm_err *err)
-{
-    bool late = store_call_is_late(&c->call);
-    int r = azblob_call_wait(c, err);
-    return r < 0 && err->retryable && late ? azblob_call_run(c, err) : r;
-}
-
-int azblob_call_run(struct azblob_call *c, struct tm_err *err)
-{
-    int r = azblob_call_start(c, err);
-    return r == 0 ? azblob_call_wait(c, err) : r;
 }

@@ -68,7 +68,7 @@ static int block_wait(struct azblob_writer *w, struct block *b, struct tm_err *e
     if (!b->under_way)
         return 0;
     b->under_way = false;
-    int r = azblob_call_wait_late(&b->call, err); /* the source may have been slow */
+    int r = store_call_wait_late(&b->call.call, err); /* the source may have been slow */
     azblob_call_release(&b->call);
     b->len = 0;
     if (r < 0) {
@@ -95,7 +95,7 @@ static int block_send(struct azblob_writer *w, struct block *b, struct tm_err *e
     if (r == 0)
         r = azblob_call_body(&b->call, slice_of(b->data, b->len), NULL, err);
     if (r == 0)
-        r = azblob_call_start(&b->call, err);
+        r = store_call_start(&b->call.call, err);
     if (r < 0) {
         azblob_call_release(&b->call);
         (void)tm_err_prefix(err, STORAGE_ERROR_WRITE, w->name);
@@ -221,7 +221,7 @@ static int make_object(struct azblob_writer *w, struct tm_err *err)
                                    "application/octet-stream", err)
                 : azblob_call_body(&c, buf_slice(&list), "application/xml", err);
     if (r == 0)
-        r = azblob_call_run(&c, err);
+        r = store_call_run(&c.call, err);
     bool refused = r == 0 && c.call.x.status >= 300;
     if (refused || (r < 0 && strcmp(c.call.error.code, "InvalidBlockList") == 0))
         r = look_who_was_first(w, &c, err);

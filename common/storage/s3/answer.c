@@ -2,8 +2,8 @@
  * What an answer of the store means.
  *
  * Happy path: the answer is what was asked for. Failures: an error document, also inside a 200; a
- * range or an ETag that is not the one asked for; each becomes a code that passes (the request is
- * sent again) or does not.
+ * range or an ETag that is not the one asked for; a new object that was to be encrypted, and no word
+ * of it; each becomes a code that passes (the request is sent again) or does not.
  */
 #include <ctype.h>
 
@@ -148,6 +148,25 @@ static bool range_is_bad(struct s3_call *c, struct store_error *ret)
     return false;
 }
 
+static const char *const encryption_headers[] = {
+    "x-amz-server-side-encryption", "x-oss-server-side-encryption", "x-cos-server-side-encryption",
+    "x-obs-server-side-encryption"};
+
+/* Stores confirm an encryption that was asked for. Those that know none take the header and store
+ * the bytes as they are. */
+static bool is_not_encrypted(const struct s3_call *c, struct store_error *ret)
+{
+    if (!c->creates || c->s3->config.sse == NULL)
+        return false;
+    for (size_t n = 0; n < TM_ARRAY_LEN(encryption_headers); n++)
+        if (http_answer_header(&c->call.x, encryption_headers[n]) != NULL)
+            return false;
+    (void)fail(ret, S3_CODE_NOT_ENCRYPTED, "");
+    (void)snprintf(ret->message, sizeof(ret->message),
+                   "the store does not confirm that it encrypts as sse=%s asks", c->s3->config.sse);
+    return true;
+}
+
 /* The ETag of what was sent in one piece is its MD5, but not when a key of the store's encrypts it. */
 static bool etag_is_bad(const struct s3_call *c, struct store_error *ret)
 {
@@ -163,6 +182,8 @@ static bool etag_is_bad(const struct s3_call *c, struct store_error *ret)
 static bool answer_is_bad(struct s3_call *c, const struct error_reader *reader, bool well_formed,
                           struct store_error *ret)
 {
+    if (is_not_encrypted(c, ret))
+        return true;
     switch (c->answer) {
     case S3_ANSWER_RANGE:
         return range_is_bad(c, ret);
@@ -204,7 +225,10 @@ const char *s3_request_id(const struct http_exchange *x)
 /* In words, where an answer has them; a HEAD's has none, see s3_head. */
 bool s3_says_absent(const struct store_call *call)
 {
+    const struct s3_call *c = call->arg;
     const char *method = call->x.method;
+    if (c->asks_feature && s3_request_id(&call->x) != NULL)
+        return true;
     return strncmp(call->error.code, "NoSuch", 6) == 0 || strcmp(method, "HEAD") == 0 ||
            (strcmp(method, "GET") != 0 && s3_request_id(&call->x) != NULL);
 }
@@ -288,11 +312,8 @@ bool s3_etag(const struct http_exchange *x, char *ret_etag, size_t size)
 
 bool s3_etag_is_md5(const struct http_exchange *x, const char *etag)
 {
-    static const char *const headers[] = {"x-amz-server-side-encryption",
-                                          "x-oss-server-side-encryption",
-                                          "x-cos-server-side-encryption"};
-    for (size_t n = 0; n < TM_ARRAY_LEN(headers); n++) {
-        const char *how = http_answer_header(x, headers[n]);
+    for (size_t n = 0; n < TM_ARRAY_LEN(encryption_headers); n++) {
+        const char *how = http_answer_header(x, encryption_headers[n]);
         if (how != NULL && strcmp(how, "AES256") != 0)
             return false;
     }
@@ -332,9 +353,13 @@ int s3_explain(const struct s3_call *c, struct tm_err *err)
     if (status >= 300 && status < 400)
         return tm_err_set(err, TM_E_INVALID,
                           "%s; redirects are not followed: correct endpoint or region", said);
-    if (status >= 300 && refuses_credentials(status, e->code))
+    /* Ceph's word for a session token that it cannot read, before it looks at anything else */
+    bool token = c->temporary && !c->s3->bucket_seen && strcmp(e->code, "InvalidArgument") == 0;
+    if (status >= 300 && (token || refuses_credentials(status, e->code)))
         return tm_err_set(err, TM_E_PERMISSION, "%s; keys from %s", said,
                           credential_source(c->s3->credential));
+    if (strcmp(e->code, S3_CODE_NOT_ENCRYPTED) == 0)
+        return tm_err_set(err, TM_E_UNSUPPORTED, "%s", said);
     if (status < 300 && find_passing(e->code) == TM_ARRAY_LEN(passing) && e->code[0] != '\0')
         return tm_err_set(err, strcmp(e->code, "AccessDenied") == 0 ? TM_E_PERMISSION : TM_E_IO,
                           "%s", said);

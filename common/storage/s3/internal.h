@@ -6,7 +6,7 @@
  *     struct s3_call c;
  *     s3_call_init(&c, s3, "GET", key);          key "" = the bucket itself
  *     s3_call_query(&c, err, "list-type", "2") …
- *     s3_call_run(&c, err);                      or s3_call_start … s3_call_wait
+ *     store_call_run(&c.call, err);              or store_call_start … store_call_wait
  *     s3_call_release(&c);
  *
  * A call must not move between start and wait.
@@ -19,12 +19,13 @@
 #include "common/storage/s3/provider.h"
 #include "common/storage/s3/s3.h"
 
-#define S3_NONCE_BYTES     16
-#define S3_NONCE_HEADER    "x-amz-meta-tidemark-writer"
-#define S3_ANSWER_MAX      ((size_t)8 << 20) /* a page of a list */
-#define S3_UPLOAD_ID_MAX   1024
-#define S3_SECOND_CHANCES  2 /* of one call, for expired tokens, wrong clocks, damaged bodies */
-#define S3_SKEW_NOTICED_US (240 * USEC_PER_SEC)
+#define S3_CODE_NOT_ENCRYPTED "NotEncrypted" /* ours: see answer.c */
+#define S3_NONCE_BYTES        16
+#define S3_NONCE_HEADER       "x-amz-meta-tidemark-writer"
+#define S3_ANSWER_MAX         ((size_t)8 << 20) /* a page of a list */
+#define S3_UPLOAD_ID_MAX      1024
+#define S3_SECOND_CHANCES     2 /* of one call, for expired tokens, wrong clocks, damaged bodies */
+#define S3_SKEW_NOTICED_US    (240 * USEC_PER_SEC)
 
 /* What the URL said. */
 struct s3_config {
@@ -58,7 +59,16 @@ struct s3 {
     struct s3_bucket *bucket;
     struct s3_bucket own_bucket; /* used when there are too many to remember */
     bool tls;
-    _Atomic bool bucket_seen; /* some answer proved that the bucket exists */
+    _Atomic bool bucket_seen;     /* some answer proved that the bucket exists */
+    _Atomic int locks;            /* enum s3_locks */
+    _Atomic unsigned remove_most; /* names in the next batch delete (remove.c) */
+};
+
+/* Whether the bucket has object lock: a store keeps there what it is told to delete. */
+enum s3_locks {
+    S3_LOCKS_UNKNOWN = 0,
+    S3_LOCKS_NO,
+    S3_LOCKS_YES,
 };
 
 /* What a good answer has to be like. */
@@ -77,8 +87,9 @@ struct s3_call {
     struct buf url;
     size_t path_at, query_at; /* in url; query_at == url.len without a query */
     enum s3_answer answer;
-    bool creates;  /* carries what is said of new objects, and the nonce */
-    bool only_new; /* must not replace an object */
+    bool creates;      /* carries what is said of new objects, and the nonce */
+    bool only_new;     /* must not replace an object */
+    bool asks_feature; /* of the bucket: a 404 in any words says that it has none */
     const char *nonce;
     uint64_t offset; /* S3_ANSWER_RANGE; the length is x.into_len */
     uint64_t total;  /* the object's size, as a range's answer said */
@@ -97,12 +108,6 @@ void s3_call_release(struct s3_call *c);
 int s3_call_query(struct s3_call *c, const char *key, const char *value, struct tm_err *err) TM_WUR;
 /* The body and its digests; `bulk`: the payload is not signed over TLS. Borrowed until the end. */
 int s3_call_body(struct s3_call *c, struct slice body, bool bulk, struct tm_err *err) TM_WUR;
-int s3_call_start(struct s3_call *c, struct tm_err *err) TM_WUR;
-int s3_call_wait(struct s3_call *c, struct tm_err *err) TM_WUR;
-/* The same for a call that others had to be done before: what failed while nobody looked after it is
- * tried as long as any other. */
-int s3_call_wait_late(struct s3_call *c, struct tm_err *err) TM_WUR;
-int s3_call_run(struct s3_call *c, struct tm_err *err) TM_WUR;
 /* Appends text with what XML gives a meaning escaped. */
 int s3_escape(struct buf *out, const char *text, struct tm_err *err) TM_WUR;
 /* store_ops */
@@ -110,6 +115,8 @@ int s3_sign(struct store_call *call, int64_t now_real_us, struct tm_err *err);
 bool s3_read_error(const struct store_call *call, struct store_error *ret);
 bool s3_passes(struct store_call *call, const struct store_error *e);
 bool s3_says_absent(const struct store_call *call);
+int s3_prepare(struct store_call *call, struct tm_err *err) TM_WUR;
+int s3_result(struct store_call *call, int result, struct tm_err *err);
 /* The id that a store gives each request, NULL = none: what answers without one may be no store. */
 const char *s3_request_id(const struct http_exchange *x);
 /* After an error of the store's: says what to do, on top of what the store said. Returns -code. */
@@ -137,6 +144,20 @@ int s3_head(struct s3 *s3, const char *key, struct s3_head *ret, struct tm_err *
 int s3_abort_upload(struct s3 *s3, const char *key, const char *upload_id, unsigned attempts,
                     struct tm_err *err) TM_WUR;
 int s3_remove_key(struct s3 *s3, const char *key, struct tm_err *err) TM_WUR;
+/* Adds an object to the body of a batch delete; `version` NULL = none. */
+int s3_batch_add(struct buf *body, const char *key, const char *version, struct tm_err *err) TM_WUR;
+int s3_batch_begin(struct buf *body, struct tm_err *err) TM_WUR;
+/* Ends and sends it. *ret_late: no answer came in time, and the store may still be at it; NULL: wait as
+ * for any call. */
+int s3_batch_send(struct s3 *s3, struct buf *body, bool *ret_late, struct tm_err *err) TM_WUR;
+/* Asks the bucket, once. One that may not be asked has none as far as we know. */
+int s3_has_locks(struct s3 *s3, bool *ret, struct tm_err *err) TM_WUR;
+/* s3_remove, up to S3_REMOVE_BATCH names, in a bucket with object lock. */
+int s3_remove_versions(struct s3 *s3, const char *const *names, size_t count,
+                       struct tm_err *err) TM_WUR;
+/* How many names the next batch delete may have, of `max` at most, when one of `count` was answered
+ * after `took_us`; negative: not within `limit_us`. Pure. */
+unsigned s3_remove_next(unsigned count, unsigned max, int64_t took_us, int64_t limit_us);
 /* Percent-decoding in place, '+' is a blank, as encoding-type=url answers; false: it is not encoded
  * rightly. */
 bool s3_decode(char *text);
@@ -152,6 +173,7 @@ int s3_stat(struct storage *st, const char *name, struct storage_object *ret, st
 int s3_list(struct storage *st, const char *prefix, const char *start_after,
             struct storage_iter **ret, struct tm_err *err);
 int s3_remove(struct storage *st, const char *const *names, size_t count, struct tm_err *err);
+int s3_discard(struct storage *st, const char *name, struct tm_err *err);
 int s3_sweep(struct storage *st, const char *prefix, int64_t older_than_us, uint64_t *ret_count,
              struct tm_err *err);
 

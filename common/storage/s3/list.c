@@ -38,7 +38,7 @@ static int ask(struct s3_iter *it, struct s3_call *c, struct tm_err *err)
         r = s3_call_query(c, "prefix", it->prefix, err);
     if (r == 0 && skipped)
         r = s3_call_query(c, marker ? "marker" : "start-after", it->after, err);
-    return r == 0 ? s3_call_run(c, err) : r;
+    return r == 0 ? store_call_run(&c->call, err) : r;
 }
 
 static int fetch(struct s3_iter *it, struct tm_err *err)

@@ -18,7 +18,8 @@ static const struct s3_provider providers[] = {
      .complete = true},
     {.name = "minio", .default_region = "us-east-1", .path_style = true},
     {.name = "ceph", .default_region = "us-east-1", .path_style = true},
-    {.name = "swift", .default_region = "us-east-1", .path_style = true},
+    /* looks up and deletes them two at a time, and answers behind the last */
+    {.name = "swift", .default_region = "us-east-1", .path_style = true, .delete_batch = 100},
     {.name = "seaweedfs", .default_region = "us-east-1", .path_style = true},
     {.name = "alibaba",
      .alias = "oss",
@@ -44,7 +45,7 @@ static const struct s3_provider providers[] = {
      .host = "storage.googleapis.com",
      .default_region = "auto",
      .path_style = true,
-     .delete_single = true},
+     .delete_batch = 1},
     {.name = "digitalocean", .host = "{region}.digitaloceanspaces.com"},
     {.name = "wasabi", .host = "s3.{region}.wasabisys.com", .default_region = "us-east-1"},
     {.name = "ibmcos", .host = "s3.{region}.cloud-object-storage.appdomain.cloud"},
@@ -65,6 +66,11 @@ static const struct {
     {"alibaba", "s3.oss-{region}-internal.aliyuncs.com"},
     {"alibaba", "oss-{region}.aliyuncs.com"},
 };
+
+const struct s3_provider *s3_provider_at(size_t n)
+{
+    return n < TM_ARRAY_LEN(providers) ? &providers[n] : NULL;
+}
 
 const struct s3_provider *s3_provider_find(const char *name)
 {

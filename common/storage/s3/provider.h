@@ -24,12 +24,14 @@ struct s3_provider {
     bool path_style;              /* https://host/bucket/key, not https://bucket.host/key */
     bool never_path_style;        /* force-path-style has no effect, as it would not work */
     bool list_v1;                 /* lists with marker; the others have list-type=2 */
-    bool delete_single;           /* no batch delete */
+    unsigned delete_batch;        /* names in one; 0 = S3_REMOVE_BATCH, 1 = there is none */
     enum s3_conditional put;      /* for PutObject */
     bool complete;                /* CompleteMultipartUpload has the condition, too */
     const char *forbid_overwrite; /* a header of its own for the same, or NULL */
 };
 
+/* All of them, one by one from 0; NULL behind the last. */
+const struct s3_provider *s3_provider_at(size_t n);
 /* Case does not matter. NULL when there is none. */
 const struct s3_provider *s3_provider_find(const char *name);
 /* By the host of an endpoint; NULL when it is nobody's. */

@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/parse.h"
+#include "common/storage/object_store.h"
 #include "common/storage/s3/internal.h"
 
 bool s3_decode(char *text)
@@ -47,7 +48,7 @@ static int check_bucket(struct s3 *s3, struct tm_err *err)
     if (r == 0)
         r = s3_call_query(&c, "prefix", s3->config.prefix, err);
     if (r == 0)
-        r = s3_call_run(&c, err);
+        r = store_call_run(&c.call, err);
     s3_call_release(&c);
     return r;
 }
@@ -84,7 +85,7 @@ static int ask_in_words(struct s3 *s3, const char *key, bool *ret_found, struct 
     c.call.x.into = &byte;
     c.call.x.into_len = 1;
     c.call.wanted[0] = 416; /* it is empty */
-    int r = s3_call_run(&c, err);
+    int r = store_call_run(&c.call, err);
     if (r == 0 || err->code == TM_E_NOT_FOUND) {
         *ret_found = r == 0;
         r = 0;
@@ -112,7 +113,7 @@ int s3_head(struct s3 *s3, const char *key, struct s3_head *ret, struct tm_err *
     struct s3_call c;
     s3_call_init(&c, s3, "HEAD", key);
     c.call.wanted[0] = 404;
-    int r = s3_call_run(&c, err);
+    int r = store_call_run(&c.call, err);
     if (r == 0 && c.call.x.status == 404) {
         r = confirm_absent(s3, &c, err);
         if (r == 0)
@@ -149,82 +150,55 @@ int s3_stat(struct storage *st, const char *name, struct storage_object *ret, st
 
 /* ---- GET ---- */
 
-struct fetch {
-    struct storage_fetch base;
-    struct s3_call call;
-    char name[STORAGE_NAME_MAX + 1];
-    bool busy; /* call is started */
-};
-
-static void get_init(struct s3_call *c, struct s3 *s3, const char *name, uint64_t offset, void *dst,
-                     size_t len)
+static void get_init(struct store_call *call, struct storage *st, const char *name, uint64_t offset,
+                     void *dst, size_t len)
 {
+    struct s3_call *c = (struct s3_call *)call;
     char key[S3_KEY_MAX + 1];
-    s3_key(s3, name, key, sizeof(key));
-    s3_call_init(c, s3, "GET", key);
+    s3_key(s3_of(st), name, key, sizeof(key));
+    s3_call_init(c, s3_of(st), "GET", key);
     c->answer = S3_ANSWER_RANGE;
     c->offset = offset;
-    c->call.x.into = dst;
-    c->call.x.into_len = len;
-    c->call.wanted[0] = 416;
+    call->x.into = dst;
+    call->x.into_len = len;
+    call->wanted[0] = 416;
 }
 
-static int get_result(const struct s3_call *c, const char *name, int r, struct tm_err *err)
+static int get_result(const struct store_call *call, const char *name, int r,
+                      uint64_t *ret_object_bytes, struct tm_err *err)
 {
+    const struct s3_call *c = call->arg;
     if (r < 0)
         return tm_err_prefix(err, STORAGE_ERROR_READ, name);
-    if (c->call.x.status == 416 || c->call.x.into_got < c->call.x.into_len)
-        return tm_err_set(err, TM_E_CORRUPT, STORAGE_ERROR_SHORT, name, c->call.x.into_len,
+    if (call->x.status == 416 || call->x.into_got < call->x.into_len)
+        return tm_err_set(err, TM_E_CORRUPT, STORAGE_ERROR_SHORT, name, call->x.into_len,
                           (unsigned long long)c->offset);
+    *ret_object_bytes = c->total;
     return 0;
+}
+
+static void get_release(struct store_call *call)
+{
+    s3_call_release(call->arg);
 }
 
 int s3_read(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
             struct tm_err *err)
 {
     struct s3_call c;
-    get_init(&c, s3_of(st), name, offset, dst, len);
-    int r = get_result(&c, name, s3_call_run(&c, err), err);
+    uint64_t object_bytes;
+    get_init(&c.call, st, name, offset, dst, len);
+    int r = get_result(&c.call, name, store_call_run(&c.call, err), &object_bytes, err);
     s3_call_release(&c);
     return r;
 }
 
-static int fetch_wait(struct storage_fetch *base, uint64_t *ret_object_bytes, struct tm_err *err)
-{
-    struct fetch *f = (struct fetch *)base;
-    f->busy = false;
-    int r = get_result(&f->call, f->name, s3_call_wait_late(&f->call, err), err);
-    if (r == 0)
-        *ret_object_bytes = f->call.total;
-    return r;
-}
-
-static void fetch_free(struct storage_fetch *base)
-{
-    struct fetch *f = (struct fetch *)base;
-    if (f->busy)
-        store_call_cancel(&f->call.call);
-    s3_call_release(&f->call);
-    free(f);
-}
-
-static const struct storage_fetch_ops fetch_ops = {.wait = fetch_wait, .free = fetch_free};
-
 int s3_fetch(struct storage *st, const char *name, uint64_t offset, void *dst, size_t len,
              struct storage_fetch **ret, struct tm_err *err)
 {
-    struct fetch *f = calloc(1, sizeof(*f));
-    if (f == NULL)
-        return tm_err_oom(err);
-    f->base.ops = &fetch_ops;
-    (void)snprintf(f->name, sizeof(f->name), "%s", name);
-    get_init(&f->call, s3_of(st), name, offset, dst, len);
-    int r = s3_call_start(&f->call, err);
-    if (r < 0) {
-        fetch_free(&f->base);
-        return tm_err_prefix(err, STORAGE_ERROR_READ, name);
-    }
-    f->busy = true;
-    *ret = &f->base;
-    return 0;
+    static const struct object_fetch_ops ops = {.call_bytes = sizeof(struct s3_call),
+                                                .init = get_init,
+                                                .judge = get_result,
+                                                .release = get_release};
+    return object_store_fetch(&ops, st, name, offset, dst, len, ret, err);
 }

@@ -20,7 +20,7 @@ void s3_call_init(struct s3_call *c, struct s3 *s3, const char *method, const ch
     c->call.x.answer_max = S3_ANSWER_MAX;
     (void)snprintf(c->sha256, sizeof(c->sha256), "%s", SIGN_EMPTY_SHA256);
     const struct s3_config *config = &s3->config;
-    struct tm_err ignored; /* out of memory: s3_call_start finds the URL missing */
+    struct tm_err ignored; /* out of memory: s3_prepare finds the URL missing */
     int r = buf_printf(&c->url, &ignored, "%s://%s%s%s", config->scheme,
                        config->path_style ? "" : config->bucket, config->path_style ? "" : ".",
                        config->host);
@@ -182,8 +182,9 @@ int s3_sign(struct store_call *call, int64_t now_real_us, struct tm_err *err)
 
 /* ---- sending ---- */
 
-int s3_call_start(struct s3_call *c, struct tm_err *err)
+int s3_prepare(struct store_call *call, struct tm_err *err)
 {
+    struct s3_call *c = call->arg;
     const char *url;
     if (c->url.data == NULL)
         return tm_err_oom(err);
@@ -192,36 +193,22 @@ int s3_call_start(struct s3_call *c, struct tm_err *err)
         return r;
     if (c->url.len >= HTTP_URL_MAX)
         return tm_err_set(err, TM_E_LIMIT, "%s/%s: the request's URL is too long",
-                          c->s3->store.place, c->call.name);
-    c->call.x.url = url;
+                          c->s3->store.place, call->name);
+    call->x.url = url;
     c->second_chances = 0;
-    store_call_start(&c->call);
     return 0;
 }
 
-int s3_call_wait(struct s3_call *c, struct tm_err *err)
+int s3_result(struct store_call *call, int result, struct tm_err *err)
 {
-    int r = store_call_wait(&c->call, err);
-    if (r < 0)
+    struct s3_call *c = call->arg;
+    if (result < 0)
         return s3_explain(c, err);
-    if (strcmp(c->call.error.code, "NoSuchBucket") == 0) { /* never what a 404 was wanted for */
-        (void)store_call_error(&c->call, err);
+    if (strcmp(call->error.code, "NoSuchBucket") == 0) { /* never what a 404 was wanted for */
+        (void)store_call_error(call, err);
         return s3_explain(c, err);
     }
-    if (c->call.x.status < 300)
+    if (call->x.status < 300)
         c->s3->bucket_seen = true;
     return 0;
-}
-
-int s3_call_wait_late(struct s3_call *c, struct tm_err *err)
-{
-    bool late = store_call_is_late(&c->call);
-    int r = s3_call_wait(c, err);
-    return r < 0 && err->retryable && late ? s3_call_run(c, err) : r;
-}
-
-int s3_call_run(struct s3_call *c, struct tm_err *err)
-{
-    int r = s3_call_start(c, err);
-    return r == 0 ? s3_call_wait(c, err) : r;
 }

@@ -9,10 +9,10 @@
 
 #include "common/clock.h"
 #include "common/storage/driver.h"
+#include "common/storage/object_store.h"
 #include "common/storage/s3/internal.h"
 
-#define BUCKETS_MAX         64
-#define DEADLINE_DEFAULT_MS 60000
+#define BUCKETS_MAX 64
 
 static struct {
     pthread_mutex_t lock;
@@ -53,7 +53,7 @@ static int s3_now(struct storage *st, int64_t *ret_us, struct tm_err *err)
     if (!s3->store.clock_known) {
         struct s3_call c;
         s3_call_init(&c, s3, "HEAD", "");
-        int r = s3_call_run(&c, err);
+        int r = store_call_run(&c.call, err);
         s3_call_release(&c);
         if (!s3->store.clock_known)
             return r < 0
@@ -67,23 +67,21 @@ static int s3_now(struct storage *st, int64_t *ret_us, struct tm_err *err)
 
 static void s3_stats(struct storage *st, struct storage_stats *ret)
 {
-    struct s3 *s3 = s3_of(st);
-    struct http_stats http;
-    http_stats(s3->store.http, &http);
-    *ret = (struct storage_stats){.requests = http.exchanges,
-                                  .retries = s3->store.retries,
-                                  .slow_downs = http.slow_downs,
-                                  .limit = http.limit,
-                                  .limit_max = http.limit_max,
-                                  .skew_us = s3->store.skew_us};
+    object_store_stats(&s3_of(st)->store, ret);
 }
 
 static void s3_free(struct storage *st)
 {
     struct s3 *s3 = s3_of(st);
-    http_free(s3->store.http);
+    object_store_close(&s3->store);
     credential_free(s3->credential);
     free(s3);
+}
+
+static void s3_closep(struct s3 **s3)
+{
+    if (*s3 != NULL)
+        s3_free(&(*s3)->base);
 }
 
 static const struct storage_ops s3_ops = {
@@ -94,6 +92,7 @@ static const struct storage_ops s3_ops = {
     .stat = s3_stat,
     .list = s3_list,
     .remove = s3_remove,
+    .discard = s3_discard,
     .now = s3_now,
     .sweep_leftovers = s3_sweep,
     .stats = s3_stats,
@@ -103,7 +102,9 @@ static const struct storage_ops s3_ops = {
 static const struct store_ops call_ops = {.sign = s3_sign,
                                           .read_error = s3_read_error,
                                           .passes = s3_passes,
-                                          .says_absent = s3_says_absent};
+                                          .says_absent = s3_says_absent,
+                                          .prepare = s3_prepare,
+                                          .explain = s3_result};
 
 static int open_parts(struct s3 *s3, const struct storage_options *options, struct tm_err *err)
 {
@@ -115,29 +116,26 @@ static int open_parts(struct s3 *s3, const struct storage_options *options, stru
                               &s3->credential, err);
     if (r < 0)
         return r;
-    return http_new(&(struct http_options){.ca_file = config->ca_file,
-                                           .proxy = config->proxy,
-                                           .insecure = config->insecure,
-                                           .parallel = options->parallel},
-                    &s3->store.http, err);
+    return object_store_open(&s3->store,
+                             &(struct object_store_way){.ca_file = config->ca_file,
+                                                        .proxy = config->proxy,
+                                                        .insecure = config->insecure},
+                             options, err);
 }
 
 static void display(struct s3 *s3)
 {
     const struct s3_config *config = &s3->config;
-    size_t prefix_len = strlen(config->prefix);
-    int len = snprintf(s3->base.display, sizeof(s3->base.display), "s3://%s%s%.*s", config->bucket,
-                       prefix_len > 0 ? "/" : "", (int)(prefix_len > 0 ? prefix_len - 1 : 0),
-                       config->prefix);
-    if (config->endpoint_given && len > 0 && (size_t)len < sizeof(s3->base.display))
-        (void)snprintf(s3->base.display + len, sizeof(s3->base.display) - (size_t)len,
-                       "?endpoint=%s://%s", config->scheme, config->host);
+    char endpoint[sizeof(config->scheme) + sizeof(config->host) + 3] = "";
+    if (config->endpoint_given)
+        (void)snprintf(endpoint, sizeof(endpoint), "%s://%s", config->scheme, config->host);
+    object_store_display(&s3->base, "s3", config->bucket, config->prefix, endpoint);
 }
 
 int s3_open(const struct storage_url *url, const struct storage_options *options,
             struct storage **ret, struct tm_err *err)
 {
-    TM_CLEANUP(freep) struct s3 *s3 = calloc(1, sizeof(*s3));
+    TM_CLEANUP(s3_closep) struct s3 *s3 = calloc(1, sizeof(*s3));
     if (s3 == NULL)
         return tm_err_oom(err);
     int r = s3_config_read(url, &s3->config, err);
@@ -147,8 +145,6 @@ int s3_open(const struct storage_url *url, const struct storage_options *options
     s3->tls = strcmp(s3->config.scheme, "https") == 0;
     s3->store.ops = &call_ops;
     s3->store.owner = s3;
-    s3->store.deadline_ms =
-        options->io_timeout_ms != 0 ? options->io_timeout_ms : DEADLINE_DEFAULT_MS;
     (void)snprintf(s3->store.place, sizeof(s3->store.place), "%s://%.200s/%.180s",
                    s3->config.scheme, s3->config.host, s3->config.bucket);
     display(s3);
@@ -157,10 +153,8 @@ int s3_open(const struct storage_url *url, const struct storage_options *options
     if (s3->bucket->put == S3_CONDITIONAL_YES && s3->config.provider->complete)
         s3->base.features = STORAGE_CONDITIONAL_CREATE;
     r = open_parts(s3, options, err);
-    if (r < 0) {
-        credential_free(s3->credential);
+    if (r < 0)
         return r;
-    }
     *ret = &TM_TAKE(s3)->base;
     return 0;
 }

@@ -21,8 +21,17 @@
  * smaller ones in one request at commit (at seal, in one part, from S3_SEAL_PART_BYTES on). Every
  * upload carries its MD5, and the ETag answered must be that.
  *
+ * Names are removed S3_REMOVE_BATCH at once, or as many as the provider's preset says; fewer when no
+ * answer came in time.
+ *
  * Commit never replaces where the store has conditional create: known for AWS, found out with the
  * first small object elsewhere, remembered for the process and the bucket. Elsewhere it asks before.
+ *
+ * With sse, an object whose encryption the store does not confirm is not created: TM_E_UNSUPPORTED.
+ *
+ * Removing leaves a bucket with object lock without any version of the object; what a retention or a
+ * legal hold keeps is TM_E_REFUSED (lock.c). In any other bucket with versions it is hidden by a mark,
+ * as those who run the bucket mean it to be.
  */
 #include "common/storage/storage.h"
 #include "common/storage/url.h"

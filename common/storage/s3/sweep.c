@@ -34,7 +34,7 @@ int s3_abort_upload(struct s3 *s3, const char *key, const char *upload_id, unsig
     c.call.attempts_max = attempts;
     int r = s3_call_query(&c, "uploadId", upload_id, err);
     if (r == 0)
-        r = s3_call_run(&c, err);
+        r = store_call_run(&c.call, err);
     s3_call_release(&c);
     return r;
 }
@@ -100,7 +100,7 @@ static int fetch(struct s3 *s3, const char *prefix, struct page *page, struct tm
     if (r == 0)
         r = s3_call_query(&c, "uploads", "", err);
     if (r == 0)
-        r = s3_call_run(&c, err);
+        r = store_call_run(&c.call, err);
     page->count = 0;
     page->text.len = 0;
     page->truncated = page->encoded = false;

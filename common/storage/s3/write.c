@@ -78,7 +78,10 @@ static int begin_upload(struct s3_writer *w, struct tm_err *err)
     c.nonce = w->nonce;
     int r = s3_call_query(&c, "uploads", "", err);
     if (r == 0)
-        r = s3_call_run(&c, err);
+        r = store_call_run(&c.call, err);
+    struct tm_err ignored; /* one that will not be encrypted is there all the same, to be aborted */
+    if (r < 0 && strcmp(c.call.error.code, S3_CODE_NOT_ENCRYPTED) == 0)
+        (void)!xml_read(buf_slice(&c.call.x.answer), on_upload_end, w->upload_id, &ignored);
     if (r == 0)
         r = xml_read(buf_slice(&c.call.x.answer), on_upload_end, w->upload_id, err);
     if (r == 0 && w->upload_id[0] == '\0')
@@ -97,7 +100,7 @@ static void upload_is_gone(struct tm_err *err)
 /* Waits for a part; its ETag goes into the list of parts, its buffer may be filled again. */
 static int finish_part(struct s3_writer *w, struct part *part, struct tm_err *err)
 {
-    int r = s3_call_wait_late(&part->call, err); /* the source may have been slow */
+    int r = store_call_wait_late(&part->call.call, err); /* the source may have been slow */
     if (r < 0 && err->code == TM_E_NOT_FOUND)
         upload_is_gone(err);
     char etag[80];
@@ -129,7 +132,7 @@ static int start_part(struct s3_writer *w, struct part *part, struct tm_err *err
     if (r == 0)
         r = s3_call_body(c, buf_slice(&part->data), true, err);
     if (r == 0)
-        r = s3_call_start(c, err);
+        r = store_call_start(&c->call, err);
     if (r < 0) {
         s3_call_release(c);
         return r;
@@ -257,6 +260,19 @@ static int settle(struct s3_writer *w, const char *md5, const struct tm_err *sai
                         w->s3->store.place, w->key);
 }
 
+/* What is stored in the clear, against what was asked for, must not stay: nobody relies on it yet. */
+static int take_back(struct s3_writer *w, struct tm_err *err)
+{
+    struct s3_head head = {.found = false};
+    struct tm_err why;
+    int r = s3_head(w->s3, w->key, &head, &why);
+    if (r == 0 && head.found && strcmp(head.nonce, w->nonce) == 0)
+        r = s3_remove_key(w->s3, w->key, &why);
+    if (r < 0)
+        return tm_err_prefix(err, "the object is still there (%.100s)", why.msg);
+    return -(int)err->code;
+}
+
 /* What a status that was wanted, or a failure, of the last request comes to. `again`: without the
  * condition, which this store does not have. */
 static int judge(struct s3_writer *w, struct s3_call *c, int sent, bool *again, struct tm_err *err)
@@ -271,6 +287,8 @@ static int judge(struct s3_writer *w, struct s3_call *c, int sent, bool *again, 
     bool taken = status == 412 || (status == 409 && strcmp(code, "FileAlreadyExists") == 0);
     bool upload_gone = status == 404 && strcmp(code, "NoSuchUpload") == 0;
     bool doubtful = sent < 0 && strcmp(code, "WrongETag") == 0;
+    if (sent < 0 && strcmp(code, S3_CODE_NOT_ENCRYPTED) == 0)
+        return take_back(w, err);
     if (upload_gone)
         upload_is_gone(err);
     else if (sent < 0 && err->code == TM_E_EXISTS) /* a 409: no word on whether it exists */
@@ -305,7 +323,7 @@ static int send_last(struct s3_writer *w, struct slice body, bool *ret_unconditi
     if (r == 0)
         r = s3_call_body(&c, body, !upload, err);
     if (r == 0)
-        r = judge(w, &c, s3_call_run(&c, err), &again, err);
+        r = judge(w, &c, store_call_run(&c.call, err), &again, err);
     s3_call_release(&c);
     *ret_unconditional = *ret_unconditional || again;
     return r;
@@ -325,7 +343,7 @@ static void probe(struct s3_writer *w)
     c.call.wanted[0] = 412;
     int r = s3_call_body(&c, buf_slice(&w->slots[w->filling].data), true, &ignored);
     if (r == 0)
-        r = s3_call_run(&c, &ignored);
+        r = store_call_run(&c.call, &ignored);
     if (r == 0)
         w->s3->bucket->put = c.call.x.status == 412 ? S3_CONDITIONAL_YES : S3_CONDITIONAL_NO;
     s3_call_release(&c);

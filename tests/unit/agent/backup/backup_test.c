@@ -180,10 +180,10 @@ static void test_sweep(void **state)
     struct full_name prefix = names_backup_prefix(&w.options.scope, WHOLE_ID);
     size_t there = count_below(st, prefix.s);
     assert_true(there > 1);
-    OK(backup_sweep(w.backup, BACKUP_SWEEP_ABORT, "test", &swept, &w_err));
+    OK(backup_sweep(w.backup, BACKUP_SWEEP_ABORT, "test", 0, &swept, &w_err));
     assert_int_equal(swept.objects, there);
     assert_int_equal(count_below(st, prefix.s), 0);
-    OK(backup_sweep(w.backup, BACKUP_SWEEP_ABORT, "test", &swept, &w_err));
+    OK(backup_sweep(w.backup, BACKUP_SWEEP_ABORT, "test", 0, &swept, &w_err));
     assert_int_equal(swept.objects, 0);
     whole_end(&w);
 }
@@ -198,15 +198,57 @@ static void test_sweep_committed(void **state)
     enum backup_state state_now;
     whole_begin(&w, st, &null_engine, "files=8");
     whole_run(&w);
-    assert_int_equal(backup_sweep(w.backup, BACKUP_SWEEP_ABORT, "test", &swept, &w_err),
+    assert_int_equal(backup_sweep(w.backup, BACKUP_SWEEP_ABORT, "test", 0, &swept, &w_err),
                      -TM_E_REFUSED);
-    OK(backup_sweep(w.backup, BACKUP_SWEEP_DELETE, "test", &swept, &w_err));
+    OK(backup_sweep(w.backup, BACKUP_SWEEP_DELETE, "test", 0, &swept, &w_err));
     OK(catalog_backup_state(st, &w.options.scope, WHOLE_ID, &state_now, &w_err));
     assert_int_equal(state_now, BACKUP_DELETED);
     struct full_name prefix = names_backup_prefix(&w.options.scope, WHOLE_ID);
     assert_int_equal(count_below(st, prefix.s), 1); /* the tombstone stays */
-    OK(backup_sweep(w.backup, BACKUP_SWEEP_DELETE, "test", &swept, &w_err));
+    OK(backup_sweep(w.backup, BACKUP_SWEEP_DELETE, "test", 0, &swept, &w_err));
     assert_int_equal(whole_try_commit(&w), -TM_E_CANCELED);
+    whole_end(&w);
+}
+
+/* The tombstone comes first; the rest waits for its grace, for whoever comes. */
+static void test_sweep_grace(void **state)
+{
+    (void)state;
+    TM_CLEANUP(ram_registry_freep) struct ram_registry *registry = ram_registry_new();
+    TM_CLEANUP(storage_freep) struct storage *st = store(registry);
+    struct whole w;
+    struct backup_sweep_result swept;
+    struct backup *first = NULL;
+    struct backup *later = NULL;
+    const int64_t at_us = 1790000000000000;
+    whole_begin(&w, st, &null_engine, "files=8");
+    whole_run(&w);
+    struct full_name prefix = names_backup_prefix(&w.options.scope, WHOLE_ID);
+    size_t there = count_below(st, prefix.s);
+    const int64_t grace_us = 1500000; /* the tombstone names whole seconds: 2 */
+    struct backup_options options = w.options;
+    options.sweep = true;
+    options.now_us = at_us;
+    OK(backup_open(&options, &first, &w_err));
+    OK(backup_sweep(first, BACKUP_SWEEP_DELETE, "test", grace_us, &swept, &w_err));
+    assert_int_equal(swept.objects, 0);
+    assert_int_equal(swept.next_us, at_us + grace_us);
+    assert_int_equal(count_below(st, prefix.s), there + 1);
+    assert_int_equal(whole_try_commit(&w), -TM_E_CANCELED);
+    options.now_us = at_us + grace_us;
+    OK(backup_open(&options, &later, &w_err));
+    OK(backup_sweep_deleted(later, &swept, &w_err));
+    assert_int_equal(swept.objects, 0);
+    assert_int_equal(swept.next_us, at_us + 2000000);
+    OK(backup_sweep(later, BACKUP_SWEEP_DELETE, "test", grace_us, &swept, &w_err));
+    assert_int_equal(swept.objects, there);
+    assert_int_equal(swept.next_us, 0);
+    assert_int_equal(count_below(st, prefix.s), 1);
+    OK(backup_sweep_deleted(later, &swept, &w_err));
+    assert_int_equal(swept.objects, 0);
+    assert_int_equal(swept.next_us, 0);
+    backup_free(first);
+    backup_free(later);
     whole_end(&w);
 }
 
@@ -458,7 +500,7 @@ static void test_store_full(void **state)
     struct backup *sweeper = NULL;
     options.sweep = true;
     OK(backup_open(&options, &sweeper, &w_err));
-    OK(backup_sweep(sweeper, BACKUP_SWEEP_ABORT, "full", &swept, &w_err));
+    OK(backup_sweep(sweeper, BACKUP_SWEEP_ABORT, "full", 0, &swept, &w_err));
     backup_free(sweeper);
     whole_end(&w);
 }
@@ -474,6 +516,7 @@ int main(void)
         cmocka_unit_test(test_commit_refuses),
         cmocka_unit_test(test_sweep),
         cmocka_unit_test(test_sweep_committed),
+        cmocka_unit_test(test_sweep_grace),
         cmocka_unit_test(test_log_without_marks),
         cmocka_unit_test(test_log_taken_over),
         cmocka_unit_test(test_damaged_log),

@@ -237,7 +237,7 @@ static void test_deleted_and_swept(void **state)
     store(f, 0, 2);
     store(f, 2, 3);
     struct full_name prefix = names_backup_prefix(&f->w.options.scope, WHOLE_ID);
-    OK(backup_sweep(f->w.backup, BACKUP_SWEEP_DELETE, "test", &swept, &w_err));
+    OK(backup_sweep(f->w.backup, BACKUP_SWEEP_DELETE, "test", 0, &swept, &w_err));
     struct storage_iter *it = NULL;
     struct storage_object object;
     OK(storage_list(f->st, prefix.s, NULL, &it, &w_err));
@@ -249,6 +249,38 @@ static void test_deleted_and_swept(void **state)
     assert_string_equal(w_err.msg, "checkpoints: backup '" WHOLE_ID "' was deleted meanwhile");
 }
 
+/* Aborted while another attempt may live on: that one cannot commit any more. */
+static void test_voided(void **state)
+{
+    struct fixture *f = *state;
+    struct backup_sweep_result swept;
+    begin(f, false);
+    store(f, 0, 2);
+    whole_stop(&f->w);
+    whole_log(&f->w);
+    whole_final(&f->w);
+    OK(backup_sweep(f->w.backup, BACKUP_SWEEP_VOID, "test", 0, &swept, &w_err));
+    assert_true(is_there(f, DIR "deleted.mpk"));
+    assert_int_equal(ram_object_count(f->st), 3); /* and repository and identity */
+    assert_int_equal(whole_try_commit(&f->w), -TM_E_CANCELED);
+}
+
+static void test_voided_committed(void **state)
+{
+    struct fixture *f = *state;
+    struct backup_sweep_result swept;
+    begin(f, false);
+    whole_stop(&f->w);
+    whole_log(&f->w);
+    whole_final(&f->w);
+    OK(whole_try_commit(&f->w));
+    assert_int_equal(backup_sweep(f->w.backup, BACKUP_SWEEP_VOID, "test", 0, &swept, &w_err),
+                     -TM_E_REFUSED);
+    assert_false(is_there(f, DIR "deleted.mpk"));
+    load(f);
+    assert_true(f->found.committed);
+}
+
 static void test_aborted(void **state)
 {
     struct fixture *f = *state;
@@ -256,7 +288,7 @@ static void test_aborted(void **state)
     begin(f, false);
     store(f, 0, 2);
     assert_int_equal(ram_object_count(f->st), f->w.count + 4); /* repository, identity, plan */
-    OK(backup_sweep(f->w.backup, BACKUP_SWEEP_ABORT, "test", &swept, &w_err));
+    OK(backup_sweep(f->w.backup, BACKUP_SWEEP_ABORT, "test", 0, &swept, &w_err));
     assert_int_equal(swept.objects, f->w.count + 2);
     assert_int_equal(ram_object_count(f->st), 2);
     load(f);
@@ -440,6 +472,8 @@ int main(void)
         T(test_commit_raced),
         T(test_deleted_and_swept),
         T(test_aborted),
+        T(test_voided),
+        T(test_voided_committed),
         T(test_pass),
         T(test_pass_damaged),
         T(test_pass_refused),

@@ -171,7 +171,7 @@ static void test_shared(void **state)
     flip(f, SECOND);
     assert_int_equal(verify(f, &totals), -TM_E_CORRUPT);
     assert_int_equal(totals.bad, 1);
-    OK(backup_sweep(f->w.backup, BACKUP_SWEEP_DELETE, "deleted", &swept, &w_err));
+    OK(backup_sweep(f->w.backup, BACKUP_SWEEP_DELETE, "deleted", 0, &swept, &w_err));
     assert_int_equal(count_below(f, "backup/"), 1); /* the tombstone */
     assert_int_equal(count_below(f, "log/"), 4);
 }

@@ -1,24 +1,6 @@
 /* The agent's brain, scene by scene: what it asks for, keeps, gives up. */
 #include "tests/unit/agent/brain/stage.h"
 
-static struct msg_backup_params params = {.backup_id = "20261121T000000Z-00000001"};
-
-static struct msg_assignment assignment(enum job_step step)
-{
-    struct msg_assignment a = {.uid = "00aa",
-                               .attempt = 1,
-                               .kind = JOB_KIND_BACKUP,
-                               .roles = JOB_ROLE_LEAD | JOB_ROLE_WORKER,
-                               .step = step,
-                               .boot = "boot1",
-                               .cluster = "demo1",
-                               .tenant = "main",
-                               .name = "b",
-                               .storage = "file:///backup",
-                               .backup = &params};
-    return a;
-}
-
 static void begun_with(struct stage *s, const char *warning)
 {
     struct agent_event event = {.kind = AGENT_EV_SESSION_BEGUN};
@@ -38,7 +20,7 @@ static void begun(struct stage *s)
 static void working(struct stage *s)
 {
     connect_to(s, 4);
-    struct msg_assignment a = assignment(JOB_STEP_PREPARE);
+    struct msg_assignment a = backup_wanted(JOB_STEP_PREPARE);
     desire(s, 1, &a);
     begun(s);
     frame(s, 1, (struct frame){.type = FRAME_ready});
@@ -48,7 +30,7 @@ static void working(struct stage *s)
     plan.plan_batch.ranges_count = 1;
     plan.plan_batch.last = true;
     frame(s, 1, plan);
-    a = assignment(JOB_STEP_RUN);
+    a = backup_wanted(JOB_STEP_RUN);
     desire(s, 2, &a);
     struct frame need = {.type = FRAME_need};
     need.need.count = 4;
@@ -108,7 +90,7 @@ static void refuses_older_terms(void **state)
     connect_to(s, 4);
     assert_int_equal(s->did[AGENT_ACT_STORE_TERM], 1);
     assert_int_equal(s->did[AGENT_ACT_SEND], 2); /* a heartbeat and a poll */
-    struct msg_assignment a = assignment(JOB_STEP_PREPARE);
+    struct msg_assignment a = backup_wanted(JOB_STEP_PREPARE);
     struct message m = {.type = MESSAGE_desired};
     m.desired.revision = 1;
     m.desired.lease_ms = 1;
@@ -123,7 +105,7 @@ static void a_lead_begins(void **state)
 {
     struct stage *s = *state;
     connect_to(s, 4);
-    struct msg_assignment a = assignment(JOB_STEP_PREPARE);
+    struct msg_assignment a = backup_wanted(JOB_STEP_PREPARE);
     desire(s, 1, &a);
     assert_int_equal(s->did[AGENT_ACT_SESSION_BEGIN], 1);
     assert_string_equal(s->last[AGENT_ACT_SESSION_BEGIN].session.label,
@@ -153,7 +135,7 @@ static void works_and_finishes(void **state)
     assert_int_equal(job->leases_count, 1);
     stored(s, 4, 1);
     assert_int_equal(s->asked[MESSAGE_ranges_done].ranges_done.results_count, 1);
-    struct msg_assignment a = assignment(JOB_STEP_FINISH);
+    struct msg_assignment a = backup_wanted(JOB_STEP_FINISH);
     desire(s, 3, &a);
     struct agent_event event = {.kind = AGENT_EV_SESSION_ENDED};
     event.ended.job = 1;
@@ -248,7 +230,7 @@ static void another_life(void **state)
 {
     struct stage *s = *state;
     connect_to(s, 4);
-    struct msg_assignment a = assignment(JOB_STEP_RUN);
+    struct msg_assignment a = backup_wanted(JOB_STEP_RUN);
     memcpy(a.boot, "boot0", 6);
     desire(s, 1, &a);
     assert_int_equal(s->did[AGENT_ACT_SESSION_BEGIN], 0);
@@ -266,6 +248,27 @@ static void another_life(void **state)
     assert_int_equal(reported(s)->stage, JOB_STAGE_SWEPT);
 }
 
+/* What is wrong with storage now is reported as long as it is, and goes with its runner. */
+static void trouble_with_storage(void **state)
+{
+    struct stage *s = *state;
+    struct msg_error error = {.text = "store: no answer", .stage = "storage", .since_us = 77};
+    working(s);
+    assert_null(reported(s)->trouble);
+    frame(s, 1, (struct frame){.type = FRAME_trouble, .trouble = {.error = &error}});
+    const struct msg_job *job = reported(s);
+    assert_int_equal(job->stage, JOB_STAGE_WORKING);
+    assert_string_equal(job->trouble->text, "store: no answer");
+    assert_string_equal(job->trouble->stage, "storage");
+    assert_int_equal(job->trouble->since_us, 77);
+    frame(s, 1, (struct frame){.type = FRAME_trouble});
+    assert_null(reported(s)->trouble);
+    frame(s, 1, (struct frame){.type = FRAME_trouble, .trouble = {.error = &error}});
+    assert_non_null(reported(s)->trouble);
+    exited(s, 1);
+    assert_null(reported(s)->trouble);
+}
+
 static void dropped_jobs_stay_dropped(void **state)
 {
     struct stage *s = *state;
@@ -277,7 +280,7 @@ static void dropped_jobs_stay_dropped(void **state)
     event.session_closed.job = 1;
     feed(s, &event);
     assert_int_equal(agent_brain_job_count(s->brain), 0);
-    struct msg_assignment a = assignment(JOB_STEP_RUN);
+    struct msg_assignment a = backup_wanted(JOB_STEP_RUN);
     desire(s, 4, &a); /* older than what was applied */
     assert_int_equal(agent_brain_job_count(s->brain), 0);
     desire(s, 6, &a);
@@ -337,7 +340,7 @@ static void restoring(struct stage *s)
 {
     struct msg_restore_params target = {
         .source_cluster = "demo1", .source_tenant = "main", .data_dir = "/srv/restore/x"};
-    struct msg_assignment a = assignment(JOB_STEP_RUN);
+    struct msg_assignment a = backup_wanted(JOB_STEP_RUN);
     a.kind = JOB_KIND_RESTORE;
     a.backup = NULL;
     a.restore = &target;
@@ -393,7 +396,7 @@ static void a_warning_is_said_once_and_reported(void **state)
 {
     struct stage *s = *state;
     connect_to(s, 4);
-    struct msg_assignment a = assignment(JOB_STEP_PREPARE);
+    struct msg_assignment a = backup_wanted(JOB_STEP_PREPARE);
     desire(s, 1, &a);
     begun_with(s, "the hold has no bound");
     assert_int_equal(s->said[AGENT_LOG_PLAIN], 1);
@@ -436,6 +439,7 @@ int main(void)
         SCENE(a_corrupt_page),
         SCENE(an_instance_changes),
         SCENE(another_life),
+        SCENE(trouble_with_storage),
         SCENE(dropped_jobs_stay_dropped),
         SCENE(results_outlive_coordinators),
         SCENE(a_lost_session),

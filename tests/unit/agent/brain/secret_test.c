@@ -14,18 +14,44 @@ static void desire_with(struct stage *s, uint64_t revision, enum job_role role,
     desire(s, revision, &a);
 }
 
-static struct msg_secret refusal(struct msg_error *error, enum tm_err_code code, bool retryable)
+/* Makes `other` say why there are no credentials. */
+static void refuse(enum tm_err_code code, bool retryable)
 {
-    *error = (struct msg_error){
+    static struct msg_error error;
+    error = (struct msg_error){
         .code = code, .text = "there is no secret 's3-secret'", .retryable = retryable};
-    return (struct msg_secret){.name = "s3-secret", .error = error};
+    other = (struct msg_secret){.name = "s3-secret", .error = &error};
+}
+
+/* Makes `other` have another value. */
+static void renew(void)
+{
+    static struct msg_pair fresh[2];
+    fresh[0] = pairs[0];
+    fresh[1] = pairs[1];
+    fresh[1].value = slice_str("new");
+    other = (struct msg_secret){.name = "s3-secret", .pairs = fresh, .pairs_count = 2};
+}
+
+static struct stage *begin(void **state, enum job_role role, struct msg_secret *secret)
+{
+    struct stage *s = *state;
+    connect_to(s, 4);
+    desire_with(s, 1, role, secret);
+    return s;
+}
+
+static struct stage *begin_working(void **state)
+{
+    struct stage *s = begin(state, JOB_ROLE_LEAD, &sent);
+    ready(s, 1);
+    status(s, 1, JOB_STAGE_WORKING, 100);
+    return s;
 }
 
 static void the_runner_gets_them(void **state)
 {
-    struct stage *s = *state;
-    connect_to(s, 4);
-    desire_with(s, 1, JOB_ROLE_LEAD, &sent);
+    struct stage *s = begin(state, JOB_ROLE_LEAD, &sent);
     assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 1);
     const struct msg_secret *told = s->told[FRAME_job].job.secret;
     assert_non_null(told);
@@ -38,9 +64,7 @@ static void the_runner_gets_them(void **state)
 
 static void only_names_are_kept(void **state)
 {
-    struct stage *s = *state;
-    connect_to(s, 4);
-    desire_with(s, 1, JOB_ROLE_LEAD, &sent);
+    struct stage *s = begin(state, JOB_ROLE_LEAD, &sent);
     assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 1);
     const struct msg_assignment *kept = s->last[AGENT_ACT_STORE_LOG_JOBS].store_log_jobs.jobs;
     assert_string_equal(kept->secret->name, "s3-secret");
@@ -52,25 +76,16 @@ static void only_names_are_kept(void **state)
 
 static void a_standby_needs_none(void **state)
 {
-    struct stage *s = *state;
-    struct msg_error error;
-    other = refusal(&error, TM_E_NOT_FOUND, true);
-    connect_to(s, 4);
-    desire_with(s, 1, JOB_ROLE_HOLD, &other);
+    refuse(TM_E_NOT_FOUND, true);
+    struct stage *s = begin(state, JOB_ROLE_HOLD, &other);
     assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 1);
     assert_null(s->told[FRAME_job].job.secret);
 }
 
 static void another_value_gives_another_runner(void **state)
 {
-    struct stage *s = *state;
-    struct msg_pair fresh[] = {pairs[0], pairs[1]};
-    fresh[1].value = slice_str("new");
-    other = (struct msg_secret){.name = "s3-secret", .pairs = fresh, .pairs_count = 2};
-    connect_to(s, 4);
-    desire_with(s, 1, JOB_ROLE_LEAD, &sent);
-    ready(s, 1);
-    status(s, 1, JOB_STAGE_WORKING, 100);
+    struct stage *s = begin_working(state);
+    renew();
     desire_with(s, 2, JOB_ROLE_LEAD, &sent);
     assert_int_equal(s->sent[FRAME_stop], 0);
     desire_with(s, 3, JOB_ROLE_LEAD, &other);
@@ -90,13 +105,8 @@ static void another_value_gives_another_runner(void **state)
 
 static void taken_away_while_it_streams(void **state)
 {
-    struct stage *s = *state;
-    struct msg_error error;
-    other = refusal(&error, TM_E_NOT_FOUND, true);
-    connect_to(s, 4);
-    desire_with(s, 1, JOB_ROLE_LEAD, &sent);
-    ready(s, 1);
-    status(s, 1, JOB_STAGE_WORKING, 100);
+    struct stage *s = begin_working(state);
+    refuse(TM_E_NOT_FOUND, true);
     desire_with(s, 2, JOB_ROLE_LEAD, &other);
     assert_int_equal(s->sent[FRAME_stop], 0);
     assert_int_equal(s->did[AGENT_ACT_RUNNER_KILL], 0);
@@ -110,11 +120,8 @@ static void taken_away_while_it_streams(void **state)
 
 static void waits_for_what_may_come(void **state)
 {
-    struct stage *s = *state;
-    struct msg_error error;
-    other = refusal(&error, TM_E_NOT_FOUND, true);
-    connect_to(s, 4);
-    desire_with(s, 1, JOB_ROLE_LEAD, &other);
+    refuse(TM_E_NOT_FOUND, true);
+    struct stage *s = begin(state, JOB_ROLE_LEAD, &other);
     assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 0);
     const struct msg_job *told = reported(s);
     assert_int_equal(told->stage, JOB_STAGE_STARTING);
@@ -126,11 +133,8 @@ static void waits_for_what_may_come(void **state)
 
 static void fails_for_what_will_not(void **state)
 {
-    struct stage *s = *state;
-    struct msg_error error;
-    other = refusal(&error, TM_E_REFUSED, false);
-    connect_to(s, 4);
-    desire_with(s, 1, JOB_ROLE_LEAD, &other);
+    refuse(TM_E_REFUSED, false);
+    struct stage *s = begin(state, JOB_ROLE_LEAD, &other);
     assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 0);
     const struct msg_job *told = reported(s);
     assert_int_equal(told->stage, JOB_STAGE_FAILED);
@@ -140,19 +144,27 @@ static void fails_for_what_will_not(void **state)
 
 /* ---- after a restart ---- */
 
-static int restarted_setup(void **state)
+static struct msg_secret name_only = {.name = "s3-secret"};
+
+/* A stage whose agent kept a log job with `params` and the name of this secret. */
+static struct stage *restarted(struct msg_secret *secret, bool own_credentials)
 {
-    struct msg_secret name_only = {.name = "s3-secret"};
-    params = (struct msg_log_params){.flush_ms = 5000};
     struct msg_assignment a = wanted(JOB_ROLE_LEAD, JOB_STEP_RUN, 1);
-    a.secret = &name_only;
+    a.secret = secret;
     struct agent_writer writers[] = {{.uid = "00bb", .term = 3, .attempt = 1, .runners = 7}};
     const struct agent_brain_config kept = {.writers = writers,
                                             .writer_count = 1,
                                             .log_jobs = &a,
                                             .log_job_count = 1,
-                                            .log_jobs_term = 3};
-    *state = stage_new(&kept);
+                                            .log_jobs_term = 3,
+                                            .own_credentials = own_credentials};
+    return stage_new(&kept);
+}
+
+static int restarted_setup(void **state)
+{
+    params = (struct msg_log_params){.flush_ms = 5000};
+    *state = restarted(&name_only, false);
     return 0;
 }
 
@@ -177,18 +189,8 @@ static void waits_for_the_coordinator(void **state)
 
 static int own_setup(void **state)
 {
-    struct msg_secret name_only = {.name = "s3-secret"};
     params = (struct msg_log_params){.flush_ms = 5000};
-    struct msg_assignment a = wanted(JOB_ROLE_LEAD, JOB_STEP_RUN, 1);
-    a.secret = &name_only;
-    struct agent_writer writers[] = {{.uid = "00bb", .term = 3, .attempt = 1, .runners = 7}};
-    const struct agent_brain_config kept = {.writers = writers,
-                                            .writer_count = 1,
-                                            .log_jobs = &a,
-                                            .log_job_count = 1,
-                                            .log_jobs_term = 3,
-                                            .own_credentials = true};
-    *state = stage_new(&kept);
+    *state = restarted(&name_only, true);
     return 0;
 }
 
@@ -234,9 +236,6 @@ static void desire_place(struct stage *s, uint64_t revision, struct msg_secret *
 static void a_place_has_its_own(void **state)
 {
     struct stage *s = *state;
-    struct msg_pair fresh[] = {pairs[0], pairs[1]};
-    struct msg_error error;
-    fresh[1].value = slice_str("new");
     connect_to(s, 4);
     desire_place(s, 1, &sent);
     assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 1);
@@ -252,13 +251,13 @@ static void a_place_has_its_own(void **state)
     assert_true(s->told[FRAME_log_want].arena.wipe);
     desire_place(s, 2, &sent);
     assert_int_equal(s->sent[FRAME_log_want], 0);
-    other = (struct msg_secret){.name = "s3-secret", .pairs = fresh, .pairs_count = 2};
+    renew();
     desire_place(s, 3, &other);
     assert_int_equal(s->sent[FRAME_log_want], 1);
     assert_int_equal(s->sent[FRAME_stop], 0);
     assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 0);
     assert_memory_equal(told_place(s)->pairs[1].value.data, "new", 3);
-    other = refusal(&error, TM_E_NOT_FOUND, true); /* the task goes on without */
+    refuse(TM_E_NOT_FOUND, true); /* the task goes on without */
     desire_place(s, 4, &other);
     assert_int_equal(s->sent[FRAME_log_want], 1);
     assert_int_equal(s->sent[FRAME_stop], 0);
@@ -266,21 +265,13 @@ static void a_place_has_its_own(void **state)
     assert_string_equal(told_place(s)->error->text, "there is no secret 's3-secret'");
 }
 
-static struct stage *kept_place(struct msg_secret *secret, bool own_credentials)
+static struct stage *kept_place(bool own_credentials)
 {
-    struct msg_log_place kept_places[] = {{.storage = "s3://fulls", .secret = secret},
+    struct msg_log_place kept_places[] = {{.storage = "s3://fulls", .secret = &name_only},
                                           {.storage = "file:///fulls"}};
     params = (struct msg_log_params){
         .flush_ms = 5000, .places = kept_places, .places_count = TM_ARRAY_LEN(kept_places)};
-    struct msg_assignment a = wanted(JOB_ROLE_LEAD, JOB_STEP_RUN, 1);
-    struct agent_writer writers[] = {{.uid = "00bb", .term = 3, .attempt = 1, .runners = 7}};
-    const struct agent_brain_config kept = {.writers = writers,
-                                            .writer_count = 1,
-                                            .log_jobs = &a,
-                                            .log_job_count = 1,
-                                            .log_jobs_term = 3,
-                                            .own_credentials = own_credentials};
-    struct stage *s = stage_new(&kept);
+    struct stage *s = restarted(NULL, own_credentials);
     params = (struct msg_log_params){.flush_ms = 5000};
     return s;
 }
@@ -288,8 +279,7 @@ static struct stage *kept_place(struct msg_secret *secret, bool own_credentials)
 /* Streaming does not wait for what gets into another storage. */
 static void a_place_waits_for_the_coordinator(void **state)
 {
-    struct msg_secret name_only = {.name = "s3-secret"};
-    struct stage *s = kept_place(&name_only, false);
+    struct stage *s = kept_place(false);
     *state = s;
     look(s, INSTANCE_PRIMARY, "7000");
     assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 1);
@@ -308,8 +298,7 @@ static void a_place_waits_for_the_coordinator(void **state)
 
 static void a_place_is_read_with_the_hosts_own(void **state)
 {
-    struct msg_secret name_only = {.name = "s3-secret"};
-    struct stage *s = kept_place(&name_only, true);
+    struct stage *s = kept_place(true);
     *state = s;
     look(s, INSTANCE_PRIMARY, "7000");
     ready(s, 1);
@@ -318,29 +307,18 @@ static void a_place_is_read_with_the_hosts_own(void **state)
 
 /* ---- jobs that end ---- */
 
-static struct msg_backup_params backup_params = {.backup_id = "20260101T000000Z-00000001"};
-
 static struct msg_assignment backup(enum job_step step, struct msg_secret *secret)
 {
-    return (struct msg_assignment){.uid = "00aa",
-                                   .attempt = 1,
-                                   .kind = JOB_KIND_BACKUP,
-                                   .roles = JOB_ROLE_LEAD | JOB_ROLE_WORKER,
-                                   .step = step,
-                                   .boot = "boot1",
-                                   .cluster = "demo1",
-                                   .tenant = "main",
-                                   .name = "b",
-                                   .storage = "s3://bucket",
-                                   .backup = &backup_params,
-                                   .secret = secret};
+    struct msg_assignment a = backup_wanted(step);
+    a.storage = "s3://bucket";
+    a.secret = secret;
+    return a;
 }
 
 static void a_backup_fails_before_it_begins(void **state)
 {
     struct stage *s = *state;
-    struct msg_error error;
-    other = refusal(&error, TM_E_REFUSED, false);
+    refuse(TM_E_REFUSED, false);
     struct msg_assignment a = backup(JOB_STEP_PREPARE, &other);
     connect_to(s, 4);
     desire(s, 1, &a);
@@ -360,8 +338,7 @@ static void a_backup_fails_before_it_begins(void **state)
 static void a_deletion_counts_its_tries(void **state)
 {
     struct stage *s = *state;
-    struct msg_error error;
-    other = refusal(&error, TM_E_NOT_FOUND, true);
+    refuse(TM_E_NOT_FOUND, true);
     struct msg_assignment a = backup(JOB_STEP_RUN, &other);
     a.kind = JOB_KIND_DELETE;
     connect_to(s, 4);
@@ -414,7 +391,7 @@ static void storage_is_told(void **state)
     struct msg_assignment a = backup(JOB_STEP_PREPARE, &sent);
     connect_to(s, 4);
     desire(s, 1, &a);
-    assert_null(reported(s)->storage);
+    assert_ptr_equal(reported(s)->storage, NULL);
     struct frame f = {.type = FRAME_progress};
     f.progress.storage = &stats;
     frame(s, 1, f);

@@ -87,7 +87,8 @@ static TM_UNUSED void connect_to(struct stage *s, uint64_t term)
     feed(s, &event);
 }
 
-/* As the daemon would start it; log jobs and writer of an earlier life as given. */
+/* As the daemon would start it; log jobs, writers and holds of an earlier life as given, and other
+ * instances, when there are some. */
 static TM_UNUSED struct stage *stage_new(const struct agent_brain_config *kept)
 {
     struct stage *s = calloc(1, sizeof(*s));
@@ -109,6 +110,12 @@ static TM_UNUSED struct stage *stage_new(const struct agent_brain_config *kept)
         config.log_jobs_term = kept->log_jobs_term;
         config.log_job_count = kept->log_job_count;
         config.own_credentials = kept->own_credentials;
+        config.holds = kept->holds;
+        config.hold_count = kept->hold_count;
+        if (kept->instance_count > 0) {
+            config.instances = kept->instances;
+            config.instance_count = kept->instance_count;
+        }
     }
     struct agent_rng rng = {.next = next_number, .arg = s};
     s->job = 1;
@@ -134,6 +141,23 @@ static TM_UNUSED int teardown(void **state)
         frame_release(&s->told[at]);
     free(s);
     return 0;
+}
+
+static TM_UNUSED struct msg_assignment backup_wanted(enum job_step step)
+{
+    static struct msg_backup_params params = {.backup_id = "20261121T000000Z-00000001"};
+    struct msg_assignment a = {.uid = "00aa",
+                               .attempt = 1,
+                               .kind = JOB_KIND_BACKUP,
+                               .roles = JOB_ROLE_LEAD | JOB_ROLE_WORKER,
+                               .step = step,
+                               .boot = "boot1",
+                               .cluster = "demo1",
+                               .tenant = "main",
+                               .name = "b",
+                               .storage = "file:///backup",
+                               .backup = &params};
+    return a;
 }
 
 /* Answers the newest request of `to`. */

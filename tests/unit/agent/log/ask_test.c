@@ -140,12 +140,62 @@ static void test_storage_away(void **state)
     end(&g);
 }
 
+/* An empty place is one that is not mounted: nothing is said of what it would hold. */
+static void test_not_mounted(void **state)
+{
+    (void)state;
+    struct rig g;
+    memset(&told, 0, sizeof(told));
+    rig_begin_options(&g, "ram://ask-empty", "log=300000");
+    g.options.answer = take;
+    rig_start(&g, 1);
+    const struct msg_log_answer *a =
+        ask(&g, JOB_STEP_STOP,
+            (struct msg_log_query){
+                .kind = LOG_QUERY_TRUNCATE, .until = "time:2099-01-01T00:00:00Z", .force = true});
+    assert_non_null(a->error);
+    assert_int_equal(a->error->code, TM_E_NOT_FOUND);
+    assert_string_equal(a->error->text,
+                        "cannot stat 'demo1/main/null1/identity.mpk': No such file or directory");
+    a = ask(&g, JOB_STEP_STOP, (struct msg_log_query){.kind = LOG_QUERY_SEARCH});
+    assert_non_null(a->error);
+    assert_int_equal(a->error->code, TM_E_NOT_FOUND);
+    end(&g);
+}
+
+/* One lineage is damaged: the answer has the others, and says which is left out. */
+static void test_damaged_lineage(void **state)
+{
+    (void)state;
+    struct rig g;
+    begin(&g, "ram://ask-damaged");
+    static const uint8_t id[NAMES_LINEAGE_BYTES] = {0xda};
+    struct rel_name rel = names_rel_lineage(id);
+    OK(storage_put(g.storage, names_full(&g.options.scope, rel.s).s, slice_str("no record"),
+                   &g_err));
+    const struct msg_log_answer *a =
+        ask(&g, JOB_STEP_PAUSE, (struct msg_log_query){.kind = LOG_QUERY_SEARCH});
+    assert_null(a->error);
+    assert_true(a->events_count > 4);
+    assert_non_null(a->warning);
+    static const char lineage[] = "lineage da000000000000000000000000000000 is damaged: object '";
+    assert_memory_equal(a->warning, lineage, sizeof(lineage) - 1);
+    a = ask(&g, JOB_STEP_PAUSE,
+            (struct msg_log_query){
+                .kind = LOG_QUERY_TRUNCATE, .until = "time:2099-01-01T00:00:00Z", .force = true});
+    assert_null(a->error);
+    assert_non_null(a->warning);
+    assert_memory_equal(a->warning, "lineage da000000000000000000000000000000 is damaged, and left",
+                        61);
+    end(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_search),
-        cmocka_unit_test(test_truncate),
-        cmocka_unit_test(test_storage_away),
+        cmocka_unit_test(test_search),          cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_storage_away),    cmocka_unit_test(test_not_mounted),
+        cmocka_unit_test(test_damaged_lineage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,6 +113,36 @@ static void test_stop_at_once(void **state)
     rig_end(&g);
 }
 
+/* Whose hold is gone already works for what is stored alone: the hold of its name is another task's. */
+static void test_stop_without_hold(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=200000");
+    run_to(&g, 1, S + 200000);
+    rig_stop(&g);
+    assert_true(hold_file(&g));
+    g.params.hold_gone = true;
+    g.params.truncate_gen = 1;
+    g.params.truncate_until = "2099-01-01T00:00:00Z";
+    g.params.truncate_force = true;
+    rig_start(&g, 2);
+    rig_want(&g, JOB_STEP_STOP);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_STOPPED && g.status.truncate_gen == 1);
+    assert_false(g.has_error);
+    assert_true(hold_file(&g));
+    /* the word counts for a stop alone: who runs has what it finds */
+    g.params.truncate_gen = 0;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_WORKING && g.status.hold_at != 0);
+    g.params.hold_gone = false;
+    rig_want(&g, JOB_STEP_STOP);
+    RIG_UNTIL(&g, g.stage == JOB_STAGE_STOPPED);
+    assert_false(hold_file(&g));
+    rig_stop(&g);
+    rig_end(&g);
+}
+
 /* Paused for too long: told, or released; after a release log may be missing, and that is said. */
 static void test_pause_bounds(void **state)
 {
@@ -278,11 +308,17 @@ int main(int argc, char **argv)
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hold_name),    cmocka_unit_test(test_hold_lost),
-        cmocka_unit_test(test_hold_dropped), cmocka_unit_test(test_pause_resume_stop),
-        cmocka_unit_test(test_stop_at_once), cmocka_unit_test(test_pause_bounds),
-        cmocka_unit_test(test_hold_only),    cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_stale),        cmocka_unit_test(test_limit_while_running),
+        cmocka_unit_test(test_hold_name),
+        cmocka_unit_test(test_hold_lost),
+        cmocka_unit_test(test_hold_dropped),
+        cmocka_unit_test(test_pause_resume_stop),
+        cmocka_unit_test(test_stop_at_once),
+        cmocka_unit_test(test_pause_bounds),
+        cmocka_unit_test(test_stop_without_hold),
+        cmocka_unit_test(test_hold_only),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_stale),
+        cmocka_unit_test(test_limit_while_running),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

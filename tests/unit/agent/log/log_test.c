@@ -1,8 +1,6 @@
 /* agent/log: the whole task over the null engine and storage in memory. */
 #include "tests/unit/agent/log/fixture.h"
 
-#include <stdatomic.h>
-
 #include "proto/repo/catalog.h"
 
 /* ---- streaming ---- */
@@ -182,19 +180,29 @@ static void test_rolls_up(void **state)
 
 /* ---- branches ---- */
 
+/* Two lives over the same storage: one from the source that is there, one from another; each until so
+ * much is stored. */
+static struct log_lineages two_lives(struct rig *g, uint64_t first_to, const char *second,
+                                     uint64_t second_to)
+{
+    run_to(g, 1, first_to);
+    rig_stop(g);
+    rig_source(g, second);
+    run_to(g, 2, second_to);
+    rig_stop(g);
+    struct log_lineages list = rig_lineages(g);
+    assert_int_equal(list.count, 2);
+    return list;
+}
+
 /* A clone: the same label, other bytes. Nothing is mixed. */
 static void test_clone(void **state)
 {
     (void)state;
     struct rig g;
     RIG_BEGIN(&g, "log=200000");
-    run_to(&g, 1, S + 200000);
-    rig_stop(&g);
-    rig_source(&g, "log=300000 twist=1248000"); /* in the last stored segment */
-    run_to(&g, 2, S + 300000);
-    rig_stop(&g);
-    struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(list.count, 2);
+    /* it differs in the last stored segment */
+    struct log_lineages list = two_lives(&g, S + 200000, "log=300000 twist=1248000", S + 300000);
     struct stored clone = rig_check(&g, &list.items[1], g.conninfo);
     assert_int_equal(clone.to, S + 300000);
     rig_source(&g, "log=300000");
@@ -220,13 +228,7 @@ static void test_put_back(void **state)
     (void)state;
     struct rig g;
     RIG_BEGIN(&g, "log=300000");
-    run_to(&g, 1, S + 300000);
-    rig_stop(&g);
-    rig_source(&g, "log=200000");
-    run_to(&g, 2, S + 200000);
-    rig_stop(&g);
-    struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(list.count, 2);
+    struct log_lineages list = two_lives(&g, S + 300000, "log=200000", S + 200000);
     assert_int_equal(rig_check(&g, &list.items[0], g.conninfo).to, S + 300000);
     assert_int_equal(rig_check(&g, &list.items[1], g.conninfo).to, S + 200000);
     log_lineages_release(&list);
@@ -326,13 +328,8 @@ static void test_fork_before_all(void **state)
     (void)state;
     struct rig g;
     RIG_BEGIN(&g, "log=400000");
-    run_to(&g, 1, S + 400000);
-    rig_stop(&g);
-    rig_source(&g, "log=500000 branch=2 parent=1 fork=1400000");
-    run_to(&g, 2, S + 500000);
-    rig_stop(&g);
-    struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(list.count, 2);
+    struct log_lineages list =
+        two_lives(&g, S + 400000, "log=500000 branch=2 parent=1 fork=1400000", S + 500000);
     uint8_t none[16] = {0};
     assert_memory_equal(list.items[1].record.parent, none, 16);
     assert_int_equal(rig_check(&g, &list.items[1], g.conninfo).from, 1376256);
@@ -378,239 +375,18 @@ static void test_gap(void **state)
     rig_end(&g);
 }
 
-/* ---- faults ---- */
-
-static void test_source_fails(void **state)
-{
-    (void)state;
-    struct rig g;
-    RIG_BEGIN(&g, "log=200000 fail=log_describe");
-    rig_start(&g, 1);
-    rig_want(&g, JOB_STEP_RUN);
-    RIG_UNTIL(&g, g.has_error);
-    assert_string_equal(g.error_text, "node n1: log_describe: asked to fail by conninfo");
-    assert_string_equal(g.error.stage, "receive");
-    assert_true(g.error.since_us > 0);
-    rig_source(&g, "log=300000 fail=log_next");
-    RIG_UNTIL(&g, strstr(g.error_text, "log_next"));
-    rig_source(&g, "log=300000");
-    RIG_UNTIL(&g, g.status.durable == S + 300000 && !g.has_error);
-    rig_source(&g, "log=400000 fail=hold_look");
-    RIG_UNTIL(&g, g.has_error && strstr(g.error_text, "hold_look"));
-    RIG_UNTIL(&g, g.status.durable == S + 400000); /* log is stored all the same */
-    rig_source(&g, "log=400000");
-    RIG_UNTIL(&g, !g.has_error && g.status.checkpoint_us > 0);
-    rig_stop(&g);
-    rig_end(&g);
-}
-
-/* ---- a look for newer writers that takes longer than the next session needs to begin ---- */
-
-static struct {
-    struct storage_ops ops; /* the store's, with `list` replaced */
-    const struct storage_ops *real;
-    atomic_bool armed;     /* the next look for claims waits for another claim */
-    atomic_bool overtaken; /* one came while it waited */
-} g_slow;
-
-static unsigned claims(struct storage *st, const char *prefix)
-{
-    struct storage_iter *it;
-    struct storage_object object;
-    struct tm_err err;
-    unsigned count = 0;
-    if (g_slow.real->list(st, prefix, "", &it, &err) < 0)
-        return 0;
-    while (it->ops->next(it, &object, &err) == 1)
-        count++;
-    it->ops->free(it);
-    return count;
-}
-
-static int slow_list(struct storage *st, const char *prefix, const char *start_after,
-                     struct storage_iter **ret, struct tm_err *err)
-{
-    if (strstr(prefix, "/claim") && atomic_exchange(&g_slow.armed, false)) {
-        unsigned before = claims(st, prefix);
-        int64_t until_us = clock_mono_us() + RIG_WAIT_US / 2;
-        while (claims(st, prefix) == before && clock_mono_us() < until_us)
-            (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-        g_slow.overtaken = claims(st, prefix) > before;
-    }
-    return g_slow.real->list(st, prefix, start_after, ret, err);
-}
-
-/* The task's own next claim is no newer writer's. */
-static void test_own_claim(void **state)
-{
-    (void)state;
-    struct rig g;
-    RIG_BEGIN(&g, "log=200000");
-    g_slow.real = g.storage->ops;
-    g_slow.ops = *g.storage->ops;
-    g_slow.ops.list = slow_list;
-    g.storage->ops = &g_slow.ops;
-    run_to(&g, 1, S + 200000);
-    g_slow.armed = true;
-    while (g_slow.armed) /* the look has begun */
-        (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    rig_source(&g, "log=300000 fail=log_next");
-    RIG_UNTIL(&g, strstr(g.error_text, "log_next"));
-    rig_source(&g, "log=300000");
-    RIG_UNTIL(&g, g.status.durable == S + 300000 && !g.has_error);
-    assert_true(g_slow.overtaken);
-    rig_stop(&g);
-    rig_end(&g);
-}
-
-/* The store is away for a while: told with stage and since when; then all goes on. */
-static void test_storage_fails(void **state)
-{
-    (void)state;
-    struct rig g;
-    RIG_BEGIN(&g, "log=200000");
-    run_to(&g, 1, S + 200000);
-    RIG_UNTIL(&g, g.status.checkpoint_us > 0);
-    ram_set_faults(g.storage, &(struct ram_faults){.seed = 1, .fail_per_mille = 1000});
-    rig_source(&g, "log=400000");
-    RIG_UNTIL(&g, g.has_error && strcmp(g.error.stage, "upload") == 0);
-    assert_true(g.error.since_us > 0 && g.error.since_us <= clock_real_us());
-    RIG_UNTIL(&g, g.status.upload_ms > 0);
-    assert_int_equal(g.status.durable, S + 200000);
-    uint64_t latency_us = g.status.latency_us;
-    RIG_UNTIL(&g, g.status.latency_us > latency_us);
-    ram_set_faults(g.storage, &(struct ram_faults){.seed = 1});
-    RIG_UNTIL(&g, g.status.durable == S + 400000 && !g.has_error);
-    rig_stop(&g);
-    assert_int_equal(rig_runs(&g), 1);
-    rig_end(&g);
-}
-
-/* A bucket that is denied for a while, by a gateway say, although log was stored in it. */
-static void test_bucket_denied(void **state)
-{
-    (void)state;
-    struct rig g;
-    RIG_BEGIN(&g, "log=200000");
-    run_to(&g, 1, S + 200000);
-    RIG_UNTIL(&g, g.status.checkpoint_us > 0);
-    ram_set_faults(g.storage,
-                   &(struct ram_faults){.fail_op[RAM_COMMIT] = 1, .fail_code = TM_E_INVALID});
-    rig_source(&g, "log=400000");
-    RIG_UNTIL(&g, g.status.durable == S + 400000 && !g.has_error);
-    rig_stop(&g);
-    assert_int_equal(rig_runs(&g), 1);
-    rig_end(&g);
-}
-
-/* The moment that is told can be proven from storage alone, at any time: without it an idle log's does
- * not move either. */
-static void test_told_is_stored(void **state)
-{
-    (void)state;
-    struct rig g;
-    struct log_head head;
-    struct object_scratch *scratches[2] = {NULL, NULL};
-    RIG_BEGIN(&g, "log=200000");
-    rig_start(&g, 1);
-    g.task->mark_us = 50000;
-    rig_want(&g, JOB_STEP_RUN);
-    RIG_UNTIL(&g, g.status.durable == S + 200000 && g.status.checkpoint_us > 0);
-    ram_set_faults(g.storage, &(struct ram_faults){.seed = 1, .fail_per_mille = 1000});
-    RIG_UNTIL(&g, g.has_error && strcmp(g.error.stage, "mark") == 0);
-    int64_t told_us = g.status.checkpoint_us;
-    RIG_UNTIL(&g, g.status.source_us > told_us + 4 * USEC_PER_SEC);
-    assert_int_equal(g.status.checkpoint_us, told_us);
-    assert_true(g.status.latency_us >= 4 * USEC_PER_SEC);
-    rig_stop(&g);
-    ram_set_faults(g.storage, &(struct ram_faults){.seed = 1});
-    struct log_lineages list = rig_lineages(&g);
-    OK(object_scratch_new(&scratches[0], &g_err));
-    OK(object_scratch_new(&scratches[1], &g_err));
-    OK(log_head_read(scratches, g.storage, &g.options.scope, &list.items[0], &head, &g_err));
-    assert_true(head.mark_us >= told_us);
-    object_scratch_free(scratches[0]);
-    object_scratch_free(scratches[1]);
-    log_lineages_release(&list);
-    rig_end(&g);
-}
-
-/* A stage that waits is told although nothing complains. */
-static void test_stuck(void **state)
-{
-    (void)state;
-    struct rig g;
-    RIG_BEGIN(&g, "log=200000");
-    run_to(&g, 1, S + 200000);
-    pthread_mutex_lock(&g.task->lock);
-    g.task->stuck_us = 100000;
-    g.task->commit_number += 100; /* nobody's turn comes */
-    pthread_mutex_unlock(&g.task->lock);
-    rig_source(&g, "log=300000");
-    RIG_UNTIL(&g, g.has_error);
-    assert_string_equal(g.error.stage, "upload");
-    assert_int_equal(g.error.code, TM_E_TIMEOUT);
-    assert_memory_equal(g.error_text, "node n1: log waits to be uploaded for ", 38);
-    pthread_mutex_lock(&g.task->lock);
-    g.task->commit_number -= 100;
-    pthread_cond_broadcast(&g.task->changed);
-    pthread_mutex_unlock(&g.task->lock);
-    RIG_UNTIL(&g, g.status.durable == S + 300000 && !g.has_error);
-    rig_stop(&g);
-    rig_end(&g);
-}
-
-/* Failures and lost answers everywhere, under load, over several lives. */
-static void test_faults(void **state)
-{
-    (void)state;
-    struct rig g;
-    char words[128];
-    RIG_BEGIN(&g, "log=65536");
-    run_to(&g, 1, S + 65536);
-    rig_stop(&g);
-    (void)snprintf(words, sizeof(words), "log=65536 rate=3000000 since=%llu",
-                   (unsigned long long)clock_real_us());
-    rig_source(&g, words);
-    uint64_t to = 0, chunks = 0; /* a slow machine needs more lives for as much */
-    for (uint32_t n = 2; n < 8 || (n < 60 && (chunks <= 10 || to <= S + 3000000)); n++) {
-        ram_set_faults(g.storage, &(struct ram_faults){.seed = n,
-                                                       .fail_per_mille = 20,
-                                                       .drop_reply_per_mille = 100,
-                                                       .no_conditional_create = n % 2 == 0});
-        rig_start(&g, n);
-        rig_want(&g, JOB_STEP_RUN);
-        (void)usleep(1500000);
-        RIG_UNTIL(&g, true);
-        to = TM_MAX(to, g.status.durable);
-        chunks += g.status.chunks;
-        rig_stop(&g);
-    }
-    ram_set_faults(g.storage, &(struct ram_faults){.seed = 1});
-    struct log_lineages list = rig_lineages(&g);
-    assert_int_equal(list.count, 1);
-    struct stored stored = rig_check(&g, &list.items[0], g.conninfo);
-    assert_int_equal(stored.runs, 1);
-    assert_true(stored.chunks > 10 && stored.to > S + 3000000);
-    log_lineages_release(&list);
-    rig_end(&g);
-}
-
 int main(int argc, char **argv)
 {
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_streams),       cmocka_unit_test(test_what_leads_to_it),
-        cmocka_unit_test(test_idle_marks),    cmocka_unit_test(test_continues),
-        cmocka_unit_test(test_catches_up),    cmocka_unit_test(test_rolls_up),
-        cmocka_unit_test(test_clone),         cmocka_unit_test(test_put_back),
-        cmocka_unit_test(test_minted_last),   cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_fork_behind),   cmocka_unit_test(test_fork_before_all),
-        cmocka_unit_test(test_gap),           cmocka_unit_test(test_source_fails),
-        cmocka_unit_test(test_storage_fails), cmocka_unit_test(test_told_is_stored),
-        cmocka_unit_test(test_stuck),         cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_own_claim),     cmocka_unit_test(test_bucket_denied),
+        cmocka_unit_test(test_streams),     cmocka_unit_test(test_what_leads_to_it),
+        cmocka_unit_test(test_idle_marks),  cmocka_unit_test(test_continues),
+        cmocka_unit_test(test_catches_up),  cmocka_unit_test(test_rolls_up),
+        cmocka_unit_test(test_clone),       cmocka_unit_test(test_put_back),
+        cmocka_unit_test(test_minted_last), cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_fork_behind), cmocka_unit_test(test_fork_before_all),
+        cmocka_unit_test(test_gap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

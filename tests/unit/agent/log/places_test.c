@@ -369,6 +369,87 @@ static void test_truncate_minds_them(void **state)
     rig_end(&g);
 }
 
+static const struct ram_faults hanging = {.hang = true};
+
+/* A place that hangs is told, and keeps neither the report nor a truncation waiting for ever. */
+static void test_place_hangs(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=500000");
+    struct storage *st = open_place("ram://hanging-fulls");
+    put_backup(&g, st, ID_A, SEGMENT, S + 490000, clock_real_us());
+    rig_start(&g, 1);
+    g.task->place_ms = 300;
+    want_places(&g, "ram://hanging-fulls", NULL);
+    RIG_UNTIL(&g, g.status.recoverable_count == 1 &&
+                      strcmp(g.intervals[0].to_position, "1548576") == 0);
+    ram_set_faults(st, &hanging);
+    want_places(&g, "ram://hanging-fulls", "ram://empty");
+    static const char said[] =
+        "backups in 'ram://hanging-fulls' and 1 more storages cannot be read "
+        "now, what was known of them counts: it does not answer";
+    RIG_UNTIL(&g, strcmp(g.warning, said) == 0 ||
+                      strstr(g.warning, "does not answer: a call has taken more than 1 s"));
+    assert_int_equal(g.status.recoverable_count, 1);
+    rig_source(&g, "log=600000");
+    RIG_UNTIL(&g, strcmp(g.intervals[0].to_position, "1648576") == 0);
+    g.params.truncate_gen = 1;
+    g.params.truncate_until = "2099-01-01T00:00:00Z";
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.truncate_gen == 1);
+    assert_true(g.has_truncate_error);
+    assert_string_equal(
+        g.truncate_text,
+        "backups in 'ram://hanging-fulls' cannot be read now, and may need the log: "
+        "try again later, or force: it does not answer");
+    g.params.truncate_gen = 2;
+    g.params.truncate_force = true;
+    rig_want(&g, JOB_STEP_RUN);
+    RIG_UNTIL(&g, g.status.truncate_gen == 2 && !g.has_truncate_error);
+    /* it is back */
+    ram_set_faults(st, &perfect);
+    want_places(&g, "ram://hanging-fulls", NULL);
+    RIG_UNTIL(&g, g.warning[0] == '\0' && g.status.recoverable_count == 1);
+    rig_stop(&g);
+    storage_free(st);
+    rig_end(&g);
+}
+
+/* The newest chunk is removed by hand: the interval ends where storage does, and that is told. */
+static void test_newest_chunk_gone(void **state)
+{
+    (void)state;
+    struct rig g;
+    RIG_BEGIN(&g, "log=500000");
+    put_backup(&g, g.storage, ID_A, SEGMENT, S + 490000, clock_real_us());
+    run_to(&g, 1, S + 500000);
+    RIG_UNTIL(&g, g.status.recoverable_count == 1);
+    rig_source(&g, "log=600000");
+    RIG_UNTIL(&g, strcmp(g.intervals[0].to_position, "1648576") == 0);
+    struct log_lineages list = rig_lineages(&g);
+    struct storage_iter *it = NULL;
+    struct storage_object object;
+    struct full_name prefix = names_log_prefix(&g.options.scope, list.items[0].record.id, "chunk");
+    OK(storage_list(g.storage, prefix.s, NULL, &it, &g_err));
+    while (storage_iter_next(it, &object, &g_err) == 1)
+        ;
+    storage_iter_free(it);
+    const char *newest = object.name;
+    OK(storage_remove(g.storage, &newest, 1, &g_err));
+    want_places(&g, "ram://empty", NULL);
+    RIG_UNTIL(&g, strstr(g.warning, "missing or damaged") != NULL);
+    assert_non_null(strstr(g.warning,
+                           "log from 1548576 to 1648576, which was stored, has a part that is "
+                           "missing or damaged: nothing behind 1548576 can be restored, take a new "
+                           "full backup"));
+    assert_int_equal(g.status.recoverable_count, 1);
+    assert_string_equal(g.intervals[0].to_position, "1548576");
+    log_lineages_release(&list);
+    rig_stop(&g);
+    rig_end(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -379,6 +460,8 @@ int main(void)
         cmocka_unit_test(test_a_hole_is_told),
         cmocka_unit_test(test_another_lineages_gap),
         cmocka_unit_test(test_truncate_minds_them),
+        cmocka_unit_test(test_place_hangs),
+        cmocka_unit_test(test_newest_chunk_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

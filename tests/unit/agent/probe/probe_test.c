@@ -143,6 +143,21 @@ static void each_verb_denied(void **state)
     }
 }
 
+/* As object lock does: the storage is as it is meant to be, and what the test leaves there is told. */
+static void what_is_kept_on_purpose_is_no_failure(void **state)
+{
+    struct fixture *f = *state;
+    struct ram_faults faults = {.fail_code = TM_E_REFUSED};
+    faults.fail_op[RAM_REMOVE] = 1;
+    ram_set_faults(f->st, &faults);
+    probe_storage(f->st, &options, f->report);
+    assert_string_equal(outcomes(f->report), "oooooooooo");
+    assert_true(probe_well(f->report));
+    assert_int_equal(f->report->warning_count, 1);
+    assert_non_null(strstr(f->report->warnings[0], "-0': injected fault"));
+    assert_int_equal(ram_object_count(f->st), 0); /* the second try was not refused */
+}
+
 static const struct ram_faults dead = {.seed = 3, .fail_per_mille = 1000};
 
 static void a_store_that_does_not_answer(void **state)
@@ -440,6 +455,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_store_that_is_well, setup, teardown),
         cmocka_unit_test_setup_teardown(a_store_without_conditional_create, setup, teardown),
         cmocka_unit_test_setup_teardown(each_verb_denied, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_kept_on_purpose_is_no_failure, setup, teardown),
         cmocka_unit_test_setup_teardown(a_store_that_does_not_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_store_that_removes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(an_object_that_is_not_listed_yet, setup, teardown),

@@ -287,4 +287,81 @@ static TM_UNUSED void work_all(struct agent *a)
     }
 }
 
+/* ---- checkpoints ---- */
+
+/* A page of accepted results: ranges [from, from + count), done under this term. */
+static TM_UNUSED void tell_accepted(struct agent *a, uint32_t from, uint32_t count, uint64_t term,
+                                    bool last)
+{
+    struct msg_result results[8];
+    struct frame f = {.type = FRAME_accepted,
+                      .accepted = {.last = last, .results = results, .results_count = count}};
+    for (uint32_t i = 0; i < count; i++)
+        results[i] = (struct msg_result){.range = from + i,
+                                         .term = term,
+                                         .counter = from + i + 1,
+                                         .blob = buf_slice(&a->blobs[from + i])};
+    tell(a, &f);
+}
+
+/* Leases ranges until the first `count` are done, and perhaps some more. */
+static TM_UNUSED void work_first(struct agent *a, uint32_t count)
+{
+    while (a->range_count < count)
+        wait_for(a, FRAME_plan_batch);
+    while (a->handed < count)
+        hand_out(a, count - a->handed);
+    for (uint32_t i = 0; i < count; i++) {
+        while (a->blobs[i].len == 0)
+            wait_for(a, FRAME_range_done);
+    }
+}
+
+/* An attempt that stores a checkpoint with its first `done` ranges, and is interrupted. */
+static TM_UNUSED void interrupted(struct agent *a, const char *storage, const char *conninfo,
+                                  uint32_t done)
+{
+    struct frame f;
+    agent_init(a, storage);
+    a->job.conninfo = conninfo;
+    a->params.checkpoint = true;
+    agent_start(a);
+    tell_job(a);
+    wait_for(a, FRAME_ready);
+    tell_begin(a, false);
+    until(a, FRAME_want_accepted, &f);
+    assert_int_equal(f.want_accepted.stored, 0);
+    frame_release(&f);
+    work_first(a, done);
+    tell_accepted(a, 0, done, a->job.term, false);
+    until(a, FRAME_want_accepted, &f);
+    assert_int_equal(f.want_accepted.stored, done);
+    frame_release(&f);
+    agent_stop(a);
+}
+
+/* The next attempt, up to what its runner found. */
+static TM_UNUSED void next_attempt(struct agent *a, const char *storage, struct frame *ret_found)
+{
+    agent_init(a, storage);
+    a->job.uid[3]++;
+    a->job.attempt = 2;
+    a->job.term = 8; /* no lease is like one of the first attempt */
+    a->params.checkpoint = true;
+    a->params.resume = true;
+    agent_start(a);
+    tell_job(a);
+    until(a, FRAME_found, ret_found);
+}
+
+/* Its session, which goes on with what was found. */
+static TM_UNUSED void session_resume(struct agent *a, const struct frame_found *found)
+{
+    struct engine_instance instance = {
+        .tenant = "main", .data_dir = "/", .conninfo = a->job.conninfo};
+    OK(null_engine.session_open(&instance, "t", &a->session, &err));
+    OK(null_engine.snapshot_resume(a->session, NULL, true, found->begin, found->log_from, &a->begin,
+                                   &a->from, &err));
+}
+
 #endif

@@ -52,6 +52,43 @@ static void the_oldest_is_told(void **state)
     watch_release(&w);
 }
 
+/* What is told of the oldest call that had an attempt that failed; "" = none. */
+static const char *troubled(struct storage_watch *w)
+{
+    static char text[WATCH_TROUBLE_MAX];
+    int64_t since_us = 0;
+    if (!watch_troubled(w, &since_us, text))
+        return "";
+    size_t used = strlen(text);
+    (void)snprintf(text + used, sizeof(text) - used, " since %lld", (long long)since_us);
+    return text;
+}
+
+static void troubles_last_as_long_as_their_calls(void **state)
+{
+    struct storage_watch w;
+    int calls[WATCH_CALLS_MAX + 2];
+    (void)state;
+    watch_init(&w);
+    assert_string_equal(troubled(&w), "");
+    watch_trouble(&w, &calls[0], 7, NULL); /* over, and nothing was wrong */
+    watch_trouble(&w, &calls[0], 7, "a: attempt 1");
+    watch_trouble(&w, &calls[1], 5, "b: attempt 1");
+    assert_string_equal(troubled(&w), "b: attempt 1 since 5");
+    watch_trouble(&w, &calls[1], 5, "b: attempt 2");
+    assert_string_equal(troubled(&w), "b: attempt 2 since 5");
+    watch_trouble(&w, &calls[1], 5, NULL);
+    assert_string_equal(troubled(&w), "a: attempt 1 since 7");
+    watch_trouble(&w, &calls[0], 7, NULL);
+    assert_string_equal(troubled(&w), "");
+    for (size_t n = 0; n < TM_ARRAY_LEN(calls); n++) /* too many are not noted */
+        watch_trouble(&w, &calls[n], 1, "many");
+    for (size_t n = 0; n < TM_ARRAY_LEN(calls); n++)
+        watch_trouble(&w, &calls[n], 1, NULL);
+    assert_string_equal(troubled(&w), "");
+    watch_release(&w);
+}
+
 /* A storage whose calls look what is told of them while they are under way. */
 struct curious {
     struct storage base;
@@ -199,6 +236,7 @@ static void every_call_is_noted(void **state)
     FAILS(storage_read(st, "a", 0, &byte, 1, &err), "reading 'a'");
     FAILS(storage_stat(st, "a", &object, &err), "looking at 'a'");
     FAILS(storage_remove(st, names, 2, &err), "removing 'a'");
+    FAILS(storage_discard(st, "b", &err), "removing 'b'");
     FAILS(storage_now(st, &now_us, &err), "asking 'the time'");
     assert_int_equal(storage_create(st, "a/b", &writer, &err), 0);
     assert_string_equal(curious.seen, "creating 'a/b'");
@@ -348,6 +386,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_oldest_is_told),
+        cmocka_unit_test(troubles_last_as_long_as_their_calls),
         cmocka_unit_test(every_call_is_noted),
         cmocka_unit_test(reads_ahead_and_settled_commits_pass_through),
         cmocka_unit_test(results_are_the_storages),

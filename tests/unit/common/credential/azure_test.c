@@ -190,9 +190,8 @@ static void what_the_authority_says_is_passed_on_without_the_secret(void **state
         {"the answer has no 'expires_in' that is a number", TM_E_UNAVAILABLE},
     };
     for (size_t n = 0; n < TM_ARRAY_LEN(cases); n++)
-        assert_refused(
-            c, cases[n].code, cases[n].code == TM_E_UNAVAILABLE,
-            services_text("credentials from client secret of '33-44': %s", cases[n].text));
+        assert_refused(c, cases[n].code, cases[n].code == TM_E_UNAVAILABLE,
+                       text_of("credentials from client secret of '33-44': %s", cases[n].text));
     assert_int_equal(stub_http_count(services.stub), TM_ARRAY_LEN(cases));
 }
 
@@ -208,7 +207,7 @@ static void a_federated_token_file_is_exchanged_for_a_token(void **state)
     (void)setenv("AZURE_CLIENT_ID", "33-44", 1);
     TM_CLEANUP(credential_freep) struct credential *c = make(NULL);
     assert_string_equal(credential_source(c),
-                        services_text("federated token file '%s/token'", services.dir));
+                        text_of("federated token file '%s/token'", services.dir));
     assert_token(c, AZURE_BEARER, "eyJ", TEST_NOW_US + INT64_C(3599000000));
     services_assert_request(
         0, "POST", "/11-22/oauth2/v2.0/token", "content-type", FORM_TYPE,
@@ -266,9 +265,9 @@ static void the_managed_identity_is_asked_of_the_host(void **state)
 static void the_app_service_has_an_endpoint_of_its_own(void **state)
 {
     (void)state;
-    services_reply(0, services_text("{\"access_token\":\"eyJ2\",\"expires_on\":\"%lld\"}",
-                                    (long long)(TEST_NOW_US / 1000000 + 86400)));
-    (void)setenv("IDENTITY_ENDPOINT", services_text("%s/msi/token", services.url), 1);
+    services_reply(0, text_of("{\"access_token\":\"eyJ2\",\"expires_on\":\"%lld\"}",
+                              (long long)(TEST_NOW_US / 1000000 + 86400)));
+    (void)setenv("IDENTITY_ENDPOINT", text_of("%s/msi/token", services.url), 1);
     (void)setenv("IDENTITY_HEADER", "853b9a84-5bfa", 1);
     TM_CLEANUP(credential_freep) struct credential *c = make(NULL);
     assert_string_equal(credential_source(c), "managed identity (App Service)");

@@ -44,13 +44,20 @@ static void assert_keys(struct credential *c, const char *access, size_t request
     assert_int_equal(stub_http_count(services.stub), requests);
 }
 
+/* With the first keys, after one request. */
+static struct credential *begin(void)
+{
+    struct credential *c = make();
+    assert_keys(c, "AK0", 1);
+    return c;
+}
+
 static void assert_no_keys(struct credential *c, const char *text, size_t requests)
 {
     struct s3_keys keys = S3_KEYS_INIT;
     assert_int_equal(credential_s3_get(c, &keys, &services.err), -TM_E_UNAVAILABLE);
-    assert_string_equal(
-        services.err.msg,
-        services_text("credentials from container endpoint '%s': %s", services.url, text));
+    assert_string_equal(services.err.msg, text_of("credentials from container endpoint '%s': %s",
+                                                  services.url, text));
     assert_true(services.err.retryable);
     assert_int_equal(stub_http_count(services.stub), requests);
 }
@@ -60,8 +67,7 @@ static void keys_are_renewed_five_minutes_before_they_end(void **state)
     (void)state;
     reply_keys(0, 60);
     reply_keys(1, 120);
-    TM_CLEANUP(credential_freep) struct credential *c = make();
-    assert_keys(c, "AK0", 1);
+    TM_CLEANUP(credential_freep) struct credential *c = begin();
     at(54, 59);
     assert_keys(c, "AK0", 1);
     at(55, 0);
@@ -76,8 +82,7 @@ static void keys_that_live_shorter_are_not_asked_for_every_time(void **state)
     reply_keys(0, 4);
     reply_keys(1, 4);
     reply_keys(2, 8);
-    TM_CLEANUP(credential_freep) struct credential *c = make();
-    assert_keys(c, "AK0", 1);
+    TM_CLEANUP(credential_freep) struct credential *c = begin();
     at(0, 14);
     assert_keys(c, "AK0", 1);
     at(0, 15);
@@ -97,8 +102,7 @@ static void old_keys_serve_while_the_issuer_is_down(void **state)
     services_reply(503, "");
     services_reply(400, "");
     services_reply(503, "");
-    TM_CLEANUP(credential_freep) struct credential *c = make();
-    assert_keys(c, "AK0", 1);
+    TM_CLEANUP(credential_freep) struct credential *c = begin();
     at(56, 0);
     assert_keys(c, "AK0", 4); /* three attempts */
     at(56, 14);
@@ -120,8 +124,7 @@ static void a_clock_set_back_does_not_stop_renewal(void **state)
     at(120, 0);
     reply_keys(0, 124);
     reply_keys(1, 124);
-    TM_CLEANUP(credential_freep) struct credential *c = make();
-    assert_keys(c, "AK0", 1);
+    TM_CLEANUP(credential_freep) struct credential *c = begin();
     at(119, 59);
     assert_keys(c, "AK1", 2);
 }
@@ -133,9 +136,9 @@ static void nobody_there_is_told(void **state)
     services.replies[0].fault = STUB_CLOSE;
     TM_CLEANUP(credential_freep) struct credential *c = make();
     assert_no_keys(c,
-                   services_text("%s: connection lost: Server returned nothing (no headers, no "
-                                 "data)",
-                                 services.url + strlen("http://")),
+                   text_of("%s: connection lost: Server returned nothing (no headers, no "
+                           "data)",
+                           services.url + strlen("http://")),
                    3);
 }
 
@@ -146,8 +149,7 @@ static void rejected_keys_are_replaced_once(void **state)
     reply_keys(1, 60);
     reply_keys(2, 60);
     services_reply(503, "");
-    TM_CLEANUP(credential_freep) struct credential *c = make();
-    assert_keys(c, "AK0", 1);
+    TM_CLEANUP(credential_freep) struct credential *c = begin();
     credential_reject(c);
     assert_keys(c, "AK1", 2);
     credential_reject(c); /* by a request that was signed with the old ones */

@@ -154,8 +154,8 @@ static void wrong_answers_of_the_host_are_told(void **state)
     services_reply(0, "");
     TM_CLEANUP(credential_freep) struct credential *c = make(NULL);
     for (size_t n = 0; n < TM_ARRAY_LEN(cases); n++) {
-        const char *message = services_text(
-            "credentials from host's role (IMDSv2): keys of role 'r': %s", cases[n].message);
+        const char *message = text_of("credentials from host's role (IMDSv2): keys of role 'r': %s",
+                                      cases[n].message);
         services.replies[2].body = cases[n].keys;
         services.seen = 0;
         bool refusal = strncmp(cases[n].message, "HTTP", 4) == 0;
@@ -185,10 +185,10 @@ static void too_long_an_answer_is_refused(void **state)
     body[65537] = '\0';
     services_reply(0, body);
     TM_CLEANUP(credential_freep) struct credential *c = make(NULL);
-    const char *message = services_text(
-        "credentials from host's role (IMDSv2): session token: %s: the answer is longer "
-        "than it may be",
-        services.url + strlen("http://"));
+    const char *message =
+        text_of("credentials from host's role (IMDSv2): session token: %s: the answer is longer "
+                "than it may be",
+                services.url + strlen("http://"));
     assert_refused(c, TM_E_LIMIT, false, message);
 }
 
@@ -229,7 +229,7 @@ static void a_token_file_is_exchanged_for_keys(void **state)
     (void)state;
     services_reply(0, STS_ANSWER(END));
     TM_CLEANUP(credential_freep) struct credential *c = web_identity();
-    const char *source = services_text("web identity token file '%s/token'", services.dir);
+    const char *source = text_of("web identity token file '%s/token'", services.dir);
     assert_string_equal(credential_source(c), source);
     assert_keys(c, "ASIA2", "sssh", "tok/en==", TEST_NOW_US + INT64_C(21600000000));
     services_assert_request(0, "POST", "/", "content-type", "application/x-www-form-urlencoded",
@@ -265,8 +265,8 @@ static void what_sts_says_is_passed_on_without_the_token(void **state)
         "the answer is no XML of STS",
     };
     for (size_t n = 0; n < TM_ARRAY_LEN(texts); n++) {
-        const char *message = services_text(
-            "credentials from web identity token file '%s/token': %s", services.dir, texts[n]);
+        const char *message = text_of("credentials from web identity token file '%s/token': %s",
+                                      services.dir, texts[n]);
         assert_refused(c, n < 4 ? TM_E_PERMISSION : TM_E_UNAVAILABLE, n == 2 || n > 3, message);
     }
 }
@@ -277,9 +277,9 @@ static void a_token_file_that_is_none_is_told(void **state)
     services_reply(0, STS_ANSWER(END));
     TM_CLEANUP(credential_freep) struct credential *c = web_identity();
     const char *message =
-        services_text("credentials from web identity token file '%s/token': '%s/token' is not one "
-                      "line with a token",
-                      services.dir, services.dir);
+        text_of("credentials from web identity token file '%s/token': '%s/token' is not one "
+                "line with a token",
+                services.dir, services.dir);
     (void)services_file("token", "one\ntwo", 0600);
     assert_refused(c, TM_E_INVALID, false, message);
     assert_int_equal(unlink(services_file("token", "", 0600)), 0);
@@ -354,9 +354,9 @@ static void the_shared_file_may_have_many_profiles(void **state)
     const char *path = services_file("credentials", text, 0600);
     credential_reject(c);
     const char *message =
-        services_text("credentials from shared credentials file '%s': secret file '%s' is longer "
-                      "than 65536 bytes",
-                      path, path);
+        text_of("credentials from shared credentials file '%s': secret file '%s' is longer "
+                "than 65536 bytes",
+                path, path);
     assert_refused(c, TM_E_LIMIT, false, message);
 }
 
@@ -364,16 +364,16 @@ static void the_file_at_home_applies_when_it_has_the_profile(void **state)
 {
     (void)state;
     (void)setenv("HOME", services.dir, 1);
-    const char *dir = services_text("%s/.aws", services.dir);
+    const char *dir = text_of("%s/.aws", services.dir);
     assert_int_equal(mkdir(dir, 0700), 0);
     const char *path = services_file(".aws/credentials", "[x]\n", 0600);
     TM_CLEANUP(credential_freep) struct credential *c = make(NULL);
     assert_string_equal(credential_source(c), "host's role (IMDSv2)");
-    const char *source = services_text("shared credentials file '%s'", path);
+    const char *source = text_of("shared credentials file '%s'", path);
     (void)setenv("AWS_PROFILE", "none", 1);
     TM_CLEANUP(credential_freep) struct credential *d = make(NULL);
     assert_string_equal(credential_source(d), source);
-    const char *message = services_text("credentials from %s: there is no profile 'none'", source);
+    const char *message = text_of("credentials from %s: there is no profile 'none'", source);
     assert_refused(d, TM_E_INVALID, false, message);
 }
 
@@ -422,7 +422,7 @@ static void the_containers_endpoint_gets_the_token_of_the_file(void **state)
 {
     (void)state;
     services_reply(0, KEYS("ASIA3", END));
-    const char *url = services_text("%s/v1/credentials?id=1", services.url);
+    const char *url = text_of("%s/v1/credentials?id=1", services.url);
     (void)setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url, 1);
     TM_CLEANUP(credential_freep) struct credential *c = make(NULL);
     assert_keys(c, "ASIA3", "sssh+/=", "tok/en==", TEST_NOW_US + INT64_C(21600000000));
@@ -432,12 +432,12 @@ static void the_containers_endpoint_gets_the_token_of_the_file(void **state)
     TM_CLEANUP(credential_freep) struct credential *d = make(NULL);
     assert_keys(d, "ASIA3", "sssh+/=", "tok/en==", TEST_NOW_US + INT64_C(21600000000));
     services_assert_request(1, "GET", "/v1/credentials?id=1", "authorization", "Bearer-1", "");
-    const char *source = services_text("container endpoint '%s/v1/credentials'", services.url);
+    const char *source = text_of("container endpoint '%s/v1/credentials'", services.url);
     assert_string_equal(credential_source(d), source);
     services_reply(401, "{\"message\":\"Bearer-1 is wrong\"}");
     services.seen = 1;
     credential_reject(d);
-    const char *message = services_text("credentials from %s: HTTP 401", source);
+    const char *message = text_of("credentials from %s: HTTP 401", source);
     assert_refused(d, TM_E_PERMISSION, false, message);
 }
 
@@ -471,9 +471,9 @@ static void only_this_host_or_tls_gets_a_container_token(void **state)
                 ? "AWS_CONTAINER_CREDENTIALS_FULL_URI: what is given (not shown, as its '@' may "
                   "follow a password) is no https:// address, nor http:// of this host (loopback "
                   "or link-local), without user name"
-                : services_text("AWS_CONTAINER_CREDENTIALS_FULL_URI: '%s' is no https:// address, "
-                                "nor http:// of this host (loopback or link-local)",
-                                bad[n]);
+                : text_of("AWS_CONTAINER_CREDENTIALS_FULL_URI: '%s' is no https:// address, "
+                          "nor http:// of this host (loopback or link-local)",
+                          bad[n]);
         assert_refused_new(NULL, message);
     }
     (void)setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/c", 1);

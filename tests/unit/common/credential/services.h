@@ -14,6 +14,7 @@
 #include "common/credential/credential.h"
 #include "common/fs.h"
 #include "tests/lib/stub_http.h"
+#include "tests/lib/text_of.h"
 
 #define TEST_NOW_US INT64_C(1790000000000000) /* 2026-09-21T14:13:20Z */
 
@@ -79,19 +80,6 @@ static TM_UNUSED int services_tear_down(void **state)
 static TM_UNUSED int64_t services_clock(void)
 {
     return services_now_us;
-}
-
-/* Formatted; valid until the fourth call from here. */
-static TM_UNUSED TM_PRINTF(1, 2) const char *services_text(const char *fmt, ...)
-{
-    static char texts[4][1024];
-    static size_t next;
-    char *text = texts[next++ % TM_ARRAY_LEN(texts)];
-    va_list args;
-    va_start(args, fmt);
-    (void)vsnprintf(text, sizeof(texts[0]), fmt, args);
-    va_end(args);
-    return text;
 }
 
 /* Adds an answer; status 0 = 200. */

@@ -181,6 +181,12 @@ static void a_hanging_server_is_given_up(void **state)
     assert_int_equal(http_run(g.http, &x, &g.err), -TM_E_TIMEOUT);
     assert_true(g.err.retryable);
     assert_true(clock_mono_us() - begin < 5 * USEC_PER_SEC);
+    assert_non_null(strstr(g.err.msg, ": no answer in time"));
+    x.timeout_ms = 60000; /* it has more, and moves no byte */
+    assert_int_equal(http_run(g.http, &x, &g.err), -TM_E_TIMEOUT);
+    assert_true(g.err.retryable);
+    assert_true(x.reached);
+    assert_non_null(strstr(g.err.msg, ": no answer for 1 s"));
     http_exchange_release(&x);
 }
 

@@ -185,7 +185,8 @@ static void a_lead_that_restarts(void **state)
     up(s, 12, "db-a", "boot9", 0);
     assert_int_equal(s->welcomed, 12);
     const struct resource_status *status = status_of(s, "b");
-    assert_int_equal(status->phase, RESOURCE_FAILED); /* and what it stored stays: it may be resumed */
+    assert_int_equal(status->phase,
+                     RESOURCE_FAILED); /* and what it stored stays: it may be resumed */
     assert_string_equal(status->error.message, "agent on node 'db-a' was restarted: the database "
                                                "session that held the backup is lost");
     assert_string_equal(status->error.node, "db-a");
@@ -198,6 +199,39 @@ static void a_lead_that_restarts(void **state)
     assert_string_not_equal(desired_job(s)->uid, a.uid);
     assert_string_equal(desired_job(s)->backup->backup_id, id);
     assert_true(desired_job(s)->backup->resume);
+}
+
+/* What is stored is another server's: the attempt is told whose it was, and when it says that the ranges
+ * are no good, that is swept before they start over. */
+static void another_server_in_its_place(void **state)
+{
+    struct stage *s = *state;
+    (void)running(s, 0, 2);
+    char id[WIRE_ID_MAX + 1];
+    memcpy(id, status_of(s, "b")->backup_id, sizeof(id));
+    gone(s, 10);
+    up(s, 12, "db-a", "boot9", 0);
+    beat_as(s, 12, INSTANCE_PRIMARY, 0, "8000", NULL);
+    command(s, BRAIN_CMD_RETRY, "b");
+    beat_as(s, 12, INSTANCE_PRIMARY, 0, "8000", NULL);
+    assert_string_equal(desired_job(s)->identity, "7000");
+    struct msg_error error = {
+        .code = TM_E_CONFLICT, .text = "it is another one", .stage = "resume"};
+    struct msg_job job = job_at(desired_job(s), JOB_STAGE_FAILED);
+    job.error = &error;
+    beat_as(s, 12, INSTANCE_PRIMARY, 0, "8000", &job);
+    beat_as(s, 12, INSTANCE_PRIMARY, 0, "8000", &job);
+    assert_int_equal(desired_job(s)->step, JOB_STEP_ABORT);
+    assert_string_equal(desired_job(s)->identity, "7000");
+    job.stage = JOB_STAGE_SWEPT;
+    beat_as(s, 12, INSTANCE_PRIMARY, 0, "8000", &job);
+    beat_as(s, 12, INSTANCE_PRIMARY, 0, "8000", NULL);
+    assert_int_equal(desired_job(s)->attempt, 3);
+    assert_string_equal(desired_job(s)->identity, "8000");
+    assert_string_not_equal(desired_job(s)->backup->backup_id, id);
+    assert_false(desired_job(s)->backup->resume);
+    assert_int_equal(status_of(s, "b")->warning_count, 1);
+    assert_string_equal(status_of(s, "b")->warnings[0], "ranges started over: it is another one");
 }
 
 static void a_lead_that_is_silent(void **state)
@@ -397,6 +431,34 @@ static void a_sweep_that_cannot_work(void **state)
     assert_string_equal(status_of(s, "b")->error.message, "storage is gone");
 }
 
+static void trouble_with_storage(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = running(s, 0, 2);
+    struct msg_job job = job_at(&a, JOB_STAGE_WORKING);
+    struct msg_error trouble = {.text = "http://s/b/x: PUT: s: no answer for 20 s, attempt 1 of 3",
+                                .stage = "storage",
+                                .since_us = 99};
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_false(status_of(s, "b")->has_error);
+    job.trouble = &trouble;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    const struct resource_status *status = status_of(s, "b");
+    assert_int_equal(status->phase, RESOURCE_RUNNING);
+    assert_string_equal(status->error.node, "db-a");
+    assert_string_equal(status->error.stage, "storage");
+    assert_string_equal(status->error.message, trouble.text);
+    assert_int_equal(status->error.since_us, 99);
+    job.trouble = NULL;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_false(status_of(s, "b")->has_error);
+    /* from a node that is not heard any more it says nothing */
+    job.trouble = &trouble;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    tick(s, SEC(11));
+    assert_false(status_of(s, "b")->has_error);
+}
+
 static void the_same_events_give_the_same_actions(void **state)
 {
     (void)state;
@@ -428,6 +490,7 @@ int main(void)
         SCENE(strangers),
         SCENE(deletion_sweeps_first),
         SCENE(a_lead_that_restarts),
+        SCENE(another_server_in_its_place),
         SCENE(a_lead_that_is_silent),
         SCENE(a_node_that_is_silent),
         SCENE(twins),
@@ -436,6 +499,7 @@ int main(void)
         SCENE(retries),
         SCENE(storage_has_the_last_word),
         SCENE(a_sweep_that_cannot_work),
+        SCENE(trouble_with_storage),
         cmocka_unit_test(the_same_events_give_the_same_actions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

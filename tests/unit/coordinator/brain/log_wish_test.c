@@ -136,13 +136,16 @@ static const struct msg_assignment *desired_of(const struct stage *s, enum job_k
     return NULL;
 }
 
+/* Of backups that are applied: what becomes of them when their resource is deleted. */
+static const char *clean_policy = "Delete";
+
 static void apply_backup(struct stage *s, const char *name, const char *br, const char *storage)
 {
     char yaml[300];
     (void)snprintf(yaml, sizeof(yaml),
                    "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: %s}\nspec:\n"
-                   "  br: {cluster: demo1%s}\n  %s\n",
-                   name, br, storage);
+                   "  cleanPolicy: %s\n  br: {cluster: demo1%s}\n  %s\n",
+                   name, clean_policy, br, storage);
     apply(s, yaml);
 }
 
@@ -277,6 +280,62 @@ static void another_instances_backups_are_not(void **state)
     beat_of(s, 10, "7001", INSTANCE_PRIMARY, NULL, NULL);
     assert_string_equal(desired_of(s, JOB_KIND_LOG)->identity, "7001");
     assert_int_equal(desired_of(s, JOB_KIND_LOG)->log->places_count, 0);
+}
+
+/* What the lead says of places that it has read. */
+static void emptied(struct stage *s, const char *storage)
+{
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    struct msg_assignment a = *desired_of(s, JOB_KIND_LOG);
+    struct msg_log_status status = streaming(0x9000, 9000000);
+    status.emptied = &storage;
+    status.emptied_count = 1;
+    struct msg_job job = log_job(&a, JOB_STAGE_WORKING, &status);
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+}
+
+/* A backup that was deleted and retained is there still: its storage is told until nothing is left in it. */
+static void retained_backups_are_told(void **state)
+{
+    struct stage *s = *state;
+    clean_policy = "Retain";
+    (void)streams(s, "");
+    backed_up_as(s, "b1", "", "s3: {bucket: fulls, secretName: one}");
+    backed_up_as(s, "b2", "", "s3: {bucket: fulls, secretName: two}");
+    assert_string_equal(places(s), "s3://fulls+two");
+    command(s, BRAIN_CMD_DELETE, "b2");
+    command(s, BRAIN_CMD_DELETE, "b1");
+    assert_string_equal(places(s), "s3://fulls+two"); /* by the newest, whoever went first */
+    backed_up(s, "b3", "/fulls");
+    assert_string_equal(places(s), "file:///fulls s3://fulls+two");
+    /* a secret that gets in there is told anew */
+    struct brain_event event = {.kind = BRAIN_EV_SECRET, .secret = {.name = "two"}};
+    uint64_t revision = s->reply.desired.revision;
+    feed(s, &event);
+    (void)places(s);
+    assert_true(s->reply.desired.revision > revision);
+    /* the next life knows it, too */
+    brain_free(s->brain);
+    start(s, 2);
+    up(s, 10, "db-a", "boot1", 0);
+    assert_string_equal(places(s), "file:///fulls s3://fulls+two");
+    /* what was read before the deletion says nothing */
+    command(s, BRAIN_CMD_DELETE, "b3");
+    emptied(s, "file:///fulls");
+    assert_string_equal(places(s), "file:///fulls s3://fulls+two");
+    s->mono_us += SEC(601);
+    up(s, 10, "db-a", "boot1", 0);
+    emptied(s, "file:///elsewhere");
+    assert_string_equal(places(s), "file:///fulls s3://fulls+two");
+    revision = s->reply.desired.revision;
+    emptied(s, "file:///fulls");
+    assert_string_equal(places(s), "s3://fulls+two");
+    assert_true(s->reply.desired.revision > revision);
+    brain_free(s->brain);
+    start(s, 3);
+    up(s, 10, "db-a", "boot1", 0);
+    assert_string_equal(places(s), "s3://fulls+two");
+    clean_policy = "Delete";
 }
 
 /* Nobody looks into a fifth one: what lies there is minded here. */
@@ -442,7 +501,7 @@ static void what_was_truncated_is_removed_later(void **state)
     removal(s, &a, JOB_STAGE_STOPPED, LOG_REMOVAL_WAITS, "storage is away");
     assert_string_equal(status_of(s, "wal")->log.removal_error, "storage is away");
     assert_string_equal(status_of(s, "wal")->log.truncate_error, "");
-    /* whoever removes drops its hold: nobody may have that name yet */
+    /* an agent works for it: nobody may have that name yet */
     static const char other[] =
         "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: wal, namespace: x}\nspec:\n"
         "  backupMode: log\n  br: {cluster: demo1}\n  local: {path: /farther}\n";
@@ -470,6 +529,36 @@ static void what_was_truncated_is_removed_later(void **state)
     assert_int_equal(s->outcome, BRAIN_CREATED);
 }
 
+/* Two tasks of one name in two namespaces share a hold's name: the one that is stopped has let it go, and
+ * whatever it is asked to do later leaves it to the one that runs. */
+static void one_that_is_stopped_leaves_anothers_hold(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = streams(s, "");
+    apply_log(s, "wal", "  logStop: true\n");
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_job(s)->step, JOB_STEP_STOP);
+    assert_false(desired_job(s)->log->hold_gone);
+    says(s, 10, INSTANCE_PRIMARY, &a, JOB_STAGE_STOPPED, 0x8000);
+    assert_int_equal(status_of(s, "wal")->phase, RESOURCE_STOPPED);
+    apply(s, "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: wal, namespace: x}\nspec:\n"
+             "  backupMode: log\n  br: {cluster: demo1}\n  local: {path: /farther}\n");
+    assert_int_equal(s->outcome, BRAIN_CREATED);
+    apply_log(s, "wal", "  logStop: true\n  logTruncateUntil: 0/2000\n");
+    assert_int_equal(s->outcome, BRAIN_CONFIGURED);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(s->reply.desired.jobs_count, 2);
+    unsigned stopped = 0;
+    for (size_t at = 0; at < s->reply.desired.jobs_count; at++) {
+        const struct msg_assignment *job = &s->reply.desired.jobs[at];
+        assert_string_equal(job->name, "wal");
+        assert_int_equal(job->roles, JOB_ROLE_LEAD);
+        assert_int_equal(job->log->hold_gone, job->step == JOB_STEP_STOP);
+        stopped += job->step == JOB_STEP_STOP;
+    }
+    assert_int_equal(stopped, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -481,12 +570,14 @@ int main(void)
         SCENE(their_secrets_are_told),
         SCENE(a_secret_that_changes_is_told),
         SCENE(another_instances_backups_are_not),
+        SCENE(retained_backups_are_told),
         SCENE(backups_in_too_many_storages),
         SCENE(a_wish_that_is_older),
         SCENE(a_stopped_task_truncates),
         SCENE(one_that_never_began_truncates),
         SCENE(a_truncation_that_is_tried_again),
         SCENE(what_was_truncated_is_removed_later),
+        SCENE(one_that_is_stopped_leaves_anothers_hold),
     };
     return cmocka_run_group_tests_name("coordinator/brain/log_wish", tests, NULL, NULL);
 }

@@ -252,6 +252,11 @@ static void a_checkpoint_that_stands_still(void **state)
         beat(s, 10, INSTANCE_PRIMARY, 0, &job);
     }
     assert_false(status_of(s, "wal")->has_error); /* flushInterval and some patience */
+    struct msg_error slow = {.text = "x: slow", .stage = STAGE_WAITING};
+    job.trouble = &slow; /* which is no reason by itself: the checkpoint may well move */
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_false(status_of(s, "wal")->has_error);
+    job.trouble = NULL;
     s->mono_us += SEC(1);
     beat(s, 10, INSTANCE_PRIMARY, 0, &job);
     const struct status_error *error = &status_of(s, "wal")->error;
@@ -259,6 +264,38 @@ static void a_checkpoint_that_stands_still(void **state)
     assert_string_equal(error->message,
                         "the checkpoint does not move: the oldest log waits for upload since 11 s");
     assert_int_equal(error->since_us, moved_us);
+    /* a call takes long: it is why; an attempt of it failed: that is told by itself */
+    struct msg_error trouble = {.text = "file:///x: writing 'y': no answer for more than 10 s",
+                                .stage = STAGE_WAITING,
+                                .since_us = 44};
+    job.trouble = &trouble;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_string_equal(status_of(s, "wal")->error.message,
+                        "the checkpoint does not move: the oldest log waits for upload since 11 s: "
+                        "file:///x: writing 'y': no answer for more than 10 s");
+    assert_string_equal(status_of(s, "wal")->error.stage, "upload");
+    memcpy(trouble.stage, "storage", sizeof("storage"));
+    trouble.text = "http://s/b/y: PUT: s: no answer for 20 s, attempt 1 of 3";
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_string_equal(status_of(s, "wal")->error.message, trouble.text);
+    assert_string_equal(status_of(s, "wal")->error.stage, "storage");
+    assert_int_equal(status_of(s, "wal")->error.since_us, 44);
+    struct msg_error late = {.code = TM_E_TIMEOUT,
+                             .text = "log waits to be uploaded for 11 s",
+                             .stage = "upload",
+                             .since_us = 55};
+    status.error =
+        &late; /* less than a failed attempt tells, and more than that a call takes long */
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_string_equal(status_of(s, "wal")->error.message, trouble.text);
+    memcpy(trouble.stage, STAGE_WAITING, sizeof(STAGE_WAITING));
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_string_equal(status_of(s, "wal")->error.message,
+                        "log waits to be uploaded for 11 s: http://s/b/y: PUT: s: no answer for "
+                        "20 s, attempt 1 of 3");
+    assert_string_equal(status_of(s, "wal")->error.stage, "upload");
+    assert_int_equal(status_of(s, "wal")->error.since_us, 55);
+    job.trouble = NULL;
     struct msg_error stuck = {
         .code = TM_E_UNAVAILABLE, .text = "storage is away", .stage = "commit", .since_us = 99};
     status.error = &stuck;

@@ -1,5 +1,5 @@
 /* Secrets in the coordinator's brain: by name, to whom, and told anew when they change. */
-#include "tests/unit/coordinator/brain/stage.h"
+#include "tests/unit/coordinator/brain/log_stage.h"
 
 #define S3(name, br, secret)                                                                       \
     "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: " name "}\nspec:\n"                   \
@@ -169,6 +169,33 @@ static void storage_is_shown(void **state)
                                  "\"parallelMax\": 16, \"clockSkewMs\": -1500}]"));
 }
 
+/* Of a log backup each node that stores shows it; one that only holds log no longer does. */
+static void storage_of_a_log_backup_is_that_of_who_stores(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = streams(s, "");
+    struct msg_log_status status = streaming(0x2000, 2000000);
+    struct msg_storage_stats stats = {.requests = 9, .slow_downs = 1, .limit = 8, .limit_max = 16};
+    struct msg_job job = log_job(&a, JOB_STAGE_WORKING, &status);
+    up(s, 11, "db-b", "boot2", 0);
+    beat(s, 11, INSTANCE_STANDBY, 0, NULL);
+    status.storage = &stats;
+    beat(s, 11, INSTANCE_STANDBY, 0, &job);
+    stats.requests = 12;
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_int_equal(status_of(s, "wal")->storage_count, 2);
+    status.storage = NULL;
+    beat(s, 11, INSTANCE_STANDBY, 0, &job);
+    assert_int_equal(status_of(s, "wal")->storage_count, 1);
+    assert_string_equal(status_of(s, "wal")->storage[0].node, "db-a");
+    assert_int_equal(status_of(s, "wal")->storage[0].requests, 12);
+    beat(s, 11, INSTANCE_STANDBY, 0, &job); /* again: it takes nobody else's */
+    beat(s, 11, INSTANCE_STANDBY, 0, NULL);
+    assert_int_equal(status_of(s, "wal")->storage_count, 1);
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_int_equal(status_of(s, "wal")->storage_count, 0);
+}
+
 int main(void)
 {
 #define SCENE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -181,6 +208,7 @@ int main(void)
         SCENE(a_restore_of_a_log_backup),
         SCENE(survives_a_restart),
         SCENE(storage_is_shown),
+        SCENE(storage_of_a_log_backup_is_that_of_who_stores),
     };
     return cmocka_run_group_tests_name("coordinator/brain/secret", tests, NULL, NULL);
 }

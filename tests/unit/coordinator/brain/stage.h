@@ -149,8 +149,8 @@ static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
             break;
         case BRAIN_ACT_PERSIST:
             s->held_txn = a->persist.txn;
-            if (!s->fail_persist)
-                store(s, &a->persist.puts[0]);
+            for (size_t put = 0; put < a->persist.put_count && !s->fail_persist; put++)
+                store(s, &a->persist.puts[put]);
             txns[txn_count++] = a->persist.txn;
             break;
         case BRAIN_ACT_ANSWER:
@@ -288,17 +288,23 @@ static TM_UNUSED void ask(struct stage *s, uint64_t conn, struct message *m)
 }
 
 /* A heartbeat of a node with one instance and perhaps one job. */
-static TM_UNUSED void beat(struct stage *s, uint64_t conn, enum instance_role role, uint32_t caps,
-                           struct msg_job *job)
+static TM_UNUSED void beat_as(struct stage *s, uint64_t conn, enum instance_role role,
+                              uint32_t caps, const char *identity, struct msg_job *job)
 {
-    struct msg_instance instance = {
-        .tenant = "main", .engine = "mock", .caps = caps, .role = role, .identity = "7000"};
+    struct msg_instance instance = {.tenant = "main", .engine = "mock", .caps = caps, .role = role};
+    (void)snprintf(instance.identity, sizeof(instance.identity), "%s", identity);
     struct message m = {.type = MESSAGE_heartbeat};
     m.heartbeat.instances = &instance;
     m.heartbeat.instances_count = 1;
     m.heartbeat.jobs = job;
     m.heartbeat.jobs_count = job != NULL;
     ask(s, conn, &m);
+}
+
+static TM_UNUSED void beat(struct stage *s, uint64_t conn, enum instance_role role, uint32_t caps,
+                           struct msg_job *job)
+{
+    beat_as(s, conn, role, caps, "7000", job);
 }
 
 static TM_UNUSED struct msg_job job_at(const struct msg_assignment *a, enum job_stage stage)

@@ -134,7 +134,14 @@ static void apply_get_delete(void **state)
            "NAME  STATUS     BACKUP  DATADIR  COMMITTS\n"
            "r     Scheduled  one     /srv/r   -\n",
            "", "get", "rt");
-    EXPECT(0, "backup/two deleted\n", "", "delete", "backup", "two");
+    EXPECT(2, "",
+           "tidemark: delete: --grace: 31d is not in 0s to 30d; see 'tidemark delete --help'\n",
+           "delete", "backup", "two", "--grace", "31d");
+    EXPECT(2, "", "tidemark: delete: --grace is for backups; see 'tidemark delete --help'\n",
+           "delete", "rt", "r", "--grace", "5m");
+    EXPECT(2, "", "tidemark: delete: --grace is for backups; see 'tidemark delete --help'\n",
+           "delete", "secret", "s", "--grace", "5m");
+    EXPECT(0, "backup/two deleted\n", "", "delete", "backup", "two", "--grace", "0");
     EXPECT(3, "", "tidemark: backup/two: not found\n", "get", "backup", "two");
     EXPECT(0, "", "no resources of kind BackupSchedule\n", "get", "bks");
     RUN("delete", "backup", "two");

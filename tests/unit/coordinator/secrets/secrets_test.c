@@ -9,11 +9,14 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/fd.h"
 #include "common/fs.h"
 #include "common/loop.h"
 #include "coordinator/secrets/file.h"
@@ -26,11 +29,14 @@ struct fixture {
     struct secrets *secrets;
     char dir[64];
     char program[96]; /* in place of systemd-creds; "" = none */
+    bool keyed;       /* dir/credentials is handed over */
+    int64_t seal_timeout_us;
     unsigned done;
     uint64_t cmd;
     enum secrets_outcome outcome;
     struct tm_err err; /* code OK: done */
     char notes[64 << 10];
+    int priority; /* of the last note */
 };
 
 static void on_done(void *arg, uint64_t cmd, const char *name, enum secrets_outcome outcome,
@@ -50,12 +56,19 @@ static void on_note(void *arg, int priority, const char *text)
     size_t used = strlen(f->notes);
     assert_true(priority >= LOG_ERR && priority <= LOG_INFO);
     (void)snprintf(f->notes + used, sizeof(f->notes) - used, "%s\n", text);
+    f->priority = priority;
 }
 
 static void open_secrets(struct fixture *f)
 {
-    const struct secrets_options options = {
-        .seal_program = f->program, .done = on_done, .note = on_note, .arg = f};
+    char credentials[96];
+    (void)snprintf(credentials, sizeof(credentials), "%s/credentials", f->dir);
+    const struct secrets_options options = {.credentials_dir = f->keyed ? credentials : NULL,
+                                            .seal_program = f->program,
+                                            .seal_timeout_us = f->seal_timeout_us,
+                                            .done = on_done,
+                                            .note = on_note,
+                                            .arg = f};
     struct tm_err err;
     f->notes[0] = '\0';
     if (secrets_open(f->loop, f->dir, &options, &f->secrets, &err) < 0)
@@ -110,6 +123,21 @@ static void with_seal(struct fixture *f, const char *script)
     "1; }; base64 -d ;;\n"                                                                         \
     "esac\n"
 
+/* A key whose bytes are all `byte`; of another length than a key's it is none. */
+static void with_key(struct fixture *f, char byte, size_t len)
+{
+    char path[128];
+    char bytes[64];
+    struct tm_err err;
+    memset(bytes, byte, sizeof(bytes));
+    (void)snprintf(path, sizeof(path), "%s/credentials", f->dir);
+    assert_int_equal(fs_mkdir_p(path, 0700, &err), 0);
+    (void)snprintf(path, sizeof(path), "%s/credentials/" SECRETS_KEY_NAME, f->dir);
+    assert_int_equal(fs_write_atomic(path, slice_of(bytes, len), 0400, &err), 0);
+    f->keyed = true;
+    reopen(f);
+}
+
 static void settle(struct fixture *f)
 {
     struct tm_err err;
@@ -161,6 +189,38 @@ static char *path_of(const struct fixture *f, const char *name, char path[128])
 {
     (void)snprintf(path, 128, "%s/secrets/%s", f->dir, name);
     return path;
+}
+
+/* The reason names the file. */
+static void why_is(const struct fixture *f, const struct secrets_entry *entry, const char *why)
+{
+    char path[128];
+    char want[TM_ERR_MSG_MAX];
+    (void)snprintf(want, sizeof(want), "'%s': %s", path_of(f, entry->name, path), why);
+    assert_non_null(entry->why);
+    assert_string_equal(entry->why, want);
+}
+
+/* Because of `culprit`, which cannot be opened. */
+static void put_refused(struct fixture *f, const char *name, const char *culprit)
+{
+    char path[128];
+    char want[TM_ERR_MSG_MAX];
+    struct secrets_entry entry;
+    struct secret_map map;
+    struct tm_err err;
+    bool there = access(path_of(f, name, path), F_OK) == 0;
+    assert_true(secrets_find(f->secrets, culprit, &entry));
+    (void)snprintf(
+        want, sizeof(want),
+        "not stored: secret '%s' is there encrypted and cannot be opened, and this would "
+        "be stored less well; restore its key, or delete it: %.200s",
+        culprit, entry.why);
+    fill_map(&map, VALUE);
+    assert_int_equal(secrets_put(f->secrets, name, &map, 1, &err), -TM_E_REFUSED);
+    assert_string_equal(err.msg, want);
+    assert_int_equal(map.count, 0);
+    assert_int_equal(access(path, F_OK) == 0, there);
 }
 
 static unsigned mode_of(const char *path)
@@ -294,10 +354,10 @@ static void damage_is_named(void **state)
     assert_int_equal(fs_write_atomic(path_of(f, "b", path), slice_str("what"), 0600, &err), 0);
     reopen(f);
     assert_true(secrets_find(f->secrets, "a", &entry));
-    assert_string_equal(entry.why, "its checksum is not that of its contents");
+    why_is(f, &entry, "its checksum is not that of its contents");
     assert_int_equal(entry.map->count, 0);
     assert_true(secrets_find(f->secrets, "b", &entry));
-    assert_string_equal(entry.why, "it is no secret of this version");
+    why_is(f, &entry, "it is no secret of this version");
     assert_null(strstr(f->notes, VALUE));
     put(f, "a", "x", SECRETS_CONFIGURED);
     holds(f, "a", "x", false);
@@ -364,7 +424,8 @@ static void sealed(void **state)
     f->program[0] = '\0';
     reopen(f);
     assert_true(secrets_find(f->secrets, "plain", &entry));
-    assert_string_equal(entry.why, "it is encrypted, and there is no systemd-creds");
+    why_is(f, &entry, "it is encrypted, and there is no systemd-creds");
+    put_refused(f, "c", "b"); /* it would lie there in plain */
 }
 
 /* A program that does not do what it should is not used. */
@@ -410,6 +471,207 @@ static void a_seal_that_breaks(void **state)
     assert_int_equal(access(path_of(f, "a", path), F_OK), -1);
 }
 
+static void bytes_of(struct fixture *f, const char *name, struct buf *ret)
+{
+    char path[128];
+    struct tm_err err;
+    buf_reset(ret);
+    assert_int_equal(fs_read_file(path_of(f, name, path), SECRET_FILE_MAX, ret, &err), 0);
+}
+
+#define KEY_X "a669f844a3544506" /* HMAC-SHA-256 of its name with 32 times 'x', by openssl dgst */
+#define KEY_Y "74b7733993527456"
+
+static void a_key_of_ones_own(void **state)
+{
+    struct fixture *f = *state;
+    char path[128];
+    put(f, "plain", VALUE, SECRETS_CREATED);
+    with_seal(f, SEAL);
+    put(f, "creds", VALUE, SECRETS_CREATED);
+    with_key(f, 'x', 32);
+    assert_true(secrets_sealed(f->secrets));
+    assert_string_equal(f->notes,
+                        "secrets are stored encrypted with key " KEY_X
+                        " of credential 'tidemark.secrets-key'\n"
+                        "2 secrets were stored before in a weaker form, 'creds' first: creating it "
+                        "again encrypts it as new ones are\n");
+    holds(f, "plain", VALUE, false);
+    holds(f, "creds", VALUE, true);
+    put(f, "a", VALUE, SECRETS_CREATED);
+    put(f, "plain", VALUE, SECRETS_UNCHANGED);
+    put(f, "creds", "other", SECRETS_CONFIGURED);
+    const char *const names[] = {"a", "plain", "creds"};
+    for (size_t n = 0; n < TM_ARRAY_LEN(names); n++) {
+        assert_true(file_has(path_of(f, names[n], path), "tidemark secret 2 aes-256-gcm " KEY_X));
+        assert_false(file_has(path, VALUE));
+        assert_int_equal(mode_of(path), 0600);
+    }
+    reopen(f);
+    assert_string_equal(f->notes, "secrets are stored encrypted with key " KEY_X
+                                  " of credential 'tidemark.secrets-key'\n");
+    holds(f, "a", VALUE, true);
+    holds(f, "plain", VALUE, true);
+    holds(f, "creds", "other", true);
+}
+
+/* Nothing that the right key would open is touched, and nothing weaker lies beside it. */
+static void a_key_that_is_missing(void **state)
+{
+    struct fixture *f = *state;
+    TM_CLEANUP(buf_release) struct buf before = BUF_INIT;
+    TM_CLEANUP(buf_release) struct buf after = BUF_INIT;
+    struct secrets_entry entry;
+    struct tm_err err;
+    with_key(f, 'x', 32);
+    put(f, "a", VALUE, SECRETS_CREATED);
+    bytes_of(f, "a", &before);
+    f->keyed = false;
+    for (int sealed = 0; sealed < 2; sealed++) { /* nor is systemd-creds as good */
+        if (sealed == 1)
+            with_seal(f, SEAL);
+        else
+            reopen(f);
+        assert_true(secrets_find(f->secrets, "a", &entry));
+        assert_true(entry.encrypted);
+        assert_int_equal(entry.map->count, 0);
+        why_is(f, &entry,
+               "it is encrypted with key " KEY_X
+               " of credential 'tidemark.secrets-key', and there is no such key here");
+        assert_non_null(strstr(f->notes, entry.why));
+        put_refused(f, "a", "a");
+        put_refused(f, "b", "a");
+    }
+    bytes_of(f, "a", &after);
+    assert_true(slice_eq(buf_slice(&before), buf_slice(&after)));
+    f->keyed = true;
+    reopen(f);
+    holds(f, "a", VALUE, true);
+    /* given up by hand */
+    f->keyed = false;
+    reopen(f);
+    assert_int_equal(secrets_remove(f->secrets, "a", 9, &err), 0);
+    settle(f);
+    put(f, "b", VALUE, SECRETS_CREATED);
+}
+
+static void a_key_that_is_another(void **state)
+{
+    struct fixture *f = *state;
+    TM_CLEANUP(buf_release) struct buf before = BUF_INIT;
+    TM_CLEANUP(buf_release) struct buf after = BUF_INIT;
+    struct secrets_entry entry;
+    with_key(f, 'x', 32);
+    put(f, "a", VALUE, SECRETS_CREATED);
+    bytes_of(f, "a", &before);
+    with_key(f, 'y', 32);
+    assert_true(secrets_find(f->secrets, "a", &entry));
+    why_is(f, &entry,
+           "it is encrypted with key " KEY_X
+           " of credential 'tidemark.secrets-key', and the key here is " KEY_Y);
+    put(f, "b", VALUE, SECRETS_CREATED); /* as well stored as that */
+    bytes_of(f, "a", &after);
+    assert_true(slice_eq(buf_slice(&before), buf_slice(&after)));
+    with_key(f, 'x', 32);
+    holds(f, "a", VALUE, true);
+    assert_true(secrets_find(f->secrets, "b", &entry));
+    assert_non_null(entry.why);
+    put(f, "b", VALUE, SECRETS_CONFIGURED); /* asked for */
+    holds(f, "b", VALUE, true);
+}
+
+/* Something was handed over: that plain files are wanted it does not mean. */
+static void a_key_that_is_none(void **state)
+{
+    struct fixture *f = *state;
+    char want[TM_ERR_MSG_MAX];
+    struct secret_map map;
+    struct tm_err err;
+    put(f, "plain", VALUE, SECRETS_CREATED);
+    with_key(f, 'x', 31);
+    (void)snprintf(want, sizeof(want),
+                   "secrets that are created now are not stored: "
+                   "'%s/credentials/tidemark.secrets-key' is no key: it has 31 bytes, 32 are "
+                   "wanted\n",
+                   f->dir);
+    assert_string_equal(f->notes, want);
+    holds(f, "plain", VALUE, false);
+    fill_map(&map, "other");
+    assert_int_equal(secrets_put(f->secrets, "plain", &map, 1, &err), -TM_E_REFUSED);
+    (void)snprintf(want, sizeof(want),
+                   "not stored: '%s/credentials/tidemark.secrets-key' is no key: it has 31 bytes, "
+                   "32 are wanted",
+                   f->dir);
+    assert_string_equal(err.msg, want);
+    holds(f, "plain", VALUE, false);
+}
+
+/* Held by the program and by what it has started. */
+static bool lock_is_free(const struct fixture *f)
+{
+    char path[128];
+    (void)snprintf(path, sizeof(path), "%s.lock", f->program);
+    TM_CLEANUP(closep) int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0); /* it did run */
+    int64_t until_us = clock_mono_us() + 20 * USEC_PER_SEC;
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        if (clock_mono_us() > until_us)
+            return false;
+    return true;
+}
+
+/* The start goes on, whatever of it hangs: also one that ended its output before, and its children. */
+static void a_seal_that_hangs(void **state)
+{
+    struct fixture *f = *state;
+#define LOCK "#!/bin/sh\nexec 9>\"$0.lock\"\nflock 9\n"
+    static const char *const scripts[] = {
+        LOCK "sleep 1000\n", LOCK "exec >&- 2>&- <&-\nsleep 1000\n",
+        LOCK "trap '' TERM\nwhile :; do sleep 1000; done\n",
+        LOCK "sleep 1000 &\nexit 0\n", /* its child holds the output open */
+    };
+    struct secrets_entry entry;
+    with_seal(f, SEAL);
+    put(f, "a", VALUE, SECRETS_CREATED);
+    put(f, "b", VALUE, SECRETS_CREATED);
+    f->seal_timeout_us = USEC_PER_SEC;
+    for (size_t n = 0; n < TM_ARRAY_LEN(scripts); n++) {
+        int64_t before_us = clock_mono_us();
+        with_seal(f, scripts[n]);
+        int64_t took_us = clock_mono_us() - before_us;
+        assert_true(took_us >= USEC_PER_SEC); /* one second in all, not one a call */
+        assert_true(took_us < 10 * USEC_PER_SEC);
+        assert_true(lock_is_free(f));
+        assert_false(secrets_sealed(f->secrets));
+        assert_true(secrets_find(f->secrets, "a", &entry));
+        assert_non_null(strstr(entry.why, "decrypt: not tried, no time is left for it"));
+        assert_non_null(strstr(f->notes, entry.why));
+        put_refused(f, "c", "a");
+    }
+    f->seal_timeout_us = 0;
+    with_seal(f, SEAL);
+    holds(f, "a", VALUE, true);
+    holds(f, "b", VALUE, true);
+}
+
+/* Nothing is there yet: a clear word, and the next best. */
+static void a_seal_that_hangs_at_first(void **state)
+{
+    struct fixture *f = *state;
+    char want[TM_ERR_MSG_MAX];
+    f->seal_timeout_us = 200 * USEC_PER_MSEC;
+    with_seal(f, "#!/bin/sh\nexec sleep 1000\n");
+    (void)snprintf(want, sizeof(want),
+                   "secrets are stored in plain files that only this user can read (mode 0600): "
+                   "systemd-creds cannot encrypt here: %s encrypt: it did not end in time and was "
+                   "killed\n",
+                   f->program);
+    assert_string_equal(f->notes, want);
+    assert_int_equal(f->priority, LOG_WARNING);
+    put(f, "a", VALUE, SECRETS_CREATED);
+    holds(f, "a", VALUE, false);
+}
+
 int main(void)
 {
 #define SCENE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -424,6 +686,12 @@ int main(void)
         SCENE(sealed),
         SCENE(seals_that_are_none),
         SCENE(a_seal_that_breaks),
+        SCENE(a_seal_that_hangs),
+        SCENE(a_seal_that_hangs_at_first),
+        SCENE(a_key_of_ones_own),
+        SCENE(a_key_that_is_missing),
+        SCENE(a_key_that_is_another),
+        SCENE(a_key_that_is_none),
     };
     return cmocka_run_group_tests_name("coordinator/secrets/secrets", tests, NULL, NULL);
 }

@@ -367,46 +367,44 @@ static void test_damaged(void **state)
     assert_string_equal(err.msg, want);
 }
 
-static void test_foreign(void **state)
+/* What `sql` makes of the database, the fixture's or a fresh one, is refused. */
+static void refuse_after(struct fixture *f, const char *sql, enum tm_err_code code,
+                         const char *before, const char *after)
 {
-    struct fixture *f = *state;
     char path[128], want[256];
     struct tm_err err = {0};
     struct state *st = NULL;
     sqlite3 *db = NULL;
 
+    (void)snprintf(path, sizeof path, "%s/state.db", f->dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    assert_int_equal(state_open_sqlite(f->dir, NULL, &st, &err), -(int)code);
+    (void)snprintf(want, sizeof want, "%s'%s'%s", before, path, after);
+    assert_string_equal(err.msg, want);
+}
+
+static void test_foreign(void **state)
+{
+    struct fixture *f = *state;
+    struct tm_err err = {0};
+
     state_free(f->st);
     f->st = NULL;
     assert_int_equal(fs_remove_tree(f->dir, false, &err), 0);
-    (void)snprintf(path, sizeof path, "%s/state.db", f->dir);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "CREATE TABLE t (x)", NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-    assert_int_equal(state_open_sqlite(f->dir, NULL, &st, &err), -TM_E_CORRUPT);
-    (void)snprintf(want, sizeof want,
-                   "'%s' is a database of another program; set another state_dir", path);
-    assert_string_equal(err.msg, want);
+    refuse_after(f, "CREATE TABLE t (x)", TM_E_CORRUPT, "",
+                 " is a database of another program; set another state_dir");
 }
 
 static void test_newer_format(void **state)
 {
     struct fixture *f = *state;
-    char path[128], want[256];
-    struct tm_err err = {0};
-    struct state *st = NULL;
-    sqlite3 *db = NULL;
 
     state_free(f->st);
     f->st = NULL;
-    (void)snprintf(path, sizeof path, "%s/state.db", f->dir);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 9", NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-    assert_int_equal(state_open_sqlite(f->dir, NULL, &st, &err), -TM_E_UNSUPPORTED);
-    (void)snprintf(
-        want, sizeof want,
-        "state '%s' has format 9, this version reads 1; install the version that wrote it", path);
-    assert_string_equal(err.msg, want);
+    refuse_after(f, "PRAGMA user_version = 9", TM_E_UNSUPPORTED, "state ",
+                 " has format 9, this version reads 1; install the version that wrote it");
 }
 
 static void test_missing_dir(void **state)

@@ -26,46 +26,47 @@ static void add(struct fixture *f, struct data_index *index, struct object_write
     assert_int_equal(data_index_file_end(index, object_writer_raw_bytes(w), 0x1234, &f->err), 0);
 }
 
+static void store_five(struct fixture *f, struct data_index *index, const char *name)
+{
+    struct object_info info;
+    struct object_writer *w = open_writer(f, name);
+    data_index_reset(index);
+    add(f, index, w, &(struct data_file){.kind = DATA_DIRECTORY, .path = "base", .mode = 0700}, "");
+    add(f, index, w,
+        &(struct data_file){.kind = DATA_REGULAR,
+                            .path = "base/1",
+                            .mode = 0600,
+                            .modified_us = -5,
+                            .offset_bytes = 1 << 30,
+                            .last_part = true},
+        "some bytes that are longer than one frame of sixty-four bytes, so that it is split");
+    add(f, index, w, &(struct data_file){.kind = DATA_REGULAR, .path = "empty"}, "");
+    add(f, index, w,
+        &(struct data_file){.kind = DATA_LINK, .path = "pg_tblspc/1", .link = "/srv/ts"}, "");
+    add(f, index, w,
+        &(struct data_file){.kind = DATA_REGULAR, .path = "/etc/x.conf", .modified_us = 77},
+        "conf");
+    struct problem problem;
+    problem_set(&problem, "base/1", 5, "page checksum");
+    assert_int_equal(data_index_problem(index, &problem, &f->err), 0);
+    assert_int_equal(data_index_store(index, &test_root, w, &f->err), 0);
+    assert_int_equal(object_writer_finish(w, &info, &f->err), 0);
+    object_writer_close(w);
+}
+
 static void test_round_trip(void **state)
 {
     struct fixture *f = *state;
     struct data_index index = DATA_INDEX_INIT;
+    store_five(f, &index, "o0");
+    store_five(f, &index, "o1"); /* the index is used again */
+    data_index_release(&index);
+
     struct data_reader dr;
     struct data_root root;
     struct data_file file;
     struct data_extent extent;
     struct codec_arena arena = {0};
-    struct object_info info;
-    for (int round = 0; round < 2; round++) { /* the index is used again */
-        char name[8];
-        (void)snprintf(name, sizeof(name), "o%d", round);
-        struct object_writer *w = open_writer(f, name);
-        data_index_reset(&index);
-        add(f, &index, w, &(struct data_file){.kind = DATA_DIRECTORY, .path = "base", .mode = 0700},
-            "");
-        add(f, &index, w,
-            &(struct data_file){.kind = DATA_REGULAR,
-                                .path = "base/1",
-                                .mode = 0600,
-                                .modified_us = -5,
-                                .offset_bytes = 1 << 30,
-                                .last_part = true},
-            "some bytes that are longer than one frame of sixty-four bytes, so that it is split");
-        add(f, &index, w, &(struct data_file){.kind = DATA_REGULAR, .path = "empty"}, "");
-        add(f, &index, w,
-            &(struct data_file){.kind = DATA_LINK, .path = "pg_tblspc/1", .link = "/srv/ts"}, "");
-        add(f, &index, w,
-            &(struct data_file){.kind = DATA_REGULAR, .path = "/etc/x.conf", .modified_us = 77},
-            "conf");
-        struct problem problem;
-        problem_set(&problem, "base/1", 5, "page checksum");
-        assert_int_equal(data_index_problem(&index, &problem, &f->err), 0);
-        assert_int_equal(data_index_store(&index, &test_root, w, &f->err), 0);
-        assert_int_equal(object_writer_finish(w, &info, &f->err), 0);
-        object_writer_close(w);
-    }
-    data_index_release(&index);
-
     struct object_reader *r = NULL;
     assert_int_equal(object_reader_open(f->scratch, f->st, "o1", OBJECT_DATA, NULL, &r, &f->err),
                      0);

@@ -32,6 +32,15 @@ struct wrong {
     int64_t commit_us;
 };
 
+static int sweep_at_once(struct fixture *f, struct sweep_totals *ret)
+{
+    int64_t next_us = 0;
+    int r =
+        backup_delete_sweep(f->scratch[0], f->st, &f->scope, ID_A, 1, 0, &next_us, ret, &f->err);
+    assert_int_equal(next_us, 0);
+    return r;
+}
+
 static struct slice key_of(uint8_t key[4], uint32_t number)
 {
     be32_put(key, number * 16);
@@ -267,7 +276,7 @@ static void test_broken_chains(void **state)
         struct tombstone t = {.backup_id = ID_A};
         assert_int_equal(backup_delete_mark(f->scratch[0], f->st, &f->scope, &t, nonce, &f->err),
                          0);
-        assert_int_equal(backup_delete_sweep(f->st, &f->scope, ID_A, &totals, &f->err), 0);
+        assert_int_equal(sweep_at_once(f, &totals), 0);
         const char *stone = "demo1/main/42/backup/" ID_A "/deleted.mpk";
         assert_int_equal(storage_remove(f->st, &stone, 1, &f->err), 0);
         assert_int_equal(ram_object_count(f->st), 0);
@@ -424,7 +433,7 @@ static void test_sweeps(void **state)
     assert_int_equal(backup_sweep_unfinished(f->st, &f->scope, ID_A, &totals, &f->err),
                      -TM_E_REFUSED);
     assert_string_equal(f->err.msg, "backup '" ID_A "' is committed: it is deleted, not swept");
-    assert_int_equal(backup_delete_sweep(f->st, &f->scope, ID_A, &totals, &f->err), -TM_E_REFUSED);
+    assert_int_equal(sweep_at_once(f, &totals), -TM_E_REFUSED);
     assert_string_equal(f->err.msg, "backup '" ID_A "' has no tombstone: it is not deleted");
 
     assert_int_equal(backup_sweep_unfinished(f->st, &f->scope, ID_B, &totals, &f->err), 0);
@@ -441,7 +450,7 @@ static void test_sweeps(void **state)
     assert_int_equal(backup_delete_mark(f->scratch[0], f->st, &f->scope, &t, nonce, &f->err), 0);
     assert_int_equal(walk(f, ID_A), -TM_E_NOT_FOUND);
     assert_string_equal(f->err.msg, "backup '" ID_A "' is deleted");
-    assert_int_equal(backup_delete_sweep(f->st, &f->scope, ID_A, &totals, &f->err), 0);
+    assert_int_equal(sweep_at_once(f, &totals), 0);
     assert_int_equal(totals.removed, each + 1);
     assert_int_equal(catalog_backup_state(f->st, &f->scope, ID_A, &s, &f->err), 0);
     assert_int_equal(s, BACKUP_DELETED);
@@ -465,13 +474,13 @@ static void test_delete_killed_anywhere(void **state)
         ram_set_faults(f->st, &faults);
         /* either may fail: that is the point */
         if (backup_delete_mark(f->scratch[0], f->st, &f->scope, &t, nonce, &f->err) == 0)
-            (void)!backup_delete_sweep(f->st, &f->scope, ID_A, &totals, &f->err);
+            (void)!sweep_at_once(f, &totals);
         ram_set_faults(f->st, &(struct ram_faults){0});
         int walked = walk(f, ID_A);
         assert_true(walked == RANGES || walked == -TM_E_NOT_FOUND);
         assert_int_equal(backup_delete_mark(f->scratch[0], f->st, &f->scope, &t, nonce, &f->err),
                          0);
-        assert_int_equal(backup_delete_sweep(f->st, &f->scope, ID_A, &totals, &f->err), 0);
+        assert_int_equal(sweep_at_once(f, &totals), 0);
         assert_int_equal(ram_object_count(f->st), 1);
         const char *stone = "demo1/main/42/backup/" ID_A "/deleted.mpk";
         assert_int_equal(storage_remove(f->st, &stone, 1, &f->err), 0);

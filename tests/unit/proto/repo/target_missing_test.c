@@ -185,6 +185,31 @@ static void damaged_join(struct fixture *f, bool of_backup)
     branches_done();
 }
 
+/* A backup's own log goes on to the end of its segment, behind where it is consistent: compared, and named. */
+static void test_damage_behind_join(void **state)
+{
+    struct fixture *f = *state;
+    struct test_branch p = {.record = {.id = "p", .label = "1", .created_us = 1}};
+    char why[400];
+    known[0] = &p;
+    put_lineage(f, &p);
+    put_writer(f, &p, 1, 0);
+    put_chunk(f, &p, 0, 304, 1, NULL);
+    put_chunk(f, &p, 304, 1024, 1, &(struct extra){NULL, 0, T(16)});
+    struct log_ref ref = put_log(f, &p, ID_A, 0, 512, 1, NULL);
+    put_backup(f, f->st, ID_A, &p, 300, T(5), &ref, 1);
+    assert_string_equal(plan_of(f, "latest", NULL), "a 1008<1024 1 5.0: 1@0-304 1@304-1024");
+    struct rel_name task = names_rel_chunk(p.record.id, 304, (struct epoch){1, 1});
+    damage_bytes(f, task.s);
+    (void)snprintf(why, sizeof(why),
+                   "log is stored up to @1024, but no backup leads there, as log from @300 on is "
+                   "missing or damaged (log object '%s'): the last moment that can be had is "
+                   "1970-01-01T00:00:05.000000Z (@300)",
+                   task.s);
+    expect_none(f, "latest", NULL, false, why);
+    branches_done();
+}
+
 static void test_damage_of_task(void **state)
 {
     damaged_join(*state, false);
@@ -235,9 +260,10 @@ int main(void)
 #undef T
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_before_and_behind), T(test_gap_at_the_end),   T(test_hole_at_the_end),
-        T(test_left_lineage),      T(test_event_over_holes), T(test_latest_names_damage),
-        T(test_damage_of_task),    T(test_damage_of_backup), T(test_truncated),
+        T(test_before_and_behind),  T(test_gap_at_the_end),   T(test_hole_at_the_end),
+        T(test_left_lineage),       T(test_event_over_holes), T(test_latest_names_damage),
+        T(test_damage_of_task),     T(test_damage_of_backup), T(test_truncated),
+        T(test_damage_behind_join),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,6 +70,8 @@ static void what_the_other_mode_means_nothing_to(void **state)
         "database; ignored",
         "s.yaml:5:53: field 'checksum' has no effect on a log backup: every chunk carries its "
         "digest; ignored",
+        "s.yaml:15:3: field 'cleanGrace' has no effect on a log backup, which has "
+        "logTruncateGrace; ignored",
         "s.yaml:8:3: field 'fastStart' has no effect on a log backup; ignored",
         "s.yaml:9:3: field 'rangeSize' has no effect on a log backup; ignored",
         "s.yaml:12:3: field 'logBackup' has no effect on a log backup; ignored",
@@ -85,7 +87,7 @@ static void what_the_other_mode_means_nothing_to(void **state)
                       "  local: {path: /x}\n  backupMode: log\n  fastStart: true\n"
                       "  rangeSize: 1MiB\n  backoffRetryPolicy: {maxRetryTimes: 1}\n"
                       "  commitTs: '400036290571534337'\n  logBackup: x\n  cleanPolicy: Delete\n"
-                      "  logTruncateForce: true\n",
+                      "  logTruncateForce: true\n  cleanGrace: 1h\n",
           log_warnings, TM_ARRAY_LEN(log_warnings));
     static const char *const snapshot_warnings[] = {
         "s.yaml:7:3: field 'logBackup' has no effect: a snapshot shares the log of a running log "

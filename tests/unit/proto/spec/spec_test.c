@@ -103,6 +103,7 @@ static const struct {
     {RESTORE_HEAD "  dataDir: ''\n  br: {cluster: test}\n  backup: x\n", NULL},
     {BACKUP_HEAD "  flushInterval: 10ms\n" GOOD,
      "s.yaml:5:18: 'flushInterval': 10ms is not in 100ms to 1h"},
+    {BACKUP_HEAD "  cleanGrace: 31d\n" GOOD, "s.yaml:5:15: 'cleanGrace': 31d is not in 0s to 30d"},
     {BACKUP_HEAD "  logTruncateGrace: 10ms\n" GOOD,
      "s.yaml:5:21: 'logTruncateGrace': 10ms is not in 1s to 30d"},
     {BACKUP_HEAD "  holdLimit: much\n" GOOD, NULL},
@@ -264,6 +265,7 @@ static void backup_defaults(void **state)
     assert_int_equal(r->backup.br.rate_limit_mib, 0);
     assert_false(r->backup.br.checksum);
     assert_int_equal(r->backup.clean_policy, CLEAN_RETAIN);
+    assert_int_equal(r->backup.clean_grace_us, 10 * USEC_PER_MIN);
     assert_string_equal(r->backup.compression, "zstd:3");
     assert_true(r->backup.fast_start);
     assert_null(r->backup.retry);
@@ -284,7 +286,7 @@ static void backup_everything(void **state)
         "apiVersion: tidemark/v1\nkind: Backup\n"
         "metadata: {name: full-1, namespace: prod, labels: {team: db, app: 1}}\n"
         "spec:\n  backupType: full\n  backupMode: snapshot\n  compression: none\n"
-        "  fastStart: false\n  rangeSize: 64MiB\n  cleanPolicy: OnFailure\n"
+        "  fastStart: false\n  rangeSize: 64MiB\n  cleanPolicy: OnFailure\n  cleanGrace: 0s\n"
         "  backoffRetryPolicy: {maxRetryTimes: 3}\n  alerts: {backupTimeout: 2h}\n"
         "  br:\n    cluster: c1\n    tenant: t2\n    concurrency: 4\n    rateLimit: 30\n"
         "    gcttl: 54000\n    options: [--checksum=true, --concurrency, '8', '--ratelimit 50']\n"
@@ -295,6 +297,7 @@ static void backup_everything(void **state)
     assert_false(r->backup.fast_start);
     assert_int_equal(r->backup.range_bytes, 64 * MIB);
     assert_int_equal(r->backup.clean_policy, CLEAN_ON_FAILURE);
+    assert_int_equal(r->backup.clean_grace_us, 0);
     assert_int_equal(r->backup.retry->max_retry_times, 3);
     assert_int_equal(r->backup.retry->min_retry_us, 300 * USEC_PER_SEC);
     assert_int_equal(r->backup.alerts->backup_timeout_us, 2 * USEC_PER_HOUR);

@@ -104,6 +104,7 @@ static void fill(struct resource_status *st)
     st->commit_us = T0 + 123456;
     st->started_us = T0;
     st->completed_us = T0 + 90000000;
+    st->removal_us = T0 + 600000000;
     st->ranges_total = 3;
     st->ranges_done = 2;
     st->bytes_total = 300;
@@ -141,7 +142,8 @@ static void json_with_everything(void **state)
         "\"message\": \"because\"}], \"backupPath\": \"file:///x/c/main/1/backup/b1\", "
         "\"backupSize\": 1234, \"commitTs\": \"2026-11-21T10:00:00.123456Z\", \"position\": "
         "\"0/3000148\", \"timeStarted\": \"2026-11-21T10:00:00.000000Z\", \"timeCompleted\": "
-        "\"2026-11-21T10:01:30.000000Z\", \"timeTaken\": \"1m30s\", \"attempt\": 1, \"progress\": "
+        "\"2026-11-21T10:01:30.000000Z\", \"timeRemoval\": \"2026-11-21T10:10:00.000000Z\", "
+        "\"timeTaken\": \"1m30s\", \"attempt\": 1, \"progress\": "
         "{\"rangesTotal\": 3, \"rangesDone\": 2, \"bytesTotal\": 300, \"bytesDone\": 200}, "
         "\"pages\": {\"checked\": 7, \"unverified\": 0, \"corrupt\": 1}, \"lastError\": {\"node\": "
         "\"db-a\", \"stage\": \"range\", \"since\": \"2026-11-21T10:00:00.000001Z\", \"message\": "

@@ -12,6 +12,7 @@
 #include "common/secret_map.h"
 #include "common/storage/storage.h"
 #include "tests/lib/stub_http.h"
+#include "tests/lib/text_of.h"
 
 static struct azblob_fixture {
     struct stub_http *stub;
@@ -40,19 +41,6 @@ static TM_UNUSED void reply(unsigned status, const char *headers, const char *bo
     struct stub_reply *r = &g.replies[g.reply_count++];
     *r = (struct stub_reply){.status = status, .body = body};
     (void)snprintf(r->headers, sizeof(r->headers), "%s", headers);
-}
-
-/* Formatted; valid until the fourth call from here. */
-static TM_UNUSED TM_PRINTF(1, 2) const char *text_of(const char *fmt, ...)
-{
-    static char texts[4][8192];
-    static size_t next;
-    char *text = texts[next++ % TM_ARRAY_LEN(texts)];
-    va_list args;
-    va_start(args, fmt);
-    (void)vsnprintf(text, sizeof(texts[0]), fmt, args);
-    va_end(args);
-    return text;
 }
 
 static TM_UNUSED const char *place(void)

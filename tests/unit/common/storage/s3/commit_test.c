@@ -1,16 +1,12 @@
 /* Committing to S3: never twice, never wrong, whatever becomes of the answers. */
-#include "tests/unit/common/storage/s3/fake.h"
+#include "tests/unit/common/storage/s3/hello.h"
 
 #include "common/clock.h"
 #include "common/storage/s3/s3.h"
 
-#define AWS FAKE_AWS
 /* what an MD5 of "hello" is, and one that it is not */
 #define HELLO_ETAG "etag: \"5d41402abc4b2a76b9719d911017c592\"\r\n"
 #define WRONG_ETAG "etag: \"00000000000000000000000000000000\"\r\n"
-#define ERROR(code, message)                                                                       \
-    "<?xml version=\"1.0\"?><Error><Code>" code "</Code><Message>" message                         \
-    "</Message><RequestId>R1</RequestId></Error>"
 #define UPLOAD                                                                                     \
     "<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
 #define DONE "<CompleteMultipartUploadResult/>"
@@ -27,20 +23,6 @@
         .method = "DELETE", .target = "?uploadId=1", .status = 204                                 \
     }
 
-static struct fake fake;
-
-static int put(const char *name)
-{
-    return storage_put(fake.st, name, slice_str("hello"), &fake.err);
-}
-
-static struct storage_stats stats(void)
-{
-    struct storage_stats stats;
-    storage_stats(fake.st, &stats);
-    return stats;
-}
-
 /* Commits an object of two parts. */
 static int put_large(const char *name)
 {
@@ -50,15 +32,6 @@ static int put_large(const char *name)
     assert_int_equal(storage_create(fake.st, name, &w, &fake.err), 0);
     int r = storage_writer_write(w, bytes, S3_PART_BYTES + 1, &fake.err);
     return r < 0 ? r : storage_writer_commit(w, &fake.err);
-}
-
-static size_t count_of(const char *method, const char *target)
-{
-    size_t count = 0;
-    const struct stub_request *r;
-    for (size_t n = 0; (r = stub_http_request(fake.stub, n)) != NULL; n++)
-        count += strcmp(r->method, method) == 0 && strstr(r->target, target) != NULL;
-    return count;
 }
 
 static void an_existing_object_is_never_replaced(void **state)

@@ -42,6 +42,14 @@ struct rule {
     size_t body_len;
 };
 
+/* The answer of a bucket without object lock, which is asked before the first removal. */
+#define FAKE_NO_LOCK                                                                               \
+    {                                                                                              \
+        .method = "GET", .target = "?object-lock=", .status = 404, .headers = "server: s\r\n",     \
+        .body = "<Error><Code>ObjectLockConfigurationNotFoundError</Code></Error>"                 \
+    }
+#define FAKE_ASKS_LOCK "GET /tank?object-lock=\n"
+
 struct fake {
     const struct rule *rules;
     size_t count;
@@ -92,6 +100,7 @@ static inline void fake_handler(const struct stub_request *request, struct stub_
 }
 
 static unsigned fake_timeout_ms = 20000; /* what a call may last */
+static storage_trouble_fn fake_trouble;  /* told of attempts that failed; NULL = nobody is */
 
 /* `url` has one %u, for the port. */
 static inline void fake_open(struct fake *f, const struct rule *rules, size_t count,
@@ -111,9 +120,12 @@ static inline void fake_open(struct fake *f, const struct rule *rules, size_t co
         assert_int_equal(
             secret_map_set(&secret, "session_token", session_token, strlen(session_token), &f->err),
             0);
-    int r = storage_open(
-        text, &(struct storage_options){.secret = &secret, .io_timeout_ms = fake_timeout_ms},
-        &f->st, &f->err);
+    int r = storage_open(text,
+                         &(struct storage_options){.secret = &secret,
+                                                   .io_timeout_ms = fake_timeout_ms,
+                                                   .trouble = fake_trouble,
+                                                   .trouble_arg = f},
+                         &f->st, &f->err);
     if (r < 0)
         print_error("%s\n", f->err.msg);
     assert_int_equal(r, 0);

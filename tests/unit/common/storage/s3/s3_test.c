@@ -19,7 +19,8 @@ static int put(const char *name, const char *text)
 static void aws_put_is_exact(void **state)
 {
     (void)state;
-    static const struct rule rules[] = {{.method = "PUT", .etag = true}};
+    static const struct rule rules[] = {
+        {.method = "PUT", .etag = true, .headers = "x-amz-server-side-encryption: aws:kms\r\n"}};
     FAKE_OPEN(
         &fake, rules,
         "s3://examplebucket/pre?endpoint=http://s3.eu-west-1.amazonaws.com&storage-class="
@@ -170,7 +171,8 @@ static void a_head_without_a_size_is_no_empty_object(void **state)
 static void batches_of_names_are_removed(void **state)
 {
     (void)state;
-    static const struct rule rules[] = {{.method = "POST", .body = "<DeleteResult/>", .times = 1},
+    static const struct rule rules[] = {FAKE_NO_LOCK,
+                                        {.method = "POST", .body = "<DeleteResult/>", .times = 1},
                                         {.method = "POST", .body = ""},
                                         {.method = "DELETE", .status = 404, .times = 1},
                                         {.method = "DELETE", .status = 204}};
@@ -184,9 +186,10 @@ static void batches_of_names_are_removed(void **state)
     assert_int_equal(storage_remove(fake.st, list, 1502, &fake.err), 0);
     assert_int_equal(storage_remove(fake.st, list, 1, &fake.err), 0);
     assert_int_equal(storage_remove(fake.st, list, 1001, &fake.err), 0);
-    fake_expect(&fake, "POST /tank?delete=\nPOST /tank?delete=\nDELETE /tank/pre/n/00000\n"
-                       "POST /tank?delete=\nDELETE /tank/pre/n/01000\n");
-    const struct stub_request *request = stub_http_request(fake.stub, 1);
+    fake_expect(&fake,
+                FAKE_ASKS_LOCK "POST /tank?delete=\nPOST /tank?delete=\nDELETE /tank/pre/n/00000\n"
+                               "POST /tank?delete=\nDELETE /tank/pre/n/01000\n");
+    const struct stub_request *request = stub_http_request(fake.stub, 2);
     const char *body = (const char *)request->body;
     static const char start[] =
         "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Quiet>true</Quiet>"
@@ -201,7 +204,7 @@ static void batches_of_names_are_removed(void **state)
         raw[n] = (uint8_t)(hex_value(md5[2 * n]) * 16 + hex_value(md5[2 * n + 1]));
     char base64[25];
     (void)EVP_EncodeBlock((unsigned char *)base64, raw, 16);
-    fake_expect_header(&fake, 1, "content-md5", base64);
+    fake_expect_header(&fake, 2, "content-md5", base64);
     fake_close(&fake);
 }
 
@@ -209,6 +212,7 @@ static void an_error_in_a_batch_names_its_key(void **state)
 {
     (void)state;
     static const struct rule rules[] = {
+        FAKE_NO_LOCK,
         {.method = "POST",
          .headers = "x-amz-request-id: R1\r\n",
          .body = "<DeleteResult><Error><Key>pre/a</Key><Code>SlowDown</Code><Message>m</Message>"
@@ -221,7 +225,7 @@ static void an_error_in_a_batch_names_its_key(void **state)
     fake_expect_error(&fake, "cannot remove 3 objects from 'a' on: http://STORE/tank/: POST: HTTP "
                              "200 AccessDenied: 'pre/b': locked until 2027 (request R1)");
     assert_false(fake.err.retryable);
-    fake_expect(&fake, "POST /tank?delete=\n");
+    fake_expect(&fake, FAKE_ASKS_LOCK "POST /tank?delete=\n");
     fake_close(&fake);
 }
 
@@ -229,6 +233,7 @@ static void an_error_of_a_batch_needs_no_code(void **state)
 {
     (void)state;
     static const struct rule rules[] = {
+        FAKE_NO_LOCK,
         {.method = "POST",
          .body = "<DeleteResult><Error><Key>pre/b</Key><Message>m</Message></Error>"
                  "</DeleteResult>"}};
@@ -244,6 +249,7 @@ static void a_batch_that_was_too_fast_is_sent_again(void **state)
 {
     (void)state;
     static const struct rule rules[] = {
+        FAKE_NO_LOCK,
         {.method = "POST",
          .times = 1,
          .body = "<DeleteResult><Error><Key>pre/c</Key><Code>NoSuchKey</Code></Error><Error>"
@@ -254,10 +260,10 @@ static void a_batch_that_was_too_fast_is_sent_again(void **state)
     FAKE_OPEN(&fake, rules, AWS);
     const char *const names[] = {"a", "b", "c"};
     assert_int_equal(storage_remove(fake.st, names, 3, &fake.err), 0);
-    fake_expect(&fake, "POST /tank?delete=\nPOST /tank?delete=\n");
+    fake_expect(&fake, FAKE_ASKS_LOCK "POST /tank?delete=\nPOST /tank?delete=\n");
     struct storage_stats stats;
     storage_stats(fake.st, &stats);
-    assert_int_equal(stats.requests, 2);
+    assert_int_equal(stats.requests, 3);
     assert_int_equal(stats.retries, 1);
     assert_int_equal(stats.slow_downs, 1);
     assert_int_equal(stats.limit, 8);
@@ -269,6 +275,7 @@ static void a_refused_removal_says_so(void **state)
 {
     (void)state;
     static const struct rule rules[] = {
+        FAKE_NO_LOCK,
         {.method = "DELETE",
          .status = 403,
          .body = "<Error><Code>AccessDenied</Code><Message>Access Denied because object protected "
@@ -280,7 +287,7 @@ static void a_refused_removal_says_so(void **state)
                       "cannot remove 'a': http://STORE/tank/pre/a: DELETE: HTTP 403 AccessDenied: "
                       "Access Denied because object protected by object lock. (request R2); keys "
                       "from secret");
-    fake_expect(&fake, "DELETE /tank/pre/a\n");
+    fake_expect(&fake, FAKE_ASKS_LOCK "DELETE /tank/pre/a\n");
     fake_close(&fake);
 }
 
@@ -450,6 +457,71 @@ static void leftovers_are_swept(void **state)
     fake_close(&fake);
 }
 
+/* ---- encryption that was asked for ---- */
+
+#define IN_THE_CLEAR                                                                               \
+    "HTTP 200 NotEncrypted: the store does not confirm that it encrypts as sse=AES256 asks"
+
+static void encryption_has_to_be_confirmed(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {
+        {.method = "PUT", .times = 1, .etag = true},
+        {.method = "HEAD",
+         .nonce = true,
+         .headers = "etag: \"5d41402abc4b2a76b9719d911017c592\"\r\n",
+         .body = "hello"},
+        {.method = "DELETE", .status = 204},
+        {.method = "PUT", .etag = true, .headers = "x-oss-server-side-encryption: AES256\r\n"}};
+    FAKE_OPEN(&fake, rules, AWS "&sse=AES256");
+    assert_int_equal(put("x", "hello"), -TM_E_UNSUPPORTED);
+    fake_expect_error(&fake, "cannot commit 'x': http://STORE/tank/pre/x: PUT: " IN_THE_CLEAR);
+    assert_false(fake.err.retryable);
+    fake_expect_header(&fake, 0, "x-amz-server-side-encryption", "AES256");
+    fake_expect(&fake, "PUT /tank/pre/x\nHEAD /tank/pre/x\nDELETE /tank/pre/x\n");
+    assert_int_equal(put("x", "hello"), 0);
+    fake_close(&fake);
+}
+
+/* What stays in the clear is told, too: another's object is not touched. */
+static void what_is_not_encrypted_and_stays_is_told(void **state)
+{
+    (void)state;
+    static const struct rule stays[] = {{.method = "PUT", .etag = true},
+                                        {.method = "HEAD", .nonce = true, .body = "hello"},
+                                        {.method = "DELETE", .status = 403}};
+    FAKE_OPEN(&fake, stays, AWS "&sse=AES256");
+    assert_int_equal(put("x", "hello"), -TM_E_UNSUPPORTED);
+    fake_expect_error(&fake,
+                      "cannot commit 'x': the object is still there (http://STORE/tank/pre/x: "
+                      "DELETE: HTTP 403; keys from secret): http://STORE/tank/pre/x: "
+                      "PUT: " IN_THE_CLEAR);
+    fake_close(&fake);
+    static const struct rule others[] = {{.method = "PUT", .etag = true},
+                                         {.method = "HEAD", .body = "hello"}};
+    FAKE_OPEN(&fake, others, AWS "&sse=AES256");
+    assert_int_equal(put("x", "hello"), -TM_E_UNSUPPORTED);
+    fake_expect(&fake, "PUT /tank/pre/x\nHEAD /tank/pre/x\n");
+    fake_close(&fake);
+}
+
+static void an_upload_is_not_begun_in_the_clear(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {
+        UPLOADS, {.method = "DELETE", .target = "?uploadId=up%2F1", .status = 204}};
+    FAKE_OPEN(&fake, rules, AWS "&sse=AES256");
+    TM_CLEANUP(freep) uint8_t *bytes = bytes_new(S3_PART_BYTES + 1);
+    struct storage_writer *w;
+    assert_int_equal(storage_create(fake.st, "big", &w, &fake.err), 0);
+    assert_int_equal(storage_writer_write(w, bytes, S3_PART_BYTES + 1, &fake.err),
+                     -TM_E_UNSUPPORTED);
+    fake_expect_error(&fake, "cannot write 'big': http://STORE/tank/pre/big: POST: " IN_THE_CLEAR);
+    storage_writer_free(w);
+    fake_expect(&fake, "POST /tank/pre/big?uploads=\nDELETE /tank/pre/big?uploadId=up%2F1\n");
+    fake_close(&fake);
+}
+
 /* ---- the clock ---- */
 
 static void the_time_is_the_stores(void **state)
@@ -490,6 +562,9 @@ int main(void)
         cmocka_unit_test(what_is_not_committed_is_aborted),
         cmocka_unit_test(sealing_sends_all_but_the_last_word),
         cmocka_unit_test(leftovers_are_swept),
+        cmocka_unit_test(encryption_has_to_be_confirmed),
+        cmocka_unit_test(what_is_not_encrypted_and_stays_is_told),
+        cmocka_unit_test(an_upload_is_not_begun_in_the_clear),
         cmocka_unit_test(the_time_is_the_stores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,36 +1,8 @@
 /* The S3 driver when the store, or the way to it, does not do as it should. */
-#include "tests/unit/common/storage/s3/fake.h"
+#include "tests/unit/common/storage/s3/hello.h"
 
 #include "common/clock.h"
-#include "common/storage/s3/s3.h"
-
-#define AWS FAKE_AWS
-#define ERROR(code, message)                                                                       \
-    "<?xml version=\"1.0\"?><Error><Code>" code "</Code><Message>" message                         \
-    "</Message><RequestId>R1</RequestId></Error>"
-
-static struct fake fake;
-
-static int put(const char *name)
-{
-    return storage_put(fake.st, name, slice_str("hello"), &fake.err);
-}
-
-static struct storage_stats stats(void)
-{
-    struct storage_stats stats;
-    storage_stats(fake.st, &stats);
-    return stats;
-}
-
-static size_t count_of(const char *method, const char *target)
-{
-    size_t count = 0;
-    const struct stub_request *r;
-    for (size_t n = 0; (r = stub_http_request(fake.stub, n)) != NULL; n++)
-        count += strcmp(r->method, method) == 0 && strstr(r->target, target) != NULL;
-    return count;
-}
+#include "common/storage/s3/internal.h"
 
 /* ---- what passes ---- */
 
@@ -47,6 +19,68 @@ static void slow_down_is_waited_out(void **state)
     assert_int_equal(stats().retries, 2);
     assert_int_equal(stats().slow_downs, 1);
     assert_int_equal(stats().limit, 8);
+    fake_close(&fake);
+}
+
+/* What was told, a line each. */
+static char told[2000];
+
+static void note_trouble(void *arg, const void *call, int64_t since_us, const char *text)
+{
+    static const void *first;
+    static int64_t first_us;
+    size_t used = strlen(told);
+    assert_ptr_equal(arg, &fake);
+    if (used == 0) {
+        first = call;
+        first_us = since_us;
+    }
+    assert_ptr_equal(call, first); /* always the same call, since it began */
+    assert_int_equal(since_us, first_us);
+    assert_true(since_us <= clock_mono_us());
+    (void)snprintf(told + used, sizeof(told) - used, "%s\n", text != NULL ? text : "over");
+}
+
+static void each_attempt_that_fails_is_told(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {
+        {.method = "PUT", .times = 1, .status = 503, .body = ERROR("SlowDown", "Reduce your rate")},
+        {.method = "PUT", .times = 1, .status = 500, .body = ERROR("InternalError", "Oops")},
+        {.method = "PUT", .etag = true},
+        {.method = "GET", .status = 403}};
+    char byte;
+    fake_trouble = note_trouble;
+    FAKE_OPEN(&fake, rules, AWS);
+    told[0] = '\0';
+    assert_int_equal(put("x"), 0);
+    assert_string_equal(told,
+                        "http://" FAKE_HOST "/tank/pre/x: PUT: HTTP 503 SlowDown: Reduce your rate "
+                        "(request R1), attempt 1 of 10\n"
+                        "http://" FAKE_HOST "/tank/pre/x: PUT: HTTP 500 InternalError: Oops "
+                        "(request R1), attempt 2 of 10\n"
+                        "over\n");
+    told[0] = '\0';
+    assert_int_equal(put("x"), 0); /* nothing failed */
+    assert_int_equal(storage_read(fake.st, "x", 0, &byte, 1, &fake.err), -TM_E_PERMISSION);
+    assert_string_equal(told, ""); /* that is not tried again */
+    fake_trouble = NULL;
+    fake_close(&fake);
+}
+
+static void a_lost_connection_is_told_too(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {{.method = "PUT", .fault = STUB_CLOSE, .times = 2},
+                                        {.method = "PUT", .etag = true}};
+    fake_trouble = note_trouble;
+    FAKE_OPEN(&fake, rules, AWS);
+    told[0] = '\0';
+    assert_int_equal(put("x"), 0);
+    assert_non_null(
+        strstr(told, "http://" FAKE_HOST "/tank/pre/x: PUT: " FAKE_HOST ": connection lost: "));
+    assert_non_null(strstr(told, ", attempt 2 of 10\nover\n"));
+    fake_trouble = NULL;
     fake_close(&fake);
 }
 
@@ -349,10 +383,120 @@ static void answers_that_stay_wrong_are_errors(void **state)
     }
 }
 
+/* ---- a store that removes slowly ---- */
+
+static void a_batch_grows_and_shrinks_by_how_long_it_took(void **state)
+{
+    (void)state;
+    const int64_t limit_us = 20000000;
+    assert_int_equal(s3_remove_next(1000, 1000, -1, limit_us), 250);
+    assert_int_equal(s3_remove_next(250, 1000, -1, limit_us), 62);
+    assert_int_equal(s3_remove_next(3, 1000, -1, limit_us), 2);
+    assert_int_equal(s3_remove_next(2, 1, -1, limit_us), 1);
+    assert_int_equal(s3_remove_next(62, 1000, 2499999, limit_us), 124);
+    assert_int_equal(s3_remove_next(62, 1000, 2500000, limit_us), 62);
+    assert_int_equal(s3_remove_next(62, 1000, limit_us, limit_us), 62);
+    assert_int_equal(s3_remove_next(600, 1000, 0, limit_us), 1000);
+    assert_int_equal(s3_remove_next(1000, 1000, 0, limit_us), 1000);
+    assert_int_equal(s3_remove_next(1, 1, 0, limit_us), 1);
+}
+
+/* How many names the n-th batch has; the request before the first asks for the bucket's lock. */
+static unsigned names_in(size_t n)
+{
+    unsigned count = 0;
+    const char *at = (const char *)stub_http_request(fake.stub, n + 1)->body;
+    while ((at = strstr(at, "<Key>")) != NULL) {
+        at++;
+        count++;
+    }
+    return count;
+}
+
+/* A connection that is lost says nothing of how much was asked for. */
+static void a_batch_is_no_smaller_for_a_lost_connection(void **state)
+{
+    (void)state;
+    const char *names[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    static const struct rule rules[] = {FAKE_NO_LOCK,
+                                        {.method = "POST", .times = 1, .fault = STUB_CLOSE},
+                                        {.method = "POST", .body = "<DeleteResult/>"}};
+    FAKE_OPEN(&fake, rules, AWS);
+    assert_int_equal(storage_remove(fake.st, names, 8, &fake.err), 0);
+    fake_expect(&fake, "GET /tank?object-lock=\nPOST /tank?delete=\nPOST /tank?delete=\n");
+    assert_int_equal(names_in(1), 8);
+    fake_close(&fake);
+}
+
+static void fewer_are_removed_at_once_when_no_answer_comes(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {FAKE_NO_LOCK,
+                                        {.method = "POST", .times = 1, .fault = STUB_HANG},
+                                        {.method = "POST", .body = "<DeleteResult/>"}};
+    static char names[30][8];
+    static const char *list[30];
+    for (unsigned n = 0; n < 30; n++) {
+        (void)snprintf(names[n], sizeof(names[n]), "n/%02u", n);
+        list[n] = names[n];
+    }
+    fake_timeout_ms = 9000;
+    FAKE_OPEN(&fake, rules, AWS);
+    fake_timeout_ms = 20000;
+    int64_t begun_us = clock_mono_us();
+    assert_int_equal(storage_remove(fake.st, list, 30, &fake.err), 0);
+    assert_in_range(clock_mono_us() - begun_us, 2990000, 8000000); /* a third of it, once */
+    fake_expect(&fake, "GET /tank?object-lock=\nPOST /tank?delete=\nPOST /tank?delete=\n"
+                       "POST /tank?delete=\nPOST /tank?delete=\n");
+    static const unsigned counts[] = {30, 7, 14, 9};
+    for (size_t n = 0; n < 4; n++)
+        assert_int_equal(names_in(n), counts[n]);
+    static const char second[] = "<Quiet>true</Quiet><Object><Key>pre/n/00</Key>";
+    static const char last[] = "<Object><Key>pre/n/29</Key></Object></Delete>";
+    assert_non_null(strstr((char *)stub_http_request(fake.stub, 2)->body, second));
+    assert_non_null(strstr((char *)stub_http_request(fake.stub, 3)->body, "pre/n/07</Key>"));
+    assert_non_null(strstr((char *)stub_http_request(fake.stub, 4)->body, last));
+    assert_int_equal(stats().retries, 1);
+    /* the last had fewer than it might have: what is remembered are 28 */
+    assert_int_equal(storage_remove(fake.st, list, 30, &fake.err), 0);
+    assert_int_equal(names_in(4), 28);
+    assert_int_equal(names_in(5), 2);
+    assert_null(stub_http_request(fake.stub, 7));
+    fake_close(&fake);
+}
+
+static void removing_from_a_store_that_hangs_ends(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {FAKE_NO_LOCK, {.method = "POST", .fault = STUB_HANG}};
+    const char *names[40];
+    for (size_t n = 0; n < TM_ARRAY_LEN(names); n++)
+        names[n] = "x";
+    fake_timeout_ms = 1500;
+    FAKE_OPEN(&fake, rules, AWS);
+    fake_timeout_ms = 20000;
+    assert_int_equal(storage_remove(fake.st, names, 40, &fake.err), -TM_E_TIMEOUT);
+    assert_true(fake.err.retryable);
+    fake_expect_error(&fake,
+                      "cannot remove 2 objects from 'x' on: http://STORE/tank/: POST: STORE: "
+                      "no answer in time");
+    assert_int_equal(names_in(0), 40);
+    assert_int_equal(names_in(1), 10);
+    assert_int_equal(names_in(2), 2);
+    assert_null(stub_http_request(fake.stub, 4));
+    fake_close(&fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_attempt_that_fails_is_told),
+        cmocka_unit_test(a_lost_connection_is_told_too),
         cmocka_unit_test(slow_down_is_waited_out),
+        cmocka_unit_test(a_batch_grows_and_shrinks_by_how_long_it_took),
+        cmocka_unit_test(a_batch_is_no_smaller_for_a_lost_connection),
+        cmocka_unit_test(fewer_are_removed_at_once_when_no_answer_comes),
+        cmocka_unit_test(removing_from_a_store_that_hangs_ends),
         cmocka_unit_test(other_refusals_are_not_repeated),
         cmocka_unit_test(a_missing_bucket_is_not_a_missing_object),
         cmocka_unit_test(a_404_that_is_not_the_stores_is_no_absence),

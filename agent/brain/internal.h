@@ -46,6 +46,7 @@ struct plan_entry {
     uint32_t key_offset; /* of its start in plan.keys */
     uint32_t key_len;
     uint64_t bytes;
+    bool anywhere;
 };
 
 /* Ranges are adjacent, so the starts and one end say it all. */

@@ -36,7 +36,8 @@ static int plan_add(struct plan *plan, const struct msg_plan_range *range, struc
         return -(int)err->code;
     struct plan_entry entry = {.key_offset = (uint32_t)plan->keys.len,
                                .key_len = (uint32_t)range->start.len,
-                               .bytes = range->bytes};
+                               .bytes = range->bytes,
+                               .anywhere = range->anywhere};
     int r = buf_append_slice(&plan->keys, range->start, err);
     if (r < 0)
         return r;
@@ -114,6 +115,7 @@ static void send_plan(struct agent_brain *b, struct job *job)
         ranges[at].end = index + 1 < plan->count ? plan_start(plan, index + 1)
                                                  : slice_of(plan->end, plan->end_len);
         ranges[at].bytes = plan->entries[index].bytes;
+        ranges[at].anywhere = plan->entries[index].anywhere;
     }
     m->type = MESSAGE_plan_ranges;
     memcpy(m->plan_ranges.uid, want->uid, sizeof(m->plan_ranges.uid));

@@ -80,13 +80,13 @@ static int judge_place(const struct pg_begin *begin, bool was_standby,
     if (now->system_id != begin->system_id)
         return CONFLICT("the server has system identifier %llu, the snapshot was begun on %llu",
                         (unsigned long long)now->system_id, (unsigned long long)begin->system_id);
+    if (!now->in_recovery && was_standby)
+        return CONFLICT("the standby was promoted");
     if (now->timeline > begin->timeline || now->redo_timeline > begin->timeline)
         return CONFLICT("the server is on timeline %u, the snapshot was begun on %u",
                         TM_MAX(now->timeline, now->redo_timeline), begin->timeline);
     if (now->in_recovery)
         return 0;
-    if (was_standby)
-        return CONFLICT("the standby was promoted");
     /* the primary runs since before it began the backup; what was taken out of recovery did not */
     if (now->timeline != begin->timeline || now->started_us > last_start_us)
         return CONFLICT("the server is no standby, nor the one that the snapshot was begun on");

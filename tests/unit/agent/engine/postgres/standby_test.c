@@ -162,8 +162,9 @@ static void test_no_standby(void **state)
     expect(1, NULL, &begin, false, now);
     expect(-TM_E_CONFLICT, "the standby was promoted", &begin, true, now);
     now.timeline = 4;
-    expect(-TM_E_CONFLICT, "the server is on timeline 4, the snapshot was begun on 3", &begin, true,
-           now);
+    expect(-TM_E_CONFLICT, "the standby was promoted", &begin, true, now);
+    expect(-TM_E_CONFLICT, "the server is on timeline 4, the snapshot was begun on 3", &begin,
+           false, now);
     /* what was taken out of recovery by hand stays on its timeline, but had to be restarted */
     now.timeline = 3;
     now.started_us = RESTARTED_US;

@@ -171,8 +171,16 @@ static int end_part(struct restore_worker *w, int fd, const struct data_file *fi
         return tm_err_errno(err, errno, "cannot stat '%s'", file->path);
     if (!S_ISREG(st.st_mode)) /* the engine throws the contents away */
         return 0;
-    bool too_long = w->restore->job->delta && file->last_part && (uint64_t)st.st_size > end;
-    if (((uint64_t)st.st_size < end || too_long) && ftruncate(fd, (off_t)end) < 0)
+    uint64_t size = (uint64_t)st.st_size;
+    if (!file->last_part) {
+        /* others may write behind us at this moment: a truncation could cut that off again. What is
+         * not there of ours are zeros */
+        return size >= end || file->length_bytes == 0
+                   ? 0
+                   : fd_pwrite_full(fd, (const uint8_t[]){0}, 1, end - 1, file->path, err);
+    }
+    bool too_long = w->restore->job->delta && size > end;
+    if ((size < end || too_long) && ftruncate(fd, (off_t)end) < 0)
         return tm_err_errno(err, errno, "cannot set the length of '%s'", file->path);
     return 0;
 }

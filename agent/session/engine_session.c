@@ -110,8 +110,13 @@ static int do_begin(struct engine_session_thread *s, struct tm_err *err)
     s->failed_stage = "resume";
     if (!s->ops->snapshot_resume)
         return tm_err_set(err, TM_E_CONFLICT, "engine '%s' cannot resume a snapshot", s->ops->name);
-    return s->ops->snapshot_resume(session, s->hold, s->fast, buf_slice(&s->first), s->log_from,
-                                   &s->begin, &s->replay_from, err);
+    r = s->ops->snapshot_resume(session, s->hold, s->fast, buf_slice(&s->first), s->log_from,
+                                &s->begin, &s->replay_from, err);
+    if (r == -TM_E_CORRUPT) { /* what the first one knew is lost: ranges start over */
+        err->code = TM_E_CONFLICT;
+        r = -TM_E_CONFLICT;
+    }
+    return r;
 }
 
 enum wish { WISH_CLOSE, WISH_END, WISH_HOLD, WISH_PING };

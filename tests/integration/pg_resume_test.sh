@@ -169,9 +169,11 @@ refused_third() { # NAME PATTERN CMD…: as refused, but what was put aside betw
     drive_start "$name" 3 20000000
     drive_go "$name" go-end
     drive_until "$name" lost-1
+    kill_session # a server that stops waits for whoever reads its log
     put_aside
     drive_go "$name" go-1
     drive_until "$name" lost-2
+    kill_session
     "$@"
     drive_go "$name" go-2
     drive_ends "$name" 3 "refused: $pattern"
@@ -208,6 +210,27 @@ test_refusals() {
     refused_third back-and-on "the log since the first start is not of one piece: log at *" set_back_and_on
     refused timeline "$cannot the server is on timeline 2 now, the earlier attempt was on 1" other_timeline
 }
+test_second_timeline() {
+    step "a snapshot of timeline 2 is resumed"
+    local target=$T/run/second rows
+    drop_hold
+    drive_start second 2 20000000
+    drive_until second lost-1
+    rows=$(ledger)
+    postgres_stop "$MAJOR" "$DATA" immediate
+    postgres_start "$MAJOR" "$DATA"
+    drive_go second go-1
+    drive_until second end
+    drive_go second go-end
+    drive_ends second 0 "committed at *"
+    restore second "$target"
+    judge_files "$target"
+    echo "port = $RESTORED_PORT" >>"$target/postgresql.conf"
+    PGPORT=$RESTORED_PORT postgres_start "$MAJOR" "$target"
+    PGPORT=$RESTORED_PORT expect_out "$rows" ledger
+    postgres_stop "$MAJOR" "$target"
+    judge_checksums "$target"
+}
 
 majors=()
 for major in "${@:-${TIDEMARK_TEST_MAJORS:-13 15 18}}"; do
@@ -236,6 +259,7 @@ X
     if [ "$MAJOR" = "$more" ]; then
         test_later
         test_refusals
+        test_second_timeline
     fi
     postgres_stop "$MAJOR" "$DATA"
     rm -rf "$DATA" "$T"/repo-* "$T/space-$MAJOR"

@@ -90,7 +90,11 @@ changes_1() {
         -c "DELETE FROM shrunk WHERE n > 3000" -c "VACUUM shrunk" -c "CREATE INDEX indexed_t ON indexed (t)" \
         -c "VACUUM FULL rewritten" -c "ALTER TABLE heavier SET LOGGED" -c "CREATE UNLOGGED TABLE light_too AS SELECT 1 AS n" \
         -c "CREATE TABLE fresh AS SELECT n, md5(n::text) AS t FROM generate_series(1, 20000) n" -c "SELECT count(*) FROM fresh" \
-        -c "COMMIT PREPARED 'old'" -c "BEGIN" -c "INSERT INTO quiet VALUES (-1, 'new')" -c "PREPARE TRANSACTION 'new'" >/dev/null
+        -c "COMMIT PREPARED 'old'" >/dev/null
+    # 18.4 loses one that is prepared after the start of any backup and read with it: it does not remove its state file,
+    # whose name it makes up with a wrong epoch (pg_twophase/FFFFFFFF…), and then takes it for restored
+    [ "$major" -ge 17 ] ||
+        sql postgres -c "BEGIN" -c "INSERT INTO quiet VALUES (-1, 'new')" -c "PREPARE TRANSACTION 'new'"
     if [ "$major" -ge 15 ]; then
         sql postgres -c "CREATE DATABASE by_log TEMPLATE early STRATEGY wal_log"
         sql postgres -c "CREATE DATABASE by_copy TEMPLATE still STRATEGY file_copy"

@@ -124,9 +124,12 @@ static int judge_settings(const struct pg_facts *facts, struct tm_err *err)
     return 0;
 }
 
+/* All in use is no obstacle when one of them is, perhaps, the very hold that is wanted: opening that
+ * says more. */
 static int judge_slots(const struct pg_facts *facts, struct tm_err *err)
 {
-    if (facts->used_replication_slots >= facts->max_replication_slots)
+    if (facts->own_replication_slots == 0 &&
+        facts->used_replication_slots >= facts->max_replication_slots)
         return tm_err_retry(
             err, TM_E_UNAVAILABLE,
             "all replication slots are in use (%lld of max_replication_slots %lld): "
@@ -151,11 +154,7 @@ int pg_facts_judge_log(const struct pg_facts *facts, struct tm_err *err)
     int r = judge_rights(facts, true, err);
     if (r == 0 && (r = judge_settings(facts, err)) < 0)
         err->retryable = true; /* a log backup goes on once the setting is mended */
-    /* all in use is no obstacle when one of them is, perhaps, the task's own hold: opening that
-     * says more */
-    if (r == 0 && facts->own_replication_slots == 0)
-        r = judge_slots(facts, err);
-    return r;
+    return r < 0 ? r : judge_slots(facts, err);
 }
 
 /* ---- proving ---- */

@@ -205,10 +205,10 @@ static int on_record(void *arg, const struct wal_record *record, struct tm_err *
 {
     struct engine_proof *proof = arg;
     const enum wal_kind kind = wal_record_kind(record, proof->major);
+    if (record->lsn < proof->begin.start_lsn)
+        return 0; /* perhaps of the timeline that this one came from */
     if (record->timeline != proof->begin.timeline)
         return other_timeline(record->lsn, proof->begin.timeline, record->timeline, err);
-    if (record->lsn < proof->begin.start_lsn)
-        return 0;
     int r = proof->copied_count > 0 ? watch_templates(proof, record, kind, err) : 0;
     if (r < 0)
         return r;

@@ -302,6 +302,13 @@ static int control_check(struct engine_restore *r, struct tm_err *err)
         rc = control_file_parse(buf_slice(&bytes), &control, err);
     if (rc >= 0 && control.system_id != r->begin.system_id)
         rc = tm_err_set(err, TM_E_CORRUPT, "pg_control is of another database cluster");
+    /* recovery waits for a backup's end in the log, or for the place that pg_control says */
+    if (rc >= 0 && r->label.from_standby &&
+        ((control.state != CONTROL_IN_ARCHIVE_RECOVERY &&
+          control.state != CONTROL_SHUTDOWNED_IN_RECOVERY) ||
+         control.min_recovery_point < r->end.stop_lsn))
+        rc = tm_err_set(err, TM_E_CORRUPT,
+                        "pg_control does not say up to where the log must be replayed");
     return rc;
 }
 

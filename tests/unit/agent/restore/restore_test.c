@@ -7,6 +7,7 @@
 #include "agent/engine/null/config.h"
 #include "agent/restore/internal.h"
 #include "common/fs.h"
+#include "common/hash.h"
 
 #define CONNINFO "files=300 bytes=9000 big=3000000 log=300000"
 
@@ -115,6 +116,73 @@ static void test_manifest(void **state)
         count++;
     assert_int_equal(count, 302); /* files, the big one, control */
     assert_non_null(strstr(lines, "zbig 3000000 "));
+}
+
+/* A source whose big file is removed for the time of some reads: its first part, one in the middle. */
+static int read_gone(struct engine_reader *reader, struct engine_key_range range,
+                     struct range_sink *sink, struct engine_range_stats *ret, struct tm_err *err)
+{
+    const struct null_entry big = {.kind = FILE_REGULAR, .path = "zbig", .size = 3000000};
+    uint64_t from, to;
+    if (null_entry_part(&big, range, &from, &to) && to < big.size &&
+        (from == 0 || from / (256 * 1024) == 4)) {
+        *ret = (struct engine_range_stats){0};
+        return 0;
+    }
+    return null_engine.read_range(reader, range, sink, ret, err);
+}
+
+static void expect_holes(const struct fixture *f, size_t *ret_holes)
+{
+    char full[256], line[64];
+    TM_CLEANUP(buf_release) struct buf have = BUF_INIT;
+    TM_CLEANUP(buf_release) struct buf manifest = BUF_INIT;
+    const char *lines;
+    (void)snprintf(full, sizeof(full), "%s/zbig", f->data);
+    OK(fs_read_file(full, 16 << 20, &have, &w_err));
+    assert_int_equal(have.len, 3000000);
+    uint8_t *want = malloc(have.len);
+    null_fill(1, NULL_FILES_MAX, 0, want, have.len);
+    *ret_holes = 0;
+    for (size_t at = 0; at < have.len; at++) {
+        *ret_holes += have.data[at] != want[at];
+        assert_true(have.data[at] == want[at] || have.data[at] == 0);
+    }
+    free(want);
+    (void)snprintf(full, sizeof(full), "%s/manifest", f->data);
+    OK(fs_read_file(full, 1 << 20, &manifest, &w_err));
+    OK(buf_cstr(&manifest, &lines, &w_err));
+    (void)snprintf(line, sizeof(line), "zbig 3000000 %08x",
+                   crc32c(CRC32C_INIT, have.data, have.len));
+    if (!strstr(lines, line))
+        fail_msg("the manifest has no '%s': %s", line, strstr(lines, "zbig"));
+}
+
+/* Parts of a file that were not there when they were to be read are holes, in delta, too. */
+static void test_missing_parts(void **state)
+{
+    struct fixture *f = *state;
+    struct engine_ops gone = null_engine;
+    struct storage *st = NULL;
+    struct whole w;
+    size_t holes, again;
+    OK(restore_run(&f->job, &f->outcome, &w_err)); /* what delta finds there: all of it */
+    gone.read_range = read_gone;
+    OK(ram_open(f->registry, "gone", &st, &w_err));
+    whole_begin(&w, st, &gone, CONNINFO);
+    whole_run(&w);
+    whole_end(&w);
+    f->job.storage = st;
+    f->job.delta = true;
+    OK(restore_run(&f->job, &f->outcome, &w_err));
+    expect_holes(f, &holes);
+    assert_true(holes > 256u * 1024);
+    f->job.delta = false;
+    OK(fs_remove_tree(f->data, true, &w_err));
+    OK(restore_run(&f->job, &f->outcome, &w_err));
+    expect_holes(f, &again);
+    assert_int_equal(again, holes);
+    storage_free(st);
 }
 
 static void test_not_empty(void **state)
@@ -243,6 +311,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(test_manifest, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_missing_parts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_not_empty, setup, teardown),
         cmocka_unit_test_setup_teardown(test_delta, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bit_flips, setup, teardown),

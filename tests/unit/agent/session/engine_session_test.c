@@ -68,6 +68,20 @@ static int fake_begin(struct engine_session *s, const char *hold, bool fast, str
     return buf_append(ret_begin, "BEGIN", 5, err);
 }
 
+static int fake_resume(struct engine_session *s, const char *hold, bool fast, struct slice first,
+                       uint64_t log_from, struct buf *ret_begin, struct engine_position *ret_from,
+                       struct tm_err *err)
+{
+    assert_string_equal(hold, "slot");
+    assert_true(fast);
+    assert_true(slice_eq(first, slice_str("FIRST")));
+    assert_int_equal(log_from, 77);
+    if (strcmp(s->mode, "conflict") == 0)
+        return tm_err_set(err, TM_E_CONFLICT, "full_page_writes is off");
+    *ret_from = (struct engine_position){.len = 1, .bytes = {7}, .text = "0/7"};
+    return buf_append(ret_begin, "BEGIN", 5, err);
+}
+
 static int fake_hold(struct engine_session *s, uint64_t durable, struct tm_err *err)
 {
     (void)s;
@@ -201,6 +215,23 @@ static void begin(struct fixture *f, const char *mode)
     assert_int_equal(engine_session_begin(f->loop, &spec, &handlers, f, &f->s, &err), 0);
 }
 
+/* What is given may go at once: it was copied. */
+static void resume(struct fixture *f, const struct engine_ops *ops, const char *mode)
+{
+    char hold[] = "slot", first[] = "FIRST";
+    const struct engine_session_spec spec = {.ops = ops,
+                                             .instance = {.tenant = "main", .conninfo = mode},
+                                             .label = "tidemark x",
+                                             .fast = true,
+                                             .hold = hold,
+                                             .resume = {slice_of(first, 5), 77}};
+    struct tm_err err = {0};
+
+    assert_int_equal(engine_session_begin(f->loop, &spec, &handlers, f, &f->s, &err), 0);
+    memset(hold, 'x', sizeof hold);
+    memset(first, 'x', sizeof first);
+}
+
 /* For as long as it takes (check.sh ends a test that hangs), unless something else is seen. */
 static void wait_for(struct fixture *f, const char *seen)
 {
@@ -251,6 +282,30 @@ static void test_end_fails(void **state)
     wait_for(f, "begun failed(end: server closed the connection) closed ");
 }
 
+static void test_resume(void **state)
+{
+    struct fixture *f = *state;
+    struct engine_ops can = fake;
+
+    can.snapshot_resume = fake_resume;
+    resume(f, &can, "");
+    wait_for(f, "begun ");
+    engine_session_end(f->s);
+    wait_for(f, "begun ended ");
+    engine_session_close(f->s);
+    wait_for(f, "begun ended closed ");
+    f->seen[0] = '\0';
+    resume(f, &can, "conflict");
+    wait_for(f, "failed(resume: full_page_writes is off) ");
+    engine_session_close(f->s);
+    wait_for(f, "failed(resume: full_page_writes is off) closed ");
+    f->seen[0] = '\0';
+    resume(f, &fake, "");
+    wait_for(f, "failed(begin: engine 'fake' cannot resume a snapshot) ");
+    engine_session_close(f->s);
+    wait_for(f, "failed(begin: engine 'fake' cannot resume a snapshot) closed ");
+}
+
 static void test_close_cancels(void **state)
 {
     struct fixture *f = *state;
@@ -279,7 +334,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SESSION(test_whole_life),    SESSION(test_check_fails),        SESSION(test_end_fails),
-        SESSION(test_close_cancels), SESSION(test_free_without_close),
+        SESSION(test_close_cancels), SESSION(test_free_without_close), SESSION(test_resume),
     };
     return cmocka_run_group_tests_name("engine_session", tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include "agent/engine/null/config.h"
 #include "agent/engine/null/mock.h"
 #include "agent/engine/null/null.h"
+#include "common/fs.h"
 #include "common/hash.h"
 
 static struct tm_err err;
@@ -255,10 +256,124 @@ static void test_log(void **state)
     assert_int_equal(null_engine.log_open(&instance, slice_str("x"), 5, &log, &err), -TM_E_INVALID);
 }
 
+static void test_resume(void **state)
+{
+    (void)state;
+    static const struct engine_ops *const engines[] = {&null_engine, &mock_engine};
+    for (size_t n = 0; n < TM_ARRAY_LEN(engines); n++) {
+        const struct engine_ops *engine = engines[n];
+        struct engine_instance instance = {"main", "/", "seed=3"};
+        struct engine_session *session = NULL;
+        struct engine_position from, again;
+        TM_CLEANUP(buf_release) struct buf first = BUF_INIT;
+        TM_CLEANUP(buf_release) struct buf begin = BUF_INIT;
+        OK(engine->session_open(&instance, "t", &session, &err));
+        OK(engine->snapshot_begin(session, "h", true, &first, &from, &err));
+        engine->session_close(session);
+        OK(engine->session_open(&instance, "t", &session, &err));
+        OK(engine->snapshot_resume(session, "h", true, buf_slice(&first), 5, &begin, &again, &err));
+        assert_string_equal(again.text, from.text);
+        engine->session_close(session);
+        assert_int_equal(begin.len, first.len);
+        struct engine_reader *reader = NULL;
+        OK(engine->reader_open(&instance, buf_slice(&begin), &reader, &err));
+        engine->reader_close(reader);
+        if (engine == &null_engine) {
+            assert_true(engine->snapshot_resumed(buf_slice(&begin)));
+            assert_false(engine->snapshot_resumed(buf_slice(&first)));
+        } else {
+            assert_null(engine->snapshot_resumed);
+        }
+
+        static const struct {
+            const char *conninfo, *message;
+            int code;
+        } cases[] = {
+            {"identity=other", "the source is other, the earlier attempt was on ", TM_E_CONFLICT},
+            {"fail=resume_conflict", "resume: asked to fail by conninfo", TM_E_CONFLICT},
+            {"fail=resume", "resume: asked to fail by conninfo", TM_E_UNAVAILABLE}};
+        for (size_t c = 0; c < TM_ARRAY_LEN(cases); c++) {
+            instance.conninfo = cases[c].conninfo;
+            OK(engine->session_open(&instance, "t", &session, &err));
+            assert_int_equal(engine->snapshot_resume(session, NULL, true, buf_slice(&first), 5,
+                                                     &begin, &again, &err),
+                             -cases[c].code);
+            assert_memory_equal(err.msg, cases[c].message, strlen(cases[c].message));
+            engine->session_close(session);
+        }
+    }
+}
+
+/* A lasting hold is a file beside the state's; without it nothing can be resumed. */
+static void test_resume_hold(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/null_test.XXXXXX", words[200], path[100];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof(path), "%s/state", dir);
+    OK(fs_write_atomic(path, slice_str("log=1000"), 0600, &err));
+    snprintf(words, sizeof(words), "state=%s", path);
+    struct engine_instance instance = {"main", "/", words};
+    struct engine_session *session = NULL;
+    struct engine_position from;
+    TM_CLEANUP(buf_release) struct buf first = BUF_INIT;
+    TM_CLEANUP(buf_release) struct buf begin = BUF_INIT;
+    OK(null_engine.session_open(&instance, "t", &session, &err));
+    OK(null_engine.snapshot_begin(session, "h", true, &first, &from, &err));
+    null_engine.session_close(session);
+    snprintf(path, sizeof(path), "%s/state.hold.h", dir);
+    assert_int_equal(access(path, F_OK), 0);
+    OK(null_engine.session_open(&instance, "t", &session, &err));
+    OK(null_engine.snapshot_resume(session, "h", true, buf_slice(&first), 5, &begin, &from, &err));
+    null_engine.session_close(session);
+    assert_int_equal(unlink(path), 0);
+    OK(null_engine.session_open(&instance, "t", &session, &err));
+    assert_int_equal(
+        null_engine.snapshot_resume(session, "h", true, buf_slice(&first), 5, &begin, &from, &err),
+        -TM_E_CONFLICT);
+    assert_string_equal(err.msg, "hold 'h' is gone");
+    null_engine.session_close(session);
+    OK(fs_remove_tree(dir, true, &err));
+}
+
+static int prove(const char *begin, uint64_t bytes, uint64_t bad)
+{
+    struct engine_proof *proof = NULL;
+    OK(null_engine.proof_open(slice_str(begin), &proof, &err));
+    uint8_t *log = malloc(bytes);
+    assert_non_null(log);
+    OK(null_log_fill(NULL, NULL_LOG_START, log, bytes, &err));
+    if (bad < bytes)
+        log[bad] ^= 1;
+    int r = null_engine.proof_push(proof, slice_of(log, 777), &err);
+    if (r == 0)
+        r = null_engine.proof_push(proof, slice_of(log + 777, bytes - 777), &err);
+    if (r == 0)
+        r = null_engine.proof_end(proof, slice_str("null1 end"), &err);
+    null_engine.proof_close(proof);
+    free(log);
+    return r;
+}
+
+static void test_proof(void **state)
+{
+    (void)state;
+    assert_int_equal(prove("null2 log=100000", 100000, UINT64_MAX), 0);
+    assert_int_equal(prove("null2 log=100000", 100000, 60000), -TM_E_CONFLICT);
+    assert_string_equal(err.msg, "the log at 1106697 is not the source's");
+    assert_int_equal(prove("null2 log=100000", 99999, UINT64_MAX), -TM_E_CONFLICT);
+    assert_string_equal(err.msg, "the log ends at 1148575, but the snapshot at 1148576");
+    assert_int_equal(prove("null2 log=100000 fail=proof", 100000, UINT64_MAX), -TM_E_CONFLICT);
+    assert_string_equal(err.msg, "proof: asked to fail by conninfo");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ranges_are_the_whole),
+        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_resume_hold),
+        cmocka_unit_test(test_proof),
         cmocka_unit_test(test_mock_ranges_are_the_whole),
         cmocka_unit_test(test_fill_is_a_function_of_place),
         cmocka_unit_test(test_conninfo),

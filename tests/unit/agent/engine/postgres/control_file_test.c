@@ -106,6 +106,41 @@ static void test_refusals(void **state)
     assert_int_equal(control.major, 99);
 }
 
+/* Only what has to be other is other, and the file is whole. */
+static void test_recovering(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t from, to;
+    } changed[] = {{16, 20}, {136, 148}, {172, 177}, {180, 201}};
+    const struct control_settings settings = {1, 101, 9, 11, 6, 65, true, false};
+    for (uint32_t major = PG_MAJOR_MIN; major <= PG_MAJOR_MAX; major++) {
+        uint8_t bytes[CONTROL_FILE_BYTES], before[CONTROL_FILE_BYTES];
+        struct control_file control;
+        struct tm_err err = {0};
+        make(bytes, major);
+        memset(bytes + 60, 0x5A, 60);
+        bytes[200] = 1;
+        seal(bytes, major);
+        memcpy(before, bytes, sizeof(before));
+        assert_int_equal(control_file_recovering(bytes, UINT64_C(0x1200000148), 3, &settings, &err),
+                         0);
+        assert_int_equal(parse(bytes, sizeof(bytes), &control, &err), 0);
+        assert_int_equal(control.state, CONTROL_IN_ARCHIVE_RECOVERY);
+        assert_true(control.min_recovery_point == UINT64_C(0x1200000148));
+        assert_int_equal(control.min_recovery_timeline, 3);
+        assert_memory_equal(&control.settings, &settings, sizeof(settings));
+        assert_int_equal(control.checkpoint, 0x3000060);
+        for (size_t n = 0; n < TM_ARRAY_LEN(changed); n++)
+            memcpy(before + changed[n].from, bytes + changed[n].from,
+                   changed[n].to - changed[n].from);
+        seal(before, major);
+        assert_memory_equal(before, bytes, sizeof(bytes));
+        bytes[40] ^= 1;
+        assert_int_equal(control_file_recovering(bytes, 1, 1, &settings, &err), -TM_E_CORRUPT);
+    }
+}
+
 static void write_file(int dir, const uint8_t *bytes, size_t len)
 {
     int fd = openat(dir, CONTROL_FILE_PATH, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -153,6 +188,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_recovering),
         cmocka_unit_test(test_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

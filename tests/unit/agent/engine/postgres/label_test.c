@@ -29,6 +29,32 @@ static void reads_a_label(void **state)
     assert_true(l.streamed && l.from_standby && !l.incremental);
 }
 
+/* A label of our own, as pg_rewind's, which the server scans line by line. */
+static void writes_a_label(void **state)
+{
+    TM_CLEANUP(buf_release) struct buf text = BUF_INIT;
+    struct label l = {.start_lsn = UINT64_C(0x20A000028),
+                      .checkpoint_lsn = UINT64_C(0x20A000060),
+                      .start_timeline = 3};
+    struct tm_err err;
+    (void)state;
+    assert_int_equal(label_write(&l, 16u << 20, INT64_C(1795255200999999),
+                                 "tidemark 20261121T100000Z-0123abcd\nSTART TIMELINE: 9", &text,
+                                 &err),
+                     0);
+    assert_true(slice_eq(buf_slice(&text),
+                         slice_str("START WAL LOCATION: 2/A000028 (file 00000003000000020000000A)\n"
+                                   "CHECKPOINT LOCATION: 2/A000060\n"
+                                   "BACKUP METHOD: pg_rewind\n"
+                                   "BACKUP FROM: standby\n"
+                                   "START TIME: 2026-11-21 10:00:00 UTC\n"
+                                   "LABEL: tidemark 20261121T100000Z-0123abcd\n"
+                                   "START TIMELINE: 3\n")));
+    assert_int_equal(label_parse(buf_slice(&text), &l, &err), 0);
+    assert_true(!l.streamed && l.from_standby && !l.incremental);
+    assert_int_equal(l.start_timeline, 3);
+}
+
 static void label_fails(const char *text, const char *message)
 {
     struct label l = {.start_lsn = 77};
@@ -124,9 +150,9 @@ static void refuses_a_map(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_a_label),       cmocka_unit_test(refuses_a_label),
-        cmocka_unit_test(sees_an_incremental), cmocka_unit_test(reads_a_map),
-        cmocka_unit_test(refuses_a_map),
+        cmocka_unit_test(reads_a_label),   cmocka_unit_test(writes_a_label),
+        cmocka_unit_test(refuses_a_label), cmocka_unit_test(sees_an_incremental),
+        cmocka_unit_test(reads_a_map),     cmocka_unit_test(refuses_a_map),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

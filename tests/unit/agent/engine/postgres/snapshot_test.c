@@ -131,6 +131,57 @@ static void test_begin_refusals(void **state)
     expect_refused(buf_slice(&blob), TM_E_CORRUPT, "the snapshot's begin: field 3: impossible");
 }
 
+/* Starts, the checkpoint, the settings: kept, in order, and refused when they cannot be. */
+static void test_starts(void **state)
+{
+    (void)state;
+    TM_CLEANUP(buf_release) struct buf blob = BUF_INIT;
+    TM_CLEANUP(pg_begin_release) struct pg_begin back = {0};
+    struct pg_start further[] = {{0x5000028, 11}, {0x6000028, -12}};
+    struct tm_err err = {0};
+    struct pg_begin begin = sample();
+    begin.checkpoint_lsn = 0x3000060;
+    begin.settings = (struct control_settings){1, 100, 8, 10, 5, 64, true, false};
+    begin.further = further;
+    begin.further_count = 2;
+    assert_int_equal(pg_begin_encode(&begin, &blob, &err), 0);
+    assert_true(pg_snapshot_resumed(buf_slice(&blob)));
+    assert_int_equal(pg_begin_decode(buf_slice(&blob), &back, &err), 0);
+    assert_int_equal(back.checkpoint_lsn, 0x3000060);
+    assert_memory_equal(&back.settings, &begin.settings, sizeof(back.settings));
+    assert_int_equal(back.further_count, 2);
+    assert_memory_equal(back.further, further, sizeof(further));
+    for (size_t len = 0; len < blob.len; len++) {
+        TM_CLEANUP(pg_begin_release) struct pg_begin cut = {0};
+        if (pg_begin_decode(slice_of(blob.data, len), &cut, &err) < 0)
+            assert_null(cut.further);
+    }
+
+    further[1].lsn = further[0].lsn;
+    buf_reset(&blob);
+    assert_int_equal(pg_begin_encode(&begin, &blob, &err), 0);
+    expect_refused(buf_slice(&blob), TM_E_CORRUPT, "the snapshot's begin: field 20: impossible");
+    begin.settings.wal_level = 0;
+    buf_reset(&blob);
+    assert_int_equal(pg_begin_encode(&begin, &blob, &err), 0);
+    expect_refused(buf_slice(&blob), TM_E_CORRUPT, "the snapshot's begin: field 19: impossible");
+    begin.checkpoint_lsn = 0x3000020; /* before the start */
+    buf_reset(&blob);
+    assert_int_equal(pg_begin_encode(&begin, &blob, &err), 0);
+    expect_refused(buf_slice(&blob), TM_E_CORRUPT, "the snapshot's begin: field 18: impossible");
+    begin.checkpoint_lsn = 0; /* as older ones are: none of it is said */
+    buf_reset(&blob);
+    assert_int_equal(pg_begin_encode(&begin, &blob, &err), 0);
+    assert_false(pg_snapshot_resumed(buf_slice(&blob)));
+
+    struct pg_begin many = {0};
+    for (unsigned n = 0; n < PG_STARTS_MAX; n++)
+        assert_int_equal(pg_begin_add_start(&many, (struct pg_start){n, n}, &err), 0);
+    assert_int_equal(pg_begin_add_start(&many, (struct pg_start){0}, &err), -TM_E_LIMIT);
+    assert_int_equal(many.further[255].us, 255);
+    pg_begin_release(&many);
+}
+
 static void test_end(void **state)
 {
     (void)state;
@@ -196,9 +247,13 @@ static void test_limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_begin),          cmocka_unit_test(test_begin_damage),
-        cmocka_unit_test(test_begin_refusals), cmocka_unit_test(test_end),
-        cmocka_unit_test(test_settled),        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_begin),
+        cmocka_unit_test(test_begin_damage),
+        cmocka_unit_test(test_begin_refusals),
+        cmocka_unit_test(test_starts),
+        cmocka_unit_test(test_end),
+        cmocka_unit_test(test_settled),
+        cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@
  *                                         → session_close
  *   data side (runner; reader calls from worker threads, log calls from the log thread)
  *       reader_open(begin) → plan → read_range* → read_final(end) → reader_close
+ *       elsewhere: reader_open(begin) → reader_ready* → (read_range where range_anywhere)* → reader_close
  *       snapshot_resumed(begin) yes: proof_open(begin) → proof_push* → proof_end(end) → proof_close
  *       log_open(begin or facts) → log_next* → log_close
  *       log_describe → facts;  hold_open(name) → hold_look* hold_touch* → hold_drop | hold_close
@@ -297,6 +298,16 @@ struct engine_ops {
     int (*read_final)(struct engine_reader *, struct slice end, struct range_sink *,
                       struct engine_range_stats *ret, struct tm_err *);
     void (*reader_close)(struct engine_reader *);
+    /* Optional, NULL: each range where it always was read. Does the range lie wholly in what any copy of
+     * the source may read, a standby for example? The rest only the instance that the snapshot was begun
+     * on may read. Pure. */
+    bool (*range_anywhere)(struct engine_key_range);
+    /* Optional, NULL: always. May this instance read for the snapshot that was begun on another? 1 = now;
+     * 0 = not yet, err->msg says why; TM_E_CONFLICT: never, it is (or became) no copy. Asks, does not
+     * wait. On the instance it was begun on: 1. A later read_range says TM_E_CONFLICT when meanwhile the
+     * instance is none any more, and may say TM_E_UNAVAILABLE (retryable): ask this again first. Thread
+     * safe. */
+    int (*reader_ready)(struct engine_reader *, struct tm_err *);
     /* Optional, NULL: it is the commit time. The other promise of a snapshot's `end`: no commit in it has
      * a later time, by the source's clock. So from here on a moment can be told by log behind it. */
     int (*snapshot_settled)(struct slice end, int64_t *ret_us, struct tm_err *);

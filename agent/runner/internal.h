@@ -33,6 +33,8 @@
 #define RUNNER_LEASES_MAX   (4u * WIRE_LEASES_MAX)
 #define RUNNER_FRAMES_MAX   64u      /* waiting for the step thread */
 #define RUNNER_LOG_RETRY_US 60000000 /* without a log connection for so long the job fails */
+#define RUNNER_READY_US     1000000  /* between two questions whether the instance may be read */
+#define RUNNER_UNREADY_US   10000000 /* after so long it is told why it may not */
 #define RUNNER_HANG_US      60000000 /* a call to storage that takes longer is told */
 #define RUNNER_WAIT_FILE_US 20000000 /* the same while it lasts: of a mounted path, … */
 #define RUNNER_WAIT_LOG_US  10000000 /* … of a log task, whose checkpoint is late with it */
@@ -87,13 +89,17 @@ struct runner {
 
     /* under lock */
     bool stopping;
-    bool failed;         /* a failed frame was sent */
-    struct list frames;  /* of waiting_frame, for the step thread */
-    struct list results; /* of waiting_frame: pages that came */
+    bool failed;          /* a failed frame was sent */
+    struct list frames;   /* of waiting_frame, for the step thread */
+    struct list results;  /* of waiting_frame: pages that came */
     struct list accepted; /* the same, for checkpoints */
     struct list leases;
     unsigned running;
     bool workers_up;
+    bool ready;         /* the instance may be read; of the lead always */
+    bool asking;        /* one worker asks for all */
+    int64_t unready_us; /* since when it is not */
+    bool unready_told;
     uint64_t log_until; /* 0 = not known */
     enum log_state log_state;
     struct tm_err log_err;
@@ -113,7 +119,8 @@ struct runner {
     struct engine_proof *proof; /* the log thread's until log_state is FINISHED */
     atomic_bool refuted;
     struct checkpoints *checkpoints;
-    uint8_t checkpointed[BACKUP_RANGES_MAX / 8]; /* by range: the step thread's, then the checkpoint thread's */
+    uint8_t checkpointed[BACKUP_RANGES_MAX /
+                         8]; /* by range: the step thread's, then the checkpoint thread's */
 
     pthread_t step_thread;
     pthread_t checkpoint_thread;

@@ -62,7 +62,9 @@ int plan_batch_add(void *batch, uint32_t index, struct engine_key_range range, u
     if (b->count == FRAME_PLAN_MAX)
         send_batch(b, SLICE_EMPTY);
     struct msg_plan_range *out = &b->ranges[b->count];
-    *out = (struct msg_plan_range){.bytes = bytes};
+    const struct engine_ops *engine = b->runner->engine;
+    *out = (struct msg_plan_range){
+        .bytes = bytes, .anywhere = engine->range_anywhere && engine->range_anywhere(range)};
     out->start = keep_key(b->keys[b->count][0], range.start);
     out->end = keep_key(b->keys[b->count][1], range.end);
     b->count++;

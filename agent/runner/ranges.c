@@ -7,9 +7,15 @@
  * Failure: a range that cannot be stored is said to be so (range_failed) and the worker takes the
  * next one: whether that ends the job is decided elsewhere. A canceled lease is dropped when it
  * still waits; when it is being stored, the object becomes one that no metadata will name.
+ *
+ * A worker that is not the lead reads an instance of which the snapshot was not begun. It asks for
+ * leases, and starts ranges, only while the engine says that it is ready; when it is not for a while,
+ * that is told once. After a range that could not be stored it is asked anew. A failure that does not
+ * pass ends this runner, not the range: another node can read it.
  */
 #include "agent/runner/internal.h"
 
+#include "common/clock.h"
 #include "common/utf8.h"
 
 /* Leases that wait, beside the ones being stored. */
@@ -23,12 +29,13 @@ static void send_need(struct runner *r)
     pthread_mutex_lock(&r->lock);
     size_t have = r->leases.count;
     bool up = r->workers_up && !r->stopping;
+    bool ready = r->ready;
     pthread_mutex_unlock(&r->lock);
     if (!up)
         return;
     unsigned want = window(r);
     struct frame f = {.type = FRAME_need,
-                      .need = {.count = have < want ? (uint32_t)(want - have) : 0}};
+                      .need = {.count = ready && have < want ? (uint32_t)(want - have) : 0}};
     runner_tell(r, &f);
 }
 
@@ -127,6 +134,84 @@ static void send_failed(struct runner *r, const struct lease *lease, const struc
     runner_tell(r, &f);
 }
 
+/* ---- may the instance be read? ---- */
+
+static bool is_lead(const struct runner *r)
+{
+    return (r->job->roles & JOB_ROLE_LEAD) != 0;
+}
+
+static void unready(struct runner *r)
+{
+    pthread_mutex_lock(&r->lock);
+    if (!is_lead(r) && r->engine->reader_ready && r->ready) {
+        r->ready = false;
+        r->unready_us = clock_mono_us();
+        r->unready_told = false;
+    }
+    bool none = !r->ready;
+    pthread_mutex_unlock(&r->lock);
+    if (none)
+        send_need(r);
+}
+
+static void tell_unready(struct runner *r, const struct tm_err *why)
+{
+    if (r->unready_told || clock_mono_us() - r->unready_us < RUNNER_UNREADY_US)
+        return;
+    char text[WIRE_TEXT_MAX + 1];
+    (void)snprintf(text, sizeof(text), "node '%s' waits to take part: %.400s", r->job->node,
+                   why->msg);
+    struct frame f = {.type = FRAME_warning, .warning = {.text = text}};
+    r->unready_told = true;
+    runner_tell(r, &f);
+}
+
+/* One worker's part; `asking` makes it the only one. */
+static void ask_ready(struct runner *r)
+{
+    struct tm_err err = {0};
+    int rc = r->engine->reader_ready(r->reader, &err);
+    if (rc < 0) {
+        if (!runner_stopping(r))
+            runner_fail(r, "read", &err);
+        return;
+    }
+    if (rc == 0) {
+        tell_unready(r, &err);
+        runner_pause(r, RUNNER_READY_US);
+        return;
+    }
+    pthread_mutex_lock(&r->lock);
+    r->ready = true;
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+    send_need(r);
+}
+
+/* False when the runner ends. */
+static bool wait_ready(struct runner *r)
+{
+    pthread_mutex_lock(&r->lock);
+    while (!r->stopping && !r->ready) {
+        if (r->asking) {
+            pthread_cond_wait(&r->changed, &r->lock);
+            continue;
+        }
+        r->asking = true;
+        pthread_mutex_unlock(&r->lock);
+        ask_ready(r);
+        pthread_mutex_lock(&r->lock);
+        r->asking = false;
+        pthread_cond_broadcast(&r->changed);
+    }
+    bool on = !r->stopping;
+    pthread_mutex_unlock(&r->lock);
+    return on;
+}
+
+/* ---- storing ---- */
+
 static void work(struct runner *r, struct backup_worker *worker, const struct lease *lease,
                  struct backup_result *result)
 {
@@ -139,19 +224,25 @@ static void work(struct runner *r, struct backup_worker *worker, const struct le
         lease->counter > UINT32_MAX
             ? tm_err_set(&err, TM_E_INVALID, "range %u: the epoch is out of bounds", lease->index)
             : backup_store_range(worker, r->engine, r->reader, &in, result, &err);
-    if (rc == 0)
+    if (rc == 0) {
         send_done(r, lease, result);
-    else if (!runner_stopping(r))
-        send_failed(r, lease, &err);
+    } else if (!runner_stopping(r)) {
+        if (is_lead(r) || (err.retryable && err.code != TM_E_CONFLICT)) {
+            unready(r);
+            send_failed(r, lease, &err);
+        } else {
+            runner_fail(r, "read", &err);
+        }
+    }
 }
 
 static struct lease *take(struct runner *r)
 {
     pthread_mutex_lock(&r->lock);
-    while (!r->stopping && list_empty(&r->leases))
+    while (!r->stopping && r->ready && list_empty(&r->leases))
         pthread_cond_wait(&r->changed, &r->lock);
     struct lease *lease = NULL;
-    if (!r->stopping) {
+    if (!r->stopping && r->ready) {
         struct list_link *link = list_pop_front(&r->leases);
         if (link) {
             lease = LIST_ENTRY(link, struct lease, link);
@@ -172,8 +263,10 @@ static void *worker_main(void *arg)
         runner_fail(r, "range", &err);
         return NULL;
     }
-    struct lease *lease;
-    while ((lease = take(r))) {
+    while (wait_ready(r)) {
+        struct lease *lease = take(r);
+        if (!lease)
+            continue; /* not ready any more, or the end */
         send_need(r);
         work(r, worker, lease, &result);
         free(lease);
@@ -188,6 +281,8 @@ int ranges_start(struct runner *r, struct tm_err *err)
 {
     if (!(r->job->roles & JOB_ROLE_WORKER))
         return 0;
+    r->ready = is_lead(r) || !r->engine->reader_ready;
+    r->unready_us = clock_mono_us();
     while (r->workers_started < r->threads) {
         int rc = runner_thread(&r->workers[r->workers_started], worker_main, r, err);
         if (rc < 0)

@@ -204,7 +204,7 @@ CODEC_DECLARE(msg_desired, MSG_DESIRED_FIELDS);
     X(T, bin, start, "s", OPT, 0, WIRE_KEY_MAX)                                                    \
     X(T, bin, end, "n", OPT, 0, WIRE_KEY_MAX)                                                      \
     X(T, u64, bytes, "b", OPT, 0, UINT64_MAX)                                                      \
-    X(T, flag, anywhere, "a", OPT, 0, 0) /* a standby may read it, too */
+    X(T, flag, anywhere, "a", OPT, 0, 0) /* any copy of the source may read it, once it is ready */
 CODEC_DECLARE(msg_plan_range, MSG_PLAN_RANGE_FIELDS);
 
 /* gen grows when the lead plans anew (its runner died while planning): what was sent before is

@@ -7,12 +7,14 @@
 #include "agent/engine/null/log.h"
 #include "agent/engine/null/restore.h"
 #include "agent/engine/null/session.h"
+#include "agent/engine/null/source.h"
 #include "common/hash.h"
 
 #define END_BLOB "null1 end"
 
 struct engine_reader {
-    struct null_config config;
+    struct null_config config; /* as the begin says */
+    const char *conninfo;      /* of the instance, borrowed */
 };
 
 static void position_of(uint64_t byte, struct engine_position *ret)
@@ -121,7 +123,6 @@ int null_begin_config(struct slice begin, struct null_config *ret, struct tm_err
 static int null_reader_open(const struct engine_instance *instance, struct slice begin,
                             struct engine_reader **ret, struct tm_err *err)
 {
-    (void)instance;
     struct null_config c;
     int r = null_begin_config(begin, &c, err);
     if (r < 0 || (r = null_config_fail(&c, "reader_open", err)) < 0)
@@ -130,6 +131,7 @@ static int null_reader_open(const struct engine_instance *instance, struct slice
     if (!reader)
         return tm_err_oom(err);
     reader->config = c;
+    reader->conninfo = instance->conninfo;
     *ret = reader;
     return 0;
 }
@@ -244,14 +246,38 @@ static int send_entry(const struct null_config *c, const struct null_entry *entr
     return 0;
 }
 
+/* All files are the same everywhere. */
+static bool null_range_anywhere(struct engine_key_range range)
+{
+    return range.end.len > 0 &&
+           slice_cmp(range.end, null_final_start()) <= 0;
+}
+
+/* What the reader's own instance says now, not the one that the snapshot was begun on. */
+static int null_reader_ready(struct engine_reader *reader, struct tm_err *err)
+{
+    struct null_config now;
+    int r = null_source_read(reader->conninfo, &now, err);
+    if (r < 0)
+        return r;
+    if (strcmp(now.fail, "ready_conflict") == 0)
+        return tm_err_set(err, TM_E_CONFLICT, "ready: asked to fail by conninfo");
+    return null_config_fail(&now, "ready", err) < 0 ? 0 : 1;
+}
+
 static int null_read_range(struct engine_reader *reader, struct engine_key_range range,
                            struct range_sink *sink, struct engine_range_stats *ret,
                            struct tm_err *err)
 {
     struct engine_range_stats stats = {0};
+    struct null_config now;
+    struct tm_err ignored;
     int r = null_config_fail(&reader->config, "read_range", err);
     if (r < 0)
         return r;
+    if (null_source_read(reader->conninfo, &now, &ignored) == 0 &&
+        strcmp(now.fail, "read_conflict") == 0)
+        return tm_err_set(err, TM_E_CONFLICT, "read_range: asked to fail by conninfo");
     uint64_t count = null_entry_count(&reader->config);
     for (uint64_t i = 0; i < count; i++) {
         struct null_entry entry;
@@ -315,6 +341,8 @@ const struct engine_ops null_engine = {
     .final_key = null_final_key,
     .read_final = null_read_final,
     .reader_close = null_reader_close,
+    .range_anywhere = null_range_anywhere,
+    .reader_ready = null_reader_ready,
     .snapshot_resumed = null_snapshot_resumed,
     .proof_open = null_proof_open,
     .proof_push = null_proof_push,

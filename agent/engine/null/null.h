@@ -21,7 +21,8 @@
  *                   read_range, log_next, prepare, finish, log_describe, hold_open, hold_look,
  *                   hold_touch, log_open, log_read_file, resume; hold_taken: the hold is somebody
  *                   else's; hold_gone: somebody dropped it; resume_conflict, proof: what an earlier
- *                   session read is no good any more
+ *                   session read is no good any more; ready: the reader is not yet ready, ready_conflict:
+ *                   it never is, read_conflict: it is not any more
  *
  * and, of the log that a log task streams (log= bytes of it are there from the start):
  *

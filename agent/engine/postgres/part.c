@@ -80,6 +80,13 @@ static int read_at(const struct part *p, uint8_t *data, size_t len, uint64_t off
 
 /* ---- pages ---- */
 
+/* On a standby the position before which pages may have been written: that is noted in pg_control
+ * before a page is written, while replay still is at the record, which may not come by streaming. */
+#define FLUSHED_SQL                                                                                \
+    "SELECT CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), "               \
+    "pg_last_wal_replay_lsn(), (SELECT min_recovery_end_lsn FROM pg_control_recovery())) "         \
+    "ELSE pg_current_wal_flush_lsn() END"
+
 static int ask_flush_lsn(struct engine_reader *reader, uint64_t *ret)
 {
     TM_CLEANUP(pg_result_freep) PGresult *result = NULL;
@@ -87,8 +94,8 @@ static int ask_flush_lsn(struct engine_reader *reader, uint64_t *ret)
     if (!reader->flush_conn &&
         pg_conn_open(reader->instance->conninfo, PG_CONN_SQL, &reader->flush_conn, &err) < 0)
         return -1;
-    if (pg_conn_query(reader->flush_conn, PG_QUERY_TIMEOUT_MS, "SELECT pg_current_wal_flush_lsn()",
-                      NULL, 0, &result, &err) < 0)
+    if (pg_conn_query(reader->flush_conn, PG_QUERY_TIMEOUT_MS, FLUSHED_SQL, NULL, 0, &result,
+                      &err) < 0)
         return -1;
     return PQntuples(result) == 1 && pg_lsn_parse(PQgetvalue(result, 0, 0), ret, &err) == 0 ? 0
                                                                                             : -1;

@@ -7,6 +7,7 @@
  *     session.c     check, describe, the session that holds pg_backup_start … pg_backup_stop
  *     resume.c      a second session for a snapshot whose first one was lost;  proof.c
  *     plan.c        cuts the key space into ranges
+ *     standby.c     reading ranges on a standby
  *     reader.c      reads a range;  listing.c lists directories;  page.c checks pages
  *     stream.c      the log, by physical replication;  log_file.c from the source's files
  *     log_describe.c  what a log task must know;  hold.c keeps log at the source
@@ -48,6 +49,8 @@ int pg_final_key(struct engine_reader *, uint8_t key[ENGINE_KEY_MAX], size_t *);
 int pg_read_final(struct engine_reader *, struct slice end, struct range_sink *,
                   struct engine_range_stats *, struct tm_err *);
 void pg_reader_close(struct engine_reader *);
+bool pg_range_anywhere(struct engine_key_range);
+int pg_reader_ready(struct engine_reader *, struct tm_err *);
 
 int pg_log_position(const struct engine_position *, uint64_t *);
 int pg_log_open(const struct engine_instance *, struct slice begin, uint64_t from,

@@ -28,6 +28,7 @@ struct planner {
     bool grow;
     uint64_t planned; /* before start */
     uint32_t range_files;
+    uint8_t class_byte; /* of the key space that is being planned */
     engine_plan_fn fn;
     void *arg;
     uint8_t start[ENGINE_KEY_MAX];
@@ -89,6 +90,18 @@ static int add_file(struct planner *p, const struct walk_item *item, uint64_t si
     return r;
 }
 
+/* No range is of two classes: relation files may be read on a standby, the others may not. */
+static int enter_class(struct planner *p, uint8_t class_byte, struct tm_err *err)
+{
+    static const uint8_t classes[] = {FILES_CLASS_RELATION, FILES_CLASS_CONFIG};
+    int r = 0;
+    for (size_t n = 0; r == 0 && n < sizeof(classes); n++)
+        if (p->class_byte < classes[n] && classes[n] <= class_byte)
+            r = cut(p, &classes[n], 1, err);
+    p->class_byte = class_byte;
+    return r;
+}
+
 static int plan_item(void *arg, const struct walk_item *item, struct tm_err *err)
 {
     struct planner *p = arg;
@@ -102,7 +115,8 @@ static int plan_item(void *arg, const struct walk_item *item, struct tm_err *err
         }
         size = (uint64_t)TM_MAX(st.st_size, 0);
     }
-    return add_file(p, item, size, err);
+    int r = enter_class(p, item->class_byte, err);
+    return r < 0 ? r : add_file(p, item, size, err);
 }
 
 int pg_plan(struct engine_reader *reader, const struct engine_plan_options *options,
@@ -123,6 +137,8 @@ int pg_plan(struct engine_reader *reader, const struct engine_plan_options *opti
     int r = walk_span_init(&span, (struct engine_key_range){SLICE_EMPTY, slice_of(&final, 1)}, err);
     if (r == 0)
         r = walk(reader, &span, plan_item, &p, err);
+    if (r == 0)
+        r = enter_class(&p, FILES_CLASS_CONFIG, err);
     if (r == 0)
         r = cut(&p, &final, 1, err);
     return r < 0 ? tm_err_prefix(err, "plan of '%s'", reader->instance->data_dir) : 0;

@@ -3,7 +3,8 @@
  * snapshot was begun on (system identifier); each range walks what exists in its span and reads it;
  * the final range holds the label of the end, and pg_control as it is then. Of a snapshot that was
  * resumed, no end of a backup is in the log that recovery could wait for: there pg_control says up to
- * where it has to replay.
+ * where it has to replay. On a standby, standby.c says whether a range may be read, and whether what
+ * was read counts.
  *
  * Failure modes: a blob that is no blob, another cluster's data directory, and those of walk.c and
  * part.c, with the data directory put in front.
@@ -50,7 +51,7 @@ static int find_inside(struct engine_reader *reader, struct tm_err *err)
     return 0;
 }
 
-static int check_identity(const struct engine_reader *reader, struct tm_err *err)
+static int check_identity(struct engine_reader *reader, struct tm_err *err)
 {
     struct control_file control;
     int r = control_file_read(reader->root_fd, &control, NULL, err);
@@ -60,6 +61,7 @@ static int check_identity(const struct engine_reader *reader, struct tm_err *err
         return tm_err_set(
             err, TM_E_CONFLICT, "holds system identifier %llu, the snapshot was begun on %llu",
             (unsigned long long)control.system_id, (unsigned long long)reader->begin.system_id);
+    standby_init(reader, control.state);
     return 0;
 }
 
@@ -93,6 +95,7 @@ int pg_reader_open(const struct engine_instance *instance, struct slice begin,
     reader->instance = instance;
     reader->root_fd = -1;
     pthread_mutex_init(&reader->flush_lock, NULL);
+    pthread_mutex_init(&reader->standby_lock, NULL);
     int r = open_inside(reader, begin, err);
     if (r < 0)
         return tm_err_prefix(err, "data directory '%s'", instance->data_dir);
@@ -110,6 +113,7 @@ void pg_reader_close(struct engine_reader *reader)
     free(reader->inside);
     pg_conn_close(reader->flush_conn);
     pthread_mutex_destroy(&reader->flush_lock);
+    standby_release(reader);
     pg_begin_release(&reader->begin);
     closep(&reader->root_fd);
     free(reader);
@@ -132,9 +136,14 @@ int pg_read_range(struct engine_reader *reader, struct engine_key_range range,
 {
     struct range_job job = {.reader = reader, .sink = sink};
     struct walk_span span;
-    int r = walk_span_init(&span, range, err);
+    int64_t server_us = 0;
+    int r = standby_before(reader, range, &server_us, err);
+    if (r == 0)
+        r = walk_span_init(&span, range, err);
     if (r == 0)
         r = walk(reader, &span, read_item, &job, err);
+    if (r == 0)
+        r = standby_after(reader, server_us, err);
     if (r < 0)
         return r;
     *ret = job.stats;

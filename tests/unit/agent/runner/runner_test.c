@@ -170,6 +170,137 @@ static void expect_failed(struct agent *a, const char *stage, const char *text)
     agent_release(a);
 }
 
+/* ---- a worker that is not the lead ---- */
+
+static void now_says(const char *path, const char *words)
+{
+    OK(fs_write_atomic(path, slice_str(words), 0600, &err));
+}
+
+static void lease_all(struct agent *a, uint32_t index)
+{
+    static const uint8_t top = 0xff;
+    struct msg_lease lease = {
+        .range = index, .term = a->job.term, .counter = index + 1, .end = slice_of(&top, 1)};
+    struct frame f = {.type = FRAME_ranges, .ranges = {.leases = &lease, .leases_count = 1}};
+    tell(a, &f);
+}
+
+static uint32_t next_need(struct agent *a)
+{
+    struct frame f;
+    until(a, FRAME_need, &f);
+    uint32_t count = f.need.count;
+    frame_release(&f);
+    return count;
+}
+
+/* What a worker looks for in the storage. */
+static void lead_was_there(const char *storage)
+{
+    struct agent lead;
+    agent_init(&lead, storage);
+    agent_start(&lead);
+    tell_job(&lead);
+    wait_for(&lead, FRAME_ready);
+    agent_stop(&lead);
+    agent_release(&lead);
+}
+
+/* `words` stand in `path`, to be changed by now_says. */
+static void begin_worker(struct agent *a, const char *storage, char *conninfo, size_t size,
+                         const char *more, char *path, const char *words)
+{
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    closep(&fd);
+    now_says(path, words);
+    lead_was_there(storage);
+    agent_init(a, storage);
+    (void)snprintf(conninfo, size, "files=10 state=%s %s", path, more);
+    a->job.conninfo = conninfo;
+    a->job.roles = JOB_ROLE_WORKER;
+    agent_start(a);
+    tell_job(a);
+    wait_for(a, FRAME_ready);
+    tell_begin(a, true);
+}
+
+static void end_worker(struct agent *a, const char *path)
+{
+    agent_stop(a);
+    agent_release(a);
+    assert_int_equal(unlink(path), 0);
+}
+
+/* It wants ranges only when its instance is ready; when that takes long, it says why. */
+static void test_worker_waits(void **state)
+{
+    (void)state;
+    struct agent a;
+    char path[] = "/tmp/runner_test.XXXXXX", conninfo[256];
+    begin_worker(&a, "ram://runner-worker-waits", conninfo, sizeof(conninfo), "", path,
+                 "fail=ready");
+    assert_int_equal(next_need(&a), 0);
+    wait_for(&a, FRAME_warning);
+    assert_string_equal(a.warning,
+                        "node 'n1' waits to take part: ready: asked to fail by conninfo");
+    now_says(path, "");
+    assert_int_equal(next_need(&a), 6);
+    lease_all(&a, 0);
+    wait_for(&a, FRAME_range_done);
+    end_worker(&a, path);
+}
+
+/* What passes fails the range, and the instance is asked anew before the next one. */
+static void test_worker_range_fails(void **state)
+{
+    (void)state;
+    struct agent a;
+    char path[] = "/tmp/runner_test.XXXXXX", conninfo[256];
+    struct frame f;
+    begin_worker(&a, "ram://runner-worker-fails", conninfo, sizeof(conninfo), "fail=read_range",
+                 path, "seed=1");
+    while (next_need(&a) != 6) {
+    }
+    now_says(path, "fail=ready");
+    lease_all(&a, 3);
+    while (next_need(&a) != 0) {
+    }
+    until(&a, FRAME_range_failed, &f);
+    assert_int_equal(f.range_failed.range, 3);
+    assert_string_equal(f.range_failed.error->text,
+                        "range 3: read_range: asked to fail by conninfo");
+    frame_release(&f);
+    lease_all(&a, 4); /* waits */
+    now_says(path, "seed=1");
+    until(&a, FRAME_range_failed, &f);
+    assert_int_equal(f.range_failed.range, 4);
+    frame_release(&f);
+    end_worker(&a, path);
+}
+
+/* What does not pass ends the runner: another node can read the range. */
+static void test_worker_ends(void **state)
+{
+    (void)state;
+    struct agent a;
+    char path[] = "/tmp/runner_test.XXXXXX", conninfo[256];
+    begin_worker(&a, "ram://runner-worker-ends", conninfo, sizeof(conninfo), "", path, "");
+    while (next_need(&a) != 6) {
+    }
+    now_says(path, "fail=read_conflict");
+    lease_all(&a, 0);
+    expect_failed(&a, "read", "range 0: read_range: asked to fail by conninfo");
+    assert_int_equal(unlink(path), 0);
+
+    char other[] = "/tmp/runner_test.XXXXXX";
+    begin_worker(&a, "ram://runner-worker-never", conninfo, sizeof(conninfo), "", other,
+                 "fail=ready_conflict");
+    expect_failed(&a, "read", "ready: asked to fail by conninfo");
+    assert_int_equal(unlink(other), 0);
+}
+
 static void test_no_storage(void **state)
 {
     (void)state;
@@ -236,11 +367,18 @@ static void test_garbage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_backup),          cmocka_unit_test(test_second_runner),
-        cmocka_unit_test(test_damaged_log),     cmocka_unit_test(test_sweep),
-        cmocka_unit_test(test_range_fails),     cmocka_unit_test(test_no_storage),
-        cmocka_unit_test(test_bad_compression), cmocka_unit_test(test_agent_gone),
+        cmocka_unit_test(test_backup),
+        cmocka_unit_test(test_second_runner),
+        cmocka_unit_test(test_damaged_log),
+        cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_range_fails),
+        cmocka_unit_test(test_no_storage),
+        cmocka_unit_test(test_bad_compression),
+        cmocka_unit_test(test_agent_gone),
         cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_worker_waits),
+        cmocka_unit_test(test_worker_range_fails),
+        cmocka_unit_test(test_worker_ends),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     ram_process_registry_free();

@@ -1,13 +1,17 @@
 /*
  * A snapshot in several sessions, each but the last one lost, with real storage objects: plays runner and
- * coordinator. Run by tests/integration/pg_resume_test.sh; without arguments it has nothing to do and
- * succeeds.
+ * coordinator. Run by tests/integration/pg_resume_test.sh and pg_standby_read_test.sh; without arguments it
+ * has nothing to do and succeeds.
  *
- *   resume_drive_test DATA_DIR CONNINFO STORAGE_URL HOLD ATTEMPTS GATE [BYTES [ENDED]]
+ *   resume_drive_test DATA_DIR CONNINFO STORAGE_URL HOLD ATTEMPTS GATE [BYTES [ENDED [STANDBY_DIR CONNINFO]]]
  *
  * Every attempt but the last one reads each ATTEMPTS-th range (of BYTES), streams the log there is, makes
  * GATE.lost-N and waits for GATE.go-N, until when its session must have been lost. Attempt ENDED has even
  * ended its backup before; that was told nobody.
+ * With a standby, each range that may be is read there. Once before that it is asked whether it is ready,
+ * then come GATE.asked and GATE.go-asked, then it has a minute to become ready. A range that fails there
+ * in a way that passes is read again once the standby is ready. In the middle of the last attempt are
+ * GATE.half and GATE.go-half.
  * The last attempt reads all that is missing; GATE.end and GATE.go-end are before its end. Then the proof,
  * the final range, the commit. Prints a line for each attempt, and how it ended: "committed …" with
  * status 0, "refused: …" with 3 when the earlier ranges are no good any more, "error: …" with 1.
@@ -35,6 +39,7 @@ struct range {
 struct drive {
     const struct engine_ops *engine;
     struct engine_instance instance;
+    struct engine_instance standby_instance; /* data_dir NULL: none */
     const char *hold;
     const char *gate;
     unsigned attempts;
@@ -55,6 +60,7 @@ struct drive {
     /* of the attempt */
     struct engine_session *session;
     struct engine_reader *reader;
+    struct engine_reader *standby;
     struct backup *backup;
     struct backup_worker *worker;
     struct backup_log *log;
@@ -167,6 +173,43 @@ static void stream(struct drive *d, uint64_t until)
     need(d->engine->hold_advance(d->session, backup_log_durable(d->log), &err), &err);
 }
 
+/* Says what is in the way, each reason but for its positions once. */
+static bool is_ready(struct drive *d)
+{
+    static char told[sizeof((struct tm_err){0}.msg)];
+    struct tm_err err = {0};
+    int r = d->engine->reader_ready(d->standby, &err);
+    need(r, &err);
+    if (r == 0 && strcmp(told, err.msg) != 0)
+        printf("not yet: %s\n", err.msg);
+    if (r == 0)
+        memcpy(told, err.msg, sizeof(told));
+    return r == 1;
+}
+
+static void await_ready(struct drive *d)
+{
+    for (unsigned n = 0; !is_ready(d); n++) {
+        must(n < 600, "the standby is ready within a minute");
+        (void)nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    }
+}
+
+static void open_standby(struct drive *d, unsigned attempt)
+{
+    struct tm_err err = {0};
+    if (!d->standby_instance.data_dir)
+        return;
+    need(d->engine->reader_ready(d->reader, &err) - 1, &err); /* the primary always is */
+    need(d->engine->reader_open(&d->standby_instance, buf_slice(&d->begin), &d->standby, &err),
+         &err);
+    bool ready = is_ready(d);
+    printf("standby: %s at first\n", ready ? "ready" : "not ready");
+    if (attempt == 0)
+        pass_gate(d, "asked", "go-asked");
+    await_ready(d);
+}
+
 static void start_attempt(struct drive *d, unsigned attempt)
 {
     struct tm_err err = {0};
@@ -179,6 +222,7 @@ static void start_attempt(struct drive *d, unsigned attempt)
         next = open_log(d, attempt);
     need(d->engine->reader_open(&d->instance, buf_slice(&d->begin), &d->reader, &err), &err);
     need(d->engine->log_open(&d->instance, buf_slice(&d->begin), next, &d->stream, &err), &err);
+    open_standby(d, attempt);
     if (attempt > 0)
         return;
     struct engine_plan_options plan = {.range_bytes = d->range_bytes, .range_files = 40};
@@ -192,26 +236,59 @@ static void stop_attempt(struct drive *d)
     d->engine->log_close(d->stream);
     backup_log_free(d->log);
     d->engine->reader_close(d->reader);
+    if (d->standby)
+        d->engine->reader_close(d->standby);
+    d->standby = NULL;
     d->engine->session_close(d->session);
     backup_worker_free(d->worker);
     backup_free(d->backup);
 }
 
-static void read_ranges(struct drive *d, unsigned attempt)
+struct standby_share {
+    uint32_t ranges, again;
+    uint64_t bytes;
+};
+
+static void store_range(struct drive *d, uint32_t n, struct standby_share *share)
 {
     struct tm_err err = {0};
+    struct range *r = &d->ranges[n];
+    struct backup_lease lease = {
+        .index = n,
+        .epoch = {1, n + 1},
+        .range = {slice_of(r->start, r->start_len), slice_of(r->end, r->end_len)}};
+    if (!d->standby || !d->engine->range_anywhere(lease.range)) {
+        need(backup_store_range(d->worker, d->engine, d->reader, &lease, &r->result, &err), &err);
+        return;
+    }
+    while (backup_store_range(d->worker, d->engine, d->standby, &lease, &r->result, &err) < 0) {
+        if (!err.retryable)
+            die(&err);
+        printf("again: %s\n", err.msg);
+        share->again++;
+        lease.epoch.counter += RANGES_MAX;
+        await_ready(d);
+    }
+    share->ranges++;
+    share->bytes += r->result.raw_bytes;
+}
+
+static void read_ranges(struct drive *d, unsigned attempt)
+{
     uint32_t ranges = 0;
     uint64_t bytes = 0, corrupt = 0;
+    struct standby_share share = {0};
+    bool half = false;
     const bool last = attempt + 1 == d->attempts;
     for (uint32_t n = 0; n < d->count; n++) {
         struct range *r = &d->ranges[n];
         if (r->done || (!last && n % d->attempts != attempt))
             continue;
-        const struct backup_lease lease = {
-            .index = n,
-            .epoch = {1, n + 1},
-            .range = {slice_of(r->start, r->start_len), slice_of(r->end, r->end_len)}};
-        need(backup_store_range(d->worker, d->engine, d->reader, &lease, &r->result, &err), &err);
+        if (d->standby && last && !half && n >= d->count / 2) {
+            pass_gate(d, "half", "go-half");
+            half = true;
+        }
+        store_range(d, n, &share);
         r->done = true;
         ranges++;
         bytes += r->result.raw_bytes;
@@ -225,6 +302,9 @@ static void read_ranges(struct drive *d, unsigned attempt)
     stream(d, 0);
     printf("attempt %u: %u of %u ranges, %" PRIu64 " bytes, %" PRIu64 " corrupt\n", attempt + 1,
            ranges, d->count, bytes, corrupt);
+    if (d->standby)
+        printf("standby %u: %u ranges, %" PRIu64 " bytes, %u read again\n", attempt + 1,
+               share.ranges, share.bytes, share.again);
 }
 
 /* ---- the end ---- */
@@ -278,7 +358,7 @@ static void finish(struct drive *d)
     need(backup_store_final(d->worker, d->engine, d->reader, buf_slice(&d->end), &lease, &d->final,
                             &err),
          &err);
-    const struct backup_commit commit = {.epoch = {1, RANGES_MAX + 10},
+    const struct backup_commit commit = {.epoch = {1, 1000 * RANGES_MAX},
                                          .begin = buf_slice(&d->begin),
                                          .end = buf_slice(&d->end),
                                          .replay_from = d->replay_from,
@@ -343,6 +423,8 @@ int main(int argc, char **argv)
     d.gate = argv[6];
     d.range_bytes = argc > 7 ? strtoull(argv[7], NULL, 10) : 1000000;
     d.ended = argc > 8 ? (unsigned)strtoul(argv[8], NULL, 10) : 0;
+    if (argc > 10)
+        d.standby_instance = (struct engine_instance){"main", argv[9], argv[10]};
     d.ranges = calloc(RANGES_MAX, sizeof(*d.ranges));
     must(d.ranges != NULL, "memory");
     snprintf(path, sizeof(path), "%s.wal", d.gate);

@@ -1,0 +1,171 @@
+# Sourced behind harness.sh by tests of a snapshot that plays runner and coordinator by hand, in several sessions
+# (resume_drive_test), on one server of version $MAJOR in $DATA that changes all the time; and how what comes of it
+# is judged.
+#
+#   load MAJOR · load_start · load_end           tables, databases and a tablespace; clients that write
+#   changes_1 MAJOR · changes_2 · turnover       what comes, goes and is rewritten meanwhile
+#   drive_start NAME ATTEMPTS [BYTES [ENDED [STANDBY_DIR CONNINFO]]] · drive_until NAME GATE · drive_go NAME GATE
+#   drive_ends NAME STATUS PATTERN · kill_session · drop_hold
+#   restore NAME TARGET [options] · judge_files TARGET · judge_cluster LOW HIGH · judge_checksums TARGET
+#   digest PORT · ledger
+DRIVE=$BUILD/tests/unit/agent/engine/postgres/resume_drive_test
+[ -x "$DRIVE" ] || skip "$DRIVE is not built"
+install -m 755 "$DRIVE" "$T/drive"
+CONNINFO="host=$T/run port=$PGPORT user=postgres dbname=postgres"
+HOLD=tidemark_resume_test
+RESTORED_PORT=$((PGPORT + 1))
+
+# ---- the driver -------------------------------------------------------------------------------------------------
+gate() { printf '%s/run/gate-%s' "$T" "$1"; }
+drive_start() { # NAME ATTEMPTS [BYTES [ENDED [STANDBY_DIR CONNINFO]]]
+    rm -rf "$(gate "$1")".* "$T/repo-$1"
+    install -d -o postgres -g postgres "$T/repo-$1"
+    rm -f "$T/drive-$1.out"
+    spawn "$T/drive-$1.out" "$T/drive" "$DATA" "$CONNINFO" "file://$T/repo-$1" "$HOLD" "$2" "$(gate "$1")" "${3:-1000000}" "${4:-0}" "${@:5}"
+    DRIVER=$SPAWNED
+}
+arrived() { [ -e "$(gate "$1").$2" ] || ! kill -0 "$DRIVER" 2>/dev/null; }
+drive_until() { # NAME GATE
+    wait_for 60 arrived "$1" "$2"
+    [ -e "$(gate "$1").$2" ] || fail "the driver ended: $(cat "$T/drive-$1.out")"
+}
+drive_go() { touch "$(gate "$1").$2"; }
+drive_ends() { # NAME STATUS PATTERN: the driver ends so, and its last line matches
+    local status=0 said
+    wait "$DRIVER" || status=$?
+    said=$(tail -n 1 "$T/drive-$1.out")
+    [ "$status" -eq "$2" ] || fail "$1: status $status: $(cat "$T/drive-$1.out")"
+    # shellcheck disable=SC2254 # a pattern
+    case $said in
+    $3) printf '   %s: %s\n' "$1" "$said" ;;
+    *) fail "$1: '$said' instead of '$3'" ;;
+    esac
+}
+kill_session() { # all of ours: the session's, the reader's, the stream's
+    [ "$(sql postgres -c "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'tidemark%'")" -ge 2 ] ||
+        fail "no session to kill"
+}
+drop_hold() { sql postgres -c "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '$HOLD'" >/dev/null; }
+
+# ---- what happens meanwhile -------------------------------------------------------------------------------------
+load() {
+    local major=$1
+    pgbench -i -q -s 4 postgres >/dev/null 2>&1
+    install -d -o postgres -g postgres "$T/space-$major"
+    sql postgres -c "CREATE TABLESPACE far LOCATION '$T/space-$major'"
+    sql postgres -c "CREATE EXTENSION amcheck" -c "CREATE TABLE ledger (n int PRIMARY KEY, t text)" \
+        -c "CREATE TABLE quiet AS SELECT n, md5(n::text) AS t FROM generate_series(1, 30000) n" \
+        -c "CREATE TABLE distant TABLESPACE far AS SELECT n, repeat(md5(n::text), 4) AS t FROM generate_series(1, 20000) n" \
+        -c "CREATE TABLE dropped AS SELECT n, repeat(md5(n::text), 8) AS t FROM generate_series(1, 15000) n" \
+        -c "CREATE TABLE emptied AS SELECT n, repeat(md5(n::text), 8) AS t FROM generate_series(1, 15000) n" \
+        -c "CREATE TABLE shrunk AS SELECT n, repeat(md5(n::text), 8) AS t FROM generate_series(1, 15000) n" \
+        -c "CREATE TABLE rewritten AS SELECT n, repeat(md5(n::text), 8) AS t FROM generate_series(1, 15000) n" \
+        -c "CREATE TABLE indexed AS SELECT n, md5(n::text) AS t FROM generate_series(1, 30000) n" \
+        -c "CREATE INDEX ON rewritten (t)" -c "CREATE INDEX emptied_t ON emptied (t)" \
+        -c "CREATE UNLOGGED TABLE light AS SELECT n FROM generate_series(1, 1000) n" \
+        -c "CREATE UNLOGGED TABLE heavier AS SELECT n, md5(n::text) AS t FROM generate_series(1, 1000) n" \
+        -c "BEGIN" -c "INSERT INTO quiet VALUES (0, 'old')" -c "PREPARE TRANSACTION 'old'"
+    for name in early still; do
+        sql postgres -c "CREATE DATABASE $name"
+        sql "$name" -c "CREATE TABLE here AS SELECT n FROM generate_series(1, 5000) n" -c "VACUUM (FREEZE, ANALYZE)"
+    done
+    echo "INSERT INTO ledger SELECT coalesce(max(n), 0) + 1, md5(random()::text) FROM ledger;" >"$T/ledger.sql"
+    chmod 644 "$T/ledger.sql"
+}
+load_start() {
+    writer_start postgres
+    "$PG15/pgbench" -n -c 1 -T 3600 -f "$T/ledger.sql" postgres >"$T/ledger.log" 2>&1 &
+    LEDGER_PID=$!
+    echo "$LEDGER_PID" >>"$T/pids"
+}
+load_end() { # whether they live or not: a server that went away ended them
+    end_process "$WRITER_PID"
+    end_process "$LEDGER_PID"
+}
+turnover() { sql postgres -c CHECKPOINT -c "SELECT pg_switch_wal()" >/dev/null; }
+changes_1() {
+    local major=$1
+    turnover
+    sql postgres -c "DROP TABLE dropped" -c "TRUNCATE emptied" -c "INSERT INTO emptied SELECT n, md5(n::text) FROM generate_series(1, 2000) n" \
+        -c "DELETE FROM shrunk WHERE n > 3000" -c "VACUUM shrunk" -c "CREATE INDEX indexed_t ON indexed (t)" \
+        -c "VACUUM FULL rewritten" -c "ALTER TABLE heavier SET LOGGED" -c "CREATE UNLOGGED TABLE light_too AS SELECT 1 AS n" \
+        -c "CREATE TABLE fresh AS SELECT n, md5(n::text) AS t FROM generate_series(1, 20000) n" -c "SELECT count(*) FROM fresh" \
+        -c "COMMIT PREPARED 'old'" >/dev/null
+    # 18.4 loses one that is prepared after the start of any backup and read with it: it does not remove its state file,
+    # whose name it makes up with a wrong epoch (pg_twophase/FFFFFFFF…), and then takes it for restored
+    [ "$major" -ge 17 ] ||
+        sql postgres -c "BEGIN" -c "INSERT INTO quiet VALUES (-1, 'new')" -c "PREPARE TRANSACTION 'new'"
+    if [ "$major" -ge 15 ]; then
+        sql postgres -c "CREATE DATABASE by_log TEMPLATE early STRATEGY wal_log"
+        sql postgres -c "CREATE DATABASE by_copy TEMPLATE still STRATEGY file_copy"
+    else
+        sql postgres -c "CREATE DATABASE by_log TEMPLATE still"
+        sql postgres -c "CREATE DATABASE by_copy TEMPLATE still"
+    fi
+    sql by_copy -c "CREATE INDEX ON here (n)" -c "INSERT INTO here VALUES (-1)"
+    sql by_log -c "UPDATE here SET n = n + 1"
+    turnover
+}
+changes_2() {
+    turnover
+    sql postgres -c "INSERT INTO shrunk SELECT n, repeat(md5(n::text), 8) FROM generate_series(3001, 9000) n" -c "REINDEX TABLE indexed" \
+        -c "DROP TABLE emptied" -c "CREATE TABLE emptied AS SELECT n, md5(n::text) AS t FROM generate_series(1, 300) n" \
+        -c "VACUUM (FREEZE) quiet" -c "CLUSTER rewritten USING rewritten_t_idx" -c "DROP TABLE light" >/dev/null
+    sql postgres -c "DROP DATABASE early"
+    turnover
+}
+digest() { # PORT
+    PGPORT=$1 sql postgres -c "SELECT 'quiet', count(*), md5(string_agg(t, ',' ORDER BY n)) FROM quiet
+        UNION ALL SELECT 'distant', count(*), md5(string_agg(t, ',' ORDER BY n)) FROM distant
+        UNION ALL SELECT 'shrunk', count(*), md5(string_agg(t, ',' ORDER BY n)) FROM shrunk
+        UNION ALL SELECT 'emptied', count(*), md5(string_agg(t, ',' ORDER BY n)) FROM emptied
+        UNION ALL SELECT 'rewritten', count(*), md5(string_agg(t, ',' ORDER BY n)) FROM rewritten
+        UNION ALL SELECT 'indexed', count(*), md5(string_agg(t, ',' ORDER BY n)) FROM indexed
+        UNION ALL SELECT 'heavier', count(*), md5(string_agg(t, ',' ORDER BY n)) FROM heavier
+        UNION ALL SELECT 'fresh', count(*), md5(string_agg(t, ',' ORDER BY n)) FROM fresh
+        UNION ALL SELECT 'prepared', count(*), string_agg(gid, ',') FROM pg_prepared_xacts ORDER BY 1"
+    PGPORT=$1 sql by_copy -c "SELECT count(*), sum(n) FROM here"
+    PGPORT=$1 sql by_log -c "SELECT count(*), sum(n) FROM here"
+}
+
+# ---- judging ----------------------------------------------------------------------------------------------------
+restore() { # NAME TARGET [options]
+    local name=$1 target=$2
+    shift 2
+    rm -rf "$target" "$target-space"
+    as_postgres "$BUILD/tidemark-agent" restore -q --storage "file://$T/repo-$name" --cluster test --data-dir "$target" \
+        --tablespace-map "$T/space-$MAJOR=$target-space" --threads 2 "$@" >"$T/restore.log" 2>&1 || fail "restore: $(cat "$T/restore.log")"
+}
+judge_files() { # before anything is changed there
+    "$TOP/tests/integration/manifest_check.py" "$1" >/dev/null || fail "manifest of $1"
+    case $MAJOR in
+    15) as_postgres "$PG15/pg_verifybackup" -q "$1" || fail "pg_verifybackup" ;;
+    13 | 14 | 16) as_postgres "$PG15/pg_verifybackup" -q -n "$1" || fail "pg_verifybackup" ;; # its log another pg_waldump reads
+    esac
+}
+judge_cluster() { # TARGET: started, on RESTORED_PORT
+    local database indexes
+    for database in postgres by_copy by_log; do
+        PGPORT=$RESTORED_PORT sql "$database" -c "SET client_min_messages = warning" -c "CREATE EXTENSION IF NOT EXISTS amcheck"
+        if [ "$MAJOR" -ge 14 ]; then
+            as_postgres env PGHOST="$PGHOST" PGPORT="$RESTORED_PORT" "$PG15/pg_amcheck" --no-password --heapallindexed --parent-check \
+                "$database" || fail "pg_amcheck of $database"
+        else
+            indexes=$(PGPORT=$RESTORED_PORT sql "$database" -c "SELECT count(bt_index_parent_check(c.oid, true)) FROM pg_class c
+                JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'btree' AND c.relkind = 'i' AND c.relpersistence = 'p'")
+            [ "$indexes" -gt 100 ] || fail "only $indexes indexes in $database"
+        fi
+    done
+    PGPORT=$RESTORED_PORT expect_out t sql postgres -c "SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT sum(bbalance) FROM pgbench_branches)
+        AND (SELECT sum(tbalance) FROM pgbench_tellers) = (SELECT sum(delta) FROM pgbench_history)
+        AND (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT sum(delta) FROM pgbench_history)"
+    PGPORT=$RESTORED_PORT expect_out "0|t" sql postgres -c "SELECT (SELECT count(*) FROM light_too), to_regclass('dropped') IS NULL AND to_regclass('light') IS NULL"
+    PGPORT=$RESTORED_PORT expect_out t sql postgres -c "SELECT count(*) = max(n) AND max(n) BETWEEN $1 AND $2 FROM ledger"
+    PGPORT=$RESTORED_PORT expect_out f sql postgres -c "SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'early')"
+}
+judge_checksums() { # TARGET: stopped. Of other versions the server has seen to it, for amcheck has read all
+    [ "$MAJOR" -eq 15 ] || return 0
+    as_postgres "$PG15/pg_checksums" --check -D "$1" >"$T/checksums.log" 2>&1 || fail "pg_checksums: $(cat "$T/checksums.log")"
+    grep -q "Bad checksums:  0" "$T/checksums.log" || fail "$(cat "$T/checksums.log")"
+}
+ledger() { sql postgres -c "SELECT coalesce(max(n), 0) FROM ledger"; }

@@ -271,6 +271,7 @@ static void on_delete(struct world *w, struct sim_arg *arg);
 
 static void apply(struct world *w, uint32_t which, struct sim_want *want)
 {
+    static const char *const sources[] = {"primary", "prefer-standby", "any"};
     struct tm_err err = {0};
     char text[600];
     if (want->restore)
@@ -291,11 +292,13 @@ static void apply(struct world *w, uint32_t which, struct sim_want *want)
                        "apiVersion: tidemark/v1\nkind: Backup\nmetadata:\n  name: %s\n"
                        "spec:\n  br:\n    cluster: c1\n    tenant: main\n    gcttl: %s\n%s"
                        "  backoffRetryPolicy: {minRetryDuration: 1s, maxRetryTimes: %u}\n"
-                       "  cleanPolicy: %s\n  cleanGrace: %us\n  local:\n    path: /backup\n",
+                       "  cleanPolicy: %s\n  cleanGrace: %us\n  backupFrom: %s\n"
+                       "  local:\n    path: /backup\n",
                        want->name, want->short_ttl ? "12s" : "1h",
                        want->checkpoint ? "" : "    options: [--no-checkpoint]\n", want->retries,
                        want->policy_delete ? "Delete" : "Retain",
-                       (unsigned)(want - w->wants) % 3 * 20); /* 0: at once */
+                       (unsigned)(want - w->wants) % 3 * 20, /* 0: at once */
+                       sources[want->from]);
     TM_CLEANUP(resource_list_release) struct resource_list list = RESOURCE_LIST_INIT;
     if (resource_parse("sim", slice_str(text), &list, &err) < 0)
         sim_die("spec", &err);
@@ -329,6 +332,7 @@ void coord_want(struct world *w, bool restore, bool policy_delete, bool last)
     want->last = last;
     want->checkpoint = !sim_chance(w, 150);
     want->short_ttl = sim_chance(w, 400);
+    want->from = (unsigned)sim_below(w, 3);
     want->retries = (unsigned)sim_below(w, 4);
     sim_at(w, 0, on_apply)->a = w->want_count++;
 }

@@ -222,7 +222,8 @@ static void on_plan(struct world *w, struct sim_arg *arg)
         ranges[f.plan_batch.ranges_count++] =
             (struct msg_plan_range){.start = slice_of(from->start, from->start_len),
                                     .end = slice_of(from->end, from->end_len),
-                                    .bytes = 100};
+                                    .bytes = 100,
+                                    .anywhere = from->start_len > 0 && from->end_len > 0};
     }
     f.plan_batch.last = r->plan_next == r->plan_count;
     uint8_t root[REAL_ROOT_LEN];
@@ -318,6 +319,9 @@ static void on_range(struct world *w, struct sim_arg *arg)
     struct sim_runner *r = &w->runners[arg->who];
     struct sim_lease lease;
     memcpy(&lease, arg->bytes.data, sizeof(lease));
+    bool bound = lease.start_len == 0 || lease.end_len == 0;
+    if (bound && (r->roles & JOB_ROLE_LEAD) == 0 && !w->profile.members)
+        sim_violate(w, "range %u, which only the primary may read, is read elsewhere", lease.range);
     TM_CLEANUP(buf_release) struct buf blob = BUF_INIT;
     enum outcome outcome = OUTCOME_AGAIN;
     if (storage_down(w) && sim_chance(w, 30) && !w->profile.benign)

@@ -321,6 +321,7 @@ struct sim_want { /* a resource the person at the CLI wants */
     bool policy_delete;
     bool checkpoint;
     bool short_ttl;
+    unsigned from; /* backupFrom */
     unsigned retries;
 };
 

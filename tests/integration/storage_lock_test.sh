@@ -94,7 +94,7 @@ path=${path#s3://governed/}
 of_backup() { versions governed | grep "^$path/" | grep -v '/deleted.mpk$' || true; }
 of_backup >"$T/before"
 [ "$(wc -l <"$T/before")" -gt 3 ] || fail "stored: $(versions governed)"
-expect_out "backup/one deleting" tidemark delete backup one
+expect_out "backup/one deleting" tidemark delete backup one --grace 0
 refused() {
     tidemark get backup one -o json >"$T/one.json"
     [ "$(jq -r .status.lastError.code "$T/one.json")" = refused ]

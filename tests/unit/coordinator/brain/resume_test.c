@@ -223,7 +223,8 @@ static void ranges_start_over(void **state)
     assert_string_not_equal(desired_job(s)->backup->backup_id, id);
     assert_false(desired_job(s)->backup->resume);
     assert_int_equal(status_of(s, "b")->warning_count, 1);
-    assert_string_equal(status_of(s, "b")->warnings[0], "full_page_writes was off at 0/3000148");
+    assert_string_equal(status_of(s, "b")->warnings[0],
+                        "ranges started over: full_page_writes was off at 0/3000148");
     struct msg_assignment third = *desired_job(s);
     says(s, 10, &third, JOB_STAGE_COMMITTED, NULL);
     assert_int_equal(status_of(s, "b")->phase, RESOURCE_COMPLETE);

@@ -190,6 +190,16 @@ struct engine_hold_state {
     char warning[512]; /* what an operator should change, "" = nothing */
 };
 
+#define ENGINE_HOLD_NAME_MAX 64
+
+/* A hold as it is found at the source. */
+struct engine_hold_found {
+    char name[ENGINE_HOLD_NAME_MAX];
+    uint64_t from; /* log is kept from here on; 0 when that is not said */
+    uint64_t bytes;
+    bool lost; /* the source released it */
+};
+
 #define ENGINE_SECTIONS_MAX 8
 
 /* What the bytes pushed since the last take say. Valid until the next call. */
@@ -360,6 +370,10 @@ struct engine_ops {
     int (*hold_touch)(struct engine_hold *, uint64_t durable, uint64_t *ret_from, struct tm_err *);
     int (*hold_drop)(struct engine_hold *, struct tm_err *); /* not there is success */
     void (*hold_close)(struct engine_hold *);
+    /* Connects, looks, disconnects: the holds that last, whose names begin with `prefix`, whoever made
+     * them, in order of their names. More than `max`: the first ones, and *ret_count is max. */
+    int (*hold_list)(const struct engine_instance *, const char *prefix,
+                     struct engine_hold_found *ret, size_t max, size_t *ret_count, struct tm_err *);
 
     /* Bytes of one branch in order, from a multiple of segment_bytes on. */
     int (*index_open)(struct slice facts, uint64_t from, struct engine_log_index **ret,

@@ -125,6 +125,35 @@ max_slot_wal_keep_size is -1: while log cannot be stored, the server keeps all o
     expect_error "there is no replication slot of that name" primary drop h
 }
 
+places() { primary list "$@" | awk '{print $1, $2, ($4 == "" ? ($3 > 1000000) : $4 $3)}'; } # PREFIX MAX: 1 = much is kept
+test_list() {
+    local one from
+    expect_out '' primary list tidemark_b_ 16
+    for one in tidemark_b_2 tidemark_b_1 tidemark_c_1; do primary 'open!' $one >/dev/null; done
+    sql postgres -c "SELECT pg_create_physical_replication_slot('tidemark_b_0')" >/dev/null # it keeps nothing
+    from=$(restart_lsn tidemark_b_1)
+    segment
+    segment
+    primary touch tidemark_b_2 FF/0 >/dev/null
+    expect_out "tidemark_b_0 0/0 lost0
+tidemark_b_1 $from 1
+tidemark_b_2 $(restart_lsn tidemark_b_2) 0" places tidemark_b_ 16
+    expect_out "tidemark_b_0 0/0 lost0
+tidemark_b_1 $from 1" places tidemark_b_ 2
+    expect_out 4 sh -c "runuser -u postgres -- '$T/drive' '$DATA' 'host=$T/run port=$PGPORT user=postgres dbname=postgres' list tidemark_ 16 | wc -l"
+    expect_out '' primary list 'tidemark_b%' 16
+    # of a session that is still there
+    "$PG15/psql" -XAtq -d postgres -c "SELECT pg_create_physical_replication_slot('tidemark_d_1', true, true)" \
+        -c "SELECT pg_sleep(60)" >/dev/null 2>&1 &
+    one=$!
+    echo "$one" >>"$T/pids"
+    wait_for 10 sh -c "'$PG15/psql' -XAtq -d postgres -c \"SELECT 1 FROM pg_replication_slots WHERE slot_name = 'tidemark_d_1'\" | grep -q 1"
+    expect_out '' primary list tidemark_d_ 16
+    kill "$one"
+    wait "$one" 2>/dev/null || true
+    sql postgres -c "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT temporary" >/dev/null
+}
+
 test_conflicts() {
     sql postgres -c "SELECT pg_create_physical_replication_slot('busy', true)" >/dev/null
     # somebody streams with it
@@ -208,6 +237,8 @@ test_standby() {
     # a new hold on a standby reserves from its last restart point
     expect_out made standby 'open!' h
     standby look h | grep -q '^standby 1 held .* sum clock$' || fail "$(standby look h)"
+    standby list h 16 | grep -q "^h $(sql postgres -p "$STANDBY_PORT" -c "SELECT restart_lsn FROM pg_replication_slots") [0-9]*$" || fail "$(standby list h 16)"
+    expect_out '' primary list h 16
 
     # what a primary's clock proves, a standby's does not: only the newest commit that it replayed
     expect_out made primary 'open!' h
@@ -292,6 +323,7 @@ for MAJOR in ${@:-${TIDEMARK_TEST_MAJORS:-13 15 18}}; do
     test_rights
     test_exhausted
     test_hold
+    test_list
     test_conflicts
     test_files
     [ "$MAJOR" -ne 15 ] || test_settings

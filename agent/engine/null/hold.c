@@ -5,6 +5,8 @@
  */
 #include "agent/engine/null/log.h"
 
+#include <dirent.h>
+
 #include "agent/engine/null/null.h"
 #include "agent/engine/null/source.h"
 #include "common/fs.h"
@@ -135,4 +137,64 @@ int null_hold_drop(struct engine_hold *h, struct tm_err *err)
 void null_hold_close(struct engine_hold *h) /* NULL, too */
 {
     free(h);
+}
+
+/* ---- list ---- */
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* 0 = it is none of them, or has just gone. */
+static int take_found(const struct engine_instance *instance, const char *name,
+                      struct engine_hold_found *ret, struct tm_err *err)
+{
+    struct engine_hold_state state = {.lost = false};
+    struct engine_hold *hold = NULL;
+    bool made;
+    int r = null_hold_open(instance, name, false, &hold, &made, err);
+    if (r == 0)
+        r = null_hold_look(hold, &state, err);
+    null_hold_close(hold);
+    if (r == -TM_E_NOT_FOUND)
+        return 0;
+    if (r < 0)
+        return r;
+    *ret = (struct engine_hold_found){.from = state.from, .bytes = state.bytes, .lost = state.lost};
+    memcpy(ret->name, name, strlen(name) + 1);
+    return 1;
+}
+
+int null_hold_list(const struct engine_instance *instance, const char *prefix,
+                   struct engine_hold_found *ret, size_t max, size_t *ret_count, struct tm_err *err)
+{
+    struct null_config c = {.seed = 0};
+    char dir[sizeof(c.state)], start[sizeof(c.state) + 2 * HOLD_NAME_MAX];
+    struct dirent **entries = NULL;
+    size_t count = 0;
+    int r = null_source_read(instance->conninfo, &c, err);
+    if (r < 0 || (r = null_config_fail(&c, "hold_list", err)) < 0)
+        return r;
+    const char *slash = strrchr(c.state, '/');
+    const char *base = slash ? slash + 1 : c.state;
+    (void)snprintf(dir, sizeof(dir), "%.*s", (int)(base - c.state), c.state);
+    (void)snprintf(start, sizeof(start), "%s.hold.", base);
+    int found = c.state[0] ? scandir(dir[0] ? dir : ".", &entries, NULL, by_name) : 0;
+    if (found < 0)
+        return tm_err_errno(err, errno, "cannot read directory '%s'", dir);
+    for (int at = 0; at < found; at++) {
+        const char *name = entries[at]->d_name + strlen(start);
+        if (r == 0 && count < max && strncmp(entries[at]->d_name, start, strlen(start)) == 0 &&
+            strlen(name) < sizeof(ret->name) && strncmp(name, prefix, strlen(prefix)) == 0 &&
+            (r = take_found(instance, name, &ret[count], err)) > 0) {
+            count++;
+            r = 0;
+        }
+        free(entries[at]);
+    }
+    free(entries);
+    if (r == 0)
+        *ret_count = count;
+    return r;
 }

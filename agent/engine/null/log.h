@@ -34,6 +34,9 @@ int null_hold_touch(struct engine_hold *hold, uint64_t durable, uint64_t *ret_fr
                     struct tm_err *err) TM_WUR;
 int null_hold_drop(struct engine_hold *hold, struct tm_err *err) TM_WUR;
 void null_hold_close(struct engine_hold *hold);
+int null_hold_list(const struct engine_instance *instance, const char *prefix,
+                   struct engine_hold_found *ret, size_t max, size_t *ret_count,
+                   struct tm_err *err);
 
 int null_index_open(struct slice facts, uint64_t from, struct engine_log_index **ret,
                     struct tm_err *err) TM_WUR;

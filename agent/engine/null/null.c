@@ -360,6 +360,7 @@ const struct engine_ops null_engine = {
     .hold_touch = null_hold_touch,
     .hold_drop = null_hold_drop,
     .hold_close = null_hold_close,
+    .hold_list = null_hold_list,
     .index_open = null_index_open,
     .index_push = null_index_push,
     .index_take = null_index_take,

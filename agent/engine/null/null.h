@@ -19,7 +19,7 @@
  *   now=0           the source's time in microseconds since 1970; 0 = the clock's
  *   fail=NAME       that call fails: check, session_open, begin, end, ping, reader_open, plan,
  *                   read_range, log_next, prepare, finish, log_describe, hold_open, hold_look,
- *                   hold_touch, log_open, log_read_file, resume; hold_taken: the hold is somebody
+ *                   hold_touch, hold_list, log_open, log_read_file, resume; hold_taken: the hold is somebody
  *                   else's; hold_gone: somebody dropped it; resume_conflict, proof: what an earlier
  *                   session read is no good any more; ready: the reader is not yet ready, ready_conflict:
  *                   it never is, read_conflict: it is not any more

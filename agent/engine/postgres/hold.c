@@ -342,3 +342,47 @@ int pg_hold_drop(struct engine_hold *hold, struct tm_err *err)
         r = 0; /* somebody was faster */
     return ended(hold, r, err);
 }
+
+/* ---- list ---- */
+
+/* One that the server gave up may say no position any more. */
+#define LIST_SQL                                                                                   \
+    "SELECT slot_name, coalesce(restart_lsn, '0/0')::text, "                                       \
+    "restart_lsn IS NULL OR coalesce(wal_status, 'lost') = 'lost', at::text "                      \
+    "FROM pg_replication_slots, LATERAL (SELECT CASE WHEN pg_is_in_recovery() "                    \
+    "THEN coalesce(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), '0/0') "         \
+    "ELSE pg_current_wal_flush_lsn() END AS at) now "                                              \
+    "WHERE slot_type = 'physical' AND NOT temporary AND starts_with(slot_name::text, $1) "         \
+    "ORDER BY slot_name::text COLLATE \"C\" LIMIT $2::bigint"
+
+static int take_found(const PGresult *result, int row, struct engine_hold_found *ret,
+                      struct tm_err *err)
+{
+    uint64_t at = 0;
+    int r = pg_lsn_parse(PQgetvalue(result, row, 1), &ret->from, err);
+    if (r == 0)
+        r = pg_lsn_parse(PQgetvalue(result, row, 3), &at, err);
+    snprintf(ret->name, sizeof(ret->name), "%s", PQgetvalue(result, row, 0));
+    ret->lost = PQgetvalue(result, row, 2)[0] == 't';
+    ret->bytes = ret->from != 0 && at > ret->from ? at - ret->from : 0;
+    return r;
+}
+
+int pg_hold_list(const struct engine_instance *instance, const char *prefix,
+                 struct engine_hold_found *ret, size_t max, size_t *ret_count, struct tm_err *err)
+{
+    TM_CLEANUP(pg_conn_closep) struct pg_conn *conn = NULL;
+    TM_CLEANUP(pg_result_freep) PGresult *result = NULL;
+    char limit[24];
+    snprintf(limit, sizeof(limit), "%zu", max);
+    const char *const params[] = {prefix, limit};
+    int r = pg_conn_open(instance->conninfo, PG_CONN_SQL, &conn, err);
+    if (r == 0)
+        r = pg_conn_query(conn, PG_QUERY_TIMEOUT_MS, LIST_SQL, params, 2, &result, err);
+    for (int row = 0; r == 0 && row < PQntuples(result); row++)
+        r = take_found(result, row, &ret[row], err);
+    if (r < 0)
+        return tm_err_prefix(err, "instance '%s': the replication slots", instance->tenant);
+    *ret_count = (size_t)PQntuples(result);
+    return 0;
+}

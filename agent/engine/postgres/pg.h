@@ -73,6 +73,8 @@ int pg_hold_look(struct engine_hold *, struct engine_hold_state *, struct tm_err
 int pg_hold_touch(struct engine_hold *, uint64_t durable, uint64_t *ret_from, struct tm_err *);
 int pg_hold_drop(struct engine_hold *, struct tm_err *);
 void pg_hold_close(struct engine_hold *);
+int pg_hold_list(const struct engine_instance *instance, const char *prefix,
+                 struct engine_hold_found *ret, size_t max, size_t *ret_count, struct tm_err *err);
 /* Facts may be a snapshot's begin, too. */
 int pg_index_open(struct slice facts, uint64_t from, struct engine_log_index **, struct tm_err *);
 int pg_index_push(struct engine_log_index *, struct slice bytes, struct tm_err *);

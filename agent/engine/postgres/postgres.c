@@ -46,6 +46,7 @@ const struct engine_ops postgres_engine = {
     .hold_touch = pg_hold_touch,
     .hold_drop = pg_hold_drop,
     .hold_close = pg_hold_close,
+    .hold_list = pg_hold_list,
     .index_open = pg_index_open,
     .index_push = pg_index_push,
     .index_take = pg_index_take,

@@ -250,12 +250,58 @@ static void test_last_record(void **state)
     assert_int_equal(byte, 1234);
 }
 
+static void test_list(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"b_2", "b_1", "b_3", "c_1"};
+    char dir[] = "/tmp/tm_null_XXXXXX", path[64], conninfo[80];
+    struct engine_hold_found found[8];
+    struct engine_hold *hold = NULL;
+    bool made;
+    size_t count = 99;
+    assert_non_null(mkdtemp(dir));
+    (void)snprintf(path, sizeof(path), "%s/source", dir);
+    (void)snprintf(conninfo, sizeof(conninfo), "state=%s", path);
+    OK(fs_write_atomic(path, slice_str("log=100000 now=1000"), 0600, &err));
+    struct engine_instance instance = instance_of(conninfo);
+    OK(null_engine.hold_list(&instance, "b_", found, TM_ARRAY_LEN(found), &count, &err));
+    assert_int_equal(count, 0);
+    for (size_t at = 0; at < TM_ARRAY_LEN(names); at++) {
+        OK(null_engine.hold_open(&instance, names[at], true, &hold, &made, &err));
+        null_engine.hold_close(hold);
+    }
+    OK(fs_write_atomic(path, slice_str("log=150000 now=1000"), 0600, &err));
+    OK(null_engine.hold_list(&instance, "b_", found, TM_ARRAY_LEN(found), &count, &err));
+    assert_int_equal(count, 3);
+    for (size_t at = 0; at < count; at++) {
+        assert_int_equal(found[at].name[2], '1' + (int)at); /* in order */
+        assert_int_equal(found[at].from, S + 100000);
+        assert_int_equal(found[at].bytes, 50000);
+        assert_false(found[at].lost);
+    }
+    OK(null_engine.hold_list(&instance, "b_", found, 2, &count, &err));
+    assert_int_equal(count, 2);
+    assert_string_equal(found[1].name, "b_2");
+    OK(fs_write_atomic(path, slice_str("log=150000 lost=1"), 0600, &err));
+    OK(null_engine.hold_list(&instance, "c_1", found, TM_ARRAY_LEN(found), &count, &err));
+    assert_int_equal(count, 1);
+    assert_true(found[0].lost);
+    OK(fs_write_atomic(path, slice_str("fail=hold_list"), 0600, &err));
+    assert_true(null_engine.hold_list(&instance, "", found, 8, &count, &err) < 0);
+    assert_int_equal(count, 1);
+    instance = instance_of("log=100000"); /* nothing that could outlive us */
+    OK(null_engine.hold_list(&instance, "", found, 8, &count, &err));
+    assert_int_equal(count, 0);
+    OK(fs_remove_tree(dir, true, &err));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_describe), cmocka_unit_test(test_streams),
-        cmocka_unit_test(test_files),    cmocka_unit_test(test_holds),
-        cmocka_unit_test(test_index),    cmocka_unit_test(test_last_record),
+        cmocka_unit_test(test_describe),    cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_files),       cmocka_unit_test(test_holds),
+        cmocka_unit_test(test_list),        cmocka_unit_test(test_index),
+        cmocka_unit_test(test_last_record),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

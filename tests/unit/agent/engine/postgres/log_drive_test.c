@@ -10,6 +10,7 @@
  *   look NAME             role timeline lost|held from bytes, warning on a second line
  *   touch NAME LSN        where it stands then
  *   drop NAME             ok
+ *   list PREFIX MAX       name from bytes [lost], a line each
  *   busy NAME             streams with that slot until it is ended
  *   lost NAME             looks, has its own connection ended, and goes on
  *   gone NAME             its slot is dropped by somebody; looks, touches, and opens it anew
@@ -262,6 +263,23 @@ static int bytes_command(const struct engine_instance *instance, int argc, char 
     return status;
 }
 
+static int list(const struct engine_instance *instance, const char *prefix, size_t max)
+{
+    struct engine_hold_found found[16];
+    size_t count;
+    struct tm_err err;
+    if (postgres_engine.hold_list(instance, prefix, found, TM_MIN(max, TM_ARRAY_LEN(found)), &count,
+                                  &err) < 0)
+        return die(&err);
+    for (size_t at = 0; at < count; at++) {
+        char from[ENGINE_POSITION_MAX];
+        postgres_engine.position_text(found[at].from, from);
+        printf("%s %s %llu%s\n", found[at].name, from, (unsigned long long)found[at].bytes,
+               found[at].lost ? " lost" : "");
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 4)
@@ -272,6 +290,8 @@ int main(int argc, char **argv)
         return describe(&instance);
     if (strcmp(command, "history") == 0 && argc == 5)
         return history(&instance, argv[4]);
+    if (strcmp(command, "list") == 0 && argc == 6)
+        return list(&instance, argv[4], strtoul(argv[5], NULL, 10));
     if (strcmp(command, "busy") == 0 && argc == 5)
         return busy(&instance, argv[4]);
     if ((strcmp(command, "file") == 0 && argc == 7) ||

@@ -101,6 +101,7 @@ static void config_defaults(struct agent_brain_config *c)
         {offsetof(struct agent_brain_config, respawn_max_ms), 30000},
         {offsetof(struct agent_brain_config, runner_crashes_max), 5},
         {offsetof(struct agent_brain_config, log_stop_ms), 10000},
+        {offsetof(struct agent_brain_config, found_ttl_s), AGENT_HOLD_TTL_S},
     };
     for (size_t at = 0; at < TM_ARRAY_LEN(defaults); at++) {
         uint32_t *value = (uint32_t *)(void *)((char *)c + defaults[at].offset);
@@ -338,6 +339,9 @@ static void dispatch(struct agent_brain *b, const struct agent_event *event)
     case AGENT_EV_HOLD_DROPPED:
         agent_hold_dropped(b, event);
         break;
+    case AGENT_EV_HOLDS_LISTED:
+        agent_holds_listed(b, event);
+        break;
     case AGENT_EV_RUNNER_FRAME:
     case AGENT_EV_RUNNER_EXITED:
         runner_event(b, event);
@@ -377,6 +381,7 @@ static void settle(struct agent_brain *b)
             agent_job_advance(b, b->jobs[at]);
     } while (reap_jobs(b)); /* a job may have waited for one that is gone now */
     agent_holds_tick(b);
+    agent_hold_looks_tick(b);
     agent_probes_tick(b);
     agent_link_tick(b);
     if (b->stopping && b->job_count == 0 && !b->done) {
@@ -385,6 +390,7 @@ static void settle(struct agent_brain *b)
     }
     uint64_t wake = TM_MIN(agent_link_next_us(b), agent_probes_next_us(b));
     wake = TM_MIN(wake, agent_holds_next_us(b));
+    wake = TM_MIN(wake, agent_hold_looks_next_us(b));
     for (size_t at = 0; at < b->job_count; at++)
         wake = TM_MIN(wake, agent_job_next_us(b, b->jobs[at]));
     agent_emit(b, AGENT_ACT_WAKE)->wake.at_us = TM_MAX(wake, b->now.mono_us);

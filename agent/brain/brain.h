@@ -99,6 +99,7 @@ enum agent_plant {
     AGENT_PLANT_PLAN_EARLY,   /* the plan is complete before what is stored of it is told */
     AGENT_PLANT_OTHER_HOLD,   /* each attempt takes a hold of its own */
     AGENT_PLANT_DEAF,         /* a change of step is not told to a log runner */
+    AGENT_PLANT_BLIND,        /* holds without a record are not seen */
 };
 
 struct agent_instance {
@@ -122,12 +123,20 @@ CODEC_DECLARE(agent_writer, AGENT_WRITER_FIELDS);
 #define AGENT_HOLD_FIELDS(X, T)                                                                    \
     X(T, str, name, "n", REQ, 0, 63)                                                               \
     X(T, str, tenant, "t", REQ, 0, WIRE_NAME_MAX)                                                  \
-    X(T, str, backup_id, "b", REQ, 0, WIRE_ID_MAX)                                                 \
+    X(T, str, backup_id, "b", REQ, 0, WIRE_ID_MAX) /* empty: it was found, with no record of it */ \
     X(T, i64, since_us, "s", OPT, 0, 0)                                                            \
     X(T, i64, renewed_us, "r", OPT, 0, 0)                                                          \
     X(T, u32, ttl_s, "l", OPT, 0, UINT32_MAX)
 CODEC_DECLARE(agent_hold, AGENT_HOLD_FIELDS);
 #define AGENT_HOLD_TTL_S 3600 /* when nobody says otherwise */
+
+/* A hold as it was found at its source, whoever made it. */
+struct agent_hold_found {
+    char name[64];
+    uint64_t from; /* log is kept from here on */
+    uint64_t bytes;
+    bool lost; /* the source gave it up */
+};
 
 /* Strings are copied by agent_brain_new. 0 = the default in the comment. */
 struct agent_brain_config {
@@ -160,6 +169,7 @@ struct agent_brain_config {
     uint32_t respawn_max_ms;     /* 30000 */
     uint32_t runner_crashes_max; /* 5 in one job, then the job fails; log jobs never do */
     uint32_t log_stop_ms;        /* 10000: a log runner that was told to stop is killed after it */
+    uint32_t found_ttl_s;        /* 3600: a hold without a record is dropped after it */
     enum agent_plant plant;
 };
 
@@ -176,6 +186,7 @@ enum agent_event_kind {
     AGENT_EV_SESSION_FAILED, /* at any moment; the session is to be taken as lost */
     AGENT_EV_SESSION_CLOSED, /* after SESSION_CLOSE: nothing is left of it */
     AGENT_EV_HOLD_DROPPED,   /* or could not be */
+    AGENT_EV_HOLDS_LISTED,   /* or could not be */
     AGENT_EV_RUNNER_FRAME,
     AGENT_EV_RUNNER_EXITED, /* also when it could not be started: signal 0, status 127 */
     AGENT_EV_TICK,
@@ -233,6 +244,13 @@ struct agent_event {
             const struct tm_err *err; /* NULL: it is there no more */
         } hold_dropped;
         struct {
+            size_t instance;
+            const struct tm_err *err; /* NULL: these are there */
+            const struct agent_hold_found *holds;
+            size_t count;
+            bool more; /* these, and others */
+        } holds_listed;
+        struct {
             uint32_t job;
             uint32_t generation;
             const struct frame *frame;
@@ -256,6 +274,7 @@ enum agent_action_kind {
     AGENT_ACT_STORE_LOG_JOBS, /* the same, with what was there before replaced */
     AGENT_ACT_STORE_HOLDS, /* remember durably, with what was there before replaced; best effort */
     AGENT_ACT_HOLD_DROP,   /* → HOLD_DROPPED; one that is not there is dropped */
+    AGENT_ACT_HOLD_LIST,   /* what the source has under names of this prefix → HOLDS_LISTED */
     /* holds are durable before anything else, or it FAILED; check, session_open, snapshot_begin or
      * snapshot_resume → BEGUN | FAILED */
     AGENT_ACT_SESSION_BEGIN,
@@ -324,6 +343,10 @@ struct agent_action {
             size_t instance;
             const char *name;
         } hold_drop;
+        struct {
+            size_t instance;
+            const char *prefix;
+        } hold_list;
         struct {
             uint32_t job;
             uint32_t generation;

@@ -10,7 +10,7 @@
  * time has passed it is dropped, with a line in the log; a coordinator that is away lets nothing expire.
  * The source cannot be asked: the drop is tried again until it works. An attempt that comes while a hold is
  * being dropped waits until it is known whether it is gone. A hold is never dropped that is not
- * in the list, and never made that is not in it.
+ * in the list, and never made that is not in it. What the list has lost all the same, hold_look.c finds.
  */
 #include "agent/brain/internal.h"
 
@@ -20,7 +20,6 @@
 
 CODEC_DEFINE(agent_hold, "hold", AGENT_HOLD_FIELDS);
 
-#define CAP_HOLD         (1u << 0) /* enum engine_cap */
 #define RENEW_US         UINT64_C(60000000)
 #define DROP_PAUSE_US    UINT64_C(5000000)
 #define SESSION_PAUSE_US UINT64_C(200000)
@@ -28,20 +27,28 @@ CODEC_DEFINE(agent_hold, "hold", AGENT_HOLD_FIELDS);
 
 /* PostgreSQL takes 63 bytes of a-z, 0-9 and _. Whose it is: eight digits of cluster and tenant, sixteen
  * of the backup. */
+void agent_hold_prefix(const char *cluster, const char *tenant,
+                       char ret[static HOLD_PREFIX_LEN + 1])
+{
+    char text[2 * WIRE_NAME_MAX + 8];
+    int len = snprintf(text, sizeof(text), "%s/%s", cluster, tenant);
+    struct xxh3_128 installation = xxh3_128_of(text, (size_t)len);
+    (void)snprintf(ret, HOLD_PREFIX_LEN + 1, "tidemark_b_%08x_", be32_get(installation.bytes));
+}
+
 static void name_of(const struct agent_brain *b, const struct job *job, char ret[static 64])
 {
     bool own = b->config.plant == AGENT_PLANT_OTHER_HOLD;
     char text[2 * WIRE_NAME_MAX + WIRE_UID_MAX + WIRE_ID_MAX + 8];
-    int whose = snprintf(text, sizeof(text), "%s/%s", job->want.cluster, job->want.tenant);
-    struct xxh3_128 installation = xxh3_128_of(text, (size_t)whose);
     int len = snprintf(text, sizeof(text), "%s/%s/%s", job->want.cluster, job->want.tenant,
                        own ? job->want.uid : job->want.backup->backup_id);
     struct xxh3_128 backup = xxh3_128_of(text, (size_t)len);
-    (void)snprintf(ret, 64, "tidemark_b_%08x_%016llx", be32_get(installation.bytes),
+    agent_hold_prefix(job->want.cluster, job->want.tenant, ret);
+    (void)snprintf(ret + HOLD_PREFIX_LEN, 64 - HOLD_PREFIX_LEN, "%016llx",
                    (unsigned long long)be64_get(backup.bytes));
 }
 
-static struct hold *find(struct agent_brain *b, const char *name)
+struct hold *agent_hold_find(struct agent_brain *b, const char *name)
 {
     for (size_t at = 0; at < b->hold_count; at++) {
         if (strcmp(b->holds[at].rec.name, name) == 0)
@@ -65,7 +72,7 @@ static uint64_t renew_pause_us(const struct hold *hold)
     return TM_MIN(RENEW_US, (uint64_t)hold->rec.ttl_s * 1000000 / 4);
 }
 
-static void store(struct agent_brain *b)
+void agent_holds_keep(struct agent_brain *b)
 {
     size_t count;
     const struct agent_hold *list = agent_holds_list(b, &count);
@@ -77,10 +84,10 @@ static void store(struct agent_brain *b)
 const struct agent_hold *agent_hold_take(struct agent_brain *b, struct job *job)
 {
     char name[64];
-    if (job->instance == SIZE_MAX || !(b->instances[job->instance].config.caps & CAP_HOLD))
+    if (job->instance == SIZE_MAX || !(b->instances[job->instance].config.caps & INSTANCE_CAP_HOLD))
         return NULL;
     name_of(b, job, name);
-    struct hold *hold = find(b, name);
+    struct hold *hold = agent_hold_find(b, name);
     if (hold == NULL && b->hold_count == AGENT_BRAIN_HOLDS_MAX) {
         struct tm_err err;
         (void)tm_err_set(&err, TM_E_LIMIT, "this agent keeps %d holds already",
@@ -92,9 +99,11 @@ const struct agent_hold *agent_hold_take(struct agent_brain *b, struct job *job)
         hold = &b->holds[b->hold_count++];
         *hold = (struct hold){.rec = {.since_us = b->now.real_us}};
         memcpy(hold->rec.name, name, sizeof(name));
-        memcpy(hold->rec.tenant, job->want.tenant, sizeof(hold->rec.tenant));
-        memcpy(hold->rec.backup_id, job->want.backup->backup_id, sizeof(hold->rec.backup_id));
     }
+    /* one that was found has its owner now */
+    memcpy(hold->rec.tenant, job->want.tenant, sizeof(hold->rec.tenant));
+    memcpy(hold->rec.backup_id, job->want.backup->backup_id, sizeof(hold->rec.backup_id));
+    agent_hold_look_soon(b, job->want.tenant);
     hold->rec.ttl_s = job->want.backup->gcttl_s != 0 ? job->want.backup->gcttl_s : AGENT_HOLD_TTL_S;
     hold->rec.renewed_us = b->now.real_us;
     hold->dropping = false;
@@ -108,7 +117,7 @@ bool agent_hold_is_leaving(struct agent_brain *b, const struct job *job)
     if (!job->want.backup->checkpoint)
         return false;
     name_of(b, job, name);
-    const struct hold *hold = find(b, name);
+    const struct hold *hold = agent_hold_find(b, name);
     return hold != NULL && hold->drop_out;
 }
 
@@ -118,7 +127,7 @@ void agent_hold_release(struct agent_brain *b, const struct job *job)
     if (job->want.backup == NULL)
         return;
     name_of(b, job, name);
-    struct hold *hold = find(b, name);
+    struct hold *hold = agent_hold_find(b, name);
     if (hold == NULL || hold->dropping)
         return;
     hold->dropping = true;
@@ -134,8 +143,7 @@ static bool is_of(const struct job *job, const struct hold *hold)
            strcmp(job->want.tenant, hold->rec.tenant) == 0;
 }
 
-/* A job works under it here. */
-static bool in_use(const struct agent_brain *b, const struct hold *hold)
+bool agent_hold_in_use(const struct agent_brain *b, const struct hold *hold)
 {
     for (size_t at = 0; at < b->job_count; at++) {
         const struct job *job = b->jobs[at];
@@ -163,10 +171,16 @@ static void expire(struct agent_brain *b, struct hold *hold)
     hold->next_us = b->now.mono_us + LOOK_US;
     if (b->now.real_us < until_us)
         return;
-    agent_log(b, NULL, 4, AGENT_LOG_PLAIN,
-              "hold '%s' of backup '%s', tenant '%s', is given up: nobody went on with the backup "
-              "for %u s",
-              hold->rec.name, hold->rec.backup_id, hold->rec.tenant, hold->rec.ttl_s);
+    if (hold->rec.backup_id[0] != '\0')
+        agent_log(b, NULL, 4, AGENT_LOG_PLAIN,
+                  "hold '%s' of backup '%s', tenant '%s', is given up: nobody went on with the "
+                  "backup for %u s",
+                  hold->rec.name, hold->rec.backup_id, hold->rec.tenant, hold->rec.ttl_s);
+    else
+        agent_log(b, NULL, 4, AGENT_LOG_PLAIN,
+                  "hold '%s' of tenant '%s' is dropped: there is no record of it, and nobody went "
+                  "on with its backup for %u s",
+                  hold->rec.name, hold->rec.tenant, hold->rec.ttl_s);
     hold->dropping = true;
     hold->next_us = b->now.mono_us;
 }
@@ -206,7 +220,7 @@ void agent_holds_tick(struct agent_brain *b)
             continue;
         if (hold->dropping) {
             drop(b, hold);
-        } else if (in_use(b, hold)) {
+        } else if (agent_hold_in_use(b, hold)) {
             hold->rec.renewed_us = b->now.real_us;
             hold->next_us = b->now.mono_us + renew_pause_us(hold);
             renewed = true;
@@ -217,12 +231,19 @@ void agent_holds_tick(struct agent_brain *b)
         }
     }
     if (renewed)
-        store(b);
+        agent_holds_keep(b);
+}
+
+void agent_hold_forget(struct agent_brain *b, struct hold *hold)
+{
+    size_t at = (size_t)(hold - b->holds);
+    memmove(hold, hold + 1, (b->hold_count - at - 1) * sizeof(*hold));
+    b->hold_count--;
 }
 
 void agent_hold_dropped(struct agent_brain *b, const struct agent_event *event)
 {
-    struct hold *hold = find(b, event->hold_dropped.name);
+    struct hold *hold = agent_hold_find(b, event->hold_dropped.name);
     if (hold == NULL)
         return;
     hold->drop_out = false;
@@ -231,10 +252,9 @@ void agent_hold_dropped(struct agent_brain *b, const struct agent_event *event)
                   hold->rec.name, event->hold_dropped.err->msg);
         return;
     }
-    size_t at = (size_t)(hold - b->holds);
-    memmove(hold, hold + 1, (b->hold_count - at - 1) * sizeof(*hold));
-    b->hold_count--;
-    store(b);
+    agent_hold_look_stale(b, hold->rec.tenant);
+    agent_hold_forget(b, hold);
+    agent_holds_keep(b);
 }
 
 uint64_t agent_holds_next_us(const struct agent_brain *b)

@@ -3,7 +3,7 @@
 /*
  * Inside the agent's brain. brain.c steps; link.c talks to the coordinator; desired.c takes and
  * drops jobs; job.c advances one; runner.c starts and feeds runners; work.c keeps plan, leases and
- * results; hold.c keeps log at the source; checkpoint.c is what of those is stored on the way; log.c is all of log jobs; probe.c is all of storage tests; secret.c is credentials; report.c
+ * results; hold.c keeps log at the source, hold_look.c sees what is kept there; checkpoint.c is what of those is stored on the way; log.c is all of log jobs; probe.c is all of storage tests; secret.c is credentials; report.c
  * says what there is.
  *
  * Memory of one step (actions and all they point to) lies in `step`, released when the next step
@@ -217,6 +217,17 @@ struct hold {
     bool dropping;    /* nothing needs it any more */
     bool drop_out;    /* HOLD_DROPPED is awaited */
     uint64_t next_us; /* dropping: the next try; else: when its renewal is due */
+    bool seen;        /* at the source, a moment ago, where … */
+    uint64_t from;    /* … it keeps log from here on */
+    uint64_t bytes;
+    bool lost;
+};
+
+/* Looking for holds at one instance. */
+struct hold_look {
+    bool out;         /* HOLDS_LISTED is awaited … */
+    bool stale;       /* … and tells of one, maybe, that has been dropped since */
+    uint64_t next_us; /* out: nothing said before counts any more; else: the next look */
 };
 
 enum request_kind {
@@ -244,6 +255,7 @@ struct instance {
     struct agent_instance config;
     struct msg_instance seen;
     struct codec_arena arena;
+    struct hold_look look;
 };
 
 struct agent_brain {
@@ -451,15 +463,34 @@ void agent_checkpoint_reply(struct agent_brain *b, struct job *job, const struct
 
 /* The job's own, kept from now on; NULL: the engine has none, or there is no room (the job fails). */
 const struct agent_hold *agent_hold_take(struct agent_brain *b, struct job *job);
-/* The job needs it no more. */
 /* It is being dropped at the source: whoever began a session now could lose it under that. */
 bool agent_hold_is_leaving(struct agent_brain *b, const struct job *job);
+/* The job needs it no more. */
 void agent_hold_release(struct agent_brain *b, const struct job *job);
 void agent_hold_dropped(struct agent_brain *b, const struct agent_event *event);
 void agent_holds_tick(struct agent_brain *b);
 uint64_t agent_holds_next_us(const struct agent_brain *b);
 /* All that are kept, for the step's actions. */
 const struct agent_hold *agent_holds_list(struct agent_brain *b, size_t *ret_count);
+/* Emits STORE_HOLDS. */
+void agent_holds_keep(struct agent_brain *b);
+struct hold *agent_hold_find(struct agent_brain *b, const char *name);
+/* A job works under it here. */
+bool agent_hold_in_use(const struct agent_brain *b, const struct hold *hold);
+void agent_hold_forget(struct agent_brain *b, struct hold *hold);
+#define HOLD_PREFIX_LEN 20 /* what the names of all holds of one cluster and tenant begin with */
+void agent_hold_prefix(const char *cluster, const char *tenant,
+                       char ret[static HOLD_PREFIX_LEN + 1]);
+
+/* ---- hold_look.c ---- */
+
+void agent_holds_listed(struct agent_brain *b, const struct agent_event *event);
+/* A hold of this tenant is new, or was dropped. */
+void agent_hold_look_soon(struct agent_brain *b, const char *tenant);
+void agent_hold_look_stale(struct agent_brain *b, const char *tenant);
+void agent_hold_looks_tick(struct agent_brain *b);
+uint64_t agent_hold_looks_next_us(const struct agent_brain *b);
+void agent_holds_report(struct agent_brain *b, struct msg_heartbeat *to);
 
 /* ---- report.c ---- */
 

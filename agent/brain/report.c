@@ -97,4 +97,5 @@ void agent_report_heartbeat(struct agent_brain *b, struct msg_heartbeat *ret)
     ret->jobs = jobs;
     ret->jobs_count = b->job_count;
     agent_probes_report(b, ret);
+    agent_holds_report(b, ret);
 }

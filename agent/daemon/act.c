@@ -325,6 +325,9 @@ void agent_act(struct agent *a, const struct agent_action *action)
     case AGENT_ACT_HOLD_DROP:
         agent_hold_drop(a, action);
         break;
+    case AGENT_ACT_HOLD_LIST:
+        agent_holds_look(a, action);
+        break;
     case AGENT_ACT_SESSION_BEGIN:
     case AGENT_ACT_SESSION_HOLD:
     case AGENT_ACT_SESSION_END:

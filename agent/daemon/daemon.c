@@ -88,6 +88,8 @@ void agent_defer(struct agent *a, const struct agent_event *event, const struct 
         d->err = *err;
         if (event->kind == AGENT_EV_SESSION_FAILED)
             d->event.session_failed.err = &d->err;
+        if (event->kind == AGENT_EV_HOLDS_LISTED)
+            d->event.holds_listed.err = &d->err;
         if (event->kind == AGENT_EV_HOLD_DROPPED) {
             (void)snprintf(d->name, sizeof d->name, "%s", event->hold_dropped.name);
             d->event.hold_dropped.name = d->name;

@@ -2,8 +2,8 @@
  * The holds this agent answers for: kept in state_dir/holds, dropped at their sources.
  *
  * The file is stored before a hold is made, so that none can be there of which nobody knows; one that
- * cannot be used keeps the agent from starting, for its holds would keep log for ever. A drop is a
- * connection of its own, in a worker: the database may be away.
+ * cannot be used keeps the agent from starting, for its holds would keep log for ever. A drop, and a
+ * look at what holds there are, is a connection of its own, in a worker: the database may be away.
  */
 #include "agent/daemon/internal.h"
 
@@ -104,4 +104,77 @@ void agent_hold_drop(struct agent *a, const struct agent_action *action)
     event.hold_dropped.name = action->hold_drop.name;
     agent_defer(a, &event, &err);
     free(d);
+}
+
+/* ---- looking ---- */
+
+struct hold_look {
+    struct work work;
+    const struct engine_ops *ops;
+    struct engine_instance instance; /* strings are the config's */
+    size_t index;
+    char prefix[64];
+    struct engine_hold_found found[AGENT_BRAIN_HOLDS_MAX];
+    size_t count;
+    int result;
+    struct tm_err err;
+};
+
+static void run_look(struct work *w)
+{
+    struct hold_look *l = LIST_ENTRY(w, struct hold_look, work);
+
+    l->result = l->ops->hold_list(&l->instance, l->prefix, l->found, TM_ARRAY_LEN(l->found),
+                                  &l->count, &l->err);
+}
+
+static void look_done(struct work *w, void *ctx)
+{
+    struct hold_look *l = LIST_ENTRY(w, struct hold_look, work);
+    struct agent_hold_found holds[AGENT_BRAIN_HOLDS_MAX] = {0};
+    size_t count = l->result < 0 ? 0 : l->count;
+    struct agent_event event = {.kind = AGENT_EV_HOLDS_LISTED,
+                                .holds_listed = {.instance = l->index,
+                                                 .err = l->result < 0 ? &l->err : NULL,
+                                                 .holds = holds,
+                                                 .count = count,
+                                                 .more = count == TM_ARRAY_LEN(l->found)}};
+
+    for (size_t i = 0; i < count; i++) {
+        const struct engine_hold_found *found = &l->found[i];
+        holds[i].from = found->from;
+        holds[i].bytes = found->bytes;
+        holds[i].lost = found->lost;
+        (void)snprintf(holds[i].name, sizeof holds[i].name, "%s", found->name);
+    }
+    agent_feed(ctx, &event);
+    free(l);
+}
+
+static void look_discard(struct work *w)
+{
+    free(LIST_ENTRY(w, struct hold_look, work));
+}
+
+void agent_holds_look(struct agent *a, const struct agent_action *action)
+{
+    const struct watch *watch = &a->watches[action->hold_list.instance];
+    struct agent_event event = {.kind = AGENT_EV_HOLDS_LISTED};
+    struct hold_look *l = calloc(1, sizeof *l);
+    struct tm_err err = {0};
+
+    if (l) {
+        l->work = (struct work){.run = run_look, .done = look_done, .discard = look_discard};
+        l->ops = watch->ops;
+        l->instance = watch->instance;
+        l->index = action->hold_list.instance;
+        (void)snprintf(l->prefix, sizeof l->prefix, "%s", action->hold_list.prefix);
+        if (workers_submit(a->lookers, &l->work, &err) == 0)
+            return;
+        free(l);
+    } else {
+        (void)tm_err_oom(&err);
+    }
+    event.holds_listed.instance = action->hold_list.instance;
+    agent_defer(a, &event, &err);
 }

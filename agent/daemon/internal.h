@@ -65,8 +65,7 @@ CODEC_DECLARE(kept_jobs, KEPT_JOBS_FIELDS);
 #define KEPT_WRITERS_FIELDS(X, T)                                                                  \
     X(T, list, writers, "w", OPT, 0, agent_writer, AGENT_BRAIN_WRITERS_MAX)
 CODEC_DECLARE(kept_writers, KEPT_WRITERS_FIELDS);
-#define KEPT_HOLDS_FIELDS(X, T)                                                                    \
-    X(T, list, holds, "h", OPT, 0, agent_hold, AGENT_BRAIN_HOLDS_MAX)
+#define KEPT_HOLDS_FIELDS(X, T) X(T, list, holds, "h", OPT, 0, agent_hold, AGENT_BRAIN_HOLDS_MAX)
 CODEC_DECLARE(kept_holds, KEPT_HOLDS_FIELDS);
 
 struct agent_kept { /* as found at the start */
@@ -135,6 +134,7 @@ int agent_holds_load(struct agent *a, struct tm_err *err) TM_WUR;
 int agent_holds_store(struct agent *a, const struct agent_hold *holds, size_t count,
                       struct tm_err *err) TM_WUR;
 void agent_hold_drop(struct agent *a, const struct agent_action *action);
+void agent_holds_look(struct agent *a, const struct agent_action *action);
 int agent_kept_encode(const struct codec_table *table, const void *record, struct buf *out,
                       struct tm_err *err) TM_WUR;
 int agent_kept_decode(const struct codec_table *table, struct slice in, struct codec_arena *arena,

@@ -103,9 +103,9 @@ int agent_watch_start(struct agent *a, struct tm_err *err)
     a->watches = calloc(count, sizeof *a->watches);
     if (!a->watches)
         return tm_err_oom(err);
-    /* a thread each: one database that hangs must not hide the others */
-    if ((r = workers_new(a->loop, "tidemark-look", (unsigned)count, count, a, &a->lookers, err)) <
-        0)
+    /* two threads each, the other for its holds: one database that hangs must not hide the others */
+    if ((r = workers_new(a->loop, "tidemark-look", 2 * (unsigned)count, 2 * count, a, &a->lookers,
+                         err)) < 0)
         return r;
     for (size_t i = 0; i < count; i++) {
         a->watches[i] = (struct watch){.agent = a,

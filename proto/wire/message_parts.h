@@ -31,6 +31,7 @@
 #define WIRE_SECRET_MAX    16384        /* … and all of them together, by whoever makes it */
 #define WIRE_PLACES_MAX    4            /* other storages with backups, of one log task */
 #define WIRE_PROBES_MAX    4            /* storage tests at once on one node */
+#define WIRE_HOLDS_MAX     64           /* of snapshots, on one node */
 #define WIRE_PROBE_STEPS   16           /* of one test */
 #define WIRE_PROBE_NODES   64           /* that one test tells of others */
 #define WIRE_EVENTS_MAX    1000         /* in one answer … */
@@ -55,6 +56,7 @@ enum instance_role {
     INSTANCE_STANDBY,
     INSTANCE_MEMBER,
 };
+#define INSTANCE_CAP_HOLD               (1u << 0) /* log is kept at the source by name */
 #define INSTANCE_CAP_RANGE_OWN_POSITION (1u << 2) /* any member may read any range */
 
 /* An instance as the agent sees it now. role: enum instance_role; caps: enum engine_cap. */
@@ -71,6 +73,26 @@ enum instance_role {
     X(T, u64, data_bytes, "b", OPT, 0, UINT64_MAX)                                                 \
     X(T, msg, error, "x", OPT, 0, msg_error) /* why it cannot be described */
 CODEC_DECLARE(msg_instance, MSG_INSTANCE_FIELDS);
+
+enum hold_state {
+    HOLD_IN_USE = 1,   /* its backup is being worked on here */
+    HOLD_WAITING = 2,  /* for somebody who goes on, until `until_us` */
+    HOLD_DROPPING = 3, /* it goes as soon as the source can be asked */
+};
+
+/* Log that a source keeps for a snapshot. Times are by the agent's clock. state: enum hold_state. */
+#define MSG_HOLD_FIELDS(X, T)                                                                      \
+    X(T, str, tenant, "t", REQ, 0, WIRE_NAME_MAX)                                                  \
+    X(T, str, name, "n", REQ, 0, 63) /* at the source */                                           \
+    X(T, str, backup_id, "i", OPT, 0,                                                              \
+      WIRE_ID_MAX) /* empty: the agent found it, and knows no more */                              \
+    X(T, u32, state, "s", REQ, 0, 31)                                                              \
+    X(T, i64, since_us, "f", OPT, 0, 0)                                                            \
+    X(T, i64, until_us, "u", OPT, 0, 0)                                                            \
+    X(T, flag, seen, "k", OPT, 0, 0) /* the source was asked a moment ago, and said … */         \
+    X(T, u64, bytes, "b", OPT, 0, UINT64_MAX) /* … that it keeps so much, … */                 \
+    X(T, flag, lost, "l", OPT, 0, 0)          /* … or that it gave it up */
+CODEC_DECLARE(msg_hold, MSG_HOLD_FIELDS);
 
 /* An epoch orders leases of one range: first by term, then by counter. */
 #define MSG_LEASE_FIELDS(X, T)                                                                     \

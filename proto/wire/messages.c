@@ -5,6 +5,7 @@
 
 CODEC_DEFINE(msg_error, "error", MSG_ERROR_FIELDS);
 CODEC_DEFINE(msg_instance, "instance", MSG_INSTANCE_FIELDS);
+CODEC_DEFINE(msg_hold, "hold", MSG_HOLD_FIELDS);
 CODEC_DEFINE(msg_lease, "lease", MSG_LEASE_FIELDS);
 CODEC_DEFINE(msg_counters, "counters", MSG_COUNTERS_FIELDS);
 CODEC_DEFINE(msg_problem, "problem", MSG_PROBLEM_FIELDS);

@@ -85,7 +85,8 @@ CODEC_DECLARE(msg_job, MSG_JOB_FIELDS);
     X(T, str, version, "v", OPT, 0, 31)                                                            \
     X(T, list, instances, "i", OPT, 0, msg_instance, WIRE_INSTANCES_MAX)                           \
     X(T, list, jobs, "j", OPT, 0, msg_job, WIRE_JOBS_MAX)                                          \
-    X(T, list, probes, "p", OPT, 0, msg_probe_answer, WIRE_PROBES_MAX)
+    X(T, list, probes, "p", OPT, 0, msg_probe_answer, WIRE_PROBES_MAX)                             \
+    X(T, list, holds, "h", OPT, 0, msg_hold, WIRE_HOLDS_MAX)
 CODEC_DECLARE(msg_heartbeat, MSG_HEARTBEAT_FIELDS);
 
 /* Parks until the agent's desired set is newer than `revision` of this term, or for a while. */

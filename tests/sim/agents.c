@@ -36,6 +36,7 @@ static struct sim_session *session_of(struct sim_agent *a, uint32_t job, bool ma
 
 /* ---- holds ---- */
 
+#define FOUND_TTL_S 20
 #define HOLD_GRACE_US                                                                              \
     SEC(60) /* until one whose time is over is seen, and dropped for all that fails */
 
@@ -46,6 +47,11 @@ static char *slot_of(struct sim_agent *a, const char *name)
             return a->db.slots[at];
     }
     return NULL;
+}
+
+static size_t slot_number(const struct sim_agent *a, const char *slot)
+{
+    return (size_t)(slot - a->db.slots[0]) / SIM_SLOT_LEN;
 }
 
 static bool is_kept(const struct sim_agent *a, const char *name)
@@ -62,7 +68,7 @@ void agent_check_holds(struct world *w)
     for (uint32_t which = 0; which < w->profile.agents; which++) {
         const struct sim_agent *a = &w->agents[which];
         for (size_t at = 0; at < SIM_SLOTS_MAX; at++) {
-            if (a->db.slots[at][0] != '\0' && !is_kept(a, a->db.slots[at]))
+            if (a->db.slots[at][0] != '\0' && !a->db.orphans[at] && !is_kept(a, a->db.slots[at]))
                 sim_violate(
                     w, "the database of %s keeps log for '%s', and its agent knows nothing of it",
                     a->node, a->db.slots[at]);
@@ -100,6 +106,48 @@ static void on_dropped(struct world *w, struct sim_arg *arg)
     agent_feed(w, arg->who, &event);
 }
 
+/* What was seen at the source is told later. */
+static void on_listed(struct world *w, struct sim_arg *arg)
+{
+    struct agent_hold_found found[SIM_SLOTS_MAX] = {0};
+    struct tm_err err;
+    struct agent_event event = {.kind = AGENT_EV_HOLDS_LISTED};
+    if (!arg_alive(w, arg))
+        return;
+    (void)tm_err_retry(&err, TM_E_UNAVAILABLE, "the database is down");
+    event.holds_listed.holds = found;
+    event.holds_listed.count = arg->bytes.len / SIM_SLOT_LEN;
+    for (size_t at = 0; at < event.holds_listed.count; at++) {
+        found[at].from = 1;
+        (void)snprintf(found[at].name, sizeof(found[at].name), "%s",
+                       (const char *)arg->bytes.data + at * SIM_SLOT_LEN);
+    }
+    event.holds_listed.err = arg->a != 0 ? &err : NULL;
+    agent_feed(w, arg->who, &event);
+}
+
+static void on_list(struct world *w, struct sim_arg *arg)
+{
+    struct tm_err err;
+    const char *prefix = (const char *)arg->bytes.data;
+    const struct sim_agent *a = &w->agents[arg->who];
+    if (!arg_alive(w, arg))
+        return;
+    bool fails = a->db.down || (!w->profile.benign && sim_chance(w, 100));
+    TM_CLEANUP(buf_release) struct buf names = BUF_INIT;
+    for (size_t at = 0; at < SIM_SLOTS_MAX; at++) {
+        if (!fails && a->db.slots[at][0] != '\0' &&
+            strncmp(a->db.slots[at], prefix, strlen(prefix)) == 0 &&
+            buf_append(&names, a->db.slots[at], SIM_SLOT_LEN, &err) < 0)
+            sim_die("memory", &err);
+    }
+    uint32_t who = arg->who;
+    struct sim_arg *told = later(w, who, MS(1) + sim_below(w, MS(500)), on_listed);
+    told->a = fails;
+    told->bytes = names;
+    names = (struct buf)BUF_INIT;
+}
+
 static const struct agent_hold *kept_of(const struct sim_agent *a, const char *name)
 {
     for (size_t at = 0; at < a->hold_count; at++) {
@@ -132,6 +180,8 @@ static void check_other_hold(struct world *w, struct sim_agent *a,
 static void check_drop(struct world *w, const struct sim_agent *a, const char *name)
 {
     const struct agent_hold *hold = kept_of(a, name);
+    if (hold == NULL)
+        sim_violate(w, "%s drops hold '%s', which it does not know", a->node, name);
     const struct sim_backup *backup = hold != NULL ? depot_find(w, hold->backup_id, false) : NULL;
     if (backup != NULL && backup->checkpoint && !backup->manifest && backup->marked_us == 0 &&
         (int64_t)(SIM_REAL_US + w->now_us) < until_us(hold))
@@ -139,11 +189,27 @@ static void check_drop(struct world *w, const struct sim_agent *a, const char *n
                     a->node, name, hold->backup_id);
 }
 
+/* One that nobody remembers is found and given up in time. */
+static bool orphans_settled(struct world *w, const struct sim_agent *a)
+{
+    bool settled = true;
+    for (size_t at = 0; at < SIM_SLOTS_MAX; at++) {
+        if (a->db.slots[at][0] == '\0' || is_kept(a, a->db.slots[at]))
+            continue;
+        settled = false;
+        if (a->alive && !a->db.down && w->now_us > w->profile.faults_until_us + HOLD_GRACE_US)
+            sim_violate(w, "the database of %s keeps log for '%s' for ever, which nobody remembers",
+                        a->node, a->db.slots[at]);
+    }
+    return settled;
+}
+
 bool agent_holds_settled(struct world *w)
 {
     bool settled = true;
     for (uint32_t which = 0; which < w->profile.agents; which++) {
         const struct sim_agent *a = &w->agents[which];
+        settled = orphans_settled(w, a) && settled;
         for (size_t at = 0; at < a->hold_count; at++) {
             const struct agent_hold *hold = &a->holds[at];
             int64_t late_us = (int64_t)(SIM_REAL_US + w->now_us) - until_us(hold);
@@ -177,6 +243,7 @@ static bool take_hold(struct world *w, uint32_t which, const struct sim_session 
     if (slot == NULL)
         sim_die("too many holds", NULL);
     (void)snprintf(slot, SIM_SLOT_LEN, "%s", session->hold);
+    a->db.orphans[slot_number(a, slot)] = false;
     agent_check_holds(w);
     return true;
 }
@@ -334,6 +401,14 @@ static void act(struct world *w, uint32_t which, const struct agent_action *acti
             sim_die("memory", &err);
         break;
     }
+    case AGENT_ACT_HOLD_LIST: {
+        struct tm_err err;
+        struct sim_arg *arg = later(w, which, MS(5) + sim_below(w, MS(300)), on_list);
+        if (buf_append(&arg->bytes, action->hold_list.prefix, strlen(action->hold_list.prefix) + 1,
+                       &err) < 0)
+            sim_die("memory", &err);
+        break;
+    }
     case AGENT_ACT_RUNNER_SPAWN:
         if (action->runner.writers != NULL) {
             a->writer_count = action->runner.writer_count;
@@ -445,6 +520,7 @@ void agent_start(struct world *w, uint32_t which)
                                         .poll_ms = 14000,
                                         .reconnect_max_ms = 2000,
                                         .respawn_max_ms = 4000,
+                                        .found_ttl_s = FOUND_TTL_S,
                                         .plant = w->agent_plant};
     struct agent_rng rng = {.next = sim_rng_next, .arg = w};
     if (agent_brain_new(&config, rng, &a->brain, &err) < 0)
@@ -472,4 +548,17 @@ void agent_crash(struct world *w, uint32_t which)
     net_disconnect(w, which);
     agent_brain_free(a->brain);
     a->brain = NULL;
+}
+
+void agent_lose_state(struct world *w, uint32_t which)
+{
+    struct sim_agent *a = &w->agents[which];
+    sim_log(w, "agent %s loses its state", a->node);
+    a->hold_count = 0;
+    for (size_t at = 0; at < SIM_SLOTS_MAX; at++)
+        a->db.orphans[at] = a->db.slots[at][0] != '\0';
+    if (w->profile.logs) /* without its writers it must not stream: nobody may lose those */
+        return;
+    a->seen_term = 0;
+    a->seen_start = 0;
 }

@@ -80,6 +80,8 @@ static void on_agent_crash(struct world *w, struct sim_arg *arg)
         return;
     agent_crash(w, (uint32_t)arg->a);
     uint32_t which = (uint32_t)arg->a;
+    if (!w->profile.benign && sim_chance(w, 300))
+        agent_lose_state(w, which);
     sim_at(w, MS(300) + sim_below(w, SEC(20)), on_agent_back)->a = which;
 }
 

@@ -121,6 +121,7 @@ struct sim_branch {
 /* A node's database; it lives on when the agent does not. */
 struct sim_db {
     char slots[SIM_SLOTS_MAX][SIM_SLOT_LEN]; /* "" = none */
+    bool orphans[SIM_SLOTS_MAX];             /* their agent lost its record of them */
     uint32_t branch;
     bool primary;
     bool down;
@@ -438,6 +439,8 @@ void agent_feed(struct world *w, uint32_t which, const struct agent_event *event
 void agent_lose_session(struct world *w, uint32_t which);
 /* Holds that nobody would ever drop. */
 void agent_check_holds(struct world *w);
+/* Its state_dir is gone: the next life begins without. */
+void agent_lose_state(struct world *w, uint32_t which);
 /* No hold is left whose time has come, or comes soon; when all is calm. */
 bool agent_holds_settled(struct world *w);
 

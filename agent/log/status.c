@@ -199,6 +199,8 @@ static void put_hold(const struct log_task *t, struct told *ret)
     s->hold_at = there ? t->hold_state.from : 0;
     if (s->hold_at != 0)
         t->options.engine->position_text(s->hold_at, s->hold_position);
+    if (there)
+        (void)snprintf(s->hold_name, sizeof(s->hold_name), "%s", t->hold_name);
     s->hold_bytes = there ? t->hold_state.bytes : 0;
     s->hold_lost = t->hold_lost;
     s->at_risk = t->at_risk;

@@ -352,6 +352,8 @@ struct brain_node {
     const struct msg_instance *instances;
     size_t instance_count;
     size_t job_count; /* as reported */
+    const struct msg_hold *holds;
+    size_t hold_count;
 };
 
 /* In order of cluster, node. */

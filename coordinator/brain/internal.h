@@ -45,15 +45,16 @@
 /* Into an array of characters: what was checked against the same bounds where it came from. */
 #define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
 
-#define WORKERS_MAX         64
-#define EXCLUDED_MAX        16
-#define RANGE_FAILURES_MAX  4 /* retryable failures of one range before the job fails */
-#define PERSIST_RETRY_US    1000000
+#define WORKERS_MAX        64
+#define EXCLUDED_MAX       16
+#define RANGE_FAILURES_MAX 4 /* retryable failures of one range before the job fails */
+#define PERSIST_RETRY_US   1000000
 
 /* What a node that only holds log says. */
 struct log_hold {
     char node[WIRE_NAME_MAX + 1];
     bool stopped; /* it holds nothing any more */
+    char name[64];
     char at[WIRE_POSITION_MAX + 1];
     uint64_t bytes;
     bool lost;
@@ -196,6 +197,8 @@ struct node {
     struct msg_instance *instances;
     size_t instance_count;
     size_t job_count;
+    struct msg_hold *holds;
+    size_t hold_count;
     uint64_t revision; /* of its desired set */
     bool parked;
     uint64_t parked_ctx;

@@ -125,6 +125,7 @@ static void report_hold(struct res *res, const struct node *node, const struct m
     hold->stopped = stopping && report->stage == JOB_STAGE_STOPPED;
     const struct msg_error *error = report->error;
     if (report->log != NULL) {
+        COPY_TEXT(hold->name, report->log->hold_name);
         COPY_TEXT(hold->at, report->log->hold_position);
         hold->bytes = report->log->hold_bytes;
         hold->lost = report->log->hold_lost;

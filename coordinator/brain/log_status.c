@@ -136,6 +136,7 @@ static void fill_holds(struct resource_status *s, const struct res *res)
     const struct msg_log_status *lead = &live->status;
     if (live->has_status && lead->hold_at != 0 && log_holder_is(rec->log, rec->node)) {
         struct status_hold one = {.bytes = lead->hold_bytes, .lost = lead->hold_lost};
+        COPY_TEXT(one.name, lead->hold_name);
         COPY_TEXT(one.at, lead->hold_position);
         COPY_TEXT(one.node, rec->node);
         resource_status_add_hold(s, &one);
@@ -146,6 +147,7 @@ static void fill_holds(struct resource_status *s, const struct res *res)
             continue;
         struct status_hold one = {
             .bytes = hold->bytes, .at_risk = hold->at_risk, .lost = hold->lost};
+        COPY_TEXT(one.name, hold->name);
         COPY_TEXT(one.at, hold->at);
         COPY_TEXT(one.node, hold->node);
         resource_status_add_hold(s, &one);

@@ -295,6 +295,8 @@ void node_heartbeat(struct brain *b, struct node *node, uint64_t serial,
     node->instances = copy.instances;
     node->instance_count = copy.instances_count;
     node->job_count = copy.jobs_count;
+    node->holds = copy.holds;
+    node->hold_count = copy.holds_count;
     memcpy(node->version, copy.version, sizeof(node->version));
     probes_heard(b, node, &copy);
     for (size_t at = 0; at < copy.jobs_count && !b->failed; at++) {
@@ -370,6 +372,8 @@ bool brain_node_next(const struct brain *b, size_t *cursor, struct brain_node *r
         .instances = node->instances,
         .instance_count = node->instance_count,
         .job_count = node->job_count,
+        .holds = node->holds,
+        .hold_count = node->hold_count,
     };
     return true;
 }

@@ -27,6 +27,26 @@ static json_t *render_instance(const struct msg_instance *instance)
     return json;
 }
 
+/* Of its bytes nothing is said when its source could not be asked. */
+static json_t *render_hold(const struct msg_hold *hold)
+{
+    static const char *const states[] = {
+        [HOLD_IN_USE] = "inUse", [HOLD_WAITING] = "waiting", [HOLD_DROPPING] = "dropping"};
+    char since[CLOCK_TEXT_MAX], until[CLOCK_TEXT_MAX];
+    const char *state = hold->state < TM_ARRAY_LEN(states) ? states[hold->state] : NULL;
+    json_t *json =
+        json_pack("{s:s, s:s, s:s, s:s, s:s}", "tenant", hold->tenant, "name", hold->name,
+                  "backupId", hold->backup_id, "state", state != NULL ? state : "unknown", "since",
+                  clock_format(hold->since_us, since));
+    if (json != NULL && hold->until_us != 0)
+        (void)json_object_set_new(json, "until", json_string(clock_format(hold->until_us, until)));
+    if (json != NULL && hold->seen) {
+        (void)json_object_set_new(json, "bytes", json_integer((json_int_t)hold->bytes));
+        (void)json_object_set_new(json, "lost", json_boolean(hold->lost));
+    }
+    return json;
+}
+
 /* Takes json over. */
 static int put_json(json_t *json, struct buf *out, struct tm_err *err)
 {
@@ -40,16 +60,22 @@ static int put_json(json_t *json, struct buf *out, struct tm_err *err)
 int render_node(const struct brain_node *node, struct buf *out, struct tm_err *err)
 {
     json_t *instances = json_array();
-    for (size_t n = 0; instances != NULL && n < node->instance_count; n++)
-        if (json_array_append_new(instances, render_instance(&node->instances[n])) < 0) {
-            json_decref(instances);
-            return tm_err_oom(err);
-        }
-    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:o}", "cluster", node->cluster,
-                             "node", node->node, "boot", text_or_empty(node->boot), "version",
-                             text_or_empty(node->version), "connected", (int)node->connected,
-                             "silentMs", (json_int_t)(node->silent_us / 1000), "jobs",
-                             (json_int_t)node->job_count, "instances", instances);
+    json_t *holds = json_array();
+    int bad = 0;
+    for (size_t n = 0; n < node->instance_count; n++)
+        bad |= json_array_append_new(instances, render_instance(&node->instances[n]));
+    for (size_t n = 0; n < node->hold_count; n++)
+        bad |= json_array_append_new(holds, render_hold(&node->holds[n]));
+    if (bad != 0 || instances == NULL || holds == NULL) {
+        json_decref(instances);
+        json_decref(holds);
+        return tm_err_oom(err);
+    }
+    json_t *json = json_pack(
+        "{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:o, s:o}", "cluster", node->cluster, "node",
+        node->node, "boot", text_or_empty(node->boot), "version", text_or_empty(node->version),
+        "connected", (int)node->connected, "silentMs", (json_int_t)(node->silent_us / 1000), "jobs",
+        (json_int_t)node->job_count, "instances", instances, "holds", holds);
     return put_json(json, out, err);
 }
 

@@ -128,6 +128,11 @@ int log_truncate_try(struct ctl *c, const char *namespace_, const char *name, co
 json_t *log_clusters(const json_t *resources);
 void log_clusters_print(struct ctl *c, const json_t *clusters);
 
+/* nodes.c: {"items": …}, as people read it. */
+int items_print(struct ctl *c, const json_t *items, struct tm_err *err) TM_WUR;
+/* holds.c: the log that is kept for backups at the sources of these nodes. */
+int holds_print(struct ctl *c, const json_t *nodes, bool json, struct tm_err *err) TM_WUR;
+
 /*
  * Follows a resource until it reaches `phase` (0), cannot reach it any more or `timeout_us` is over
  * (negative, with the reason; -1 = no limit). With `show` progress is told on c->out: a bar on a terminal, lines else.

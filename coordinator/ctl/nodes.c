@@ -77,22 +77,36 @@ static int print_clusters(struct ctl *c, struct tm_err *err)
     return 0;
 }
 
+int items_print(struct ctl *c, const json_t *items, struct tm_err *err)
+{
+    char *text = json_dumps(items, JSON_INDENT(2));
+    if (text == NULL)
+        return tm_err_oom(err);
+    (void)fprintf(c->out, "{\"items\": %s}\n", text);
+    free(text);
+    return 0;
+}
+
+enum { NODES_OUTPUT, NODES_HOLDS };
+
 static int run_nodes(struct ctl *c, const struct command *self, const struct option_value *values,
                      const struct option_words *words)
 {
     struct tm_err err;
     json_t *nodes;
+    bool json = values[NODES_OUTPUT].given;
     if (words->count > 0)
         return ctl_usage(c, self->name, "'%s' is one word too many", words->words[0]);
-    if (values[0].given && strcmp(values[0].text, "json") != 0)
-        return ctl_usage(c, self->name, "output '%s' is not known; there is json", values[0].text);
+    if (json && strcmp(values[NODES_OUTPUT].text, "json") != 0)
+        return ctl_usage(c, self->name, "output '%s' is not known; there is json",
+                         values[NODES_OUTPUT].text);
     if (ctl_connect(c, &err) < 0 || client_list(c->client, CONTROL_NODES, NULL, &nodes, &err) < 0)
         return ctl_fail(c, &err);
     int result = 0;
-    if (values[0].given) {
-        char *text = json_dumps(nodes, JSON_INDENT(2));
-        (void)fprintf(c->out, "{\"items\": %s}\n", text != NULL ? text : "[]");
-        free(text);
+    if (values[NODES_HOLDS].given) {
+        result = holds_print(c, nodes, json, &err);
+    } else if (json) {
+        result = items_print(c, nodes, &err);
     } else {
         result = print_nodes(c, nodes, &err);
         if (result == 0)
@@ -106,12 +120,16 @@ const struct command command_nodes = {
     .name = "nodes",
     .words = "",
     .summary = "the agents, their instances, roles and positions",
-    .detail = "One line an instance; below, how far each cluster with log backups is safe.\n\n"
-              "  tidemark nodes -o json",
+    .detail = "One line an instance; below, how far each cluster with log backups is safe. With\n"
+              "--holds all log that the databases keep for backups: since when, how much, for\n"
+              "whom, and until when. What is kept for a backup that nobody goes on with is\n"
+              "dropped then.\n\n"
+              "  tidemark nodes -o json\n  tidemark nodes --holds",
     .options =
         (const struct option_row[]){
-            {.name = "output", .letter = 'o', .value = "FORM", .help = "json"}},
-    .option_count = 1,
+            [NODES_OUTPUT] = {.name = "output", .letter = 'o', .value = "FORM", .help = "json"},
+            [NODES_HOLDS] = {.name = "holds", .help = "the log that is kept for backups"}},
+    .option_count = 2,
     .run = run_nodes,
 };
 

@@ -165,6 +165,7 @@ static json_t *holds_json(const struct status_log *log)
         const struct status_hold *one = &log->holds[n];
         json_t *item = json_object();
         set_text(item, "node", one->node);
+        set_text(item, "name", one->name);
         set_text(item, "at", one->at);
         set_number(item, "bytes", one->bytes);
         (void)json_object_set_new(item, "atRisk", json_boolean(one->at_risk));

@@ -108,7 +108,8 @@ struct status_plan {
 /* Log kept at a source for a log backup. */
 struct status_hold {
     char node[RESOURCE_NAME_MAX + 1];
-    char at[65]; /* from this position on */
+    char name[64]; /* at the source; "" = its agent does not say */
+    char at[65];   /* from this position on */
     uint64_t bytes;
     bool at_risk; /* less than a failover to this node would need */
     bool lost;

@@ -45,6 +45,7 @@ enum log_removal {
     X(T, u32, commit_ms, "am", OPT, 0, UINT32_MAX)                                                 \
     X(T, u64, hold_at, "ha", OPT, 0, UINT64_MAX) /* the source keeps log from this byte on */      \
     X(T, str, hold_position, "hp", OPT, 0, WIRE_POSITION_MAX) /* the same, for people */           \
+    X(T, str, hold_name, "hn", OPT, 0, 63)                                                         \
     X(T, u64, hold_bytes, "hb", OPT, 0, UINT64_MAX)                                                \
     X(T, flag, hold_lost, "hl", OPT, 0, 0) /* released or recycled: the log has a gap */           \
     X(T, flag, at_risk, "hr", OPT, 0, 0)   /* HOLD: keeps less than a failover would need */       \

@@ -2,8 +2,9 @@
  * The holds this agent answers for: kept in state_dir/holds, dropped at their sources.
  *
  * The file is stored before a hold is made, so that none can be there of which nobody knows; one that
- * cannot be used keeps the agent from starting, for its holds would keep log for ever. A drop, and a
- * look at what holds there are, is a connection of its own, in a worker: the database may be away.
+ * cannot be used keeps the agent from starting: somebody may want to go on with its backups later than
+ * what is found without a record is kept. A drop, and a look at what holds there are, is a connection of
+ * its own, in a worker: the database may be away.
  */
 #include "agent/daemon/internal.h"
 
@@ -30,10 +31,11 @@ int agent_holds_load(struct agent *a, struct tm_err *err)
 
     if (r == 0)
         r = agent_kept_load(path, &kept_holds_codec, &a->kept.holds_arena, &a->kept.holds, err);
-    return r < 0 ? tm_err_prefix(err,
-                                 "'%s' cannot be used; remove it, and the replication slots "
-                                 "'tidemark_b_…' that are in no other agent's",
-                                 path)
+    return r < 0 ? tm_err_prefix(
+                       err,
+                       "'%s' cannot be used; remove it: the holds that it told of are found, "
+                       "and dropped after an hour",
+                       path)
                  : 0;
 }
 

@@ -99,15 +99,15 @@ static void expect_refused(struct place *p, struct slice bytes, const char *what
     char expected[512];
     assert_int_equal(fs_write_atomic(p->file, bytes, 0600, &err), 0);
     (void)snprintf(expected, sizeof(expected),
-                   "'%s' cannot be used; remove it, and the replication slots 'tidemark_b_…' that "
-                   "are in no other agent's: %s",
+                   "'%s' cannot be used; remove it: the holds that it told of are found, and "
+                   "dropped after an hour: %s",
                    p->file, what);
     assert_int_equal(agent_holds_load(&p->agent, &err), -TM_E_CORRUPT);
     assert_string_equal(err.msg, expected);
     assert_int_equal(p->agent.kept.holds.holds_count, 0);
 }
 
-/* Its holds would keep log for ever: nobody may go on as if there were none. */
+/* Somebody may want to go on with its backups: nobody may go on as if there were none. */
 static void damaged(void **state)
 {
     struct place *p = *state;

@@ -10,7 +10,7 @@ error_is() { # TEXT; with node, stage and since when
         grep -F "$1"
 }
 no_error() { [ "$(of_wal '.status.lastError // "none"')" = none ]; }
-slot_keeps() { sql postgres -c "select restart_lsn <= '$1'::pg_lsn and wal_status = 'reserved' from pg_replication_slots where slot_name like 'tidemark_%'"; }
+slot_keeps() { sql postgres -c "select restart_lsn <= '$1'::pg_lsn and wal_status = 'reserved' from pg_replication_slots where slot_name ~ '^tidemark_(?!b_)'"; }
 told_within() { # SECONDS TEXT: a measurement on a machine that does other things too
     local began=$SECONDS
     wait_for "$1" error_is "$2"

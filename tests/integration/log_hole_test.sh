@@ -49,14 +49,14 @@ segments() { # N: so many segments pass, and what nothing keeps is recycled
     for n in $(seq "$1"); do sql postgres -c "select pg_switch_wal()" -c "select pg_logical_emit_message(false, 't', repeat('x', 1000))" >/dev/null; done
     sql postgres -c checkpoint -c checkpoint
 }
-slot_status() { sql postgres -c "select wal_status from pg_replication_slots where slot_name like 'tidemark_%'"; }
+slot_status() { sql postgres -c "select wal_status from pg_replication_slots where slot_name ~ '^tidemark_(?!b_)'"; }
 reserved() { [ "$(slot_status)" = reserved ]; }
 error_is() { of_wal '.status.lastError | select(.node == "db-a" and .stage == "'"$1"'" and (.since | length) >= 20) | .message' | grep -F "$2"; }
 no_error() { [ "$(of_wal '.status.lastError // "none"')" = none ]; }
 warns() { of_wal '.status.warnings[]' | grep -F "$1"; }
 needs_full() { [ "$(of_wal '.status.needsFullBackup // false')" = true ]; }
 needs_none() { [ "$(of_wal '.status.needsFullBackup // false')" = false ]; }
-slot() { sql postgres -c "select slot_name from pg_replication_slots where slot_name like 'tidemark_%'"; }
+slot() { sql postgres -c "select slot_name from pg_replication_slots where slot_name ~ '^tidemark_(?!b_)'"; }
 interval() { # N FIELD: of the intervals that storage alone tells, in order of time
     as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/repo" -o json >"$T/list.json"
     jq -r "[.. | .recoverable? // empty] | flatten | sort_by(.from) | .[$1].$2" "$T/list.json"

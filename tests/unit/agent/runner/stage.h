@@ -46,6 +46,7 @@ struct agent {
     size_t batches;
     const struct msg_plan_range *ranges[RANGES];
     uint32_t range_count;
+    bool keeps_rest;   /* a runner that needs ranges gets no more by itself */
     struct slice root; /* of the last batch */
     struct buf blobs[RANGES];
     uint32_t done;
@@ -213,7 +214,7 @@ static TM_UNUSED void until(struct agent *a, enum frame_type type, struct frame 
             answer_results(a, f.want_results.from);
         else if (f.type == FRAME_failed && type != FRAME_failed)
             fail_msg("failed at %s: %s", f.failed.error->stage, f.failed.error->text);
-        if (f.type == FRAME_need && a->range_count > 0)
+        if (f.type == FRAME_need && a->range_count > 0 && !a->keeps_rest)
             hand_out(a, f.need.count);
         if (f.type == type) {
             *ret = f;

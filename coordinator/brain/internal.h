@@ -44,10 +44,10 @@
 /* Into an array of characters: what was checked against the same bounds where it came from. */
 #define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
 
-#define WORKERS_MAX         64
-#define EXCLUDED_MAX        16
-#define RANGE_FAILURES_MAX  4 /* retryable failures of one range before the job fails */
-#define PERSIST_RETRY_US    1000000
+#define WORKERS_MAX        64
+#define EXCLUDED_MAX       16
+#define RANGE_FAILURES_MAX 4 /* retryable failures of one range before the job fails */
+#define PERSIST_RETRY_US   1000000
 
 /* What a node that only holds log says. */
 struct log_hold {
@@ -386,8 +386,9 @@ uint32_t desired_roles(const struct brain *b, const struct res *res, const struc
  * for a restore on a node without one. */
 struct node *lead_pick(struct brain *b, struct res *res, const char *cluster,
                        const struct msg_instance **ret_instance);
-/* Who sweeps a deleted backup. */
-struct node *lead_for_delete(struct brain *b, struct res *res);
+/* Chooses who removes a backup's objects: live->sweeper, "" when nobody can now, which is said in
+ * live->waiting. Whether that is another one than before. */
+bool lead_appoint_sweeper(struct brain *b, struct res *res);
 void lead_waiting(struct brain *b, struct res *res, const char *fmt, ...) TM_PRINTF(3, 4);
 /* "; did you mean 'test'?" when no node of this cluster was ever heard of, and one of a name like it was;
  * else "". Returns ret. */

@@ -42,10 +42,8 @@ int sweep_below(struct storage *st, const struct repo_scope *scope, const char *
     TM_CLEANUP(freep) struct batch *batch = calloc(1, sizeof(*batch));
     if (batch == NULL)
         return tm_err_oom(err);
-    struct full_name prefix = names_backup_prefix(scope, backup_id);
+    struct full_name prefix = names_backup_below(scope, backup_id, below);
     size_t base = strlen(names_full(scope, "").s);
-    size_t used = strlen(prefix.s);
-    (void)snprintf(prefix.s + used, sizeof(prefix.s) - used, "%s", below);
     struct storage_object object;
     int r = storage_list(st, prefix.s, NULL, &it, err);
     while (r >= 0 && (r = storage_iter_next(it, &object, err)) > 0) {

@@ -325,7 +325,7 @@ static int load(struct checkpoint_loader *l, struct tm_err *err)
     if (r < 0 || !l->found.found)
         return r;
     r = list_data(l, err);
-    return r < 0 ? r : tell_all(l, err);
+    return r < 0 || !l->fn ? r : tell_all(l, err);
 }
 
 int backup_checkpoint_load(struct backup_worker *w, backup_checkpoint_fn fn, void *arg,

@@ -87,9 +87,9 @@ struct runner {
 
     /* under lock */
     bool stopping;
-    bool failed;         /* a failed frame was sent */
-    struct list frames;  /* of waiting_frame, for the step thread */
-    struct list results; /* of waiting_frame: pages that came */
+    bool failed;          /* a failed frame was sent */
+    struct list frames;   /* of waiting_frame, for the step thread */
+    struct list results;  /* of waiting_frame: pages that came */
     struct list accepted; /* the same, for checkpoints */
     struct list leases;
     unsigned running;
@@ -108,12 +108,15 @@ struct runner {
     _Atomic uint64_t log_bytes;
 
     bool resumed; /* a checkpoint was found: its plan is this one's */
-    bool proving; /* the log must prove that earlier ranges are good */
+    uint32_t
+        aside_told; /* results of earlier attempts that it was said of that they do not count */
+    bool proving;   /* the log must prove that earlier ranges are good */
     uint64_t proof_from;
     struct engine_proof *proof; /* the log thread's until log_state is FINISHED */
     atomic_bool refuted;
     struct checkpoints *checkpoints;
-    uint8_t checkpointed[BACKUP_RANGES_MAX / 8]; /* by range: the step thread's, then the checkpoint thread's */
+    uint8_t checkpointed[BACKUP_RANGES_MAX /
+                         8]; /* by range: the step thread's, then the checkpoint thread's */
 
     pthread_t step_thread;
     pthread_t checkpoint_thread;

@@ -341,6 +341,8 @@ static TM_UNUSED void interrupted(struct agent *a, const char *storage, const ch
     agent_stop(a);
 }
 
+static TM_UNUSED bool checksums; /* the next attempt checks the bytes of what it finds */
+
 /* The next attempt, up to what its runner found. */
 static TM_UNUSED void next_attempt(struct agent *a, const char *storage, struct frame *ret_found)
 {
@@ -350,6 +352,7 @@ static TM_UNUSED void next_attempt(struct agent *a, const char *storage, struct 
     a->job.term = 8; /* no lease is like one of the first attempt */
     a->params.checkpoint = true;
     a->params.resume = true;
+    a->params.checksum = checksums;
     agent_start(a);
     tell_job(a);
     until(a, FRAME_found, ret_found);

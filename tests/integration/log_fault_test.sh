@@ -38,7 +38,7 @@ step "12 kills of runner and agent"
 LONGEST_MS=1200 kill_rounds 12
 stored_safely
 safe=$(of_wal .status.logCheckpointTs)
-cp -a "$T/repo" "$T/frozen"
+copy_repo "$T/frozen"
 ledger_survives "$T/frozen" "$safe"
 rm -rf "$T/frozen"
 

@@ -378,6 +378,9 @@ void backup_checkpoint_found_release(struct backup_checkpoint_found *found);
  * there with its size (data is listed, not read), with options.checksum also with the bytes it was
  * stored with. One that is not so does not count; its range is to be read again.
  *
+ * fn may be NULL when only *ret is wanted: then neither data is read nor a checkpoint twice, and what only
+ * their bytes would say is not known yet; `results` and the bytes are 0.
+ *
  * Memory: about 100 bytes a result, and one frame. Every checkpoint object is read twice.
  */
 int backup_checkpoint_load(struct backup_worker *w, backup_checkpoint_fn fn, void *arg,

@@ -132,10 +132,8 @@ static void match_data(struct checkpoint_loader *l, const struct name_parts *par
 static int list_data(struct checkpoint_loader *l, struct tm_err *err)
 {
     struct backup *b = l->worker->backup;
-    char rel[OBJECT_REF_NAME_MAX + 1];
-    (void)snprintf(rel, sizeof(rel), "backup/%s/data/", b->options.backup_id);
-    struct full_name prefix = names_full(&b->options.scope, rel);
-    size_t scope_len = strlen(prefix.s) - strlen(rel);
+    struct full_name prefix = names_backup_below(&b->options.scope, b->options.backup_id, "data/");
+    size_t scope_len = strlen(names_full(&b->options.scope, "").s);
     TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
     struct storage_object object;
     l->at = 0;
@@ -327,7 +325,7 @@ static int load(struct checkpoint_loader *l, struct tm_err *err)
     if (r < 0 || !l->found.found)
         return r;
     r = list_data(l, err);
-    return r < 0 ? r : tell_all(l, err);
+    return r < 0 || !l->fn ? r : tell_all(l, err);
 }
 
 int backup_checkpoint_load(struct backup_worker *w, backup_checkpoint_fn fn, void *arg,

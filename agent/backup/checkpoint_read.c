@@ -35,10 +35,9 @@ bool checkpoint_is_damage(const struct tm_err *err)
 static int list_objects(struct checkpoint_loader *l, struct tm_err *err)
 {
     struct backup *b = l->worker->backup;
-    char rel[OBJECT_REF_NAME_MAX + 1];
-    (void)snprintf(rel, sizeof(rel), "backup/%s/checkpoint/", b->options.backup_id);
-    struct full_name prefix = names_full(&b->options.scope, rel);
-    size_t scope_len = strlen(prefix.s) - strlen(rel);
+    struct full_name prefix =
+        names_backup_below(&b->options.scope, b->options.backup_id, "checkpoint/");
+    size_t scope_len = strlen(names_full(&b->options.scope, "").s);
     TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
     struct storage_object object;
     int r = storage_list(b->options.storage, prefix.s, NULL, &it, err);

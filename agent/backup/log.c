@@ -101,10 +101,8 @@ static int take_listed(struct backup_log *log, const char *name, size_t scope_le
 static int list_chunks(struct backup_log *log, struct tm_err *err)
 {
     struct backup *b = log->backup;
-    char rel[OBJECT_REF_NAME_MAX + 1];
-    (void)snprintf(rel, sizeof(rel), "backup/%s/log/", b->options.backup_id);
-    struct full_name prefix = names_full(&b->options.scope, rel);
-    size_t scope_len = strlen(prefix.s) - strlen(rel);
+    struct full_name prefix = names_backup_below(&b->options.scope, b->options.backup_id, "log/");
+    size_t scope_len = strlen(names_full(&b->options.scope, "").s);
     TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
     int r = storage_list(b->options.storage, prefix.s, NULL, &it, err);
     if (r < 0)

@@ -70,15 +70,7 @@ void agent_checkpoint_send(struct agent_brain *b, struct job *job)
         job->accepted_term = b->term;
         job->accepted_from = 0;
     }
-    struct message *m = agent_step_alloc(b, sizeof(*m));
-    if (m == NULL)
-        return;
-    m->type = MESSAGE_want_results;
-    memcpy(m->want_results.uid, job->want.uid, sizeof(m->want_results.uid));
-    m->want_results.attempt = job->want.attempt;
-    m->want_results.from = job->accepted_from;
-    m->want_results.accepted = true;
-    job->accepted_serial = agent_link_send(b, m, REQ_ACCEPTED, job->handle, b->config.request_ms);
+    job->accepted_serial = agent_work_ask_results(b, job, job->accepted_from, true);
 }
 
 void agent_checkpoint_reply(struct agent_brain *b, struct job *job, const struct message *m)

@@ -446,6 +446,11 @@ void agent_work_void_requests(struct job *job);
 void agent_work_keep_result(struct agent_brain *b, struct job *job,
                             const struct msg_result *result);
 
+/* Asks the coordinator for a page of results: those of the job, or those accepted so far. The request's
+ * serial; 0 = no memory. */
+uint64_t agent_work_ask_results(struct agent_brain *b, const struct job *job, uint32_t from,
+                                bool accepted);
+
 /* ---- checkpoint.c ---- */
 
 /* What lead and runner say of checkpoints. */

@@ -394,7 +394,7 @@ void agent_logjob_frame(struct agent_brain *b, struct job *job, const struct fra
         break;
     case FRAME_warning: /* it hangs, and may say nothing else */
         agent_log(b, job, 4, AGENT_LOG_PLAIN, "job '%s': %s", job->want.name, f->warning.text);
-        set_trouble(b, job, TM_E_TIMEOUT, "storage", f->warning.text);
+        set_trouble(b, job, TM_E_TIMEOUT, STAGE_STORAGE, f->warning.text);
         break;
     case FRAME_log_answer:
         frame_answer(b, job, f->log_answer.answer);

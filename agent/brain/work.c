@@ -383,19 +383,27 @@ static void done_reply(struct agent_brain *b, struct job *job, const struct mess
 
 /* ---- pages of results for the lead's runner ---- */
 
+uint64_t agent_work_ask_results(struct agent_brain *b, const struct job *job, uint32_t from,
+                                bool accepted)
+{
+    struct message *m = agent_step_alloc(b, sizeof(*m));
+    if (m == NULL)
+        return 0;
+    m->type = MESSAGE_want_results;
+    memcpy(m->want_results.uid, job->want.uid, sizeof(m->want_results.uid));
+    m->want_results.attempt = job->want.attempt;
+    m->want_results.from = from;
+    m->want_results.accepted = accepted;
+    return agent_link_send(b, m, accepted ? REQ_ACCEPTED : REQ_RESULTS, job->handle,
+                           b->config.request_ms);
+}
+
 static void send_want_results(struct agent_brain *b, struct job *job)
 {
     if (job->results_from == UINT32_MAX || job->results_serial != 0 ||
         b->now.mono_us < job->results_again_us || job->runner != RUNNER_READY)
         return;
-    struct message *m = agent_step_alloc(b, sizeof(*m));
-    if (m == NULL)
-        return;
-    m->type = MESSAGE_want_results;
-    memcpy(m->want_results.uid, job->want.uid, sizeof(m->want_results.uid));
-    m->want_results.attempt = job->want.attempt;
-    m->want_results.from = job->results_from;
-    job->results_serial = agent_link_send(b, m, REQ_RESULTS, job->handle, b->config.request_ms);
+    job->results_serial = agent_work_ask_results(b, job, job->results_from, false);
 }
 
 static void results_reply(struct agent_brain *b, struct job *job, const struct message *m)

@@ -114,7 +114,9 @@ struct runner {
     _Atomic uint64_t log_bytes;
 
     bool resumed; /* a checkpoint was found: its plan is this one's */
-    bool proving; /* the log must prove that earlier ranges are good */
+    uint32_t
+        aside_told; /* results of earlier attempts that it was said of that they do not count */
+    bool proving;   /* the log must prove that earlier ranges are good */
     uint64_t proof_from;
     struct engine_proof *proof; /* the log thread's until log_state is FINISHED */
     atomic_bool refuted;

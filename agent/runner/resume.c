@@ -18,32 +18,30 @@
 
 /* ---- before ready ---- */
 
-static int count_only(void *arg, const struct backup_checkpoint_result *result, struct tm_err *err)
+/* "" when all of it can be used. */
+static void aside_text(const struct backup_checkpoint_found *found, char ret[WIRE_TEXT_MAX + 1])
 {
-    (void)arg;
-    (void)result;
-    (void)err;
-    return 0;
+    ret[0] = '\0';
+    if (found->aside[0] == '\0')
+        return;
+    (void)snprintf(ret, WIRE_TEXT_MAX + 1,
+                   "of what earlier attempts stored, %u checkpoints and %u ranges cannot be used: "
+                   "%.300s",
+                   found->aside_objects, found->aside_results, found->aside);
+    utf8_clean(ret);
 }
 
 static void tell_found(struct runner *r, const struct backup_checkpoint_found *found,
                        uint64_t log_from)
 {
     char why[WIRE_TEXT_MAX + 1];
-    struct frame f = {.type = FRAME_found, .found = {.why = ""}};
+    struct frame f = {.type = FRAME_found, .found = {.why = why}};
     if (found->found) {
         f.found.begin = buf_slice(&found->begin);
         f.found.log_from = log_from;
     }
-    if (found->aside[0] != '\0') {
-        (void)snprintf(
-            why, sizeof(why),
-            "of what earlier attempts stored, %u checkpoints and %u ranges cannot be used: "
-            "%.300s",
-            found->aside_objects, found->aside_results, found->aside);
-        utf8_clean(why);
-        f.found.why = why;
-    }
+    aside_text(found, why);
+    r->aside_told = found->aside_results;
     runner_tell(r, &f);
 }
 
@@ -69,7 +67,7 @@ int resume_look(struct runner *r, bool *ret_over, struct tm_err *err)
     *ret_over = false;
     int rc = backup_worker_new(r->backup, &worker, err);
     if (rc == 0)
-        rc = backup_checkpoint_load(worker, count_only, NULL, &found, err);
+        rc = backup_checkpoint_load(worker, NULL, NULL, &found, err);
     if (rc == 0 && found.committed) {
         *ret_over = true;
         runner_tell_committed(r, &found.totals, FRAME_found);
@@ -150,6 +148,17 @@ static int tell_plan(struct runner *r, struct backup_worker *worker,
     return rc;
 }
 
+/* What the look did not see: it reads no data. */
+static void tell_aside(struct runner *r, const struct backup_checkpoint_found *found)
+{
+    char text[WIRE_TEXT_MAX + 1];
+    if (found->aside_results <= r->aside_told)
+        return;
+    aside_text(found, text);
+    struct frame f = {.type = FRAME_warning, .warning = {.text = text}};
+    runner_tell(r, &f);
+}
+
 int resume_plan(struct runner *r, struct tm_err *err)
 {
     TM_CLEANUP(backup_worker_freep) struct backup_worker *worker = NULL;
@@ -175,6 +184,7 @@ int resume_plan(struct runner *r, struct tm_err *err)
     }
     if (rc < 0)
         return rc;
+    tell_aside(r, &found);
     r->started_us = found.started_us;
     return checkpoints_start(r, found.plan, found.ranges, err);
 }

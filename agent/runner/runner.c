@@ -252,7 +252,7 @@ static void tell_trouble(struct runner *r)
                               .text = text,
                               .retryable = true,
                               .since_us = clock_real_us() - (clock_mono_us() - since_us)};
-    (void)snprintf(error.stage, sizeof(error.stage), "%s", failed ? "storage" : STAGE_WAITING);
+    (void)snprintf(error.stage, sizeof(error.stage), "%s", failed ? STAGE_STORAGE : STAGE_WAITING);
     struct frame f = {.type = FRAME_trouble, .trouble = {.error = any ? &error : NULL}};
     runner_tell(r, &f);
 }

@@ -472,7 +472,7 @@ static int start_job(struct runner *r, const char **stage, struct tm_err *err)
         *stage = "probe";
         return step_probe(r, err);
     }
-    *stage = "storage";
+    *stage = STAGE_STORAGE;
     int rc = step_job(r, err);
     if (rc < 0)
         return rc;

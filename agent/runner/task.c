@@ -26,7 +26,7 @@ static void task_status(void *arg, enum job_stage stage, const struct msg_log_st
     /* that log waits for long is what comes of it */
     bool unexplained = told.error == NULL || told.error->code == TM_E_TIMEOUT;
     if (unexplained && runner_hangs(r, &since_us, &hang)) {
-        error = msg_error_of(&hang, "storage");
+        error = msg_error_of(&hang, STAGE_STORAGE);
         error.since_us = clock_real_us() - (clock_mono_us() - since_us);
         told.error = &error;
     }

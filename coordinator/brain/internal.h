@@ -393,8 +393,9 @@ uint32_t desired_roles(const struct brain *b, const struct res *res, const struc
  * for a restore on a node without one. */
 struct node *lead_pick(struct brain *b, struct res *res, const char *cluster,
                        const struct msg_instance **ret_instance);
-/* Who sweeps a deleted backup. */
-struct node *lead_for_delete(struct brain *b, struct res *res);
+/* Chooses who removes a backup's objects: live->sweeper, "" when nobody can now, which is said in
+ * live->waiting. Whether that is another one than before. */
+bool lead_appoint_sweeper(struct brain *b, struct res *res);
 void lead_waiting(struct brain *b, struct res *res, const char *fmt, ...) TM_PRINTF(3, 4);
 /* "; did you mean 'test'?" when no node of this cluster was ever heard of, and one of a name like it was;
  * else "". Returns ret. */

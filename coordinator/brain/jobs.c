@@ -390,14 +390,8 @@ static void deletion(struct brain *b, struct res *res)
     }
     if (b->now.mono_us < live->removal_us)
         return;
-    const struct node *sweeper = lead_for_delete(b, res);
-    const char *name = sweeper != NULL ? sweeper->name : "";
-    if (strcmp(name, live->sweeper) == 0)
-        return;
-    COPY_TEXT(live->sweeper, name);
-    if (sweeper != NULL)
-        lead_waiting(b, res, "%s", "");
-    desired_changed(b, res);
+    if (lead_appoint_sweeper(b, res))
+        desired_changed(b, res);
 }
 
 /* The tombstone is there: nobody needs to have the job until its grace is over. */

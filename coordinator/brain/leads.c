@@ -134,7 +134,7 @@ struct node *lead_pick(struct brain *b, struct res *res, const char *cluster,
                                               : pick_backup(b, res, ret_instance);
 }
 
-struct node *lead_for_delete(struct brain *b, struct res *res)
+static struct node *lead_for_delete(struct brain *b, struct res *res)
 {
     struct node *node = lead_of(b, res);
     if (node != NULL && lead_usable(node))
@@ -148,4 +148,16 @@ struct node *lead_for_delete(struct brain *b, struct res *res)
     lead_waiting(b, res, "waiting for an agent of cluster '%s' to delete the backup",
                  res->view.cluster);
     return NULL;
+}
+
+bool lead_appoint_sweeper(struct brain *b, struct res *res)
+{
+    const struct node *sweeper = lead_for_delete(b, res);
+    const char *name = sweeper != NULL ? sweeper->name : "";
+    if (strcmp(name, res->live->sweeper) == 0)
+        return false;
+    COPY_TEXT(res->live->sweeper, name);
+    if (sweeper != NULL)
+        lead_waiting(b, res, "%s", "");
+    return true;
 }

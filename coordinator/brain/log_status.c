@@ -311,7 +311,9 @@ static void fill_error(const struct brain *b, struct resource_status *s, const s
         silent(b, s, res);
         const struct msg_error *error =
             res->live->log->has_status ? res->live->log->status.error : NULL;
-        bool waits = error != NULL && tm_err_code_from_wire(error->code) == TM_E_TIMEOUT;
+        /* one of stage "storage" names the call that hangs itself */
+        bool waits = error != NULL && tm_err_code_from_wire(error->code) == TM_E_TIMEOUT &&
+                     strcmp(error->stage, STAGE_STORAGE) != 0;
         if (error != NULL && !waits)
             error_of(s, rec->node, error);
         troubled(s, status_trouble(b, res));

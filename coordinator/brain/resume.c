@@ -89,12 +89,8 @@ void resume_sweep(struct brain *b, struct res *res)
         persist_submit(b, res);
         return;
     }
-    const struct node *sweeper = lead_for_delete(b, res);
-    const char *name = sweeper != NULL ? sweeper->name : "";
-    if (strcmp(name, live->sweeper) == 0)
-        return;
-    COPY_TEXT(live->sweeper, name);
-    desired_changed(b, res);
+    if (lead_appoint_sweeper(b, res))
+        desired_changed(b, res);
 }
 
 void resume_report(struct brain *b, struct res *res, const struct node *node,

@@ -267,13 +267,8 @@ static int root_check(const struct chunk_reader *cr, const struct log_ref *ref, 
 static int root_read(struct chunk_reader *cr, struct tm_err *err)
 {
     /* DIGESTS and MARKS are not required, they may be skipped */
-    static const uint16_t known[] = {OBJECT_SECTION_ROOT};
     struct slice bytes = SLICE_EMPTY;
-    int r = object_reader_require_known(cr->object, known, TM_ARRAY_LEN(known), err);
-    if (r == 0)
-        r = object_reader_section(cr->object, OBJECT_SECTION_ROOT, &bytes, err);
-    if (r == 0)
-        return tm_err_set(err, TM_E_CORRUPT, "no root section");
+    int r = object_reader_root(cr->object, &bytes, err);
     if (r < 0)
         return r;
     struct codec_arena arena = {0};

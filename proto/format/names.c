@@ -73,8 +73,14 @@ struct full_name names_backups_prefix(const struct repo_scope *scope)
 
 struct full_name names_backup_prefix(const struct repo_scope *scope, const char *backup_id)
 {
+    return names_backup_below(scope, backup_id, "");
+}
+
+struct full_name names_backup_below(const struct repo_scope *scope, const char *backup_id,
+                                    const char *below)
+{
     struct rel_name rel;
-    (void)snprintf(rel.s, sizeof(rel.s), "backup/%.*s/", NAMES_BACKUP_ID_LEN, backup_id);
+    (void)snprintf(rel.s, sizeof(rel.s), "backup/%.*s/%s", NAMES_BACKUP_ID_LEN, backup_id, below);
     return names_full(scope, rel.s);
 }
 

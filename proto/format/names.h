@@ -74,6 +74,9 @@ struct full_name names_identity(const struct repo_scope *scope);
 struct full_name names_backups_prefix(const struct repo_scope *scope);
 /* "…/backup/<id>/" */
 struct full_name names_backup_prefix(const struct repo_scope *scope, const char *backup_id);
+/* "…/backup/<id>/<below>" */
+struct full_name names_backup_below(const struct repo_scope *scope, const char *backup_id,
+                                    const char *below);
 
 struct rel_name names_rel_plan(const char *backup_id, struct epoch epoch, uint32_t seq);
 struct rel_name names_rel_checkpoint(const char *backup_id, struct epoch epoch, uint32_t seq);

@@ -203,6 +203,8 @@ int object_reader_section(struct object_reader *r, uint16_t id, struct slice *re
 /* Refuses the object when a required section has an id not in known[0 … count). */
 int object_reader_require_known(struct object_reader *r, const uint16_t *known, size_t count,
                                 struct tm_err *err) TM_WUR;
+/* The root section, which is the only one that must be known: whoever calls this skips all others. */
+int object_reader_root(struct object_reader *r, struct slice *ret, struct tm_err *err) TM_WUR;
 /* All frames as they are stored match the hashes of the footer (which object_reader_open has proven):
  * nothing is unpacked, so this is ten times as fast as reading them. */
 int object_reader_verify_stored(struct object_reader *r, struct tm_err *err) TM_WUR;

@@ -523,18 +523,24 @@ int object_reader_verify(struct object_reader *r, struct tm_err *err)
     return 0;
 }
 
+int object_reader_root(struct object_reader *r, struct slice *ret, struct tm_err *err)
+{
+    static const uint16_t known[] = {OBJECT_SECTION_ROOT};
+    int code = object_reader_require_known(r, known, TM_ARRAY_LEN(known), err);
+    if (code == 0)
+        code = object_reader_section(r, OBJECT_SECTION_ROOT, ret, err);
+    if (code == 0)
+        return corrupt(r, err, "no root section");
+    return code < 0 ? code : 0;
+}
+
 int object_get_root(struct object_scratch *scratch, struct storage *st, const char *name,
                     enum object_kind kind, struct buf *ret, struct tm_err *err)
 {
-    static const uint16_t known[] = {OBJECT_SECTION_ROOT};
     TM_CLEANUP(object_reader_closep) struct object_reader *r = NULL;
     int code = object_reader_open(scratch, st, name, kind, NULL, &r, err);
-    if (code == 0)
-        code = object_reader_require_known(r, known, TM_ARRAY_LEN(known), err);
     struct slice root = SLICE_EMPTY;
     if (code == 0)
-        code = object_reader_section(r, OBJECT_SECTION_ROOT, &root, err);
-    if (code == 0)
-        return corrupt(r, err, "no root section");
+        code = object_reader_root(r, &root, err);
     return code < 0 ? code : buf_append_slice(ret, root, err);
 }

@@ -69,17 +69,11 @@ void stream_release(struct stream_reader *sr)
 
 /* ---- checkpoint ---- */
 
-/* The root section, which is the only one that a reader of this version must know. */
-static int section_decode(struct object_reader *object, const struct codec_table *table,
-                          struct codec_arena *arena, void *record, struct tm_err *err)
+static int root_decode(struct object_reader *object, const struct codec_table *table,
+                       struct codec_arena *arena, void *record, struct tm_err *err)
 {
-    static const uint16_t known[] = {OBJECT_SECTION_ROOT};
     struct slice bytes = SLICE_EMPTY;
-    int r = object_reader_require_known(object, known, TM_ARRAY_LEN(known), err);
-    if (r == 0)
-        r = object_reader_section(object, OBJECT_SECTION_ROOT, &bytes, err);
-    if (r == 0)
-        return tm_err_set(err, TM_E_CORRUPT, "no root section");
+    int r = object_reader_root(object, &bytes, err);
     return r < 0 ? r : decode(table, bytes, arena, record, err);
 }
 
@@ -113,7 +107,7 @@ int checkpoint_open(struct stream_reader *sr, struct object_scratch *scratch, st
     int r = object_reader_open(scratch, st, name.s, OBJECT_CHECKPOINT, NULL, &sr->object, err);
     if (r < 0)
         return r;
-    r = section_decode(sr->object, &checkpoint_codec, arena, root, err);
+    r = root_decode(sr->object, &checkpoint_codec, arena, root, err);
     if (r == 0)
         r = checkpoint_check(root, scope, rel, err);
     return r < 0 ? tm_err_prefix(err, "checkpoint '%s'", name.s) : 0;
@@ -206,7 +200,7 @@ void manifest_writer_release(struct manifest_writer *mw)
 static int root_read(struct manifest_reader *mr, const struct repo_scope *scope,
                      const char *backup_id, struct tm_err *err)
 {
-    int r = section_decode(mr->object, &manifest_codec, &mr->root_arena, &mr->root, err);
+    int r = root_decode(mr->object, &manifest_codec, &mr->root_arena, &mr->root, err);
     if (r < 0)
         return r;
     const struct manifest *m = &mr->root;

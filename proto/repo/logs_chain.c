@@ -93,15 +93,10 @@ static void index_close(struct log_chain *c)
 
 static int index_root(struct object_reader *object, struct log_index *ret, struct tm_err *err)
 {
-    static const uint16_t known[] = {OBJECT_SECTION_ROOT};
     struct codec_arena arena = {0};
     struct slice bytes = SLICE_EMPTY;
-    int r = object_reader_require_known(object, known, TM_ARRAY_LEN(known), err);
+    int r = object_reader_root(object, &bytes, err);
     if (r == 0)
-        r = object_reader_section(object, OBJECT_SECTION_ROOT, &bytes, err);
-    if (r == 0)
-        return tm_err_set(err, TM_E_CORRUPT, "no root section");
-    if (r > 0)
         r = codec_decode(&log_index_codec, bytes, &arena, ret, err);
     codec_arena_release(&arena);
     if (r < 0 && err->code == TM_E_INVALID)

@@ -46,54 +46,13 @@ static int read_winners(struct object_scratch *first, struct object_scratch *sec
     return r;
 }
 
-static bool is_orphan(const struct winners *w, const struct name_parts *parts)
+static bool is_orphan(void *arg, const struct name_parts *parts)
 {
+    const struct winners *w = arg;
     if (parts->kind == NAME_CHECKPOINT)
         return w->has_segments && epoch_cmp(parts->epoch, w->segments) != 0;
     return parts->kind == NAME_DATA && parts->number < w->count &&
            epoch_cmp(parts->epoch, w->epochs[parts->number]) != 0;
-}
-
-struct removal {
-    char names[SWEEP_BATCH][STORAGE_NAME_MAX + 1];
-    size_t count;
-};
-
-static int flush(struct storage *st, struct removal *batch, struct tm_err *err)
-{
-    const char *names[SWEEP_BATCH];
-    for (size_t i = 0; i < batch->count; i++)
-        names[i] = batch->names[i];
-    int r = batch->count > 0 ? storage_remove(st, names, batch->count, err) : 0;
-    batch->count = 0;
-    return r;
-}
-
-static int remove_below(const struct winners *w, struct storage *st, const struct repo_scope *scope,
-                        const char *backup_id, const char *below, struct sweep_totals *totals,
-                        struct tm_err *err)
-{
-    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
-    TM_CLEANUP(freep) struct removal *batch = calloc(1, sizeof(*batch));
-    if (!batch)
-        return tm_err_oom(err);
-    struct full_name prefix = names_backup_prefix(scope, backup_id);
-    size_t base = strlen(names_full(scope, "").s);
-    size_t used = strlen(prefix.s);
-    (void)snprintf(prefix.s + used, sizeof(prefix.s) - used, "%s", below);
-    struct storage_object object;
-    int r = storage_list(st, prefix.s, NULL, &it, err);
-    while (r >= 0 && (r = storage_iter_next(it, &object, err)) > 0) {
-        struct name_parts parts = names_parse_rel(object.name + base);
-        if (!is_orphan(w, &parts))
-            continue;
-        memcpy(batch->names[batch->count++], object.name, sizeof(object.name));
-        totals->removed++;
-        totals->bytes += object.size_bytes;
-        if (batch->count == SWEEP_BATCH)
-            r = flush(st, batch, err);
-    }
-    return r < 0 ? r : flush(st, batch, err);
 }
 
 int backup_sweep_orphans(struct object_scratch *first, struct object_scratch *second,
@@ -109,9 +68,9 @@ int backup_sweep_orphans(struct object_scratch *first, struct object_scratch *se
     if (r == 0)
         r = read_winners(first, second, st, scope, backup_id, &w, err);
     if (r == 0)
-        r = remove_below(&w, st, scope, backup_id, "data/", &totals, err);
+        r = sweep_below(st, scope, backup_id, "data/", is_orphan, &w, &totals, err);
     if (r == 0)
-        r = remove_below(&w, st, scope, backup_id, "checkpoint/", &totals, err);
+        r = sweep_below(st, scope, backup_id, "checkpoint/", is_orphan, &w, &totals, err);
     free(w.epochs);
     if (r < 0)
         return tm_err_prefix(err, "orphans");

@@ -34,35 +34,50 @@ static int batch_flush(struct storage *st, struct batch *b, struct sweep_totals 
     return 0;
 }
 
-/* Removes everything of this backup whose kind has its bit in `kinds`; counts what is not ours. */
-static int remove_kinds(struct storage *st, const struct repo_scope *scope, const char *backup_id,
-                        const char *below, unsigned kinds, struct sweep_totals *totals,
-                        struct tm_err *err)
+int sweep_below(struct storage *st, const struct repo_scope *scope, const char *backup_id,
+                const char *below, sweep_takes *takes, void *arg, struct sweep_totals *totals,
+                struct tm_err *err)
 {
     TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
     TM_CLEANUP(freep) struct batch *batch = calloc(1, sizeof(*batch));
     if (batch == NULL)
         return tm_err_oom(err);
-    struct full_name prefix = names_backup_prefix(scope, backup_id);
+    struct full_name prefix = names_backup_below(scope, backup_id, below);
     size_t base = strlen(names_full(scope, "").s);
-    size_t used = strlen(prefix.s);
-    (void)snprintf(prefix.s + used, sizeof(prefix.s) - used, "%s", below);
     struct storage_object object;
-    uint64_t unknown = 0;
     int r = storage_list(st, prefix.s, NULL, &it, err);
     while (r >= 0 && (r = storage_iter_next(it, &object, err)) > 0) {
         struct name_parts parts = names_parse_rel(object.name + base);
-        unknown += parts.kind == NAME_OTHER;
-        if (parts.kind == NAME_OTHER || (kinds & (1u << parts.kind)) == 0)
+        if (!takes(arg, &parts))
             continue;
         memcpy(batch->names[batch->count++], object.name, sizeof(object.name));
         batch->bytes += object.size_bytes;
         if (batch->count == SWEEP_BATCH)
             r = batch_flush(st, batch, totals, err);
     }
-    if (r == 0)
-        r = batch_flush(st, batch, totals, err);
-    totals->left = unknown;
+    return r < 0 ? r : batch_flush(st, batch, totals, err);
+}
+
+struct kinds {
+    unsigned bits; /* 1 << kind */
+    uint64_t unknown;
+};
+
+static bool takes_kinds(void *arg, const struct name_parts *parts)
+{
+    struct kinds *kinds = arg;
+    kinds->unknown += parts->kind == NAME_OTHER;
+    return parts->kind != NAME_OTHER && (kinds->bits & (1u << parts->kind)) != 0;
+}
+
+/* Removes everything of this backup whose kind has its bit in `bits`; counts what is not ours. */
+static int remove_kinds(struct storage *st, const struct repo_scope *scope, const char *backup_id,
+                        const char *below, unsigned bits, struct sweep_totals *totals,
+                        struct tm_err *err)
+{
+    struct kinds kinds = {.bits = bits};
+    int r = sweep_below(st, scope, backup_id, below, takes_kinds, &kinds, totals, err);
+    totals->left = kinds.unknown;
     return r;
 }
 

@@ -25,6 +25,15 @@ struct sweep_totals {
     uint64_t left; /* objects that Tidemark does not know: left alone */
 };
 
+/* Whether the object of this name goes. */
+typedef bool sweep_takes(void *arg, const struct name_parts *parts);
+
+/* Removes what `takes` says of all that lies below backup/<id>/<below>, batch by batch; adds to totals what
+ * is gone. May be repeated after an error. */
+int sweep_below(struct storage *st, const struct repo_scope *scope, const char *backup_id,
+                const char *below, sweep_takes *takes, void *arg, struct sweep_totals *totals,
+                struct tm_err *err) TM_WUR;
+
 /* Writes deleted.mpk. Already deleted is success; a backup of which nothing exists is NOT_FOUND. */
 int backup_delete_mark(struct object_scratch *scratch, struct storage *st,
                        const struct repo_scope *scope, const struct tombstone *tombstone,

@@ -52,6 +52,8 @@ enum job_stage {
 
 /* trouble.stage: no attempt has failed yet, only a call takes long. */
 #define STAGE_WAITING "waiting"
+/* An attempt failed, or a call hangs: the text says which. */
+#define STAGE_STORAGE "storage"
 
 #define MSG_JOB_FIELDS(X, T)                                                                         \
     X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                        \

@@ -9,7 +9,7 @@ of_wal() { tidemark get backup wal -o json | jq -r "$1"; }
 is_safe() { [[ $(of_wal ".status.logCheckpointTs // empty") > $1 ]]; }
 now_by_source() { sql postgres -c "select to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"; }
 on_b() { PGPORT=$((PGPORT + 1)) "$@"; }
-holds_on_b() { [ "$(on_b sql postgres -c "select count(*) from pg_replication_slots where slot_name like 'tidemark_%' and restart_lsn is not null")" = 1 ]; }
+holds_on_b() { [ "$(on_b sql postgres -c "select count(*) from pg_replication_slots where slot_name ~ '^tidemark_(?!b_)' and restart_lsn is not null")" = 1 ]; }
 leads() { [ "$(of_wal .status.node)" = "$1" ]; }
 postgres_init $MAJOR "$T/source"
 postgres_start $MAJOR "$T/source"
@@ -53,7 +53,7 @@ as_postgres "$PG15/pg_ctl" -D "$T/restore/r1" -m immediate -s stop
 
 step "stop: the hold is gone where it can be"
 tidemark log stop wal
-expect_out 0 on_b sql postgres -c "select count(*) from pg_replication_slots where slot_name like 'tidemark_%'"
+expect_out 0 on_b sql postgres -c "select count(*) from pg_replication_slots where slot_name ~ '^tidemark_(?!b_)'"
 end_process "$B_PID" TERM
 daemons_stop
 echo "the log is whole over a failover"

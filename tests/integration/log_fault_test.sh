@@ -10,7 +10,7 @@ error_is() { # TEXT; with node, stage and since when
         grep -F "$1"
 }
 no_error() { [ "$(of_wal '.status.lastError // "none"')" = none ]; }
-slot_keeps() { sql postgres -c "select restart_lsn <= '$1'::pg_lsn and wal_status = 'reserved' from pg_replication_slots where slot_name like 'tidemark_%'"; }
+slot_keeps() { sql postgres -c "select restart_lsn <= '$1'::pg_lsn and wal_status = 'reserved' from pg_replication_slots where slot_name ~ '^tidemark_(?!b_)'"; }
 told_within() { # SECONDS TEXT: a measurement on a machine that does other things too
     local began=$SECONDS
     wait_for "$1" error_is "$2"
@@ -38,7 +38,7 @@ step "12 kills of runner and agent"
 LONGEST_MS=1200 kill_rounds 12
 stored_safely
 safe=$(of_wal .status.logCheckpointTs)
-cp -a "$T/repo" "$T/frozen"
+copy_repo "$T/frozen"
 ledger_survives "$T/frozen" "$safe"
 rm -rf "$T/frozen"
 

@@ -49,14 +49,14 @@ segments() { # N: so many segments pass, and what nothing keeps is recycled
     for n in $(seq "$1"); do sql postgres -c "select pg_switch_wal()" -c "select pg_logical_emit_message(false, 't', repeat('x', 1000))" >/dev/null; done
     sql postgres -c checkpoint -c checkpoint
 }
-slot_status() { sql postgres -c "select wal_status from pg_replication_slots where slot_name like 'tidemark_%'"; }
+slot_status() { sql postgres -c "select wal_status from pg_replication_slots where slot_name ~ '^tidemark_(?!b_)'"; }
 reserved() { [ "$(slot_status)" = reserved ]; }
 error_is() { of_wal '.status.lastError | select(.node == "db-a" and .stage == "'"$1"'" and (.since | length) >= 20) | .message' | grep -F "$2"; }
 no_error() { [ "$(of_wal '.status.lastError // "none"')" = none ]; }
 warns() { of_wal '.status.warnings[]' | grep -F "$1"; }
 needs_full() { [ "$(of_wal '.status.needsFullBackup // false')" = true ]; }
 needs_none() { [ "$(of_wal '.status.needsFullBackup // false')" = false ]; }
-slot() { sql postgres -c "select slot_name from pg_replication_slots where slot_name like 'tidemark_%'"; }
+slot() { sql postgres -c "select slot_name from pg_replication_slots where slot_name ~ '^tidemark_(?!b_)'"; }
 interval() { # N FIELD: of the intervals that storage alone tells, in order of time
     as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/repo" -o json >"$T/list.json"
     jq -r "[.. | .recoverable? // empty] | flatten | sort_by(.from) | .[$1].$2" "$T/list.json"
@@ -191,7 +191,7 @@ holds_up_to "$after" 500
 intervals_are 3
 
 step "verify reads the log, also where there is nothing else: its gaps are told, and no damage"
-cp -a "$T/repo" "$T/broken"
+copy_repo "$T/broken"
 verify() { as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/broken"; }
 verify >"$T/verify.txt" || fail "verify: $(cat "$T/verify.txt")"
 rm -rf "$T"/broken/*/*/*/backup
@@ -207,7 +207,7 @@ expect_fail 1 "log of 1 of 1 lineages is damaged" verify
 rm -rf "$T/broken"
 
 step "a chunk is damaged, or gone: before it works, across it is refused, naming it and what cannot be had"
-cp -a "$T/repo" "$T/broken"
+copy_repo "$T/broken"
 # the chunk that holds the transaction behind $middle
 name=$(find "$T/broken" -path '*/chunk/*' -printf '%f\n' | sort |
     awk -v at="$(printf '%016x' "$(sql postgres -c "select '$behind'::pg_lsn - '0/1'::pg_lsn")")" 'substr($1, 1, 16) <= at' | tail -n 1)
@@ -230,8 +230,7 @@ rm -rf "$T/broken"
 step "the newest chunk is gone, which no other one names: a mark tells, and nothing is claimed behind the loss"
 newest() { find "$T/broken" -path "*/log/*/$1/*" | sort | tail -n 1; } # there is one lineage
 copied_with_mark() { # behind the newest chunk's beginning: behind the end of the one before
-    rm -rf "$T/broken"
-    cp -a "$T/repo" "$T/broken" 2>/dev/null || return 1
+    copy_repo "$T/broken"
     [[ $(basename "$(newest mark)") > $(basename "$(newest chunk)") ]]
 }
 wait_for 40 copied_with_mark
@@ -244,7 +243,7 @@ REPO=$T/broken holds_up_to "$middle" 900
 rm -rf "$T/broken"
 
 step "the record of the lineage, or of a writer, is damaged or gone: told by list, and what needs it is refused by name"
-cp -a "$T/repo" "$T/broken"
+copy_repo "$T/broken"
 record=$(find "$T/broken" -name lineage.mpk)
 writer=$(find "$T/broken" -path '*/writer/*' -type f | sort | head -n 1)
 for object in "$record" "$writer"; do

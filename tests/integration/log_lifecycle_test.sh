@@ -25,7 +25,7 @@ chunks() { find "$T/storage" -path '*/log/*/chunk/*' -type f -printf '%f\n' | so
 gone() { chunks | comm -23 "$T/chunks" - | wc -l; } # of those that were there
 are_gone() { [ "$(gone)" = "$1" ]; }
 removing_is() { [ "$(of_wal .status.logTruncate.removing)" = "$1" ]; }
-slots() { sql postgres -c "select count(*) from pg_replication_slots where slot_name like 'tidemark_%'"; }
+slots() { sql postgres -c "select count(*) from pg_replication_slots where slot_name ~ '^tidemark_(?!b_)'"; }
 
 postgres_init $MAJOR "$T/source"
 postgres_start $MAJOR "$T/source"

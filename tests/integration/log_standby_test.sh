@@ -7,7 +7,7 @@
 . "$(dirname "$0")/../lib/harness.sh"
 . "$(dirname "$0")/../lib/nodes.sh"
 
-slot_of() { on "$1" sql postgres -c "select slot_name || ' ' || restart_lsn from pg_replication_slots where slot_name like 'tidemark_%'"; }
+slot_of() { on "$1" sql postgres -c "select slot_name || ' ' || restart_lsn from pg_replication_slots where slot_name ~ '^tidemark_(?!b_)'"; }
 warned() { of_wal '.status.warnings // [] | .[]' | grep -qF "$1"; }
 not_warned() { ! warned "$1"; }
 writes() { # N [SECONDS]
@@ -18,7 +18,7 @@ writes() { # N [SECONDS]
 # N: the slot there is at or before the checkpoint, and not more than one segment behind it
 follows() {
     [ "$(on "$1" sql postgres -c "select c >= restart_lsn and c - restart_lsn <= 16777216 from
-        (select '$(of_wal .status.logCheckpointPosition)'::pg_lsn as c) p, pg_replication_slots where slot_name like 'tidemark_%'")" = t ]
+        (select '$(of_wal .status.logCheckpointPosition)'::pg_lsn as c) p, pg_replication_slots where slot_name ~ '^tidemark_(?!b_)'")" = t ]
 }
 holders() { [ "$(of_wal '.status.holds | map(.node) | sort | join(" ")')" = "$1" ]; }
 risk_of() { [ "$(of_wal ".status.holds | map(select(.node == \"db-$1\"))[0].atRisk")" = "$2" ]; }

@@ -146,7 +146,7 @@ other_checksums() {
     postgres_start "$MAJOR" "$DATA"
 }
 set_back() { # a server that is restored to what it was
-    postgres_stop "$MAJOR" "$DATA"
+    postgres_stop "$MAJOR" "$DATA" immediate
     rm -rf "$DATA"
     cp -a "$T/old" "$DATA"
     postgres_start "$MAJOR" "$DATA"
@@ -155,8 +155,8 @@ set_back_and_on() { # … and then writes more than what was stored
     set_back
     sql postgres -c "INSERT INTO ledger SELECT n, 'x' FROM generate_series(10000000, 10200000) n"
 }
-put_aside() {
-    postgres_stop "$MAJOR" "$DATA"
+put_aside() { # immediate: a stop that waits for readers of log waits for one that came back meanwhile
+    postgres_stop "$MAJOR" "$DATA" immediate
     rm -rf "$T/old"
     cp -a "$DATA" "$T/old"
     postgres_start "$MAJOR" "$DATA"

@@ -107,9 +107,9 @@ postgres_start() {
     [ -e "$data/standby.signal" ] || wait_for 60 recovery_is_over
 }
 recovery_is_over() { [ "$(sql postgres -c 'select pg_is_in_recovery()')" = f ]; }
-postgres_stop() {
+postgres_stop() { # a busy disk takes its time for the last checkpoint
     local major=$1 data=$2 mode=${3:-fast}
-    as_postgres "$(bindir "$major")/pg_ctl" -D "$data" -m "$mode" -w stop >/dev/null
+    as_postgres "$(bindir "$major")/pg_ctl" -D "$data" -m "$mode" -w -t 240 stop >/dev/null
     rm -f "$(mark_of "$data")"
 }
 sql() {

@@ -5,6 +5,7 @@
 #   ledger_start · ledger_stop    psql clients that note what was acknowledged, in $T/acked.*
 #   kill_rounds N                 kill -9 of the runner or the agent at random moments; $RANDOM's seed is told
 #   chain_holds [options]         log_chain_check.py on $T/repo and the source's log; says what it found
+#   copy_repo DIRECTORY           $T/repo as it is at one moment, while the log backup runs
 #   ledger_survives REPO UNTIL    a restore to latest holds every transaction acknowledged before UNTIL
 # Of the source: $T/source, PostgreSQL 15; the log backup is `wal` in $T/repo.
 
@@ -53,6 +54,15 @@ ledger_stop() {
     for pid in "${LEDGER_PIDS[@]}"; do wait "$pid" 2>/dev/null || true; done
 }
 
+copy_repo() { # DIRECTORY: $T/repo as it is at one moment: no mark is in it whose chunk is not
+    local runners status=0
+    rm -rf "$1"
+    runners=$(runner_pids)
+    echo "$runners" | xargs -r kill -STOP
+    cp -a "$T/repo" "$1" || status=$?
+    echo "$runners" | xargs -r kill -CONT
+    return $status
+}
 runner_there() { [ -n "$(runner_pids)" ]; }
 kill_rounds() {
     local rounds=$1 n runners=0 pause seed=${SEED:-$(date +%s)} mark

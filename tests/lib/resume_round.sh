@@ -147,7 +147,7 @@ phase_is() { [ "$(of "$1" .status.phase)" = "$2" ]; } # NAME PHASE
 delete_backup() {
     gone() { ! tidemark get backup "$GONE"; }
     GONE=$1
-    tidemark delete backup "$1" >/dev/null
+    tidemark delete backup "$1" --grace 0 >/dev/null
     wait_for 60 gone
 }
 

@@ -111,6 +111,9 @@ done
 
 # ---- one test, in a process of its own; its verdict is left in $logs
 seconds_since() { awk -v a="$1" -v b="$(date +%s.%N)" 'BEGIN {printf "%.1f", b - a}'; }
+told_by() { # LOG: its end, and before it the step and the verdict, which the logs of servers may have pushed away
+    { grep '^== ' "$1" | tail -n 1; grep '^FAIL: ' "$1" | cut -c1-2000; tail -n 40 "$1"; } || true
+}
 run_one() { # NUMBER NAME DEADLINE COMMAND
     local begin status=0 log verdict note=''
     begin=$(date +%s.%N)
@@ -128,7 +131,7 @@ run_one() { # NUMBER NAME DEADLINE COMMAND
     esac
     echo "$verdict" >"$logs/.verdict.$1"
     if [ "$verdict" = failed ]; then
-        printf 'FAIL  %6ss  %s%s\n%s\n' "$(seconds_since "$begin")" "$2" "$note" "$(tail -n 40 "$log" | sed 's/^/      | /')"
+        printf 'FAIL  %6ss  %s%s\n%s\n' "$(seconds_since "$begin")" "$2" "$note" "$(told_by "$log" | sed 's/^/      | /')"
     else
         local word=ok
         [ "$verdict" = passed ] || word=skip

@@ -105,6 +105,12 @@ static void test_checksum(void **state)
         "range 0 of epoch 0000000000000001.00000001: object 'demo1/main/null1/backup/" WHOLE_ID
         "/data/00000000-0000000000000001.00000001': frame 0: stored bytes do not match their "
         "hash");
+    /* a mere look reads no data */
+    backup_checkpoint_found_release(&f->found);
+    OK(backup_checkpoint_load(f->w.worker, NULL, NULL, &f->found, &w_err));
+    assert_true(f->found.found);
+    assert_int_equal(f->found.results, 0);
+    assert_aside(f, 0, 0, "");
     f->w.options.checksum = false;
     reopen(f, true);
     load(f);

@@ -1,21 +1,6 @@
 /* The agent's brain, scene by scene: what it asks for, keeps, gives up. */
 #include "tests/unit/agent/brain/stage.h"
 
-static void begun_with(struct stage *s, const char *warning)
-{
-    struct agent_event event = {.kind = AGENT_EV_SESSION_BEGUN};
-    event.begun.job = 1;
-    event.begun.begin = slice_str("blob");
-    event.begun.identity = "7000";
-    event.begun.warning = warning;
-    feed(s, &event);
-}
-
-static void begun(struct stage *s)
-{
-    begun_with(s, "");
-}
-
 /* Connected, with a job whose runner is ready, planned and at work. */
 static void working(struct stage *s)
 {

@@ -8,26 +8,10 @@ static struct msg_backup_params params = {.backup_id = ID, .checkpoint = true, .
 
 static struct msg_assignment assignment(enum job_step step)
 {
-    return (struct msg_assignment){.uid = "00aa",
-                                   .attempt = 2,
-                                   .kind = JOB_KIND_BACKUP,
-                                   .roles = JOB_ROLE_LEAD | JOB_ROLE_WORKER,
-                                   .step = step,
-                                   .boot = "boot1",
-                                   .cluster = "demo1",
-                                   .tenant = "main",
-                                   .name = "b",
-                                   .storage = "file:///backup",
-                                   .backup = &params};
-}
-
-static void begun(struct stage *s)
-{
-    struct agent_event event = {.kind = AGENT_EV_SESSION_BEGUN};
-    event.begun.job = 1;
-    event.begun.begin = slice_str("blob");
-    event.begun.identity = "7000";
-    feed(s, &event);
+    struct msg_assignment a = backup_wanted(step);
+    a.attempt = 2;
+    a.backup = &params;
+    return a;
 }
 
 /* Connected, with a job that is to go on. */

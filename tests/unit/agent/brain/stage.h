@@ -160,6 +160,21 @@ static TM_UNUSED struct msg_assignment backup_wanted(enum job_step step)
     return a;
 }
 
+static TM_UNUSED void begun_with(struct stage *s, const char *warning)
+{
+    struct agent_event event = {.kind = AGENT_EV_SESSION_BEGUN};
+    event.begun.job = s->job;
+    event.begun.begin = slice_str("blob");
+    event.begun.identity = "7000";
+    event.begun.warning = warning;
+    feed(s, &event);
+}
+
+static TM_UNUSED void begun(struct stage *s)
+{
+    begun_with(s, "");
+}
+
 /* Answers the newest request of `to`. */
 static TM_UNUSED void answer(struct stage *s, enum message_type to, struct message *m,
                              uint64_t term)

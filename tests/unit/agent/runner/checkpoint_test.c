@@ -40,6 +40,7 @@ static void begin(struct agent *a, const char *storage)
 {
     agent_init(a, storage);
     a->params.checkpoint = true;
+    a->keeps_rest = true;
     agent_start(a);
     tell_job(a);
     wait_for(a, FRAME_ready);
@@ -81,7 +82,6 @@ static void a_later_term(void **state)
     expect_asked(&a, 2);
     uint32_t from = a.handed;
     a.job.term = 9; /* leases are granted under it */
-    assert_true(a.range_count > from + 2);
     work_first(&a, from + 2);
     tell_accepted(&a, from, 2, 9, false);
     expect_asked(&a, 4);

@@ -181,12 +181,50 @@ static void is_damaged(void **state)
     agent_release(&first);
 }
 
+/* Data is damaged, and checksums are wanted: its bytes are read once the plan is known, and told then. */
+static void has_damaged_data(void **state)
+{
+    (void)state;
+    struct agent first;
+    struct agent a;
+    struct frame f;
+    struct repo_scope scope;
+    size_t len = 0;
+    TM_CLEANUP(storage_freep) struct storage *st = NULL;
+    interrupted(&first, "ram://resume-bytes", CONNINFO, 2);
+    OK(storage_open(first.job.storage, &(struct storage_options){.io_timeout_ms = 0}, &st, &err));
+    OK(names_scope_set(&scope, "demo1", "main", "null1", &err));
+    struct rel_name rel = names_rel_data(ID, 1, (struct epoch){7, 2});
+    uint8_t *bytes = ram_bytes(st, names_full(&scope, rel.s).s, &len);
+    assert_non_null(bytes);
+    bytes[len / 2] ^= 1;
+    checksums = true;
+    next_attempt(&a, "ram://resume-bytes", &f);
+    checksums = false;
+    assert_string_equal(f.found.why, "");
+    session_resume(&a, &f.found);
+    frame_release(&f);
+    wait_for(&a, FRAME_ready);
+    tell_begin(&a, false);
+    take_stored(&a, &first, 1);
+    work_all(&a);
+    const char *says =
+        "of what earlier attempts stored, 0 checkpoints and 1 ranges cannot be used: range 1 ";
+    assert_memory_equal(a.warning, says, strlen(says));
+    tell_finish(&a);
+    wait_for(&a, FRAME_committed);
+    agent_stop(&a);
+    verify("ram://resume-bytes");
+    agent_release(&a);
+    agent_release(&first);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(goes_on),    cmocka_unit_test(finds_nothing),
         cmocka_unit_test(is_refuted), cmocka_unit_test(loses_its_plan),
-        cmocka_unit_test(is_damaged),
+        cmocka_unit_test(is_damaged), cmocka_unit_test(has_damaged_data),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,6 +46,7 @@ struct agent {
     size_t batches;
     const struct msg_plan_range *ranges[RANGES];
     uint32_t range_count;
+    bool keeps_rest;   /* a runner that needs ranges gets no more by itself */
     struct slice root; /* of the last batch */
     struct buf blobs[RANGES];
     uint32_t done;
@@ -213,7 +214,7 @@ static TM_UNUSED void until(struct agent *a, enum frame_type type, struct frame 
             answer_results(a, f.want_results.from);
         else if (f.type == FRAME_failed && type != FRAME_failed)
             fail_msg("failed at %s: %s", f.failed.error->stage, f.failed.error->text);
-        if (f.type == FRAME_need && a->range_count > 0)
+        if (f.type == FRAME_need && a->range_count > 0 && !a->keeps_rest)
             hand_out(a, f.need.count);
         if (f.type == type) {
             *ret = f;
@@ -340,6 +341,8 @@ static TM_UNUSED void interrupted(struct agent *a, const char *storage, const ch
     agent_stop(a);
 }
 
+static TM_UNUSED bool checksums; /* the next attempt checks the bytes of what it finds */
+
 /* The next attempt, up to what its runner found. */
 static TM_UNUSED void next_attempt(struct agent *a, const char *storage, struct frame *ret_found)
 {
@@ -349,6 +352,7 @@ static TM_UNUSED void next_attempt(struct agent *a, const char *storage, struct 
     a->job.term = 8; /* no lease is like one of the first attempt */
     a->params.checkpoint = true;
     a->params.resume = true;
+    a->params.checksum = checksums;
     agent_start(a);
     tell_job(a);
     until(a, FRAME_found, ret_found);

@@ -295,6 +295,14 @@ static void a_checkpoint_that_stands_still(void **state)
                         "20 s, attempt 1 of 3");
     assert_string_equal(status_of(s, "wal")->error.stage, "upload");
     assert_int_equal(status_of(s, "wal")->error.since_us, 55);
+    struct msg_error hang = {.code = TM_E_TIMEOUT,
+                             .text = "writing 'y' has taken longer than 60 s",
+                             .stage = STAGE_STORAGE,
+                             .since_us = 66};
+    status.error = &hang; /* names the call itself */
+    beat(s, 10, INSTANCE_PRIMARY, 0, &job);
+    assert_string_equal(status_of(s, "wal")->error.message, hang.text);
+    assert_int_equal(status_of(s, "wal")->error.since_us, 66);
     job.trouble = NULL;
     struct msg_error stuck = {
         .code = TM_E_UNAVAILABLE, .text = "storage is away", .stage = "commit", .since_us = 99};

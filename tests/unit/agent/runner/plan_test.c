@@ -17,6 +17,7 @@ static int setup(void **state)
     struct pair *p = calloc(1, sizeof(*p));
     OK(fd_socketpair(false, fds, &err));
     p->runner.fd = fds[0];
+    p->runner.engine = &null_engine;
     p->fd = fds[1];
     assert_int_equal(pthread_mutex_init(&p->runner.send_lock, NULL), 0);
     *state = p;
@@ -83,6 +84,7 @@ static void in_batches(void **state)
     assert_int_equal(f.plan_batch.ranges[0].start.len, 0);
     assert_int_equal(slice_cmp(f.plan_batch.ranges[1].start, slice_str("0001")), 0);
     assert_int_equal(f.plan_batch.ranges[1].bytes, 1);
+    assert_true(f.plan_batch.ranges[1].anywhere);
     frame_release(&f);
     next(p, &f);
     assert_int_equal(f.plan_batch.first, FRAME_PLAN_MAX);
@@ -90,6 +92,7 @@ static void in_batches(void **state)
     assert_true(f.plan_batch.last);
     assert_int_equal(f.plan_batch.ranges[2].end.len, 0);
     assert_int_equal(f.plan_batch.ranges[2].bytes, COUNT - 1);
+    assert_false(f.plan_batch.ranges[2].anywhere); /* the last one, without an end */
     assert_int_equal(plan_root_parse(f.plan_batch.root, &plan, &started_us, &err), 0);
     assert_int_equal(plan.term, 7);
     assert_int_equal(plan.counter, 0x10100);

@@ -228,7 +228,7 @@ static int retry(struct brain *b, const struct brain_event *event, struct tm_err
     if (res->now.rec.phase != PHASE_FAILED || res->now.rec.deleting)
         return tm_err_set(err, TM_E_REFUSED, "%s/%s did not fail", event->command.kind,
                           event->command.name);
-    if (resume_sweeping(res))
+    if (resume_sweeping(res) && res->now.rec.resumable)
         return tm_err_retry(err, TM_E_REFUSED,
                             "%s/%s was not resumed in time: what was stored of it is being removed",
                             event->command.kind, event->command.name);
@@ -236,7 +236,7 @@ static int retry(struct brain *b, const struct brain_event *event, struct tm_err
     if (next == NULL)
         return tm_err_oom(err);
     next->phase = PHASE_SCHEDULED;
-    next->step = 0;
+    next->step = next->leftovers ? JOB_STEP_ABORT : 0; /* that first */
     next->attempt++;
     next->completed_us = 0;
     next->error = NULL; /* asked for: no pause */

@@ -418,7 +418,7 @@ void job_durable(struct brain *b, struct res *res); /* a staged change has becom
 void job_watch(struct brain *b, struct res *res);   /* fails one that is not heard of */
 bool job_excluded(const struct live *live, const struct node *node);
 bool job_has_worker(const struct live *live, const struct node *node);
-/* Something of it lies in storage that its policy wants removed. */
+/* Something of it lies in storage that is to go with it. */
 bool job_must_sweep(const struct res *res);
 bool job_deleting(const struct res *res); /* at its end, and to be deleted */
 /* A deletion that has nothing to do until its grace is over. */
@@ -451,6 +451,7 @@ void resume_note(struct brain *b, struct res *res, struct record *next);
 /* A checkpoint that nobody resumed for gcttl: it is swept, while the job stays Failed. */
 bool resume_expired(const struct brain *b, const struct res *res);
 void resume_expire(struct brain *b, struct res *res);
+/* What earlier attempts stored is being removed, or will be as soon as somebody can. */
 bool resume_sweeping(const struct res *res);
 void resume_sweep(struct brain *b, struct res *res);
 void resume_report(struct brain *b, struct res *res, const struct node *node,

@@ -7,7 +7,8 @@
  *               something failed: the lead sweeps             step ABORT
  *               or it may be gone on with: nothing is swept      (resume.c)
  *   Complete    the lead reported the manifest stored
- *   Failed      swept, or nobody could (leftovers), or kept to be resumed
+ *   Failed      swept, or kept to be resumed, or nobody could sweep yet (leftovers): it is tried until
+ *               somebody can, and no other attempt begins before      (resume.c)
  *
  * job_tick looks at every job after every event and stages the next change when its reason is there;
  * PERSISTED makes it true (job_durable). A job whose manifest turns out to be stored is Complete
@@ -40,15 +41,14 @@ bool job_must_sweep(const struct res *res)
         return false;
     if (rec->phase == PHASE_COMPLETE)
         return res->view.policy == VIEW_DELETE;
-    if (rec->resumable)
-        return true; /* without its resource nobody could go on with it */
-    return rec->leftovers && res->view.policy != VIEW_RETAIN;
+    return rec->resumable; /* without its resource nobody could go on with it */
 }
 
 bool job_deleting(const struct res *res)
 {
-    bool waits = res->now.rec.phase == PHASE_SCHEDULED && res->now.rec.resumable;
-    return res->now.rec.deleting && (store_terminal(res) || waits);
+    const struct record *rec = &res->now.rec;
+    bool waits = rec->phase == PHASE_SCHEDULED && rec->resumable;
+    return rec->deleting && (store_terminal(res) || waits) && !rec->leftovers;
 }
 
 bool job_excluded(const struct live *live, const struct node *node)
@@ -316,7 +316,7 @@ static void fail_finally(struct brain *b, struct res *res, enum left left)
     again = again && !next->deleting;
     next->phase = again ? PHASE_SCHEDULED : PHASE_FAILED;
     next->attempt += again;
-    next->step = 0;
+    next->step = left == LEFT_OVERS ? JOB_STEP_ABORT : 0;
     next->completed_us = again ? 0 : b->now.real_us;
     next->leftovers = left == LEFT_OVERS;
     next->resumable = left == LEFT_CHECKPOINT;
@@ -440,9 +440,8 @@ static void log_end(struct brain *b, const struct res *res)
 {
     const struct record *rec = &res->now.rec;
     if (rec->phase == PHASE_FAILED && res->live->sweeper[0] != '\0') {
-        brain_log(b, res, rec->node, 5, BRAIN_LOG_PLAIN,
-                  "%s/%s: nobody went on with it, what was stored of it is removed", rec->kind,
-                  rec->name);
+        brain_log(b, res, rec->node, 5, BRAIN_LOG_PLAIN, "%s/%s: what was stored of it is removed",
+                  rec->kind, rec->name);
         return;
     }
     if (rec->phase == PHASE_COMPLETE)
@@ -450,7 +449,7 @@ static void log_end(struct brain *b, const struct res *res)
                   rec->name);
     else
         brain_log(b, res, rec->error_node, 3, BRAIN_LOG_JOB_FAILED, "%s/%s Failed%s: %s", rec->kind,
-                  rec->name, rec->leftovers ? " (leftovers in storage were not swept)" : "",
+                  rec->name, rec->leftovers ? " (what it stored is not removed yet)" : "",
                   rec->error != NULL ? rec->error->text : "unknown");
 }
 
@@ -464,7 +463,9 @@ void job_durable(struct brain *b, struct res *res)
     struct live *live = res->live;
     bool was_underway = live != NULL && !store_terminal(res);
     if (resume_sweeping(res)) {
-        if (live == NULL)
+        if (live != NULL && live->has_failure && store_terminal(res))
+            log_end(b, res);
+        if (live == NULL || live->has_failure)
             brain_check(b, job_live(b, res, false));
     } else if (store_terminal(res) && live != NULL && !rec->deleting) {
         log_end(b, res);

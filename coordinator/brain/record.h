@@ -91,7 +91,7 @@ CODEC_DECLARE(node_share, NODE_SHARE_FIELDS);
     X(T, u32, grace_ms, "dg", OPT, 0, UINT32_MAX) /* deleting: what is stored stays so long… */     \
     X(T, i64, removal_us, "dr", OPT, 0,                                                               \
       0) /* …until then, once its tombstone is there; 0 = it is not */                              \
-    X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */                              \
+    X(T, flag, leftovers, "l", OPT, 0, 0) /* nobody has swept it yet */                               \
     /* earlier attempts left a checkpoint under backup_id: the next one, or this one, goes on with it */ \
     X(T, flag, resumable, "rs", OPT, 0, 0)                                                            \
     X(T, txt, resume_note, "rn", OPT, 0, WIRE_TEXT_MAX) /* why ranges had to start over */            \

@@ -216,8 +216,6 @@ void oracle_stored(struct world *w, const char *key, struct slice value)
             rec.attempt, rec.deleting ? " deleting" : "", rec.error != NULL ? ": " : "",
             rec.error != NULL ? rec.error->text : "");
     check_end(w, &rec);
-    if (rec.leftovers && rec.backup_id[0] != '\0')
-        depot_find(w, rec.backup_id, true)->given_up = true;
     if (rec.log != NULL && rec.job[0] != '\0')
         lineages_phase(w, rec.job, rec.phase == PHASE_STOPPED);
     if (rec.phase == PHASE_FAIL)
@@ -320,8 +318,7 @@ static bool checkpoints_settled(struct world *w)
 {
     for (size_t at = 0; at < w->backup_count; at++) {
         const struct sim_backup *backup = &w->backups[at];
-        if (!backup->checkpoint || backup->manifest || backup->marked_us != 0 || backup->given_up ||
-            w->rolled_back)
+        if (!backup->checkpoint || backup->manifest || backup->marked_us != 0 || w->rolled_back)
             continue;
         const char *why = "no job has it";
         for (size_t n = 0; n < w->store.count && why != NULL; n++) {
@@ -339,6 +336,18 @@ static bool checkpoints_settled(struct world *w)
         }
         if (why != NULL)
             sim_violate(w, "a checkpoint of backup %s stays for ever: %s", backup->id, why);
+    }
+    return true;
+}
+
+/* What nobody could sweep is tried again, until somebody can. */
+static bool leftovers_settled(struct world *w)
+{
+    for (size_t n = 0; n < w->store.count; n++) {
+        TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
+        struct record rec;
+        if (stored_record(w, w->store.entries[n].key, &rec, &arena) && rec.leftovers)
+            return false;
     }
     return true;
 }
@@ -366,7 +375,7 @@ bool oracle_settled(struct world *w)
                                   resource.status->phase != RESOURCE_FAILED))
             return false;
     }
-    return agent_holds_settled(w) && checkpoints_settled(w);
+    return agent_holds_settled(w) && leftovers_settled(w) && checkpoints_settled(w);
 }
 
 void oracle_end(struct world *w)

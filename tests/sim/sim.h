@@ -101,7 +101,6 @@ struct sim_backup {
     bool manifest;
     struct sim_object *entries; /* of the manifest */
     size_t entry_count;
-    bool given_up;      /* nobody could sweep it: said in its record, until the next attempt */
     uint64_t marked_us; /* its tombstone is stored since then, 0 = there is none */
 };
 

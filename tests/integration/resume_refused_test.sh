@@ -143,7 +143,7 @@ nothing_of "$ID" || fail "left of $ID: $(files_of "$ID")"
 
 damage_log() {
     local chunk
-    chunk=$(find "$DIR/log" -type f ! -name '.*' | sort | head -n 1)
+    chunk=$(find "$DIR/log" -type f ! -name '.*' | sort | sed -n 1p)
     [ -n "$chunk" ] || fail "no log is stored"
     damage "$chunk"
 }

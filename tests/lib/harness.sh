@@ -8,6 +8,7 @@
 #   daemons_start DATA · daemons_stop · coordinator_start · coordinator_kill · agent_start · agent_kill [signal]
 #   tidemark …                    the CLI on this test's coordinator
 #   expect_out WANT CMD… · expect_fail STATUS TEXT CMD… · expect_json FILE JQ WANT · wait_for SECONDS CMD…
+#   CMD… | finds PATTERN          instead of grep -q
 #
 # Everything a test starts has its pid in $T/pids and is ended by the exit trap, nothing else is touched.
 # Run as root: PostgreSQL and the daemons run as the postgres user.
@@ -171,7 +172,7 @@ agent_start() {
     spawn "$T/agent.log" "$BUILD/tidemark-agent" -c "$T/agent.yaml"
     AGENT_PID=$SPAWNED
 }
-node_is() { tidemark nodes | grep -q "$1"; }
+node_is() { tidemark nodes | finds "$1"; }
 daemons_start() {
     [ -d "$T/repo" ] || install -d -o postgres -g postgres "$T/repo"
     coordinator_start
@@ -226,11 +227,19 @@ expect_json() {
     got=$(jq -r "$2" "$1") || fail "jq $2 on $(cat "$1")"
     [ "$got" = "$3" ] || fail "$2 is '$got' instead of '$3' in $(cat "$1")"
 }
+# grep -q at the end of a pipe: it reads all, as who writes into a pipe that nobody reads dies, and the pipe with it
+finds() { grep "$@" >/dev/null; }
 wait_for() { # SECONDS CMD…: how long it takes at most where nothing else runs; it is no measurement
-    local deadline=$((SECONDS + ($1 > PATIENCE_S ? $1 : PATIENCE_S)))
+    local deadline=$((SECONDS + ($1 > PATIENCE_S ? $1 : PATIENCE_S))) began pause_us pause
     shift
-    until "$@" >/dev/null 2>&1; do
+    while true; do
+        began=${EPOCHREALTIME/[^0-9]/}
+        ! "$@" >/dev/null 2>&1 || return 0
         [ "$SECONDS" -lt "$deadline" ] || fail "still not true after a while: $*"
-        sleep 0.1
+        # what is costly to ask is asked less often: others need the processor for what is waited for
+        pause_us=$((3 * (${EPOCHREALTIME/[^0-9]/} - began)))
+        pause_us=$((pause_us < 50000 ? 50000 : pause_us > 500000 ? 500000 : pause_us))
+        printf -v pause '0.%06d' $pause_us
+        sleep "$pause"
     done
 }

@@ -151,7 +151,7 @@ step "kill -9 of the runner: its ranges are leased anew"
 spec torn "$T/repo" "${slow[@]}" | sed 's/concurrency: 2/concurrency: 2, rateLimit: 40/' >"$T/torn.yaml"
 tidemark apply -f "$T/torn.yaml" >/dev/null
 wait_for 90 running torn
-kill -9 $(runner_pids)
+runner_pids | xargs kill -9
 tidemark wait backup torn --for=Complete --timeout=120s
 as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/repo" --cluster test >/dev/null
 

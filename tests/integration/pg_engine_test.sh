@@ -210,8 +210,8 @@ max_wal_senders = 0" "wal_level is minimal, a backup needs replica or logical"
     set_and_expect "max_replication_slots = 0" "max_replication_slots is 0, a backup needs one to hold the log"
 }
 
-for major in "${@:-${TIDEMARK_TEST_MAJORS:-13 15 18}}"; do
-    for major in $major; do
+for majors in "${@:-${TIDEMARK_TEST_MAJORS:-13 15 18}}"; do
+    for major in $majors; do
         step "PostgreSQL $major"
         DATA=$T/data-$major
         postgres_init "$major" "$DATA" -k

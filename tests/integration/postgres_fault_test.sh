@@ -136,7 +136,7 @@ umount "$T/readonly"
 
 step "the database server is down: Failed, saying so; up again: works"
 postgres_stop 15 "$T/source" immediate
-RATE= apply server-down
+RATE='' apply server-down
 tidemark wait backup server-down --for=Failed --timeout=120s || true
 postgres_start 15 "$T/source"
 wait_for 30 node_is primary

@@ -1,6 +1,7 @@
 # Sourced by integration tests: real servers on loopback, started and ended here.
 #
-#   $T       a directory of this test's own, removed at the end (kept with TIDEMARK_TEST_KEEP=1)
+#   $T       a directory of this test's own, removed at the end (kept with TIDEMARK_TEST_KEEP=1); in TIDEMARK_TEST_DIR,
+#            default /var/tmp
 #   $BUILD   where the binaries are (TIDEMARK_BUILD, default build/)
 #   step TEXT · fail TEXT · skip REASON (exit 77)
 #   postgres_init MAJOR DATA [initdb options] · postgres_start MAJOR DATA · postgres_stop MAJOR DATA [mode]
@@ -20,7 +21,7 @@ case $BUILD in /*) ;; *) BUILD=$TOP/$BUILD ;; esac
 PG15=/usr/lib/postgresql/15/bin
 export LC_ALL=C.UTF-8 TZ=UTC PGUSER=postgres PGCONNECT_TIMEOUT=10
 
-T=$(mktemp -d /var/tmp/tidemark-test.XXXXXX)
+T=$(mktemp -d "${TIDEMARK_TEST_DIR:-/var/tmp}/tidemark-test.XXXXXX")
 chmod 755 "$T"
 install -d -o postgres -g postgres "$T/run"
 : >"$T/pids"

@@ -16,7 +16,7 @@ lsn() { printf '%X/%X' $(($1 >> 32)) $(($1 & 0xFFFFFFFF)); }
 expect_error() { expect_fail 1 "$@"; }
 restart_lsn() { sql postgres -c "SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = '$1'"; }
 segment() { sql postgres -c "SELECT pg_logical_emit_message(false, 'x', repeat('y', 1000))" -c "SELECT pg_switch_wal()" >/dev/null; }
-reload() { sql postgres -c "ALTER SYSTEM SET $1" -c "SELECT pg_reload_conf()" >/dev/null; sleep 0.3; }
+reload() { sql postgres -c "ALTER SYSTEM SET $1" && reload_conf; }
 
 test_describe() {
     local id version flushed

@@ -5,7 +5,7 @@
 #   $BUILD   where the binaries are (TIDEMARK_BUILD, default build/)
 #   step TEXT · fail TEXT · skip REASON (exit 77)
 #   postgres_init MAJOR DATA [initdb options] · postgres_start MAJOR DATA · postgres_stop MAJOR DATA [mode]
-#   sql DATABASE [psql options]   pgbench …   as_postgres CMD…
+#   sql DATABASE [psql options]   pgbench …   as_postgres CMD…   reload_conf
 #   daemons_start DATA · daemons_stop · coordinator_start · coordinator_kill · agent_start · agent_kill [signal]
 #   tidemark …                    the CLI on this test's coordinator
 #   expect_out WANT CMD… · expect_fail STATUS TEXT CMD… · expect_json FILE JQ WANT · wait_for SECONDS CMD…
@@ -119,6 +119,14 @@ sql() {
     shift
     "$PG15/psql" -XAtq -v ON_ERROR_STOP=1 -d "$database" "$@"
 }
+# The configuration files are in force: new sessions have them, and every process of the server has been told.
+reload_conf() {
+    local before
+    before=$(sql postgres -c "select pg_conf_load_time()")
+    sql postgres -c "select pg_reload_conf()" >/dev/null
+    wait_for 30 loaded_since "$before"
+}
+loaded_since() { [ "$(sql postgres -c "select pg_conf_load_time() > '$1'")" = t ]; }
 pgbench() { "$PG15/pgbench" "$@"; }
 # pgbench in the background until writer_stop, or the end of the test
 writer_start() { # DATABASE

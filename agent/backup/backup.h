@@ -389,8 +389,8 @@ int backup_checkpoint_load(struct backup_worker *w, backup_checkpoint_fn fn, voi
 /* ---- sweep and delete ---- */
 
 enum backup_sweep_mode {
-    BACKUP_SWEEP_ABORT,  /* what an attempt left; refuses (TM_E_REFUSED) a committed backup */
-    BACKUP_SWEEP_VOID,   /* the same, tombstone first: an attempt that lives on can commit no more */
+    BACKUP_SWEEP_ABORT, /* what an attempt left; refuses (TM_E_REFUSED) a committed backup */
+    BACKUP_SWEEP_VOID,  /* the same, tombstone first: an attempt that lives on can commit no more */
     BACKUP_SWEEP_DELETE, /* also a committed one: the tombstone is written first */
 };
 

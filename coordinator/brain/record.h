@@ -92,7 +92,7 @@ CODEC_DECLARE(node_share, NODE_SHARE_FIELDS);
     X(T, i64, removal_us, "dr", OPT, 0,                                                               \
       0) /* …until then, once its tombstone is there; 0 = it is not */                              \
     X(T, flag, leftovers, "l", OPT, 0, 0) /* nobody has swept it yet */                               \
-    /* earlier attempts left a checkpoint under backup_id: the next one, or this one, goes on with it */ \
+    /* earlier attempts left a checkpoint under backup_id: this or the next one goes on with it */    \
     X(T, flag, resumable, "rs", OPT, 0, 0)                                                            \
     X(T, txt, resume_note, "rn", OPT, 0, WIRE_TEXT_MAX) /* why ranges had to start over */            \
     X(T, u32, ranges_resumed, "rr", OPT, 0, UINT32_MAX) /* of those done, by earlier attempts */      \

@@ -73,7 +73,7 @@ test_read() {
     sed 's/^/   /' "$T/drive-whole.out"
     [ "$(grep -c '^attempt [12]: .* 0 corrupt$' "$T/drive-whole.out")" -eq 2 ] || fail "attempts: $(cat "$T/drive-whole.out")"
     grep '^problem' "$T/drive-whole.out" && fail "problems"
-    grep "^again: " "$T/drive-whole.out" | grep -qv "the standby was started anew meanwhile" && fail "$(cat "$T/drive-whole.out")"
+    grep "^again: " "$T/drive-whole.out" | finds -v "the standby was started anew meanwhile" && fail "$(cat "$T/drive-whole.out")"
     [ "$(shares whole 1 3) $(shares whole 2 3)" = "0 1" ] || fail "read again: $(cat "$T/drive-whole.out")"
     total=$(sed -n 's/^attempt [12]: .* ranges, \([0-9]*\) bytes.*/\1/p' "$T/drive-whole.out" | paste -sd+ | bc)
     [ $(($(shares whole 1 2) + $(shares whole 2 2))) -gt $((total / 2)) ] || fail "the standby read little: $(cat "$T/drive-whole.out")"
@@ -96,7 +96,7 @@ test_promoted() {
     drive_go promoted go-asked
     drive_go promoted go-end
     drive_until promoted half
-    on_standby sql postgres -c "SELECT pg_promote()" | grep -qx t || fail "not promoted"
+    on_standby sql postgres -c "SELECT pg_promote()" | finds -x t || fail "not promoted"
     drive_go promoted go-half
     drive_ends promoted 3 "refused: range [0-9]*: data directory '$STANDBY': the standby was promoted"
     drop_hold

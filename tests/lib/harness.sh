@@ -1,13 +1,15 @@
 # Sourced by integration tests: real servers on loopback, started and ended here.
 #
-#   $T       a directory of this test's own, removed at the end (kept with TIDEMARK_TEST_KEEP=1)
+#   $T       a directory of this test's own, removed at the end (kept with TIDEMARK_TEST_KEEP=1); in TIDEMARK_TEST_DIR,
+#            default /var/tmp
 #   $BUILD   where the binaries are (TIDEMARK_BUILD, default build/)
 #   step TEXT · fail TEXT · skip REASON (exit 77)
 #   postgres_init MAJOR DATA [initdb options] · postgres_start MAJOR DATA · postgres_stop MAJOR DATA [mode]
-#   sql DATABASE [psql options]   pgbench …   as_postgres CMD…
+#   sql DATABASE [psql options]   pgbench …   as_postgres CMD…   reload_conf
 #   daemons_start DATA · daemons_stop · coordinator_start · coordinator_kill · agent_start · agent_kill [signal]
 #   tidemark …                    the CLI on this test's coordinator
 #   expect_out WANT CMD… · expect_fail STATUS TEXT CMD… · expect_json FILE JQ WANT · wait_for SECONDS CMD…
+#   CMD… | finds PATTERN          instead of grep -q
 #
 # Everything a test starts has its pid in $T/pids and is ended by the exit trap, nothing else is touched.
 # Run as root: PostgreSQL and the daemons run as the postgres user.
@@ -19,7 +21,7 @@ case $BUILD in /*) ;; *) BUILD=$TOP/$BUILD ;; esac
 PG15=/usr/lib/postgresql/15/bin
 export LC_ALL=C.UTF-8 TZ=UTC PGUSER=postgres PGCONNECT_TIMEOUT=10
 
-T=$(mktemp -d /var/tmp/tidemark-test.XXXXXX)
+T=$(mktemp -d "${TIDEMARK_TEST_DIR:-/var/tmp}/tidemark-test.XXXXXX")
 chmod 755 "$T"
 install -d -o postgres -g postgres "$T/run"
 : >"$T/pids"
@@ -117,6 +119,14 @@ sql() {
     shift
     "$PG15/psql" -XAtq -v ON_ERROR_STOP=1 -d "$database" "$@"
 }
+# The configuration files are in force: new sessions have them, and every process of the server has been told.
+reload_conf() {
+    local before
+    before=$(sql postgres -c "select pg_conf_load_time()")
+    sql postgres -c "select pg_reload_conf()" >/dev/null
+    wait_for 30 loaded_since "$before"
+}
+loaded_since() { [ "$(sql postgres -c "select pg_conf_load_time() > '$1'")" = t ]; }
 pgbench() { "$PG15/pgbench" "$@"; }
 # pgbench in the background until writer_stop, or the end of the test
 writer_start() { # DATABASE
@@ -171,7 +181,7 @@ agent_start() {
     spawn "$T/agent.log" "$BUILD/tidemark-agent" -c "$T/agent.yaml"
     AGENT_PID=$SPAWNED
 }
-node_is() { tidemark nodes | grep -q "$1"; }
+node_is() { tidemark nodes | finds "$1"; }
 daemons_start() {
     [ -d "$T/repo" ] || install -d -o postgres -g postgres "$T/repo"
     coordinator_start
@@ -226,11 +236,19 @@ expect_json() {
     got=$(jq -r "$2" "$1") || fail "jq $2 on $(cat "$1")"
     [ "$got" = "$3" ] || fail "$2 is '$got' instead of '$3' in $(cat "$1")"
 }
+# grep -q at the end of a pipe: it reads all, as who writes into a pipe that nobody reads dies, and the pipe with it
+finds() { grep "$@" >/dev/null; }
 wait_for() { # SECONDS CMD…: how long it takes at most where nothing else runs; it is no measurement
-    local deadline=$((SECONDS + ($1 > PATIENCE_S ? $1 : PATIENCE_S)))
+    local deadline=$((SECONDS + ($1 > PATIENCE_S ? $1 : PATIENCE_S))) began pause_us pause
     shift
-    until "$@" >/dev/null 2>&1; do
+    while true; do
+        began=${EPOCHREALTIME/[^0-9]/}
+        ! "$@" >/dev/null 2>&1 || return 0
         [ "$SECONDS" -lt "$deadline" ] || fail "still not true after a while: $*"
-        sleep 0.1
+        # what is costly to ask is asked less often: others need the processor for what is waited for
+        pause_us=$((3 * (${EPOCHREALTIME/[^0-9]/} - began)))
+        pause_us=$((pause_us < 50000 ? 50000 : pause_us > 500000 ? 500000 : pause_us))
+        printf -v pause '0.%06d' $pause_us
+        sleep "$pause"
     done
 }

@@ -5,7 +5,7 @@
 #   deps.sh --demo    the same: make demo needs nothing more
 #   deps.sh --check   also npm, which fetches PostgreSQL 13 to 18 and Azurite, and the object stores Ceph RGW and
 #                     OpenStack Swift where the distribution has them: for make check
-#   deps.sh --test    npm, clang, its tools and cppcheck: for make fuzz-smoke and make lint
+#   deps.sh --test    npm, clang, its tools, cppcheck and shellcheck: for make fuzz-smoke and make lint
 #   deps.sh --fault   also User-Mode-Linux, and an NFS server and systemd to run in it: for make fault
 #   deps.sh --bench   also pgBackRest: for make bench
 #   deps.sh --list    prints the names of the packages and installs nothing (may come with the others)
@@ -39,7 +39,7 @@ apt_names() {
         echo postgresql
     fi
     if [ -n "$want_test" ]; then
-        echo clang clang-format clang-tidy cppcheck
+        echo clang clang-format clang-tidy cppcheck shellcheck
     fi
     # nodejs from elsewhere brings its own npm, and conflicts with this package
     [ -z "$want_npm" ] || have npm || echo npm
@@ -64,7 +64,7 @@ dnf_names() {
         libyaml-devel sqlite-devel libpq-devel jansson-devel expat-devel openssl-devel xxhash-devel libcmocka-devel \
         postgresql-server postgresql-contrib jq util-linux procps-ng python3
     if [ -n "$want_test" ]; then
-        echo clang clang-tools-extra compiler-rt cppcheck
+        echo clang clang-tools-extra compiler-rt cppcheck ShellCheck
     fi
     [ -z "$want_npm" ] || have npm || echo nodejs-npm
     [ -z "$want_stores" ] || echo curl openssl

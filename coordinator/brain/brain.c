@@ -201,7 +201,11 @@ void brain_free(struct brain *b)
     probes_free(b);
     kept_free(b);
     free(b->resources);
+    free(b->lists.busy);
+    free(b->lists.given);
+    free(b->lists.jobs);
     free(b->nodes);
+    idmap_release(&b->conns);
     free(b->waiting);
     free(b->actions);
     codec_arena_release(&b->step);
@@ -209,6 +213,19 @@ void brain_free(struct brain *b)
 }
 
 /* ---- stepping ---- */
+
+void brain_look_all(struct brain *b)
+{
+    b->look_all = true;
+}
+
+void brain_look_at(struct brain *b, struct res *res)
+{
+    if (b->touched_count == TM_ARRAY_LEN(b->touched))
+        b->look_all = true;
+    else
+        b->touched[b->touched_count++] = res;
+}
 
 static void dispatch(struct brain *b, const struct brain_event *event)
 {
@@ -249,8 +266,8 @@ static uint64_t next_wake(const struct brain *b)
 {
     uint64_t next = UINT64_MAX;
     bool busy = b->probe_count > 0;
-    for (size_t at = 0; at < b->resource_count; at++)
-        busy = busy || b->resources[at]->live != NULL || b->resources[at]->staged;
+    for (size_t at = 0; at < b->lists.busy_count; at++)
+        busy = busy || b->lists.busy[at]->live != NULL || b->lists.busy[at]->staged;
     for (size_t at = 0; at < b->node_count; at++) {
         const struct node *node = b->nodes[at];
         busy = busy || node->fresh || node->conn != 0;
@@ -260,6 +277,25 @@ static uint64_t next_wake(const struct brain *b)
     if (busy)
         next = TM_MIN(next, b->now.mono_us + TICK_US);
     return TM_MAX(next, b->now.mono_us);
+}
+
+/* What an event made possible, or time. */
+static void go_on(struct brain *b)
+{
+    if (b->look_all)
+        node_tick(b);
+    job_tick(b);
+    if (b->look_all) {
+        probes_tick(b);
+        persist_tick(b);
+    }
+    desired_tick(b);
+    if (!b->look_all)
+        return; /* the WAKE before still counts */
+    store_list(b);
+    b->wake_us = next_wake(b);
+    if (b->wake_us != UINT64_MAX)
+        brain_emit(b, BRAIN_ACT_WAKE)->wake.at_us = b->wake_us;
 }
 
 int brain_step(struct brain *b, const struct brain_event *event, struct brain_now now,
@@ -272,17 +308,16 @@ int brain_step(struct brain *b, const struct brain_event *event, struct brain_no
     b->now = now;
     if (b->started_us == 0)
         b->started_us = now.mono_us;
+    b->touched_count = 0;
+    b->look_all = event->kind != BRAIN_EV_REQUEST || now.mono_us >= b->wake_us ||
+                  b->waiting_count > 0 || b->probe_count > 0;
+    if (event->kind != BRAIN_EV_REQUEST && event->kind != BRAIN_EV_TICK)
+        b->facts++;
+    store_list(b);
     dispatch(b, event);
-    if (b->loaded && !b->failed) {
-        node_tick(b);
-        job_tick(b);
-        probes_tick(b);
-        persist_tick(b);
-        desired_tick(b);
-        uint64_t wake = next_wake(b);
-        if (wake != UINT64_MAX)
-            brain_emit(b, BRAIN_ACT_WAKE)->wake.at_us = wake;
-    }
+    store_list(b);
+    if (b->loaded && !b->failed)
+        go_on(b);
     b->err = NULL;
     if (b->failed)
         return err->code != TM_E_OK ? -(int)err->code : tm_err_oom(err);

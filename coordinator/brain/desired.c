@@ -8,6 +8,7 @@
 void desired_node_changed(struct brain *b, struct node *node)
 {
     node->revision = ++b->revision;
+    b->news = true;
 }
 
 void desired_changed(struct brain *b, const struct res *res)
@@ -155,8 +156,8 @@ static void assign(struct brain *b, const struct res *res, const struct node *no
 static size_t assign_all(struct brain *b, const struct node *node, bool leads,
                          struct msg_assignment *jobs, size_t count)
 {
-    for (size_t at = 0; at < b->resource_count && count < WIRE_JOBS_MAX; at++) {
-        const struct res *res = b->resources[at];
+    for (size_t at = 0; at < b->lists.given_count && count < WIRE_JOBS_MAX; at++) {
+        const struct res *res = b->lists.given[at];
         uint32_t roles = desired_roles(b, res, node);
         if (roles != 0 && ((roles & JOB_ROLE_LEAD) != 0) == leads)
             assign(b, res, node, roles, &jobs[count++]);
@@ -216,6 +217,9 @@ void desired_poll(struct brain *b, struct node *node, uint64_t ctx, uint64_t ser
 
 void desired_tick(struct brain *b)
 {
+    if (!b->look_all && !b->news)
+        return;
+    b->news = false;
     for (size_t at = 0; at < b->node_count; at++) {
         struct node *node = b->nodes[at];
         bool due =

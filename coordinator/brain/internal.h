@@ -35,6 +35,7 @@
  *
  * Memory of a step lies in `step`; when memory runs out `failed` is set and the step fails.
  */
+#include "common/idmap.h"
 #include "coordinator/brain/brain.h"
 #include "coordinator/brain/record.h"
 #include "coordinator/brain/table.h"
@@ -121,6 +122,7 @@ struct live {
     uint64_t not_before_us; /* mono: a retry waits */
     uint64_t lease_from_us; /* mono: no lease is granted before (others may still hold them) */
     char waiting[256];      /* what is missing to go on; "" = nothing */
+    uint64_t waiting_facts; /* brain.facts when nobody was found; 0 = to be looked at */
     uint64_t reported_us;   /* mono: the lead last listed this job */
     char sweeper[WIRE_NAME_MAX + 1]; /* deletion: the node that does it, "" = none yet */
     uint64_t removal_us;             /* deletion: mono, nothing is to be done before */
@@ -258,13 +260,32 @@ struct brain {
     struct res **resources; /* sorted by kind, namespace, name */
     size_t resource_count;
     size_t resource_cap;
+    struct store_lists { /* parts of them, in the same order, as store_list made them */
+        bool old;
+        struct res **busy; /* with something to do, or under way */
+        size_t busy_count;
+        struct res **given; /* that agents may have: all others are nobody's job */
+        size_t given_count;
+        struct res **jobs; /* by what agents call them */
+        size_t job_count;
+        size_t cap; /* of each */
+    } lists;
     struct node **nodes; /* sorted by cluster, name */
     size_t node_count;
     size_t node_cap;
+    struct idmap conns; /* those that are connected */
     uint32_t next_node_id;
     uint64_t next_txn;
     uint64_t revision;
     uint64_t version;
+    uint64_t facts; /* grows with everything but time that a job may wait for */
+
+    /* what this step looks at when dispatch is over, see brain_look_all */
+    bool look_all;
+    bool news; /* some node's desired set is another one */
+    struct res *touched[WIRE_JOBS_MAX];
+    size_t touched_count;
+    uint64_t wake_us; /* all is looked at then, at the latest */
 
     struct
         waiting_up { /* hellos that wait for a higher term, or to see whether another agent lives */
@@ -292,6 +313,13 @@ struct brain {
 
 /* ---- brain.c ---- */
 
+/*
+ * After an event everything is brought as far as it can go: all nodes, all jobs. What agents say all the time
+ * (heartbeats that tell nothing new, ranges) concerns one job, or a few: then only those are looked at, and the rest
+ * when the next WAKE is due. What may concern others calls brain_look_all.
+ */
+void brain_look_all(struct brain *b);
+void brain_look_at(struct brain *b, struct res *res);
 void *brain_step_alloc(struct brain *b, size_t size);
 const char *brain_step_text(struct brain *b, const char *text);
 struct brain_action *brain_emit(struct brain *b, enum brain_action_kind kind);
@@ -320,6 +348,11 @@ struct res *store_find_job(const struct brain *b, const char *uid, uint32_t atte
 /* A new, empty one in its place; NULL when memory is out. */
 struct res *store_add(struct brain *b, const char *kind, const char *namespace_, const char *name);
 void store_remove(struct brain *b, struct res *res);
+/* What is in which list may have changed. */
+void store_lists_old(struct brain *b);
+/* Makes the lists anew when they are old: at the beginning of a step, and when its event was dispatched. Between them no
+ * list changes, so each may be walked whatever is staged meanwhile. */
+void store_list(struct brain *b);
 void store_res_free(struct res *res);
 int store_load(struct brain *b, struct slice key, struct slice value, struct tm_err *err);
 void store_loaded(struct brain *b);

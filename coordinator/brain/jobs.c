@@ -114,6 +114,7 @@ int job_live(struct brain *b, struct res *res, bool loaded)
     }
     job_live_free(res->live);
     res->live = live;
+    store_lists_old(b);
     return 0;
 }
 
@@ -162,13 +163,14 @@ static void start(struct brain *b, struct res *res)
 {
     struct source source;
     const struct msg_instance *instance;
-    if (b->now.mono_us < res->live->not_before_us)
+    if (b->now.mono_us < res->live->not_before_us || res->live->waiting_facts == b->facts)
         return;
-    if (!source_resolve(b, res, &source))
+    const struct node *node =
+        source_resolve(b, res, &source) ? lead_pick(b, res, source.cluster, &instance) : NULL;
+    if (node == NULL) {
+        res->live->waiting_facts = b->facts;
         return;
-    const struct node *node = lead_pick(b, res, source.cluster, &instance);
-    if (node == NULL)
-        return;
+    }
     struct record *next = persist_stage(b, res);
     if (next == NULL)
         return;
@@ -410,28 +412,33 @@ bool job_waits(const struct res *res, uint64_t now_us)
     return res->live != NULL && job_deleting(res) && now_us < res->live->removal_us;
 }
 
+static void tick_one(struct brain *b, struct res *res)
+{
+    if (res->staged)
+        return;
+    if (res->live == NULL) {
+        if (resume_expired(b, res))
+            resume_expire(b, res);
+    } else if (log_is(res))
+        log_tick(b, res);
+    else if (job_deleting(res))
+        deletion(b, res);
+    else if (resume_sweeping(res))
+        resume_sweep(b, res);
+    else if (res->now.rec.phase != PHASE_SCHEDULED)
+        underway(b, res);
+    else if (res->now.rec.deleting)
+        persist_remove(b, res);
+    else
+        start(b, res);
+}
+
 void job_tick(struct brain *b)
 {
-    for (size_t at = 0; at < b->resource_count && !b->failed; at++) {
-        struct res *res = b->resources[at];
-        if (res->staged)
-            continue;
-        if (res->live == NULL) {
-            if (resume_expired(b, res))
-                resume_expire(b, res);
-        } else if (log_is(res))
-            log_tick(b, res);
-        else if (job_deleting(res))
-            deletion(b, res);
-        else if (resume_sweeping(res))
-            resume_sweep(b, res);
-        else if (res->now.rec.phase != PHASE_SCHEDULED)
-            underway(b, res);
-        else if (res->now.rec.deleting)
-            persist_remove(b, res);
-        else
-            start(b, res);
-    }
+    struct res *const *all = b->look_all ? b->lists.busy : b->touched;
+    size_t count = b->look_all ? b->lists.busy_count : b->touched_count;
+    for (size_t at = 0; at < count && !b->failed; at++)
+        tick_one(b, all[at]);
 }
 
 /* ---- durable ---- */
@@ -471,6 +478,7 @@ void job_durable(struct brain *b, struct res *res)
         log_end(b, res);
         job_live_free(live);
         res->live = NULL;
+        store_lists_old(b);
     } else if ((store_terminal(res) && rec->deleting) || rec->phase == PHASE_SCHEDULED ||
                live == NULL) {
         if (!store_terminal(res) || rec->deleting)

@@ -31,7 +31,8 @@ const char *lead_near(const struct brain *b, const char *cluster, char ret[LEAD_
     for (size_t at = 0; at < b->node_count; at++) {
         if (strcmp(b->nodes[at]->cluster, cluster) == 0)
             return ret;
-        suggest_offer(&s, b->nodes[at]->cluster);
+        if (at == 0 || strcmp(b->nodes[at]->cluster, b->nodes[at - 1]->cluster) != 0)
+            suggest_offer(&s, b->nodes[at]->cluster);
     }
     if (suggest_best(&s) != NULL)
         (void)snprintf(ret, LEAD_NEAR_MAX, "; did you mean '%s'?", suggest_best(&s));
@@ -51,10 +52,8 @@ bool lead_usable(const struct node *node)
 size_t lead_count(const struct brain *b, const struct node *node)
 {
     size_t count = 0;
-    for (size_t at = 0; at < b->resource_count; at++) {
-        const struct res *res = b->resources[at];
-        count += res->live != NULL && (desired_roles(b, res, node) & JOB_ROLE_LEAD);
-    }
+    for (size_t at = 0; at < b->lists.given_count; at++)
+        count += (desired_roles(b, b->lists.given[at], node) & JOB_ROLE_LEAD) != 0;
     return count;
 }
 
@@ -157,6 +156,7 @@ bool lead_appoint_sweeper(struct brain *b, struct res *res)
     if (strcmp(name, res->live->sweeper) == 0)
         return false;
     COPY_TEXT(res->live->sweeper, name);
+    b->facts++; /* it leads one job more, or less */
     if (sweeper != NULL)
         lead_waiting(b, res, "%s", "");
     return true;

@@ -23,6 +23,7 @@ struct record *persist_stage(struct brain *b, struct res *res)
     }
     res->staged = true;
     res->removing = false;
+    store_lists_old(b);
     return &res->next.rec;
 }
 
@@ -85,6 +86,7 @@ void persist_remove(struct brain *b, struct res *res)
     res->next.rec = res->now.rec; /* for its key; points into now.arena */
     res->staged = true;
     res->removing = true;
+    store_lists_old(b);
     send(b, res);
 }
 
@@ -129,12 +131,13 @@ static void take_spec(struct brain *b, struct res *res)
 void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err)
 {
     struct res *res = NULL;
-    for (size_t at = 0; at < b->resource_count && res == NULL; at++) {
-        if (b->resources[at]->staged && b->resources[at]->txn == txn)
-            res = b->resources[at];
+    for (size_t at = 0; at < b->lists.busy_count && res == NULL; at++) {
+        if (b->lists.busy[at]->staged && b->lists.busy[at]->txn == txn)
+            res = b->lists.busy[at];
     }
     if (res == NULL)
         return;
+    store_lists_old(b);
     if (!ok) {
         refused(b, res, err);
         return;
@@ -158,8 +161,8 @@ void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *e
 
 void persist_tick(struct brain *b)
 {
-    for (size_t at = 0; at < b->resource_count; at++) {
-        struct res *res = b->resources[at];
+    for (size_t at = 0; at < b->lists.busy_count; at++) {
+        struct res *res = b->lists.busy[at];
         if (res->staged && res->txn == 0 && b->now.mono_us >= res->retry_us)
             send(b, res);
     }

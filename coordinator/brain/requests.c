@@ -40,6 +40,7 @@ static struct res *job_for(struct brain *b, const struct asker *who, const char 
         refuse(b, who, &err);
         return NULL;
     }
+    brain_look_at(b, res);
     return res;
 }
 

@@ -42,12 +42,100 @@ struct res *store_find(const struct brain *b, const char *kind, const char *name
 
 struct res *store_find_job(const struct brain *b, const char *uid, uint32_t attempt)
 {
-    for (size_t at = 0; at < b->resource_count; at++) {
-        struct res *res = b->resources[at];
-        if (res->exists && res->now.rec.attempt == attempt && strcmp(res->now.rec.job, uid) == 0)
+    size_t low = 0;
+    size_t high = b->lists.job_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(b->lists.jobs[middle]->now.rec.job, uid) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < b->lists.job_count; low++) {
+        struct res *res = b->lists.jobs[low];
+        if (strcmp(res->now.rec.job, uid) != 0)
+            break;
+        if (res->now.rec.attempt == attempt)
             return res;
     }
     return NULL;
+}
+
+/* ---- lists ---- */
+
+void store_lists_old(struct brain *b)
+{
+    b->lists.old = true;
+}
+
+/* job_tick has nothing to do for any other one, nor is anything of it under way. */
+static bool is_busy(const struct res *res)
+{
+    return res->live != NULL || res->staged ||
+           (res->now.rec.phase == PHASE_FAILED && res->now.rec.resumable);
+}
+
+/* Every other one is no job of any node, see desired_roles. */
+static bool is_given(const struct res *res)
+{
+    const struct record *rec = &res->now.rec;
+    if (!res->exists || res->live == NULL)
+        return false;
+    return log_is(res) || job_deleting(res) || resume_sweeping(res) ||
+           rec->phase == PHASE_PREPARE || rec->phase == PHASE_RUNNING;
+}
+
+static int compare_jobs(const void *a, const void *b)
+{
+    const struct res *const *left = a;
+    const struct res *const *right = b;
+    int order = strcmp((*left)->now.rec.job, (*right)->now.rec.job);
+    if (order != 0)
+        return order;
+    return ((*left)->now.rec.attempt > (*right)->now.rec.attempt) -
+           ((*left)->now.rec.attempt < (*right)->now.rec.attempt);
+}
+
+static int lists_reserve(struct brain *b)
+{
+    struct store_lists *l = &b->lists;
+    struct res ***const arrays[] = {&l->busy, &l->given, &l->jobs};
+    if (l->cap >= b->resource_count)
+        return 0;
+    for (size_t at = 0; at < TM_ARRAY_LEN(arrays); at++) {
+        struct res **larger = realloc(*arrays[at], b->resource_cap * sizeof(struct res *));
+        if (larger == NULL)
+            return tm_err_oom(b->err);
+        *arrays[at] = larger;
+    }
+    l->cap = b->resource_cap;
+    return 0;
+}
+
+void store_list(struct brain *b)
+{
+    struct store_lists *l = &b->lists;
+    if (!l->old || !b->loaded)
+        return;
+    if (lists_reserve(b) < 0) {
+        brain_check(b, -1);
+        return;
+    }
+    l->old = false;
+    l->busy_count = 0;
+    l->given_count = 0;
+    l->job_count = 0;
+    for (size_t at = 0; at < b->resource_count; at++) {
+        struct res *res = b->resources[at];
+        if (is_busy(res))
+            l->busy[l->busy_count++] = res;
+        if (is_given(res))
+            l->given[l->given_count++] = res;
+        if (res->exists && res->live != NULL && res->now.rec.job[0] != '\0')
+            l->jobs[l->job_count++] = res;
+    }
+    if (l->job_count > 0)
+        qsort(l->jobs, l->job_count, sizeof(struct res *), compare_jobs);
 }
 
 struct res *store_add(struct brain *b, const char *kind, const char *namespace_, const char *name)
@@ -70,6 +158,7 @@ struct res *store_add(struct brain *b, const char *kind, const char *namespace_,
             (b->resource_count - at) * sizeof(struct res *));
     b->resources[at] = res;
     b->resource_count++;
+    store_lists_old(b);
     return res;
 }
 
@@ -84,6 +173,8 @@ void store_remove(struct brain *b, struct res *res)
         break;
     }
     store_res_free(res);
+    store_lists_old(b);
+    store_list(b); /* none of them may go on pointing to it */
     b->version++;
 }
 
@@ -170,6 +261,7 @@ static bool has_work(const struct res *res)
 void store_loaded(struct brain *b)
 {
     b->loaded = true;
+    store_lists_old(b);
     for (size_t at = 0; at < b->resource_count; at++) {
         struct res *res = b->resources[at];
         if (has_work(res) && !brain_plant(b, BRAIN_PLANT_FORGET_RESTART))

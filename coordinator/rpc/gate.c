@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "common/hash.h"
+#include "common/idmap.h"
 #include "common/secret.h"
 
 #define GATE_SPARE_CONTEXTS 64
@@ -42,6 +43,8 @@ struct gate {
     char *keys_dir;
     size_t max_conns;
     struct conn **conns; /* in order of opening */
+    struct idmap pipes;  /* the same, by pipe */
+    struct idmap ids;    /* and by id */
     size_t count;
     size_t cap;
     uint64_t last_id;
@@ -60,18 +63,12 @@ static void conn_free(struct conn *c)
 
 static struct conn *by_pipe(const struct gate *gate, uint32_t pipe)
 {
-    for (size_t i = 0; i < gate->count; i++)
-        if (gate->conns[i]->pipe == pipe)
-            return gate->conns[i];
-    return NULL;
+    return idmap_get(&gate->pipes, pipe);
 }
 
 static struct conn *by_id(const struct gate *gate, uint64_t id)
 {
-    for (size_t i = 0; i < gate->count; i++)
-        if (gate->conns[i]->id == id)
-            return gate->conns[i];
-    return NULL;
+    return idmap_get(&gate->ids, id);
 }
 
 static void note(struct gate *gate, enum gate_event event, const struct conn *c, const char *text)
@@ -94,6 +91,7 @@ static void on_opened(void *arg, uint32_t pipe, const struct rpc_peer *peer)
 {
     struct gate *gate = arg;
     struct conn *c = NULL;
+    struct tm_err err = {0};
 
     if (gate->count < gate->max_conns && gate->count < gate->cap)
         c = calloc(1, sizeof *c);
@@ -104,6 +102,14 @@ static void on_opened(void *arg, uint32_t pipe, const struct rpc_peer *peer)
     }
     c->id = ++gate->last_id;
     c->pipe = pipe;
+    if (idmap_put(&gate->pipes, c->pipe, c, &err) < 0 ||
+        idmap_put(&gate->ids, c->id, c, &err) < 0) {
+        (void)idmap_remove(&gate->pipes, c->pipe);
+        free(c);
+        rpc_server_drop(gate->server, pipe);
+        note(gate, GATE_REFUSED, NULL, err.msg);
+        return;
+    }
     c->peer = *peer;
     c->opened_us = clock_mono_us();
     gate->conns[gate->count++] = c;
@@ -112,10 +118,11 @@ static void on_opened(void *arg, uint32_t pipe, const struct rpc_peer *peer)
 static void on_closed(void *arg, uint32_t pipe)
 {
     struct gate *gate = arg;
-    struct conn *c = by_pipe(gate, pipe);
+    struct conn *c = idmap_remove(&gate->pipes, pipe);
 
     if (!c)
         return;
+    (void)idmap_remove(&gate->ids, c->id);
     for (size_t i = 0; i < gate->count; i++) {
         if (gate->conns[i] != c)
             continue;
@@ -429,6 +436,8 @@ void gate_free(struct gate *gate)
     for (size_t i = 0; i < gate->count; i++)
         conn_free(gate->conns[i]);
     free(gate->conns);
+    idmap_release(&gate->pipes);
+    idmap_release(&gate->ids);
     free(gate->keys_dir);
     free(gate);
 }

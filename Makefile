@@ -13,6 +13,8 @@ SYSCONFDIR ?= /etc
 UNITDIR    ?= $(PREFIX)/lib/systemd
 HELPERDIR  ?= $(PREFIX)/lib/tidemark
 BUILD      ?= build
+# one spelling: what an object depends on is kept under its name
+override BUILD := $(abspath $(BUILD))
 DEVELOPER  ?= 1
 SANITIZE   ?=
 OPT        ?= -O2

@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "proto/spec/status.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 int status_new(struct res *res, struct tm_err *err)
@@ -113,6 +114,7 @@ const struct trouble *status_trouble(const struct brain *b, const struct res *re
 void status_note_trouble(struct brain *b, struct res *res, const struct node *node,
                          const struct msg_job *report)
 {
+    assert(res->live != NULL); /* of a job that is over nobody reports */
     struct trouble *t = &res->live->trouble;
     const struct msg_error *error = report->trouble;
     if (status_trouble(b, res) != NULL && strcmp(t->node, node->name) != 0)

@@ -260,11 +260,13 @@ test_standby() {
     primary file 1 "$lsn" 1000 | cmp - "$T/standby.out" || fail "the standby's file differs"
 }
 
+standby_has() { [ "$(sql postgres -p "$STANDBY_PORT" -c "SELECT pg_last_wal_replay_lsn() >= '$1'")" = t ]; }
 test_promotion() {
     local id fork segment=1048576 start
     segment
-    sql postgres -c "SELECT pg_logical_emit_message(false, 'x', repeat('y', 1000))" >/dev/null
-    sleep 0.5
+    # a transaction of its own: its commit is flushed, and with it what lies before
+    sql postgres -c "SELECT pg_logical_emit_message(false, 'x', repeat('y', 1000))" -c "SELECT txid_current()" >/dev/null
+    wait_for 30 standby_has "$(sql postgres -c "SELECT pg_current_wal_flush_lsn()")"
     as_postgres "$(bindir "$MAJOR")/pg_ctl" promote -w -D "$STANDBY" >/dev/null
     sql postgres -p "$STANDBY_PORT" -c "SELECT pg_logical_emit_message(false, 'x', repeat('z', 1000))" -c "SELECT pg_switch_wal()" >/dev/null
     sql postgres -p "$STANDBY_PORT" -c "SELECT pg_logical_emit_message(false, 'x', repeat('z', 1000))" -c "SELECT pg_switch_wal()" >/dev/null

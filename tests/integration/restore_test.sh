@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Restore through the coordinator and without it: start, delta, tablespaces, refusals that protect a source.
+TIDEMARK_TEST_DIR=/var/tmp # on a disk, whatever others do
 . "$(dirname "$0")/../lib/harness.sh"
 
 install -d -o postgres -g postgres "$T/restore" "$T/repo" "$T/space"

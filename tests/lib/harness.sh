@@ -128,9 +128,10 @@ reload_conf() {
 }
 loaded_since() { [ "$(sql postgres -c "select pg_conf_load_time() > '$1'")" = t ]; }
 pgbench() { "$PG15/pgbench" "$@"; }
-# pgbench in the background until writer_stop, or the end of the test
+# pgbench in the background until writer_stop, or the end of the test: 500 transactions a second, as one without a limit
+# takes all processors, and fills the log with GiB
 writer_start() { # DATABASE
-    "$PG15/pgbench" -n -c 4 -T 3600 "$1" >"$T/pgbench.log" 2>&1 &
+    "$PG15/pgbench" -n -c 4 -R 500 -T 3600 "$1" >"$T/pgbench.log" 2>&1 &
     WRITER_PID=$!
     echo "$WRITER_PID" >>"$T/pids"
 }

@@ -125,6 +125,7 @@ older_prepare() {
 }
 # An index of an unlogged table that is being built looks like any other, for its _init fork is made last.
 build_begin() {
+    sql postgres -c "INSERT INTO slow VALUES (1)" # a server that was stopped at once has emptied it
     mkfifo "$T/lock"
     "$PG15/psql" -XAtq -d postgres <"$T/lock" >"$T/lock.log" 2>&1 &
     echo "$!" >>"$T/pids"

@@ -79,7 +79,7 @@ test_short() { # two sessions, the first is lost with the server
     drive_until short end
     ends short 2
 }
-test_plain() { # one session, after all that
+test_plain() { # one session, after all that; an index of an unlogged table is built from before it until all is read
     local gid
     for gid in $(prepared); do sql postgres -c "COMMIT PREPARED '$gid'"; done
     sql postgres -c "DELETE FROM prepared WHERE split_part(gid, ' ', 1) <> 'done'"
@@ -87,6 +87,7 @@ test_plain() { # one session, after all that
     prepare open
     drop_hold
     load_start
+    build_begin
     drive_start plain 1 2000000 0 1
     drive_until plain begun
     older_prepare
@@ -95,6 +96,7 @@ test_plain() { # one session, after all that
     sql postgres -c "ROLLBACK PREPARED 'gone'"
     drive_go plain go-begun
     drive_until plain end
+    build_end
     ends plain 1
 }
 

@@ -73,6 +73,8 @@ load() {
         -c "CREATE INDEX ON rewritten (t)" -c "CREATE INDEX emptied_t ON emptied (t)" \
         -c "CREATE UNLOGGED TABLE light AS SELECT n FROM generate_series(1, 1000) n" \
         -c "CREATE UNLOGGED TABLE heavier AS SELECT n, md5(n::text) AS t FROM generate_series(1, 1000) n" \
+        -c "CREATE UNLOGGED TABLE slow AS SELECT 1 AS n" -c "CREATE FUNCTION waits(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+            'BEGIN PERFORM pg_advisory_xact_lock_shared(77); RETURN n; END'" \
         -c "CREATE TABLE prepared (gid text PRIMARY KEY, n int)" -c "CREATE TABLE burned (n int)" \
         -c "CREATE TABLE shared AS SELECT n FROM generate_series(1, 3) n" \
         -c "SELECT pg_replication_origin_create('elsewhere')" >/dev/null
@@ -120,6 +122,27 @@ older_prepare() {
     rm -f "$T/older"
     OLDER_PID=
     is_prepared older || fail "older is not prepared: $(cat "$T/older.log")"
+}
+# An index of an unlogged table that is being built looks like any other, for its _init fork is made last.
+build_begin() {
+    sql postgres -c "INSERT INTO slow VALUES (1)" # a server that was stopped at once has emptied it
+    mkfifo "$T/lock"
+    "$PG15/psql" -XAtq -d postgres <"$T/lock" >"$T/lock.log" 2>&1 &
+    echo "$!" >>"$T/pids"
+    exec 6>"$T/lock"
+    echo "SELECT pg_advisory_lock(77); SELECT 'held';" >&6
+    wait_for 30 grep -qx held "$T/lock.log"
+    "$PG15/psql" -XAtq -v ON_ERROR_STOP=1 -d postgres -c "CREATE INDEX slow_n ON slow (waits(n))" >"$T/build.log" 2>&1 &
+    BUILD_PID=$!
+    echo "$BUILD_PID" >>"$T/pids"
+    wait_for 30 builds
+}
+builds() { [ "$(sql postgres -c "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX slow_n%' AND wait_event = 'advisory'")" = 1 ]; }
+build_end() {
+    echo '\q' >&6
+    exec 6>&-
+    wait "$BUILD_PID" || fail "the index: $(cat "$T/build.log")"
+    rm -f "$T/lock"
 }
 burn() { # as many transaction numbers as two pages of pg_xact have
     sql postgres -c "DO \$\$ BEGIN FOR i IN 1..66000 LOOP BEGIN INSERT INTO burned VALUES (i); EXCEPTION WHEN division_by_zero THEN NULL; END; END LOOP; END \$\$" \
@@ -212,8 +235,9 @@ judge_cluster() { # TARGET: started, on RESTORED_PORT
     PGPORT=$RESTORED_PORT expect_out t sql postgres -c "SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT sum(bbalance) FROM pgbench_branches)
         AND (SELECT sum(tbalance) FROM pgbench_tellers) = (SELECT sum(delta) FROM pgbench_history)
         AND (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT sum(delta) FROM pgbench_history)"
-    PGPORT=$RESTORED_PORT expect_out "0|t" sql postgres -c "SELECT (SELECT count(*) FROM light_too), to_regclass('dropped') IS NULL AND to_regclass('light') IS NULL"
+    PGPORT=$RESTORED_PORT expect_out "0|t" sql postgres -c "SELECT (SELECT count(*) FROM light_too) + (SELECT count(*) FROM slow), to_regclass('dropped') IS NULL AND to_regclass('light') IS NULL"
     PGPORT=$RESTORED_PORT expect_out t sql postgres -c "SELECT count(*) = max(n) AND max(n) BETWEEN $1 AND $2 FROM ledger"
+    PGPORT=$RESTORED_PORT expect_out 5 sql postgres -c "INSERT INTO slow VALUES (5)" -c "SET enable_seqscan = off" -c "SELECT n FROM slow WHERE waits(n) = 5"
     PGPORT=$RESTORED_PORT expect_out f sql postgres -c "SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'early')"
 }
 # What is open on the source is committed there; then nothing of it is left, and a server that starts again knows.

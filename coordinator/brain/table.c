@@ -196,7 +196,7 @@ int table_grant(struct table *t, uint32_t range, uint32_t node, struct epoch epo
                 uint64_t want_serial, uint64_t now_us, struct table_lease **ret, struct tm_err *err)
 {
     if (t->lease_count == TABLE_LEASES_MAX)
-        return tm_err_set(err, TM_E_LIMIT, "more than %d leases", TABLE_LEASES_MAX);
+        return tm_err_set(err, TM_E_LIMIT, "more than %u leases", TABLE_LEASES_MAX);
     struct table_holder *holder = holder_make(t, node, err);
     uint32_t at = holder != NULL ? place_take(t, err) : TABLE_NONE;
     if (at == TABLE_NONE)

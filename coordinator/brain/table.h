@@ -63,7 +63,7 @@ struct table_holder {
     uint32_t count;
 };
 
-#define TABLE_LEASES_MAX 65536
+#define TABLE_LEASES_MAX (1u << 18) /* as many as all nodes may hold */
 
 struct table {
     struct table_range *ranges;

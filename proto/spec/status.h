@@ -48,7 +48,7 @@ bool resource_phase_is_past(enum resource_phase now, enum resource_phase wanted)
 #define STATUS_PROBLEMS_MAX   64 /* further ones are counted only */
 #define STATUS_WARNINGS_MAX   32
 #define STATUS_INTERVALS_MAX  64
-#define STATUS_SHARES_MAX     1024 /* nodes of one cluster */
+#define STATUS_SHARES_MAX     4096 /* nodes of one cluster */
 #define STATUS_STORAGE_MAX    65   /* the lead and its workers */
 #define STATUS_HOLDS_MAX      65   /* the lead's and its standbys' */
 

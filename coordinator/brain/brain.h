@@ -48,9 +48,9 @@ struct brain;
 
 #define BRAIN_RESOURCES_MAX     4096
 #define BRAIN_PROBES_MAX        WIRE_PROBES_MAX /* storage tests at once */
-#define BRAIN_NODES_MAX         1024
-#define BRAIN_JOBS_MAX          64                  /* live at once */
-#define BRAIN_RANGES_MAX        (1u << 20)          /* in one plan */
+#define BRAIN_NODES_MAX         4096       /* silent ones that are not forgotten yet included */
+#define BRAIN_JOBS_MAX          64         /* live at once */
+#define BRAIN_RANGES_MAX        (1u << 20) /* in one plan */
 #define BRAIN_PLAN_BYTES_MAX    ((size_t)256 << 20) /* keys of one plan */
 #define BRAIN_RESULTS_BYTES_MAX ((size_t)512 << 20) /* result blobs of one job */
 #define BRAIN_KEY_MAX           512

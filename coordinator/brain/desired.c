@@ -59,9 +59,8 @@ static bool may_work(const struct res *res, const struct node *node)
         return false;
     if (rec->step != JOB_STEP_RUN && rec->step != JOB_STEP_FINISH)
         return false;
-    if (job_has_worker(res->live, node))
-        return true; /* it may keep results that nobody else has */
-    return share_may_begin(res, node);
+    /* one that has it may keep results that nobody else has */
+    return share_may_begin(res, node) || job_has_worker(res->live, node);
 }
 
 uint32_t desired_roles(const struct brain *b, const struct res *res, const struct node *node)

@@ -46,7 +46,7 @@
 /* Into an array of characters: what was checked against the same bounds where it came from. */
 #define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
 
-#define WORKERS_MAX        64
+#define WORKERS_MAX        BRAIN_NODES_MAX
 #define EXCLUDED_MAX       16
 #define RANGE_FAILURES_MAX 4 /* retryable failures of one range before the job fails */
 #define PERSIST_RETRY_US   1000000
@@ -101,7 +101,7 @@ struct storage_seen {
     char node[WIRE_NAME_MAX + 1];
     struct msg_storage_stats stats;
 };
-#define STORAGE_SEEN_MAX (WORKERS_MAX + 1)
+#define STORAGE_SEEN_MAX 65 /* of more nodes nobody is told */
 
 /* What a node says is wrong with storage now, though its job goes on. */
 struct trouble {
@@ -148,11 +148,14 @@ struct live {
     char problem[WIRE_TEXT_MAX + 1];                /* the first corrupt page, named */
     char excluded[EXCLUDED_MAX][WIRE_NAME_MAX + 1]; /* workers that failed */
     size_t excluded_count;
-    char workers[WORKERS_MAX][WIRE_NAME_MAX + 1]; /* that have the job: they keep it to its end */
+    char (*workers)[WIRE_NAME_MAX + 1]; /* that have the job: they keep it to its end; sorted */
     size_t worker_count;
+    size_t worker_cap;
     uint64_t standby_us; /* mono: a node that is not the lead last took, or delivered, a range */
-    struct node_share shares[SHARES_MAX];
+    struct node_share *shares;
+    uint32_t *share_nodes; /* node.id of each, to find it */
     size_t share_count;
+    size_t share_cap;
     struct storage_seen storage[STORAGE_SEEN_MAX];
     size_t storage_count;
     struct trouble trouble; /* of several nodes' the one that was told first */

@@ -20,6 +20,8 @@
  */
 #include "coordinator/brain/logs.h"
 
+#include "common/array.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -60,13 +62,24 @@ bool job_excluded(const struct live *live, const struct node *node)
     return false;
 }
 
+static size_t worker_position(const struct live *live, const struct node *node)
+{
+    size_t low = 0;
+    size_t high = live->worker_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(live->workers[middle], node->name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 bool job_has_worker(const struct live *live, const struct node *node)
 {
-    for (size_t at = 0; at < live->worker_count; at++) {
-        if (strcmp(live->workers[at], node->name) == 0)
-            return true;
-    }
-    return false;
+    size_t at = worker_position(live, node);
+    return at < live->worker_count && strcmp(live->workers[at], node->name) == 0;
 }
 
 /* ---- life ---- */
@@ -123,6 +136,9 @@ void job_live_free(struct live *live)
     if (live == NULL)
         return;
     table_release(&live->table);
+    free(live->workers);
+    free(live->shares);
+    free(live->share_nodes);
     codec_arena_release(&live->totals_arena);
     log_live_free(live->log);
     free(live);
@@ -571,10 +587,17 @@ static void report_lead(struct brain *b, struct res *res, const struct msg_job *
         live->swept = true;
 }
 
-static void note_worker(struct live *live, const struct node *node)
+static void note_worker(struct brain *b, struct live *live, const struct node *node)
 {
-    char *name = live->workers[live->worker_count++];
-    memcpy(name, node->name, sizeof(node->name));
+    if (ARRAY_ROOM(live->workers, live->worker_count, live->worker_cap, 16, b->err) < 0) {
+        b->failed = true;
+        return;
+    }
+    size_t at = worker_position(live, node);
+    memmove(&live->workers[at + 1], &live->workers[at],
+            (live->worker_count - at) * sizeof(live->workers[0]));
+    memcpy(live->workers[at], node->name, sizeof(node->name));
+    live->worker_count++;
 }
 
 void job_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report)
@@ -610,7 +633,7 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
         report_lead(b, res, report);
     else if (!job_is_lead(res, node) && !job_has_worker(live, node) &&
              live->worker_count < WORKERS_MAX)
-        note_worker(live, node);
+        note_worker(b, live, node);
     /* swept before it was asked to: the record is older than the truth, it was rolled back */
     if (report->stage == JOB_STAGE_FAILED || report->stage == JOB_STAGE_SWEPT)
         report_failed(b, res, node, report);

@@ -17,7 +17,7 @@
 
 #include <stdio.h>
 
-#define WAITING_MAX    1024
+#define WAITING_MAX    BRAIN_NODES_MAX
 #define HANG_UP_LEASES 3       /* silent for so many lease times: its connection is closed */
 #define CONTEST_US     3500000 /* three heartbeats, and some: silent for so long is dead */
 #define SETTLE_US      500000  /* what a dead agent had sent is read by then */

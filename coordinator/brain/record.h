@@ -46,7 +46,7 @@ enum phase {
     X(T, strs, holders, "h", OPT, 0, WIRE_NAME_MAX, LOG_HOLDERS_MAX)
 CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
 
-#define SHARES_MAX 64
+#define SHARES_MAX 4096 /* as many as there may be nodes */
 
 /* What one node read of a snapshot. */
 #define NODE_SHARE_FIELDS(X, T)                                                                    \

@@ -149,10 +149,11 @@ void request_leases(struct brain *b, struct res *res, struct node *node,
     struct table *t = &res->live->table;
     if (!t->complete)
         return;
-    for (size_t at = t->lease_count; at > 0; at--) {
-        struct table_lease *lease = &t->leases[at - 1];
-        if (lease->node == node->id && lease->want_serial <= report->want_serial &&
-            !listed(report, lease) && !brain_plant(b, BRAIN_PLANT_NO_RELEASE))
+    uint32_t cursor = table_leases_begin(t, node->id);
+    struct table_lease *lease;
+    while ((lease = table_leases_next(t, &cursor)) != NULL) {
+        if (lease->want_serial <= report->want_serial && !listed(report, lease) &&
+            !brain_plant(b, BRAIN_PLANT_NO_RELEASE))
             table_drop_lease(t, lease);
     }
     if (job_excluded(res->live, node) || report->stage >= JOB_STAGE_COMMITTED)

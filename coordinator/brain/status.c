@@ -150,12 +150,10 @@ void status_fill_storage(struct resource_status *s, const struct live *live)
 
 static void fill_shares(struct resource_status *s, const struct node_share *shares, size_t count)
 {
-    s->share_count = 0;
-    for (size_t at = 0; at < TM_MIN(count, TM_ARRAY_LEN(s->shares)); at++) {
-        struct status_share *to = &s->shares[s->share_count++];
-        COPY_TEXT(to->node, shares[at].node);
-        to->ranges = shares[at].ranges;
-        to->bytes = shares[at].bytes;
+    for (size_t at = 0; at < count; at++) {
+        struct status_share one = {.ranges = shares[at].ranges, .bytes = shares[at].bytes};
+        COPY_TEXT(one.node, shares[at].node);
+        resource_status_add_share(s, &one);
     }
 }
 
@@ -171,8 +169,6 @@ static void fill_live(struct resource_status *s, const struct res *res)
             s->bytes_total = t->bytes_total;
         }
         s->ranges_done = TM_MAX(s->ranges_done, t->done_count);
-        if (live->share_count > 0)
-            fill_shares(s, live->shares, live->share_count);
         s->ranges_resumed = TM_MAX(s->ranges_resumed, t->stored_count);
         s->bytes_resumed = TM_MAX(s->bytes_resumed, t->stored_bytes);
         s->bytes_done = TM_MAX(s->bytes_done, TM_MAX(t->done.bytes, live->bytes_done));
@@ -283,6 +279,8 @@ static void fill(const struct brain *b, const struct res *res)
 {
     struct resource_status *s = res->status;
     const struct record *rec = &res->now.rec;
+    bool under_way = res->live != NULL && !store_terminal(res) && res->view.kind == JOB_KIND_BACKUP;
+    const struct live *live = under_way ? res->live : NULL;
     resource_status_clear(s);
     if (log_is(res)) {
         log_fill(b, res);
@@ -297,7 +295,10 @@ static void fill(const struct brain *b, const struct res *res)
     s->attempt = rec->attempt;
     s->ranges_total = rec->ranges_total;
     s->bytes_total = rec->bytes_total;
-    fill_shares(s, rec->shares, rec->shares_count);
+    if (live != NULL && live->share_count > 0)
+        fill_shares(s, live->shares, live->share_count);
+    else
+        fill_shares(s, rec->shares, rec->shares_count);
     s->ranges_resumed = rec->ranges_resumed;
     s->bytes_resumed = rec->bytes_resumed;
     if (rec->phase == PHASE_FAILED || rec->step == JOB_STEP_ABORT) {

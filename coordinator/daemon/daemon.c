@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/fd.h"
 #include "common/hash.h"
 #include "common/lockfile.h"
 #include "coordinator/daemon/internal.h"
@@ -301,12 +302,30 @@ static int open_state(struct coordinator *c, struct tm_err *err)
     return -(int)err->code;
 }
 
+/* A connection of an agent takes one, beside that it may overlap with its dead one; the rest is for the control socket and
+ * files. Fewer are no reason not to start: not all agents may come. */
+#define SPARE_DESCRIPTORS 256
+
+static void raise_descriptors(struct coordinator *c)
+{
+    uint64_t have = fd_limit_raise();
+    uint64_t want = 2 * (uint64_t)c->config.max_agents + SPARE_DESCRIPTORS;
+
+    if (have < want)
+        log_warning(
+            &c->lg, NULL,
+            "max_agents %lld may need %llu descriptors, and this process may have %llu: raise "
+            "LimitNOFILE",
+            (long long)c->config.max_agents, (unsigned long long)want, (unsigned long long)have);
+}
+
 static int start(struct coordinator *c, struct tm_err *err)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, 0};
     const struct gate_config gate = gate_config_of(&c->config);
     int r;
 
+    raise_descriptors(c);
     if ((r = lockfile_take(c->config.state_dir, &c->lock_fd, err)) < 0 ||
         (r = loop_new(&c->loop, err)) < 0 ||
         (r = loop_on_signals(c->loop, signals, on_signal, c, err)) < 0 ||

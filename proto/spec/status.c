@@ -63,6 +63,7 @@ void resource_status_clear(struct resource_status *st)
     free(st->log.recoverable);
     free(st->log.holds);
     free(st->storage);
+    free(st->shares);
     memset(st, 0, sizeof(*st));
 }
 
@@ -165,6 +166,21 @@ void resource_status_add_hold(struct resource_status *st, const struct status_ho
         return;
     log->holds = grown;
     grown[log->hold_count++] = *one;
+}
+
+void resource_status_add_share(struct resource_status *st, const struct status_share *one)
+{
+    size_t count = st->share_count;
+    if (count >= STATUS_SHARES_MAX)
+        return;
+    if ((count & (count - 1)) == 0) { /* 0, 1, 2, 4, …: it is full */
+        size_t cap = count == 0 ? 1 : 2 * count;
+        struct status_share *grown = reallocarray(st->shares, cap, sizeof(*grown));
+        if (grown == NULL)
+            return;
+        st->shares = grown;
+    }
+    st->shares[st->share_count++] = *one;
 }
 
 void resource_status_add_storage(struct resource_status *st, const struct status_storage *one)

@@ -48,8 +48,9 @@ bool resource_phase_is_past(enum resource_phase now, enum resource_phase wanted)
 #define STATUS_PROBLEMS_MAX   64 /* further ones are counted only */
 #define STATUS_WARNINGS_MAX   32
 #define STATUS_INTERVALS_MAX  64
-#define STATUS_STORAGE_MAX    65 /* the lead and its workers */
-#define STATUS_HOLDS_MAX      65 /* the lead's and its standbys' */
+#define STATUS_SHARES_MAX     4096 /* nodes of one cluster */
+#define STATUS_STORAGE_MAX    65   /* the lead and its workers */
+#define STATUS_HOLDS_MAX      65   /* the lead's and its standbys' */
 
 struct status_condition {
     enum resource_phase type;
@@ -182,7 +183,7 @@ struct resource_status {
         char node[64];
         uint64_t ranges;
         uint64_t bytes; /* read from the database */
-    } shares[64];
+    } * shares;         /* malloc'ed by resource_status_add_share */
     size_t share_count;
 
     uint64_t pages_checked;
@@ -220,6 +221,7 @@ void resource_status_add_problem(struct resource_status *st, const char *node, c
 void resource_status_add_warning(struct resource_status *st, const char *text);
 void resource_status_add_interval(struct resource_status *st, const struct status_interval *one);
 void resource_status_add_hold(struct resource_status *st, const struct status_hold *one);
+void resource_status_add_share(struct resource_status *st, const struct status_share *one);
 void resource_status_add_storage(struct resource_status *st, const struct status_storage *one);
 
 /* What the state store knows about a resource beside spec and status. */

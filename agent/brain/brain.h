@@ -148,7 +148,9 @@ struct agent_brain_config {
     size_t instance_count;            /* at most WIRE_INSTANCES_MAX */
     const char *const *restore_roots; /* may be NULL */
     size_t restore_root_count;
-    uint64_t seen_term; /* as stored by STORE_TERM; 0 = none */
+    uint64_t
+        rate_limit_bytes_s; /* that a backup may read here; 0 = none. A job's own may be lower */
+    uint64_t seen_term;     /* as stored by STORE_TERM; 0 = none */
     uint64_t seen_start;
     const struct agent_writer *writers;    /* as stored by RUNNER_SPAWN */
     size_t writer_count;                   /* at most AGENT_BRAIN_WRITERS_MAX */

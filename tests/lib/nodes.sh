@@ -7,7 +7,7 @@
 #   copy_make FROM N             server N, a copy of server FROM, which is stopped for it; not started
 #   standby_conf FROM N          server N shall stream from server FROM
 #   server_start N · server_stop N [MODE] · promote N
-#   agent_on N · agent_off N [SIGNAL]
+#   agent_on N [LINE…] · agent_off N [SIGNAL]   with more lines of its agent.yaml
 #   host_dies N                  agent and server end by -9, and the disk is gone (it is $T/gone-N)
 #   ledger_start N CLIENTS · ledger_stop   clients that note what the server acknowledged
 #   ledger_sum PORT              count and digest of the rows
@@ -67,7 +67,7 @@ cluster_make() { # MAJOR COUNT
     for ((n = 2; n <= $2; n++)); do wait_for 30 streams_from 1 "$n"; done
 }
 
-agent_on() { # N
+agent_on() { # N [LINE…]
     install -d -o postgres -g postgres -m 700 "$T/agent-$1"
     install -d -o postgres -g postgres "$T/restore"
     cat >"$T/agent-$1.yaml" <<X
@@ -82,6 +82,7 @@ instances:
     conninfo: "host=$T/run port=$(port_of "$1") user=postgres dbname=postgres"
 restore_roots: [$T/restore]
 X
+    printf '%s\n' "${@:2}" >>"$T/agent-$1.yaml"
     spawn "$T/agent-$1.log" "$BUILD/tidemark-agent" -c "$T/agent-$1.yaml"
     AGENTS[$1]=$SPAWNED
 }

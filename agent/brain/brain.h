@@ -100,6 +100,7 @@ enum agent_plant {
     AGENT_PLANT_OTHER_HOLD,   /* each attempt takes a hold of its own */
     AGENT_PLANT_DEAF,         /* a change of step is not told to a log runner */
     AGENT_PLANT_BLIND,        /* holds without a record are not seen */
+    AGENT_PLANT_OWN_ONLY,     /* a lead knows nothing of what others read */
 };
 
 struct agent_instance {

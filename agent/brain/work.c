@@ -300,7 +300,8 @@ void agent_work_keep_accepted(struct agent_brain *b, struct job *job,
                               const struct msg_result *accepted)
 {
     struct msg_result result = *accepted;
-    if (is_noted(job, result.range) || outbox_full(job, &result))
+    if (is_noted(job, result.range) || outbox_full(job, &result) ||
+        b->config.plant == AGENT_PLANT_OWN_ONLY)
         return;
     result.stored = true;
     keep(b, job, &result, RESULT_ACCEPTED);

@@ -188,7 +188,7 @@ fault:
 
 SOAK ?= 2000
 soak:
-	$(Q)ROUNDS=$(SOAK) FAULT_DEADLINE=$$(($(SOAK) * 20)) tests/scripts/check.sh --fault
+	$(Q)ROUNDS=$(SOAK) FAULT_DEADLINE=$$(($(SOAK) * 40)) tests/scripts/check.sh --fault
 
 bench:
 	$(Q)tests/bench/run.sh

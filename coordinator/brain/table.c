@@ -297,6 +297,13 @@ void table_count_again(struct table *t, uint32_t range)
         t->order[t->done_count++] = range;
 }
 
+void table_heard(struct table *t, uint32_t range)
+{
+    t->ranges[range].stored = false;
+    t->stored_count--;
+    t->stored_bytes -= t->ranges[range].result->bytes;
+}
+
 int table_done(struct table *t, const struct msg_result *result, struct tm_err *err)
 {
     struct table_range *range = &t->ranges[result->range];
@@ -328,6 +335,7 @@ int table_done(struct table *t, const struct msg_result *result, struct tm_err *
     while (range->leases != TABLE_NONE)
         table_drop_lease(t, &t->leases[range->leases]);
     numset_drop(&t->free[range->anywhere], result->range);
+    range->stored = result->stored;
     if (result->stored) {
         t->stored_count++;
         t->stored_bytes += kept->bytes;

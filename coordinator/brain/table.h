@@ -24,6 +24,7 @@ struct table_range {
     uint8_t state; /* enum range_state */
     uint8_t failures;
     bool anywhere;   /* other nodes than the lead may read it, too */
+    bool stored;     /* done, as its lead says; whoever read it has not been heard of */
     bool granted;    /* by this coordinator; leases it only adopted do not fence each other */
     uint32_t leases; /* the first, TABLE_NONE = none */
     uint64_t bytes;
@@ -94,7 +95,7 @@ struct table {
     size_t done_count;
     uint32_t *order; /* done_count of them, as they were accepted */
     size_t order_cap;
-    size_t stored_count;      /* of them, by earlier attempts */
+    size_t stored_count;      /* of them, by earlier attempts, or by nodes that are gone */
     uint64_t stored_bytes;    /* which read so many */
     size_t result_bytes;      /* memory */
     struct msg_counters done; /* summed up; problem unused */
@@ -134,6 +135,8 @@ size_t table_leases_of(const struct table *t, uint32_t node);
 
 /* A range that is done, once more: only for a bug planted on purpose. */
 void table_count_again(struct table *t, uint32_t range);
+/* A range that is done, and `stored`: the node that read it in this attempt says so itself. */
+void table_heard(struct table *t, uint32_t range);
 /* Marks done and keeps the result; all its leases end. */
 int table_done(struct table *t, const struct msg_result *result, struct tm_err *err) TM_WUR;
 

@@ -66,6 +66,7 @@ harness_finish() {
     done
     while read -r pid; do is_mine "$pid" && kill -9 "$pid" 2>/dev/null; done <"$T/pids"
     wait 2>/dev/null
+    [ ! -e "$T/.networks" ] || while read -r network; do ip netns del "$network"; done <"$T/.networks"
     [ ! -e "$T/.store-ports" ] || xargs rm -f <"$T/.store-ports"
     awk -v top="$T/" 'index($2, top) == 1 {print $2}' /proc/mounts | xargs -r umount
     if grep -l "Sanitizer: \|runtime error: " "$T"/*.log 2>/dev/null; then
@@ -143,10 +144,10 @@ writer_stop() {
 # ---- Tidemark --------------------------------------------------------------------------------------------------
 tidemark() { "$BUILD/tidemark" "$@"; }
 
-spawn() { # LOG CMD… as postgres, in the background; its pid is in $SPAWNED
+spawn() { # LOG CMD… as postgres, in the background, in the network namespace $SPAWN_NET; its pid is in $SPAWNED
     local log=$1
     shift
-    setpriv --reuid=postgres --regid=postgres --init-groups "$@" >>"$log" 2>&1 &
+    ${SPAWN_NET:+nsenter "--net=/run/netns/$SPAWN_NET"} setpriv --reuid=postgres --regid=postgres --init-groups "$@" >>"$log" 2>&1 &
     SPAWNED=$!
     echo "$SPAWNED" >>"$T/pids"
     # until it is another program, this shell's traps are its own: a signal would be caught and lost
@@ -155,9 +156,10 @@ spawn() { # LOG CMD… as postgres, in the background; its pid is in $SPAWNED
 coordinator_start() {
     install -d -o postgres -g postgres -m 700 "$T/coordinator"
     cat >"$T/coordinator.yaml" <<X
-listen: tcp://127.0.0.1:$AGENT_PORT
+listen: ${COORDINATOR_LISTEN:-tcp://127.0.0.1:$AGENT_PORT}
 control_socket: $TIDEMARK_CONTROL_SOCKET
 state_dir: $T/coordinator
+${COORDINATOR_MORE:-}
 X
     spawn "$T/coordinator.log" "$BUILD/tidemark-coordinator" -c "$T/coordinator.yaml"
     COORDINATOR_PID=$SPAWNED

@@ -2,7 +2,8 @@
 # Sourced behind harness.sh: a PostgreSQL under a load of everything that is hard on a physical backup, backups of it
 # that are interrupted, and the judging of what comes of them.
 #
-#   resume_source MAJOR            $T/source under load, daemons, $REPO; settings: RATE (MB/s), SCALE of pgbench
+#   source_make MAJOR DATA         the server alone, in $SOURCE from then on; settings: SCALE of pgbench
+#   resume_source MAJOR            $T/source under load, daemons, $REPO; settings: RATE (MB/s)
 #   resume_source_end              takes all of it away
 #   load_start · load_stop         pgbench, the ledger, and the churn: tables emptied and rewritten, indexes, databases
 #   backup NAME [LINE…]            applies one, with more lines of its spec; AUTO=1: it is tried again by itself
@@ -13,20 +14,19 @@
 #                                  checkpoint had was read again
 #   judge NAME                     restored and looked at by PostgreSQL's own tools, the ledger, and pgbench's sums
 #   no_holds                       neither the server nor the agent has one
-#   resume_rounds N                random interruptions of N backups, each judged; SEED is told
 REPO=$T/repo
 SPACES=("$T/space") # the tablespaces
 RESTORED_PORT=$((PGPORT + 1))
 
 # ---- the source ---------------------------------------------------------------------------------------------------
-resume_source() {
-    MAJOR=$1
+source_make() { # MAJOR DATA
+    MAJOR=$1 SOURCE=$2
     install -d -o postgres -g postgres "$T/restore" "$REPO" "$T/space"
-    postgres_init "$MAJOR" "$T/source" -k
+    postgres_init "$MAJOR" "$SOURCE" -k
     printf '%s\n' "max_wal_size = 128MB" "max_slot_wal_keep_size = 8GB" "checkpoint_timeout = 30s" "timezone = UTC" \
         "autovacuum_naptime = 1h" `# it changes what databases are copied from` \
-        >>"$T/source/postgresql.conf"
-    postgres_start "$MAJOR" "$T/source"
+        >>"$SOURCE/postgresql.conf"
+    postgres_start "$MAJOR" "$SOURCE"
     pgbench -i -q -s "${SCALE:-4}" postgres >/dev/null 2>&1
     sql postgres -c "create tablespace far location '$T/space'"
     sql postgres -c "create table quiet (n int primary key, t text) tablespace far" \
@@ -49,8 +49,11 @@ insert into ledger select coalesce(max(n), 0) + 1, md5(random()::text) from ledg
 Y
     chmod 644 "$T/ledger.sql"
     QUIET=$(quiet_digest "$PGPORT")
-    daemons_start "$T/source"
     PASSES=$T/run/churn.passes
+}
+resume_source() {
+    source_make "$1" "$T/source"
+    daemons_start "$SOURCE"
     load_start
 }
 resume_source_end() {
@@ -163,7 +166,7 @@ checkpointed() {
 }
 
 slots() { sql postgres -c "select count(*) from pg_replication_slots where slot_name like 'tidemark_b_%'"; }
-no_holds() { [ "$(slots)" = 0 ] && ! grep -qsa tidemark_b_ "$T/agent/holds"; }
+no_holds() { [ "$(slots)" = 0 ] && ! grep -qsa tidemark_b_ "$T"/agent*/holds; }
 note_stored() { # NAME: what is not to be read again
     ID=$(id_of "$1")
     in_checkpoints "$(dir_of "$1")" >"$T/noted"
@@ -199,9 +202,9 @@ interrupt() {
         ;;
     server)
         note_stored "$name"
-        postgres_stop "$MAJOR" "$T/source" immediate
+        postgres_stop "$MAJOR" "$SOURCE" immediate
         sleep "${DOWN_S:-1}"
-        postgres_start "$MAJOR" "$T/source"
+        postgres_start "$MAJOR" "$SOURCE"
         ;;
     *) fail "interrupt: '$kind'" ;;
     esac
@@ -298,60 +301,4 @@ judge() { # NAME [LOW]: the ledger had so many before it was gone on with for th
         grep -q "Bad checksums:  0" "$T/checksums.log" || fail "$(cat "$T/checksums.log")"
     fi # of other versions amcheck has read all, and the server has seen to it
     rm -rf "$dir"*
-}
-
-# ---- at random ----------------------------------------------------------------------------------------------------
-KINDS=(agent runner session server both)
-pause_ms() { sleep "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))"; }
-over() { case $(of "$1" .status.phase) in Complete | Failed) ;; *) return 1 ;; esac }
-unfinished() { [ "$(of "$1" '.status.progress | .rangesDone < .rangesTotal')" = true ]; }
-# It may end before it is interrupted, or be interrupted while it waits for its next attempt.
-random_interruptions() { # NAME
-    local name=$1 n times=$((1 + RANDOM % 4 / 2 + RANDOM % 4 / 3)) kind
-    : >"$T/stored-$name"
-    for n in $(seq $times); do
-        if [ "$n" = 1 ] && [ $((RANDOM % 2)) = 0 ]; then
-            wait_for 60 enough_stored "$name" $((2 + RANDOM % 20)) # an interruption that has something to go on with
-        else
-            pause_ms $((RANDOM % ${LONGEST_MS:-4000}))
-        fi
-        ! phase_is "$name" Complete || break
-        if [ -z "${AUTO:-}" ] && phase_is "$name" Failed; then ask_again "$name"; fi
-        kind=${KINDS[$((RANDOM % ${#KINDS[@]}))]}
-        ROUND_SAYS+=" $kind"
-        if [ "$kind" = session ]; then
-            note_round "$name"
-            kill_session >/dev/null
-        elif [ -n "$(of "$name" '.status.backupPath // ""')" ]; then
-            interrupt "$kind" "$name"
-        else
-            ROUND_SAYS+="(early)"
-        fi
-    done
-}
-note_round() { [ -z "$(of "$1" '.status.backupPath // ""')" ] || note_stored "$1"; }
-one_round() { # N
-    local name=round-$1 low began=$SECONDS
-    AUTO='' ROUND_SAYS=''
-    [ $((RANDOM % 3)) -gt 0 ] || AUTO=1
-    backup "$name"
-    random_interruptions "$name"
-    low=$(ledger)
-    unfinished "$name" || low=1 # it may have been before
-    if [ -z "$AUTO" ]; then
-        wait_for 60 over "$name"
-        phase_is "$name" Complete || ask_again "$name"
-    fi
-    completes "$name"
-    [ ! -s "$T/stored-$name" ] || { expect_out "$ID" id_of "$name" && not_read_again "$name"; }
-    wait_for 30 no_holds
-    judge "$name" "$low"
-    echo "   $name:${AUTO:+ automatic,}$ROUND_SAYS; $(wc -l <"$T/stored-$name") of $(of "$name" .status.progress.rangesTotal) ranges had a checkpoint, attempt $(of "$name" .status.attempt), $((SECONDS - began)) s"
-    delete_backup "$name"
-}
-resume_rounds() {
-    local n seed=${SEED:-$(date +%s)}
-    RANDOM=$seed
-    echo "   seed $seed"
-    for n in $(seq "$1"); do one_round "$n"; done
 }

@@ -31,7 +31,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 apt_names() {
     echo gcc make pkg-config libc6-dev libnng-dev libmsgpack-dev libcurl4-openssl-dev libzstd-dev \
         libsystemd-dev libyaml-dev libsqlite3-dev libpq-dev libjansson-dev libexpat1-dev libssl-dev libxxhash-dev \
-        libcmocka-dev jq util-linux procps python3
+        libcmocka-dev jq util-linux iproute2 procps python3
     # any distribution's newest will do where 15 is not to be had
     if [ -x /usr/lib/postgresql/15/bin/postgres ] || apt-cache show postgresql-15 >/dev/null 2>&1; then
         echo postgresql-15
@@ -49,7 +49,7 @@ apt_names() {
 }
 # A kernel that runs as a process, and what makes a server, mounts and services in it.
 fault_names() {
-    echo iproute2 kmod systemd
+    echo kmod systemd
     apt-cache show --no-all-versions user-mode-linux nfs-common nfs-kernel-server rpcbind 2>/dev/null |
         sed -n 's/^Package: //p' || true
 }
@@ -62,7 +62,7 @@ store_names() {
 dnf_names() {
     echo gcc make pkgconf-pkg-config nng-devel msgpack-c-devel libcurl-devel libzstd-devel systemd-devel \
         libyaml-devel sqlite-devel libpq-devel jansson-devel expat-devel openssl-devel xxhash-devel libcmocka-devel \
-        postgresql-server postgresql-contrib jq util-linux procps-ng python3
+        postgresql-server postgresql-contrib jq util-linux iproute procps-ng python3
     if [ -n "$want_test" ]; then
         echo clang clang-tools-extra compiler-rt cppcheck ShellCheck
     fi

@@ -48,8 +48,7 @@ static void saw_leases(struct world *w, uint32_t coord, const struct msg_ranges 
                 lease->term, lease->counter, lease->shared ? " shared" : "");
         /* with that bug planted it is another one that is to be found: what is accepted then */
         if (range->stored && !c->zombie && w->coord_plant != BRAIN_PLANT_STORED_LATE)
-            sim_violate(w, "range %u is leased, and an earlier attempt has stored it",
-                        lease->range);
+            sim_violate(w, "range %u is leased, and the lead knew that it is stored", lease->range);
         bool worked_before = range->fresh_life != 0 && range->fresh_life != c->life;
         if (worked_before && w->now_us < c->started_us + LEASE_US)
             sim_violate(w, "range %u leased anew %" PRIu64 " ms after the coordinator's start",

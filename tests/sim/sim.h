@@ -290,7 +290,7 @@ struct sim_runner {
  * are equal, and the first result to arrive wins.
  */
 struct oracle_range {
-    bool stored; /* by an earlier attempt: this one was told */
+    bool stored; /* and the lead knows it: from an earlier attempt, or accepted in this one */
     uint64_t fresh_term;
     uint64_t fresh_counter;
     uint64_t fresh_life; /* of the coordinator that granted it */

@@ -577,6 +577,33 @@ static void stored_says_another(void **state)
     assert_int_equal(tell_stored(s, 10, &a, 0, 7), VERDICT_ACCEPTED);
 }
 
+/* After a restart the lead tells what another node has read before that one does, whose share it is all the same. */
+static void told_by_the_lead_first(void **state)
+{
+    struct stage *s = *state;
+    up(s, 11, "db-b", "boot2", 0);
+    beat(s, 11, INSTANCE_STANDBY, INSTANCE_CAP_RANGE_OWN_POSITION, NULL);
+    struct msg_assignment a = running(s, INSTANCE_CAP_RANGE_OWN_POSITION, 3);
+    struct msg_job job = job_at(&a, JOB_STAGE_WORKING);
+    beat(s, 11, INSTANCE_STANDBY, INSTANCE_CAP_RANGE_OWN_POSITION, &job);
+    assert_int_equal(tell_stored(s, 10, &a, 0, 7), VERDICT_ACCEPTED);
+    assert_int_equal(tell_stored(s, 10, &a, 2, 9), VERDICT_ACCEPTED);
+    assert_int_equal(status_of(s, "b")->ranges_resumed, 2);
+    assert_int_equal(status_of(s, "b")->share_count, 0);
+    for (int times = 0; times < 2; times++) {
+        assert_int_equal(done(s, 11, &a, 0, 1, 7), VERDICT_ACCEPTED);
+        assert_int_equal(done(s, 11, &a, 2, 1, 8), VERDICT_STALE); /* it lost that one */
+        const struct resource_status *status = status_of(s, "b");
+        assert_int_equal(status->ranges_done, 2);
+        assert_int_equal(status->ranges_resumed, 1);
+        assert_int_equal(status->bytes_resumed, 100);
+        assert_int_equal(status->share_count, 1);
+        assert_string_equal(status->shares[0].node, "db-b");
+        assert_int_equal(status->shares[0].ranges, 1);
+        assert_int_equal(status->shares[0].bytes, 100);
+    }
+}
+
 /* ---- pages of what was accepted ---- */
 
 static void ask_accepted(struct stage *s, const struct msg_assignment *a, uint32_t from)
@@ -609,6 +636,9 @@ static void in_their_order(void **state)
     assert_int_equal(s->reply.results.results[0].range, 2);
     assert_int_equal(s->reply.results.results[0].counter, 3);
     assert_memory_equal(s->reply.results.results[0].blob.data, "entry", 5);
+    assert_int_equal(s->reply.results.results[0].counters->bytes, 100);
+    assert_int_equal(s->reply.results.results[0].counters->stored_bytes, 40);
+    assert_int_equal(s->reply.results.results[0].counters->files, 2);
     assert_int_equal(s->reply.results.results[1].range, 0);
     assert_int_equal(done(s, 10, &a, 3, 1, 4), VERDICT_ACCEPTED);
     ask_accepted(s, &a, 2);
@@ -686,6 +716,7 @@ int main(void)
         SCENE(deleted_after_a_restart),
         SCENE(stored_before_the_plan_is_whole),
         SCENE(stored_says_another),
+        SCENE(told_by_the_lead_first),
         SCENE(in_their_order),
         SCENE(page_by_page),
     };

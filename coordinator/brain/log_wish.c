@@ -220,20 +220,25 @@ void log_configured(struct brain *b, struct res *res, struct record *next, const
     wish_truncate(b, res, next->log, v);
 }
 
+/* One that names no tenant is of all. */
+static bool share_tenant(const struct view *one, const struct view *other)
+{
+    return strcmp(one->cluster, other->cluster) == 0 &&
+           (one->tenant[0] == '\0' || other->tenant[0] == '\0' ||
+            strcmp(one->tenant, other->tenant) == 0);
+}
+
 bool log_same_place(const struct res *other, const struct view *v)
 {
     return log_is(other) && other->now.rec.phase != PHASE_STOPPED &&
-           strcmp(other->view.cluster, v->cluster) == 0 &&
-           strcmp(other->view.tenant, v->tenant) == 0 &&
-           storage_place_equal(other->view.storage, v->storage);
+           share_tenant(&other->view, v) && storage_place_equal(other->view.storage, v->storage);
 }
 
 /* Holds are named after tenant and task: a task of that name in another namespace would share it. */
 static bool same_hold(const struct res *other, const struct view *v)
 {
     return log_is(other) && !log_at_rest(other) && strcmp(other->view.name, v->name) == 0 &&
-           strcmp(other->view.cluster, v->cluster) == 0 &&
-           strcmp(other->view.tenant, v->tenant) == 0;
+           share_tenant(&other->view, v);
 }
 
 int log_conflict(const struct brain *b, const struct view *v, const struct res *skip,
@@ -248,7 +253,7 @@ int log_conflict(const struct brain *b, const struct view *v, const struct res *
                               "%s/%s: %s/%s stores the log of tenant '%s' of cluster '%s' there "
                               "already; stop it first, or choose another storage",
                               v->kind_text, v->name, other->now.rec.kind, other->now.rec.name,
-                              v->tenant, v->cluster);
+                              v->tenant[0] != '\0' ? v->tenant : tenant_of(b, other), v->cluster);
         if (same_hold(other, v))
             return tm_err_set(err, TM_E_REFUSED,
                               "%s/%s: namespace '%s' has a log backup of this name and tenant; "

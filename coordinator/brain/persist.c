@@ -36,8 +36,12 @@ void persist_text(struct brain *b, struct res *res, const char **member, const c
 static struct slice record_key(struct brain *b, const struct record *rec)
 {
     char key[BRAIN_KEY_MAX];
-    (void)snprintf(key, sizeof(key), BRAIN_KEY_PREFIX "%s/%s/%s", rec->kind, rec->namespace_,
-                   rec->name);
+    if (rec->part[0] != '\0')
+        (void)snprintf(key, sizeof(key), BRAIN_PART_PREFIX "%s/%s/%s/%s", rec->kind,
+                       rec->namespace_, rec->name, rec->part);
+    else
+        (void)snprintf(key, sizeof(key), BRAIN_KEY_PREFIX "%s/%s/%s", rec->kind, rec->namespace_,
+                       rec->name);
     const char *copy = brain_step_text(b, key);
     return copy != NULL ? slice_str(copy) : SLICE_EMPTY;
 }
@@ -124,6 +128,8 @@ static void take_spec(struct brain *b, struct res *res)
     struct resource *spec = TM_TAKE(res->next_spec);
     if (spec != NULL) /* it was read once when the command came; only memory can be short now */
         brain_check(b, store_set_spec(res, spec, b->err));
+    if (spec != NULL && !b->failed && parts_is(res))
+        parts_respec(b, res);
 }
 
 void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err)
@@ -133,8 +139,10 @@ void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *e
         if (b->resources[at]->staged && b->resources[at]->txn == txn)
             res = b->resources[at];
     }
-    if (res == NULL)
+    if (res == NULL) {
+        tenants_persisted(b, txn, ok);
         return;
+    }
     if (!ok) {
         refused(b, res, err);
         return;

@@ -50,6 +50,7 @@ bool resource_phase_is_past(enum resource_phase now, enum resource_phase wanted)
 #define STATUS_INTERVALS_MAX  64
 #define STATUS_STORAGE_MAX    65 /* the lead and its workers */
 #define STATUS_HOLDS_MAX      65 /* the lead's and its standbys' */
+#define STATUS_TENANTS_MAX    64 /* of one cluster */
 
 struct status_condition {
     enum resource_phase type;
@@ -201,6 +202,11 @@ struct resource_status {
     struct status_storage *storage; /* malloc'ed by resource_status_add_storage */
     size_t storage_count;
     struct status_plan plan;
+
+    /* A job of several tenants: each by itself, in order of their names. Borrowed: whoever filled this keeps
+     * them for as long. The list is malloc'ed by resource_status_add_tenant. */
+    const struct resource_status **tenants;
+    size_t tenant_count;
 };
 
 /* NULL when memory is out. */
@@ -221,6 +227,7 @@ void resource_status_add_warning(struct resource_status *st, const char *text);
 void resource_status_add_interval(struct resource_status *st, const struct status_interval *one);
 void resource_status_add_hold(struct resource_status *st, const struct status_hold *one);
 void resource_status_add_storage(struct resource_status *st, const struct status_storage *one);
+void resource_status_add_tenant(struct resource_status *st, const struct resource_status *one);
 
 /* What the state store knows about a resource beside spec and status. */
 struct resource_meta {

@@ -24,10 +24,10 @@ size_t command_live_count(const struct brain *b)
 {
     size_t count = 0;
     for (size_t at = 0; at < b->resource_count; at++)
-        count += !b->resources[at]->exists ||
-                 (b->resources[at]->live != NULL && !parts_is(b->resources[at]) &&
-                  !log_at_rest(b->resources[at]) &&
-                  !removal_waits(b->resources[at], b->now.mono_us));
+        count +=
+            !b->resources[at]->exists ||
+            (b->resources[at]->live != NULL && !parts_is(b->resources[at]) &&
+             !log_at_rest(b->resources[at]) && !removal_waits(b->resources[at], b->now.mono_us));
     return count;
 }
 

@@ -62,12 +62,12 @@ int parts_loaded(struct brain *b)
         if (whole != NULL)
             spec_of(b, res, whole);
         else if (part_is(res))
-            brain_check(b, tm_err_set(b->err, TM_E_CORRUPT,
-                                      "stored records: there is tenant '%s' of %s/%s in namespace "
-                                      "'%s', and not %s/%s itself",
-                                      res->now.rec.part, res->now.rec.kind, res->now.rec.name,
-                                      res->now.rec.namespace_, res->now.rec.kind,
-                                      res->now.rec.name));
+            brain_check(b,
+                        tm_err_set(b->err, TM_E_CORRUPT,
+                                   "stored records: there is tenant '%s' of %s/%s in namespace "
+                                   "'%s', and not %s/%s itself",
+                                   res->now.rec.part, res->now.rec.kind, res->now.rec.name,
+                                   res->now.rec.namespace_, res->now.rec.kind, res->now.rec.name));
     }
     return b->failed ? -1 : 0;
 }
@@ -210,8 +210,8 @@ static enum phase judge(const struct res *whole, struct res *const *parts, size_
     for (size_t at = 0; at < count; at++) {
         const struct record *rec = &parts[at]->now.rec;
         complete += parts[at]->exists && rec->phase == PHASE_COMPLETE;
-        failed += parts[at]->exists && rec->phase == PHASE_FAILED &&
-                  rec->round >= whole->now.rec.attempt;
+        failed +=
+            parts[at]->exists && rec->phase == PHASE_FAILED && rec->round >= whole->now.rec.attempt;
     }
     if (complete == whole->now.rec.parts_count)
         return PHASE_COMPLETE;

@@ -22,9 +22,8 @@ void status_changed(struct brain *b, struct res *res)
 {
     res->version = ++b->version;
     struct res *whole =
-        part_is(res)
-            ? store_find(b, res->now.rec.kind, res->now.rec.namespace_, res->now.rec.name)
-            : NULL;
+        part_is(res) ? store_find(b, res->now.rec.kind, res->now.rec.namespace_, res->now.rec.name)
+                     : NULL;
     if (whole != NULL)
         whole->version = b->version;
 }

@@ -180,8 +180,8 @@ int store_load(struct brain *b, struct slice key, struct slice value, struct tm_
         r = tm_err_set(err, TM_E_CORRUPT, "its tenant and its key disagree");
     struct res *res = NULL;
     if (r == 0) {
-        res = store_add(b, stored.rec.kind, stored.rec.namespace_, stored.rec.name,
-                        stored.rec.part);
+        res =
+            store_add(b, stored.rec.kind, stored.rec.namespace_, stored.rec.name, stored.rec.part);
         if (res == NULL)
             r = tm_err_oom(err);
     }

@@ -57,8 +57,7 @@ static bool add(struct brain *b, struct cluster *c, const char *tenant)
         c->more = true;
         return false;
     }
-    memmove(&c->tenants[at + 1], &c->tenants[at],
-            (c->tenant_count - at) * sizeof(c->tenants[at]));
+    memmove(&c->tenants[at + 1], &c->tenants[at], (c->tenant_count - at) * sizeof(c->tenants[at]));
     COPY_TEXT(c->tenants[at].name, tenant);
     c->tenants[at].seen_us = b->now.mono_us;
     c->tenant_count++;

@@ -86,6 +86,8 @@ enum brain_plant {
     BRAIN_PLANT_STORED_LATE, /* an earlier attempt's result is accepted whatever was granted since */
     BRAIN_PLANT_EXPIRE_COMMITTED, /* what expires is given up though its manifest is found */
     BRAIN_PLANT_SAME_ATTEMPT,     /* a log backup's next lead has the attempt of the one before */
+    BRAIN_PLANT_WHOLE_EARLY,      /* a backup of several tenants is Complete when the first is */
+    BRAIN_PLANT_LEAVE_PART,       /* deleted: the whole goes before its parts */
 };
 
 /* 0 means the default in the comment. */

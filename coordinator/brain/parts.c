@@ -203,7 +203,8 @@ static void resume(struct brain *b, const struct res *whole, struct res *part)
 }
 
 /* What the whole has come to by its parts. */
-static enum phase judge(const struct res *whole, struct res *const *parts, size_t count)
+static enum phase judge(const struct brain *b, const struct res *whole, struct res *const *parts,
+                        size_t count)
 {
     size_t complete = 0;
     size_t failed = 0;
@@ -213,7 +214,8 @@ static enum phase judge(const struct res *whole, struct res *const *parts, size_
         failed +=
             parts[at]->exists && rec->phase == PHASE_FAILED && rec->round >= whole->now.rec.attempt;
     }
-    if (complete == whole->now.rec.parts_count)
+    if (complete == whole->now.rec.parts_count ||
+        (complete > 0 && brain_plant(b, BRAIN_PLANT_WHOLE_EARLY)))
         return PHASE_COMPLETE;
     return complete + failed == whole->now.rec.parts_count ? PHASE_FAILED : PHASE_RUNNING;
 }
@@ -229,7 +231,7 @@ static void remove_all(struct brain *b, struct res *whole, struct res *const *pa
         else if (part->now.rec.grace_ms != whole->now.rec.grace_ms)
             removal_regrace(b, part, whole->now.rec.grace_ms);
     }
-    if (count == 0)
+    if (count == 0 || brain_plant(b, BRAIN_PLANT_LEAVE_PART))
         persist_remove(b, whole);
 }
 
@@ -264,7 +266,7 @@ void parts_tick(struct brain *b, struct res *res)
         return;
     for (size_t at = 0; at < count && !b->failed; at++)
         resume(b, res, parts[at]);
-    enum phase phase = judge(res, parts, count);
+    enum phase phase = judge(b, res, parts, count);
     /* one that failed is Complete when its manifest is found after all; nothing else changes by itself */
     if (phase == rec->phase || (rec->phase != PHASE_RUNNING && phase != PHASE_COMPLETE))
         return;

@@ -122,6 +122,11 @@ int log_search(struct ctl *c, const char *namespace_, const char *name, struct m
 int log_truncate_try(struct ctl *c, const char *namespace_, const char *name, const char *until,
                      bool force, struct tm_err *err) TM_WUR;
 
+/* tenants.c: a list in which a resource of several tenants is followed by, or else replaced by, one for each:
+ * with its name and spec, that tenant's status, and "part", the tenant. Handed over. */
+int tenants_split(const json_t *resources, bool with_whole, json_t **ret,
+                  struct tm_err *err) TM_WUR;
+
 /* log.c: the checkpoint of each cluster that has log backups, from a list of resources: an array of
  * {cluster, logCheckpointTs, latencySeconds, tenants}, a cluster's being the minimum of its tenants'.
  * NULL when memory is out. */

@@ -446,12 +446,15 @@ static int list_logs(const struct call *call, json_t **ret, struct tm_err *err)
 
 static int show_all(const struct call *call, bool json, struct tm_err *err)
 {
-    json_t *logs = NULL;
+    json_t *logs = NULL, *split = NULL;
     int result = list_logs(call, &logs, err);
     if (result < 0)
         return result;
-    json_t *clusters = log_clusters(logs);
+    json_t *clusters = NULL;
+    if (tenants_split(logs, false, &split, err) == 0)
+        clusters = log_clusters(split);
     if (clusters == NULL) {
+        json_decref(split);
         json_decref(logs);
         return tm_err_oom(err);
     }
@@ -461,10 +464,11 @@ static int show_all(const struct call *call, bool json, struct tm_err *err)
         json_decref(all);
     } else if (json_array_size(logs) == 0) {
         (void)fprintf(call->c->err, "no log backups\n");
-    } else if ((result = print_logs(call->c, logs, err)) == 0) {
+    } else if ((result = print_logs(call->c, split, err)) == 0) {
         log_clusters_print(call->c, clusters);
     }
     json_decref(clusters);
+    json_decref(split);
     json_decref(logs);
     return result;
 }

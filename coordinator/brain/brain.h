@@ -101,7 +101,7 @@ struct brain_config {
     uint32_t stall_ms;         /* 3600000: without any progress a job fails */
     uint32_t abort_ms;       /* 60000: a sweep whose lead is silent is given up then, and said so */
     uint32_t node_forget_ms; /* 3600000: a silent node is no longer listed */
-    uint32_t part_wait_ms;   /* 600000: a tenant of a cluster's backup that cannot begin fails then */
+    uint32_t part_wait_ms; /* 600000: a tenant of a cluster's backup that cannot begin fails then */
     enum brain_plant plant;
 };
 
@@ -162,7 +162,8 @@ struct brain_event {
             const char *namespace_; /* "" or NULL = "default" */
             const char *name;
             const struct msg_log_query *query; /* QUERY */
-            bool has_grace;                    /* DELETE: instead of the spec's cleanGrace */
+            const char *tenant; /* QUERY: whose log; NULL or "" = there is only one */
+            bool has_grace;     /* DELETE: instead of the spec's cleanGrace */
             uint32_t grace_ms;
             struct {
                 const char

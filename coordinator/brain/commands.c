@@ -191,7 +191,6 @@ static int delete_resource(struct brain *b, const struct brain_event *event, str
         delete_again(b, res, event);
         return 0;
     }
-    log_unanswered(b, res, TM_E_REFUSED, "it is being deleted");
     res->cmd = event->command.cmd;
     res->outcome = removal_begin(
         b, res, event->command.has_grace ? event->command.grace_ms : res->view.clean_grace_ms);
@@ -230,6 +229,8 @@ static int query(struct brain *b, const struct brain_event *event, struct tm_err
 {
     struct res *res = NULL;
     int r = find(b, event, &res, err);
+    if (r == 0)
+        r = part_chosen(b, &res, event->command.tenant, err);
     return r < 0 ? r : log_ask(b, res, event->command.cmd, event->command.query, err);
 }
 

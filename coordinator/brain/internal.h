@@ -145,7 +145,7 @@ struct live {
     struct msg_totals totals;
     struct codec_arena totals_arena;
     bool swept;
-    bool queued;          /* waits only for a node that leads as many jobs as it may */
+    bool queued;         /* waits only for a node that leads as many jobs as it may */
     uint32_t parts_said; /* a whole: the attempt whose begin was logged */
     char warnings[WIRE_WARNINGS_MAX][WIRE_TEXT_MAX + 1]; /* as the lead told */
     size_t warning_count;
@@ -253,7 +253,7 @@ struct cluster {
     char name[WIRE_NAME_MAX + 1];
     struct {
         char name[WIRE_NAME_MAX + 1];
-        uint64_t seen_us; /* mono: an agent last named it, or this life began */
+        uint64_t seen_us;         /* mono: an agent last named it, or this life began */
     } tenants[BRAIN_TENANTS_MAX]; /* sorted */
     size_t tenant_count;
     bool more; /* and others */
@@ -366,6 +366,8 @@ bool store_terminal(const struct res *res);
 struct record *persist_stage(struct brain *b, struct res *res);
 void persist_submit(struct brain *b, struct res *res);
 void persist_remove(struct brain *b, struct res *res);
+/* A record with its key, as it is stored. */
+void persist_put(struct brain *b, const struct record *rec, struct brain_put *ret);
 void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err);
 void persist_tick(struct brain *b);
 void persist_text(struct brain *b, struct res *res, const char **member, const char *text);
@@ -410,12 +412,17 @@ const struct res *part_whole(const struct brain *b, const struct res *res);
 bool parts_begin(struct brain *b, struct res *res);
 void parts_tick(struct brain *b, struct res *res);
 void parts_durable(struct brain *b, struct res *res);
+/* A part gets the whole's document. */
+void parts_spec(struct brain *b, struct res *part, const struct res *whole);
 /* The whole has another document. */
 void parts_respec(struct brain *b, const struct res *res);
 /* At start: parts get their documents. < 0: b->failed is set. */
 int parts_loaded(struct brain *b);
 /* Into the staged record of a whole that Failed: its parts that did go on. */
 void parts_resume(struct record *next);
+/* *res is a whole: its part of this tenant is meant; NULL or "" = its only one, which it has not. */
+int part_chosen(const struct brain *b, struct res **res, const char *tenant,
+                struct tm_err *err) TM_WUR;
 /* A part that found nobody to begin with has waited long enough: it has failed, and says so. */
 bool part_gives_up(struct brain *b, struct res *res);
 

@@ -169,7 +169,6 @@ void parts_fill(const struct brain *b, const struct res *res)
     const struct record *rec = &res->now.rec;
     struct res *const *parts;
     size_t count = store_parts(b, res, &parts);
-    fill_phases(s, res, parts, count);
     s->started_us = rec->started_us;
     s->completed_us = rec->completed_us;
     s->removal_us = rec->deleting ? removal_of(parts, count) : 0;
@@ -189,6 +188,10 @@ void parts_fill(const struct brain *b, const struct res *res)
             s->commit_us = one->commit_us;
         resource_status_add_tenant(s, one);
     }
+    if (log_is(res))
+        log_parts_fill(res, parts, count);
+    else
+        fill_phases(s, res, parts, count);
     fill_path(s, res);
     fill_left_out(b, s, res);
 }

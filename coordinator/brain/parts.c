@@ -35,9 +35,36 @@ const struct res *part_whole(const struct brain *b, const struct res *res)
     return store_find(b, rec->kind, rec->namespace_, rec->name);
 }
 
+int part_chosen(const struct brain *b, struct res **res, const char *tenant, struct tm_err *err)
+{
+    struct res *const *parts;
+    const struct record *rec = &(*res)->now.rec;
+    char names[300] = "";
+    size_t used = 0;
+    if (!parts_is(*res))
+        return 0;
+    size_t count = store_parts(b, *res, &parts);
+    for (size_t at = 0; tenant != NULL && at < count; at++) {
+        if (strcmp(parts[at]->now.rec.part, tenant) == 0 && parts[at]->exists) {
+            *res = parts[at];
+            return 0;
+        }
+    }
+    for (size_t at = 0; at < rec->parts_count && used < sizeof(names); at++)
+        used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", at > 0 ? ", " : "",
+                                 rec->parts[at]);
+    if (tenant != NULL && tenant[0] != '\0')
+        return tm_err_set(err, TM_E_INVALID, "backup '%s' has no tenant '%s': there are %s",
+                          rec->name, tenant, names);
+    return tm_err_set(err, TM_E_INVALID,
+                      "backup '%s' is of several tenants: name one of them in br.tenant "
+                      "(--tenant): %s",
+                      rec->name, names);
+}
+
 /* ---- documents ---- */
 
-static void spec_of(struct brain *b, struct res *part, const struct res *whole)
+void parts_spec(struct brain *b, struct res *part, const struct res *whole)
 {
     struct resource *spec = NULL;
     int r = view_parse(whole->now.rec.document, &spec, b->err);
@@ -49,7 +76,7 @@ void parts_respec(struct brain *b, const struct res *res)
     struct res *const *parts;
     size_t count = store_parts(b, res, &parts);
     for (size_t at = 0; at < count && !b->failed; at++) {
-        spec_of(b, parts[at], res);
+        parts_spec(b, parts[at], res);
         desired_changed(b, parts[at]);
     }
 }
@@ -59,9 +86,15 @@ int parts_loaded(struct brain *b)
     for (size_t at = 0; at < b->resource_count && !b->failed; at++) {
         struct res *res = b->resources[at];
         const struct res *whole = part_is(res) ? part_whole(b, res) : NULL;
-        if (whole != NULL)
-            spec_of(b, res, whole);
-        else if (part_is(res))
+        if (whole != NULL) {
+            parts_spec(b, res, whole);
+            if (!b->failed && log_is(res) && res->now.rec.log == NULL)
+                brain_check(b, tm_err_set(b->err, TM_E_CORRUPT,
+                                          "stored record of tenant '%s' of %s/%s: what a log "
+                                          "backup has is missing",
+                                          res->now.rec.part, whole->now.rec.kind,
+                                          whole->now.rec.name));
+        } else if (part_is(res))
             brain_check(b,
                         tm_err_set(b->err, TM_E_CORRUPT,
                                    "stored records: there is tenant '%s' of %s/%s in namespace "
@@ -76,7 +109,7 @@ int parts_loaded(struct brain *b)
 
 static bool is_whole_to_be(const struct brain *b, const struct res *res)
 {
-    return res->view.kind == JOB_KIND_BACKUP && res->view.tenant[0] == '\0' &&
+    return res->view.kind != JOB_KIND_RESTORE && res->view.tenant[0] == '\0' &&
            res->now.rec.tenant[0] == '\0' && tenants_of(b, res->view.cluster)->tenant_count > 1;
 }
 
@@ -101,6 +134,7 @@ bool parts_begin(struct brain *b, struct res *res)
     next->parts = names;
     next->parts_count = names != NULL ? c->tenant_count : 0;
     next->phase = PHASE_RUNNING;
+    next->step = log_is(res) ? res->view.log_wish : 0;
     next->started_us = b->now.real_us;
     persist_submit(b, res);
     return true;
@@ -132,6 +166,16 @@ static void make(struct brain *b, const struct res *whole, const char *tenant)
     next->phase = PHASE_SCHEDULED;
     next->attempt = 1;
     next->round = rec->attempt;
+    if (log_is(whole)) {
+        static const struct log_record none;
+        next->log = codec_arena_alloc(&part->next.arena, sizeof(*next->log), b->err);
+        if (next->log == NULL) {
+            b->failed = true;
+            return;
+        }
+        *next->log = none;
+        next->log->phase_us = b->now.real_us;
+    }
     persist_submit(b, part);
 }
 
@@ -264,6 +308,10 @@ void parts_tick(struct brain *b, struct res *res)
     }
     if (rec->phase == PHASE_RUNNING && make_missing(b, res))
         return;
+    if (log_is(res)) {
+        log_parts_tick(b, res, parts, count);
+        return;
+    }
     for (size_t at = 0; at < count && !b->failed; at++)
         resume(b, res, parts[at]);
     enum phase phase = judge(b, res, parts, count);
@@ -310,7 +358,7 @@ static void say_end(struct brain *b, const struct res *res)
 void parts_durable(struct brain *b, struct res *res)
 {
     const struct record *rec = &res->now.rec;
-    bool works = !store_terminal(res) || rec->deleting;
+    bool works = !store_terminal(res) || rec->deleting; /* a log backup always does */
     if (works && res->live == NULL)
         brain_check(b, job_live(b, res, false));
     if (b->failed)

@@ -6,7 +6,7 @@
  * with the error and its change forgotten; any other change is sent again after a pause, because
  * what made it necessary is still so.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include <stdio.h>
 
@@ -46,25 +46,34 @@ static struct slice record_key(struct brain *b, const struct record *rec)
     return copy != NULL ? slice_str(copy) : SLICE_EMPTY;
 }
 
+void persist_put(struct brain *b, const struct record *rec, struct brain_put *ret)
+{
+    TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
+    ret->key = record_key(b, rec);
+    int r = codec_encode(&record_codec, rec, CODEC_MINOR_ALL, &bytes, b->err);
+    if (r == 0)
+        r = codec_arena_bytes(&b->step, buf_slice(&bytes), &ret->value, b->err);
+    brain_check(b, r);
+}
+
 static void send(struct brain *b, struct res *res)
 {
     struct brain_put *put = brain_step_alloc(b, 2 * sizeof(*put));
     if (put == NULL)
         return;
     size_t count = 1;
-    put->key = record_key(b, &res->next.rec);
-    if (!res->removing) {
-        TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
-        int r = codec_encode(&record_codec, &res->next.rec, CODEC_MINOR_ALL, &bytes, b->err);
-        if (r == 0)
-            r = codec_arena_bytes(&b->step, buf_slice(&bytes), &put->value, b->err);
-        if (r < 0) {
-            b->failed = true;
-            return;
-        }
-    }
+    if (res->removing)
+        put->key = record_key(b, &res->next.rec);
+    else
+        persist_put(b, &res->next.rec, put);
     if (res->removing && kept_is(res) && kept_put(b, res, &put[1]))
         count = 2;
+    if (log_splits(res)) {
+        log_split_put(b, res, &put[1]);
+        count = 2;
+    }
+    if (b->failed)
+        return;
     res->txn = ++b->next_txn;
     struct brain_action *action = brain_emit(b, BRAIN_ACT_PERSIST);
     action->persist.txn = res->txn;
@@ -147,6 +156,8 @@ void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *e
         refused(b, res, err);
         return;
     }
+    if (log_splits(res))
+        log_split_done(b, res);
     res->staged = false;
     res->txn = 0;
     answer(b, res, NULL);

@@ -12,6 +12,7 @@
 
 enum brain_outcome removal_begin(struct brain *b, struct res *res, uint32_t grace_ms)
 {
+    log_unanswered(b, res, TM_E_REFUSED, "it is being deleted");
     bool started =
         !store_terminal(res) && res->now.rec.phase != PHASE_SCHEDULED && !log_at_rest(res);
     if (!started && !job_must_sweep(res) && !parts_is(res)) {

@@ -5,8 +5,6 @@
  */
 #include "coordinator/brain/logs.h"
 
-#include <stdio.h>
-
 #include "proto/spec/spec.h"
 
 /* What gets agents into the storage of the Backup it names, unless they are to use their own. */
@@ -37,40 +35,12 @@ static bool resolve_log(struct brain *b, struct res *res, const struct res *from
     return true;
 }
 
-static int find_part(const struct brain *b, const struct view *v, const struct res *whole,
-                     const struct res **ret, struct tm_err *err)
-{
-    struct res *const *parts;
-    size_t count = store_parts(b, whole, &parts);
-    const struct record *rec = &whole->now.rec;
-    char names[300] = "";
-    size_t used = 0;
-    for (size_t at = 0; at < count; at++) {
-        if (strcmp(parts[at]->now.rec.part, v->tenant) == 0 && parts[at]->exists) {
-            *ret = parts[at];
-            return 0;
-        }
-    }
-    for (size_t at = 0; at < rec->parts_count && used < sizeof(names); at++)
-        used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", at > 0 ? ", " : "",
-                                 rec->parts[at]);
-    if (v->tenant[0] != '\0')
-        return tm_err_set(err, TM_E_INVALID, "backup '%s' has no tenant '%s': there are %s",
-                          v->backup_name, v->tenant, names);
-    return tm_err_set(err, TM_E_INVALID,
-                      "backup '%s' is of several tenants: name one of them in br.tenant "
-                      "(--tenant): %s",
-                      v->backup_name, names);
-}
-
 int source_check(const struct brain *b, const struct view *v, struct tm_err *err)
 {
     if (v->kind != JOB_KIND_RESTORE || v->backup_name[0] == '\0')
         return 0;
-    const struct res *from = store_find(b, "Backup", v->namespace_, v->backup_name);
-    if (from == NULL || !parts_is(from))
-        return 0;
-    int r = find_part(b, v, from, &from, err);
+    struct res *from = store_find(b, "Backup", v->namespace_, v->backup_name);
+    int r = from != NULL ? part_chosen(b, &from, v->tenant, err) : 0;
     return r < 0 ? tm_err_prefix(err, "%s/%s", v->kind_text, v->name) : 0;
 }
 
@@ -79,7 +49,7 @@ static const struct res *find_backup(struct brain *b, struct res *res, bool *ret
 {
     const struct view *v = &res->view;
     struct tm_err err;
-    const struct res *from = store_find(b, "Backup", v->namespace_, v->backup_name);
+    struct res *from = store_find(b, "Backup", v->namespace_, v->backup_name);
     *ret_none = from == NULL && v->storage[0] != '\0'; /* the id of a backup in that storage */
     if (*ret_none)
         return NULL;
@@ -87,7 +57,7 @@ static const struct res *find_backup(struct brain *b, struct res *res, bool *ret
         lead_waiting(b, res, "waiting for backup '%s', which does not exist", v->backup_name);
         return NULL;
     }
-    if (parts_is(from) && find_part(b, v, from, &from, &err) < 0) {
+    if (part_chosen(b, &from, v->tenant, &err) < 0) {
         lead_waiting(b, res, "%s", err.msg);
         return NULL;
     }

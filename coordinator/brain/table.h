@@ -19,7 +19,7 @@ struct table_range {
     uint8_t state; /* enum range_state */
     uint8_t failures;
     bool anywhere; /* other nodes than the lead may read it, too */
-    bool granted; /* by this coordinator; leases it only adopted do not fence each other */
+    bool granted;  /* by this coordinator; leases it only adopted do not fence each other */
     uint64_t bytes;
     struct epoch newest; /* newest lease known; of a done range, the winner */
     struct table_result *result;

@@ -101,7 +101,9 @@ static void describe_interval(struct ctl *c, const json_t *one)
 {
     const char *from = json_text_at(one, "from");
     const char *to = json_text_at(one, "to");
-    (void)fprintf(c->out, "  %s to %s  (%s to %s, lineage %s)%s\n", from[0] != '\0' ? from : "-",
+    const char *tenant = json_text_at(one, "tenant");
+    (void)fprintf(c->out, "  %s%s%s to %s  (%s to %s, lineage %s)%s\n", tenant,
+                  tenant[0] != '\0' ? ": " : "", from[0] != '\0' ? from : "-",
                   to[0] != '\0' ? to : "-", json_text_at(one, "fromPosition"),
                   json_text_at(one, "toPosition"), json_text_at(one, "lineage"),
                   json_is_true(json_at(one, "abandoned")) ? "  abandoned" : "");

@@ -145,6 +145,7 @@ static json_t *recoverable_json(const struct status_log *log)
     for (size_t n = 0; n < log->recoverable_count; n++) {
         const struct status_interval *one = &log->recoverable[n];
         json_t *item = json_object();
+        set_text(item, "tenant", one->tenant);
         set_text(item, "lineage", one->lineage);
         set_text(item, "label", one->label);
         set_text(item, "fromPosition", one->from_position);

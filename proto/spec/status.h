@@ -81,6 +81,7 @@ struct status_error {
 
 /* A stretch of time that storage can restore; or, abandoned, a tail that no primary has any more. */
 struct status_interval {
+    char tenant[RESOURCE_NAME_MAX + 1]; /* of a log backup of several; else "" */
     char lineage[33];
     char label[64];
     char from_position[65];

@@ -184,8 +184,15 @@ static bool make_missing(struct brain *b, struct res *whole)
 {
     struct res *const *parts;
     const struct record *rec = &whole->now.rec;
-    if (store_parts(b, whole, &parts) == rec->parts_count)
+    size_t there = store_parts(b, whole, &parts);
+    if (there == rec->parts_count) {
+        bool durable = true;
+        for (size_t at = 0; at < there; at++)
+            durable = durable && parts[at]->exists;
+        if (durable) /* the next that joins need not wait */
+            whole->live->not_before_us = 0;
         return false;
+    }
     if (b->now.mono_us < whole->live->not_before_us)
         return true;
     whole->live->not_before_us = b->now.mono_us + PERSIST_RETRY_US;
@@ -366,7 +373,6 @@ void parts_durable(struct brain *b, struct res *res)
     if (works && rec->phase == PHASE_RUNNING && !rec->deleting &&
         res->live->parts_said != rec->attempt) {
         res->live->parts_said = rec->attempt;
-        res->live->not_before_us = 0;
         say_begin(b, res);
     } else if (!works && res->live != NULL) {
         say_end(b, res);

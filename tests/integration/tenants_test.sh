@@ -20,21 +20,17 @@ digest_at() { PGPORT=$1 sql postgres -c "select count(*) || md5(string_agg(t, ''
 MAIN=$(digest_at "$PGPORT")
 SECOND=$(digest_at "$OTHER")
 
-agents_yaml() {
-    agent_config "$T/main"
+second_too() { # the agent has this instance, too
     sed -i "/^restore_roots/i\\  - tenant: second\\n    engine: postgres\\n    data_dir: $T/second\\n    conninfo: \"host=$T/run port=$OTHER user=postgres dbname=postgres\"" "$T/agent.yaml"
 }
-both_are_there() { [ "$(tidemark nodes | grep -c primary)" = 2 ]; }
-coordinator_start
-agents_yaml
-agent_start
-wait_for 20 both_are_there
+are_there() { [ "$(tidemark nodes | grep -c primary)" = "$1" ]; }
+daemons_start "$T/main"
 
 of() { tidemark get backup "$1" -o json | jq -r "$2"; }
 tenant_of() { of "$1" ".status.tenants[] | select(.tenant == \"$2\") | $3"; }
 restored() { # NAME BACKUP TENANT PORT
     tidemark restore "$1" --backup "$2" --tenant "$3" --node db-a --data-dir "$T/restore/$1" --start --port "$4" \
-        --server-option unix_socket_directories="$T/run" >"$T/$1.out"
+        --server-option unix_socket_directories="$T/run" ${TO:-} >"$T/$1.out"
     printf '15 %s\n' "$T/restore/$1" >"$(mark_of "$T/restore/$1")"
     digest_at "$4"
 }
@@ -47,6 +43,19 @@ apply() { # NAME RATE [MORE YAML LINES…]
     } >"$T/$name-spec.yaml"
     expect_out "backup/$name created" tidemark apply -f "$T/$name-spec.yaml"
 }
+
+step "a log backup of the only tenant; the second that comes later joins, and the first notices nothing"
+tidemark log start wal --cluster test --storage "file://$T/repo" --flush-interval 1s >"$T/start.out"
+expect_out "main 0" of wal '.status | .tenant + " " + (.tenants | length | tostring)'
+agent_kill TERM
+second_too
+agent_start
+wait_for 20 are_there 2
+tidemark wait backup wal --for=Running --timeout=60s
+both_run() { [ "$(of wal '[.status.tenants[]? | .tenant + " " + .phase] | join(", ")')" = "main Running, second Running" ]; }
+wait_for 30 both_run
+grep -q "Backup/wal: cluster 'test' has a tenant 'second' now, its log is backed up, too" "$T/coordinator.log" || fail "it is not said"
+expect_out 1 sh -c "ls -d '$T'/repo/test/main/*/log/* | grep -vc /index" # lineages
 
 step "one backup of both, at the same time"
 tidemark backup both --cluster test --storage "file://$T/repo" >"$T/both.out"
@@ -72,6 +81,24 @@ expect_out "$MAIN" restored r-main both main $((PGPORT + 2))
 expect_out "$SECOND" restored r-second both second $((PGPORT + 3))
 postgres_stop 15 "$T/restore/r-main" immediate
 postgres_stop 15 "$T/restore/r-second" immediate
+
+step "the log of both: the least is told, and each is restored to a moment of its own"
+other sql postgres -c "insert into kept select g, 'late' from generate_series(60001, 60100) g"
+SECOND_LATE=$(digest_at "$OTHER")
+mark=$(date -u +%Y-%m-%dT%H:%M:%S.%6NZ)
+is_safe() { [[ $(of wal '.status.logCheckpointTs // empty') > $mark ]]; }
+wait_for 30 is_safe
+tidemark get backup wal -o json >"$T/wal.json"
+expect_json "$T/wal.json" '.status.phase' Running
+expect_json "$T/wal.json" '.status.logCheckpointTs == ([.status.tenants[].logCheckpointTs] | min)' true
+expect_json "$T/wal.json" '[.status.recoverable[] | select(.abandoned | not) | .tenant] | unique | join(" ")' "main second"
+tidemark log status >"$T/status"
+grep -q "^wal  *test  *second  *Running" "$T/status" || fail "$(cat "$T/status")"
+grep -q "^cluster test: safe until .*(the least of 2 tenants)" "$T/status" || fail "$(cat "$T/status")"
+expect_fail 2 "backup 'wal' is of several tenants: name one of them in br.tenant (--tenant): main, second" tidemark log search wal
+tidemark log search wal --tenant second -o json | jq -e '.events | length > 0 and all(.tenant == "second")' >/dev/null || fail "no events of second"
+TO="--to $mark" expect_out "$SECOND_LATE" restored p-second wal second $((PGPORT + 3))
+postgres_stop 15 "$T/restore/p-second" immediate
 
 step "one server goes away in the middle, and the coordinator with -9: the job is Failed for that one alone"
 apply broken 3 "cleanPolicy: Delete"
@@ -99,7 +126,7 @@ postgres_stop 15 "$T/restore/r-good" immediate
 step "resumed, only that one goes on"
 first=$(tenant_of broken main .backupId)
 other postgres_start 15 "$T/second"
-wait_for 20 both_are_there
+wait_for 20 are_there 2
 tidemark backup resume broken >"$T/resumed.out"
 expect_out "Complete 1 $first" tenant_of broken main '.phase + " " + (.attempt | tostring) + " " + .backupId'
 expect_out "Complete 2" tenant_of broken second '.phase + " " + (.attempt | tostring)'
@@ -115,3 +142,15 @@ gone() { ! tidemark get backup broken; }
 wait_for 30 gone
 expect_out 2 stored
 expect_out Complete of both .status.phase
+
+step "paused, resumed, stopped and deleted: all of it"
+tidemark log pause wal >"$T/pause.out"
+expect_out "Pause: Pause Pause" of wal '.status | .phase + ": " + ([.tenants[].phase] | join(" "))'
+tidemark log resume wal >"$T/resume.out"
+expect_out "Running: Running Running" of wal '.status | .phase + ": " + ([.tenants[].phase] | join(" "))'
+tidemark log stop wal >"$T/stop.out"
+expect_out "Stopped: Stopped Stopped" of wal '.status | .phase + ": " + ([.tenants[].phase] | join(" "))'
+expect_out 0 sql postgres -c "select count(*) from pg_replication_slots"
+expect_out 0 other sql postgres -c "select count(*) from pg_replication_slots"
+tidemark delete backup wal
+expect_fail 3 "backup/wal: not found" tidemark get backup wal

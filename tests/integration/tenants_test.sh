@@ -88,10 +88,11 @@ SECOND_LATE=$(digest_at "$OTHER")
 mark=$(date -u +%Y-%m-%dT%H:%M:%S.%6NZ)
 is_safe() { [[ $(of wal '.status.logCheckpointTs // empty') > $mark ]]; }
 wait_for 30 is_safe
+both_recoverable() { [ "$(of wal '[.status.recoverable[] | select(.abandoned | not) | .tenant] | unique | join(" ")')" = "main second" ]; }
+wait_for 60 both_recoverable # storage is looked at now and then
 tidemark get backup wal -o json >"$T/wal.json"
 expect_json "$T/wal.json" '.status.phase' Running
 expect_json "$T/wal.json" '.status.logCheckpointTs == ([.status.tenants[].logCheckpointTs] | min)' true
-expect_json "$T/wal.json" '[.status.recoverable[] | select(.abandoned | not) | .tenant] | unique | join(" ")' "main second"
 tidemark log status >"$T/status"
 grep -q "^wal  *test  *second  *Running" "$T/status" || fail "$(cat "$T/status")"
 grep -q "^cluster test: safe until .*(the least of 2 tenants)" "$T/status" || fail "$(cat "$T/status")"
@@ -131,7 +132,7 @@ tidemark backup resume broken >"$T/resumed.out"
 expect_out "Complete 1 $first" tenant_of broken main '.phase + " " + (.attempt | tostring) + " " + .backupId'
 expect_out "Complete 2" tenant_of broken second '.phase + " " + (.attempt | tostring)'
 expect_out "true" tenant_of broken second '.progress.rangesResumed >= 1'
-expect_out "$SECOND" restored r-later broken second $((PGPORT + 3))
+expect_out "$SECOND_LATE" restored r-later broken second $((PGPORT + 3))
 postgres_stop 15 "$T/restore/r-later" immediate
 
 step "deleted, both are gone, and nothing else is"

@@ -73,7 +73,10 @@ void brain_log(struct brain *b, const struct res *res, const char *node, int pri
     char text[LOG_TEXT_MAX];
     va_list ap;
     va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    size_t used = 0;
+    if (res != NULL && part_is(res)) /* the others have its name, too */
+        used = (size_t)snprintf(text, sizeof(text), "tenant '%s': ", res->now.rec.part);
+    (void)vsnprintf(text + used, sizeof(text) - used, fmt, ap);
     va_end(ap);
     const char *copy = brain_step_text(b, text);
     const char *cluster = NULL;
@@ -163,6 +166,7 @@ static void config_defaults(struct brain_config *c)
         {offsetof(struct brain_config, stall_ms), 3600000},
         {offsetof(struct brain_config, abort_ms), 60000},
         {offsetof(struct brain_config, node_forget_ms), 3600000},
+        {offsetof(struct brain_config, part_wait_ms), 600000},
     };
     for (size_t at = 0; at < TM_ARRAY_LEN(defaults); at++) {
         uint32_t *value = (uint32_t *)(void *)((char *)c + defaults[at].offset);
@@ -200,6 +204,7 @@ void brain_free(struct brain *b)
         node_free(b->nodes[at]);
     probes_free(b);
     kept_free(b);
+    tenants_free(b);
     free(b->resources);
     free(b->lists.busy);
     free(b->lists.given);
@@ -282,8 +287,10 @@ static uint64_t next_wake(const struct brain *b)
 /* What an event made possible, or time. */
 static void go_on(struct brain *b)
 {
-    if (b->look_all)
+    if (b->look_all) {
         node_tick(b);
+        tenants_tick(b);
+    }
     job_tick(b);
     if (b->look_all) {
         probes_tick(b);

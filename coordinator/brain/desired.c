@@ -107,6 +107,7 @@ static void assign_params(struct brain *b, const struct res *res, struct msg_ass
         *to->restore = *res->view.restore;
         COPY_TEXT(to->restore->backup_id, rec->source_backup_id);
         COPY_TEXT(to->restore->source_cluster, rec->source_cluster);
+        COPY_TEXT(to->restore->source_tenant, rec->tenant);
         to->restore->full_storage = rec->full_storage;
     }
 }

@@ -18,6 +18,10 @@
  *   log_leads.c  which agent streams, and when another one takes over
  *   log_holders.c  which nodes hold log for it
  *   kept.c       storages with backups that no resource tells of any more
+ *   tenants.c    which tenants a cluster has
+ *   parts.c      jobs of several tenants: a part for each, and what becomes of the whole
+ *   part_status.c what people see of those
+ *   removal.c    a job that is to be deleted
  *   log_report.c what agents say of a log backup
  *   log_attempts.c which attempt a log backup begins with
  *   log_status.c what people see of a log backup
@@ -143,6 +147,8 @@ struct live {
     struct msg_totals totals;
     struct codec_arena totals_arena;
     bool swept;
+    bool queued;         /* waits only for a node that leads as many jobs as it may */
+    uint32_t parts_said; /* a whole: the attempt whose begin was logged */
     char warnings[WIRE_WARNINGS_MAX][WIRE_TEXT_MAX + 1]; /* as the lead told */
     size_t warning_count;
     char problem[WIRE_TEXT_MAX + 1];                /* the first corrupt page, named */
@@ -242,6 +248,25 @@ struct kept {
     char key[sizeof(BRAIN_KEPT_PREFIX) + 16];
 };
 
+/* Which tenants a cluster has; stored once it has two. */
+#define CLUSTER_RECORD_FIELDS(X, T)                                                                \
+    X(T, str, cluster, "cl", REQ, 0, WIRE_NAME_MAX)                                                \
+    X(T, strs, tenants, "te", OPT, 0, WIRE_NAME_MAX, BRAIN_TENANTS_MAX)
+CODEC_DECLARE(cluster_record, CLUSTER_RECORD_FIELDS);
+
+struct cluster {
+    char name[WIRE_NAME_MAX + 1];
+    struct {
+        char name[WIRE_NAME_MAX + 1];
+        uint64_t seen_us;         /* mono: an agent last named it, or this life began */
+    } tenants[BRAIN_TENANTS_MAX]; /* sorted */
+    size_t tenant_count;
+    bool more; /* and others */
+    bool dirty;
+    uint64_t txn; /* of the persist under way, 0 = none */
+    uint64_t retry_us;
+};
+
 struct brain {
     struct brain_config config;
     struct brain_rng rng;
@@ -307,6 +332,10 @@ struct brain {
     size_t kept_count;
     size_t kept_cap;
 
+    struct cluster *clusters;
+    size_t cluster_count;
+    size_t cluster_cap;
+
     struct probe_ask *probes[BRAIN_PROBES_MAX]; /* asked and not answered */
     size_t probe_count;
 
@@ -348,8 +377,11 @@ bool brain_plant(const struct brain *b, enum brain_plant plant);
 struct res *store_find(const struct brain *b, const char *kind, const char *namespace_,
                        const char *name);
 struct res *store_find_job(const struct brain *b, const char *uid, uint32_t attempt);
-/* A new, empty one in its place; NULL when memory is out. */
-struct res *store_add(struct brain *b, const char *kind, const char *namespace_, const char *name);
+/* A new, empty one in its place; part "" = a resource of its own. NULL when memory is out. */
+struct res *store_add(struct brain *b, const char *kind, const char *namespace_, const char *name,
+                      const char *part);
+/* The parts of a resource, in order of their tenants: they follow it in b->resources. */
+size_t store_parts(const struct brain *b, const struct res *res, struct res *const **ret);
 void store_remove(struct brain *b, struct res *res);
 /* What is in which list may have changed. */
 void store_lists_old(struct brain *b);
@@ -370,6 +402,8 @@ bool store_terminal(const struct res *res);
 struct record *persist_stage(struct brain *b, struct res *res);
 void persist_submit(struct brain *b, struct res *res);
 void persist_remove(struct brain *b, struct res *res);
+/* A record with its key, as it is stored. */
+void persist_put(struct brain *b, const struct record *rec, struct brain_put *ret);
 void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err);
 void persist_tick(struct brain *b);
 void persist_text(struct brain *b, struct res *res, const char **member, const char *text);
@@ -388,8 +422,70 @@ void kept_emptied(struct brain *b, const struct res *log, const char *const *sto
 /* Agents that look into places by this secret are told anew. */
 void kept_secret(struct brain *b, const char *name);
 
+/* ---- tenants.c ---- */
+
+void tenants_heard(struct brain *b, const struct node *node);
+int tenants_load(struct brain *b, struct slice value, struct tm_err *err);
+void tenants_free(struct brain *b);
+void tenants_persisted(struct brain *b, uint64_t txn, bool ok);
+void tenants_tick(struct brain *b);
+const struct cluster *tenants_of(const struct brain *b, const char *cluster); /* never NULL */
+/* The tenant of a job that is of one: that it names or began with, or the cluster's only one. */
+const char *tenant_of(const struct brain *b, const struct res *res);
+#define TENANTS_LEFT_OUT                                                                           \
+    "the cluster has tenants that this backup began without: %.300s; they are not in it"
+/* Tenants of its cluster, quoted, that a backup of all of it began without; false: none. */
+bool tenants_left_out(const struct brain *b, const struct res *res, char ret[TM_ERR_MSG_MAX]);
+
+/* ---- parts.c ---- */
+
+/* It is done as parts, one for each tenant. */
+bool parts_is(const struct res *res);
+/* It is such a part. */
+bool part_is(const struct res *res);
+const struct res *part_whole(const struct brain *b, const struct res *res);
+/* A job that has not begun is to be done so. True: that is under way, or must wait. */
+bool parts_begin(struct brain *b, struct res *res);
+void parts_tick(struct brain *b, struct res *res);
+void parts_durable(struct brain *b, struct res *res);
+/* A part gets the whole's document. */
+void parts_spec(struct brain *b, struct res *part, const struct res *whole);
+/* The whole has another document. */
+void parts_respec(struct brain *b, const struct res *res);
+/* At start: parts get their documents. < 0: b->failed is set. */
+int parts_loaded(struct brain *b);
+/* Into the staged record of a whole that Failed: its parts that did go on. */
+void parts_resume(struct record *next);
+/* *res is a whole: its part of this tenant is meant; NULL or "" = its only one, which it has not. */
+int part_chosen(const struct brain *b, struct res **res, const char *tenant,
+                struct tm_err *err) TM_WUR;
+/* A part that found nobody to begin with has waited long enough: it has failed, and says so. */
+bool part_gives_up(struct brain *b, struct res *res);
+
+/* ---- part_status.c ---- */
+
+/* Fills the status of each part, too. */
+void parts_fill(const struct brain *b, const struct res *res);
+/* "tenant 'b' on node 'db-b': disk full; …", of those that Failed. Returns ret. */
+const char *parts_why(struct res *const *parts, size_t count, char ret[TM_ERR_MSG_MAX]);
+
+/* ---- removal.c ---- */
+
+/* Begins the deletion of what is not being deleted: BRAIN_DELETED when it just goes, BRAIN_DELETING when
+ * something is to be done first. A change is under way afterwards. */
+enum brain_outcome removal_begin(struct brain *b, struct res *res, uint32_t grace_ms);
+/* Staged: objects stay for another time than was said before. */
+void removal_regrace(struct brain *b, struct res *res, uint32_t grace_ms);
+void removal_tick(struct brain *b, struct res *res);
+/* It has nothing to do until its grace is over. */
+bool removal_waits(const struct res *res, uint64_t now_us);
+/* The tombstone is there: nobody needs to have the job until its grace is over. */
+void removal_marked(struct brain *b, struct res *res, uint64_t grace_left_ms);
+
 /* ---- commands.c ---- */
 
+/* Jobs that count: something is done for them. */
+size_t command_live_count(const struct brain *b);
 void command_run(struct brain *b, const struct brain_event *event);
 
 /* ---- nodes.c ---- */
@@ -446,6 +542,8 @@ size_t lead_count(const struct brain *b, const struct node *node);
 
 int job_live(struct brain *b, struct res *res, bool loaded); /* makes res->live */
 void job_live_free(struct live *live);
+/* Into a staged record: it starts over, as it was asked to. */
+void job_again(struct record *next);
 void job_tick(struct brain *b); /* brings every job as far as it can go */
 void job_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report);
 void job_fail(struct brain *b, struct res *res, const struct tm_err *err, const char *stage,
@@ -457,8 +555,6 @@ bool job_has_worker(const struct live *live, const struct node *node);
 /* Something of it lies in storage that is to go with it. */
 bool job_must_sweep(const struct res *res);
 bool job_deleting(const struct res *res); /* at its end, and to be deleted */
-/* A deletion that has nothing to do until its grace is over. */
-bool job_waits(const struct res *res, uint64_t now_us);
 bool job_is_lead(const struct res *res, const struct node *node);
 void job_progress(struct brain *b, struct res *res);
 void job_keep_totals(struct brain *b, struct live *live, const struct msg_totals *totals);
@@ -506,12 +602,15 @@ void probes_free(struct brain *b);
 
 struct source {
     const char *cluster;
+    const char *tenant;
     const char *storage;
     const char *full_storage; /* of backups, when not with the log */
     const char *secret;       /* of storage, "" = none is sent */
     const char *full_secret;
     const char *id; /* "" = the newest that will do */
 };
+/* Whether a restore says whose backup it means, of what is there now. */
+int source_check(const struct brain *b, const struct view *v, struct tm_err *err) TM_WUR;
 /* False: the restore must wait, and says for what. */
 bool source_resolve(struct brain *b, struct res *res, struct source *ret);
 
@@ -524,6 +623,9 @@ void request_leases(struct brain *b, struct res *res, struct node *node,
 
 /* ---- status.c ---- */
 
+/* Phase Deleting; removal_us 0 = it is not known when objects go. */
+void status_fill_deleting(struct resource_status *s, int64_t removal_us, int64_t completed_us);
+void status_fill(const struct brain *b, const struct res *res);
 /* What anybody could see of it has changed. */
 void status_changed(struct brain *b, struct res *res);
 void status_free(struct res *res);

@@ -13,10 +13,6 @@
  * job_tick looks at every job after every event and stages the next change when its reason is there;
  * PERSISTED makes it true (job_durable). A job whose manifest turns out to be stored is Complete
  * whatever was thought before: storage has the last word.
- *
- * A deletion goes to an agent twice: it stores the tombstone, and says how long its grace lasts; then the
- * record says until when, nobody has the job, and it is given out again when that is over. Where storage
- * says otherwise the agent answers with what is left, and the wait begins anew.
  */
 #include "coordinator/brain/logs.h"
 
@@ -80,6 +76,15 @@ bool job_has_worker(const struct live *live, const struct node *node)
 {
     size_t at = worker_position(live, node);
     return at < live->worker_count && strcmp(live->workers[at], node->name) == 0;
+}
+
+void job_again(struct record *next)
+{
+    next->phase = PHASE_SCHEDULED;
+    next->step = next->leftovers ? JOB_STEP_ABORT : 0; /* that first */
+    next->attempt++;
+    next->completed_us = 0;
+    next->error = NULL; /* asked for: no pause */
 }
 
 /* ---- life ---- */
@@ -173,66 +178,6 @@ void job_progress(struct brain *b, struct res *res)
     status_changed(b, res);
 }
 
-/* ---- Scheduled → Prepare ---- */
-
-static void start(struct brain *b, struct res *res)
-{
-    struct source source;
-    const struct msg_instance *instance;
-    if (b->now.mono_us < res->live->not_before_us || res->live->waiting_facts == b->facts)
-        return;
-    const struct node *node =
-        source_resolve(b, res, &source) ? lead_pick(b, res, source.cluster, &instance) : NULL;
-    if (node == NULL) {
-        res->live->waiting_facts = b->facts;
-        return;
-    }
-    struct record *next = persist_stage(b, res);
-    if (next == NULL)
-        return;
-    bool backup = res->view.kind == JOB_KIND_BACKUP;
-    next->phase = backup ? PHASE_PREPARE : PHASE_RUNNING;
-    next->step = backup ? JOB_STEP_PREPARE : JOB_STEP_RUN;
-    COPY_TEXT(next->cluster, node->cluster);
-    COPY_TEXT(next->node, node->name);
-    COPY_TEXT(next->boot, node->boot);
-    COPY_TEXT(next->tenant, backup ? instance->tenant : res->view.tenant);
-    if (!next->resumable) /* what is stored lies under the identity it was read from */
-        COPY_TEXT(next->identity, backup ? instance->identity : "");
-    (void)snprintf(next->job, sizeof(next->job), "%016" PRIx64, b->rng.next(b->rng.arg));
-    if (backup && !next->resumable)
-        names_backup_id(b->now.real_us, (uint32_t)(b->rng.next(b->rng.arg) & UINT32_MAX),
-                        next->backup_id);
-    if (!backup)
-        COPY_TEXT(next->source_backup_id, source.id);
-    COPY_TEXT(next->source_cluster, source.cluster);
-    next->share_log =
-        backup && !next->resumable && log_is_shared(b, next->cluster, next->tenant, source.storage);
-    if (!next->resumable)
-        next->started_us = b->now.real_us;
-    next->completed_us = 0;
-    next->error = NULL;
-    next->error_node[0] = '\0';
-    next->totals = NULL;
-    next->warnings = NULL;
-    next->warnings_count = 0;
-    next->leftovers = false;
-    next->ranges_total = 0;
-    next->bytes_total = 0;
-    next->ranges_done = 0;
-    next->ranges_resumed = 0;
-    next->shares_count = 0;
-    next->bytes_resumed = 0;
-    next->bytes_done = 0;
-    persist_text(b, res, &next->storage, source.storage);
-    if (!backup) {
-        persist_text(b, res, &next->full_storage, source.full_storage);
-        COPY_TEXT(next->secret, source.secret);
-        COPY_TEXT(next->full_secret, source.full_secret);
-    }
-    persist_submit(b, res);
-}
-
 /* ---- steps ---- */
 
 static void stage_error(struct brain *b, struct res *res, struct record *next)
@@ -289,14 +234,21 @@ static void stage_warnings(struct brain *b, struct res *res, struct record *next
 {
     const struct live *live = res->live;
     size_t count = live->warning_count;
+    char names[TM_ERR_MSG_MAX];
+    char text[WIRE_TEXT_MAX + 1];
     next->warnings_count = 0;
     next->warnings =
         codec_arena_array(&res->next.arena, count + 1, sizeof(*next->warnings), b->err);
-    for (size_t at = 0; next->warnings != NULL && at < count; at++) {
-        next->warnings[at] = codec_arena_text(&res->next.arena, live->warnings[at], b->err);
-        next->warnings_count += next->warnings[at] != NULL;
+    if (next->warnings == NULL) {
+        b->failed = true;
+        return;
     }
-    b->failed |= next->warnings_count < count;
+    for (size_t at = 0; at < count; at++)
+        persist_text(b, res, &next->warnings[next->warnings_count++], live->warnings[at]);
+    if (count < WIRE_WARNINGS_MAX && tenants_left_out(b, res, names)) {
+        (void)snprintf(text, sizeof(text), TENANTS_LEFT_OUT, names);
+        persist_text(b, res, &next->warnings[next->warnings_count++], text);
+    }
 }
 
 void job_complete(struct brain *b, struct res *res)
@@ -345,6 +297,74 @@ static void fail_finally(struct brain *b, struct res *res, enum left left)
     stage_warnings(b, res, next);
     persist_submit(b, res);
 }
+
+/* ---- Scheduled → Prepare ---- */
+
+static void start(struct brain *b, struct res *res)
+{
+    struct source source;
+    const struct msg_instance *instance;
+    const struct node *node = NULL;
+    if (b->now.mono_us < res->live->not_before_us)
+        return;
+    if (res->live->waiting_facts != b->facts && source_resolve(b, res, &source)) {
+        if (parts_begin(b, res))
+            return;
+        node = lead_pick(b, res, source.cluster, &instance);
+    }
+    if (node == NULL) {
+        res->live->waiting_facts = b->facts;
+        if (part_gives_up(b, res))
+            fail_finally(b, res, res->now.rec.resumable ? LEFT_CHECKPOINT : LEFT_NOTHING);
+        return;
+    }
+    struct record *next = persist_stage(b, res);
+    if (next == NULL)
+        return;
+    bool backup = res->view.kind == JOB_KIND_BACKUP;
+    next->phase = backup ? PHASE_PREPARE : PHASE_RUNNING;
+    next->step = backup ? JOB_STEP_PREPARE : JOB_STEP_RUN;
+    COPY_TEXT(next->cluster, node->cluster);
+    COPY_TEXT(next->node, node->name);
+    COPY_TEXT(next->boot, node->boot);
+    COPY_TEXT(next->tenant, backup ? instance->tenant : source.tenant);
+    if (!next->resumable) /* what is stored lies under the identity it was read from */
+        COPY_TEXT(next->identity, backup ? instance->identity : "");
+    (void)snprintf(next->job, sizeof(next->job), "%016" PRIx64, b->rng.next(b->rng.arg));
+    if (backup && !next->resumable)
+        names_backup_id(b->now.real_us, (uint32_t)(b->rng.next(b->rng.arg) & UINT32_MAX),
+                        next->backup_id);
+    if (!backup)
+        COPY_TEXT(next->source_backup_id, source.id);
+    COPY_TEXT(next->source_cluster, source.cluster);
+    next->share_log =
+        backup && !next->resumable && log_is_shared(b, next->cluster, next->tenant, source.storage);
+    if (!next->resumable)
+        next->started_us = b->now.real_us;
+    next->completed_us = 0;
+    next->error = NULL;
+    next->error_node[0] = '\0';
+    next->totals = NULL;
+    next->warnings = NULL;
+    next->warnings_count = 0;
+    next->leftovers = false;
+    next->ranges_total = 0;
+    next->bytes_total = 0;
+    next->ranges_done = 0;
+    next->ranges_resumed = 0;
+    next->shares_count = 0;
+    next->bytes_resumed = 0;
+    next->bytes_done = 0;
+    persist_text(b, res, &next->storage, source.storage);
+    if (!backup) {
+        persist_text(b, res, &next->full_storage, source.full_storage);
+        COPY_TEXT(next->secret, source.secret);
+        COPY_TEXT(next->full_secret, source.full_secret);
+    }
+    persist_submit(b, res);
+}
+
+/* ---- underway ---- */
 
 static void abort_step(struct brain *b, struct res *res)
 {
@@ -399,46 +419,19 @@ static void underway(struct brain *b, struct res *res)
         fail_finally(b, res, LEFT_NOTHING);
 }
 
-static void deletion(struct brain *b, struct res *res)
-{
-    struct live *live = res->live;
-    if (!job_must_sweep(res) || live->swept) {
-        persist_remove(b, res);
-        return;
-    }
-    if (b->now.mono_us < live->removal_us)
-        return;
-    if (lead_appoint_sweeper(b, res))
-        desired_changed(b, res);
-}
-
-/* The tombstone is there: nobody needs to have the job until its grace is over. */
-static void marked(struct brain *b, struct res *res, uint64_t grace_left_ms)
-{
-    struct record *next = persist_stage(b, res);
-    if (next == NULL)
-        return; /* it is reported again */
-    uint64_t left_us = TM_MIN(grace_left_ms, (uint64_t)UINT32_MAX) * 1000;
-    next->removal_us = b->now.real_us + (int64_t)left_us;
-    persist_submit(b, res);
-}
-
-bool job_waits(const struct res *res, uint64_t now_us)
-{
-    return res->live != NULL && job_deleting(res) && now_us < res->live->removal_us;
-}
-
 static void tick_one(struct brain *b, struct res *res)
 {
     if (res->staged)
         return;
-    if (res->live == NULL) {
+    if (parts_is(res)) {
+        parts_tick(b, res);
+    } else if (res->live == NULL) {
         if (resume_expired(b, res))
             resume_expire(b, res);
     } else if (log_is(res))
         log_tick(b, res);
     else if (job_deleting(res))
-        deletion(b, res);
+        removal_tick(b, res);
     else if (resume_sweeping(res))
         resume_sweep(b, res);
     else if (res->now.rec.phase != PHASE_SCHEDULED)
@@ -478,6 +471,10 @@ static void log_end(struct brain *b, const struct res *res)
 
 void job_durable(struct brain *b, struct res *res)
 {
+    if (parts_is(res)) {
+        parts_durable(b, res);
+        return;
+    }
     if (log_is(res)) {
         log_durable(b, res);
         return;
@@ -617,7 +614,7 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
         if (asked && report->stage == JOB_STAGE_SWEPT)
             live->swept = true;
         else if (asked && report->stage == JOB_STAGE_MARKED && report->grace_left_ms > 0)
-            marked(b, res, report->grace_left_ms);
+            removal_marked(b, res, report->grace_left_ms);
         else if (report->stage == JOB_STAGE_FAILED && report->error != NULL)
             report_failed(b, res, node, report);
         return;

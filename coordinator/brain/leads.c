@@ -61,13 +61,15 @@ static struct node *pick_backup(struct brain *b, struct res *res,
                                 const struct msg_instance **ret_instance)
 {
     const struct view *v = &res->view;
+    const char *tenant = tenant_of(b, res);
     char trouble[200] = "";
     char near[LEAD_NEAR_MAX];
+    res->live->queued = false;
     for (size_t at = 0; at < b->node_count; at++) {
         struct node *node = b->nodes[at];
         if (!lead_usable(node) || strcmp(node->cluster, v->cluster) != 0)
             continue;
-        const struct msg_instance *instance = node_instance(node, v->tenant);
+        const struct msg_instance *instance = node_instance(node, tenant);
         if (instance == NULL)
             continue;
         if (instance->error != NULL) {
@@ -78,6 +80,7 @@ static struct node *pick_backup(struct brain *b, struct res *res,
         if (instance->role != INSTANCE_PRIMARY && instance->role != INSTANCE_MEMBER)
             continue;
         if (lead_count(b, node) >= WIRE_JOBS_MAX) {
+            res->live->queued = true;
             (void)snprintf(trouble, sizeof(trouble), "; node '%s' leads %d jobs already",
                            node->name, WIRE_JOBS_MAX);
             continue;
@@ -86,7 +89,7 @@ static struct node *pick_backup(struct brain *b, struct res *res,
         return node;
     }
     lead_waiting(b, res, "waiting for an agent of cluster '%s', tenant '%s' with role primary%s%s",
-                 v->cluster, v->tenant, trouble, lead_near(b, v->cluster, near));
+                 v->cluster, tenant, trouble, lead_near(b, v->cluster, near));
     return NULL;
 }
 

@@ -346,7 +346,7 @@ void log_fill(const struct brain *b, const struct res *res)
     const struct record *rec = &res->now.rec;
     bool over = rec->phase == PHASE_STOPPED || rec->phase == PHASE_SCHEDULED;
     s->log.is_log = true;
-    COPY_TEXT(s->tenant, rec->tenant[0] != '\0' ? rec->tenant : res->view.tenant);
+    COPY_TEXT(s->tenant, rec->tenant[0] != '\0' ? rec->tenant : tenant_of(b, res));
     COPY_TEXT(s->node, rec->node);
     s->started_us = rec->started_us;
     s->completed_us = rec->completed_us;

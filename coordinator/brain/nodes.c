@@ -352,6 +352,7 @@ void node_heartbeat(struct brain *b, struct node *node, uint64_t serial,
     node->holds = copy.holds;
     node->hold_count = copy.holds_count;
     memcpy(node->version, copy.version, sizeof(node->version));
+    tenants_heard(b, node);
     probes_heard(b, node, &copy);
     for (size_t at = 0; at < copy.jobs_count && !b->failed; at++) {
         const struct msg_job *report = &copy.jobs[at];

@@ -47,6 +47,7 @@ enum phase {
 CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
 
 #define SHARES_MAX 4096 /* as many as there may be nodes */
+#define PARTS_MAX  64   /* BRAIN_TENANTS_MAX */
 
 /* What one node read of a snapshot. */
 #define NODE_SHARE_FIELDS(X, T)                                                                    \
@@ -104,7 +105,11 @@ CODEC_DECLARE(node_share, NODE_SHARE_FIELDS);
     X(T, flag, share_log, "sl", OPT, 0, 0) /* backup: a log backup stores the same log there */       \
     X(T, str, secret, "se", OPT, 0, WIRE_NAME_MAX) /* restore: of storage, "" = none is sent… */    \
     X(T, str, full_secret, "sf", OPT, 0, WIRE_NAME_MAX) /* …and of full_storage */                  \
-    X(T, msg, log, "lg", OPT, 0, log_record)
+    X(T, msg, log, "lg", OPT, 0, log_record)                                                          \
+    /* of several tenants: each has a record of its own, of the same kind, namespace and name… */   \
+    X(T, strs, parts, "pt", OPT, 0, WIRE_NAME_MAX, PARTS_MAX)                                         \
+    X(T, str, part, "pp", OPT, 0, WIRE_NAME_MAX) /* …and is that tenant's; its document is "" */    \
+    X(T, u32, round, "pr", OPT, 0, UINT32_MAX)   /* part: of the whole's attempt; it is in it */
 CODEC_DECLARE(record, RECORD_FIELDS);
 
 /* A record with what it points to. */

@@ -22,19 +22,24 @@ void status_free(struct res *res)
 void status_changed(struct brain *b, struct res *res)
 {
     res->version = ++b->version;
+    struct res *whole =
+        part_is(res) ? store_find(b, res->now.rec.kind, res->now.rec.namespace_, res->now.rec.name)
+                     : NULL;
+    if (whole != NULL)
+        whole->version = b->version;
 }
 
 /* The tombstone is stored, and what it takes away waits: or there is no such time yet. */
-static void fill_deleting(struct resource_status *s, const struct record *rec)
+void status_fill_deleting(struct resource_status *s, int64_t removal_us, int64_t completed_us)
 {
     char message[128] = "";
     char text[CLOCK_TEXT_MAX];
-    s->removal_us = rec->removal_us;
-    if (rec->removal_us != 0)
+    s->removal_us = removal_us;
+    if (removal_us != 0)
         (void)snprintf(message, sizeof(message), "its objects are removed at %s",
-                       clock_format(rec->removal_us, text));
-    resource_status_set_phase(s, RESOURCE_DELETING, rec->completed_us,
-                              rec->removal_us != 0 ? "Grace" : "", message);
+                       clock_format(removal_us, text));
+    resource_status_set_phase(s, RESOURCE_DELETING, completed_us, removal_us != 0 ? "Grace" : "",
+                              message);
 }
 
 /* The phases it went through, each with the time it is known by. */
@@ -57,7 +62,7 @@ static void fill_phases(struct resource_status *s, const struct res *res)
                                                    : "",
                                   message);
     if (rec->deleting)
-        fill_deleting(s, rec);
+        status_fill_deleting(s, rec->removal_us, rec->completed_us);
 }
 
 static void fill_counters(struct resource_status *s, const struct msg_counters *c)
@@ -184,10 +189,16 @@ static void fill_live(struct resource_status *s, const struct res *res)
         resource_status_add_problem(s, res->now.rec.node, "", -1, live->problem);
 }
 
-static void fill_warnings(struct resource_status *s, const struct res *res)
+static void fill_warnings(const struct brain *b, struct resource_status *s, const struct res *res)
 {
     const struct record *rec = &res->now.rec;
     const struct live *live = store_terminal(res) ? NULL : res->live;
+    char names[TM_ERR_MSG_MAX];
+    char text[TM_ERR_MSG_MAX];
+    if (!store_terminal(res) && tenants_left_out(b, res, names)) {
+        (void)snprintf(text, sizeof(text), TENANTS_LEFT_OUT, names);
+        resource_status_add_warning(s, text);
+    }
     for (size_t n = 0; live != NULL && n < live->warning_count; n++)
         resource_status_add_warning(s, live->warnings[n]);
     for (size_t n = 0; live == NULL && n < rec->warnings_count; n++)
@@ -275,20 +286,24 @@ static void fill_path(struct resource_status *s, const struct record *rec)
                    rec->storage, rec->cluster, rec->tenant, rec->identity, rec->backup_id);
 }
 
-static void fill(const struct brain *b, const struct res *res)
+void status_fill(const struct brain *b, const struct res *res)
 {
     struct resource_status *s = res->status;
     const struct record *rec = &res->now.rec;
     bool under_way = res->live != NULL && !store_terminal(res) && res->view.kind == JOB_KIND_BACKUP;
     const struct live *live = under_way ? res->live : NULL;
     resource_status_clear(s);
+    if (parts_is(res)) {
+        parts_fill(b, res);
+        return;
+    }
     if (log_is(res)) {
         log_fill(b, res);
         return;
     }
     fill_phases(s, res);
     COPY_TEXT(s->backup_id, rec->backup_id[0] != '\0' ? rec->backup_id : rec->source_backup_id);
-    COPY_TEXT(s->tenant, rec->tenant[0] != '\0' ? rec->tenant : res->view.tenant);
+    COPY_TEXT(s->tenant, rec->tenant[0] != '\0' ? rec->tenant : tenant_of(b, res));
     COPY_TEXT(s->node, rec->node);
     s->started_us = rec->started_us;
     s->completed_us = rec->completed_us;
@@ -318,7 +333,7 @@ static void fill(const struct brain *b, const struct res *res)
         s->bytes_done = s->bytes_total;
     }
     fill_path(s, rec);
-    fill_warnings(s, res);
+    fill_warnings(b, s, res);
     fill_error(b, s, res);
 }
 
@@ -326,7 +341,7 @@ static void fill(const struct brain *b, const struct res *res)
 
 static void look(const struct brain *b, const struct res *res, struct brain_resource *ret)
 {
-    fill(b, res);
+    status_fill(b, res);
     *ret = (struct brain_resource){
         .spec = res->spec,
         .status = res->status,
@@ -343,7 +358,7 @@ bool brain_resource_next(const struct brain *b, size_t *cursor, struct brain_res
 {
     while (*cursor < b->resource_count) {
         const struct res *res = b->resources[(*cursor)++];
-        if (!res->exists)
+        if (!res->exists || part_is(res)) /* a part is seen in the whole */
             continue;
         look(b, res, ret);
         return true;

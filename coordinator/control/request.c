@@ -213,6 +213,7 @@ static int begin_change(struct connection *c, enum brain_command what, struct tm
                                             .namespace_ = r->message.namespace_,
                                             .name = r->message.name,
                                             .query = r->message.query,
+                                            .tenant = r->message.tenant,
                                             .has_grace = r->message.has_grace,
                                             .grace_ms = r->message.grace_ms}};
     request_feed(c, &event, resource_kind_word(kind), r->message.name);

@@ -293,6 +293,8 @@ static int open_state(struct coordinator *c, struct tm_err *err)
     if ((r = brain_new(&config, (struct brain_rng){.next = random_u64, .arg = c}, &c->brain, err)) <
             0 ||
         (r = state_each(c->state, BRAIN_KEY_PREFIX, load_record, c, err)) < 0 ||
+        (r = state_each(c->state, BRAIN_PART_PREFIX, load_record, c, err)) < 0 ||
+        (r = state_each(c->state, BRAIN_CLUSTER_PREFIX, load_record, c, err)) < 0 ||
         (r = state_each(c->state, BRAIN_KEPT_PREFIX, load_record, c, err)) < 0)
         return r;
     coordinator_feed(c, &end);

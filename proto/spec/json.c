@@ -145,6 +145,7 @@ static json_t *recoverable_json(const struct status_log *log)
     for (size_t n = 0; n < log->recoverable_count; n++) {
         const struct status_interval *one = &log->recoverable[n];
         json_t *item = json_object();
+        set_text(item, "tenant", one->tenant);
         set_text(item, "lineage", one->lineage);
         set_text(item, "label", one->label);
         set_text(item, "fromPosition", one->from_position);
@@ -278,6 +279,21 @@ int status_plan_text(const struct status_plan *plan, const char *data_dir, struc
                             (unsigned long long)plan->threads);
 }
 
+static json_t *status_json(const struct resource *r, const struct resource_status *st);
+
+/* Each tenant as a job of its own would be shown, and in brief why it is not further. */
+static json_t *tenants_json(const struct resource *r, const struct resource_status *st)
+{
+    json_t *list = json_array();
+    for (size_t n = 0; n < st->tenant_count; n++) {
+        const struct resource_status *one = st->tenants[n];
+        json_t *item = status_json(r, one);
+        set_text(item, "message", one->waiting[0] != '\0' ? one->waiting : one->error.message);
+        (void)json_array_append_new(list, item);
+    }
+    return list;
+}
+
 static json_t *status_json(const struct resource *r, const struct resource_status *st)
 {
     json_t *object = json_object();
@@ -309,6 +325,8 @@ static json_t *status_json(const struct resource *r, const struct resource_statu
             (void)json_array_append_new(warnings, json_string_nocheck(st->warnings[n]));
         (void)json_object_set_new(object, "warnings", warnings);
     }
+    if (st->tenant_count > 0)
+        (void)json_object_set_new(object, "tenants", tenants_json(r, st));
     return object;
 }
 

@@ -64,6 +64,7 @@ void resource_status_clear(struct resource_status *st)
     free(st->log.holds);
     free(st->storage);
     free(st->shares);
+    free(st->tenants);
     memset(st, 0, sizeof(*st));
 }
 
@@ -192,4 +193,16 @@ void resource_status_add_storage(struct resource_status *st, const struct status
         return;
     st->storage = grown;
     grown[st->storage_count++] = *one;
+}
+
+void resource_status_add_tenant(struct resource_status *st, const struct resource_status *one)
+{
+    if (st->tenant_count >= STATUS_TENANTS_MAX)
+        return;
+    const struct resource_status **grown =
+        reallocarray(st->tenants, st->tenant_count + 1, sizeof(*grown));
+    if (grown == NULL)
+        return;
+    st->tenants = grown;
+    grown[st->tenant_count++] = one;
 }

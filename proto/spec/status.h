@@ -51,6 +51,7 @@ bool resource_phase_is_past(enum resource_phase now, enum resource_phase wanted)
 #define STATUS_SHARES_MAX     4096 /* nodes of one cluster */
 #define STATUS_STORAGE_MAX    65   /* the lead and its workers */
 #define STATUS_HOLDS_MAX      65   /* the lead's and its standbys' */
+#define STATUS_TENANTS_MAX    64   /* of one cluster */
 
 struct status_condition {
     enum resource_phase type;
@@ -81,6 +82,7 @@ struct status_error {
 
 /* A stretch of time that storage can restore; or, abandoned, a tail that no primary has any more. */
 struct status_interval {
+    char tenant[RESOURCE_NAME_MAX + 1]; /* of a log backup of several; else "" */
     char lineage[33];
     char label[64];
     char from_position[65];
@@ -202,6 +204,11 @@ struct resource_status {
     struct status_storage *storage; /* malloc'ed by resource_status_add_storage */
     size_t storage_count;
     struct status_plan plan;
+
+    /* A job of several tenants: each by itself, in order of their names. Borrowed: whoever filled this keeps
+     * them for as long. The list is malloc'ed by resource_status_add_tenant. */
+    const struct resource_status **tenants;
+    size_t tenant_count;
 };
 
 /* NULL when memory is out. */
@@ -223,6 +230,7 @@ void resource_status_add_interval(struct resource_status *st, const struct statu
 void resource_status_add_hold(struct resource_status *st, const struct status_hold *one);
 void resource_status_add_share(struct resource_status *st, const struct status_share *one);
 void resource_status_add_storage(struct resource_status *st, const struct status_storage *one);
+void resource_status_add_tenant(struct resource_status *st, const struct resource_status *one);
 
 /* What the state store knows about a resource beside spec and status. */
 struct resource_meta {

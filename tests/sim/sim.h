@@ -27,7 +27,7 @@
 
 #define SIM_AGENTS_MAX  4
 #define SIM_COORDS_MAX  2 /* the second is one that does not know it was replaced */
-#define SIM_BACKUPS_MAX 32
+#define SIM_BACKUPS_MAX 64
 #define SIM_RANGES_MAX  40
 #define SIM_RUNNERS_MAX 48
 #define SIM_KEYS        256 /* the mock engine's key space: one byte */
@@ -224,6 +224,7 @@ struct sim_agent {
     uint64_t partition_until_us;
     unsigned slow; /* factor */
     bool primary;
+    const char *tenant;
     struct sim_db db;
     struct agent_writer writers[AGENT_BRAIN_WRITERS_MAX]; /* its disk, as the next two */
     size_t writer_count;
@@ -319,6 +320,7 @@ struct sim_want { /* a resource the person at the CLI wants */
     uint64_t delete_cmd;
     bool last; /* wanted after the faults: must be Complete */
     bool policy_delete;
+    bool all_tenants; /* names none */
     bool checkpoint;
     bool short_ttl;
     unsigned from; /* backupFrom */
@@ -334,7 +336,8 @@ struct sim_profile {
     uint32_t dup;
     uint64_t delay_max_us;
     uint64_t faults_until_us;
-    bool logs; /* a log backup, and standbys that are promoted */
+    bool logs;    /* a log backup, and standbys that are promoted */
+    bool tenants; /* two of them, on every other agent each */
 };
 
 struct sim_counts {
@@ -393,7 +396,7 @@ struct world {
     uint64_t next_cmd;
     uint64_t next_conn;
     uint64_t next_life;
-    struct oracle_job jobs[64];
+    struct oracle_job jobs[128];
     size_t job_count;
     struct sim_counts counts;
     bool violated;

@@ -295,6 +295,21 @@ static void retried_once_it_is_swept(void **state)
     assert_false(desired_job(s)->backup->resume);
 }
 
+/* Also where backups are retained: this is none. */
+static void deleted_once_it_is_swept(void **state)
+{
+    struct stage *s = *state;
+    struct brain_resource resource;
+    struct msg_assignment a = left_over(s);
+    command(s, BRAIN_CMD_DELETE, "b");
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_true(brain_resource_find(s->brain, "Backup", NULL, "b", &resource));
+    assert_true(resource.deleting);
+    says(s, 10, &a, JOB_STAGE_SWEPT, NULL);
+    assert_false(brain_resource_find(s->brain, "Backup", NULL, "b", &resource));
+    assert_int_equal(s->reply.desired.jobs_count, 0);
+}
+
 /* ---- nobody goes on ---- */
 
 /* Failed, and being swept since its time has passed; still on connection 10. */
@@ -708,6 +723,7 @@ int main(void)
         SCENE(nobody_retries_what_is_swept),
         SCENE(swept_by_and_by),
         SCENE(retried_once_it_is_swept),
+        SCENE(deleted_once_it_is_swept),
         SCENE(another_sweeper),
         SCENE(deleted_while_it_may_go_on),
         SCENE(deleted_while_it_is_swept),

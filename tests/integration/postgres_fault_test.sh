@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What goes wrong on a real host while a backup runs, and what must be true afterwards: a phase that tells the
 # truth, nothing committed that is not whole, a cause that names node and path, and a next backup that works.
+TIDEMARK_TEST_DIR=/var/tmp # on a disk: it needs gigabytes
 . "$(dirname "$0")/../lib/harness.sh"
 
 backup_spec() { # NAME [MORE YAML LINES…]

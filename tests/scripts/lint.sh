@@ -3,8 +3,8 @@
 #
 #   lint.sh [FILE…]      default: everything
 #
-# clang-tidy takes about half an hour of one processor for everything, so what it has found clean is remembered in
-# build/lint, by a hash of all it looks at: the source with its headers, .clang-tidy, the version.
+# clang-tidy takes seven minutes of processor time for everything, so what it has found clean is remembered in build/lint,
+# by a hash of all it looks at: the source with its headers, .clang-tidy, the version.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tests/scripts/deps.sh --test

@@ -14,6 +14,7 @@
 #                                  checkpoint had was read again
 #   judge NAME                     restored and looked at by PostgreSQL's own tools, the ledger, and pgbench's sums
 #   no_holds                       neither the server nor the agent has one
+. "$TOP/tests/lib/prepared.sh"
 REPO=$T/repo
 SPACES=("$T/space") # the tablespaces
 RESTORED_PORT=$((PGPORT + 1))
@@ -23,7 +24,8 @@ source_make() { # MAJOR DATA
     MAJOR=$1 SOURCE=$2
     install -d -o postgres -g postgres "$T/restore" "$REPO" "$T/space"
     postgres_init "$MAJOR" "$SOURCE" -k
-    printf '%s\n' "max_wal_size = 128MB" "max_slot_wal_keep_size = 8GB" "checkpoint_timeout = 30s" "timezone = UTC" \
+    printf '%s\n' "max_wal_size = 128MB" "max_prepared_transactions = 20" "max_slot_wal_keep_size = 8GB" \
+        "checkpoint_timeout = 30s" "timezone = UTC" \
         "autovacuum_naptime = 1h" `# it changes what databases are copied from` \
         >>"$SOURCE/postgresql.conf"
     postgres_start "$MAJOR" "$SOURCE"
@@ -32,7 +34,7 @@ source_make() { # MAJOR DATA
     sql postgres -c "create table quiet (n int primary key, t text) tablespace far" \
         -c "insert into quiet select n, md5(n::text) from generate_series(1, 30000) n" \
         -c "create table distant tablespace far as select n, repeat(md5(n::text), 4) as t from generate_series(1, 20000) n" \
-        -c "create table ledger (n int primary key, t text)" \
+        -c "create table ledger (n int primary key, t text)" -c "$PREPARED_TABLE" \
         -c "create table emptied as select n, md5(n::text) as t from generate_series(1, 10000) n" \
         -c "create index on emptied (t)" \
         -c "create table rewritten as select n, repeat(md5(n::text), 4) as t from generate_series(1, 20000) n" \
@@ -140,6 +142,7 @@ backup_spec() { # NAME [LINE…]
 }
 backup() {
     backup_spec "$@" >"$T/$1.yaml"
+    prepare "start-$1"
     expect_out "backup/$1 created" tidemark apply -f "$T/$1.yaml"
 }
 of() { tidemark get backup "$1" -o json | jq -r "$2"; }
@@ -149,6 +152,10 @@ begun() { [ "$(of "$1" '.status.progress.rangesDone // 0')" -ge 1 ]; }
 phase_is() { [ "$(of "$1" .status.phase)" = "$2" ]; } # NAME PHASE
 delete_backup() {
     gone() { ! tidemark get backup "$GONE"; }
+    local gid
+    for gid in $(prepared); do
+        case $gid in *"-$1" | *"-$1-"*) sql postgres -c "rollback prepared '$gid'" ;; esac
+    done
     GONE=$1
     tidemark delete backup "$1" --grace 0 >/dev/null
     wait_for 60 gone
@@ -177,8 +184,10 @@ kill_session() {
     sql postgres -c "select count(pg_terminate_backend(pid)) from pg_stat_activity
         where application_name like 'tidemark%' and backend_type = 'client backend'"
 }
+INTERRUPTIONS=0
 interrupt() {
     local kind=$1 name=$2
+    prepare "between-$name-$((++INTERRUPTIONS))" # stays open until the backup is deleted
     case $kind in
     agent)
         agent_kill
@@ -283,7 +292,7 @@ same_ledger() { # LOW HIGH: no hole, as much as there must be, and the source's 
     expect_out "$digest" sql postgres -c "select md5(string_agg(t, ',' order by n)) from ledger where n <= $last"
 }
 judge() { # NAME [LOW]: the ledger had so many before it was gone on with for the last time
-    local dir=$T/restore/$1 high
+    local dir=$T/restore/$1 high open
     high=$(ledger)
     restored "$1"
     echo "port = $RESTORED_PORT" >>"$dir/postgresql.conf"
@@ -294,11 +303,15 @@ judge() { # NAME [LOW]: the ledger had so many before it was gone on with for th
         and (select sum(tbalance) from pgbench_tellers) = (select sum(delta) from pgbench_history)
         and (select sum(abalance) from pgbench_accounts) = (select sum(delta) from pgbench_history)"
     same_ledger "${2:-1}" "$high"
+    open=$(PGPORT=$RESTORED_PORT prepared)
+    case ${ROUND_SAYS+random} in
+    random) [[ " $open " == *" start-$1 "* ]] || fail "$1: of '$(prepared)' there is '$open'" ;; # it may have ended before
+    *) expect_out "$open" prepared ;;
+    esac
+    # shellcheck disable=SC2086
+    PGPORT=$RESTORED_PORT commit_prepared $open
     PGPORT=$RESTORED_PORT amcheck
     postgres_stop "$MAJOR" "$dir"
-    if [ "$MAJOR" -eq 15 ]; then
-        as_postgres "$PG15/pg_checksums" --check -D "$dir" >"$T/checksums.log" 2>&1 || fail "pg_checksums: $(cat "$T/checksums.log")"
-        grep -q "Bad checksums:  0" "$T/checksums.log" || fail "$(cat "$T/checksums.log")"
-    fi # of other versions amcheck has read all, and the server has seen to it
+    pages_are_good "$MAJOR" "$dir"
     rm -rf "$dir"*
 }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced behind harness.sh by tests of a snapshot that plays runner and coordinator by hand, in several sessions
 # (resume_drive_test), on one server of version $MAJOR in $DATA that changes all the time; and how what comes of it
 # is judged.
@@ -6,7 +7,7 @@
 #   changes_1 MAJOR · changes_2 · changes_3 · turnover   what comes, goes and is rewritten meanwhile
 #   drive_start NAME ATTEMPTS [BYTES [ENDED [STATES [STANDBY_DIR CONNINFO]]]] · drive_until NAME GATE · drive_go NAME GATE
 #   drive_ends NAME STATUS PATTERN · kill_session · drop_hold
-#   restore NAME TARGET [options] · judge_files TARGET · judge_cluster LOW HIGH · judge_checksums TARGET
+#   restore NAME TARGET [options] · judge_files TARGET · judge_cluster LOW HIGH · judge_prepared TARGET GIDS
 #   judge TARGET LOW HIGH WANT                   all of them, and what was prepared is committed there
 #   digest PORT · ledger
 #
@@ -17,6 +18,7 @@
 #   lost           in changes_2, before the second session is lost
 #   last           in changes_3, before the stop
 # They must be there after the restore just as they are on the source then, and commit.
+. "$TOP/tests/lib/prepared.sh"
 DRIVE=$BUILD/tests/unit/agent/engine/postgres/resume_drive_test
 [ -x "$DRIVE" ] || skip "$DRIVE is not built"
 install -m 755 "$DRIVE" "$T/drive"
@@ -75,7 +77,7 @@ load() {
         -c "CREATE UNLOGGED TABLE heavier AS SELECT n, md5(n::text) AS t FROM generate_series(1, 1000) n" \
         -c "CREATE UNLOGGED TABLE slow AS SELECT 1 AS n" -c "CREATE FUNCTION waits(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
             'BEGIN PERFORM pg_advisory_xact_lock_shared(77); RETURN n; END'" \
-        -c "CREATE TABLE prepared (gid text PRIMARY KEY, n int)" -c "CREATE TABLE burned (n int)" \
+        -c "$PREPARED_TABLE" -c "CREATE TABLE burned (n int)" \
         -c "CREATE TABLE shared AS SELECT n FROM generate_series(1, 3) n" \
         -c "SELECT pg_replication_origin_create('elsewhere')" >/dev/null
     prepare done
@@ -102,9 +104,6 @@ load_end() { # whether they live or not: a server that went away ended them
     end_process "$LEDGER_PID"
     end_process "$LOCKS_PID"
 }
-rows_of() { printf "INSERT INTO prepared VALUES ('%s', 1); SAVEPOINT a; INSERT INTO prepared VALUES ('%s 2', 2); SAVEPOINT b; INSERT INTO prepared VALUES ('%s 3', 3);" "$1" "$1" "$1"; }
-prepare() { sql postgres -c BEGIN -c "$(rows_of "$1")" -c "PREPARE TRANSACTION '$1'"; }
-prepared() { sql postgres -c "SELECT string_agg(gid, ' ' ORDER BY gid) FROM pg_prepared_xacts"; }
 is_prepared() { [[ " $(prepared) " == *" $1 "* ]]; }
 older_begin() { # a session that has its number already, and waits
     mkfifo "$T/older"
@@ -242,38 +241,16 @@ judge_cluster() { # TARGET: started, on RESTORED_PORT
 }
 # What is open on the source is committed there; then nothing of it is left, and a server that starts again knows.
 judge_prepared() { # TARGET GIDS: started, on RESTORED_PORT
-    local gid got want
     grep -h "removing future two-phase\|PANIC:\|FATAL:  \(invalid\|could not\)" "$T/run/$(basename "$1").log" && fail "what $1 says"
     expect_out "$2" prepared
-    for gid in $2; do sql postgres -c "COMMIT PREPARED '$gid'"; done
-    want=$(for gid in done $2; do printf '%s:1\n%s 2:2\n%s 3:3\n' "$gid" "$gid" "$gid"; done | sort | paste -sd,)
-    got=$(sql postgres -c "SELECT gid || ':' || n FROM prepared ORDER BY gid COLLATE \"C\"" | sort | paste -sd,)
-    [ "$got" = "$want" ] || fail "prepared: '$got' instead of '$want'"
+    # shellcheck disable=SC2086
+    commit_prepared $2 -- done
     sql postgres -c "VACUUM (FREEZE) shared" -c "VACUUM (FREEZE) prepared" -c CHECKPOINT # reads each multixact, and each number
     postgres_stop "$MAJOR" "$1"
     [ -z "$(ls "$1/pg_twophase")" ] || fail "left: $(ls "$1/pg_twophase")"
     postgres_start "$MAJOR" "$1"
     expect_out "" prepared
     expect_out 3 sql postgres -c "SELECT count(*) FROM shared"
-}
-# pg_checksums is of 15; pages are the same in all of them, so it is shown another one's as if they were its own. It
-# looks at pg_control, which from 17 on is another, and at the name of a tablespace's directory.
-judge_checksums() { # TARGET: stopped, and of no more use
-    local own
-    [ "$CHECKSUMS" = on ] || return 0
-    if [ "$MAJOR" -ge 17 ]; then
-        [ -d "$T/of-15" ] || postgres_init 15 "$T/of-15" -k
-        cp "$T/of-15/global/pg_control" "$1/global/pg_control"
-    fi
-    for own in "$1"/pg_tblspc/*/PG_*; do
-        case $own in
-        *"/PG_${MAJOR}_"*) [ "$MAJOR" -eq 15 ] || mv "$own" "$(dirname "$own")/PG_15_202209061" ;;
-        *) fail "no directory of a tablespace: $own" ;;
-        esac
-    done
-    as_postgres "$PG15/pg_checksums" --check -D "$1" >"$T/checksums.log" 2>&1 || fail "pg_checksums: $(cat "$T/checksums.log")"
-    grep -q "Bad checksums:  0" "$T/checksums.log" || fail "$(cat "$T/checksums.log")"
-    [ "$(sed -n 's/^Blocks scanned: *//p' "$T/checksums.log")" -gt 5000 ] || fail "too few: $(cat "$T/checksums.log")"
 }
 judge() { # TARGET LOW HIGH WANT: restored; WANT is the source's digest then
     local got gids
@@ -286,7 +263,7 @@ judge() { # TARGET LOW HIGH WANT: restored; WANT is the source's digest then
     PGPORT=$RESTORED_PORT judge_prepared "$1" "$gids"
     judge_cluster "$2" "$3"
     postgres_stop "$MAJOR" "$1"
-    judge_checksums "$1"
+    [ "$CHECKSUMS" = off ] || pages_are_good "$MAJOR" "$1"
     rm -rf "$1" "$1-space"
 }
 ledger() { sql postgres -c "SELECT coalesce(max(n), 0) FROM ledger"; }

@@ -346,6 +346,9 @@ struct brain_resource {
 
 /* In order of kind, namespace, name: start with *cursor = 0; false at the end. */
 bool brain_resource_next(const struct brain *b, size_t *cursor, struct brain_resource *ret);
+/* The cursor of the first one behind this place in that order, whether there is one at it or not. */
+size_t brain_resource_after(const struct brain *b, const char *kind, const char *namespace_,
+                            const char *name);
 bool brain_resource_find(const struct brain *b, const char *kind, const char *namespace_,
                          const char *name, struct brain_resource *ret);
 

@@ -19,6 +19,8 @@
 #include "common/secret.h"
 
 #define GATE_SPARE_CONTEXTS 64
+#define GATE_ASKED_AT_ONCE                                                                         \
+    3 /* heartbeat, want_ranges, ranges_done; a lead has a plan, too, while there is nothing to want */
 #define GATE_NOTES_A_SECOND 5
 
 struct conn {
@@ -380,8 +382,10 @@ int gate_new(struct loop *loop, const struct gate_config *config,
     gate->conns = calloc(gate->cap, sizeof(struct conn *));
     if (!gate->conns || (config->keys_dir && !(gate->keys_dir = strdup(config->keys_dir))))
         return tm_err_oom(err);
-    /* one parked poll an agent, and room for everything that is answered at once */
-    server_config.max_contexts = config->max_agents + GATE_SPARE_CONTEXTS;
+    /* all that every agent may ask at once: a poll that parks, and GATE_ASKED_AT_ONCE more. With fewer, requests wait in nng
+     * for a context to go through two of its threads, however little there is to do. They are made as they are needed. */
+    server_config.max_contexts =
+        (1 + GATE_ASKED_AT_ONCE) * config->max_agents + GATE_SPARE_CONTEXTS;
     server_config.max_message_bytes = MESSAGE_MAX_BYTES;
     if ((r = rpc_server_new(loop, &server_config, &server_handlers, gate, &gate->server, err)) < 0)
         return r;

@@ -3,9 +3,9 @@
 # ranges are leased and done, how long `tidemark get`, how much memory and CPU time the coordinator takes. 1,000 backups that
 # are Complete lie beside it.
 #
-# Most agents are one process (tests/bench/fleet: the real brain and line of each; sessions and runners are played), one a
-# primary, the others standbys that take part. Ten agents of another cluster are a process that does nothing else
-# meanwhile: what they see of the coordinator is not mixed with how busy the big process is itself. Times decide nothing;
+# 50 agents share a process (tests/bench/fleet: the real brain and line of each; sessions and runners are played), one of all
+# is beside a primary, the others beside standbys that take part. Ten agents of another cluster are a process that does
+# nothing else meanwhile: what they see of the coordinator is not mixed with how busy the others are. Times decide nothing;
 # each range has to be accepted and listed exactly once, and the job to be Complete.
 #
 #   SCALE_AGENTS=1000 SCALE_RANGES=1000000 SCALE_RATE=4000 (ranges a second, of all agents) SCALE_BACKUPS=1000
@@ -30,7 +30,7 @@ wait_until() { # SECONDS CMD…
     shift
     until "$@"; do
         [ "$SECONDS" -lt "$until" ] || return 1
-        sleep 0.5
+        sleep 0.1
     done
 }
 all_connected() { [ "$(connected)" -eq "$AGENTS" ]; }
@@ -48,8 +48,6 @@ series() { # SERIES: p50 p99 max, of the tenths of ms
     sort -n "$dir/log/$1" | awk '{v[NR] = $1} END {
         printf "p50 %.1f ms, p99 %.1f ms, max %.1f ms (%d)", v[int((NR + 1) / 2)] / 10, v[int(NR * 0.99 + 0.5)] / 10, v[NR] / 10, NR}'
 }
-beats() { fleet_figure "$1" '"p50 \(.heartbeat.p50_ms) ms, p99 \(.heartbeat.p99_ms) ms, max \(.heartbeat.max_ms) ms (\(.heartbeat.count))"'; }
-
 coordinator_begin() {
     fleet_keys "$dir/keys" big "$((AGENTS - FEW))"
     fleet_keys "$dir/keys" few "$FEW"
@@ -97,7 +95,8 @@ started=$SECONDS
 backups_make
 say "# $BACKUPS backups made in $((SECONDS - started)) s, load of this machine $(cut -d' ' -f1-3 /proc/loadavg) on $(nproc) processors"
 fleet_start big big "$((AGENTS - FEW))" --ranges "$RANGES" --rate "$RATE" --keys "$dir/keys"
-pids+=("${FLEETS[@]}")
+# shellcheck disable=SC2206 # pids
+pids+=(${FLEETS[@]})
 started=$(now_ms)
 wait_until 120 all_connected || die "$(connected) of $AGENTS agents are connected"
 say "agents connected: $AGENTS in $(($(now_ms) - started)) ms"
@@ -106,25 +105,26 @@ started=$(now_ms)
 fleet_backup big big any | tidemark apply -f - >/dev/null
 wait_until 300 runs || die "the job does not begin"
 planned=$(now_ms) cpu_planned=$(cpu_of "$COORDINATOR")
-kill -USR1 "${FLEETS[@]}"
+# shellcheck disable=SC2068 # pids
+kill -USR1 ${FLEETS[@]}
 measure
 ended=$(now_ms) cpu_ended=$(cpu_of "$COORDINATOR")
 peak_kib=$(hwm_of "$COORDINATOR")
 wrong=0
 for name in few big; do
     fleet_stop "$name" || wrong=1
-    cat "$dir/log/$name.json"
 done
 
 say "plan of $RANGES ranges: $((planned - started)) ms, coordinator $((cpu_planned - cpu)) ms of CPU"
 say "ranges: $((RANGES * 1000 / (ended - planned))) a second, coordinator $((cpu_ended - cpu_planned)) ms of CPU in $((ended - planned)) ms: $(((cpu_ended - cpu_planned) * 1000 / RANGES)) us a range"
-say "heartbeats of agents beside: $(beats few)  (asked: p99 100 ms)"
-say "heartbeats of agents at work: $(beats big)"
+say "heartbeats of agents beside: $(fleet_heartbeats few)  (asked: p99 100 ms)"
+say "heartbeats of agents at work: $(fleet_heartbeats big)"
 say "get backup NAME -o json: $(series get)  (asked: 100 ms)"
 say "get backup, all of $((BACKUPS + 1)): $(series list)  (asked: 100 ms)"
 say "peak of the coordinator: $((peak_kib / 1024)) MiB  (asked: 1024)"
 say "state: $(du -sk "$dir/state/coordinator" | cut -f1) KiB"
 
-[ "$wrong" -eq 0 ] || die "$(tail -n 3 "$dir/log/few.log" "$dir/log/big.log")"
-[ "$(fleet_figure big .committed)" -eq 1 ] || die "not one manifest"
+[ "$wrong" -eq 0 ] || die "$(head -qn 1 "$dir"/log/few-*.log "$dir"/log/big-*.log)"
+[ "$(fleet_sum big committed)" -eq 1 ] || die "not one manifest"
+[ "$(fleet_sum big accepted)" -eq "$RANGES" ] || die "$(fleet_sum big accepted) ranges were accepted"
 say "each of $RANGES ranges accepted once and listed once; the job is Complete"

@@ -1,6 +1,6 @@
 /*
  * Each range exactly once, as all members together see it: a verdict accepts one epoch of a range and no
- * other; the results that come back for the manifest are those, all of them, in order, each with the blob that
+ * other, and all processes together tell of as many accepted ranges as there are; the results that come back for the manifest are those, all of them, in order, each with the blob that
  * was made under its epoch.
  */
 #include "tests/bench/fleet/fleet.h"
@@ -69,7 +69,7 @@ void check_verdicts(struct fleet *fleet, const struct msg_verdicts *verdicts)
             return;
         }
         if (c->accepted[v->range] == 0)
-            c->accepted_count++;
+            fleet->accepted++;
         else if (c->accepted[v->range] != v->counter)
             fleet_violate(fleet, "range %u is accepted under two epochs", v->range);
         c->accepted[v->range] = v->counter;

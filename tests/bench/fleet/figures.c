@@ -43,12 +43,25 @@ static double ms_at(const struct figures *f, size_t sort, double share)
     return (double)f->us[sort][at] / 1000;
 }
 
+void figures_samples(const struct fleet *fleet)
+{
+    const struct figures *f = &fleet->figures;
+    FILE *out = fopen(fleet->options.samples, "we");
+    if (out == NULL)
+        fleet_die("cannot write the samples", NULL);
+    for (size_t at = 0; at < f->count[FIGURE_HEARTBEAT]; at++)
+        (void)fprintf(out, "%" PRIu32 "\n", f->us[FIGURE_HEARTBEAT][at]);
+    if (fclose(out) != 0)
+        fleet_die("cannot write the samples", NULL);
+}
+
 void figures_print(const struct fleet *fleet)
 {
     const struct figures *f = &fleet->figures;
-    (void)printf("{\"stored\":%" PRIu64 ",\"committed\":%" PRIu64 ",\"failed\":%" PRIu64
-                 ",\"lost\":%" PRIu64 ",\"violations\":%" PRIu64,
-                 fleet->stored, fleet->committed, f->failed, f->lost, fleet->violations);
+    (void)printf("{\"stored\":%" PRIu64 ",\"accepted\":%" PRIu64 ",\"committed\":%" PRIu64
+                 ",\"failed\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"violations\":%" PRIu64,
+                 fleet->stored, fleet->accepted, fleet->committed, f->failed, f->lost,
+                 fleet->violations);
     for (size_t sort = 0; sort < FLEET_SORTS; sort++) {
         if (f->count[sort] > 0)
             qsort(f->us[sort], f->count[sort], sizeof(uint32_t), compare);

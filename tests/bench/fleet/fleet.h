@@ -1,7 +1,8 @@
 #ifndef TM_TESTS_BENCH_FLEET_H
 #define TM_TESTS_BENCH_FLEET_H
 /*
- * Very many agents in one process, each on a line of its own to a real coordinator.
+ * Many agents in one process, each on a line of its own to a real coordinator. Some dozens a process: with a thousand the
+ * loop that they share spends its time looking which line has news, and what is measured is that.
  *
  *   main.c     options, life, what is printed at the end
  *   member.c   one agent: the real brain and the real line, with sessions and runners that are played
@@ -42,7 +43,10 @@ struct fleet_options {
     const char *url;
     const char *cluster;
     const char *keys_dir; /* <keys_dir>/<cluster>/<node>.key; NULL = none */
+    const char *samples;  /* a file that gets the time of each heartbeat, in us; NULL = none */
     uint32_t members;
+    uint32_t first;      /* number of the first one */
+    uint32_t all;        /* members of all fleets of this cluster, for the pace */
     uint32_t ranges;     /* of each job's plan */
     uint32_t rate;       /* ranges a second, of all members together; 0 = as fast as it goes */
     uint32_t blob_bytes; /* of each result */
@@ -52,8 +56,7 @@ struct fleet_options {
 struct check {
     char uid[WIRE_UID_MAX + 1]; /* "" = free */
     uint32_t ranges;
-    uint64_t *accepted; /* by range: counter of the epoch that a verdict accepted, 0 = none yet */
-    uint32_t accepted_count;
+    uint64_t *accepted;  /* by range: counter of the epoch that a verdict accepted, 0 = none yet */
     uint32_t listed;     /* results that came back, in order of their ranges */
     uint32_t checkpoint; /* results for checkpoints */
 };
@@ -66,6 +69,7 @@ struct fleet {
     struct figures figures;
     uint64_t rng;
     uint64_t stored;     /* ranges worked by members */
+    uint64_t accepted;   /* ranges, by verdicts */
     uint64_t committed;  /* jobs */
     uint64_t violations; /* something is not as it must be … */
     char violation[256]; /* … the first of them */
@@ -174,6 +178,7 @@ void fleet_violate(struct fleet *fleet, const char *fmt, ...) TM_PRINTF(2, 3);
 
 void figures_add(struct figures *f, enum figure_sort sort, int64_t us);
 void figures_forget(struct figures *f);
+void figures_samples(const struct fleet *fleet); /* into their file */
 /* One line of JSON. */
 void figures_print(const struct fleet *fleet);
 

@@ -100,7 +100,7 @@ static void pace(const struct player *p)
     struct fleet *fleet = p->member->fleet;
     uint64_t us = 0;
     if (fleet->options.rate > 0) { /* half to one and a half of the mean */
-        uint64_t mean_us = (uint64_t)fleet->options.members * USEC_PER_SEC / fleet->options.rate;
+        uint64_t mean_us = (uint64_t)fleet->options.all * USEC_PER_SEC / fleet->options.rate;
         us = mean_us / 2 + fleet_random(fleet) % (mean_us + 1);
     }
     loop_timer_set(p->pace, clock_mono_us() + (int64_t)us);

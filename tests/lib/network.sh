@@ -40,7 +40,7 @@ namespace_make() { # N
 }
 namespaces_make() { # COUNT
     local n
-    [ "${TIDEMARK_TEST_NETNS:-1}" != 0 ] && [ "$(id -u)" = 0 ] && command -v ip nsenter >/dev/null || return 1
+    [ "${TIDEMARK_TEST_NETNS:-1}" != 0 ] && [ "$(id -u)" = 0 ] && command -v ip >/dev/null && command -v nsenter >/dev/null || return 1
     network_base
     for ((n = 1; n <= $1; n++)); do namespace_make "$n" || return 1; done
 }

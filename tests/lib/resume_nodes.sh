@@ -12,6 +12,7 @@
 . "$TOP/tests/lib/resume_round.sh"
 NODES=3
 RESTORED_PORT=$((PGPORT + 19))
+LOAD=${LOAD:-50} CHURN_PAUSE_S=${CHURN_PAUSE_S:-3} # three servers do it
 JUDGING=
 
 agent_of() { # N
@@ -130,6 +131,8 @@ judged() {
     delete_backup "$name"
 }
 judge_begin() { # NAME LOW
+    UNCHANGED='template1 still' # page checksums say enough of them, most times
+    [ $((${1#round-} % 5)) != 0 ] || UNCHANGED=
     (
         trap - EXIT INT TERM
         judge "$@"

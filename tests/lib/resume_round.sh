@@ -268,9 +268,10 @@ restored() { # NAME: into $T/restore/NAME, its files looked at
     13 | 14 | 16) as_postgres "$PG15/pg_verifybackup" -q -n "$dir" || fail "pg_verifybackup of $1" ;; # its log another pg_waldump reads
     esac
 }
-amcheck() { # on RESTORED_PORT, every database that can be connected to: one that was being dropped cannot
+amcheck() { # on RESTORED_PORT, every database but $UNCHANGED that can be connected to: one that was being dropped cannot
     local database indexes
-    for database in $(sql postgres -c "select datname from pg_database where datallowconn and datconnlimit <> -2"); do
+    for database in $(sql postgres -c "select datname from pg_database where datallowconn and datconnlimit <> -2
+        and datname <> all (string_to_array('${UNCHANGED:-}', ' '))"); do
         sql "$database" -c "set client_min_messages = warning" -c "create extension if not exists amcheck"
         if [ "$MAJOR" -ge 14 ]; then
             as_postgres env PGHOST="$PGHOST" PGPORT="$PGPORT" "$PG15/pg_amcheck" --no-password --heapallindexed --parent-check \

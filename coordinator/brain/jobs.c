@@ -65,15 +65,6 @@ bool job_has_worker(const struct live *live, const struct node *node)
     return false;
 }
 
-void job_again(struct record *next)
-{
-    next->phase = PHASE_SCHEDULED;
-    next->step = 0;
-    next->attempt++;
-    next->completed_us = 0;
-    next->error = NULL; /* asked for: no pause */
-}
-
 /* ---- life ---- */
 
 /* Doubled with each attempt. */

@@ -56,60 +56,60 @@ CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
     X(T, u64, bytes, "b", OPT, 0, UINT64_MAX)
 CODEC_DECLARE(node_share, NODE_SHARE_FIELDS);
 
-#define RECORD_FIELDS(X, T)                                                                              \
-    X(T, str, kind, "k", REQ, 0, 31)                                                                     \
-    X(T, str, namespace_, "s", REQ, 0, WIRE_NAME_MAX)                                                    \
-    X(T, str, name, "n", REQ, 0, WIRE_NAME_MAX)                                                          \
-    X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                            \
-    X(T, u64, generation, "g", REQ, 0, UINT64_MAX)                                                       \
-    X(T, i64, created_us, "c", REQ, 0, 0)                                                                \
-    X(T, bin, document, "y", REQ, 0, RECORD_DOCUMENT_MAX)                                                \
-    X(T, u32, phase, "p", REQ, 0, 31)                                                                    \
-    X(T, u32, step, "q", OPT, 0, 31)                                                                     \
-    X(T, u32, attempt, "a", OPT, 0, UINT32_MAX)                                                          \
+#define RECORD_FIELDS(X, T)                                                                           \
+    X(T, str, kind, "k", REQ, 0, 31)                                                                  \
+    X(T, str, namespace_, "s", REQ, 0, WIRE_NAME_MAX)                                                 \
+    X(T, str, name, "n", REQ, 0, WIRE_NAME_MAX)                                                       \
+    X(T, str, uid, "u", REQ, 0, WIRE_UID_MAX)                                                         \
+    X(T, u64, generation, "g", REQ, 0, UINT64_MAX)                                                    \
+    X(T, i64, created_us, "c", REQ, 0, 0)                                                             \
+    X(T, bin, document, "y", REQ, 0, RECORD_DOCUMENT_MAX)                                             \
+    X(T, u32, phase, "p", REQ, 0, 31)                                                                 \
+    X(T, u32, step, "q", OPT, 0, 31)                                                                  \
+    X(T, u32, attempt, "a", OPT, 0, UINT32_MAX)                                                       \
     /* what agents call it: new with each start, so that work of a start which a lost or rolled     \
-     * back state has forgotten is never taken for this one's */    \
-    X(T, str, job, "j", OPT, 0, WIRE_UID_MAX)                                                            \
-    X(T, str, backup_id, "b", OPT, 0, WIRE_ID_MAX)                                                       \
-    X(T, str, cluster, "cl", OPT, 0, WIRE_NAME_MAX) /* of the lead */                                    \
-    X(T, str, node, "no", OPT, 0, WIRE_NAME_MAX)                                                         \
-    X(T, str, boot, "bo", OPT, 0, WIRE_UID_MAX)                                                          \
-    X(T, str, tenant, "te", OPT, 0, WIRE_NAME_MAX)                                                       \
-    X(T, str, identity, "id", OPT, 0, 63)                                                                \
-    X(T, str, source_cluster, "sc", OPT, 0, WIRE_NAME_MAX) /* restore: whose backup… */                \
-    X(T, str, source_backup_id, "sb", OPT, 0, WIRE_ID_MAX) /* …and which */                            \
-    X(T, txt, storage, "st", OPT, 0, WIRE_URL_MAX)                                                       \
-    X(T, i64, started_us, "ts", OPT, 0, 0)                                                               \
-    X(T, i64, completed_us, "tc", OPT, 0, 0)                                                             \
-    X(T, u32, ranges_total, "rt", OPT, 0, UINT32_MAX)                                                    \
-    X(T, u64, bytes_total, "bt", OPT, 0, UINT64_MAX)                                                     \
-    X(T, u32, ranges_done, "rd", OPT, 0, UINT32_MAX) /* Failed: how far it came */                       \
-    X(T, u64, bytes_done, "bd", OPT, 0, UINT64_MAX)                                                      \
-    X(T, msg, error, "e", OPT, 0, msg_error)                                                             \
-    X(T, str, error_node, "en", OPT, 0, WIRE_NAME_MAX)                                                   \
-    X(T, msg, totals, "to", OPT, 0, msg_totals)                                                          \
-    X(T, flag, deleting, "d", OPT, 0, 0)                                                                 \
-    X(T, u32, grace_ms, "dg", OPT, 0, UINT32_MAX) /* deleting: what is stored stays so long… */        \
-    X(T, i64, removal_us, "dr", OPT, 0,                                                                  \
-      0) /* …until then, once its tombstone is there; 0 = it is not */                                 \
-    X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */                                 \
+     * back state has forgotten is never taken for this one's */ \
+    X(T, str, job, "j", OPT, 0, WIRE_UID_MAX)                                                         \
+    X(T, str, backup_id, "b", OPT, 0, WIRE_ID_MAX)                                                    \
+    X(T, str, cluster, "cl", OPT, 0, WIRE_NAME_MAX) /* of the lead */                                 \
+    X(T, str, node, "no", OPT, 0, WIRE_NAME_MAX)                                                      \
+    X(T, str, boot, "bo", OPT, 0, WIRE_UID_MAX)                                                       \
+    X(T, str, tenant, "te", OPT, 0, WIRE_NAME_MAX)                                                    \
+    X(T, str, identity, "id", OPT, 0, 63)                                                             \
+    X(T, str, source_cluster, "sc", OPT, 0, WIRE_NAME_MAX) /* restore: whose backup… */             \
+    X(T, str, source_backup_id, "sb", OPT, 0, WIRE_ID_MAX) /* …and which */                         \
+    X(T, txt, storage, "st", OPT, 0, WIRE_URL_MAX)                                                    \
+    X(T, i64, started_us, "ts", OPT, 0, 0)                                                            \
+    X(T, i64, completed_us, "tc", OPT, 0, 0)                                                          \
+    X(T, u32, ranges_total, "rt", OPT, 0, UINT32_MAX)                                                 \
+    X(T, u64, bytes_total, "bt", OPT, 0, UINT64_MAX)                                                  \
+    X(T, u32, ranges_done, "rd", OPT, 0, UINT32_MAX) /* Failed: how far it came */                    \
+    X(T, u64, bytes_done, "bd", OPT, 0, UINT64_MAX)                                                   \
+    X(T, msg, error, "e", OPT, 0, msg_error)                                                          \
+    X(T, str, error_node, "en", OPT, 0, WIRE_NAME_MAX)                                                \
+    X(T, msg, totals, "to", OPT, 0, msg_totals)                                                       \
+    X(T, flag, deleting, "d", OPT, 0, 0)                                                              \
+    X(T, u32, grace_ms, "dg", OPT, 0, UINT32_MAX) /* deleting: what is stored stays so long… */     \
+    X(T, i64, removal_us, "dr", OPT, 0,                                                               \
+      0) /* …until then, once its tombstone is there; 0 = it is not */                              \
+    X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */                              \
     /* earlier attempts left a checkpoint under backup_id: the next one, or this one, goes on with it */ \
-    X(T, flag, resumable, "rs", OPT, 0, 0)                                                               \
-    X(T, txt, resume_note, "rn", OPT, 0, WIRE_TEXT_MAX) /* why ranges had to start over */               \
-    X(T, u32, ranges_resumed, "rr", OPT, 0, UINT32_MAX) /* of those done, by earlier attempts */         \
-    X(T, u64, bytes_resumed, "br", OPT, 0, UINT64_MAX)                                                   \
-    X(T, list, shares, "sh", OPT, 0, node_share, SHARES_MAX) /* of the last attempt */                   \
-    X(T, strs, warnings, "w", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX)                                  \
-    /* restore: of the backups, "" = storage */                                                          \
-    X(T, txt, full_storage, "fs", OPT, 0, WIRE_URL_MAX)                                                  \
-    X(T, flag, share_log, "sl", OPT, 0, 0) /* backup: a log backup stores the same log there */          \
-    X(T, str, secret, "se", OPT, 0, WIRE_NAME_MAX) /* restore: of storage, "" = none is sent… */       \
-    X(T, str, full_secret, "sf", OPT, 0, WIRE_NAME_MAX) /* …and of full_storage */                     \
-    X(T, msg, log, "lg", OPT, 0, log_record)                                                             \
-    /* of several tenants: each has a record of its own, of the same kind, namespace and name… */      \
-    X(T, strs, parts, "pt", OPT, 0, WIRE_NAME_MAX, PARTS_MAX)                                            \
-    X(T, str, part, "pp", OPT, 0, WIRE_NAME_MAX) /* …and is that tenant's; its document is "" */       \
-    X(T, u32, round, "pr", OPT, 0, UINT32_MAX)   /* part: of the whole's attempt; it is in it */
+    X(T, flag, resumable, "rs", OPT, 0, 0)                                                            \
+    X(T, txt, resume_note, "rn", OPT, 0, WIRE_TEXT_MAX) /* why ranges had to start over */            \
+    X(T, u32, ranges_resumed, "rr", OPT, 0, UINT32_MAX) /* of those done, by earlier attempts */      \
+    X(T, u64, bytes_resumed, "br", OPT, 0, UINT64_MAX)                                                \
+    X(T, list, shares, "sh", OPT, 0, node_share, SHARES_MAX) /* of the last attempt */                \
+    X(T, strs, warnings, "w", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX)                               \
+    /* restore: of the backups, "" = storage */                                                       \
+    X(T, txt, full_storage, "fs", OPT, 0, WIRE_URL_MAX)                                               \
+    X(T, flag, share_log, "sl", OPT, 0, 0) /* backup: a log backup stores the same log there */       \
+    X(T, str, secret, "se", OPT, 0, WIRE_NAME_MAX) /* restore: of storage, "" = none is sent… */    \
+    X(T, str, full_secret, "sf", OPT, 0, WIRE_NAME_MAX) /* …and of full_storage */                  \
+    X(T, msg, log, "lg", OPT, 0, log_record)                                                          \
+    /* of several tenants: each has a record of its own, of this kind, namespace and name… */         \
+    X(T, strs, parts, "pt", OPT, 0, WIRE_NAME_MAX, PARTS_MAX)                                         \
+    X(T, str, part, "pp", OPT, 0, WIRE_NAME_MAX) /* …that is this tenant's, and has no document */    \
+    X(T, u32, round, "pr", OPT, 0, UINT32_MAX) /* part: the whole's attempt that it takes part in */
 CODEC_DECLARE(record, RECORD_FIELDS);
 
 /* A record with what it points to. */

@@ -2,7 +2,7 @@
  * The coordinator's brain: one event, a list of actions. Here are the step, its memory, and what the
  * other files emit with. Happy path and failure modes are told in brain.h.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/parts.h"
 
 #include "common/array.h"
 

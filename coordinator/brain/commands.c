@@ -218,7 +218,7 @@ static int retry(struct brain *b, const struct brain_event *event, struct tm_err
     if (parts_is(res))
         parts_resume(next);
     else
-        job_again(next);
+        resume_again(next);
     res->cmd = event->command.cmd;
     res->outcome = BRAIN_DONE;
     persist_submit(b, res);

@@ -422,66 +422,6 @@ void kept_emptied(struct brain *b, const struct res *log, const char *const *sto
 /* Agents that look into places by this secret are told anew. */
 void kept_secret(struct brain *b, const char *name);
 
-/* ---- tenants.c ---- */
-
-void tenants_heard(struct brain *b, const struct node *node);
-int tenants_load(struct brain *b, struct slice value, struct tm_err *err);
-void tenants_free(struct brain *b);
-void tenants_persisted(struct brain *b, uint64_t txn, bool ok);
-void tenants_tick(struct brain *b);
-const struct cluster *tenants_of(const struct brain *b, const char *cluster); /* never NULL */
-/* The tenant of a job that is of one: that it names or began with, or the cluster's only one. */
-const char *tenant_of(const struct brain *b, const struct res *res);
-#define TENANTS_LEFT_OUT                                                                           \
-    "the cluster has tenants that this backup began without: %.300s; they are not in it"
-/* Tenants of its cluster, quoted, that a backup of all of it began without; false: none. */
-bool tenants_left_out(const struct brain *b, const struct res *res, char ret[TM_ERR_MSG_MAX]);
-
-/* ---- parts.c ---- */
-
-/* It is done as parts, one for each tenant. */
-bool parts_is(const struct res *res);
-/* It is such a part. */
-bool part_is(const struct res *res);
-const struct res *part_whole(const struct brain *b, const struct res *res);
-/* A job that has not begun is to be done so. True: that is under way, or must wait. */
-bool parts_begin(struct brain *b, struct res *res);
-void parts_tick(struct brain *b, struct res *res);
-void parts_durable(struct brain *b, struct res *res);
-/* A part gets the whole's document. */
-void parts_spec(struct brain *b, struct res *part, const struct res *whole);
-/* The whole has another document. */
-void parts_respec(struct brain *b, const struct res *res);
-/* At start: parts get their documents. < 0: b->failed is set. */
-int parts_loaded(struct brain *b);
-/* Into the staged record of a whole that Failed: its parts that did go on. */
-void parts_resume(struct record *next);
-/* *res is a whole: its part of this tenant is meant; NULL or "" = its only one, which it has not. */
-int part_chosen(const struct brain *b, struct res **res, const char *tenant,
-                struct tm_err *err) TM_WUR;
-/* A part that found nobody to begin with has waited long enough: it has failed, and says so. */
-bool part_gives_up(struct brain *b, struct res *res);
-
-/* ---- part_status.c ---- */
-
-/* Fills the status of each part, too. */
-void parts_fill(const struct brain *b, const struct res *res);
-/* "tenant 'b' on node 'db-b': disk full; …", of those that Failed. Returns ret. */
-const char *parts_why(struct res *const *parts, size_t count, char ret[TM_ERR_MSG_MAX]);
-
-/* ---- removal.c ---- */
-
-/* Begins the deletion of what is not being deleted: BRAIN_DELETED when it just goes, BRAIN_DELETING when
- * something is to be done first. A change is under way afterwards. */
-enum brain_outcome removal_begin(struct brain *b, struct res *res, uint32_t grace_ms);
-/* Staged: objects stay for another time than was said before. */
-void removal_regrace(struct brain *b, struct res *res, uint32_t grace_ms);
-void removal_tick(struct brain *b, struct res *res);
-/* It has nothing to do until its grace is over. */
-bool removal_waits(const struct res *res, uint64_t now_us);
-/* The tombstone is there: nobody needs to have the job until its grace is over. */
-void removal_marked(struct brain *b, struct res *res, uint64_t grace_left_ms);
-
 /* ---- commands.c ---- */
 
 /* Jobs that count: something is done for them. */
@@ -542,8 +482,6 @@ size_t lead_count(const struct brain *b, const struct node *node);
 
 int job_live(struct brain *b, struct res *res, bool loaded); /* makes res->live */
 void job_live_free(struct live *live);
-/* Into a staged record: it starts over, as it was asked to. */
-void job_again(struct record *next);
 void job_tick(struct brain *b); /* brings every job as far as it can go */
 void job_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report);
 void job_fail(struct brain *b, struct res *res, const struct tm_err *err, const char *stage,
@@ -576,6 +514,8 @@ void share_keep(struct brain *b, struct res *res, struct record *next);
 
 /* What failed may be gone on with: it is not to be swept now. */
 bool resume_may(const struct res *res);
+/* Into a staged record of what failed: it begins once more, as it was asked to. */
+void resume_again(struct record *next);
 /* What failed says that ranges must start over. */
 bool resume_over(const struct res *res);
 /* Into a record: why. */
@@ -629,6 +569,7 @@ void status_fill(const struct brain *b, const struct res *res);
 /* What anybody could see of it has changed. */
 void status_changed(struct brain *b, struct res *res);
 void status_free(struct res *res);
+void status_warn(struct resource_status *s, const char *fmt, ...) TM_PRINTF(2, 3);
 int status_new(struct res *res, struct tm_err *err);
 /* How a node's requests to an object store go: as it reports, and as it is shown. */
 void status_note_storage(struct live *live, const struct node *node, const struct msg_job *report);

@@ -78,15 +78,6 @@ bool job_has_worker(const struct live *live, const struct node *node)
     return at < live->worker_count && strcmp(live->workers[at], node->name) == 0;
 }
 
-void job_again(struct record *next)
-{
-    next->phase = PHASE_SCHEDULED;
-    next->step = next->leftovers ? JOB_STEP_ABORT : 0; /* that first */
-    next->attempt++;
-    next->completed_us = 0;
-    next->error = NULL; /* asked for: no pause */
-}
-
 /* ---- life ---- */
 
 /* Doubled with each attempt. */

@@ -3,7 +3,7 @@
  * without one, the first member). A restore: the node that was named, or the only one there is.
  * While there is nobody, live->waiting says for whom the job waits.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/parts.h"
 
 #include <stdarg.h>
 #include <stdio.h>

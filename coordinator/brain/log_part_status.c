@@ -104,17 +104,12 @@ static void add_lists(struct resource_status *s, const struct resource_status *o
 
 /* ---- truncation ---- */
 
-static const char *text_or_empty(const char *text)
-{
-    return text != NULL ? text : "";
-}
-
 /* The part has not taken over yet what was wished, or is asked to try once more. */
 static bool is_behind(const struct res *whole, const struct res *part)
 {
     const struct log_record *wish = whole->now.rec.log;
     const struct log_record *log = part->now.rec.log;
-    return strcmp(text_or_empty(wish->truncate_until), text_or_empty(log->truncate_until)) != 0 ||
+    return strcmp(log_text(wish->truncate_until), log_text(log->truncate_until)) != 0 ||
            wish->truncate_force != log->truncate_force ||
            part->now.rec.round < whole->now.rec.attempt;
 }
@@ -140,7 +135,7 @@ void log_parts_fill(const struct res *res, struct res *const *parts, size_t coun
     struct resource_status *s = res->status;
     bool first = true;
     s->log.is_log = true;
-    COPY_TEXT(s->log.truncate_until, text_or_empty(res->now.rec.log->truncate_until));
+    COPY_TEXT(s->log.truncate_until, log_text(res->now.rec.log->truncate_until));
     for (size_t at = 0; at < count; at++) {
         if (!parts[at]->exists)
             continue;

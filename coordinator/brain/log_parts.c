@@ -7,7 +7,8 @@
  *
  * A tenant that appears later joins: a database whose log nobody stores is the worse surprise. When the backup
  * was of one tenant until then, that one becomes a part, with the job it has: its agents notice nothing.
- * Both records are stored in one transaction.
+ * Both records are stored in one transaction. One that has a log backup of its own, by its name, does not join
+ * as long as that is not Stopped.
  *
  * Failure modes: a part is Fail → so is the whole, for as long, and the others go on. The whole is Stopped when
  * all parts are; then nobody joins any more.
@@ -23,6 +24,25 @@ static bool has_part(const struct record *rec, const char *tenant)
             return true;
     }
     return rec->parts_count == 0 && strcmp(rec->tenant, tenant) == 0;
+}
+
+/* Somebody gave this tenant a log backup of its own: joining would store its log twice. */
+static bool has_own(const struct brain *b, const struct res *res, const char *tenant)
+{
+    for (size_t at = 0; at < b->resource_count; at++) {
+        const struct res *other = b->resources[at];
+        if (log_is(other) && !part_is(other) && other != res &&
+            other->now.rec.phase != PHASE_STOPPED && strcmp(other->view.tenant, tenant) == 0 &&
+            strcmp(other->view.cluster, res->view.cluster) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A tenant of the cluster that is to join. */
+static bool is_lacking(const struct brain *b, const struct res *res, const char *tenant)
+{
+    return !has_part(&res->now.rec, tenant) && !has_own(b, res, tenant);
 }
 
 static bool goes_on(const struct res *res)
@@ -48,7 +68,7 @@ static void stage_parts(struct brain *b, struct res *res, struct record *next)
     if (rec->parts_count == 0)
         persist_text(b, res, &names[count++], rec->tenant);
     for (size_t at = 0; at < c->tenant_count && count < PARTS_MAX; at++) {
-        if (has_part(rec, c->tenants[at].name))
+        if (!is_lacking(b, res, c->tenants[at].name))
             continue;
         brain_log(b, res, NULL, 4, BRAIN_LOG_PLAIN,
                   "%s/%s: cluster '%s' has a tenant '%s' now, its log is backed up, too", rec->kind,
@@ -62,10 +82,11 @@ static void stage_parts(struct brain *b, struct res *res, struct record *next)
 static bool lacks_one(const struct brain *b, const struct res *res)
 {
     const struct cluster *c = tenants_of(b, res->view.cluster);
-    size_t lacking = 0;
-    for (size_t at = 0; at < c->tenant_count; at++)
-        lacking += !has_part(&res->now.rec, c->tenants[at].name);
-    return lacking > 0 && res->now.rec.parts_count < PARTS_MAX;
+    for (size_t at = 0; at < c->tenant_count && res->now.rec.parts_count < PARTS_MAX; at++) {
+        if (is_lacking(b, res, c->tenants[at].name))
+            return true;
+    }
+    return false;
 }
 
 /* What it was alone, it is as a part. */

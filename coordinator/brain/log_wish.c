@@ -10,7 +10,7 @@
 #include "coordinator/brain/logs.h"
 #include "proto/spec/spec.h"
 
-static const char *text_or_empty(const char *text)
+const char *log_text(const char *text)
 {
     return text != NULL ? text : "";
 }
@@ -110,7 +110,7 @@ static void assign_places(struct brain *b, const struct res *res, struct msg_log
 
 bool log_wishes_anew(const struct log_record *log, const struct view *v)
 {
-    return strcmp(text_or_empty(log->truncate_until), v->truncate_until) != 0 ||
+    return strcmp(log_text(log->truncate_until), v->truncate_until) != 0 ||
            log->truncate_force != v->truncate_force;
 }
 
@@ -159,7 +159,7 @@ int log_may_truncate(const struct brain *b, const struct res *res, const char *u
     const struct record *log = &res->now.rec;
     struct log_places places;
     struct moment moment;
-    if (force || text_or_empty(until)[0] == '\0')
+    if (force || log_text(until)[0] == '\0')
         return 0;
     int r = moment_parse(until, &moment, err);
     log_places(b, res, &places);
@@ -273,7 +273,7 @@ bool log_is_shared(const struct brain *b, const char *cluster, const char *tenan
         if (log_is(res) && rec->phase == PHASE_RUNNING && rec->step == JOB_STEP_RUN &&
             !rec->deleting && strcmp(rec->cluster, cluster) == 0 &&
             strcmp(rec->tenant, tenant) == 0 &&
-            storage_place_equal(text_or_empty(rec->storage), storage))
+            storage_place_equal(log_text(rec->storage), storage))
             return true;
     }
     return false;

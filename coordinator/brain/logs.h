@@ -1,7 +1,7 @@
 #ifndef TM_COORDINATOR_BRAIN_LOGS_H
 #define TM_COORDINATOR_BRAIN_LOGS_H
 /* Inside the coordinator's brain: what the files of log backups (logs.c, log_*.c) offer. See internal.h. */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/parts.h"
 
 /* ---- logs.c ---- */
 
@@ -63,6 +63,8 @@ uint32_t log_roles(const struct res *res, const struct node *node);
 void log_assign(struct brain *b, const struct res *res, const struct node *node, uint32_t roles,
                 struct msg_assignment *to);
 
+/* "" for NULL, as a record has what is not there. */
+const char *log_text(const char *text);
 /* Whether the spec's wish to truncate is another one than the record's. */
 bool log_wishes_anew(const struct log_record *log, const struct view *v);
 /* It is Fail, or could not truncate: there is something to be tried again. */

@@ -11,7 +11,7 @@
  * newcomer is refused. An agent that was killed and started again waits at most CONTEST_US, and only
  * where the transport did not tell that its predecessor's connection ended.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/parts.h"
 
 #include "common/array.h"
 

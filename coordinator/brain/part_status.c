@@ -6,7 +6,6 @@
 
 #include "proto/spec/status.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 
 static const char *error_of(const struct res *part)
@@ -107,17 +106,6 @@ static void add_shares(struct resource_status *s, const struct resource_status *
     }
 }
 
-static void warn(struct resource_status *s, const char *fmt, ...) TM_PRINTF(2, 3);
-static void warn(struct resource_status *s, const char *fmt, ...)
-{
-    char text[TM_ERR_MSG_MAX];
-    va_list ap;
-    va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    resource_status_add_warning(s, text);
-}
-
 static void add_words(struct resource_status *s, const struct resource_status *one)
 {
     if (s->waiting[0] == '\0' && one->waiting[0] != '\0')
@@ -138,7 +126,7 @@ static void add_words(struct resource_status *s, const struct resource_status *o
     }
     s->problems_dropped += one->problems_dropped;
     for (size_t at = 0; at < one->warning_count; at++)
-        warn(s, "tenant '%s': %.430s", one->tenant, one->warnings[at]);
+        status_warn(s, "tenant '%s': %.430s", one->tenant, one->warnings[at]);
     for (size_t at = 0; at < one->storage_count; at++)
         resource_status_add_storage(s, &one->storage[at]);
 }
@@ -150,7 +138,7 @@ static void fill_left_out(const struct brain *b, struct resource_status *s, cons
     for (size_t at = 0; store_terminal(res) && at < rec->warnings_count; at++)
         resource_status_add_warning(s, rec->warnings[at]);
     if (!store_terminal(res) && tenants_left_out(b, res, names))
-        warn(s, TENANTS_LEFT_OUT, names);
+        status_warn(s, TENANTS_LEFT_OUT, names);
 }
 
 /* The folder that all tenants' backups lie below. */

@@ -248,7 +248,7 @@ static void resume(struct brain *b, const struct res *whole, struct res *part)
     struct record *next = persist_stage(b, part);
     if (next == NULL)
         return;
-    job_again(next);
+    resume_again(next);
     next->round = whole->now.rec.attempt;
     persist_submit(b, part);
 }

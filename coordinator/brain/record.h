@@ -106,10 +106,10 @@ CODEC_DECLARE(node_share, NODE_SHARE_FIELDS);
     X(T, str, secret, "se", OPT, 0, WIRE_NAME_MAX) /* restore: of storage, "" = none is sent… */    \
     X(T, str, full_secret, "sf", OPT, 0, WIRE_NAME_MAX) /* …and of full_storage */                  \
     X(T, msg, log, "lg", OPT, 0, log_record)                                                          \
-    /* of several tenants: each has a record of its own, of the same kind, namespace and name… */   \
+    /* of several tenants: each has a record of its own, of this kind, namespace and name… */       \
     X(T, strs, parts, "pt", OPT, 0, WIRE_NAME_MAX, PARTS_MAX)                                         \
-    X(T, str, part, "pp", OPT, 0, WIRE_NAME_MAX) /* …and is that tenant's; its document is "" */    \
-    X(T, u32, round, "pr", OPT, 0, UINT32_MAX)   /* part: of the whole's attempt; it is in it */
+    X(T, str, part, "pp", OPT, 0, WIRE_NAME_MAX) /* …that is this tenant's, and has no document */  \
+    X(T, u32, round, "pr", OPT, 0, UINT32_MAX) /* part: the whole's attempt that it takes part in */
 CODEC_DECLARE(record, RECORD_FIELDS);
 
 /* A record with what it points to. */

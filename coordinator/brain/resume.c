@@ -18,6 +18,15 @@
 
 #define GCTTL_DEFAULT_S 3600
 
+void resume_again(struct record *next)
+{
+    next->phase = PHASE_SCHEDULED;
+    next->step = next->leftovers ? JOB_STEP_ABORT : 0; /* that first */
+    next->attempt++;
+    next->completed_us = 0;
+    next->error = NULL; /* asked for: no pause */
+}
+
 bool resume_over(const struct res *res)
 {
     const struct live *live = res->live;

@@ -5,6 +5,7 @@
 #include "proto/spec/status.h"
 
 #include <assert.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 int status_new(struct res *res, struct tm_err *err)
@@ -189,16 +190,23 @@ static void fill_live(struct resource_status *s, const struct res *res)
         resource_status_add_problem(s, res->now.rec.node, "", -1, live->problem);
 }
 
+void status_warn(struct resource_status *s, const char *fmt, ...)
+{
+    char text[TM_ERR_MSG_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    resource_status_add_warning(s, text);
+}
+
 static void fill_warnings(const struct brain *b, struct resource_status *s, const struct res *res)
 {
     const struct record *rec = &res->now.rec;
     const struct live *live = store_terminal(res) ? NULL : res->live;
     char names[TM_ERR_MSG_MAX];
-    char text[TM_ERR_MSG_MAX];
-    if (!store_terminal(res) && tenants_left_out(b, res, names)) {
-        (void)snprintf(text, sizeof(text), TENANTS_LEFT_OUT, names);
-        resource_status_add_warning(s, text);
-    }
+    if (!store_terminal(res) && tenants_left_out(b, res, names))
+        status_warn(s, TENANTS_LEFT_OUT, names);
     for (size_t n = 0; live != NULL && n < live->warning_count; n++)
         resource_status_add_warning(s, live->warnings[n]);
     for (size_t n = 0; live == NULL && n < rec->warnings_count; n++)

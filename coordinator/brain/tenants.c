@@ -8,7 +8,7 @@
  * of the cluster that lacks it says so, as it should. A tenant that was taken away counts for as long; backups
  * that name their tenants do not mind. The store fails → it is stored again a little later.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/parts.h"
 
 #include <stdio.h>
 

@@ -137,6 +137,8 @@ int tenants_split(const json_t *resources, bool with_whole, json_t **ret,
  * NULL when memory is out. */
 json_t *log_clusters(const json_t *resources);
 void log_clusters_print(struct ctl *c, const json_t *clusters);
+/* A row for each log backup, taken apart by tenants. */
+int log_table_print(struct ctl *c, const json_t *logs, struct tm_err *err) TM_WUR;
 
 /* nodes.c: {"items": …}, as people read it. */
 int items_print(struct ctl *c, const json_t *items, struct tm_err *err) TM_WUR;

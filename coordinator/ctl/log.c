@@ -8,7 +8,6 @@
 #include "common/clock.h"
 #include "common/parse.h"
 #include "coordinator/ctl/command.h"
-#include "coordinator/ctl/table.h"
 #include "proto/spec/spec.h"
 
 #define KIND "Backup"
@@ -400,51 +399,6 @@ static int run_truncate(const struct call *call)
 
 /* ---- status ---- */
 
-static int log_row(struct text_table *t, const json_t *one, struct tm_err *err)
-{
-    const json_t *behind = json_at(one, "status.latencySeconds");
-    char latency[CLOCK_TEXT_MAX] = "";
-    if (behind != NULL)
-        (void)duration_format_brief((int64_t)(json_number_value(behind) * 1e6), latency);
-    const char *const cells[] = {
-        json_text_at(one, "metadata.name"),
-        json_text_at(one, "spec.br.cluster"),
-        json_text_at(one, "status.tenant"),
-        json_text_at(one, "status.phase"),
-        json_text_at(one, "status.node"),
-        json_text_at(one, "status.logCheckpointTs"),
-        json_text_at(one, "status.logCheckpointPosition"),
-        latency,
-        json_text_at(one, "status.logSuccessTruncateUntil"),
-        json_text_at(one, "status.lastError.message"),
-    };
-    int result = 0;
-    for (size_t n = 0; n < TM_ARRAY_LEN(cells) && result == 0; n++)
-        result = text_table_cell(t, err, "%s", cells[n]);
-    return result;
-}
-
-static int print_logs(struct ctl *c, const json_t *logs, struct tm_err *err)
-{
-    static const char *const heads[] = {"NAME",           "CLUSTER",    "TENANT",   "STATUS",
-                                        "NODE",           "CHECKPOINT", "POSITION", "BEHIND",
-                                        "TRUNCATEDUNTIL", "LASTERROR"};
-    struct text_table t;
-    text_table_init(&t, heads, TM_ARRAY_LEN(heads));
-    int result = 0;
-    size_t at;
-    const json_t *one;
-    json_array_foreach(logs, at, one)
-    {
-        if (result == 0)
-            result = log_row(&t, one, err);
-    }
-    if (result == 0)
-        text_table_print(&t, c->out);
-    text_table_release(&t);
-    return result;
-}
-
 static int list_logs(const struct call *call, json_t **ret, struct tm_err *err)
 {
     int result = resource_list(call->c, KIND, namespace_of(call), ret, err);
@@ -474,7 +428,7 @@ static int show_all(const struct call *call, bool json, struct tm_err *err)
         json_decref(all);
     } else if (json_array_size(logs) == 0) {
         (void)fprintf(call->c->err, "no log backups\n");
-    } else if ((result = print_logs(call->c, split, err)) == 0) {
+    } else if ((result = log_table_print(call->c, split, err)) == 0) {
         log_clusters_print(call->c, clusters);
     }
     json_decref(clusters);

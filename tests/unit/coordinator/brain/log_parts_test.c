@@ -261,6 +261,33 @@ static void nobody_joins_what_stops(void **state)
     assert_int_equal(status_of(s, "wal")->tenant_count, 2);
 }
 
+/* It has a log backup of its own, and joins when that has ended. */
+static void one_with_its_own_joins_later(void **state)
+{
+    struct stage *s = *state;
+    up(s, 10, "db-a", "boot1", 0);
+    say(s, 10, INSTANCE_PRIMARY, NULL);
+    apply_log(s, "wal", "");
+    streams_on(s, 10, 7000);
+    static const char own[] =
+        "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: own}\nspec:\n"
+        "  backupMode: log\n  br: {cluster: demo1, tenant: second}\n  local: {path: /other}\n";
+    apply(s, own);
+    assert_int_equal(s->answer.code, TM_E_OK);
+    up(s, 11, "db-b", "boot2", 0);
+    say(s, 11, INSTANCE_PRIMARY, NULL);
+    say(s, 11, INSTANCE_PRIMARY, NULL);
+    struct msg_assignment a = *desired_job(s);
+    assert_string_equal(a.name, "own");
+    assert_int_equal(status_of(s, "wal")->tenant_count, 0);
+    assert_int_equal(status_of(s, "wal")->phase, RESOURCE_RUNNING);
+    command(s, BRAIN_CMD_DELETE, "own");
+    struct msg_job job = log_job(&a, JOB_STAGE_STOPPED, NULL);
+    say(s, 11, INSTANCE_PRIMARY, &job);
+    assert_string_equal(given(s, 11).name, "wal");
+    assert_int_equal(status_of(s, "wal")->tenant_count, 2);
+}
+
 /* It was of one tenant: its agent keeps its job. The store takes both records, or none. */
 static void one_becomes_two(void **state)
 {
@@ -399,6 +426,7 @@ int main(void)
         SCENE(one_fails),
         SCENE(a_tenant_joins),
         SCENE(nobody_joins_what_stops),
+        SCENE(one_with_its_own_joins_later),
         SCENE(one_becomes_two),
         SCENE(one_becomes_two_over_a_restart),
         SCENE(named_stays_alone),

@@ -36,8 +36,9 @@ static size_t position(const struct brain *b, const char *kind, const char *name
 size_t brain_resource_after(const struct brain *b, const char *kind, const char *namespace_,
                             const char *name)
 {
-    size_t at = position(b, kind, namespace_, name);
-    bool there = at < b->resource_count && compare(b->resources[at], kind, namespace_, name) == 0;
+    size_t at = position(b, kind, namespace_, name, "");
+    bool there =
+        at < b->resource_count && compare(b->resources[at], kind, namespace_, name, "") == 0;
     return at + there;
 }
 

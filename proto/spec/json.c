@@ -330,6 +330,17 @@ static json_t *status_json(const struct resource *r, const struct resource_statu
     return object;
 }
 
+/* What tells most of a tenant goes; what there is of all stays with the whole. */
+static void shorten(json_t *object)
+{
+    static const char *const lists[] = {"conditions", "warnings", "problems",
+                                        "storage",    "nodes",    "recoverable"};
+    const json_t *tenants = json_object_get(json_object_get(object, "status"), "tenants");
+    for (size_t at = 0; at < json_array_size(tenants); at++)
+        for (size_t n = 0; n < TM_ARRAY_LEN(lists); n++)
+            (void)json_object_del(json_array_get(tenants, at), lists[n]);
+}
+
 int resource_json(const struct resource *r, const struct resource_status *status,
                   const struct resource_meta *meta, struct buf *out, struct tm_err *err)
 {
@@ -349,6 +360,11 @@ int resource_json(const struct resource *r, const struct resource_status *status
     if (status != NULL)
         (void)json_object_set_new(object, "status", status_json(r, status));
     char *text = json_dumps(object, JSON_REAL_PRECISION(15));
+    if (text != NULL && strlen(text) > RESOURCE_JSON_LONG) {
+        free(text);
+        shorten(object);
+        text = json_dumps(object, JSON_REAL_PRECISION(15));
+    }
     json_decref(object);
     if (text == NULL)
         return tm_err_oom(err);

@@ -242,8 +242,10 @@ struct resource_meta {
 
 /*
  * Appends one line of JSON: {apiVersion, kind, metadata{name, namespace, labels, uid,
- * creationTimestamp, generation}, spec, status}. `status` and `meta` may be NULL.
+ * creationTimestamp, generation}, spec, status}. `status` and `meta` may be NULL. Of one that would be longer
+ * than RESOURCE_JSON_LONG the lists in tenants[] are left out, but for what each holds.
  */
+#define RESOURCE_JSON_LONG ((size_t)512 << 10)
 int resource_json(const struct resource *r, const struct resource_status *status,
                   const struct resource_meta *meta, struct buf *out, struct tm_err *err) TM_WUR;
 

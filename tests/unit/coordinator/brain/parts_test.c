@@ -72,14 +72,16 @@ static void side_by_side(void **state)
     assert_true(stored(s, WHOLE_KEY));
     assert_true(stored(s, PART_KEY "main"));
     assert_true(stored(s, PART_KEY "second"));
+    char id[WIRE_ID_MAX + 1];
     struct msg_assignment one = given(s, 10);
+    COPY_TEXT(id, one.backup->backup_id); /* the next reply takes its place */
     struct msg_assignment other = given(s, 11);
     assert_int_equal(one.step, JOB_STEP_PREPARE);
     assert_int_equal(other.step, JOB_STEP_PREPARE);
     assert_string_not_equal(one.uid, other.uid);
     assert_string_equal(one.identity, "7010");
     assert_string_equal(other.identity, "7011");
-    assert_string_not_equal(one.backup->backup_id, other.backup->backup_id);
+    assert_string_not_equal(id, other.backup->backup_id);
     assert_int_equal(status_of(s, "b")->phase, RESOURCE_RUNNING);
     /* parts are seen in the whole alone */
     assert_true(brain_resource_next(s->brain, &cursor, &resource));

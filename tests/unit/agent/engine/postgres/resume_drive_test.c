@@ -91,19 +91,6 @@ static void must(bool is, const char *what)
     exit(1);
 }
 
-/* ---- gates ---- */
-
-static void pass_gate(const struct drive *d, const char *made, const char *waited)
-{
-    char path[4096];
-    snprintf(path, sizeof(path), "%s.%s", d->gate, made);
-    TM_CLEANUP(closep) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    must(fd >= 0, path);
-    snprintf(path, sizeof(path), "%s.%s", d->gate, waited);
-    while (access(path, F_OK) < 0)
-        (void)nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-}
-
 /* ---- the pieces of an attempt ---- */
 
 static int take_range(void *arg, uint32_t index, struct engine_key_range range, uint64_t bytes,
@@ -176,6 +163,21 @@ static void stream(struct drive *d, uint64_t until)
     need(d->engine->hold_advance(d->session, backup_log_durable(d->log), &err), &err);
 }
 
+/* A session that lives goes on with its log meanwhile: a stream that nobody reads is given up. */
+static void pass_gate(struct drive *d, const char *made, const char *waited, bool lives)
+{
+    char path[4096];
+    snprintf(path, sizeof(path), "%s.%s", d->gate, made);
+    TM_CLEANUP(closep) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    must(fd >= 0, path);
+    snprintf(path, sizeof(path), "%s.%s", d->gate, waited);
+    while (access(path, F_OK) < 0)
+        if (lives)
+            stream(d, 0);
+        else
+            (void)nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+}
+
 /* Says what is in the way, each reason but for its positions once. */
 static bool is_ready(struct drive *d)
 {
@@ -209,7 +211,7 @@ static void open_standby(struct drive *d, unsigned attempt)
     bool ready = is_ready(d);
     printf("standby: %s at first\n", ready ? "ready" : "not ready");
     if (attempt == 0)
-        pass_gate(d, "asked", "go-asked");
+        pass_gate(d, "asked", "go-asked", true);
     await_ready(d);
 }
 
@@ -304,7 +306,7 @@ static void read_ranges(struct drive *d, unsigned attempt)
         if (r->done || !is_read_by(d, n, attempt))
             continue;
         if (d->standby && last && !half && n >= d->count / 2) {
-            pass_gate(d, "half", "go-half");
+            pass_gate(d, "half", "go-half", true);
             half = true;
         }
         store_range(d, n, &share);
@@ -405,10 +407,10 @@ static void run(struct drive *d)
         char lost[32], go[32];
         start_attempt(d, attempt);
         if (attempt + 1 == d->states)
-            pass_gate(d, "begun", "go-begun");
+            pass_gate(d, "begun", "go-begun", true);
         read_ranges(d, attempt);
         if (attempt + 1 == d->attempts) {
-            pass_gate(d, "end", "go-end");
+            pass_gate(d, "end", "go-end", true);
             finish(d);
         } else {
             if (attempt + 1 == d->ended) {
@@ -420,7 +422,7 @@ static void run(struct drive *d)
             }
             snprintf(lost, sizeof(lost), "lost-%u", attempt + 1);
             snprintf(go, sizeof(go), "go-%u", attempt + 1);
-            pass_gate(d, lost, go);
+            pass_gate(d, lost, go, false);
             err = (struct tm_err){0};
             must(d->engine->session_ping(d->session, &err) < 0, "the session was lost");
         }

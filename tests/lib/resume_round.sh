@@ -120,9 +120,12 @@ load_stop() {
     done
     touch "$T/load-stop"
     for pid in "${LOAD_PIDS[@]}"; do
-        for child in $(pgrep -P "$pid" -x pgbench || true); do kill "$child" 2>/dev/null || true; done
+        while kill -0 "$pid" 2>/dev/null; do # one may just be about to begin another pgbench
+            for child in $(pgrep -P "$pid" -x pgbench || true); do kill "$child" 2>/dev/null || true; done
+            sleep 0.1
+        done
+        wait "$pid" 2>/dev/null || true
     done
-    for pid in "${LOAD_PIDS[@]}"; do wait "$pid" 2>/dev/null || true; done
 }
 passed() { [ "$(cat "$PASSES")" -gt "$1" ]; }
 churned() { # everything has been turned over once more

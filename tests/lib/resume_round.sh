@@ -117,12 +117,17 @@ load_start() {
 }
 load_stop() {
     local pid child
+    for pid in "${LOAD_PIDS[@]}"; do # until they are told to
+        kill -0 "$pid" 2>/dev/null || fail "a writer ended by itself: $(tail -n 3 "$T/run/load.log" "$T/run/churn.log")"
+    done
     touch "$T/load-stop"
     for pid in "${LOAD_PIDS[@]}"; do
-        kill -0 "$pid" 2>/dev/null || fail "a writer ended by itself: $(tail -n 3 "$T/run/load.log" "$T/run/churn.log")"
-        for child in $(pgrep -P "$pid" -x pgbench || true); do kill "$child" 2>/dev/null || true; done
+        while kill -0 "$pid" 2>/dev/null; do # one may just be about to begin another pgbench
+            for child in $(pgrep -P "$pid" -x pgbench || true); do kill "$child" 2>/dev/null || true; done
+            sleep 0.1
+        done
+        wait "$pid" 2>/dev/null || true
     done
-    for pid in "${LOAD_PIDS[@]}"; do wait "$pid" 2>/dev/null || true; done
 }
 passed() { [ "$(cat "$PASSES")" -gt "$1" ]; }
 churned() { # everything has been turned over once more

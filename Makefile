@@ -15,6 +15,7 @@ HELPERDIR  ?= $(PREFIX)/lib/tidemark
 BUILD      ?= build
 # one spelling: what an object depends on is kept under its name
 override BUILD := $(abspath $(BUILD))
+.DEFAULT_GOAL := all
 DEVELOPER  ?= 1
 SANITIZE   ?=
 OPT        ?= -O2

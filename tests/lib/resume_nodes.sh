@@ -10,6 +10,7 @@
 . "$TOP/tests/lib/nodes.sh"
 . "$TOP/tests/lib/network.sh"
 . "$TOP/tests/lib/resume_round.sh"
+BESIDE=1 # a backup is judged while the next one is made
 NODES=3
 RESTORED_PORT=$((PGPORT + 19))
 LOAD=${LOAD:-50} CHURN_PAUSE_S=${CHURN_PAUSE_S:-3} # three servers do it

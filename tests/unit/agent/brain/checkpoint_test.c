@@ -1,6 +1,6 @@
 /* What a lead's agent makes of checkpoints: what was found, results on their way to and from the
  * coordinator. */
-#include "tests/unit/agent/brain/stage.h"
+#include "tests/unit/agent/brain/hold_stage.h"
 
 #define ID "20261121T000000Z-00000001"
 
@@ -439,18 +439,6 @@ static void a_runner_lost_at_work(void **state)
     assert_true(s->told[FRAME_begin].begin.plan_known);
     frame(s, 2, (struct frame){.type = FRAME_want_accepted});
     assert_int_equal(s->asked[MESSAGE_want_results].want_results.from, 0);
-}
-
-static int setup_holding(void **state)
-{
-    static struct agent_instance instance = {.tenant = "main",
-                                             .engine = "mock",
-                                             .caps = 1, /* it can hold */
-                                             .data_dir = "/data",
-                                             .conninfo = "host=/run"};
-    struct agent_brain_config config = {.instances = &instance, .instance_count = 1};
-    *state = stage_new(&config);
-    return 0;
 }
 
 #define SCENE(name) cmocka_unit_test_setup_teardown(name, setup_holding, teardown)

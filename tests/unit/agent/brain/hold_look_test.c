@@ -1,24 +1,11 @@
 /* What holds there are at the sources: when it is looked, what is told of them, and what becomes of those of
  * which there is no record. */
-#include "tests/unit/agent/brain/stage.h"
+#include "tests/unit/agent/brain/hold_stage.h"
 
 #define ID     "20261121T000000Z-00000001"
 #define PREFIX "tidemark_b_006261e9_" /* of demo1/main */
 #define NAME   PREFIX "b7e9281c4b3862c3"
 #define FOUND  PREFIX "00000000000000aa"
-
-static struct agent_instance instance = {.tenant = "main",
-                                         .engine = "mock",
-                                         .caps = 1, /* it can hold */
-                                         .data_dir = "/data",
-                                         .conninfo = "host=/run"};
-
-static int setup_holding(void **state)
-{
-    struct agent_brain_config config = {.instances = &instance, .instance_count = 1};
-    *state = stage_new(&config);
-    return 0;
-}
 
 /* An earlier life left this one, of backup `id`. */
 static struct stage *stage_with(const char *name, const char *id)
@@ -253,17 +240,9 @@ static void no_more_than_half(void **state)
 static struct msg_assignment assignment(void)
 {
     static struct msg_backup_params params = {.backup_id = ID, .checkpoint = true, .gcttl_s = 900};
-    return (struct msg_assignment){.uid = "00aa",
-                                   .attempt = 1,
-                                   .kind = JOB_KIND_BACKUP,
-                                   .roles = JOB_ROLE_LEAD | JOB_ROLE_WORKER,
-                                   .step = JOB_STEP_PREPARE,
-                                   .boot = "boot1",
-                                   .cluster = "demo1",
-                                   .tenant = "main",
-                                   .name = "b",
-                                   .storage = "file:///backup",
-                                   .backup = &params};
+    struct msg_assignment a = backup_wanted(JOB_STEP_PREPARE);
+    a.backup = &params;
+    return a;
 }
 
 /* The record was lost, and then somebody goes on with the backup. */

@@ -1,24 +1,11 @@
 /* Holds of snapshots: when they are made durable, renewed, given up and dropped. */
-#include "tests/unit/agent/brain/stage.h"
+#include "tests/unit/agent/brain/hold_stage.h"
 
 #define ID    "20261121T000000Z-00000001"
 #define NAME  "tidemark_b_006261e9_b7e9281c4b3862c3"
 #define OTHER "tidemark_b_00000001_0000000000000002"
 
 static struct msg_backup_params params = {.backup_id = ID, .checkpoint = true, .gcttl_s = 600};
-
-static struct agent_instance instance = {.tenant = "main",
-                                         .engine = "mock",
-                                         .caps = 1, /* it can hold */
-                                         .data_dir = "/data",
-                                         .conninfo = "host=/run"};
-
-static int setup_holding(void **state)
-{
-    struct agent_brain_config config = {.instances = &instance, .instance_count = 1};
-    *state = stage_new(&config);
-    return 0;
-}
 
 /* An earlier life left `count` holds, of other backups, renewed at the stage's first moment. */
 static struct stage *stage_with(size_t count)

@@ -146,6 +146,29 @@ static void loses_its_plan(void **state)
     agent_release(&first);
 }
 
+/* One bit in the middle of what the first attempt stored under this name. */
+static void flip(const struct agent *first, struct rel_name rel)
+{
+    struct repo_scope scope;
+    size_t len = 0;
+    TM_CLEANUP(storage_freep) struct storage *st = NULL;
+    OK(storage_open(first->job.storage, &(struct storage_options){.io_timeout_ms = 0}, &st, &err));
+    OK(names_scope_set(&scope, "demo1", "main", "null1", &err));
+    uint8_t *bytes = ram_bytes(st, names_full(&scope, rel.s).s, &len);
+    assert_non_null(bytes);
+    bytes[len / 2] ^= 1;
+}
+
+/* The attempt has read what was missing: it commits a whole backup. */
+static void commits(struct agent *a)
+{
+    tell_finish(a);
+    wait_for(a, FRAME_committed);
+    agent_stop(a);
+    verify(a->job.storage);
+    agent_release(a);
+}
+
 /* A checkpoint is damaged: it is told why, and its ranges are read again. */
 static void is_damaged(void **state)
 {
@@ -153,16 +176,8 @@ static void is_damaged(void **state)
     struct agent first;
     struct agent a;
     struct frame f;
-    struct repo_scope scope;
-    size_t len = 0;
-    TM_CLEANUP(storage_freep) struct storage *st = NULL;
     interrupted(&first, "ram://resume-damaged", CONNINFO, 2);
-    OK(storage_open(first.job.storage, &(struct storage_options){.io_timeout_ms = 0}, &st, &err));
-    OK(names_scope_set(&scope, "demo1", "main", "null1", &err));
-    struct rel_name rel = names_rel_checkpoint(ID, (struct epoch){7, 0x10100}, 1);
-    uint8_t *bytes = ram_bytes(st, names_full(&scope, rel.s).s, &len);
-    assert_non_null(bytes);
-    bytes[len / 2] ^= 1;
+    flip(&first, names_rel_checkpoint(ID, (struct epoch){7, 0x10100}, 1));
     next_attempt(&a, "ram://resume-damaged", &f);
     assert_int_equal(f.found.begin.len, first.begin.len);
     const char *says =
@@ -173,11 +188,7 @@ static void is_damaged(void **state)
     wait_for(&a, FRAME_ready);
     tell_begin(&a, false);
     work_all(&a);
-    tell_finish(&a);
-    wait_for(&a, FRAME_committed);
-    agent_stop(&a);
-    verify("ram://resume-damaged");
-    agent_release(&a);
+    commits(&a);
     agent_release(&first);
 }
 
@@ -188,16 +199,8 @@ static void has_damaged_data(void **state)
     struct agent first;
     struct agent a;
     struct frame f;
-    struct repo_scope scope;
-    size_t len = 0;
-    TM_CLEANUP(storage_freep) struct storage *st = NULL;
     interrupted(&first, "ram://resume-bytes", CONNINFO, 2);
-    OK(storage_open(first.job.storage, &(struct storage_options){.io_timeout_ms = 0}, &st, &err));
-    OK(names_scope_set(&scope, "demo1", "main", "null1", &err));
-    struct rel_name rel = names_rel_data(ID, 1, (struct epoch){7, 2});
-    uint8_t *bytes = ram_bytes(st, names_full(&scope, rel.s).s, &len);
-    assert_non_null(bytes);
-    bytes[len / 2] ^= 1;
+    flip(&first, names_rel_data(ID, 1, (struct epoch){7, 2}));
     checksums = true;
     next_attempt(&a, "ram://resume-bytes", &f);
     checksums = false;
@@ -211,11 +214,7 @@ static void has_damaged_data(void **state)
     const char *says =
         "of what earlier attempts stored, 0 checkpoints and 1 ranges cannot be used: range 1 ";
     assert_memory_equal(a.warning, says, strlen(says));
-    tell_finish(&a);
-    wait_for(&a, FRAME_committed);
-    agent_stop(&a);
-    verify("ram://resume-bytes");
-    agent_release(&a);
+    commits(&a);
     agent_release(&first);
 }
 

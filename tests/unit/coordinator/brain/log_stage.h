@@ -24,12 +24,7 @@ static TM_UNUSED void beat_of(struct stage *s, uint64_t conn, const char *identi
     struct msg_instance instance = {
         .tenant = "main", .engine = "mock", .role = role, .error = trouble != NULL ? &error : NULL};
     (void)snprintf(instance.identity, sizeof(instance.identity), "%s", identity);
-    struct message m = {.type = MESSAGE_heartbeat};
-    m.heartbeat.instances = &instance;
-    m.heartbeat.instances_count = 1;
-    m.heartbeat.jobs = job;
-    m.heartbeat.jobs_count = job != NULL;
-    ask(s, conn, &m);
+    beat_with(s, conn, &instance, job);
 }
 
 /* What a lead that streams says. */

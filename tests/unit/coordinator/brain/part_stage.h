@@ -15,12 +15,7 @@ static TM_UNUSED void say(struct stage *s, uint64_t conn, enum instance_role rol
     struct msg_instance instance = {.engine = "mock", .role = role};
     (void)snprintf(instance.tenant, sizeof(instance.tenant), "%s", tenant_on(conn));
     (void)snprintf(instance.identity, sizeof(instance.identity), "70%d", (int)conn);
-    struct message m = {.type = MESSAGE_heartbeat};
-    m.heartbeat.instances = &instance;
-    m.heartbeat.instances_count = 1;
-    m.heartbeat.jobs = job;
-    m.heartbeat.jobs_count = job != NULL;
-    ask(s, conn, &m);
+    beat_with(s, conn, &instance, job);
 }
 
 static TM_UNUSED void both_up(struct stage *s)

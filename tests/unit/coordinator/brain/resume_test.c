@@ -580,14 +580,21 @@ static void stored_before_the_plan_is_whole(void **state)
     assert_int_equal(counter, 7);
 }
 
-static void stored_says_another(void **state)
+/* Under way on connection 10, with a worker on 11. */
+static struct msg_assignment shared(struct stage *s)
 {
-    struct stage *s = *state;
     up(s, 11, "db-b", "boot2", 0);
     beat(s, 11, INSTANCE_STANDBY, INSTANCE_CAP_RANGE_OWN_POSITION, NULL);
     struct msg_assignment a = running(s, INSTANCE_CAP_RANGE_OWN_POSITION, 3);
     struct msg_job job = job_at(&a, JOB_STAGE_WORKING);
     beat(s, 11, INSTANCE_STANDBY, INSTANCE_CAP_RANGE_OWN_POSITION, &job);
+    return a;
+}
+
+static void stored_says_another(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = shared(s);
     assert_int_equal(tell_stored(s, 11, &a, 0, 7), VERDICT_STALE); /* a worker only */
     assert_int_equal(tell_stored(s, 10, &a, 0, 7), VERDICT_ACCEPTED);
 }
@@ -596,11 +603,7 @@ static void stored_says_another(void **state)
 static void told_by_the_lead_first(void **state)
 {
     struct stage *s = *state;
-    up(s, 11, "db-b", "boot2", 0);
-    beat(s, 11, INSTANCE_STANDBY, INSTANCE_CAP_RANGE_OWN_POSITION, NULL);
-    struct msg_assignment a = running(s, INSTANCE_CAP_RANGE_OWN_POSITION, 3);
-    struct msg_job job = job_at(&a, JOB_STAGE_WORKING);
-    beat(s, 11, INSTANCE_STANDBY, INSTANCE_CAP_RANGE_OWN_POSITION, &job);
+    struct msg_assignment a = shared(s);
     assert_int_equal(tell_stored(s, 10, &a, 0, 7), VERDICT_ACCEPTED);
     assert_int_equal(tell_stored(s, 10, &a, 2, 9), VERDICT_ACCEPTED);
     assert_int_equal(status_of(s, "b")->ranges_resumed, 2);

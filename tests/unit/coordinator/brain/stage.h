@@ -287,18 +287,24 @@ static TM_UNUSED void ask(struct stage *s, uint64_t conn, struct message *m)
     feed(s, &event);
 }
 
-/* A heartbeat of a node with one instance and perhaps one job. */
+/* A heartbeat of a node with this instance and perhaps one job. */
+static TM_UNUSED void beat_with(struct stage *s, uint64_t conn, struct msg_instance *instance,
+                                struct msg_job *job)
+{
+    struct message m = {.type = MESSAGE_heartbeat};
+    m.heartbeat.instances = instance;
+    m.heartbeat.instances_count = 1;
+    m.heartbeat.jobs = job;
+    m.heartbeat.jobs_count = job != NULL;
+    ask(s, conn, &m);
+}
+
 static TM_UNUSED void beat_as(struct stage *s, uint64_t conn, enum instance_role role,
                               uint32_t caps, const char *identity, struct msg_job *job)
 {
     struct msg_instance instance = {.tenant = "main", .engine = "mock", .caps = caps, .role = role};
     (void)snprintf(instance.identity, sizeof(instance.identity), "%s", identity);
-    struct message m = {.type = MESSAGE_heartbeat};
-    m.heartbeat.instances = &instance;
-    m.heartbeat.instances_count = 1;
-    m.heartbeat.jobs = job;
-    m.heartbeat.jobs_count = job != NULL;
-    ask(s, conn, &m);
+    beat_with(s, conn, &instance, job);
 }
 
 static TM_UNUSED void beat(struct stage *s, uint64_t conn, enum instance_role role, uint32_t caps,

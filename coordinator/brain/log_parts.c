@@ -184,7 +184,7 @@ void log_parts_tick(struct brain *b, struct res *res, struct res *const *parts, 
 bool log_part_follow(struct brain *b, struct res *res)
 {
     const struct record *rec = &res->now.rec;
-    const struct res *whole = part_is(res) ? part_whole(b, res) : NULL;
+    const struct res *whole = part_whole(b, res);
     if (whole == NULL)
         return false;
     bool wish = log_wishes_anew(rec->log, &res->view);

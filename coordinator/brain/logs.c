@@ -184,7 +184,7 @@ static void choose(struct brain *b, struct res *res, struct record *next, const 
 static void begin(struct brain *b, struct res *res)
 {
     const struct msg_instance *instance;
-    const struct res *whole = part_is(res) ? part_whole(b, res) : NULL;
+    const struct res *whole = part_whole(b, res);
     for (size_t at = 0; at < b->resource_count; at++) { /* two were applied in one moment */
         const struct res *other = b->resources[at];
         bool begins = other->staged && other->next.rec.phase == PHASE_PREPARE;

@@ -29,10 +29,10 @@ bool part_is(const struct res *res)
     return res->now.rec.part[0] != '\0';
 }
 
-const struct res *part_whole(const struct brain *b, const struct res *res)
+struct res *part_whole(const struct brain *b, const struct res *res)
 {
     const struct record *rec = &res->now.rec;
-    return store_find(b, rec->kind, rec->namespace_, rec->name);
+    return part_is(res) ? store_find(b, rec->kind, rec->namespace_, rec->name) : NULL;
 }
 
 int part_chosen(const struct brain *b, struct res **res, const char *tenant, struct tm_err *err)
@@ -85,7 +85,7 @@ int parts_loaded(struct brain *b)
 {
     for (size_t at = 0; at < b->resource_count && !b->failed; at++) {
         struct res *res = b->resources[at];
-        const struct res *whole = part_is(res) ? part_whole(b, res) : NULL;
+        const struct res *whole = part_whole(b, res);
         if (whole != NULL) {
             parts_spec(b, res, whole);
             if (!b->failed && log_is(res) && res->now.rec.log == NULL)

@@ -24,7 +24,8 @@ bool tenants_left_out(const struct brain *b, const struct res *res, char ret[TM_
 bool parts_is(const struct res *res);
 /* It is such a part. */
 bool part_is(const struct res *res);
-const struct res *part_whole(const struct brain *b, const struct res *res);
+/* What it is a part of; NULL: it is none, or its whole is not there. */
+struct res *part_whole(const struct brain *b, const struct res *res);
 /* A job that has not begun is to be done so. True: that is under way, or must wait. */
 bool parts_begin(struct brain *b, struct res *res);
 void parts_tick(struct brain *b, struct res *res);

@@ -23,9 +23,7 @@ void status_free(struct res *res)
 void status_changed(struct brain *b, struct res *res)
 {
     res->version = ++b->version;
-    struct res *whole =
-        part_is(res) ? store_find(b, res->now.rec.kind, res->now.rec.namespace_, res->now.rec.name)
-                     : NULL;
+    struct res *whole = part_whole(b, res);
     if (whole != NULL)
         whole->version = b->version;
 }

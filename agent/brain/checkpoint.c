@@ -51,7 +51,10 @@ void agent_checkpoint_stored(struct agent_brain *b, struct job *job,
         result.stored = true;
         size_t before = job->result_count;
         agent_work_keep_result(b, job, &result);
-        job->stored_open += job->result_count - before;
+        if (job->result_count == before)
+            continue;
+        job->results[before].early = true;
+        job->early_open++;
     }
 }
 

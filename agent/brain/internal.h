@@ -40,6 +40,7 @@ struct result {
     struct msg_result msg; /* blob, counters and error point into `arena` */
     struct codec_arena arena;
     enum result_state state;
+    bool early; /* accepted before, or of an earlier attempt: the coordinator hears it before the plan */
 };
 
 struct plan_entry {
@@ -167,7 +168,7 @@ struct job {
     uint64_t accepted_serial;
     uint64_t accepted_again_us;
     uint32_t checkpointed; /* results in stored checkpoints */
-    size_t stored_open; /* results of earlier attempts that the coordinator has not accepted yet */
+    size_t early_open;     /* results that come before the plan, and are not accepted yet */
     uint64_t results_again_us;
 
     struct held_lease held[WIRE_LEASES_MAX];

@@ -100,8 +100,8 @@ static void send_plan(struct agent_brain *b, struct job *job)
     if (job->plan_told)
         return;
     size_t ready = plan->count - job->plan_next;
-    /* no lease is granted before the plan is complete: what earlier attempts did is known by then */
-    bool known = job->stored_open == 0 || b->config.plant == AGENT_PLANT_PLAN_EARLY;
+    /* no lease is granted before the plan is complete: what was done before is known by then */
+    bool known = job->early_open == 0 || b->config.plant == AGENT_PLANT_PLAN_EARLY;
     bool last = plan->complete && ready <= WIRE_PLAN_MAX && known;
     if (ready == 0 && !last)
         return;
@@ -337,11 +337,14 @@ void agent_work_range_failed(struct agent_brain *b, struct job *job,
     agent_work_keep_result(b, job, &result);
 }
 
-/* Of an earlier attempt, and the coordinator does not know the range yet: a plan that is told once more, by
- * the next runner, makes it forget what it has of the one before. */
+/* What was done before comes before the plan is complete, but not before the coordinator knows the range:
+ * a plan that is told once more, by the next runner, makes it forget what it has of the one before. A
+ * lead's other results come after it: one that nobody accepted might take the place of one that was. */
 static bool too_early(const struct job *job, const struct result *result)
 {
-    return result->msg.stored && !job->want.plan_done && result->msg.range >= job->plan_next;
+    if (job->want.plan_done || job->plan_told)
+        return false;
+    return result->early ? result->msg.range >= job->plan_next : agent_job_is_lead(job);
 }
 
 static void send_done(struct agent_brain *b, struct job *job)
@@ -410,8 +413,10 @@ static void done_reply(struct agent_brain *b, struct job *job, const struct mess
         struct result *result = result_find(job, verdict);
         if (result == NULL)
             continue;
-        if (result->msg.stored && verdict->verdict != VERDICT_LATER)
-            job->stored_open -= job->stored_open > 0;
+        if (result->early && verdict->verdict != VERDICT_LATER) {
+            result->early = false;
+            job->early_open--;
+        }
         if (verdict->verdict == VERDICT_ACCEPTED && result->msg.error == NULL)
             result->state = RESULT_ACCEPTED;
         else if (verdict->verdict == VERDICT_ACCEPTED || verdict->verdict == VERDICT_STALE)
@@ -550,6 +555,9 @@ void agent_work_new_term(struct agent_brain *b, struct job *job)
             result_forget(b, job, result);
         else
             result->state = RESULT_UNSENT;
-        job->stored_open += result->state == RESULT_UNSENT && result->msg.stored;
+        if (result->state == RESULT_UNSENT && agent_job_is_lead(job)) {
+            result->early = true;
+            job->early_open++;
+        }
     }
 }

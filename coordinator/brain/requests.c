@@ -278,12 +278,20 @@ static enum verdict judge_failure(struct brain *b, struct res *res, const struct
     return VERDICT_ACCEPTED;
 }
 
+/* What earlier attempts did comes before the plan is complete, and may come again later; so does what the
+ * lead did itself for a coordinator before this one. */
+static bool may_be_early(const struct brain *b, const struct res *res, const struct node *node,
+                         const struct msg_result *result)
+{
+    return result->stored ||
+           (job_is_lead(res, node) && result->error == NULL && result->term < b->term);
+}
+
 static enum verdict judge(struct brain *b, struct res *res, const struct node *node,
                           const struct msg_result *result)
 {
     struct table *t = &res->live->table;
-    /* what earlier attempts did comes before the plan is complete, and may come again later */
-    if (!t->complete && (!result->stored || result->range >= t->count))
+    if (!t->complete && (result->range >= t->count || !may_be_early(b, res, node, result)))
         return VERDICT_LATER;
     if (result->range >= t->count || res->now.rec.step == JOB_STEP_ABORT)
         return VERDICT_STALE;

@@ -113,6 +113,7 @@ static void works_and_finishes(void **state)
     assert_int_equal(s->asked[MESSAGE_plan_ranges].plan_ranges.ranges_count, 1);
     assert_true(s->asked[MESSAGE_plan_ranges].plan_ranges.last);
     assert_int_equal(s->asked[MESSAGE_want_ranges].want_ranges.count, 4);
+    plan_ack(s, 1, 1, true, 4);
     lease(s, 4, 1);
     assert_int_equal(s->told[FRAME_ranges].ranges.leases_count, 1);
     const struct msg_job *job = reported(s);
@@ -306,6 +307,7 @@ static void results_outlive_coordinators(void **state)
 {
     struct stage *s = *state;
     working(s);
+    plan_ack(s, 1, 1, true, 4);
     lease(s, 4, 1);
     stored(s, 4, 1);
     struct msg_verdict verdict = {.range = 0, .term = 4, .counter = 1, .verdict = VERDICT_ACCEPTED};
@@ -322,10 +324,22 @@ static void results_outlive_coordinators(void **state)
     feed(s, &event);
     tick(s, SEC(20));
     connect_to(s, 5);
-    assert_true(s->asked[MESSAGE_ranges_done].serial > first); /* told to the new one, … */
+    const struct message *plan = &s->asked[MESSAGE_plan_ranges];
+    assert_true(plan->serial > first); /* told to the new one, … */
+    assert_int_equal(plan->plan_ranges.ranges_count, 1);
+    assert_false(plan->plan_ranges.last); /* … and before it is whole … */
+    assert_int_equal(s->asked[MESSAGE_ranges_done].serial, first);
+    plan_ack(s, 1, 1, false, 5);
+    assert_true(s->asked[MESSAGE_ranges_done].serial > first); /* … what is done */
     assert_int_equal(s->asked[MESSAGE_ranges_done].ranges_done.results[0].counter, 1);
-    assert_int_equal(s->asked[MESSAGE_plan_ranges].plan_ranges.first, 0); /* …like the plan */
-    assert_true(s->asked[MESSAGE_plan_ranges].serial > first);
+    uint64_t before = plan->serial;
+    tick(s, SEC(1) / 10);
+    assert_int_equal(plan->serial, before);
+    answer(s, MESSAGE_ranges_done, &m, 5);
+    assert_true(plan->serial > before);
+    assert_int_equal(plan->plan_ranges.first, 1);
+    assert_int_equal(plan->plan_ranges.ranges_count, 0);
+    assert_true(plan->plan_ranges.last);
 }
 
 static void a_lost_session(void **state)

@@ -74,13 +74,7 @@ static void stored(struct stage *s, uint32_t generation, uint32_t range)
 
 static void ack(struct stage *s, uint32_t next, bool done, uint64_t term)
 {
-    struct message m = {.type = MESSAGE_plan_ack};
-    memcpy(m.plan_ack.uid, "00aa", 5);
-    m.plan_ack.attempt = 2;
-    m.plan_ack.gen = s->asked[MESSAGE_plan_ranges].plan_ranges.gen;
-    m.plan_ack.next = next;
-    m.plan_ack.done = done;
-    answer(s, MESSAGE_plan_ranges, &m, term);
+    plan_ack(s, 2, next, done, term);
 }
 
 static void verdict(struct stage *s, uint32_t range, enum verdict how, uint64_t term)

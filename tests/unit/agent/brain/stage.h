@@ -187,6 +187,19 @@ static TM_UNUSED void answer(struct stage *s, enum message_type to, struct messa
     feed(s, &event);
 }
 
+/* The coordinator has the first `next` ranges of the plan; `done`: it knows that there are no more. */
+static TM_UNUSED void plan_ack(struct stage *s, uint32_t attempt, uint32_t next, bool done,
+                               uint64_t term)
+{
+    struct message m = {.type = MESSAGE_plan_ack};
+    memcpy(m.plan_ack.uid, "00aa", 5);
+    m.plan_ack.attempt = attempt;
+    m.plan_ack.gen = s->asked[MESSAGE_plan_ranges].plan_ranges.gen;
+    m.plan_ack.next = next;
+    m.plan_ack.done = done;
+    answer(s, MESSAGE_plan_ranges, &m, term);
+}
+
 static TM_UNUSED void desire(struct stage *s, uint64_t revision, struct msg_assignment *a)
 {
     struct message m = {.type = MESSAGE_desired};

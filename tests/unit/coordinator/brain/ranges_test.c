@@ -147,6 +147,27 @@ static void a_restart_takes_up_what_runs(void **state)
     assert_int_equal(status_of(s, "b")->ranges_done, 2);
 }
 
+/* Nobody else may be told to read it again when the lead goes in between. */
+static void what_the_lead_read_comes_before_the_rest_of_the_plan(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = running(s, 0, 3);
+    want(s, 10, &a, 2);
+    assert_int_equal(done(s, 10, &a, 0, 1, 1), VERDICT_ACCEPTED);
+    brain_free(s->brain);
+    start(s, 2);
+    up(s, 20, "db-a", "boot1", 1);
+    struct msg_job job = job_at(&a, JOB_STAGE_WORKING);
+    beat(s, 20, INSTANCE_PRIMARY, 0, &job);
+    send_plan_page(s, 20, &a, 0, 2, false);
+    assert_int_equal(done(s, 20, &a, 2, 1, 3), VERDICT_LATER);    /* of no range yet */
+    assert_int_equal(done(s, 20, &a, 1, 2, 1), VERDICT_LATER);    /* of this term */
+    assert_int_equal(done(s, 20, &a, 0, 1, 1), VERDICT_ACCEPTED); /* of the one before */
+    send_plan_page(s, 20, &a, 2, 1, true);
+    assert_true(s->reply.plan_ack.done);
+    assert_int_equal(status_of(s, "b")->ranges_done, 1);
+}
+
 static void a_restart_without_the_lead(void **state)
 {
     struct stage *s = *state;
@@ -168,6 +189,7 @@ int main(void)
         SCENE(a_lease_that_is_not_reported_is_free),
         SCENE(failed_ranges),
         SCENE(a_restart_takes_up_what_runs),
+        SCENE(what_the_lead_read_comes_before_the_rest_of_the_plan),
         SCENE(a_restart_without_the_lead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -535,22 +535,12 @@ static enum verdict tell_stored(struct stage *s, uint64_t conn, const struct msg
     return (enum verdict)s->reply.verdicts.verdicts[0].verdict;
 }
 
-/* Ranges 0 to 2 of a plan that is not complete. */
+/* Ranges 0 to 2 of a plan that is not complete; or that there is only one more. */
 static void send_half(struct stage *s, const struct msg_assignment *a, bool last)
 {
-    struct msg_plan_range plan[3] = {{.start = SLICE_EMPTY, .end = slice_str("b"), .bytes = 100},
-                                     {.start = slice_str("b"), .end = slice_str("c"), .bytes = 100},
-                                     {.start = slice_str("c"), .end = SLICE_EMPTY, .bytes = 100}};
-    struct message m = {.type = MESSAGE_plan_ranges};
-    memcpy(m.plan_ranges.uid, a->uid, sizeof(a->uid));
-    m.plan_ranges.attempt = a->attempt;
-    m.plan_ranges.first = last ? 3 : 0;
-    m.plan_ranges.ranges = plan;
-    m.plan_ranges.ranges_count = last ? 0 : 3;
-    m.plan_ranges.last = last;
-    ask(s, 10, &m);
+    send_plan_page(s, 10, a, last ? 3 : 0, last ? 1 : 3, last);
     assert_int_equal(s->reply.type, MESSAGE_plan_ack);
-    assert_int_equal(s->reply.plan_ack.next, 3);
+    assert_int_equal(s->reply.plan_ack.next, last ? 4 : 3);
     assert_int_equal(s->reply.plan_ack.done, last);
 }
 
@@ -572,9 +562,10 @@ static void stored_before_the_plan_is_whole(void **state)
     says(s, 10, &a, JOB_STAGE_WORKING, NULL);
     assert_int_equal(desired_job(s)->step, JOB_STEP_RUN);
     want(s, 10, &a, 8);
-    assert_int_equal(s->reply.ranges.leases_count, 2); /* what is stored is not read again */
+    assert_int_equal(s->reply.ranges.leases_count, 3); /* what is stored is not read again */
     assert_int_equal(s->reply.ranges.leases[0].range, 0);
     assert_int_equal(s->reply.ranges.leases[1].range, 2);
+    assert_int_equal(s->reply.ranges.leases[2].range, 3);
     assert_int_equal(tell_stored(s, 10, &a, 0, 7), VERDICT_STALE); /* granted: too late */
     uint64_t counter = s->reply.verdicts.verdicts[0].counter;
     assert_int_equal(counter, 7);

@@ -328,23 +328,31 @@ static TM_UNUSED const struct msg_assignment *desired_job(const struct stage *s)
     return &s->reply.desired.jobs[0];
 }
 
-static TM_UNUSED void send_plan(struct stage *s, uint64_t conn, const struct msg_assignment *a,
-                                uint32_t ranges)
+/* Ranges [first, first + count) of a plan; with `last` there are no more. */
+static TM_UNUSED void send_plan_page(struct stage *s, uint64_t conn, const struct msg_assignment *a,
+                                     uint32_t first, uint32_t count, bool last)
 {
     static const char *keys[] = {"", "b", "c", "d", "e", "f"};
     struct msg_plan_range plan[5];
     struct message m = {.type = MESSAGE_plan_ranges};
-    for (uint32_t at = 0; at < ranges; at++)
-        plan[at] =
-            (struct msg_plan_range){.start = slice_str(keys[at]),
-                                    .end = at + 1 < ranges ? slice_str(keys[at + 1]) : SLICE_EMPTY,
-                                    .bytes = 100};
+    for (uint32_t at = 0; at < count; at++)
+        plan[at] = (struct msg_plan_range){
+            .start = slice_str(keys[first + at]),
+            .end = last && at + 1 == count ? SLICE_EMPTY : slice_str(keys[first + at + 1]),
+            .bytes = 100};
     memcpy(m.plan_ranges.uid, a->uid, sizeof(a->uid));
     m.plan_ranges.attempt = a->attempt;
+    m.plan_ranges.first = first;
     m.plan_ranges.ranges = plan;
-    m.plan_ranges.ranges_count = ranges;
-    m.plan_ranges.last = true;
+    m.plan_ranges.ranges_count = count;
+    m.plan_ranges.last = last;
     ask(s, conn, &m);
+}
+
+static TM_UNUSED void send_plan(struct stage *s, uint64_t conn, const struct msg_assignment *a,
+                                uint32_t ranges)
+{
+    send_plan_page(s, conn, a, 0, ranges, true);
 }
 
 static TM_UNUSED void want(struct stage *s, uint64_t conn, const struct msg_assignment *a,

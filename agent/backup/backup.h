@@ -389,9 +389,8 @@ int backup_checkpoint_load(struct backup_worker *w, backup_checkpoint_fn fn, voi
 /* ---- sweep and delete ---- */
 
 enum backup_sweep_mode {
-    BACKUP_SWEEP_ABORT, /* what an attempt left; refuses (TM_E_REFUSED) a committed backup */
-    BACKUP_SWEEP_VOID,  /* the same, tombstone first: an attempt that lives on can commit no more */
-    BACKUP_SWEEP_DELETE, /* also a committed one: the tombstone is written first */
+    BACKUP_SWEEP_ABORT,  /* what attempts left; refuses (TM_E_REFUSED) a committed backup */
+    BACKUP_SWEEP_DELETE, /* also a committed one */
 };
 
 struct backup_sweep_result {
@@ -401,8 +400,10 @@ struct backup_sweep_result {
 };
 
 /*
- * Removes everything below backup/<id>/: manifest first, then metadata, data, log, and last the
- * tombstone stays. Run again it removes what is left. Nothing there is success.
+ * Removes everything below backup/<id>/: the tombstone is written, then manifest, metadata, data and log
+ * go. The tombstone stays: an attempt that lives on can commit no more, and what somebody stores later is
+ * known to be a leftover. Run again it removes what is left. Nothing there is success. A full storage that
+ * has no room for the tombstone gives room first; for one with a grace it may be TM_E_NO_SPACE.
  *
  * What is deleted stays for grace_us after its tombstone: ret->next_us says until when, and nothing is
  * removed by this call. A call then, or with a shorter grace, removes it.

@@ -1,8 +1,11 @@
 /*
  * Taking a backup away. What is removed, and in which order, is proto/repo's; here is only what an
- * attempt's end means: an abort never touches a committed backup, a deletion marks it first. A backup that
- * has had several attempts is marked, too, when the last of them is aborted: one that was thought dead
- * might commit it while it is swept.
+ * attempt's end means: an abort never touches a committed backup. Both mark it first: an attempt that was
+ * thought dead might commit it while it is swept, and a worker that nobody reaches may store into it yet.
+ *
+ * Failure modes: any error ends it, and all of it may be repeated. A full disk has no room for a tombstone:
+ * then the rest goes first, unless readers were promised a grace. An attempt that commits just then is
+ * deleted a moment later.
  */
 #include "agent/backup/internal.h"
 
@@ -24,9 +27,32 @@ static int mark_deleted(struct backup *b, struct object_scratch *scratch, const 
     if (r < 0)
         return r;
     tombstone.deleted_us = backup_now_us(b);
-    r = backup_delete_mark(scratch, b->options.storage, &b->options.scope, &tombstone, nonce, err);
-    /* of a backup that never stored anything there is nothing to mark */
-    return r == -TM_E_NOT_FOUND ? 0 : r;
+    return backup_delete_mark(scratch, b->options.storage, &b->options.scope, &tombstone, nonce,
+                              err);
+}
+
+/* The storage is full. */
+static int give_room(const struct backup *b, enum backup_state state, int64_t grace_us,
+                     struct sweep_totals *totals, struct tm_err *err)
+{
+    const struct backup_options *o = &b->options;
+    if (state == BACKUP_UNFINISHED)
+        return backup_sweep_unfinished(o->storage, &o->scope, o->backup_id, totals, err);
+    if (grace_us > 0)
+        return tm_err_retry(err, TM_E_NO_SPACE,
+                            "the storage is full, and its readers' grace needs a tombstone: make a "
+                            "little room, or delete it with a grace of 0");
+    return backup_delete_unmarked(o->storage, &o->scope, o->backup_id, totals, err);
+}
+
+static int mark(struct backup *b, enum backup_state state, const char *reason, int64_t grace_us,
+                struct object_scratch *scratch, struct sweep_totals *totals, struct tm_err *err)
+{
+    int r = mark_deleted(b, scratch, reason, grace_us, err);
+    if (r != -TM_E_NO_SPACE)
+        return r;
+    r = give_room(b, state, grace_us, totals, err);
+    return r < 0 ? r : mark_deleted(b, scratch, reason, grace_us, err);
 }
 
 static int sweep_it(struct backup *b, enum backup_sweep_mode mode, const char *reason,
@@ -34,24 +60,26 @@ static int sweep_it(struct backup *b, enum backup_sweep_mode mode, const char *r
                     struct sweep_totals *ret, struct tm_err *err)
 {
     const struct backup_options *o = &b->options;
+    struct sweep_totals before = {0};
     enum backup_state state;
+    bool there = true;
     *ret_next_us = 0;
-    int r = 0;
-    if (mode == BACKUP_SWEEP_VOID) {
-        r = catalog_backup_state(o->storage, &o->scope, o->backup_id, &state, err);
-        if (r == 0 && state == BACKUP_UNFINISHED)
-            mode = BACKUP_SWEEP_DELETE;
-    }
-    if (r == 0 && mode == BACKUP_SWEEP_DELETE)
-        r = mark_deleted(b, scratch, reason, grace_us, err);
-    if (r == 0)
-        r = catalog_backup_state(o->storage, &o->scope, o->backup_id, &state, err);
-    if (r != 0)
+    int r = catalog_backup_state(o->storage, &o->scope, o->backup_id, &state, err);
+    if (r == 0 && mode == BACKUP_SWEEP_DELETE) /* of what never was there is nothing to mark */
+        r = backup_anything(o->storage, &o->scope, o->backup_id, &there, err);
+    if (r < 0 || !there)
         return r;
-    return state == BACKUP_DELETED
-               ? backup_delete_sweep(scratch, o->storage, &o->scope, o->backup_id, backup_now_us(b),
-                                     grace_us, ret_next_us, ret, err)
-               : backup_sweep_unfinished(o->storage, &o->scope, o->backup_id, ret, err);
+    if (state == BACKUP_COMMITTED && mode == BACKUP_SWEEP_ABORT)
+        return tm_err_set(err, TM_E_REFUSED,
+                          "backup '%s' is committed: it is deleted, not swept", o->backup_id);
+    if (state != BACKUP_DELETED)
+        r = mark(b, state, reason, grace_us, scratch, &before, err);
+    if (r == 0)
+        r = backup_delete_sweep(scratch, o->storage, &o->scope, o->backup_id, backup_now_us(b),
+                                grace_us, ret_next_us, ret, err);
+    ret->removed += r == 0 ? before.removed : 0;
+    ret->bytes += r == 0 ? before.bytes : 0;
+    return r;
 }
 
 int backup_sweep(struct backup *b, enum backup_sweep_mode mode, const char *reason,

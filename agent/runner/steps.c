@@ -393,7 +393,8 @@ static int step_finish(struct runner *r, const struct frame_finish *finish, cons
 
 /* ---- sweep ---- */
 
-/* Leftovers of deletions that nobody ended are no part of this one: what keeps them is told. */
+/* Leftovers of deletions that nobody ended, and of writers that were late, are no part of this one: what
+ * keeps them is told. */
 static void sweep_others(struct runner *r)
 {
     struct backup_sweep_result swept;
@@ -410,9 +411,7 @@ static void sweep_others(struct runner *r)
 static int step_sweep(struct runner *r, const struct frame_sweep *sweep, struct tm_err *err)
 {
     struct backup_sweep_result swept = {0};
-    enum backup_sweep_mode mode = sweep->remove                ? BACKUP_SWEEP_DELETE
-                                  : r->job->backup->checkpoint ? BACKUP_SWEEP_VOID
-                                                               : BACKUP_SWEEP_ABORT;
+    enum backup_sweep_mode mode = sweep->remove ? BACKUP_SWEEP_DELETE : BACKUP_SWEEP_ABORT;
     int rc = backup_sweep(r->backup, mode, sweep->remove ? "deleted" : "aborted",
                           (int64_t)sweep->grace_ms * USEC_PER_MSEC, &swept, err);
     bool committed = rc == -TM_E_REFUSED && !sweep->remove;
@@ -423,7 +422,7 @@ static int step_sweep(struct runner *r, const struct frame_sweep *sweep, struct 
     if (swept.next_us != 0) /* at least 1: what is left is told from what is over */
         f.swept.grace_left_ms =
             (uint64_t)(TM_MAX(swept.next_us - clock_real_us(), INT64_C(0)) / USEC_PER_MSEC + 1);
-    else if (sweep->remove)
+    else if (!committed)
         sweep_others(r);
     runner_tell(r, &f);
     return 0;

@@ -114,8 +114,7 @@ static int remove_contents(struct storage *st, const struct repo_scope *scope,
     return r;
 }
 
-/* Whether anything lies below backup/<id>/. */
-static int anything(struct storage *st, const struct repo_scope *scope, const char *backup_id,
+int backup_anything(struct storage *st, const struct repo_scope *scope, const char *backup_id,
                     bool *ret, struct tm_err *err)
 {
     TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
@@ -133,15 +132,8 @@ int backup_delete_mark(struct object_scratch *scratch, struct storage *st,
                        const uint8_t nonce[OBJECT_NONCE_BYTES], struct tm_err *err)
 {
     enum backup_state state = BACKUP_UNFINISHED;
-    bool there = false;
     int r = catalog_backup_state(st, scope, tombstone->backup_id, &state, err);
     if (r < 0 || state == BACKUP_DELETED)
-        return r;
-    r = anything(st, scope, tombstone->backup_id, &there, err);
-    if (r == 0 && !there)
-        r = tm_err_set(err, TM_E_NOT_FOUND, "there is no backup '%s' of %s/%s",
-                       tombstone->backup_id, scope->cluster, scope->tenant);
-    if (r < 0)
         return r;
     struct object_info info;
     struct rel_name rel = names_rel_deleted(tombstone->backup_id);
@@ -283,6 +275,19 @@ int backup_deleted_sweep(struct object_scratch *scratch, struct storage *st,
     *ret = totals;
     *ret_next_us = next_us;
     return 0;
+}
+
+int backup_delete_unmarked(struct storage *st, const struct repo_scope *scope,
+                           const char *backup_id, struct sweep_totals *ret, struct tm_err *err)
+{
+    struct sweep_totals totals = {0};
+    int r =
+        remove_kinds(st, scope, backup_id, "manifest.mpk", 1u << NAME_MANIFEST, &totals, err);
+    if (r == 0)
+        r = remove_contents(st, scope, backup_id, &totals, err);
+    if (r == 0)
+        *ret = totals;
+    return r;
 }
 
 int backup_sweep_unfinished(struct storage *st, const struct repo_scope *scope,

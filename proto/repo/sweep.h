@@ -5,7 +5,7 @@
  * that readers treat as absent:
  *
  *   delete      tombstone → grace → manifest → checkpoints → plan → data and log → second look
- *   unfinished  no manifest: the same without tombstone; refused when a manifest is there
+ *   unfinished  no manifest: the same; refused when a manifest is there
  *
  * From the tombstone on nobody finds the backup; who read it before goes on for the grace time. Without
  * manifest nobody can, and the rest goes at once: an unfinished backup, or a sweep that was cut short.
@@ -34,7 +34,10 @@ int sweep_below(struct storage *st, const struct repo_scope *scope, const char *
                 const char *below, sweep_takes *takes, void *arg, struct sweep_totals *totals,
                 struct tm_err *err) TM_WUR;
 
-/* Writes deleted.mpk. Already deleted is success; a backup of which nothing exists is NOT_FOUND. */
+/* Whether anything lies below backup/<id>/. */
+int backup_anything(struct storage *st, const struct repo_scope *scope, const char *backup_id,
+                    bool *ret, struct tm_err *err) TM_WUR;
+/* Writes deleted.mpk, also where nothing of the backup is yet. Already deleted is success. */
 int backup_delete_mark(struct object_scratch *scratch, struct storage *st,
                        const struct repo_scope *scope, const struct tombstone *tombstone,
                        const uint8_t nonce[OBJECT_NONCE_BYTES], struct tm_err *err) TM_WUR;
@@ -52,6 +55,11 @@ int backup_delete_sweep(struct object_scratch *scratch, struct storage *st,
 int backup_deleted_sweep(struct object_scratch *scratch, struct storage *st,
                          const struct repo_scope *scope, int64_t now_us, int64_t *ret_next_us,
                          struct sweep_totals *ret, struct tm_err *err) TM_WUR;
+/* When there is no room for a tombstone: removes a backup without one, manifest first. Its readers have no
+ * grace. The tombstone is to follow. */
+int backup_delete_unmarked(struct storage *st, const struct repo_scope *scope,
+                           const char *backup_id, struct sweep_totals *ret,
+                           struct tm_err *err) TM_WUR;
 /* Removes what an unfinished backup left, unfinished uploads too. TM_E_REFUSED when it is
  * committed. The caller guarantees that no writer of this backup lives any more. */
 int backup_sweep_unfinished(struct storage *st, const struct repo_scope *scope,

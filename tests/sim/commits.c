@@ -144,7 +144,7 @@ static void on_sweep(struct world *w, struct sim_arg *arg)
         sweep_later(w, r, MS(300), remove, grace_ms);
         return;
     }
-    struct sim_backup *backup = depot_find(w, r->backup_id, false);
+    struct sim_backup *backup = depot_find(w, r->backup_id, remove == 0);
     struct frame f = {.type = FRAME_swept};
     uint64_t left_us = 0;
     struct msg_totals totals = {.commit_us = 1};
@@ -168,8 +168,7 @@ static void on_sweep(struct world *w, struct sim_arg *arg)
         f.swept.committed = true;
         f.swept.totals = &totals;
     } else if (backup != NULL) {
-        if (remove != 0 || r->checkpoints)
-            left_us = mark(w, backup, MS(grace_ms));
+        left_us = mark(w, backup, MS(grace_ms));
         if (left_us == 0)
             depot_sweep(backup);
     }

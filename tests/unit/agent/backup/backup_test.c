@@ -182,9 +182,14 @@ static void test_sweep(void **state)
     assert_true(there > 1);
     OK(backup_sweep(w.backup, BACKUP_SWEEP_ABORT, "test", 0, &swept, &w_err));
     assert_int_equal(swept.objects, there);
-    assert_int_equal(count_below(st, prefix.s), 0);
+    assert_int_equal(count_below(st, prefix.s), 1); /* the tombstone, … */
     OK(backup_sweep(w.backup, BACKUP_SWEEP_ABORT, "test", 0, &swept, &w_err));
     assert_int_equal(swept.objects, 0);
+    struct backup_lease late = whole_lease(&w, 0, (struct epoch){1, 9});
+    OK(backup_store_range(w.worker, w.engine, w.reader, &late, &w.ranges[0].result, &w_err));
+    OK(backup_sweep_deleted(w.backup, &swept, &w_err)); /* … so that this is known for what it is */
+    assert_int_equal(swept.objects, 1);
+    assert_int_equal(count_below(st, prefix.s), 1);
     whole_end(&w);
 }
 
@@ -482,6 +487,16 @@ static void test_worker_elsewhere(void **state)
                                    "the path mounted on this node?");
 }
 
+/* Not one byte more. */
+static void fill(struct storage *st)
+{
+    const uint64_t much = 1u << 30;
+    uint64_t free_bytes = 0;
+    ram_set_faults(st, &(struct ram_faults){.capacity_bytes = much});
+    OK(storage_free_space(st, &free_bytes, &w_err));
+    ram_set_faults(st, &(struct ram_faults){.capacity_bytes = much - free_bytes});
+}
+
 static void test_store_full(void **state)
 {
     (void)state;
@@ -490,18 +505,50 @@ static void test_store_full(void **state)
     struct whole w;
     struct backup_sweep_result swept;
     whole_begin(&w, st, &null_engine, "files=40 bytes=100000");
-    ram_set_faults(st, &(struct ram_faults){.capacity_bytes = 100000});
     struct backup_lease lease = whole_lease(&w, 0, (struct epoch){1, 1});
+    OK(backup_store_range(w.worker, w.engine, w.reader, &lease, &w.ranges[0].result, &w_err));
+    struct full_name prefix = names_backup_prefix(&w.options.scope, WHOLE_ID);
+    size_t there = count_below(st, prefix.s);
+    fill(st);
+    lease = whole_lease(&w, 1, (struct epoch){1, 2});
     assert_int_equal(
-        backup_store_range(w.worker, w.engine, w.reader, &lease, &w.ranges[0].result, &w_err),
+        backup_store_range(w.worker, w.engine, w.reader, &lease, &w.ranges[1].result, &w_err),
         -TM_E_NO_SPACE);
-    /* a full store can still be swept */
+    /* there is room for the tombstone when the data is gone */
     struct backup_options options = w.options;
     struct backup *sweeper = NULL;
     options.sweep = true;
     OK(backup_open(&options, &sweeper, &w_err));
     OK(backup_sweep(sweeper, BACKUP_SWEEP_ABORT, "full", 0, &swept, &w_err));
+    assert_int_equal(swept.objects, there);
+    assert_int_equal(count_below(st, prefix.s), 1);
     backup_free(sweeper);
+    whole_end(&w);
+}
+
+/* Who reads it is promised a grace, and where is that to be written down? */
+static void test_store_full_committed(void **state)
+{
+    (void)state;
+    TM_CLEANUP(ram_registry_freep) struct ram_registry *registry = ram_registry_new();
+    TM_CLEANUP(storage_freep) struct storage *st = store(registry);
+    struct whole w;
+    struct backup_sweep_result swept;
+    whole_begin(&w, st, &null_engine, "files=8");
+    whole_run(&w);
+    OK(backup_tidy(w.worker, &swept, &w_err));
+    struct full_name prefix = names_backup_prefix(&w.options.scope, WHOLE_ID);
+    size_t there = count_below(st, prefix.s);
+    fill(st);
+    assert_int_equal(
+        backup_sweep(w.backup, BACKUP_SWEEP_DELETE, "test", 600000000, &swept, &w_err),
+        -TM_E_NO_SPACE);
+    assert_string_equal(w_err.msg, "sweep: the storage is full, and its readers' grace needs a "
+                                   "tombstone: make a little room, or delete it with a grace of 0");
+    assert_int_equal(count_below(st, prefix.s), there);
+    OK(backup_sweep(w.backup, BACKUP_SWEEP_DELETE, "test", 0, &swept, &w_err));
+    assert_int_equal(swept.objects, there);
+    assert_int_equal(count_below(st, prefix.s), 1);
     whole_end(&w);
 }
 
@@ -526,6 +573,7 @@ int main(void)
         cmocka_unit_test(test_other_database),
         cmocka_unit_test(test_worker_elsewhere),
         cmocka_unit_test(test_store_full),
+        cmocka_unit_test(test_store_full_committed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

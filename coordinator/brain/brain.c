@@ -200,6 +200,8 @@ void brain_free(struct brain *b)
         node_free(b->nodes[at]);
     probes_free(b);
     kept_free(b);
+    intents_free(b);
+    rebuild_free(b);
     free(b->resources);
     free(b->nodes);
     free(b->waiting);
@@ -248,7 +250,7 @@ static void dispatch(struct brain *b, const struct brain_event *event)
 static uint64_t next_wake(const struct brain *b)
 {
     uint64_t next = UINT64_MAX;
-    bool busy = b->probe_count > 0;
+    bool busy = b->probe_count > 0 || b->outgoing_count > 0 || b->rebuild.run != NULL;
     for (size_t at = 0; at < b->resource_count; at++)
         busy = busy || b->resources[at]->live != NULL || b->resources[at]->staged;
     for (size_t at = 0; at < b->node_count; at++) {
@@ -277,6 +279,8 @@ int brain_step(struct brain *b, const struct brain_event *event, struct brain_no
         node_tick(b);
         job_tick(b);
         probes_tick(b);
+        intents_tick(b);
+        rebuild_tick(b);
         persist_tick(b);
         desired_tick(b);
         uint64_t wake = next_wake(b);

@@ -22,6 +22,11 @@
  *   log_attempts.c which attempt a log backup begins with
  *   log_status.c what people see of a log backup
  *   probes.c     storage tests, by all agents of a cluster
+ *   errands.c    what one agent does in a storage
+ *   intents.c    what is known of backups, kept in their storage
+ *   rebuild.c    the state may lack something: since when, and until an operator confirms
+ *   rebuild_read.c   what a storage holds, page by page
+ *   rebuild_merge.c  and what of it becomes a resource
  *   leads.c      which agent
  *   sources.c    restores: where the backup lies
  *   table.c      one job's ranges, their leases and results (knows no messages)
@@ -172,6 +177,8 @@ struct res {
     enum brain_outcome outcome;
     bool answered; /* plant only */
 
+    bool adopted;  /* made from what storage holds: agents are awaited as after a restart */
+
     struct resource *spec;
     struct resource *next_spec; /* staged with a new document */
     struct codec_arena view_arena;
@@ -237,12 +244,63 @@ struct kept {
     char key[sizeof(BRAIN_KEPT_PREFIX) + 16];
 };
 
+/* What one agent is asked to do in a storage. Zeroed = nothing. */
+struct errand {
+    uint64_t id;   /* 0 = none is under way */
+    uint32_t node; /* its id */
+    uint32_t timeout_ms;
+    uint64_t until_us; /* mono: lost then */
+};
+
+#define OUTGOING_MAX (2u * BRAIN_RESOURCES_MAX)
+
+/* What is to be stored of a resource, by whom preferably, and where. */
+#define INTENT_OUT_FIELDS(X, T)                                                                    \
+    X(T, msg, want, "w", REQ, 0, msg_intent)                                                       \
+    X(T, txt, storage, "st", REQ, 0, WIRE_URL_MAX)                                                 \
+    X(T, str, secret, "se", OPT, 0, WIRE_NAME_MAX)                                                 \
+    X(T, str, node, "no", OPT, 0, WIRE_NAME_MAX)
+CODEC_DECLARE(intent_out, INTENT_OUT_FIELDS);
+
+struct outgoing {
+    struct intent_out out;
+    struct msg_intent want; /* out.want of one that was made in this life */
+    struct codec_arena arena;
+    char key[sizeof(BRAIN_INTENT_PREFIX) + 26];
+    uint64_t txn; /* 0 = durable */
+    struct errand errand;
+    uint64_t not_before_us; /* mono */
+    unsigned failures;      /* in a row */
+};
+
+enum rebuild_why { REBUILD_ASKED = 1, REBUILD_NOTICED = 2 };
+
+/* Durable while it is so: the state may lack what storage and agents know. */
+#define REBUILD_FIELDS(X, T)                                                                       \
+    X(T, i64, since_us, "s", REQ, 0, 0)                                                            \
+    X(T, u32, why, "w", REQ, 0, 31)                                                                \
+    X(T, u64, had_term, "h", OPT, 0, UINT64_MAX)                                                   \
+    X(T, u64, seen_term, "t", OPT, 0, UINT64_MAX)
+CODEC_DECLARE(rebuild_mark, REBUILD_FIELDS);
+
+struct rebuild {
+    bool pending; /* mark is durable */
+    struct rebuild_mark mark;
+    struct rebuild_mark staged;
+    uint64_t txn; /* the mark is coming, or going; 0 = nothing is under way */
+    bool going;
+    uint64_t cmd;      /* confirm: to be answered */
+    uint64_t retry_us;       /* mono: not staged again before */
+    struct rebuild_run *run; /* a storage is being read; NULL = none is */
+};
+
 struct brain {
     struct brain_config config;
     struct brain_rng rng;
     uint64_t term;
     uint64_t start;
-    uint32_t epoch; /* counter part of the newest lease */
+    uint32_t epoch;  /* counter part of the newest lease */
+    uint32_t intent; /* and of what was last to be kept in storage */
     uint64_t started_us;
     bool loaded;
     uint64_t raising_to; /* RAISE_TERM is out, 0 = no */
@@ -285,6 +343,11 @@ struct brain {
 
     struct probe_ask *probes[BRAIN_PROBES_MAX]; /* asked and not answered */
     size_t probe_count;
+
+    struct outgoing **outgoing; /* oldest first, as they were made */
+    size_t outgoing_count;
+    size_t outgoing_cap;
+    struct rebuild rebuild;
 
     struct log_attempt log_attempts[LOG_ATTEMPTS_MAX];
     size_t log_attempt_count; /* ever; the ring's place is this modulo its size */
@@ -344,8 +407,10 @@ int kept_load(struct brain *b, struct slice key, struct slice value, struct tm_e
 void kept_free(struct brain *b);
 /* Whether a backup stays in its storage when the resource goes now. */
 bool kept_is(const struct res *res);
-/* What is to be stored with such a resource's removal; false = nothing. */
-bool kept_put(struct brain *b, const struct res *res, struct brain_put *ret);
+/* What is to be stored with such a record's removal; false = nothing. */
+bool kept_put(struct brain *b, const struct record *rec, const char *secret, struct brain_put *ret);
+/* Of one that was removed before this life: its place, when it is not known. */
+void kept_remember(struct brain *b, const struct record *rec, const char *secret);
 /* The lead of a log has read these storages, and found no backup in them. */
 void kept_emptied(struct brain *b, const struct res *log, const char *const *storages,
                   size_t count);
@@ -464,6 +529,55 @@ void probes_assign(struct brain *b, const struct node *node, struct msg_desired 
 void probes_heard(struct brain *b, struct node *node, const struct msg_heartbeat *heartbeat);
 void probes_tick(struct brain *b);
 void probes_free(struct brain *b);
+
+/* ---- errands.c ---- */
+
+void errand_begin(struct brain *b, struct errand *e, struct node *node, uint32_t timeout_ms);
+/* Nobody is asked any more. */
+void errand_end(struct brain *b, struct errand *e);
+bool errand_is_lost(const struct brain *b, const struct errand *e);
+/* Into the desired set of the node that is asked, to be completed; NULL: it is not this one. */
+struct msg_probe *errand_assign(struct brain *b, const struct errand *e, const struct node *node,
+                                const char *storage, const char *secret, struct msg_desired *to);
+const struct msg_probe_answer *errand_answer(const struct errand *e, const struct node *node,
+                                             const struct msg_heartbeat *heartbeat);
+
+/* ---- intents.c ---- */
+
+int intents_load(struct brain *b, struct slice key, struct slice value, struct tm_err *err) TM_WUR;
+void intents_free(struct brain *b);
+/* What goes with the staged change into the same transaction; false = nothing. */
+bool intent_put(struct brain *b, const struct res *res, uint64_t txn, struct brain_put *ret);
+void intents_persisted(struct brain *b, uint64_t txn, bool ok);
+void intents_tick(struct brain *b);
+void intents_assign(struct brain *b, const struct node *node, struct msg_desired *to);
+void intents_heard(struct brain *b, const struct node *node, const struct msg_heartbeat *heartbeat);
+
+/* ---- rebuild.c ---- */
+
+int rebuild_load(struct brain *b, struct slice value, struct tm_err *err) TM_WUR;
+/* All records were loaded. */
+void rebuild_loaded(struct brain *b);
+void rebuild_free(struct brain *b);
+/* Agents have seen a newer term than this state has; false: wait, it is being written down. */
+bool rebuild_noticed(struct brain *b, uint64_t seen_term);
+void rebuild_persisted(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err);
+/* What is taken away by nobody's explicit command waits. */
+#define REBUILD_WAITS                                                                              \
+    "waits for 'tidemark rebuild confirm': this coordinator's state was lost or put back"
+bool rebuild_holds_back(const struct brain *b);
+/* enum desired_keep */
+uint32_t rebuild_keep(const struct brain *b);
+int rebuild_confirm(struct brain *b, const struct brain_event *event, struct tm_err *err) TM_WUR;
+
+/* ---- rebuild_read.c ---- */
+
+/* The command is answered when all that the storage holds is merged. */
+int rebuild_ask(struct brain *b, const struct brain_event *event, struct tm_err *err) TM_WUR;
+void rebuild_tick(struct brain *b);
+void rebuild_assign(struct brain *b, const struct node *node, struct msg_desired *to);
+void rebuild_heard(struct brain *b, const struct node *node, const struct msg_heartbeat *heartbeat);
+void rebuild_run_free(struct rebuild_run *run);
 
 /* ---- sources.c ---- */
 

@@ -44,7 +44,7 @@ static struct slice record_key(struct brain *b, const struct record *rec)
 
 static void send(struct brain *b, struct res *res)
 {
-    struct brain_put *put = brain_step_alloc(b, 2 * sizeof(*put));
+    struct brain_put *put = brain_step_alloc(b, 3 * sizeof(*put));
     if (put == NULL)
         return;
     size_t count = 1;
@@ -59,9 +59,11 @@ static void send(struct brain *b, struct res *res)
             return;
         }
     }
-    if (res->removing && kept_is(res) && kept_put(b, res, &put[1]))
-        count = 2;
+    if (res->removing && kept_is(res) && kept_put(b, &res->now.rec, res->view.secret, &put[1]))
+        count++;
     res->txn = ++b->next_txn;
+    if (intent_put(b, res, res->txn, &put[count]))
+        count++;
     struct brain_action *action = brain_emit(b, BRAIN_ACT_PERSIST);
     action->persist.txn = res->txn;
     action->persist.puts = put;
@@ -129,6 +131,8 @@ static void take_spec(struct brain *b, struct res *res)
 void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err)
 {
     struct res *res = NULL;
+    intents_persisted(b, txn, ok);
+    rebuild_persisted(b, txn, ok, err);
     for (size_t at = 0; at < b->resource_count && res == NULL; at++) {
         if (b->resources[at]->staged && b->resources[at]->txn == txn)
             res = b->resources[at];

@@ -104,6 +104,7 @@ CODEC_DECLARE(node_share, NODE_SHARE_FIELDS);
     X(T, flag, share_log, "sl", OPT, 0, 0) /* backup: a log backup stores the same log there */       \
     X(T, str, secret, "se", OPT, 0, WIRE_NAME_MAX) /* restore: of storage, "" = none is sent… */    \
     X(T, str, full_secret, "sf", OPT, 0, WIRE_NAME_MAX) /* …and of full_storage */                  \
+    X(T, flag, gone, "gn", OPT, 0, 0) /* kept in storage alone: the backup stays, its resource is gone */ \
     X(T, msg, log, "lg", OPT, 0, log_record)
 CODEC_DECLARE(record, RECORD_FIELDS);
 

@@ -126,13 +126,21 @@ bool store_terminal(const struct res *res)
 
 /* ---- at start ---- */
 
+static bool key_is(struct slice key, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return key.len >= len && memcmp(key.data, prefix, len) == 0;
+}
+
 int store_load(struct brain *b, struct slice key, struct slice value, struct tm_err *err)
 {
-    size_t prefix = strlen(BRAIN_KEY_PREFIX);
-    size_t kept = strlen(BRAIN_KEPT_PREFIX);
-    if (key.len >= kept && memcmp(key.data, BRAIN_KEPT_PREFIX, kept) == 0)
+    if (key_is(key, BRAIN_KEPT_PREFIX))
         return kept_load(b, key, value, err);
-    if (key.len < prefix || memcmp(key.data, BRAIN_KEY_PREFIX, prefix) != 0)
+    if (key_is(key, BRAIN_INTENT_PREFIX))
+        return intents_load(b, key, value, err);
+    if (key_is(key, BRAIN_REBUILD_KEY))
+        return rebuild_load(b, value, err);
+    if (!key_is(key, BRAIN_KEY_PREFIX))
         return 0; /* somebody else's record */
     struct stored stored = {0};
     int r = codec_decode(&record_codec, value, &stored.arena, &stored.rec, err);
@@ -176,4 +184,5 @@ void store_loaded(struct brain *b)
             brain_check(b, job_live(b, res, true));
         status_changed(b, res);
     }
+    rebuild_loaded(b);
 }

@@ -141,14 +141,14 @@ spawn() { # LOG CMD… as postgres, in the background; its pid is in $SPAWNED
     # until it is another program, this shell's traps are its own: a signal would be caught and lost
     while [ "$(readlink "/proc/$SPAWNED/exe")" = "$(readlink "/proc/$$/exe")" ]; do sleep 0.01; done
 }
-coordinator_start() {
+coordinator_start() { # [OPTION…]
     install -d -o postgres -g postgres -m 700 "$T/coordinator"
     cat >"$T/coordinator.yaml" <<X
 listen: tcp://127.0.0.1:$AGENT_PORT
 control_socket: $TIDEMARK_CONTROL_SOCKET
 state_dir: $T/coordinator
 X
-    spawn "$T/coordinator.log" "$BUILD/tidemark-coordinator" -c "$T/coordinator.yaml"
+    spawn "$T/coordinator.log" "$BUILD/tidemark-coordinator" -c "$T/coordinator.yaml" "$@"
     COORDINATOR_PID=$SPAWNED
     wait_for 20 tidemark version
 }

@@ -331,6 +331,7 @@ void faults_plan(struct world *w)
     for (uint64_t at = 0; at < count; at++)
         plan_one(w, SEC(1) + sim_below(w, p->faults_until_us - SEC(1)));
     sim_at(w, p->faults_until_us, on_quick);
+    sim_at(w, SEC(5) + sim_below(w, SEC(20)), on_rebuild);
     sim_at(w, p->faults_until_us + FAULTS_CALM_US, on_last_want);
     sim_at(w, SEC(2) + sim_below(w, SEC(15)), on_store_saved);
     plan_wants(w);

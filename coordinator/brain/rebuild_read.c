@@ -13,7 +13,8 @@
 
 #include "common/array.h"
 
-#define TIMEOUT_MS 120000 /* of one page */
+#define TIMEOUT_MS 120000              /* of one page */
+#define TERM_MAX   (UINT64_C(1) << 62) /* one above must be possible, and stored */
 
 void rebuild_run_free(struct rebuild_run *run)
 {
@@ -156,6 +157,13 @@ static int take_item(struct brain *b, struct rebuild_run *run, const struct msg_
 static void take_page(struct brain *b, struct rebuild_run *run, const struct msg_page *page)
 {
     struct tm_err err;
+    if (page->term > TERM_MAX) {
+        (void)tm_err_set(&err, TM_E_CORRUPT,
+                         "'%.200s' has a term that no coordinator ever had: %llu", run->storage,
+                         (unsigned long long)page->term);
+        over(b, &err);
+        return;
+    }
     run->term = TM_MAX(run->term, page->term);
     for (size_t at = 0; at < page->items_count; at++) {
         if (take_item(b, run, &page->items[at]) == 0)

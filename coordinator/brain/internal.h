@@ -177,7 +177,7 @@ struct res {
     enum brain_outcome outcome;
     bool answered; /* plant only */
 
-    bool adopted;  /* made from what storage holds: agents are awaited as after a restart */
+    bool adopted; /* made from what storage holds: agents are awaited as after a restart */
 
     struct resource *spec;
     struct resource *next_spec; /* staged with a new document */
@@ -289,7 +289,7 @@ struct rebuild {
     struct rebuild_mark staged;
     uint64_t txn; /* the mark is coming, or going; 0 = nothing is under way */
     bool going;
-    uint64_t cmd;      /* confirm: to be answered */
+    uint64_t cmd;            /* confirm: to be answered */
     uint64_t retry_us;       /* mono: not staged again before */
     struct rebuild_run *run; /* a storage is being read; NULL = none is */
 };

@@ -20,7 +20,7 @@
     X(T, u64, term, "e", REQ, 0, UINT64_MAX)                                                       \
     X(T, u32, counter, "n", REQ, 0, UINT32_MAX)                                                    \
     X(T, flag, remove, "r", OPT, 0, 0)                                                             \
-    X(T, bin, resource, "d", OPT, 0, WIRE_INTENT_MAX) /* the coordinator's own; nobody else reads it */
+    X(T, bin, resource, "d", OPT, 0, WIRE_INTENT_MAX) /* the coordinator's own record */
 CODEC_DECLARE(msg_intent, MSG_INTENT_FIELDS);
 
 /* What the storage holds behind `after`, of this cluster, or of any. */

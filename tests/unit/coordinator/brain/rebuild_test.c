@@ -105,9 +105,8 @@ static void it_is_noticed(void **state)
     assert_int_equal(s->reply.desired.keep, 0);
     cmd(s, BRAIN_CMD_CONFIRM, NULL);
     assert_int_equal(s->answer.code, TM_E_REFUSED);
-    assert_string_equal(
-        s->answer.msg,
-        "nothing waits for a confirmation: this coordinator's state is complete");
+    assert_string_equal(s->answer.msg,
+                        "nothing waits for a confirmation: this coordinator's state is complete");
 }
 
 /* The words that are to be kept of the stage's backup, copied. */
@@ -308,8 +307,7 @@ static void nobody_can_read(void **state)
     id = asked(s, 20)->id;
     answers(s, 20, &(struct msg_probe_answer){.id = id}); /* of an older version: it tested */
     assert_int_equal(s->answers, 1);
-    assert_string_equal(s->answer.msg,
-                        "node 'db-b': its agent is of an older version: update it");
+    assert_string_equal(s->answer.msg, "node 'db-b': its agent is of an older version: update it");
 }
 
 int main(void)

@@ -14,7 +14,8 @@ static struct repo_scope scope_of(void)
     return scope;
 }
 
-static int put(struct fixture *f, const char *uid, uint64_t term, uint32_t counter, const char *text)
+static int put(struct fixture *f, const char *uid, uint64_t term, uint32_t counter,
+               const char *text)
 {
     struct repo_scope scope = scope_of();
     struct intent intent = {.term = term, .counter = counter, .resource = slice_str(text)};
@@ -47,7 +48,8 @@ static void test_the_newest_counts(void **state)
     assert_int_equal(put(f, "ab", 1, 1, "other"), 0);
     assert_int_equal(put(f, "c", 9, 1, "third"), 0);
     assert_string_equal(listed(f, ""), "a-1.5 ab-1.1 c-9.1 ");
-    assert_int_equal(put(f, "a", 2, 1, "second"), 0); /* another term: above, whatever its counter */
+    assert_int_equal(put(f, "a", 2, 1, "second"),
+                     0); /* another term: above, whatever its counter */
     assert_string_equal(listed(f, ""), "a-2.1 ab-1.1 c-9.1 ");
     assert_string_equal(listed(f, "a"), "ab-1.1 c-9.1 ");
     assert_string_equal(listed(f, "ab"), "c-9.1 ");

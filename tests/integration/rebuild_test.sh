@@ -61,13 +61,12 @@ lose_state() {
 }
 read_back() { # BACKUP ROWS: the restored server has so many
     tidemark restore "r-$1" --backup "$1" --cluster test --data-dir "$T/restore/$1" >/dev/null
-    postgres_stop $MAJOR "$T/source"
-    printf 'port = %s\n' "$PGPORT" >>"$T/restore/$1/postgresql.conf"
-    postgres_start $MAJOR "$T/restore/$1"
-    expect_out "$2" sql postgres -c "select count(*) from ledger"
-    postgres_stop $MAJOR "$T/restore/$1"
-    postgres_start $MAJOR "$T/source"
-    wait_for 30 node_is primary
+    local port=$((PGPORT + 1)) # the source goes on: another server in its place would end the log backup
+    printf 'port = %s\n' "$port" >>"$T/restore/$1/postgresql.conf"
+    PGPORT=$port postgres_start $MAJOR "$T/restore/$1"
+    PGPORT=$port expect_out "$2" sql postgres -c "select count(*) from ledger"
+    PGPORT=$port postgres_stop $MAJOR "$T/restore/$1"
+    expect_out Running of wal .status.phase
 }
 
 postgres_init $MAJOR "$T/source"

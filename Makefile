@@ -13,6 +13,9 @@ SYSCONFDIR ?= /etc
 UNITDIR    ?= $(PREFIX)/lib/systemd
 HELPERDIR  ?= $(PREFIX)/lib/tidemark
 BUILD      ?= build
+# one spelling: what an object depends on is kept under its name
+override BUILD := $(abspath $(BUILD))
+.DEFAULT_GOAL := all
 DEVELOPER  ?= 1
 SANITIZE   ?=
 OPT        ?= -O2
@@ -123,6 +126,11 @@ $(BUILD)/tests/sim/sim: $(call objs,$(SIM_SRC)) $(LIBAGENT) $(LIBCOORD) $(LIBPRO
 $(BUILD)/tests/bench/log_pack: $(BUILD)/tests/bench/log_pack.o $(LIBAGENT) $(LIBPROTO) $(LIBCOMMON)
 	$(link_test)
 
+# very many agents in one process, see tests/bench/fleet/main.c
+FLEET := $(BUILD)/tests/bench/fleet/fleet
+$(FLEET): $(call objs,$(call find_c,tests/bench/fleet)) $(LIBAGENT) $(LIBPROTO) $(LIBCOMMON)
+	$(link_test)
+
 # storage by hand, for integration tests
 STORAGE_TOOL := $(BUILD)/tests/integration/storage_tool
 $(STORAGE_TOOL): $(BUILD)/tests/integration/storage_tool.o $(TEST_LIB) $(LIBCOMMON)
@@ -136,7 +144,7 @@ endef
 
 fuzz-build: $(FUZZ_BIN)
 
-tests-build: $(BINARIES) $(UNIT_BIN) $(FUZZ_BIN) $(STORAGE_TOOL) $(if $(SIM_SRC),$(BUILD)/tests/sim/sim)
+tests-build: $(BINARIES) $(UNIT_BIN) $(FUZZ_BIN) $(STORAGE_TOOL) $(FLEET) $(if $(SIM_SRC),$(BUILD)/tests/sim/sim)
 
 # make unit T=common/buf runs one, make unit all of them
 UNIT_RUN = $(if $(T),$(BUILD)/tests/unit/$(T)_test,$(UNIT_BIN))
@@ -181,7 +189,7 @@ fault:
 
 SOAK ?= 2000
 soak:
-	$(Q)ROUNDS=$(SOAK) FAULT_DEADLINE=$$(($(SOAK) * 20)) tests/scripts/check.sh --fault
+	$(Q)ROUNDS=$(SOAK) FAULT_DEADLINE=$$(($(SOAK) * 40)) tests/scripts/check.sh --fault
 
 bench:
 	$(Q)tests/bench/run.sh
@@ -189,6 +197,7 @@ bench:
 	$(Q)tests/bench/log.sh
 	$(Q)tests/bench/log_live.sh
 	$(Q)tests/bench/log_many.sh
+	$(Q)tests/bench/scale.sh
 
 ALL_C := $(sort $(shell find common proto agent coordinator tests -name '*.c' -o -name '*.h'))
 format:

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -185,4 +186,14 @@ int fd_memfd(const char *name, struct slice data, int *ret_fd, struct tm_err *er
         return tm_err_errno(err, errno, "cannot seal memory file '%s'", name);
     *ret_fd = TM_TAKE_FD(fd);
     return 0;
+}
+
+uint64_t fd_limit_raise(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 0; /* never: both arguments are right */
+    rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : before;
 }

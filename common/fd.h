@@ -47,4 +47,8 @@ int fd_socketpair(bool nonblock, int ret_fds[2], struct tm_err *err) TM_WUR;
  * without touching disk, argv or the environment. */
 int fd_memfd(const char *name, struct slice data, int *ret_fd, struct tm_err *err) TM_WUR;
 
+/* Lets this process have as many descriptors as it may ask for, and returns how many that is. For daemons that wait for
+ * them by epoll alone: what lies above 1023 is nothing for select. */
+uint64_t fd_limit_raise(void);
+
 #endif

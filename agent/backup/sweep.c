@@ -46,7 +46,7 @@ static int sweep_it(struct backup *b, enum backup_sweep_mode mode, const char *r
         r = mark_deleted(b, scratch, reason, grace_us, err);
     if (r == 0)
         r = catalog_backup_state(o->storage, &o->scope, o->backup_id, &state, err);
-    if (r < 0)
+    if (r != 0)
         return r;
     return state == BACKUP_DELETED
                ? backup_delete_sweep(scratch, o->storage, &o->scope, o->backup_id, backup_now_us(b),

@@ -100,6 +100,7 @@ enum agent_plant {
     AGENT_PLANT_OTHER_HOLD,   /* each attempt takes a hold of its own */
     AGENT_PLANT_DEAF,         /* a change of step is not told to a log runner */
     AGENT_PLANT_BLIND,        /* holds without a record are not seen */
+    AGENT_PLANT_OWN_ONLY,     /* a lead knows nothing of what others read */
 };
 
 struct agent_instance {
@@ -148,7 +149,9 @@ struct agent_brain_config {
     size_t instance_count;            /* at most WIRE_INSTANCES_MAX */
     const char *const *restore_roots; /* may be NULL */
     size_t restore_root_count;
-    uint64_t seen_term; /* as stored by STORE_TERM; 0 = none */
+    uint64_t
+        rate_limit_bytes_s; /* that a backup may read here; 0 = none. A job's own may be lower */
+    uint64_t seen_term;     /* as stored by STORE_TERM; 0 = none */
     uint64_t seen_start;
     const struct agent_writer *writers;    /* as stored by RUNNER_SPAWN */
     size_t writer_count;                   /* at most AGENT_BRAIN_WRITERS_MAX */

@@ -8,7 +8,8 @@
  * the coordinator before the plan is complete, so that none of it is leased.
  *
  * Failure modes: a coordinator that was restarted has accepted in another order: it is asked from the
- * start again, and the runner knows what it has stored. A runner that is lost takes nothing along: the
+ * start again, and the runner knows what it has stored. It has forgotten what others read, too, and one of
+ * them may be gone: it hears of that from here, as of what earlier attempts did. A runner that is lost takes nothing along: the
  * next one asks from the start, too. A manifest that is found means that an earlier attempt committed, and
  * could not tell.
  */
@@ -89,6 +90,8 @@ void agent_checkpoint_reply(struct agent_brain *b, struct job *job, const struct
                                   .results = m->results.results,
                                   .results_count = m->results.results_count};
     agent_check(b, codec_copy(&frame_accepted_codec, &view, &b->step, &f->accepted, b->err));
+    for (size_t at = 0; at < m->results.results_count; at++)
+        agent_work_keep_accepted(b, job, &m->results.results[at]);
     job->accepted_from += (uint32_t)m->results.results_count;
     job->accepted_wanted = false;
 }

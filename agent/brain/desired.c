@@ -31,6 +31,7 @@ void agent_desired_free_job(struct job *job)
     for (size_t at = 0; at < job->result_count; at++)
         codec_arena_release(&job->results[at].arena);
     free(job->results);
+    free(job->noted);
     free(job);
 }
 

@@ -177,6 +177,8 @@ struct job {
     size_t result_cap;
     size_t result_open; /* results before this one need nothing any more */
     size_t result_bytes;
+    uint8_t *
+        noted; /* a lead's: ranges that `results` have, a bit each, AGENT_BRAIN_OUTBOX_MAX; NULL = none */
 
     uint64_t want_serial; /* request in flight, 0 = none; and so on */
     uint64_t done_serial;
@@ -445,6 +447,11 @@ void agent_work_void_requests(struct job *job);
 /* Keeps what is known of a range until the job goes. */
 void agent_work_keep_result(struct agent_brain *b, struct job *job,
                             const struct msg_result *result);
+
+/* Of whoever read it, as the present coordinator tells a lead: should that one and the coordinator go, the next
+ * coordinator hears of it from here. What is known already, or would be too much, is passed over. */
+void agent_work_keep_accepted(struct agent_brain *b, struct job *job,
+                              const struct msg_result *accepted);
 
 /* Asks the coordinator for a page of results: those of the job, or those accepted so far. The request's
  * serial; 0 = no memory. */

@@ -33,6 +33,21 @@ static bool sweeping(const struct job *job)
     return job->stage == JOB_STAGE_FAILED || job->want.kind == JOB_KIND_DELETE;
 }
 
+/* As wanted, but no faster than this node may be read. */
+static struct msg_backup_params *backup_params(struct agent_brain *b, const struct job *job)
+{
+    struct msg_backup_params *params = job->want.backup;
+    uint64_t limit = b->config.rate_limit_bytes_s;
+    if (params == NULL || limit == 0 || (params->rate_limit != 0 && params->rate_limit <= limit))
+        return params;
+    struct msg_backup_params *slower = agent_step_alloc(b, sizeof(*slower));
+    if (slower == NULL)
+        return params; /* the step has failed: nothing of it is sent */
+    *slower = *params;
+    slower->rate_limit = limit;
+    return slower;
+}
+
 static void send_job(struct agent_brain *b, struct job *job, uint32_t generation, uint64_t term)
 {
     struct frame *f = agent_runner_send(b, job, FRAME_job);
@@ -60,7 +75,7 @@ static void send_job(struct agent_brain *b, struct job *job, uint32_t generation
         to->conninfo = instance->config.conninfo;
     }
     to->storage = want->storage;
-    to->backup = want->backup;
+    to->backup = backup_params(b, job);
     to->found = job->plan.complete; /* with all of what is done */
     to->restore = want->restore;
     to->log = want->log;

@@ -237,21 +237,43 @@ void agent_work_lost_runner(struct job *job)
 
 /* ---- results ---- */
 
-void agent_work_keep_result(struct agent_brain *b, struct job *job, const struct msg_result *result)
+static bool is_noted(const struct job *job, uint32_t range)
 {
-    struct tm_err err;
+    return job->noted != NULL && range < AGENT_BRAIN_OUTBOX_MAX &&
+           (job->noted[range / 8] & (1u << range % 8)) != 0;
+}
+
+/* Only a lead is asked for what it has of others. */
+static void note(struct agent_brain *b, struct job *job, uint32_t range, bool kept)
+{
+    if (range >= AGENT_BRAIN_OUTBOX_MAX || !agent_job_is_lead(job) || (job->noted == NULL && !kept))
+        return;
+    if (job->noted == NULL)
+        job->noted = calloc(AGENT_BRAIN_OUTBOX_MAX / 8, 1);
+    if (job->noted == NULL) {
+        agent_check(b, tm_err_oom(b->err));
+        return;
+    }
+    uint8_t bit = (uint8_t)(1u << range % 8);
+    job->noted[range / 8] =
+        (uint8_t)(kept ? job->noted[range / 8] | bit : job->noted[range / 8] & ~bit);
+}
+
+static bool outbox_full(const struct job *job, const struct msg_result *result)
+{
+    return job->result_count == AGENT_BRAIN_OUTBOX_MAX ||
+           job->result_bytes + result->blob.len > AGENT_BRAIN_RESULTS_BYTES;
+}
+
+static void keep(struct agent_brain *b, struct job *job, const struct msg_result *result,
+                 enum result_state state)
+{
     if (ARRAY_ROOM(job->results, job->result_count, job->result_cap, 64, b->err) < 0) {
         agent_check(b, -1);
         return;
     }
-    if (job->result_count == AGENT_BRAIN_OUTBOX_MAX ||
-        job->result_bytes + result->blob.len > AGENT_BRAIN_RESULTS_BYTES) {
-        (void)tm_err_set(&err, TM_E_LIMIT, "more results than this agent can keep");
-        agent_job_fail(b, job, &err, "range");
-        return;
-    }
     struct result *kept = &job->results[job->result_count];
-    *kept = (struct result){.state = RESULT_UNSENT};
+    *kept = (struct result){.state = state};
     if (codec_copy(&msg_result_codec, result, &kept->arena, &kept->msg, b->err) < 0) {
         codec_arena_release(&kept->arena);
         b->failed = true;
@@ -259,6 +281,30 @@ void agent_work_keep_result(struct agent_brain *b, struct job *job, const struct
     }
     job->result_bytes += result->blob.len;
     job->result_count++;
+    if (result->error == NULL)
+        note(b, job, result->range, true);
+}
+
+void agent_work_keep_result(struct agent_brain *b, struct job *job, const struct msg_result *result)
+{
+    struct tm_err err;
+    if (outbox_full(job, result)) {
+        (void)tm_err_set(&err, TM_E_LIMIT, "more results than this agent can keep");
+        agent_job_fail(b, job, &err, "range");
+        return;
+    }
+    keep(b, job, result, RESULT_UNSENT);
+}
+
+void agent_work_keep_accepted(struct agent_brain *b, struct job *job,
+                              const struct msg_result *accepted)
+{
+    struct msg_result result = *accepted;
+    if (is_noted(job, result.range) || outbox_full(job, &result) ||
+        b->config.plant == AGENT_PLANT_OWN_ONLY)
+        return;
+    result.stored = true;
+    keep(b, job, &result, RESULT_ACCEPTED);
 }
 
 void agent_work_range_done(struct agent_brain *b, struct job *job,
@@ -346,8 +392,10 @@ static struct result *result_find(struct job *job, const struct msg_verdict *ver
     return NULL;
 }
 
-static void result_forget(struct job *job, struct result *result)
+static void result_forget(struct agent_brain *b, struct job *job, struct result *result)
 {
+    if (result->msg.error == NULL)
+        note(b, job, result->msg.range, false);
     job->result_bytes -= result->msg.blob.len;
     codec_arena_release(&result->arena);
     result->msg = (struct msg_result){0};
@@ -367,7 +415,7 @@ static void done_reply(struct agent_brain *b, struct job *job, const struct mess
         if (verdict->verdict == VERDICT_ACCEPTED && result->msg.error == NULL)
             result->state = RESULT_ACCEPTED;
         else if (verdict->verdict == VERDICT_ACCEPTED || verdict->verdict == VERDICT_STALE)
-            result_forget(job, result);
+            result_forget(b, job, result);
         else
             later = true;
     }
@@ -499,7 +547,7 @@ void agent_work_new_term(struct agent_brain *b, struct job *job)
         if (result->state != RESULT_ACCEPTED)
             continue;
         if (b->config.plant == AGENT_PLANT_DROP_RESULTS)
-            result_forget(job, result);
+            result_forget(b, job, result);
         else
             result->state = RESULT_UNSENT;
         job->stored_open += result->state == RESULT_UNSENT && result->msg.stored;

@@ -62,6 +62,7 @@ static const struct schema_field config_fields[] = {
                  .item_size = sizeof(struct agent_config_instance)),
     SCHEMA_FIELD(struct agent_config, restore_roots, "restore_roots", SCHEMA_LIST,
                  .max = AGENT_RESTORE_ROOTS_MAX, .item = &root_item, .item_size = sizeof(char *)),
+    SCHEMA_FIELD(struct agent_config, rate_limit_bytes_s, "rate_limit", SCHEMA_SIZE),
     SCHEMA_FIELD(struct agent_config, log_level, "log_level", SCHEMA_STRING, .def = "info"),
 };
 
@@ -159,6 +160,18 @@ static int check_paths(const struct agent_config *c, const struct yaml_node *nod
     return 0;
 }
 
+/* A number without its unit would make a backup that never ends. */
+static int check_rate_limit(const struct agent_config *c, const struct yaml_node *node,
+                            struct tm_err *err)
+{
+    if (c->rate_limit_bytes_s == 0 || c->rate_limit_bytes_s >= AGENT_RATE_LIMIT_MIN)
+        return 0;
+    return yaml_error(yaml_get(node, "rate_limit"), err,
+                      "rate_limit: %llu bytes a second are less than 64KiB: write a unit, as in "
+                      "50MB, or 0 for no limit",
+                      (unsigned long long)c->rate_limit_bytes_s);
+}
+
 static int check(const void *object, const struct yaml_node *node, struct schema_warnings *warnings,
                  struct tm_err *err)
 {
@@ -179,7 +192,7 @@ static int check(const void *object, const struct yaml_node *node, struct schema
             "the coordinator may be reached without TLS; whoever reads the network can read "
             "and forge what is said");
     if ((r = check_coordinators(c, node, err)) < 0 || (r = check_instances(c, node, err)) < 0 ||
-        (r = check_paths(c, node, err)) < 0)
+        (r = check_paths(c, node, err)) < 0 || (r = check_rate_limit(c, node, err)) < 0)
         return r;
     if (log_priority_parse(c->log_level, &priority, &why) < 0)
         return yaml_error(yaml_get(node, "log_level"), err, "log_level: %s", why.msg);

@@ -17,6 +17,7 @@
  *         data_dir: /var/lib/postgresql/15/main
  *         conninfo: "host=/var/run/postgresql user=postgres dbname=postgres"
  *     restore_roots: [/srv/restore]
+ *     rate_limit: 50MB                       bytes a second that a backup may read here; default: none
  *     log_level: info
  *
  * Every error is "file:line:column: what"; unknown fields come with a suggestion.
@@ -29,6 +30,7 @@
 #define AGENT_CONFIG_FILE_MAX   ((size_t)1 << 20)
 #define AGENT_COORDINATORS_MAX  16
 #define AGENT_RESTORE_ROOTS_MAX 64
+#define AGENT_RATE_LIMIT_MIN    (UINT64_C(64) << 10)
 
 struct agent_config_tls {
     char *ca;
@@ -53,6 +55,7 @@ struct agent_config {
     char *state_dir;
     struct schema_list instances;     /* of struct agent_config_instance */
     struct schema_list restore_roots; /* of char * */
+    uint64_t rate_limit_bytes_s;      /* 0 = none, else at least AGENT_RATE_LIMIT_MIN */
     char *log_level;
     int log_priority;
 };

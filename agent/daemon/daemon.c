@@ -293,6 +293,7 @@ static int make_brain(struct agent *a, struct tm_err *err)
         .instance_count = a->config.instances.count,
         .restore_roots = a->config.restore_roots.items,
         .restore_root_count = a->config.restore_roots.count,
+        .rate_limit_bytes_s = a->config.rate_limit_bytes_s,
         .seen_term = a->seen_term,
         .seen_start = a->seen_start,
         .writers = a->kept.writers.writers,

@@ -67,7 +67,7 @@ static int clear_hole(struct restore *r, const struct data_file *file, uint64_t 
     int rc = r->engine->restore_file(r->target, &entry, &fd, err);
     if (rc == 0 && fstat(fd, &st) < 0)
         rc = tm_err_errno(err, errno, "cannot stat '%s'", file->path);
-    if (rc < 0 || !S_ISREG(st.st_mode))
+    if (rc != 0 || !S_ISREG(st.st_mode))
         return rc;
     for (uint64_t at = from; rc == 0 && at < file->offset_bytes; at += ZEROS_BYTES) {
         const size_t n = (size_t)TM_MIN((uint64_t)ZEROS_BYTES, file->offset_bytes - at);

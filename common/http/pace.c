@@ -45,6 +45,7 @@ void pace_end(struct pace *p, int64_t now_mono_us, bool well)
 {
     assert(p->in_flight > 0);
     uint64_t limit = limit_milli(p, now_mono_us);
+    assert(limit >= ONE); /* neither max nor what worked is ever less */
     /* a limit that nobody touches proves nothing about a higher one */
     bool held_back = p->in_flight >= limit / ONE;
     p->in_flight--;

@@ -2,7 +2,7 @@
  * The coordinator's brain: one event, a list of actions. Here are the step, its memory, and what the
  * other files emit with. Happy path and failure modes are told in brain.h.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/parts.h"
 
 #include "common/array.h"
 
@@ -73,7 +73,10 @@ void brain_log(struct brain *b, const struct res *res, const char *node, int pri
     char text[LOG_TEXT_MAX];
     va_list ap;
     va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    size_t used = 0;
+    if (res != NULL && part_is(res)) /* the others have its name, too */
+        used = (size_t)snprintf(text, sizeof(text), "tenant '%s': ", res->now.rec.part);
+    (void)vsnprintf(text + used, sizeof(text) - used, fmt, ap);
     va_end(ap);
     const char *copy = brain_step_text(b, text);
     const char *cluster = NULL;
@@ -163,6 +166,7 @@ static void config_defaults(struct brain_config *c)
         {offsetof(struct brain_config, stall_ms), 3600000},
         {offsetof(struct brain_config, abort_ms), 60000},
         {offsetof(struct brain_config, node_forget_ms), 3600000},
+        {offsetof(struct brain_config, part_wait_ms), 600000},
     };
     for (size_t at = 0; at < TM_ARRAY_LEN(defaults); at++) {
         uint32_t *value = (uint32_t *)(void *)((char *)c + defaults[at].offset);
@@ -202,8 +206,13 @@ void brain_free(struct brain *b)
     kept_free(b);
     intents_free(b);
     rebuild_free(b);
+    tenants_free(b);
     free(b->resources);
+    free(b->lists.busy);
+    free(b->lists.given);
+    free(b->lists.jobs);
     free(b->nodes);
+    idmap_release(&b->conns);
     free(b->waiting);
     free(b->actions);
     codec_arena_release(&b->step);
@@ -211,6 +220,19 @@ void brain_free(struct brain *b)
 }
 
 /* ---- stepping ---- */
+
+void brain_look_all(struct brain *b)
+{
+    b->look_all = true;
+}
+
+void brain_look_at(struct brain *b, struct res *res)
+{
+    if (b->touched_count == TM_ARRAY_LEN(b->touched))
+        b->look_all = true;
+    else
+        b->touched[b->touched_count++] = res;
+}
 
 static void dispatch(struct brain *b, const struct brain_event *event)
 {
@@ -250,9 +272,10 @@ static void dispatch(struct brain *b, const struct brain_event *event)
 static uint64_t next_wake(const struct brain *b)
 {
     uint64_t next = UINT64_MAX;
-    bool busy = b->probe_count > 0 || b->outgoing_count > 0 || b->rebuild.run != NULL;
-    for (size_t at = 0; at < b->resource_count; at++)
-        busy = busy || b->resources[at]->live != NULL || b->resources[at]->staged;
+    bool busy = b->probe_count > 0 || b->waiting_count > 0 || b->outgoing_count > 0 ||
+                b->rebuild.run != NULL;
+    for (size_t at = 0; at < b->lists.busy_count; at++)
+        busy = busy || b->lists.busy[at]->live != NULL || b->lists.busy[at]->staged;
     for (size_t at = 0; at < b->node_count; at++) {
         const struct node *node = b->nodes[at];
         busy = busy || node->fresh || node->conn != 0;
@@ -262,6 +285,29 @@ static uint64_t next_wake(const struct brain *b)
     if (busy)
         next = TM_MIN(next, b->now.mono_us + TICK_US);
     return TM_MAX(next, b->now.mono_us);
+}
+
+/* What an event made possible, or time. */
+static void go_on(struct brain *b)
+{
+    if (b->look_all) {
+        node_tick(b);
+        tenants_tick(b);
+    }
+    job_tick(b);
+    if (b->look_all) {
+        probes_tick(b);
+        intents_tick(b);
+        rebuild_tick(b);
+        persist_tick(b);
+    }
+    desired_tick(b);
+    if (!b->look_all)
+        return; /* the WAKE before still counts */
+    store_list(b);
+    b->wake_us = next_wake(b);
+    if (b->wake_us != UINT64_MAX)
+        brain_emit(b, BRAIN_ACT_WAKE)->wake.at_us = b->wake_us;
 }
 
 int brain_step(struct brain *b, const struct brain_event *event, struct brain_now now,
@@ -274,19 +320,16 @@ int brain_step(struct brain *b, const struct brain_event *event, struct brain_no
     b->now = now;
     if (b->started_us == 0)
         b->started_us = now.mono_us;
+    b->touched_count = 0;
+    b->look_all = event->kind != BRAIN_EV_REQUEST || now.mono_us >= b->wake_us ||
+                  b->waiting_count > 0 || b->probe_count > 0;
+    if (event->kind != BRAIN_EV_REQUEST && event->kind != BRAIN_EV_TICK)
+        b->facts++;
+    store_list(b);
     dispatch(b, event);
-    if (b->loaded && !b->failed) {
-        node_tick(b);
-        job_tick(b);
-        probes_tick(b);
-        intents_tick(b);
-        rebuild_tick(b);
-        persist_tick(b);
-        desired_tick(b);
-        uint64_t wake = next_wake(b);
-        if (wake != UINT64_MAX)
-            brain_emit(b, BRAIN_ACT_WAKE)->wake.at_us = wake;
-    }
+    store_list(b);
+    if (b->loaded && !b->failed)
+        go_on(b);
     b->err = NULL;
     if (b->failed)
         return err->code != TM_E_OK ? -(int)err->code : tm_err_oom(err);

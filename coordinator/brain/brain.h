@@ -48,16 +48,19 @@ struct brain;
 
 #define BRAIN_RESOURCES_MAX     4096
 #define BRAIN_PROBES_MAX        WIRE_PROBES_MAX /* storage tests at once */
-#define BRAIN_NODES_MAX         1024
-#define BRAIN_JOBS_MAX          64                  /* live at once */
-#define BRAIN_RANGES_MAX        (1u << 20)          /* in one plan */
+#define BRAIN_NODES_MAX         4096       /* silent ones that are not forgotten yet included */
+#define BRAIN_JOBS_MAX          64         /* live at once */
+#define BRAIN_RANGES_MAX        (1u << 20) /* in one plan */
 #define BRAIN_PLAN_BYTES_MAX    ((size_t)256 << 20) /* keys of one plan */
 #define BRAIN_RESULTS_BYTES_MAX ((size_t)512 << 20) /* result blobs of one job */
 #define BRAIN_KEY_MAX           512
 #define BRAIN_KEY_PREFIX        "resource/"
-#define BRAIN_KEPT_PREFIX       "kept/"   /* storages with backups that no resource tells of */
-#define BRAIN_INTENT_PREFIX     "intent/" /* what is still to be kept in storage */
+#define BRAIN_KEPT_PREFIX       "kept/"    /* storages with backups that no resource tells of */
+#define BRAIN_PART_PREFIX       "part/"    /* one tenant's part of a resource of several */
+#define BRAIN_CLUSTER_PREFIX    "cluster/" /* which tenants a cluster has, when it has several */
+#define BRAIN_INTENT_PREFIX     "intent/"  /* what is still to be kept in storage */
 #define BRAIN_REBUILD_KEY       "rebuild" /* the state may lack something, until that is confirmed */
+#define BRAIN_TENANTS_MAX       64        /* of one cluster */
 
 struct brain_now {
     uint64_t mono_us;
@@ -85,6 +88,8 @@ enum brain_plant {
     BRAIN_PLANT_STORED_LATE, /* an earlier attempt's result is accepted whatever was granted since */
     BRAIN_PLANT_EXPIRE_COMMITTED, /* what expires is given up though its manifest is found */
     BRAIN_PLANT_SAME_ATTEMPT,     /* a log backup's next lead has the attempt of the one before */
+    BRAIN_PLANT_WHOLE_EARLY,      /* a backup of several tenants is Complete when the first is */
+    BRAIN_PLANT_LEAVE_PART,       /* deleted: the whole goes before its parts */
 };
 
 /* 0 means the default in the comment. */
@@ -98,6 +103,7 @@ struct brain_config {
     uint32_t stall_ms;         /* 3600000: without any progress a job fails */
     uint32_t abort_ms;       /* 60000: a sweep whose lead is silent is given up then, and said so */
     uint32_t node_forget_ms; /* 3600000: a silent node is no longer listed */
+    uint32_t part_wait_ms; /* 600000: a tenant of a cluster's backup that cannot begin fails then */
     bool
         rebuild; /* the state is new and is to be made from what storage holds: as if it was lost */
     enum brain_plant plant;
@@ -163,7 +169,8 @@ struct brain_event {
             const char *namespace_; /* "" or NULL = "default" */
             const char *name;
             const struct msg_log_query *query; /* QUERY */
-            bool has_grace;                    /* DELETE: instead of the spec's cleanGrace */
+            const char *tenant; /* QUERY: whose log; NULL or "" = there is only one */
+            bool has_grace;     /* DELETE: instead of the spec's cleanGrace */
             uint32_t grace_ms;
             struct {
                 const char
@@ -371,6 +378,9 @@ struct brain_resource {
 
 /* In order of kind, namespace, name: start with *cursor = 0; false at the end. */
 bool brain_resource_next(const struct brain *b, size_t *cursor, struct brain_resource *ret);
+/* The cursor of the first one behind this place in that order, whether there is one at it or not. */
+size_t brain_resource_after(const struct brain *b, const char *kind, const char *namespace_,
+                            const char *name);
 bool brain_resource_find(const struct brain *b, const char *kind, const char *namespace_,
                          const char *name, struct brain_resource *ret);
 

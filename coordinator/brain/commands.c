@@ -20,13 +20,14 @@ static int busy(const struct view *v, struct tm_err *err)
                         v->kind_text, v->name);
 }
 
-static size_t live_count(const struct brain *b)
+size_t command_live_count(const struct brain *b)
 {
     size_t count = 0;
     for (size_t at = 0; at < b->resource_count; at++)
-        count += !b->resources[at]->exists ||
-                 (b->resources[at]->live != NULL && !log_at_rest(b->resources[at]) &&
-                  !job_waits(b->resources[at], b->now.mono_us));
+        count +=
+            !b->resources[at]->exists ||
+            (b->resources[at]->live != NULL && !parts_is(b->resources[at]) &&
+             !log_at_rest(b->resources[at]) && !removal_waits(b->resources[at], b->now.mono_us));
     return count;
 }
 
@@ -41,14 +42,12 @@ static int create(struct brain *b, const struct view *v, const struct brain_even
     if (b->resource_count >= BRAIN_RESOURCES_MAX)
         return tm_err_set(err, TM_E_LIMIT, "there are %d resources already; delete some",
                           BRAIN_RESOURCES_MAX);
-    if (live_count(b) >= BRAIN_JOBS_MAX)
+    if (command_live_count(b) >= BRAIN_JOBS_MAX)
         return tm_err_retry(err, TM_E_LIMIT, "%d jobs are under way already", BRAIN_JOBS_MAX);
-    if (v->kind == JOB_KIND_LOG) {
-        int r = log_conflict(b, v, NULL, err);
-        if (r < 0)
-            return r;
-    }
-    struct res *res = store_add(b, v->kind_text, v->namespace_, v->name);
+    int r = v->kind == JOB_KIND_LOG ? log_conflict(b, v, NULL, err) : source_check(b, v, err);
+    if (r < 0)
+        return r;
+    struct res *res = store_add(b, v->kind_text, v->namespace_, v->name, "");
     struct record *next = res != NULL ? persist_stage(b, res) : NULL;
     if (next == NULL)
         return tm_err_oom(err);
@@ -171,22 +170,15 @@ static int find(struct brain *b, const struct brain_event *event, struct res **r
 }
 
 /* It is under way: all that may be new is its grace. Storage knows since when it counts. */
-static int delete_again(struct brain *b, struct res *res, const struct brain_event *event,
-                        struct tm_err *err)
+static void delete_again(struct brain *b, struct res *res, const struct brain_event *event)
 {
     if (!event->command.has_grace || event->command.grace_ms == res->now.rec.grace_ms) {
         brain_answer(b, event->command.cmd, BRAIN_DELETING, NULL);
-        return 0;
+        return;
     }
-    struct record *next = persist_stage(b, res);
-    if (next == NULL)
-        return tm_err_oom(err);
-    next->grace_ms = event->command.grace_ms;
-    next->removal_us = 0;
     res->cmd = event->command.cmd;
     res->outcome = BRAIN_DELETING;
-    persist_submit(b, res);
-    return 0;
+    removal_regrace(b, res, event->command.grace_ms);
 }
 
 static int delete_resource(struct brain *b, const struct brain_event *event, struct tm_err *err)
@@ -195,25 +187,13 @@ static int delete_resource(struct brain *b, const struct brain_event *event, str
     int r = find(b, event, &res, err);
     if (r < 0)
         return r;
-    if (res->now.rec.deleting)
-        return delete_again(b, res, event, err);
-    log_unanswered(b, res, TM_E_REFUSED, "it is being deleted");
-    bool started =
-        !store_terminal(res) && res->now.rec.phase != PHASE_SCHEDULED && !log_at_rest(res);
-    res->cmd = event->command.cmd;
-    if (!started && !job_must_sweep(res)) {
-        res->outcome = BRAIN_DELETED;
-        persist_remove(b, res);
+    if (res->now.rec.deleting) {
+        delete_again(b, res, event);
         return 0;
     }
-    struct record *next = persist_stage(b, res);
-    if (next == NULL)
-        return tm_err_oom(err);
-    next->deleting = true;
-    next->grace_ms = event->command.has_grace ? event->command.grace_ms : res->view.clean_grace_ms;
-    next->removal_us = 0;
-    res->outcome = BRAIN_DELETING;
-    persist_submit(b, res);
+    res->cmd = event->command.cmd;
+    res->outcome = removal_begin(
+        b, res, event->command.has_grace ? event->command.grace_ms : res->view.clean_grace_ms);
     return 0;
 }
 
@@ -228,18 +208,17 @@ static int retry(struct brain *b, const struct brain_event *event, struct tm_err
     if (res->now.rec.phase != PHASE_FAILED || res->now.rec.deleting)
         return tm_err_set(err, TM_E_REFUSED, "%s/%s did not fail", event->command.kind,
                           event->command.name);
-    if (resume_sweeping(res))
+    if (resume_sweeping(res) && res->now.rec.resumable)
         return tm_err_retry(err, TM_E_REFUSED,
                             "%s/%s was not resumed in time: what was stored of it is being removed",
                             event->command.kind, event->command.name);
     struct record *next = persist_stage(b, res);
     if (next == NULL)
         return tm_err_oom(err);
-    next->phase = PHASE_SCHEDULED;
-    next->step = 0;
-    next->attempt++;
-    next->completed_us = 0;
-    next->error = NULL; /* asked for: no pause */
+    if (parts_is(res))
+        parts_resume(next);
+    else
+        resume_again(next);
     res->cmd = event->command.cmd;
     res->outcome = BRAIN_DONE;
     persist_submit(b, res);
@@ -250,6 +229,8 @@ static int query(struct brain *b, const struct brain_event *event, struct tm_err
 {
     struct res *res = NULL;
     int r = find(b, event, &res, err);
+    if (r == 0)
+        r = part_chosen(b, &res, event->command.tenant, err);
     return r < 0 ? r : log_ask(b, res, event->command.cmd, event->command.query, err);
 }
 

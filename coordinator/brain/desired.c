@@ -8,6 +8,7 @@
 void desired_node_changed(struct brain *b, struct node *node)
 {
     node->revision = ++b->revision;
+    b->news = true;
 }
 
 void desired_changed(struct brain *b, const struct res *res)
@@ -58,9 +59,8 @@ static bool may_work(const struct res *res, const struct node *node)
         return false;
     if (rec->step != JOB_STEP_RUN && rec->step != JOB_STEP_FINISH)
         return false;
-    if (job_has_worker(res->live, node))
-        return true; /* it may keep results that nobody else has */
-    return share_may_begin(res, node);
+    /* one that has it may keep results that nobody else has */
+    return share_may_begin(res, node) || job_has_worker(res->live, node);
 }
 
 uint32_t desired_roles(const struct brain *b, const struct res *res, const struct node *node)
@@ -107,6 +107,7 @@ static void assign_params(struct brain *b, const struct res *res, struct msg_ass
         *to->restore = *res->view.restore;
         COPY_TEXT(to->restore->backup_id, rec->source_backup_id);
         COPY_TEXT(to->restore->source_cluster, rec->source_cluster);
+        COPY_TEXT(to->restore->source_tenant, rec->tenant);
         to->restore->full_storage = rec->full_storage;
     }
 }
@@ -155,8 +156,8 @@ static void assign(struct brain *b, const struct res *res, const struct node *no
 static size_t assign_all(struct brain *b, const struct node *node, bool leads,
                          struct msg_assignment *jobs, size_t count)
 {
-    for (size_t at = 0; at < b->resource_count && count < WIRE_JOBS_MAX; at++) {
-        const struct res *res = b->resources[at];
+    for (size_t at = 0; at < b->lists.given_count && count < WIRE_JOBS_MAX; at++) {
+        const struct res *res = b->lists.given[at];
         uint32_t roles = desired_roles(b, res, node);
         if (roles != 0 && ((roles & JOB_ROLE_LEAD) != 0) == leads)
             assign(b, res, node, roles, &jobs[count++]);
@@ -219,6 +220,9 @@ void desired_poll(struct brain *b, struct node *node, uint64_t ctx, uint64_t ser
 
 void desired_tick(struct brain *b)
 {
+    if (!b->look_all && !b->news)
+        return;
+    b->news = false;
     for (size_t at = 0; at < b->node_count; at++) {
         struct node *node = b->nodes[at];
         bool due =

@@ -12,7 +12,7 @@
  * the object under the same epoch. Only the newest entry of a resource counts, and it is given out when
  * none before it is under way, so that a removal is never overtaken.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/parts.h"
 
 #include <inttypes.h>
 
@@ -106,6 +106,8 @@ static struct record what_counts(const struct record *rec, struct log_record *lo
 static bool is_told(const struct res *res)
 {
     struct log_record logs[2];
+    if (part_is(res))
+        return false;
     if (res->removing)
         return has_place(res, &res->now.rec);
     if (!has_place(res, &res->next.rec) || (res->adopted && !res->exists))
@@ -316,6 +318,8 @@ void intents_heard(struct brain *b, const struct node *node, const struct msg_he
     for (size_t at = 0; at < b->outgoing_count;) {
         struct outgoing *o = b->outgoing[at];
         const struct msg_probe_answer *answer = errand_answer(&o->errand, node, heartbeat);
+        if (answer != NULL)
+            brain_look_all(b); /* the next one may be given out */
         if (answer != NULL && answer->kept && answer->error == NULL) {
             out_drop(b, at, true);
             continue;

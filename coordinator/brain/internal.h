@@ -18,6 +18,10 @@
  *   log_leads.c  which agent streams, and when another one takes over
  *   log_holders.c  which nodes hold log for it
  *   kept.c       storages with backups that no resource tells of any more
+ *   tenants.c    which tenants a cluster has
+ *   parts.c      jobs of several tenants: a part for each, and what becomes of the whole
+ *   part_status.c what people see of those
+ *   removal.c    a job that is to be deleted
  *   log_report.c what agents say of a log backup
  *   log_attempts.c which attempt a log backup begins with
  *   log_status.c what people see of a log backup
@@ -40,7 +44,9 @@
  *
  * Memory of a step lies in `step`; when memory runs out `failed` is set and the step fails.
  */
+#include "common/idmap.h"
 #include "coordinator/brain/brain.h"
+#include "coordinator/brain/rebuild.h"
 #include "coordinator/brain/record.h"
 #include "coordinator/brain/table.h"
 #include "coordinator/brain/view.h"
@@ -50,7 +56,7 @@
 /* Into an array of characters: what was checked against the same bounds where it came from. */
 #define COPY_TEXT(to, from) (void)snprintf(to, sizeof(to), "%s", from)
 
-#define WORKERS_MAX        64
+#define WORKERS_MAX        BRAIN_NODES_MAX
 #define EXCLUDED_MAX       16
 #define RANGE_FAILURES_MAX 4 /* retryable failures of one range before the job fails */
 #define PERSIST_RETRY_US   1000000
@@ -105,7 +111,7 @@ struct storage_seen {
     char node[WIRE_NAME_MAX + 1];
     struct msg_storage_stats stats;
 };
-#define STORAGE_SEEN_MAX (WORKERS_MAX + 1)
+#define STORAGE_SEEN_MAX 65 /* of more nodes nobody is told */
 
 /* What a node says is wrong with storage now, though its job goes on. */
 struct trouble {
@@ -126,6 +132,7 @@ struct live {
     uint64_t not_before_us; /* mono: a retry waits */
     uint64_t lease_from_us; /* mono: no lease is granted before (others may still hold them) */
     char waiting[256];      /* what is missing to go on; "" = nothing */
+    uint64_t waiting_facts; /* brain.facts when nobody was found; 0 = to be looked at */
     uint64_t reported_us;   /* mono: the lead last listed this job */
     char sweeper[WIRE_NAME_MAX + 1]; /* deletion: the node that does it, "" = none yet */
     uint64_t removal_us;             /* deletion: mono, nothing is to be done before */
@@ -146,16 +153,21 @@ struct live {
     struct msg_totals totals;
     struct codec_arena totals_arena;
     bool swept;
+    bool queued;         /* waits only for a node that leads as many jobs as it may */
+    uint32_t parts_said; /* a whole: the attempt whose begin was logged */
     char warnings[WIRE_WARNINGS_MAX][WIRE_TEXT_MAX + 1]; /* as the lead told */
     size_t warning_count;
     char problem[WIRE_TEXT_MAX + 1];                /* the first corrupt page, named */
     char excluded[EXCLUDED_MAX][WIRE_NAME_MAX + 1]; /* workers that failed */
     size_t excluded_count;
-    char workers[WORKERS_MAX][WIRE_NAME_MAX + 1]; /* that have the job: they keep it to its end */
+    char (*workers)[WIRE_NAME_MAX + 1]; /* that have the job: they keep it to its end; sorted */
     size_t worker_count;
+    size_t worker_cap;
     uint64_t standby_us; /* mono: a node that is not the lead last took, or delivered, a range */
-    struct node_share shares[SHARES_MAX];
+    struct node_share *shares;
+    uint32_t *share_nodes; /* node.id of each, to find it */
     size_t share_count;
+    size_t share_cap;
     struct storage_seen storage[STORAGE_SEEN_MAX];
     size_t storage_count;
     struct trouble trouble; /* of several nodes' the one that was told first */
@@ -244,54 +256,23 @@ struct kept {
     char key[sizeof(BRAIN_KEPT_PREFIX) + 16];
 };
 
-/* What one agent is asked to do in a storage. Zeroed = nothing. */
-struct errand {
-    uint64_t id;   /* 0 = none is under way */
-    uint32_t node; /* its id */
-    uint32_t timeout_ms;
-    uint64_t until_us; /* mono: lost then */
-};
+/* Which tenants a cluster has; stored once it has two. */
+#define CLUSTER_RECORD_FIELDS(X, T)                                                                \
+    X(T, str, cluster, "cl", REQ, 0, WIRE_NAME_MAX)                                                \
+    X(T, strs, tenants, "te", OPT, 0, WIRE_NAME_MAX, BRAIN_TENANTS_MAX)
+CODEC_DECLARE(cluster_record, CLUSTER_RECORD_FIELDS);
 
-#define OUTGOING_MAX (2u * BRAIN_RESOURCES_MAX)
-
-/* What is to be stored of a resource, by whom preferably, and where. */
-#define INTENT_OUT_FIELDS(X, T)                                                                    \
-    X(T, msg, want, "w", REQ, 0, msg_intent)                                                       \
-    X(T, txt, storage, "st", REQ, 0, WIRE_URL_MAX)                                                 \
-    X(T, str, secret, "se", OPT, 0, WIRE_NAME_MAX)                                                 \
-    X(T, str, node, "no", OPT, 0, WIRE_NAME_MAX)
-CODEC_DECLARE(intent_out, INTENT_OUT_FIELDS);
-
-struct outgoing {
-    struct intent_out out;
-    struct msg_intent want; /* out.want of one that was made in this life */
-    struct codec_arena arena;
-    char key[sizeof(BRAIN_INTENT_PREFIX) + 26];
-    uint64_t txn; /* 0 = durable */
-    struct errand errand;
-    uint64_t not_before_us; /* mono */
-    unsigned failures;      /* in a row */
-};
-
-enum rebuild_why { REBUILD_ASKED = 1, REBUILD_NOTICED = 2 };
-
-/* Durable while it is so: the state may lack what storage and agents know. */
-#define REBUILD_FIELDS(X, T)                                                                       \
-    X(T, i64, since_us, "s", REQ, 0, 0)                                                            \
-    X(T, u32, why, "w", REQ, 0, 31)                                                                \
-    X(T, u64, had_term, "h", OPT, 0, UINT64_MAX)                                                   \
-    X(T, u64, seen_term, "t", OPT, 0, UINT64_MAX)
-CODEC_DECLARE(rebuild_mark, REBUILD_FIELDS);
-
-struct rebuild {
-    bool pending; /* mark is durable */
-    struct rebuild_mark mark;
-    struct rebuild_mark staged;
-    uint64_t txn; /* the mark is coming, or going; 0 = nothing is under way */
-    bool going;
-    uint64_t cmd;            /* confirm: to be answered */
-    uint64_t retry_us;       /* mono: not staged again before */
-    struct rebuild_run *run; /* a storage is being read; NULL = none is */
+struct cluster {
+    char name[WIRE_NAME_MAX + 1];
+    struct {
+        char name[WIRE_NAME_MAX + 1];
+        uint64_t seen_us;         /* mono: an agent last named it, or this life began */
+    } tenants[BRAIN_TENANTS_MAX]; /* sorted */
+    size_t tenant_count;
+    bool more; /* and others */
+    bool dirty;
+    uint64_t txn; /* of the persist under way, 0 = none */
+    uint64_t retry_us;
 };
 
 struct brain {
@@ -316,13 +297,32 @@ struct brain {
     struct res **resources; /* sorted by kind, namespace, name */
     size_t resource_count;
     size_t resource_cap;
+    struct store_lists { /* parts of them, in the same order, as store_list made them */
+        bool old;
+        struct res **busy; /* with something to do, or under way */
+        size_t busy_count;
+        struct res **given; /* that agents may have: all others are nobody's job */
+        size_t given_count;
+        struct res **jobs; /* by what agents call them */
+        size_t job_count;
+        size_t cap; /* of each */
+    } lists;
     struct node **nodes; /* sorted by cluster, name */
     size_t node_count;
     size_t node_cap;
+    struct idmap conns; /* those that are connected */
     uint32_t next_node_id;
     uint64_t next_txn;
     uint64_t revision;
     uint64_t version;
+    uint64_t facts; /* grows with everything but time that a job may wait for */
+
+    /* what this step looks at when dispatch is over, see brain_look_all */
+    bool look_all;
+    bool news; /* some node's desired set is another one */
+    struct res *touched[WIRE_JOBS_MAX];
+    size_t touched_count;
+    uint64_t wake_us; /* all is looked at then, at the latest */
 
     struct
         waiting_up { /* hellos that wait for a higher term, or to see whether another agent lives */
@@ -341,6 +341,10 @@ struct brain {
     size_t kept_count;
     size_t kept_cap;
 
+    struct cluster *clusters;
+    size_t cluster_count;
+    size_t cluster_cap;
+
     struct probe_ask *probes[BRAIN_PROBES_MAX]; /* asked and not answered */
     size_t probe_count;
 
@@ -355,6 +359,13 @@ struct brain {
 
 /* ---- brain.c ---- */
 
+/*
+ * After an event everything is brought as far as it can go: all nodes, all jobs. What agents say all the time
+ * (heartbeats that tell nothing new, ranges) concerns one job, or a few: then only those are looked at, and the rest
+ * when the next WAKE is due. What may concern others calls brain_look_all.
+ */
+void brain_look_all(struct brain *b);
+void brain_look_at(struct brain *b, struct res *res);
 void *brain_step_alloc(struct brain *b, size_t size);
 const char *brain_step_text(struct brain *b, const char *text);
 struct brain_action *brain_emit(struct brain *b, enum brain_action_kind kind);
@@ -380,9 +391,17 @@ bool brain_plant(const struct brain *b, enum brain_plant plant);
 struct res *store_find(const struct brain *b, const char *kind, const char *namespace_,
                        const char *name);
 struct res *store_find_job(const struct brain *b, const char *uid, uint32_t attempt);
-/* A new, empty one in its place; NULL when memory is out. */
-struct res *store_add(struct brain *b, const char *kind, const char *namespace_, const char *name);
+/* A new, empty one in its place; part "" = a resource of its own. NULL when memory is out. */
+struct res *store_add(struct brain *b, const char *kind, const char *namespace_, const char *name,
+                      const char *part);
+/* The parts of a resource, in order of their tenants: they follow it in b->resources. */
+size_t store_parts(const struct brain *b, const struct res *res, struct res *const **ret);
 void store_remove(struct brain *b, struct res *res);
+/* What is in which list may have changed. */
+void store_lists_old(struct brain *b);
+/* Makes the lists anew when they are old: at the beginning of a step, and when its event was dispatched. Between them no
+ * list changes, so each may be walked whatever is staged meanwhile. */
+void store_list(struct brain *b);
 void store_res_free(struct res *res);
 int store_load(struct brain *b, struct slice key, struct slice value, struct tm_err *err);
 void store_loaded(struct brain *b);
@@ -397,6 +416,8 @@ bool store_terminal(const struct res *res);
 struct record *persist_stage(struct brain *b, struct res *res);
 void persist_submit(struct brain *b, struct res *res);
 void persist_remove(struct brain *b, struct res *res);
+/* A record with its key, as it is stored. */
+void persist_put(struct brain *b, const struct record *rec, struct brain_put *ret);
 void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err);
 void persist_tick(struct brain *b);
 void persist_text(struct brain *b, struct res *res, const char **member, const char *text);
@@ -419,6 +440,8 @@ void kept_secret(struct brain *b, const char *name);
 
 /* ---- commands.c ---- */
 
+/* Jobs that count: something is done for them. */
+size_t command_live_count(const struct brain *b);
 void command_run(struct brain *b, const struct brain_event *event);
 
 /* ---- nodes.c ---- */
@@ -483,11 +506,9 @@ void job_durable(struct brain *b, struct res *res); /* a staged change has becom
 void job_watch(struct brain *b, struct res *res);   /* fails one that is not heard of */
 bool job_excluded(const struct live *live, const struct node *node);
 bool job_has_worker(const struct live *live, const struct node *node);
-/* Something of it lies in storage that its policy wants removed. */
+/* Something of it lies in storage that is to go with it. */
 bool job_must_sweep(const struct res *res);
 bool job_deleting(const struct res *res); /* at its end, and to be deleted */
-/* A deletion that has nothing to do until its grace is over. */
-bool job_waits(const struct res *res, uint64_t now_us);
 bool job_is_lead(const struct res *res, const struct node *node);
 void job_progress(struct brain *b, struct res *res);
 void job_keep_totals(struct brain *b, struct live *live, const struct msg_totals *totals);
@@ -509,6 +530,8 @@ void share_keep(struct brain *b, struct res *res, struct record *next);
 
 /* What failed may be gone on with: it is not to be swept now. */
 bool resume_may(const struct res *res);
+/* Into a staged record of what failed: it begins once more, as it was asked to. */
+void resume_again(struct record *next);
 /* What failed says that ranges must start over. */
 bool resume_over(const struct res *res);
 /* Into a record: why. */
@@ -516,6 +539,7 @@ void resume_note(struct brain *b, struct res *res, struct record *next);
 /* A checkpoint that nobody resumed for gcttl: it is swept, while the job stays Failed. */
 bool resume_expired(const struct brain *b, const struct res *res);
 void resume_expire(struct brain *b, struct res *res);
+/* What earlier attempts stored is being removed, or will be as soon as somebody can. */
 bool resume_sweeping(const struct res *res);
 void resume_sweep(struct brain *b, struct res *res);
 void resume_report(struct brain *b, struct res *res, const struct node *node,
@@ -530,65 +554,19 @@ void probes_heard(struct brain *b, struct node *node, const struct msg_heartbeat
 void probes_tick(struct brain *b);
 void probes_free(struct brain *b);
 
-/* ---- errands.c ---- */
-
-void errand_begin(struct brain *b, struct errand *e, struct node *node, uint32_t timeout_ms);
-/* Nobody is asked any more. */
-void errand_end(struct brain *b, struct errand *e);
-bool errand_is_lost(const struct brain *b, const struct errand *e);
-/* Into the desired set of the node that is asked, to be completed; NULL: it is not this one. */
-struct msg_probe *errand_assign(struct brain *b, const struct errand *e, const struct node *node,
-                                const char *storage, const char *secret, struct msg_desired *to);
-const struct msg_probe_answer *errand_answer(const struct errand *e, const struct node *node,
-                                             const struct msg_heartbeat *heartbeat);
-
-/* ---- intents.c ---- */
-
-int intents_load(struct brain *b, struct slice key, struct slice value, struct tm_err *err) TM_WUR;
-void intents_free(struct brain *b);
-/* What goes with the staged change into the same transaction; false = nothing. */
-bool intent_put(struct brain *b, const struct res *res, uint64_t txn, struct brain_put *ret);
-void intents_persisted(struct brain *b, uint64_t txn, bool ok);
-void intents_tick(struct brain *b);
-void intents_assign(struct brain *b, const struct node *node, struct msg_desired *to);
-void intents_heard(struct brain *b, const struct node *node, const struct msg_heartbeat *heartbeat);
-
-/* ---- rebuild.c ---- */
-
-int rebuild_load(struct brain *b, struct slice value, struct tm_err *err) TM_WUR;
-/* All records were loaded. */
-void rebuild_loaded(struct brain *b);
-void rebuild_free(struct brain *b);
-/* Agents have seen a newer term than this state has; false: wait, it is being written down. */
-bool rebuild_noticed(struct brain *b, uint64_t seen_term);
-void rebuild_persisted(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err);
-/* What is taken away by nobody's explicit command waits. */
-#define REBUILD_WAITS                                                                              \
-    "waits for 'tidemark rebuild confirm': this coordinator's state was lost or put back"
-bool rebuild_holds_back(const struct brain *b);
-/* enum desired_keep */
-uint32_t rebuild_keep(const struct brain *b);
-int rebuild_confirm(struct brain *b, const struct brain_event *event, struct tm_err *err) TM_WUR;
-
-/* ---- rebuild_read.c ---- */
-
-/* The command is answered when all that the storage holds is merged. */
-int rebuild_ask(struct brain *b, const struct brain_event *event, struct tm_err *err) TM_WUR;
-void rebuild_tick(struct brain *b);
-void rebuild_assign(struct brain *b, const struct node *node, struct msg_desired *to);
-void rebuild_heard(struct brain *b, const struct node *node, const struct msg_heartbeat *heartbeat);
-void rebuild_run_free(struct rebuild_run *run);
-
 /* ---- sources.c ---- */
 
 struct source {
     const char *cluster;
+    const char *tenant;
     const char *storage;
     const char *full_storage; /* of backups, when not with the log */
     const char *secret;       /* of storage, "" = none is sent */
     const char *full_secret;
     const char *id; /* "" = the newest that will do */
 };
+/* Whether a restore says whose backup it means, of what is there now. */
+int source_check(const struct brain *b, const struct view *v, struct tm_err *err) TM_WUR;
 /* False: the restore must wait, and says for what. */
 bool source_resolve(struct brain *b, struct res *res, struct source *ret);
 
@@ -601,9 +579,13 @@ void request_leases(struct brain *b, struct res *res, struct node *node,
 
 /* ---- status.c ---- */
 
+/* Phase Deleting; removal_us 0 = it is not known when objects go. */
+void status_fill_deleting(struct resource_status *s, int64_t removal_us, int64_t completed_us);
+void status_fill(const struct brain *b, const struct res *res);
 /* What anybody could see of it has changed. */
 void status_changed(struct brain *b, struct res *res);
 void status_free(struct res *res);
+void status_warn(struct resource_status *s, const char *fmt, ...) TM_PRINTF(2, 3);
 int status_new(struct res *res, struct tm_err *err);
 /* How a node's requests to an object store go: as it reports, and as it is shown. */
 void status_note_storage(struct live *live, const struct node *node, const struct msg_job *report);

@@ -7,17 +7,16 @@
  *               something failed: the lead sweeps             step ABORT
  *               or it may be gone on with: nothing is swept      (resume.c)
  *   Complete    the lead reported the manifest stored
- *   Failed      swept, or nobody could (leftovers), or kept to be resumed
+ *   Failed      swept, or kept to be resumed, or nobody could sweep yet (leftovers): it is tried until
+ *               somebody can, and no other attempt begins before      (resume.c)
  *
  * job_tick looks at every job after every event and stages the next change when its reason is there;
  * PERSISTED makes it true (job_durable). A job whose manifest turns out to be stored is Complete
  * whatever was thought before: storage has the last word.
- *
- * A deletion goes to an agent twice: it stores the tombstone, and says how long its grace lasts; then the
- * record says until when, nobody has the job, and it is given out again when that is over. Where storage
- * says otherwise the agent answers with what is left, and the wait begins anew.
  */
 #include "coordinator/brain/logs.h"
+
+#include "common/array.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -40,15 +39,14 @@ bool job_must_sweep(const struct res *res)
         return false;
     if (rec->phase == PHASE_COMPLETE)
         return res->view.policy == VIEW_DELETE;
-    if (rec->resumable)
-        return true; /* without its resource nobody could go on with it */
-    return rec->leftovers && res->view.policy != VIEW_RETAIN;
+    return rec->resumable; /* without its resource nobody could go on with it */
 }
 
 bool job_deleting(const struct res *res)
 {
-    bool waits = res->now.rec.phase == PHASE_SCHEDULED && res->now.rec.resumable;
-    return res->now.rec.deleting && (store_terminal(res) || waits);
+    const struct record *rec = &res->now.rec;
+    bool waits = rec->phase == PHASE_SCHEDULED && rec->resumable;
+    return rec->deleting && (store_terminal(res) || waits) && !rec->leftovers;
 }
 
 bool job_excluded(const struct live *live, const struct node *node)
@@ -60,13 +58,24 @@ bool job_excluded(const struct live *live, const struct node *node)
     return false;
 }
 
+static size_t worker_position(const struct live *live, const struct node *node)
+{
+    size_t low = 0;
+    size_t high = live->worker_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(live->workers[middle], node->name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 bool job_has_worker(const struct live *live, const struct node *node)
 {
-    for (size_t at = 0; at < live->worker_count; at++) {
-        if (strcmp(live->workers[at], node->name) == 0)
-            return true;
-    }
-    return false;
+    size_t at = worker_position(live, node);
+    return at < live->worker_count && strcmp(live->workers[at], node->name) == 0;
 }
 
 /* ---- life ---- */
@@ -114,6 +123,7 @@ int job_live(struct brain *b, struct res *res, bool loaded)
     }
     job_live_free(res->live);
     res->live = live;
+    store_lists_old(b);
     return 0;
 }
 
@@ -122,6 +132,9 @@ void job_live_free(struct live *live)
     if (live == NULL)
         return;
     table_release(&live->table);
+    free(live->workers);
+    free(live->shares);
+    free(live->share_nodes);
     codec_arena_release(&live->totals_arena);
     log_live_free(live->log);
     free(live);
@@ -154,65 +167,6 @@ void job_progress(struct brain *b, struct res *res)
     live->progress_mark = mark;
     live->progress_us = b->now.mono_us;
     status_changed(b, res);
-}
-
-/* ---- Scheduled → Prepare ---- */
-
-static void start(struct brain *b, struct res *res)
-{
-    struct source source;
-    const struct msg_instance *instance;
-    if (b->now.mono_us < res->live->not_before_us)
-        return;
-    if (!source_resolve(b, res, &source))
-        return;
-    const struct node *node = lead_pick(b, res, source.cluster, &instance);
-    if (node == NULL)
-        return;
-    struct record *next = persist_stage(b, res);
-    if (next == NULL)
-        return;
-    bool backup = res->view.kind == JOB_KIND_BACKUP;
-    next->phase = backup ? PHASE_PREPARE : PHASE_RUNNING;
-    next->step = backup ? JOB_STEP_PREPARE : JOB_STEP_RUN;
-    COPY_TEXT(next->cluster, node->cluster);
-    COPY_TEXT(next->node, node->name);
-    COPY_TEXT(next->boot, node->boot);
-    COPY_TEXT(next->tenant, backup ? instance->tenant : res->view.tenant);
-    if (!next->resumable) /* what is stored lies under the identity it was read from */
-        COPY_TEXT(next->identity, backup ? instance->identity : "");
-    (void)snprintf(next->job, sizeof(next->job), "%016" PRIx64, b->rng.next(b->rng.arg));
-    if (backup && !next->resumable)
-        names_backup_id(b->now.real_us, (uint32_t)(b->rng.next(b->rng.arg) & UINT32_MAX),
-                        next->backup_id);
-    if (!backup)
-        COPY_TEXT(next->source_backup_id, source.id);
-    COPY_TEXT(next->source_cluster, source.cluster);
-    next->share_log =
-        backup && !next->resumable && log_is_shared(b, next->cluster, next->tenant, source.storage);
-    if (!next->resumable)
-        next->started_us = b->now.real_us;
-    next->completed_us = 0;
-    next->error = NULL;
-    next->error_node[0] = '\0';
-    next->totals = NULL;
-    next->warnings = NULL;
-    next->warnings_count = 0;
-    next->leftovers = false;
-    next->ranges_total = 0;
-    next->bytes_total = 0;
-    next->ranges_done = 0;
-    next->ranges_resumed = 0;
-    next->shares_count = 0;
-    next->bytes_resumed = 0;
-    next->bytes_done = 0;
-    persist_text(b, res, &next->storage, source.storage);
-    if (!backup) {
-        persist_text(b, res, &next->full_storage, source.full_storage);
-        COPY_TEXT(next->secret, source.secret);
-        COPY_TEXT(next->full_secret, source.full_secret);
-    }
-    persist_submit(b, res);
 }
 
 /* ---- steps ---- */
@@ -271,14 +225,21 @@ static void stage_warnings(struct brain *b, struct res *res, struct record *next
 {
     const struct live *live = res->live;
     size_t count = live->warning_count;
+    char names[TM_ERR_MSG_MAX];
+    char text[WIRE_TEXT_MAX + 1];
     next->warnings_count = 0;
     next->warnings =
         codec_arena_array(&res->next.arena, count + 1, sizeof(*next->warnings), b->err);
-    for (size_t at = 0; next->warnings != NULL && at < count; at++) {
-        next->warnings[at] = codec_arena_text(&res->next.arena, live->warnings[at], b->err);
-        next->warnings_count += next->warnings[at] != NULL;
+    if (next->warnings == NULL) {
+        b->failed = true;
+        return;
     }
-    b->failed |= next->warnings_count < count;
+    for (size_t at = 0; at < count; at++)
+        persist_text(b, res, &next->warnings[next->warnings_count++], live->warnings[at]);
+    if (count < WIRE_WARNINGS_MAX && tenants_left_out(b, res, names)) {
+        (void)snprintf(text, sizeof(text), TENANTS_LEFT_OUT, names);
+        persist_text(b, res, &next->warnings[next->warnings_count++], text);
+    }
 }
 
 void job_complete(struct brain *b, struct res *res)
@@ -318,7 +279,7 @@ static void fail_finally(struct brain *b, struct res *res, enum left left)
     again = again && !next->deleting;
     next->phase = again ? PHASE_SCHEDULED : PHASE_FAILED;
     next->attempt += again;
-    next->step = 0;
+    next->step = left == LEFT_OVERS ? JOB_STEP_ABORT : 0;
     next->completed_us = again ? 0 : b->now.real_us;
     next->leftovers = left == LEFT_OVERS;
     next->resumable = left == LEFT_CHECKPOINT;
@@ -329,6 +290,74 @@ static void fail_finally(struct brain *b, struct res *res, enum left left)
     stage_warnings(b, res, next);
     persist_submit(b, res);
 }
+
+/* ---- Scheduled → Prepare ---- */
+
+static void start(struct brain *b, struct res *res)
+{
+    struct source source;
+    const struct msg_instance *instance;
+    const struct node *node = NULL;
+    if (b->now.mono_us < res->live->not_before_us)
+        return;
+    if (res->live->waiting_facts != b->facts && source_resolve(b, res, &source)) {
+        if (parts_begin(b, res))
+            return;
+        node = lead_pick(b, res, source.cluster, &instance);
+    }
+    if (node == NULL) {
+        res->live->waiting_facts = b->facts;
+        if (part_gives_up(b, res))
+            fail_finally(b, res, res->now.rec.resumable ? LEFT_CHECKPOINT : LEFT_NOTHING);
+        return;
+    }
+    struct record *next = persist_stage(b, res);
+    if (next == NULL)
+        return;
+    bool backup = res->view.kind == JOB_KIND_BACKUP;
+    next->phase = backup ? PHASE_PREPARE : PHASE_RUNNING;
+    next->step = backup ? JOB_STEP_PREPARE : JOB_STEP_RUN;
+    COPY_TEXT(next->cluster, node->cluster);
+    COPY_TEXT(next->node, node->name);
+    COPY_TEXT(next->boot, node->boot);
+    COPY_TEXT(next->tenant, backup ? instance->tenant : source.tenant);
+    if (!next->resumable) /* what is stored lies under the identity it was read from */
+        COPY_TEXT(next->identity, backup ? instance->identity : "");
+    (void)snprintf(next->job, sizeof(next->job), "%016" PRIx64, b->rng.next(b->rng.arg));
+    if (backup && !next->resumable)
+        names_backup_id(b->now.real_us, (uint32_t)(b->rng.next(b->rng.arg) & UINT32_MAX),
+                        next->backup_id);
+    if (!backup)
+        COPY_TEXT(next->source_backup_id, source.id);
+    COPY_TEXT(next->source_cluster, source.cluster);
+    next->share_log =
+        backup && !next->resumable && log_is_shared(b, next->cluster, next->tenant, source.storage);
+    if (!next->resumable)
+        next->started_us = b->now.real_us;
+    next->completed_us = 0;
+    next->error = NULL;
+    next->error_node[0] = '\0';
+    next->totals = NULL;
+    next->warnings = NULL;
+    next->warnings_count = 0;
+    next->leftovers = false;
+    next->ranges_total = 0;
+    next->bytes_total = 0;
+    next->ranges_done = 0;
+    next->ranges_resumed = 0;
+    next->shares_count = 0;
+    next->bytes_resumed = 0;
+    next->bytes_done = 0;
+    persist_text(b, res, &next->storage, source.storage);
+    if (!backup) {
+        persist_text(b, res, &next->full_storage, source.full_storage);
+        COPY_TEXT(next->secret, source.secret);
+        COPY_TEXT(next->full_secret, source.full_secret);
+    }
+    persist_submit(b, res);
+}
+
+/* ---- underway ---- */
 
 static void abort_step(struct brain *b, struct res *res)
 {
@@ -383,57 +412,35 @@ static void underway(struct brain *b, struct res *res)
         fail_finally(b, res, LEFT_NOTHING);
 }
 
-static void deletion(struct brain *b, struct res *res)
+static void tick_one(struct brain *b, struct res *res)
 {
-    struct live *live = res->live;
-    if (!job_must_sweep(res) || live->swept) {
+    if (res->staged)
+        return;
+    if (parts_is(res)) {
+        parts_tick(b, res);
+    } else if (res->live == NULL) {
+        if (resume_expired(b, res))
+            resume_expire(b, res);
+    } else if (log_is(res))
+        log_tick(b, res);
+    else if (job_deleting(res))
+        removal_tick(b, res);
+    else if (resume_sweeping(res))
+        resume_sweep(b, res);
+    else if (res->now.rec.phase != PHASE_SCHEDULED)
+        underway(b, res);
+    else if (res->now.rec.deleting)
         persist_remove(b, res);
-        return;
-    }
-    if (b->now.mono_us < live->removal_us)
-        return;
-    if (lead_appoint_sweeper(b, res))
-        desired_changed(b, res);
-}
-
-/* The tombstone is there: nobody needs to have the job until its grace is over. */
-static void marked(struct brain *b, struct res *res, uint64_t grace_left_ms)
-{
-    struct record *next = persist_stage(b, res);
-    if (next == NULL)
-        return; /* it is reported again */
-    uint64_t left_us = TM_MIN(grace_left_ms, (uint64_t)UINT32_MAX) * 1000;
-    next->removal_us = b->now.real_us + (int64_t)left_us;
-    persist_submit(b, res);
-}
-
-bool job_waits(const struct res *res, uint64_t now_us)
-{
-    return res->live != NULL && job_deleting(res) && now_us < res->live->removal_us;
+    else
+        start(b, res);
 }
 
 void job_tick(struct brain *b)
 {
-    for (size_t at = 0; at < b->resource_count && !b->failed; at++) {
-        struct res *res = b->resources[at];
-        if (res->staged)
-            continue;
-        if (res->live == NULL) {
-            if (resume_expired(b, res))
-                resume_expire(b, res);
-        } else if (log_is(res))
-            log_tick(b, res);
-        else if (job_deleting(res))
-            deletion(b, res);
-        else if (resume_sweeping(res))
-            resume_sweep(b, res);
-        else if (res->now.rec.phase != PHASE_SCHEDULED)
-            underway(b, res);
-        else if (res->now.rec.deleting)
-            persist_remove(b, res);
-        else
-            start(b, res);
-    }
+    struct res *const *all = b->look_all ? b->lists.busy : b->touched;
+    size_t count = b->look_all ? b->lists.busy_count : b->touched_count;
+    for (size_t at = 0; at < count && !b->failed; at++)
+        tick_one(b, all[at]);
 }
 
 /* ---- durable ---- */
@@ -442,9 +449,8 @@ static void log_end(struct brain *b, const struct res *res)
 {
     const struct record *rec = &res->now.rec;
     if (rec->phase == PHASE_FAILED && res->live->sweeper[0] != '\0') {
-        brain_log(b, res, rec->node, 5, BRAIN_LOG_PLAIN,
-                  "%s/%s: nobody went on with it, what was stored of it is removed", rec->kind,
-                  rec->name);
+        brain_log(b, res, rec->node, 5, BRAIN_LOG_PLAIN, "%s/%s: what was stored of it is removed",
+                  rec->kind, rec->name);
         return;
     }
     if (rec->phase == PHASE_COMPLETE)
@@ -452,12 +458,16 @@ static void log_end(struct brain *b, const struct res *res)
                   rec->name);
     else
         brain_log(b, res, rec->error_node, 3, BRAIN_LOG_JOB_FAILED, "%s/%s Failed%s: %s", rec->kind,
-                  rec->name, rec->leftovers ? " (leftovers in storage were not swept)" : "",
+                  rec->name, rec->leftovers ? " (what it stored is not removed yet)" : "",
                   rec->error != NULL ? rec->error->text : "unknown");
 }
 
 void job_durable(struct brain *b, struct res *res)
 {
+    if (parts_is(res)) {
+        parts_durable(b, res);
+        return;
+    }
     if (log_is(res)) {
         log_durable(b, res);
         return;
@@ -466,12 +476,15 @@ void job_durable(struct brain *b, struct res *res)
     struct live *live = res->live;
     bool was_underway = live != NULL && !store_terminal(res);
     if (resume_sweeping(res)) {
-        if (live == NULL)
+        if (live != NULL && live->has_failure && store_terminal(res))
+            log_end(b, res);
+        if (live == NULL || live->has_failure)
             brain_check(b, job_live(b, res, false));
     } else if (store_terminal(res) && live != NULL && !rec->deleting) {
         log_end(b, res);
         job_live_free(live);
         res->live = NULL;
+        store_lists_old(b);
     } else if ((store_terminal(res) && rec->deleting) || rec->phase == PHASE_SCHEDULED ||
                live == NULL) {
         if (!store_terminal(res) || rec->deleting)
@@ -564,10 +577,17 @@ static void report_lead(struct brain *b, struct res *res, const struct msg_job *
         live->swept = true;
 }
 
-static void note_worker(struct live *live, const struct node *node)
+static void note_worker(struct brain *b, struct live *live, const struct node *node)
 {
-    char *name = live->workers[live->worker_count++];
-    memcpy(name, node->name, sizeof(node->name));
+    if (ARRAY_ROOM(live->workers, live->worker_count, live->worker_cap, 16, b->err) < 0) {
+        b->failed = true;
+        return;
+    }
+    size_t at = worker_position(live, node);
+    memmove(&live->workers[at + 1], &live->workers[at],
+            (live->worker_count - at) * sizeof(live->workers[0]));
+    memcpy(live->workers[at], node->name, sizeof(node->name));
+    live->worker_count++;
 }
 
 void job_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report)
@@ -587,7 +607,7 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
         if (asked && report->stage == JOB_STAGE_SWEPT)
             live->swept = true;
         else if (asked && report->stage == JOB_STAGE_MARKED && report->grace_left_ms > 0)
-            marked(b, res, report->grace_left_ms);
+            removal_marked(b, res, report->grace_left_ms);
         else if (report->stage == JOB_STAGE_FAILED && report->error != NULL)
             report_failed(b, res, node, report);
         return;
@@ -603,7 +623,7 @@ void job_report(struct brain *b, struct res *res, struct node *node, const struc
         report_lead(b, res, report);
     else if (!job_is_lead(res, node) && !job_has_worker(live, node) &&
              live->worker_count < WORKERS_MAX)
-        note_worker(live, node);
+        note_worker(b, live, node);
     /* swept before it was asked to: the record is older than the truth, it was rolled back */
     if (report->stage == JOB_STAGE_FAILED || report->stage == JOB_STAGE_SWEPT)
         report_failed(b, res, node, report);

@@ -3,7 +3,7 @@
  * without one, the first member). A restore: the node that was named, or the only one there is.
  * While there is nobody, live->waiting says for whom the job waits.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/parts.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,7 +31,8 @@ const char *lead_near(const struct brain *b, const char *cluster, char ret[LEAD_
     for (size_t at = 0; at < b->node_count; at++) {
         if (strcmp(b->nodes[at]->cluster, cluster) == 0)
             return ret;
-        suggest_offer(&s, b->nodes[at]->cluster);
+        if (at == 0 || strcmp(b->nodes[at]->cluster, b->nodes[at - 1]->cluster) != 0)
+            suggest_offer(&s, b->nodes[at]->cluster);
     }
     if (suggest_best(&s) != NULL)
         (void)snprintf(ret, LEAD_NEAR_MAX, "; did you mean '%s'?", suggest_best(&s));
@@ -51,10 +52,8 @@ bool lead_usable(const struct node *node)
 size_t lead_count(const struct brain *b, const struct node *node)
 {
     size_t count = 0;
-    for (size_t at = 0; at < b->resource_count; at++) {
-        const struct res *res = b->resources[at];
-        count += res->live != NULL && (desired_roles(b, res, node) & JOB_ROLE_LEAD);
-    }
+    for (size_t at = 0; at < b->lists.given_count; at++)
+        count += (desired_roles(b, b->lists.given[at], node) & JOB_ROLE_LEAD) != 0;
     return count;
 }
 
@@ -62,13 +61,15 @@ static struct node *pick_backup(struct brain *b, struct res *res,
                                 const struct msg_instance **ret_instance)
 {
     const struct view *v = &res->view;
+    const char *tenant = tenant_of(b, res);
     char trouble[200] = "";
     char near[LEAD_NEAR_MAX];
+    res->live->queued = false;
     for (size_t at = 0; at < b->node_count; at++) {
         struct node *node = b->nodes[at];
         if (!lead_usable(node) || strcmp(node->cluster, v->cluster) != 0)
             continue;
-        const struct msg_instance *instance = node_instance(node, v->tenant);
+        const struct msg_instance *instance = node_instance(node, tenant);
         if (instance == NULL)
             continue;
         if (instance->error != NULL) {
@@ -79,6 +80,7 @@ static struct node *pick_backup(struct brain *b, struct res *res,
         if (instance->role != INSTANCE_PRIMARY && instance->role != INSTANCE_MEMBER)
             continue;
         if (lead_count(b, node) >= WIRE_JOBS_MAX) {
+            res->live->queued = true;
             (void)snprintf(trouble, sizeof(trouble), "; node '%s' leads %d jobs already",
                            node->name, WIRE_JOBS_MAX);
             continue;
@@ -87,7 +89,7 @@ static struct node *pick_backup(struct brain *b, struct res *res,
         return node;
     }
     lead_waiting(b, res, "waiting for an agent of cluster '%s', tenant '%s' with role primary%s%s",
-                 v->cluster, v->tenant, trouble, lead_near(b, v->cluster, near));
+                 v->cluster, tenant, trouble, lead_near(b, v->cluster, near));
     return NULL;
 }
 
@@ -157,6 +159,7 @@ bool lead_appoint_sweeper(struct brain *b, struct res *res)
     if (strcmp(name, res->live->sweeper) == 0)
         return false;
     COPY_TEXT(res->live->sweeper, name);
+    b->facts++; /* it leads one job more, or less */
     if (sweeper != NULL)
         lead_waiting(b, res, "%s", "");
     return true;

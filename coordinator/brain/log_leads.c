@@ -32,11 +32,12 @@ static bool is_primary(const struct msg_instance *instance)
 }
 
 /* The node's instance of the tenant when it could be streamed from; primary or standby. */
-static const struct msg_instance *source_on(const struct res *res, const struct node *node)
+static const struct msg_instance *source_on(const struct brain *b, const struct res *res,
+                                            const struct node *node)
 {
     if (!is_there(res, node))
         return NULL;
-    const struct msg_instance *instance = node_instance(node, res->view.tenant);
+    const struct msg_instance *instance = node_instance(node, tenant_of(b, res));
     if (instance == NULL || instance->error != NULL || !same_identity(res, instance))
         return NULL;
     return is_primary(instance) || instance->role == INSTANCE_STANDBY ? instance : NULL;
@@ -47,7 +48,7 @@ static struct node *pick(struct brain *b, const struct res *res, bool primary,
 {
     for (size_t at = 0; at < b->node_count; at++) {
         struct node *node = b->nodes[at];
-        const struct msg_instance *instance = source_on(res, node);
+        const struct msg_instance *instance = source_on(b, res, node);
         if (instance == NULL || is_primary(instance) != primary)
             continue;
         bool leads_it = job_is_lead(res, node);
@@ -66,7 +67,7 @@ static void say_waiting(struct brain *b, struct res *res, bool standby)
     char near[LEAD_NEAR_MAX];
     for (size_t at = 0; at < b->node_count; at++) {
         const struct node *node = b->nodes[at];
-        const struct msg_instance *instance = node_instance(node, res->view.tenant);
+        const struct msg_instance *instance = node_instance(node, tenant_of(b, res));
         if (!is_there(res, node) || instance == NULL)
             continue;
         if (instance->error != NULL)
@@ -77,7 +78,7 @@ static void say_waiting(struct brain *b, struct res *res, bool standby)
                            "; node '%s' has another identity (acceptIncarnation)", node->name);
     }
     lead_waiting(b, res, "waiting for an agent of cluster '%s', tenant '%s' with role %s%s%s",
-                 res->view.cluster, res->view.tenant, standby ? "standby" : "primary", trouble,
+                 res->view.cluster, tenant_of(b, res), standby ? "standby" : "primary", trouble,
                  lead_near(b, res->view.cluster, near));
 }
 
@@ -108,7 +109,7 @@ bool log_lead_stays(const struct brain *b, const struct res *res)
     const struct node *lead = lead_of(b, res);
     if (may_come_back(b, res, lead))
         return true;
-    const struct msg_instance *instance = lead != NULL ? source_on(res, lead) : NULL;
+    const struct msg_instance *instance = lead != NULL ? source_on(b, res, lead) : NULL;
     if (instance == NULL)
         return false;
     /* chosen as a standby and promoted since: it has the newest log there is */
@@ -118,12 +119,12 @@ bool log_lead_stays(const struct brain *b, const struct res *res)
 const struct node *log_second_primary(const struct brain *b, const struct res *res)
 {
     const struct node *lead = lead_of(b, res);
-    const struct msg_instance *own = lead != NULL ? source_on(res, lead) : NULL;
+    const struct msg_instance *own = lead != NULL ? source_on(b, res, lead) : NULL;
     if (own == NULL || own->role != INSTANCE_PRIMARY)
         return NULL;
     for (size_t at = 0; at < b->node_count; at++) {
         const struct node *node = b->nodes[at];
-        const struct msg_instance *instance = node != lead ? source_on(res, node) : NULL;
+        const struct msg_instance *instance = node != lead ? source_on(b, res, node) : NULL;
         if (instance != NULL && instance->role == INSTANCE_PRIMARY)
             return node;
     }
@@ -140,15 +141,15 @@ struct node *log_truncator_pick(struct brain *b, struct res *res,
         found = NULL;
     for (size_t at = 0; at < b->node_count && found == NULL; at++) {
         struct node *node = b->nodes[at];
-        const struct msg_instance *instance = node_instance(node, res->view.tenant);
+        const struct msg_instance *instance = node_instance(node, tenant_of(b, res));
         if (is_there(res, node) && instance != NULL && instance->identity[0] != '\0' &&
             same_identity(res, instance))
             found = node;
     }
-    *ret_instance = found != NULL ? node_instance(found, res->view.tenant) : NULL;
+    *ret_instance = found != NULL ? node_instance(found, tenant_of(b, res)) : NULL;
     if (found == NULL || *ret_instance == NULL) {
         lead_waiting(b, res, "waiting for an agent of cluster '%s', tenant '%s' to truncate",
-                     res->view.cluster, res->view.tenant);
+                     res->view.cluster, tenant_of(b, res));
         return NULL;
     }
     lead_waiting(b, res, "%s", "");

@@ -10,7 +10,6 @@
 
 #include "proto/spec/status.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 
 #define FLUSH_MS_DEFAULT 5000
@@ -120,17 +119,6 @@ static void fill_truncation(const struct brain *b, struct resource_status *s, co
 
 /* ---- holds ---- */
 
-static void warn(struct resource_status *s, const char *fmt, ...) TM_PRINTF(2, 3);
-static void warn(struct resource_status *s, const char *fmt, ...)
-{
-    char text[TM_ERR_MSG_MAX];
-    va_list ap;
-    va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    resource_status_add_warning(s, text);
-}
-
 static void fill_holds(struct resource_status *s, const struct res *res)
 {
     const struct record *rec = &res->now.rec;
@@ -154,13 +142,13 @@ static void fill_holds(struct resource_status *s, const struct res *res)
         COPY_TEXT(one.node, hold->node);
         resource_status_add_hold(s, &one);
         if (hold->at_risk)
-            warn(s,
-                 "failover at risk: standby '%s' keeps less log than a failover to it would need",
-                 hold->node);
+            status_warn(
+                s, "failover at risk: standby '%s' keeps less log than a failover to it would need",
+                hold->node);
         if (hold->lost)
-            warn(s, "failover at risk: the hold on standby '%s' is lost", hold->node);
+            status_warn(s, "failover at risk: the hold on standby '%s' is lost", hold->node);
         if (hold->error[0] != '\0')
-            warn(s, "node '%s' cannot hold log: %s", hold->node, hold->error);
+            status_warn(s, "node '%s' cannot hold log: %s", hold->node, hold->error);
     }
 }
 
@@ -172,30 +160,32 @@ static void fill_warnings(const struct brain *b, struct resource_status *s, cons
     const struct node *lead = lead_of(b, res);
     const struct msg_instance *instance = lead != NULL ? node_instance(lead, rec->tenant) : NULL;
     if (second != NULL)
-        warn(s, "nodes '%s' and '%s' both say to be primary; the log is taken from '%s'", rec->node,
-             second->name, rec->node);
+        status_warn(s, "nodes '%s' and '%s' both say to be primary; the log is taken from '%s'",
+                    rec->node, second->name, rec->node);
     if (res->view.log->from_standby && instance != NULL && instance->role == INSTANCE_PRIMARY)
-        warn(s, "the log is taken from the primary '%s', as it was promoted or no standby is there",
-             rec->node);
+        status_warn(
+            s, "the log is taken from the primary '%s', as it was promoted or no standby is there",
+            rec->node);
     if (live->has_status && live->status.hold_lost)
-        warn(s,
-             "the hold on node '%s' was released or lost: log that was not stored yet is missing, "
-             "and a full backup is needed behind it",
-             rec->node);
+        status_warn(
+            s,
+            "the hold on node '%s' was released or lost: log that was not stored yet is missing, "
+            "and a full backup is needed behind it",
+            rec->node);
     if (s->log.needs_full)
-        warn(s, "no backup leads to what is stored now; take a full backup");
+        status_warn(s, "no backup leads to what is stored now; take a full backup");
     struct log_places places;
     log_places(b, res, &places);
     if (places.more)
-        warn(
+        status_warn(
             s,
             "backups lie in more than %u other storages: what can be restored does not count those "
             "in the ones that were used longest ago",
             WIRE_PLACES_MAX);
     if (live->has_status && live->status.warning != NULL && live->status.warning[0] != '\0')
-        warn(s, "%s", live->status.warning);
+        status_warn(s, "%s", live->status.warning);
     for (size_t at = 0; at < res->live->warning_count; at++)
-        warn(s, "%s", res->live->warnings[at]);
+        status_warn(s, "%s", res->live->warnings[at]);
 }
 
 /* ---- what is wrong ---- */
@@ -283,7 +273,7 @@ static void stuck(const struct brain *b, struct resource_status *s, const struct
     const struct trouble *trouble = status_trouble(b, res);
     char text[STATUS_MESSAGE_MAX];
     if (stages[oldest].ms == 0 && from_standby_now(b, res)) {
-        warn(
+        status_warn(
             s,
             "the log comes from standby '%s': it is safe to the last transaction that was received "
             "there, which does not move",
@@ -348,7 +338,7 @@ void log_fill(const struct brain *b, const struct res *res)
     const struct record *rec = &res->now.rec;
     bool over = rec->phase == PHASE_STOPPED || rec->phase == PHASE_SCHEDULED;
     s->log.is_log = true;
-    COPY_TEXT(s->tenant, rec->tenant[0] != '\0' ? rec->tenant : res->view.tenant);
+    COPY_TEXT(s->tenant, rec->tenant[0] != '\0' ? rec->tenant : tenant_of(b, res));
     COPY_TEXT(s->node, rec->node);
     s->started_us = rec->started_us;
     s->completed_us = rec->completed_us;

@@ -10,7 +10,7 @@
 #include "coordinator/brain/logs.h"
 #include "proto/spec/spec.h"
 
-static const char *text_or_empty(const char *text)
+const char *log_text(const char *text)
 {
     return text != NULL ? text : "";
 }
@@ -108,16 +108,16 @@ static void assign_places(struct brain *b, const struct res *res, struct msg_log
 
 /* ---- applied ---- */
 
-static bool wishes_anew(const struct log_record *log, const struct view *v)
+bool log_wishes_anew(const struct log_record *log, const struct view *v)
 {
-    return strcmp(text_or_empty(log->truncate_until), v->truncate_until) != 0 ||
+    return strcmp(log_text(log->truncate_until), v->truncate_until) != 0 ||
            log->truncate_force != v->truncate_force;
 }
 
 static void wish_truncate(struct brain *b, struct res *res, struct log_record *log,
                           const struct view *v)
 {
-    if (!wishes_anew(log, v))
+    if (!log_wishes_anew(log, v))
         return;
     persist_text(b, res, &log->truncate_until, v->truncate_until);
     log->truncate_force = v->truncate_force;
@@ -159,7 +159,7 @@ int log_may_truncate(const struct brain *b, const struct res *res, const char *u
     const struct record *log = &res->now.rec;
     struct log_places places;
     struct moment moment;
-    if (force || text_or_empty(until)[0] == '\0')
+    if (force || log_text(until)[0] == '\0')
         return 0;
     int r = moment_parse(until, &moment, err);
     log_places(b, res, &places);
@@ -210,9 +210,10 @@ int log_may_configure(const struct brain *b, const struct res *res, const struct
             "%s/%s was started already: cluster, tenant, storage and logSource cannot "
             "change any more; apply it under another name",
             v->kind_text, v->name);
-    return wishes_anew(rec->log, v)
-               ? log_may_truncate(b, res, v->truncate_until, v->truncate_force, err)
-               : 0;
+    if (!log_wishes_anew(rec->log, v))
+        return 0;
+    return parts_is(res) ? log_parts_may_truncate(b, res, v->truncate_until, v->truncate_force, err)
+                         : log_may_truncate(b, res, v->truncate_until, v->truncate_force, err);
 }
 
 void log_configured(struct brain *b, struct res *res, struct record *next, const struct view *v)
@@ -220,20 +221,25 @@ void log_configured(struct brain *b, struct res *res, struct record *next, const
     wish_truncate(b, res, next->log, v);
 }
 
+/* One that names no tenant is of all. */
+static bool share_tenant(const struct view *one, const struct view *other)
+{
+    return strcmp(one->cluster, other->cluster) == 0 &&
+           (one->tenant[0] == '\0' || other->tenant[0] == '\0' ||
+            strcmp(one->tenant, other->tenant) == 0);
+}
+
 bool log_same_place(const struct res *other, const struct view *v)
 {
     return log_is(other) && other->now.rec.phase != PHASE_STOPPED &&
-           strcmp(other->view.cluster, v->cluster) == 0 &&
-           strcmp(other->view.tenant, v->tenant) == 0 &&
-           storage_place_equal(other->view.storage, v->storage);
+           share_tenant(&other->view, v) && storage_place_equal(other->view.storage, v->storage);
 }
 
 /* Holds are named after tenant and task: a task of that name in another namespace would share it. */
 static bool same_hold(const struct res *other, const struct view *v)
 {
     return log_is(other) && !log_at_rest(other) && strcmp(other->view.name, v->name) == 0 &&
-           strcmp(other->view.cluster, v->cluster) == 0 &&
-           strcmp(other->view.tenant, v->tenant) == 0;
+           share_tenant(&other->view, v);
 }
 
 int log_conflict(const struct brain *b, const struct view *v, const struct res *skip,
@@ -248,7 +254,7 @@ int log_conflict(const struct brain *b, const struct view *v, const struct res *
                               "%s/%s: %s/%s stores the log of tenant '%s' of cluster '%s' there "
                               "already; stop it first, or choose another storage",
                               v->kind_text, v->name, other->now.rec.kind, other->now.rec.name,
-                              v->tenant, v->cluster);
+                              v->tenant[0] != '\0' ? v->tenant : tenant_of(b, other), v->cluster);
         if (same_hold(other, v))
             return tm_err_set(err, TM_E_REFUSED,
                               "%s/%s: namespace '%s' has a log backup of this name and tenant; "
@@ -267,28 +273,42 @@ bool log_is_shared(const struct brain *b, const char *cluster, const char *tenan
         if (log_is(res) && rec->phase == PHASE_RUNNING && rec->step == JOB_STEP_RUN &&
             !rec->deleting && strcmp(rec->cluster, cluster) == 0 &&
             strcmp(rec->tenant, tenant) == 0 &&
-            storage_place_equal(text_or_empty(rec->storage), storage))
+            storage_place_equal(log_text(rec->storage), storage))
             return true;
     }
     return false;
 }
 
+bool log_failed(const struct res *res)
+{
+    const struct record *rec = &res->now.rec;
+    return rec->phase == PHASE_FAIL || (rec->log != NULL && rec->log->truncate_error != NULL);
+}
+
+void log_again(struct brain *b, struct res *res, struct record *next)
+{
+    if (next->phase == PHASE_FAIL)
+        log_restart(b, res, next);
+    if (next->log->truncate_error == NULL)
+        return;
+    next->log->truncate_error = NULL;
+    next->log->truncate_gen++;
+}
+
 int log_retry(struct brain *b, struct res *res, uint64_t cmd, struct tm_err *err)
 {
     const struct record *rec = &res->now.rec;
-    bool failed = rec->phase == PHASE_FAIL;
-    bool truncate = rec->log->truncate_error != NULL;
-    if (!failed && !truncate)
+    struct res *const *parts = NULL;
+    size_t count = parts_is(res) ? store_parts(b, res, &parts) : 0;
+    if (parts_is(res) ? !log_parts_failed(parts, count) : !log_failed(res))
         return tm_err_set(err, TM_E_REFUSED, "%s/%s did not fail", rec->kind, rec->name);
     struct record *next = persist_stage(b, res);
     if (next == NULL)
         return tm_err_oom(err);
-    if (failed)
-        log_restart(b, res, next);
-    if (truncate) {
-        next->log->truncate_error = NULL;
-        next->log->truncate_gen++;
-    }
+    if (parts_is(res))
+        next->attempt++; /* its parts see that they are to go on */
+    else
+        log_again(b, res, next);
     res->cmd = cmd;
     res->outcome = BRAIN_DONE;
     persist_submit(b, res);

@@ -37,6 +37,8 @@ bool log_works_on(const struct res *res)
 bool log_at_rest(const struct res *res)
 {
     const struct record *rec = &res->now.rec;
+    if (parts_is(res)) /* its parts are asked themselves */
+        return log_is(res) && rec->phase == PHASE_STOPPED;
     return log_is(res) && rec->phase == PHASE_STOPPED && rec->log->holders_count == 0 &&
            !log_truncating(res) && !rec->log->removing;
 }
@@ -182,16 +184,20 @@ static void choose(struct brain *b, struct res *res, struct record *next, const 
 static void begin(struct brain *b, struct res *res)
 {
     const struct msg_instance *instance;
+    const struct res *whole = part_is(res) ? part_whole(b, res) : NULL;
     for (size_t at = 0; at < b->resource_count; at++) { /* two were applied in one moment */
         const struct res *other = b->resources[at];
         bool begins = other->staged && other->next.rec.phase == PHASE_PREPARE;
-        if (other == res || (other->now.rec.phase == PHASE_SCHEDULED && !begins) ||
+        if (other == res || other == whole ||
+            (other->now.rec.phase == PHASE_SCHEDULED && !begins) ||
             !log_same_place(other, &res->view))
             continue;
         lead_waiting(b, res, "waiting for %s/%s, which stores the same log there, to be stopped",
                      other->now.rec.kind, other->now.rec.name);
         return;
     }
+    if (parts_begin(b, res))
+        return;
     const struct node *node = log_lead_pick(b, res, &instance);
     struct record *next = node != NULL ? persist_stage(b, res) : NULL;
     if (next == NULL)
@@ -465,6 +471,8 @@ static void tick_scheduled(struct brain *b, struct res *res)
 void log_tick(struct brain *b, struct res *res)
 {
     log_query_tick(b, res);
+    if (log_part_follow(b, res) || log_split(b, res))
+        return;
     if (res->now.rec.phase == PHASE_SCHEDULED) {
         tick_scheduled(b, res);
         return;

@@ -1,7 +1,7 @@
 #ifndef TM_COORDINATOR_BRAIN_LOGS_H
 #define TM_COORDINATOR_BRAIN_LOGS_H
 /* Inside the coordinator's brain: what the files of log backups (logs.c, log_*.c) offer. See internal.h. */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/parts.h"
 
 /* ---- logs.c ---- */
 
@@ -62,6 +62,36 @@ int log_retry(struct brain *b, struct res *res, uint64_t cmd, struct tm_err *err
 uint32_t log_roles(const struct res *res, const struct node *node);
 void log_assign(struct brain *b, const struct res *res, const struct node *node, uint32_t roles,
                 struct msg_assignment *to);
+
+/* "" for NULL, as a record has what is not there. */
+const char *log_text(const char *text);
+/* Whether the spec's wish to truncate is another one than the record's. */
+bool log_wishes_anew(const struct log_record *log, const struct view *v);
+/* It is Fail, or could not truncate: there is something to be tried again. */
+bool log_failed(const struct res *res);
+/* Into the staged record: that is tried again. */
+void log_again(struct brain *b, struct res *res, struct record *next);
+
+/* ---- log_parts.c ---- */
+
+/* A log backup of one tenant whose cluster has more by now becomes one of several. True: that is under way. */
+bool log_split(struct brain *b, struct res *res);
+/* The change that is staged does that; the part's record, and what becomes true with it. */
+bool log_splits(const struct res *res);
+void log_split_put(struct brain *b, const struct res *res, struct brain_put *ret);
+void log_split_done(struct brain *b, struct res *res);
+/* A whole: what is wished, who joins, whether all is stopped. */
+void log_parts_tick(struct brain *b, struct res *res, struct res *const *parts, size_t count);
+/* A part takes over what was wished of the whole. True: a change is under way. */
+bool log_part_follow(struct brain *b, struct res *res);
+bool log_parts_failed(struct res *const *parts, size_t count);
+int log_parts_may_truncate(const struct brain *b, const struct res *res, const char *until,
+                           bool force, struct tm_err *err) TM_WUR;
+
+/* ---- log_part_status.c ---- */
+
+/* A whole whose parts' status is filled. */
+void log_parts_fill(const struct res *res, struct res *const *parts, size_t count);
 
 /* ---- log_leads.c ---- */
 

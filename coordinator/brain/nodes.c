@@ -11,13 +11,13 @@
  * newcomer is refused. An agent that was killed and started again waits at most CONTEST_US, and only
  * where the transport did not tell that its predecessor's connection ended.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/parts.h"
 
 #include "common/array.h"
 
 #include <stdio.h>
 
-#define WAITING_MAX    1024
+#define WAITING_MAX    BRAIN_NODES_MAX
 #define HANG_UP_LEASES 3       /* silent for so many lease times: its connection is closed */
 #define CONTEST_US     3500000 /* three heartbeats, and some: silent for so long is dead */
 #define SETTLE_US      500000  /* what a dead agent had sent is read by then */
@@ -36,22 +36,38 @@ static int compare(const struct node *node, const char *cluster, const char *nam
     return order != 0 ? order : strcmp(node->name, name);
 }
 
+static size_t position(const struct brain *b, const char *cluster, const char *name)
+{
+    size_t low = 0;
+    size_t high = b->node_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (compare(b->nodes[middle], cluster, name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 struct node *node_find(const struct brain *b, const char *cluster, const char *name)
 {
-    for (size_t at = 0; at < b->node_count; at++) {
-        if (compare(b->nodes[at], cluster, name) == 0)
-            return b->nodes[at];
-    }
-    return NULL;
+    size_t at = position(b, cluster, name);
+    return at < b->node_count && compare(b->nodes[at], cluster, name) == 0 ? b->nodes[at] : NULL;
 }
 
 struct node *node_of_conn(const struct brain *b, uint64_t conn)
 {
-    for (size_t at = 0; at < b->node_count; at++) {
-        if (conn != 0 && b->nodes[at]->conn == conn)
-            return b->nodes[at];
-    }
-    return NULL;
+    return idmap_get(&b->conns, conn);
+}
+
+/* 0 = it has none any more. */
+static void set_conn(struct brain *b, struct node *node, uint64_t conn)
+{
+    (void)idmap_remove(&b->conns, node->conn);
+    node->conn = conn;
+    if (conn != 0)
+        brain_check(b, idmap_put(&b->conns, conn, node, b->err));
 }
 
 const struct msg_instance *node_instance(const struct node *node, const char *tenant)
@@ -77,13 +93,19 @@ static struct node *node_add(struct brain *b, const char *cluster, const char *n
     (void)snprintf(node->cluster, sizeof(node->cluster), "%s", cluster);
     (void)snprintf(node->name, sizeof(node->name), "%s", name);
     node->id = ++b->next_node_id;
-    size_t at = 0;
-    while (at < b->node_count && compare(b->nodes[at], cluster, name) < 0)
-        at++;
+    size_t at = position(b, cluster, name);
     memmove(&b->nodes[at + 1], &b->nodes[at], (b->node_count - at) * sizeof(struct node *));
     b->nodes[at] = node;
     b->node_count++;
     return node;
+}
+
+static void drop_leases(struct brain *b, const struct node *node)
+{
+    for (size_t at = 0; at < b->lists.busy_count; at++) {
+        if (b->lists.busy[at]->live != NULL)
+            table_drop_node(&b->lists.busy[at]->live->table, node->id);
+    }
 }
 
 /* A new life of the agent: what the old one held is free at once. */
@@ -94,10 +116,7 @@ static void new_life(struct brain *b, struct node *node, const char *boot)
     (void)snprintf(node->boot, sizeof(node->boot), "%s", boot);
     node->heartbeat_serial = 0;
     node->job_count = 0;
-    for (size_t at = 0; at < b->resource_count; at++) {
-        if (b->resources[at]->live != NULL)
-            table_drop_node(&b->resources[at]->live->table, node->id);
-    }
+    drop_leases(b, node);
 }
 
 static void refuse(struct brain *b, uint64_t conn, uint64_t ctx, const struct tm_err *err)
@@ -153,7 +172,7 @@ static void welcome(struct brain *b, const struct waiting_up *up)
         brain_emit(b, BRAIN_ACT_CLOSE)->close.conn = node->conn;
     }
     new_life(b, node, up->boot);
-    node->conn = up->conn;
+    set_conn(b, node, up->conn);
     node->parked = false;
     node->heard = false;
     node->seen_us = b->now.mono_us;
@@ -250,12 +269,20 @@ void node_term(struct brain *b, uint64_t term)
     welcome_waiting(b);
 }
 
+/* Of a node, beyond that it goes on: jobs may be waiting for it. */
+static void facts_changed(struct brain *b)
+{
+    b->facts++;
+    brain_look_all(b);
+}
+
 void node_spoke(struct brain *b, struct node *node)
 {
     node->seen_us = b->now.mono_us;
     if (node->fresh)
         return;
     node->fresh = true;
+    facts_changed(b);
     brain_log(b, NULL, node->name, 6, BRAIN_LOG_NODE_UP, "node '%s' of cluster '%s' speaks again",
               node->name, node->cluster);
     desired_node_changed(b, node);
@@ -274,17 +301,44 @@ void node_gone(struct brain *b, uint64_t conn)
     struct node *node = node_of_conn(b, conn);
     if (node == NULL)
         return;
-    node->conn = 0;
+    set_conn(b, node, 0);
     node->parked = false;
     b->version++;
+}
+
+static bool same_error(const struct msg_error *a, const struct msg_error *b)
+{
+    return (a == NULL) == (b == NULL) && (a == NULL || strcmp(a->text, b->text) == 0);
+}
+
+/* Whether all that is decided by is as it was: its position, lag and size are for people. */
+static bool same_instances(const struct node *node, const struct msg_heartbeat *heartbeat)
+{
+    if (node->instance_count != heartbeat->instances_count)
+        return false;
+    for (size_t at = 0; at < node->instance_count; at++) {
+        const struct msg_instance *old = &node->instances[at];
+        const struct msg_instance *new = &heartbeat->instances[at];
+        if (strcmp(old->tenant, new->tenant) != 0 || strcmp(old->engine, new->engine) != 0 ||
+            strcmp(old->identity, new->identity) != 0 || old->caps != new->caps ||
+            old->role != new->role || strcmp(old->version, new->version) != 0 ||
+            strcmp(old->lineage_label, new->lineage_label) != 0 ||
+            !same_error(old->error, new->error))
+            return false;
+    }
+    return true;
 }
 
 void node_heartbeat(struct brain *b, struct node *node, uint64_t serial,
                     const struct msg_heartbeat *heartbeat)
 {
+    if (!node->heard)
+        facts_changed(b);
     node->heard = true;
     if (serial <= node->heartbeat_serial)
         return; /* overtaken by a newer one */
+    if (!same_instances(node, heartbeat))
+        facts_changed(b);
     node->heartbeat_serial = serial;
     struct codec_arena arena = {0};
     struct msg_heartbeat copy;
@@ -301,14 +355,17 @@ void node_heartbeat(struct brain *b, struct node *node, uint64_t serial,
     node->holds = copy.holds;
     node->hold_count = copy.holds_count;
     memcpy(node->version, copy.version, sizeof(node->version));
+    tenants_heard(b, node);
     probes_heard(b, node, &copy);
     intents_heard(b, node, &copy);
     rebuild_heard(b, node, &copy);
     for (size_t at = 0; at < copy.jobs_count && !b->failed; at++) {
         const struct msg_job *report = &copy.jobs[at];
         struct res *res = store_find_job(b, report->uid, report->attempt);
-        if (res != NULL && res->live != NULL)
-            job_report(b, res, node, report);
+        if (res == NULL)
+            continue;
+        job_report(b, res, node, report);
+        brain_look_at(b, res);
     }
     b->version++;
 }
@@ -316,16 +373,14 @@ void node_heartbeat(struct brain *b, struct node *node, uint64_t serial,
 static void node_silent(struct brain *b, struct node *node)
 {
     node->fresh = false;
+    facts_changed(b);
     b->version++;
     brain_log(b, NULL, node->name, 4, BRAIN_LOG_NODE_LOST,
               "node '%s' of cluster '%s' is silent for %u s: its leases lapse", node->name,
               node->cluster, b->config.lease_ms / 1000);
     if (brain_plant(b, BRAIN_PLANT_NO_RELEASE))
         return;
-    for (size_t at = 0; at < b->resource_count; at++) {
-        if (b->resources[at]->live != NULL)
-            table_drop_node(&b->resources[at]->live->table, node->id);
-    }
+    drop_leases(b, node);
 }
 
 /* A peer that went without a word, or whose end the transport never reported. */
@@ -335,8 +390,9 @@ static void node_hang_up(struct brain *b, struct node *node)
               "node '%s' of cluster '%s' is silent for %u s: its connection is closed", node->name,
               node->cluster, HANG_UP_LEASES * b->config.lease_ms / 1000);
     brain_emit(b, BRAIN_ACT_CLOSE)->close.conn = node->conn;
-    node->conn = 0;
+    set_conn(b, node, 0);
     node->parked = false;
+    facts_changed(b);
     b->version++;
 }
 
@@ -352,6 +408,7 @@ void node_tick(struct brain *b)
             node_hang_up(b, node);
         if (node->conn == 0 && silent_us > brain_ms(b->config.node_forget_ms)) {
             node_free(node);
+            facts_changed(b);
             b->version++;
             continue;
         }

@@ -6,7 +6,7 @@
  * with the error and its change forgotten; any other change is sent again after a pause, because
  * what made it necessary is still so.
  */
-#include "coordinator/brain/internal.h"
+#include "coordinator/brain/logs.h"
 
 #include <stdio.h>
 
@@ -23,6 +23,7 @@ struct record *persist_stage(struct brain *b, struct res *res)
     }
     res->staged = true;
     res->removing = false;
+    store_lists_old(b);
     return &res->next.rec;
 }
 
@@ -36,10 +37,24 @@ void persist_text(struct brain *b, struct res *res, const char **member, const c
 static struct slice record_key(struct brain *b, const struct record *rec)
 {
     char key[BRAIN_KEY_MAX];
-    (void)snprintf(key, sizeof(key), BRAIN_KEY_PREFIX "%s/%s/%s", rec->kind, rec->namespace_,
-                   rec->name);
+    if (rec->part[0] != '\0')
+        (void)snprintf(key, sizeof(key), BRAIN_PART_PREFIX "%s/%s/%s/%s", rec->kind,
+                       rec->namespace_, rec->name, rec->part);
+    else
+        (void)snprintf(key, sizeof(key), BRAIN_KEY_PREFIX "%s/%s/%s", rec->kind, rec->namespace_,
+                       rec->name);
     const char *copy = brain_step_text(b, key);
     return copy != NULL ? slice_str(copy) : SLICE_EMPTY;
+}
+
+void persist_put(struct brain *b, const struct record *rec, struct brain_put *ret)
+{
+    TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
+    ret->key = record_key(b, rec);
+    int r = codec_encode(&record_codec, rec, CODEC_MINOR_ALL, &bytes, b->err);
+    if (r == 0)
+        r = codec_arena_bytes(&b->step, buf_slice(&bytes), &ret->value, b->err);
+    brain_check(b, r);
 }
 
 static void send(struct brain *b, struct res *res)
@@ -48,19 +63,16 @@ static void send(struct brain *b, struct res *res)
     if (put == NULL)
         return;
     size_t count = 1;
-    put->key = record_key(b, &res->next.rec);
-    if (!res->removing) {
-        TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
-        int r = codec_encode(&record_codec, &res->next.rec, CODEC_MINOR_ALL, &bytes, b->err);
-        if (r == 0)
-            r = codec_arena_bytes(&b->step, buf_slice(&bytes), &put->value, b->err);
-        if (r < 0) {
-            b->failed = true;
-            return;
-        }
-    }
-    if (res->removing && kept_is(res) && kept_put(b, &res->now.rec, res->view.secret, &put[1]))
+    if (res->removing)
+        put->key = record_key(b, &res->next.rec);
+    else
+        persist_put(b, &res->next.rec, put);
+    if (res->removing && kept_is(res) && kept_put(b, &res->now.rec, res->view.secret, &put[count]))
         count++;
+    if (log_splits(res))
+        log_split_put(b, res, &put[count++]);
+    if (b->failed)
+        return;
     res->txn = ++b->next_txn;
     if (intent_put(b, res, res->txn, &put[count]))
         count++;
@@ -87,6 +99,7 @@ void persist_remove(struct brain *b, struct res *res)
     res->next.rec = res->now.rec; /* for its key; points into now.arena */
     res->staged = true;
     res->removing = true;
+    store_lists_old(b);
     send(b, res);
 }
 
@@ -126,23 +139,30 @@ static void take_spec(struct brain *b, struct res *res)
     struct resource *spec = TM_TAKE(res->next_spec);
     if (spec != NULL) /* it was read once when the command came; only memory can be short now */
         brain_check(b, store_set_spec(res, spec, b->err));
+    if (spec != NULL && !b->failed && parts_is(res))
+        parts_respec(b, res);
 }
 
 void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err)
 {
     struct res *res = NULL;
     intents_persisted(b, txn, ok);
-    rebuild_persisted(b, txn, ok, err);
-    for (size_t at = 0; at < b->resource_count && res == NULL; at++) {
-        if (b->resources[at]->staged && b->resources[at]->txn == txn)
-            res = b->resources[at];
+    for (size_t at = 0; at < b->lists.busy_count && res == NULL; at++) {
+        if (b->lists.busy[at]->staged && b->lists.busy[at]->txn == txn)
+            res = b->lists.busy[at];
     }
-    if (res == NULL)
+    if (res == NULL) {
+        rebuild_persisted(b, txn, ok, err);
+        tenants_persisted(b, txn, ok);
         return;
+    }
+    store_lists_old(b);
     if (!ok) {
         refused(b, res, err);
         return;
     }
+    if (log_splits(res))
+        log_split_done(b, res);
     res->staged = false;
     res->txn = 0;
     answer(b, res, NULL);
@@ -162,8 +182,8 @@ void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *e
 
 void persist_tick(struct brain *b)
 {
-    for (size_t at = 0; at < b->resource_count; at++) {
-        struct res *res = b->resources[at];
+    for (size_t at = 0; at < b->lists.busy_count; at++) {
+        struct res *res = b->lists.busy[at];
         if (res->staged && res->txn == 0 && b->now.mono_us >= res->retry_us)
             send(b, res);
     }

@@ -124,7 +124,7 @@ static void make(struct brain *b, struct rebuild_run *run, const struct record *
         count(run, &run->result.conflicts, FIRST_CONFLICT, "there are too many resources");
         return;
     }
-    struct res *res = store_add(b, rec->kind, rec->namespace_, rec->name);
+    struct res *res = store_add(b, rec->kind, rec->namespace_, rec->name, "");
     if (res == NULL)
         return;
     struct codec_arena arena = {0};

@@ -194,6 +194,7 @@ void rebuild_heard(struct brain *b, const struct node *node, const struct msg_he
         run != NULL ? errand_answer(&run->errand, node, heartbeat) : NULL;
     if (answer == NULL)
         return;
+    brain_look_all(b); /* the next page is to be asked for, or all is to be merged */
     if (answer->error == NULL && answer->page != NULL) {
         take_page(b, run, answer->page);
         return;

@@ -46,7 +46,8 @@ enum phase {
     X(T, strs, holders, "h", OPT, 0, WIRE_NAME_MAX, LOG_HOLDERS_MAX)
 CODEC_DECLARE(log_record, LOG_RECORD_FIELDS);
 
-#define SHARES_MAX 64
+#define SHARES_MAX 4096 /* as many as there may be nodes */
+#define PARTS_MAX  64   /* BRAIN_TENANTS_MAX */
 
 /* What one node read of a snapshot. */
 #define NODE_SHARE_FIELDS(X, T)                                                                    \
@@ -91,8 +92,8 @@ CODEC_DECLARE(node_share, NODE_SHARE_FIELDS);
     X(T, u32, grace_ms, "dg", OPT, 0, UINT32_MAX) /* deleting: what is stored stays so long… */     \
     X(T, i64, removal_us, "dr", OPT, 0,                                                               \
       0) /* …until then, once its tombstone is there; 0 = it is not */                              \
-    X(T, flag, leftovers, "l", OPT, 0, 0) /* Failed, and nobody swept */                              \
-    /* earlier attempts left a checkpoint under backup_id: the next one, or this one, goes on with it */ \
+    X(T, flag, leftovers, "l", OPT, 0, 0) /* nobody has swept it yet */                               \
+    /* earlier attempts left a checkpoint under backup_id: this or the next one goes on with it */    \
     X(T, flag, resumable, "rs", OPT, 0, 0)                                                            \
     X(T, txt, resume_note, "rn", OPT, 0, WIRE_TEXT_MAX) /* why ranges had to start over */            \
     X(T, u32, ranges_resumed, "rr", OPT, 0, UINT32_MAX) /* of those done, by earlier attempts */      \
@@ -104,8 +105,14 @@ CODEC_DECLARE(node_share, NODE_SHARE_FIELDS);
     X(T, flag, share_log, "sl", OPT, 0, 0) /* backup: a log backup stores the same log there */       \
     X(T, str, secret, "se", OPT, 0, WIRE_NAME_MAX) /* restore: of storage, "" = none is sent… */    \
     X(T, str, full_secret, "sf", OPT, 0, WIRE_NAME_MAX) /* …and of full_storage */                  \
-    X(T, flag, gone, "gn", OPT, 0, 0) /* kept in storage alone: the backup stays, its resource is gone */ \
-    X(T, msg, log, "lg", OPT, 0, log_record)
+    X(T, msg, log, "lg", OPT, 0, log_record)                                                          \
+    /* of several tenants: each has a record of its own, of this kind, namespace and name… */       \
+    X(T, strs, parts, "pt", OPT, 0, WIRE_NAME_MAX, PARTS_MAX)                                         \
+    X(T, str, part, "pp", OPT, 0, WIRE_NAME_MAX) /* …that is this tenant's, and has no document */  \
+    X(T, u32, round, "pr", OPT, 0,                                                                    \
+      UINT32_MAX) /* part: the whole's attempt that it takes part in */                               \
+    X(T, flag, gone, "gn", OPT, 0,                                                                    \
+      0) /* kept in storage alone: the backup stays, its resource is gone */
 CODEC_DECLARE(record, RECORD_FIELDS);
 
 /* A record with what it points to. */

@@ -40,6 +40,7 @@ static struct res *job_for(struct brain *b, const struct asker *who, const char 
         refuse(b, who, &err);
         return NULL;
     }
+    brain_look_at(b, res);
     return res;
 }
 
@@ -148,10 +149,11 @@ void request_leases(struct brain *b, struct res *res, struct node *node,
     struct table *t = &res->live->table;
     if (!t->complete)
         return;
-    for (size_t at = t->lease_count; at > 0; at--) {
-        struct table_lease *lease = &t->leases[at - 1];
-        if (lease->node == node->id && lease->want_serial <= report->want_serial &&
-            !listed(report, lease) && !brain_plant(b, BRAIN_PLANT_NO_RELEASE))
+    uint32_t cursor = table_leases_begin(t, node->id);
+    struct table_lease *lease;
+    while ((lease = table_leases_next(t, &cursor)) != NULL) {
+        if (lease->want_serial <= report->want_serial && !listed(report, lease) &&
+            !brain_plant(b, BRAIN_PLANT_NO_RELEASE))
             table_drop_lease(t, lease);
     }
     if (job_excluded(res->live, node) || report->stage >= JOB_STAGE_COMMITTED)
@@ -290,8 +292,14 @@ static enum verdict judge(struct brain *b, struct res *res, const struct node *n
     if (range->state == RANGE_DONE) {
         if (brain_plant(b, BRAIN_PLANT_DOUBLE_COUNT))
             table_count_again(t, result->range);
-        return epoch_cmp(range->newest, epoch) == 0 && result->error == NULL ? VERDICT_ACCEPTED
-                                                                             : VERDICT_STALE;
+        if (epoch_cmp(range->newest, epoch) != 0 || result->error != NULL)
+            return VERDICT_STALE;
+        if (range->stored && !result->stored) {
+            /* the lead told it first, after this coordinator was started */
+            table_heard(t, result->range);
+            share_note(b, res, node, range->result->bytes);
+        }
+        return VERDICT_ACCEPTED;
     }
     if (result->error != NULL)
         return judge_failure(b, res, node, result);
@@ -351,9 +359,10 @@ static struct msg_result result_of(const struct table *t, size_t at)
                                .blob = slice_of(range->result->blob, range->result->blob_len)};
 }
 
-/* As they were accepted, for a checkpoint. */
+/* As they were accepted, for a checkpoint, and for a coordinator after this one. */
 static void accepted_results(const struct table *t, const struct msg_want_results *want,
-                             struct msg_result *page, struct msg_results *to)
+                             struct msg_result *page, struct msg_counters *counters,
+                             struct msg_results *to)
 {
     size_t bytes = 0;
     size_t at = want->from;
@@ -364,7 +373,12 @@ static void accepted_results(const struct table *t, const struct msg_want_result
         bytes += range->result->blob_len;
         if (to->results_count > 0 && bytes > RESULTS_BYTES_MAX)
             break;
-        page[to->results_count++] = result_of(t, t->order[at]);
+        struct msg_counters *c = &counters[to->results_count];
+        *c = (struct msg_counters){.bytes = range->result->bytes,
+                                   .stored_bytes = range->result->stored_bytes,
+                                   .files = range->result->files};
+        page[to->results_count] = result_of(t, t->order[at]);
+        page[to->results_count++].counters = c;
     }
     to->last = at >= t->done_count;
 }
@@ -376,14 +390,15 @@ static void want_results(struct brain *b, const struct asker *who,
     if (res == NULL)
         return;
     struct msg_result *page = brain_step_alloc(b, WIRE_RESULTS_MAX * sizeof(*page));
+    struct msg_counters *counters = brain_step_alloc(b, WIRE_RESULTS_MAX * sizeof(*counters));
     struct message *m = reply(b, who, MESSAGE_results);
-    if (page == NULL || m == NULL)
+    if (page == NULL || counters == NULL || m == NULL)
         return;
     COPY_JOB(&m->results, want);
     m->results.from = want->from;
     const struct table *t = &res->live->table;
     if (want->accepted) {
-        accepted_results(t, want, page, &m->results);
+        accepted_results(t, want, page, counters, &m->results);
         return;
     }
     if (res->now.rec.step != JOB_STEP_FINISH || !t->complete || t->done_count < t->count) {

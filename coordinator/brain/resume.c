@@ -8,13 +8,24 @@
  * Failure modes: the lead says that ranges must start over (stage "resume"): what there is is swept, and the
  * next attempt begins anew at once, with a note that says why. Nobody goes on within gcttl: the hold at
  * the source is gone by then (the agent's clock decides that), so storage is swept, while the job stays
- * Failed. It is found to be committed when it is to be swept: then it is Complete.
+ * Failed. Nobody could sweep what an attempt left that cannot be gone on with: it is tried like that, too,
+ * for as long as it takes, and before the next attempt. It is found to be committed when it is to be swept:
+ * then it is Complete.
  */
 #include "coordinator/brain/internal.h"
 
 #include <stdio.h>
 
 #define GCTTL_DEFAULT_S 3600
+
+void resume_again(struct record *next)
+{
+    next->phase = PHASE_SCHEDULED;
+    next->step = next->leftovers ? JOB_STEP_ABORT : 0; /* that first */
+    next->attempt++;
+    next->completed_us = 0;
+    next->error = NULL; /* asked for: no pause */
+}
 
 bool resume_over(const struct res *res)
 {
@@ -67,8 +78,10 @@ void resume_expire(struct brain *b, struct res *res)
 bool resume_sweeping(const struct res *res)
 {
     const struct record *rec = &res->now.rec;
-    return res->exists && rec->phase == PHASE_FAILED && rec->step == JOB_STEP_ABORT &&
-           rec->resumable;
+    if (!res->exists || rec->step != JOB_STEP_ABORT)
+        return false;
+    return (rec->phase == PHASE_FAILED && rec->resumable) ||
+           ((rec->phase == PHASE_FAILED || rec->phase == PHASE_SCHEDULED) && rec->leftovers);
 }
 
 void resume_sweep(struct brain *b, struct res *res)
@@ -86,11 +99,14 @@ void resume_sweep(struct brain *b, struct res *res)
             return;
         next->step = 0;
         next->resumable = false;
+        next->leftovers = false;
         persist_submit(b, res);
         return;
     }
     if (lead_appoint_sweeper(b, res))
         desired_changed(b, res);
+    if (res->now.rec.phase == PHASE_SCHEDULED && live->sweeper[0] != '\0')
+        lead_waiting(b, res, "waiting until what the last attempt stored is removed");
 }
 
 void resume_report(struct brain *b, struct res *res, const struct node *node,

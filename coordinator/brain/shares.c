@@ -7,6 +7,7 @@
  * start asks for nothing, and is not waited for longer than PATIENCE_US. Members of engines whose ranges
  * have positions of their own are all equal.
  */
+#include "common/array.h"
 #include "coordinator/brain/internal.h"
 
 #define PATIENCE_US UINT64_C(30000000)
@@ -65,21 +66,42 @@ void share_granted(const struct brain *b, struct res *res, const struct node *no
         res->live->standby_us = b->now.mono_us;
 }
 
+/* A new one has read nothing. NULL: there are too many, or no memory. */
+static struct node_share *share_of(struct brain *b, struct live *live, const struct node *node)
+{
+    size_t at = 0;
+    while (at < live->share_count && live->share_nodes[at] != node->id)
+        at++;
+    if (at < live->share_count)
+        return &live->shares[at];
+    /* one that was forgotten, and came back, has another id */
+    for (at = 0; at < live->share_count && strcmp(live->shares[at].node, node->name) != 0;)
+        at++;
+    if (at == SHARES_MAX)
+        return NULL;
+    if (at == live->share_count) {
+        size_t cap = live->share_cap;
+        if (ARRAY_ROOM(live->shares, live->share_count, live->share_cap, 16, b->err) < 0 ||
+            ARRAY_ROOM(live->share_nodes, live->share_count, cap, 16, b->err) < 0) {
+            b->failed = true;
+            return NULL;
+        }
+        live->shares[live->share_count++] = (struct node_share){0};
+        COPY_TEXT(live->shares[at].node, node->name);
+    }
+    live->share_nodes[at] = node->id;
+    return &live->shares[at];
+}
+
 void share_note(struct brain *b, struct res *res, const struct node *node, uint64_t bytes)
 {
     struct live *live = res->live;
-    size_t at = 0;
     share_granted(b, res, node);
-    while (at < live->share_count && strcmp(live->shares[at].node, node->name) != 0)
-        at++;
-    if (at == SHARES_MAX)
+    struct node_share *share = share_of(b, live, node);
+    if (share == NULL)
         return;
-    if (at == live->share_count) {
-        COPY_TEXT(live->shares[at].node, node->name);
-        live->share_count++;
-    }
-    live->shares[at].ranges++;
-    live->shares[at].bytes += bytes;
+    share->ranges++;
+    share->bytes += bytes;
 }
 
 void share_keep(struct brain *b, struct res *res, struct record *next)

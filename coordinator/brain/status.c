@@ -4,6 +4,8 @@
 #include "common/clock.h"
 #include "proto/spec/status.h"
 
+#include <assert.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 int status_new(struct res *res, struct tm_err *err)
@@ -21,19 +23,24 @@ void status_free(struct res *res)
 void status_changed(struct brain *b, struct res *res)
 {
     res->version = ++b->version;
+    struct res *whole =
+        part_is(res) ? store_find(b, res->now.rec.kind, res->now.rec.namespace_, res->now.rec.name)
+                     : NULL;
+    if (whole != NULL)
+        whole->version = b->version;
 }
 
 /* The tombstone is stored, and what it takes away waits: or there is no such time yet. */
-static void fill_deleting(struct resource_status *s, const struct record *rec)
+void status_fill_deleting(struct resource_status *s, int64_t removal_us, int64_t completed_us)
 {
     char message[128] = "";
     char text[CLOCK_TEXT_MAX];
-    s->removal_us = rec->removal_us;
-    if (rec->removal_us != 0)
+    s->removal_us = removal_us;
+    if (removal_us != 0)
         (void)snprintf(message, sizeof(message), "its objects are removed at %s",
-                       clock_format(rec->removal_us, text));
-    resource_status_set_phase(s, RESOURCE_DELETING, rec->completed_us,
-                              rec->removal_us != 0 ? "Grace" : "", message);
+                       clock_format(removal_us, text));
+    resource_status_set_phase(s, RESOURCE_DELETING, completed_us, removal_us != 0 ? "Grace" : "",
+                              message);
 }
 
 /* The phases it went through, each with the time it is known by. */
@@ -56,7 +63,7 @@ static void fill_phases(struct resource_status *s, const struct res *res)
                                                    : "",
                                   message);
     if (rec->deleting)
-        fill_deleting(s, rec);
+        status_fill_deleting(s, rec->removal_us, rec->completed_us);
 }
 
 static void fill_counters(struct resource_status *s, const struct msg_counters *c)
@@ -113,6 +120,7 @@ const struct trouble *status_trouble(const struct brain *b, const struct res *re
 void status_note_trouble(struct brain *b, struct res *res, const struct node *node,
                          const struct msg_job *report)
 {
+    assert(res->live != NULL); /* of a job that is over nobody reports */
     struct trouble *t = &res->live->trouble;
     const struct msg_error *error = report->trouble;
     if (status_trouble(b, res) != NULL && strcmp(t->node, node->name) != 0)
@@ -148,12 +156,10 @@ void status_fill_storage(struct resource_status *s, const struct live *live)
 
 static void fill_shares(struct resource_status *s, const struct node_share *shares, size_t count)
 {
-    s->share_count = 0;
-    for (size_t at = 0; at < TM_MIN(count, TM_ARRAY_LEN(s->shares)); at++) {
-        struct status_share *to = &s->shares[s->share_count++];
-        COPY_TEXT(to->node, shares[at].node);
-        to->ranges = shares[at].ranges;
-        to->bytes = shares[at].bytes;
+    for (size_t at = 0; at < count; at++) {
+        struct status_share one = {.ranges = shares[at].ranges, .bytes = shares[at].bytes};
+        COPY_TEXT(one.node, shares[at].node);
+        resource_status_add_share(s, &one);
     }
 }
 
@@ -169,8 +175,6 @@ static void fill_live(struct resource_status *s, const struct res *res)
             s->bytes_total = t->bytes_total;
         }
         s->ranges_done = TM_MAX(s->ranges_done, t->done_count);
-        if (live->share_count > 0)
-            fill_shares(s, live->shares, live->share_count);
         s->ranges_resumed = TM_MAX(s->ranges_resumed, t->stored_count);
         s->bytes_resumed = TM_MAX(s->bytes_resumed, t->stored_bytes);
         s->bytes_done = TM_MAX(s->bytes_done, TM_MAX(t->done.bytes, live->bytes_done));
@@ -186,10 +190,23 @@ static void fill_live(struct resource_status *s, const struct res *res)
         resource_status_add_problem(s, res->now.rec.node, "", -1, live->problem);
 }
 
-static void fill_warnings(struct resource_status *s, const struct res *res)
+void status_warn(struct resource_status *s, const char *fmt, ...)
+{
+    char text[TM_ERR_MSG_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    resource_status_add_warning(s, text);
+}
+
+static void fill_warnings(const struct brain *b, struct resource_status *s, const struct res *res)
 {
     const struct record *rec = &res->now.rec;
     const struct live *live = store_terminal(res) ? NULL : res->live;
+    char names[TM_ERR_MSG_MAX];
+    if (!store_terminal(res) && tenants_left_out(b, res, names))
+        status_warn(s, TENANTS_LEFT_OUT, names);
     for (size_t n = 0; live != NULL && n < live->warning_count; n++)
         resource_status_add_warning(s, live->warnings[n]);
     for (size_t n = 0; live == NULL && n < rec->warnings_count; n++)
@@ -277,25 +294,34 @@ static void fill_path(struct resource_status *s, const struct record *rec)
                    rec->storage, rec->cluster, rec->tenant, rec->identity, rec->backup_id);
 }
 
-static void fill(const struct brain *b, const struct res *res)
+void status_fill(const struct brain *b, const struct res *res)
 {
     struct resource_status *s = res->status;
     const struct record *rec = &res->now.rec;
+    bool under_way = res->live != NULL && !store_terminal(res) && res->view.kind == JOB_KIND_BACKUP;
+    const struct live *live = under_way ? res->live : NULL;
     resource_status_clear(s);
+    if (parts_is(res)) {
+        parts_fill(b, res);
+        return;
+    }
     if (log_is(res)) {
         log_fill(b, res);
         return;
     }
     fill_phases(s, res);
     COPY_TEXT(s->backup_id, rec->backup_id[0] != '\0' ? rec->backup_id : rec->source_backup_id);
-    COPY_TEXT(s->tenant, rec->tenant[0] != '\0' ? rec->tenant : res->view.tenant);
+    COPY_TEXT(s->tenant, rec->tenant[0] != '\0' ? rec->tenant : tenant_of(b, res));
     COPY_TEXT(s->node, rec->node);
     s->started_us = rec->started_us;
     s->completed_us = rec->completed_us;
     s->attempt = rec->attempt;
     s->ranges_total = rec->ranges_total;
     s->bytes_total = rec->bytes_total;
-    fill_shares(s, rec->shares, rec->shares_count);
+    if (live != NULL && live->share_count > 0)
+        fill_shares(s, live->shares, live->share_count);
+    else
+        fill_shares(s, rec->shares, rec->shares_count);
     s->ranges_resumed = rec->ranges_resumed;
     s->bytes_resumed = rec->bytes_resumed;
     if (rec->phase == PHASE_FAILED || rec->step == JOB_STEP_ABORT) {
@@ -315,7 +341,7 @@ static void fill(const struct brain *b, const struct res *res)
         s->bytes_done = s->bytes_total;
     }
     fill_path(s, rec);
-    fill_warnings(s, res);
+    fill_warnings(b, s, res);
     fill_error(b, s, res);
 }
 
@@ -323,7 +349,7 @@ static void fill(const struct brain *b, const struct res *res)
 
 static void look(const struct brain *b, const struct res *res, struct brain_resource *ret)
 {
-    fill(b, res);
+    status_fill(b, res);
     *ret = (struct brain_resource){
         .spec = res->spec,
         .status = res->status,
@@ -340,7 +366,7 @@ bool brain_resource_next(const struct brain *b, size_t *cursor, struct brain_res
 {
     while (*cursor < b->resource_count) {
         const struct res *res = b->resources[(*cursor)++];
-        if (!res->exists)
+        if (!res->exists || part_is(res)) /* a part is seen in the whole */
             continue;
         look(b, res, ret);
         return true;

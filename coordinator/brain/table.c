@@ -10,6 +10,12 @@ void table_release(struct table *t)
         free(t->ranges[at].result);
     free(t->ranges);
     free(t->leases);
+    for (size_t at = 0; at < t->holder_count; at++)
+        free(t->all_holders[at]);
+    free(t->all_holders);
+    idmap_release(&t->holders);
+    numset_release(&t->free[false]);
+    numset_release(&t->free[true]);
     free(t->order);
     buf_release(&t->keys);
     buf_release(&t->begin);
@@ -49,11 +55,17 @@ static int plan_one(struct table *t, const struct msg_plan_range *range, struct 
     int r = ARRAY_ROOM(t->ranges, t->count, t->cap, 64, err);
     size_t key_offset = t->keys.len;
     if (r == 0)
+        r = numset_reserve(&t->free[false], t->count + 1, err);
+    if (r == 0)
+        r = numset_reserve(&t->free[true], t->count + 1, err);
+    if (r == 0)
         r = buf_append_slice(&t->keys, range->start, err);
     if (r < 0)
         return r;
+    numset_add(&t->free[range->anywhere], t->count);
     t->ranges[t->count++] = (struct table_range){.key_offset = (uint32_t)key_offset,
                                                  .key_len = (uint16_t)range->start.len,
+                                                 .leases = TABLE_NONE,
                                                  .bytes = range->bytes,
                                                  .anywhere = range->anywhere};
     t->bytes_total += range->bytes;
@@ -78,12 +90,104 @@ int table_plan(struct table *t, uint32_t first, const struct msg_plan_range *ran
     return 0;
 }
 
+/* ---- leases ---- */
+
+static struct table_link *link_of_range(struct table_lease *lease)
+{
+    return &lease->of_range;
+}
+
+static struct table_link *link_of_node(struct table_lease *lease)
+{
+    return &lease->of_node;
+}
+
+static struct table_link *link_by_age(struct table_lease *lease)
+{
+    return &lease->by_age;
+}
+
+typedef struct table_link *link_fn(struct table_lease *lease);
+
+/* Takes a lease out of the list that begins at *first; *last, when the list has one. */
+static void unlink_lease(struct table *t, uint32_t at, link_fn *of, uint32_t *first, uint32_t *last)
+{
+    struct table_link *link = of(&t->leases[at]);
+    if (link->before != TABLE_NONE)
+        of(&t->leases[link->before])->next = link->next;
+    else
+        *first = link->next;
+    if (link->next != TABLE_NONE)
+        of(&t->leases[link->next])->before = link->before;
+    else if (last != NULL)
+        *last = link->before;
+}
+
+static void push_front(struct table *t, uint32_t at, link_fn *of, uint32_t *first)
+{
+    *of(&t->leases[at]) = (struct table_link){.before = TABLE_NONE, .next = *first};
+    if (*first != TABLE_NONE)
+        of(&t->leases[*first])->before = at;
+    *first = at;
+}
+
+static void push_newest(struct table *t, uint32_t at)
+{
+    t->leases[at].by_age = (struct table_link){.before = t->newest, .next = TABLE_NONE};
+    if (t->newest != TABLE_NONE)
+        t->leases[t->newest].by_age.next = at;
+    else
+        t->oldest = at;
+    t->newest = at;
+}
+
+static struct table_holder *holder_of(const struct table *t, uint32_t node)
+{
+    return idmap_get(&t->holders, node);
+}
+
+static struct table_holder *holder_make(struct table *t, uint32_t node, struct tm_err *err)
+{
+    struct table_holder *holder = holder_of(t, node);
+    if (holder != NULL)
+        return holder;
+    if (ARRAY_ROOM(t->all_holders, t->holder_count, t->holder_cap, 16, err) < 0)
+        return NULL;
+    holder = malloc(sizeof(*holder));
+    if (holder == NULL) {
+        (void)tm_err_oom(err);
+        return NULL;
+    }
+    *holder = (struct table_holder){.leases = TABLE_NONE};
+    if (idmap_put(&t->holders, node, holder, err) < 0) {
+        free(holder);
+        return NULL;
+    }
+    t->all_holders[t->holder_count++] = holder;
+    return holder;
+}
+
+/* A place for one more lease, or TABLE_NONE. */
+static uint32_t place_take(struct table *t, struct tm_err *err)
+{
+    if (t->lease_count == 0 && t->lease_places == 0)
+        t->lease_free = t->oldest = t->newest = TABLE_NONE;
+    uint32_t at = t->lease_free;
+    if (at != TABLE_NONE) {
+        t->lease_free = t->leases[at].by_age.next;
+        return at;
+    }
+    if (ARRAY_ROOM(t->leases, t->lease_places, t->lease_cap, 64, err) < 0)
+        return TABLE_NONE;
+    return (uint32_t)t->lease_places++;
+}
+
 struct table_lease *table_lease_find(struct table *t, uint32_t range, struct epoch epoch)
 {
-    for (size_t at = 0; at < t->lease_count; at++) {
-        struct table_lease *lease = &t->leases[at];
-        if (lease->range == range && epoch_cmp(lease->epoch, epoch) == 0)
-            return lease;
+    for (uint32_t at = t->ranges[range].leases; at != TABLE_NONE;
+         at = t->leases[at].of_range.next) {
+        if (epoch_cmp(t->leases[at].epoch, epoch) == 0)
+            return &t->leases[at];
     }
     return NULL;
 }
@@ -92,92 +196,98 @@ int table_grant(struct table *t, uint32_t range, uint32_t node, struct epoch epo
                 uint64_t want_serial, uint64_t now_us, struct table_lease **ret, struct tm_err *err)
 {
     if (t->lease_count == TABLE_LEASES_MAX)
-        return tm_err_set(err, TM_E_LIMIT, "more than %d leases", TABLE_LEASES_MAX);
-    int r = ARRAY_ROOM(t->leases, t->lease_count, t->lease_cap, 64, err);
-    if (r < 0)
-        return r;
-    struct table_lease *lease = &t->leases[t->lease_count++];
-    *lease = (struct table_lease){.range = range,
-                                  .node = node,
-                                  .epoch = epoch,
-                                  .want_serial = want_serial,
-                                  .granted_us = now_us};
+        return tm_err_set(err, TM_E_LIMIT, "more than %u leases", TABLE_LEASES_MAX);
+    struct table_holder *holder = holder_make(t, node, err);
+    uint32_t at = holder != NULL ? place_take(t, err) : TABLE_NONE;
+    if (at == TABLE_NONE)
+        return -(int)err->code;
+    t->leases[at] = (struct table_lease){.range = range,
+                                         .node = node,
+                                         .epoch = epoch,
+                                         .want_serial = want_serial,
+                                         .granted_us = now_us};
+    t->lease_count++;
+    holder->count++;
+    push_front(t, at, link_of_range, &t->ranges[range].leases);
+    push_front(t, at, link_of_node, &holder->leases);
+    push_newest(t, at);
     t->ranges[range].state = RANGE_LEASED;
     t->ranges[range].newest = epoch;
-    *ret = lease;
+    numset_drop(&t->free[t->ranges[range].anywhere], range);
+    *ret = &t->leases[at];
     return 0;
-}
-
-static bool leased(const struct table *t, uint32_t range)
-{
-    for (size_t at = 0; at < t->lease_count; at++) {
-        if (t->leases[at].range == range)
-            return true;
-    }
-    return false;
 }
 
 void table_drop_lease(struct table *t, struct table_lease *lease)
 {
-    uint32_t range = lease->range;
-    size_t at = (size_t)(lease - t->leases);
-    memmove(lease, lease + 1, (t->lease_count - at - 1) * sizeof(*lease));
+    uint32_t at = (uint32_t)(lease - t->leases);
+    struct table_range *range = &t->ranges[lease->range];
+    struct table_holder *holder = holder_of(t, lease->node);
+    unlink_lease(t, at, link_of_range, &range->leases, NULL);
+    unlink_lease(t, at, link_of_node, &holder->leases, NULL);
+    unlink_lease(t, at, link_by_age, &t->oldest, &t->newest);
+    holder->count--;
     t->lease_count--;
-    if (t->ranges[range].state == RANGE_LEASED && !leased(t, range)) {
-        t->ranges[range].state = RANGE_FREE;
-        size_t *hint = &t->free_hint[t->ranges[range].anywhere];
-        *hint = TM_MIN(*hint, (size_t)range);
+    if (range->state == RANGE_LEASED && range->leases == TABLE_NONE) {
+        range->state = RANGE_FREE;
+        numset_add(&t->free[range->anywhere], lease->range);
     }
+    lease->by_age.next = t->lease_free;
+    t->lease_free = at;
+}
+
+uint32_t table_leases_begin(const struct table *t, uint32_t node)
+{
+    const struct table_holder *holder = holder_of(t, node);
+    return holder != NULL ? holder->leases : TABLE_NONE;
+}
+
+struct table_lease *table_leases_next(struct table *t, uint32_t *cursor)
+{
+    if (*cursor == TABLE_NONE)
+        return NULL;
+    struct table_lease *lease = &t->leases[*cursor];
+    *cursor = lease->of_node.next;
+    return lease;
 }
 
 void table_drop_node(struct table *t, uint32_t node)
 {
-    for (size_t at = t->lease_count; at > 0; at--) {
-        if (t->leases[at - 1].node == node)
-            table_drop_lease(t, &t->leases[at - 1]);
-    }
-}
-
-static size_t next_free(struct table *t, bool anywhere)
-{
-    size_t *hint = &t->free_hint[anywhere];
-    while (*hint < t->count &&
-           (t->ranges[*hint].state != RANGE_FREE || t->ranges[*hint].anywhere != anywhere))
-        ++*hint;
-    return *hint < t->count ? *hint : SIZE_MAX;
+    uint32_t cursor = table_leases_begin(t, node);
+    struct table_lease *lease;
+    while ((lease = table_leases_next(t, &cursor)) != NULL)
+        table_drop_lease(t, lease);
 }
 
 size_t table_next_free(struct table *t, enum table_which which)
 {
-    size_t bound = which & TABLE_BOUND ? next_free(t, false) : SIZE_MAX;
-    size_t anywhere = which & TABLE_ANYWHERE ? next_free(t, true) : SIZE_MAX;
+    size_t bound = which & TABLE_BOUND ? numset_lowest(&t->free[false]) : SIZE_MAX;
+    size_t anywhere = which & TABLE_ANYWHERE ? numset_lowest(&t->free[true]) : SIZE_MAX;
     return TM_MIN(bound, anywhere);
 }
 
 size_t table_next_steal(const struct table *t, uint32_t node, uint64_t before_us,
                         enum table_which which)
 {
-    const struct table_lease *oldest = NULL;
-    for (size_t at = 0; at < t->lease_count; at++) {
+    if (t->lease_count == 0)
+        return SIZE_MAX;
+    for (uint32_t at = t->oldest; at != TABLE_NONE; at = t->leases[at].by_age.next) {
         const struct table_lease *lease = &t->leases[at];
-        bool meant = which & (t->ranges[lease->range].anywhere ? TABLE_ANYWHERE : TABLE_BOUND);
-        if (lease->node == node || lease->granted_us > before_us || !meant)
-            continue;
-        size_t holders = 0;
-        for (size_t other = 0; other < t->lease_count; other++)
-            holders += t->leases[other].range == lease->range;
-        if (holders == 1 && (oldest == NULL || lease->granted_us < oldest->granted_us))
-            oldest = lease;
+        const struct table_range *range = &t->ranges[lease->range];
+        if (lease->granted_us > before_us)
+            return SIZE_MAX; /* all others are younger */
+        bool meant = which & (range->anywhere ? TABLE_ANYWHERE : TABLE_BOUND);
+        bool alone = lease->of_range.before == TABLE_NONE && lease->of_range.next == TABLE_NONE;
+        if (lease->node != node && meant && alone)
+            return lease->range;
     }
-    return oldest != NULL ? oldest->range : SIZE_MAX;
+    return SIZE_MAX;
 }
 
 size_t table_leases_of(const struct table *t, uint32_t node)
 {
-    size_t count = 0;
-    for (size_t at = 0; at < t->lease_count; at++)
-        count += t->leases[at].node == node;
-    return count;
+    const struct table_holder *holder = holder_of(t, node);
+    return holder != NULL ? holder->count : 0;
 }
 
 void table_count_again(struct table *t, uint32_t range)
@@ -185,6 +295,13 @@ void table_count_again(struct table *t, uint32_t range)
     struct tm_err err;
     if (ARRAY_ROOM(t->order, t->done_count, t->order_cap, 64, &err) == 0)
         t->order[t->done_count++] = range;
+}
+
+void table_heard(struct table *t, uint32_t range)
+{
+    t->ranges[range].stored = false;
+    t->stored_count--;
+    t->stored_bytes -= t->ranges[range].result->bytes;
 }
 
 int table_done(struct table *t, const struct msg_result *result, struct tm_err *err)
@@ -215,10 +332,10 @@ int table_done(struct table *t, const struct msg_result *result, struct tm_err *
         t->done.pages_unverified += c->pages_unverified;
         t->done.pages_corrupt += c->pages_corrupt;
     }
-    for (size_t at = t->lease_count; at > 0; at--) {
-        if (t->leases[at - 1].range == result->range)
-            table_drop_lease(t, &t->leases[at - 1]);
-    }
+    while (range->leases != TABLE_NONE)
+        table_drop_lease(t, &t->leases[range->leases]);
+    numset_drop(&t->free[range->anywhere], result->range);
+    range->stored = result->stored;
     if (result->stored) {
         t->stored_count++;
         t->stored_bytes += kept->bytes;

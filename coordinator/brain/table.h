@@ -7,7 +7,12 @@
  * A struct epoch (term, counter) orders all leases of a range. A range is free, leased (to at most two
  * nodes: the second one is a thief), or done. Leases lapse when their node falls silent; a lapsed
  * one may still be honoured until the range is granted again, since nobody else can have it.
+ *
+ * Ranges are up to a million, leases as many as all nodes hold: each lies in three lists, those of its range, of its
+ * node, and of all, oldest first. So nothing that a message asks for walks more than what concerns it.
  */
+#include "common/idmap.h"
+#include "common/numset.h"
 #include "proto/format/names.h"
 #include "proto/wire/messages.h"
 
@@ -18,8 +23,10 @@ struct table_range {
     uint16_t key_len;
     uint8_t state; /* enum range_state */
     uint8_t failures;
-    bool anywhere; /* other nodes than the lead may read it, too */
-    bool granted; /* by this coordinator; leases it only adopted do not fence each other */
+    bool anywhere;   /* other nodes than the lead may read it, too */
+    bool stored;     /* done, as its lead says; whoever read it has not been heard of */
+    bool granted;    /* by this coordinator; leases it only adopted do not fence each other */
+    uint32_t leases; /* the first, TABLE_NONE = none */
     uint64_t bytes;
     struct epoch newest; /* newest lease known; of a done range, the winner */
     struct table_result *result;
@@ -33,7 +40,17 @@ struct table_result {
     uint8_t blob[];
 };
 
+#define TABLE_NONE UINT32_MAX
+
+struct table_link { /* places in table.leases */
+    uint32_t before;
+    uint32_t next;
+};
+
 struct table_lease {
+    struct table_link of_range;
+    struct table_link of_node;
+    struct table_link by_age;
     uint32_t range;
     uint32_t node; /* node.id */
     struct epoch epoch;
@@ -41,7 +58,13 @@ struct table_lease {
     uint64_t granted_us;
 };
 
-#define TABLE_LEASES_MAX 65536
+/* A node that has, or had, leases. */
+struct table_holder {
+    uint32_t leases; /* the newest, TABLE_NONE = none */
+    uint32_t count;
+};
+
+#define TABLE_LEASES_MAX (1u << 18) /* as many as all nodes may hold */
 
 struct table {
     struct table_range *ranges;
@@ -56,15 +79,23 @@ struct table {
     bool complete;
     uint64_t bytes_total;
 
-    struct table_lease *leases;
-    size_t lease_count;
+    struct table_lease *leases; /* places: in use, or in the list of free ones */
+    size_t lease_count;         /* in use */
+    size_t lease_places;
     size_t lease_cap;
-    size_t free_hint[2]; /* by `anywhere`: no such range before this one is free */
+    uint32_t lease_free; /* by_age.next leads on; TABLE_NONE behind them */
+    uint32_t oldest;
+    uint32_t newest;
+    struct idmap holders; /* by node.id */
+    struct table_holder **all_holders;
+    size_t holder_count;
+    size_t holder_cap;
+    struct numset free[2]; /* ranges, by `anywhere` */
 
     size_t done_count;
     uint32_t *order; /* done_count of them, as they were accepted */
     size_t order_cap;
-    size_t stored_count;      /* of them, by earlier attempts */
+    size_t stored_count;      /* of them, by earlier attempts, or by nodes that are gone */
     uint64_t stored_bytes;    /* which read so many */
     size_t result_bytes;      /* memory */
     struct msg_counters done; /* summed up; problem unused */
@@ -89,6 +120,10 @@ int table_grant(struct table *t, uint32_t range, uint32_t node, struct epoch epo
 /* Ends one lease; a range without any is free again. */
 void table_drop_lease(struct table *t, struct table_lease *lease);
 void table_drop_node(struct table *t, uint32_t node);
+/* One node's leases, newest first: *cursor comes from table_leases_begin; NULL behind the last one. The lease that was
+ * returned may be dropped before the next call. */
+uint32_t table_leases_begin(const struct table *t, uint32_t node);
+struct table_lease *table_leases_next(struct table *t, uint32_t *cursor);
 /* Which ranges are meant. */
 enum table_which { TABLE_BOUND = 1, TABLE_ANYWHERE = 2, TABLE_BOTH = 3 };
 /* Lowest free range, or SIZE_MAX. */
@@ -100,6 +135,8 @@ size_t table_leases_of(const struct table *t, uint32_t node);
 
 /* A range that is done, once more: only for a bug planted on purpose. */
 void table_count_again(struct table *t, uint32_t range);
+/* A range that is done, and `stored`: the node that read it in this attempt says so itself. */
+void table_heard(struct table *t, uint32_t range);
 /* Marks done and keeps the result; all its leases end. */
 int table_done(struct table *t, const struct msg_result *result, struct tm_err *err) TM_WUR;
 

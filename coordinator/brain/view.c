@@ -55,7 +55,7 @@ static int view_backup(const struct backup_spec *spec, struct codec_arena *arena
 {
     v->kind = JOB_KIND_BACKUP;
     v->cluster = text_or(spec->br.cluster, "");
-    v->tenant = text_or(spec->br.tenant, RESOURCE_TENANT);
+    v->tenant = text_or(spec->br.tenant, "");
     v->node = "";
     v->storage = text_or(spec->storage.url, "");
     v->secret = secret_of(&spec->br, &spec->storage);
@@ -111,7 +111,7 @@ static int view_log(const struct backup_spec *spec, struct codec_arena *arena, s
 {
     v->kind = JOB_KIND_LOG;
     v->cluster = text_or(spec->br.cluster, "");
-    v->tenant = text_or(spec->br.tenant, RESOURCE_TENANT);
+    v->tenant = text_or(spec->br.tenant, "");
     v->node = "";
     v->storage = text_or(spec->storage.url, "");
     v->secret = secret_of(&spec->br, &spec->storage);
@@ -160,7 +160,7 @@ static int view_restore(const struct restore_spec *spec, struct codec_arena *are
     char target[RESTORE_TARGET_MAX];
     v->kind = JOB_KIND_RESTORE;
     v->cluster = text_or(spec->br.cluster, "");
-    v->tenant = text_or(spec->br.tenant, RESOURCE_TENANT);
+    v->tenant = text_or(spec->br.tenant, "");
     v->node = text_or(spec->node, "");
     v->storage = text_or(spec->storage.url, "");
     v->secret = secret_of(&spec->br, &spec->storage);
@@ -172,7 +172,7 @@ static int view_restore(const struct restore_spec *spec, struct codec_arena *are
         return -(int)err->code;
     v->restore = to;
     COPY_TEXT(to->source_cluster, v->cluster);
-    COPY_TEXT(to->source_tenant, v->tenant);
+    COPY_TEXT(to->source_tenant, v->tenant[0] != '\0' ? v->tenant : RESOURCE_TENANT);
     to->data_dir = text_or(spec->data_dir, "");
     to->wal_dir = spec->wal_dir;
     to->target = codec_arena_text(arena, restore_target_text(spec, target, sizeof(target)), err);

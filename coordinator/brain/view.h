@@ -20,7 +20,7 @@ struct view {
     const char *name;
     struct slice document;    /* canonical form: what is stored */
     const char *cluster;      /* restore: "" = that of the Backup it names */
-    const char *tenant;       /* "" = the only one of the cluster */
+    const char *tenant;       /* "" = all of the cluster's; restore: the backup's */
     const char *node;         /* restore: "" = the only one of the cluster */
     const char *storage;      /* URL; "" for a restore from a named Backup */
     const char *full_storage; /* restore: where backups lie when not with the log; "" = there */

@@ -213,6 +213,7 @@ static int begin_change(struct connection *c, enum brain_command what, struct tm
                                             .namespace_ = r->message.namespace_,
                                             .name = r->message.name,
                                             .query = r->message.query,
+                                            .tenant = r->message.tenant,
                                             .has_grace = r->message.has_grace,
                                             .grace_ms = r->message.grace_ms}};
     request_feed(c, &event, resource_kind_word(kind), r->message.name);
@@ -277,6 +278,21 @@ static void cursor_of(const struct brain_resource *one, char text[CONTROL_AFTER_
                    resource_kind_text(one->spec->kind), one->spec->namespace_, one->spec->name);
 }
 
+/* Behind the last item of the page before, so that none is made out that is not shown; or at the kind's first. */
+static size_t list_begin(const struct brain *brain, const char *after, enum resource_kind kind)
+{
+    char text[CONTROL_AFTER_MAX + 1];
+    char *rest = text;
+    (void)snprintf(text, sizeof(text), "%s", after);
+    if (after[0] == '\0')
+        return kind == RESOURCE_NONE
+                   ? 0
+                   : brain_resource_after(brain, resource_kind_text(kind), "", "");
+    const char *kind_text = strsep(&rest, CURSOR_SEPARATOR);
+    const char *namespace_ = rest != NULL ? strsep(&rest, CURSOR_SEPARATOR) : "";
+    return brain_resource_after(brain, kind_text, namespace_, rest != NULL ? rest : "");
+}
+
 static int begin_list(struct connection *c, struct tm_err *err)
 {
     struct request *r = &c->request;
@@ -287,22 +303,19 @@ static int begin_list(struct connection *c, struct tm_err *err)
         (result = resource_kind_parse(r->message.kind, &kind, err)) < 0)
         return result;
     struct page p = {.arena = &r->arena};
-    size_t cursor = 0;
+    size_t cursor = list_begin(brain, r->message.after, kind);
     struct brain_resource one;
     char last[CONTROL_AFTER_MAX + 1] = "";
     while (brain_resource_next(brain, &cursor, &one)) {
-        char here[CONTROL_AFTER_MAX + 1];
-        cursor_of(&one, here);
-        if ((kind != RESOURCE_NONE && one.spec->kind != kind) ||
-            strcmp(here, r->message.after) <= 0)
-            continue;
+        if (kind != RESOURCE_NONE && one.spec->kind != kind)
+            break; /* they come kind by kind */
         if (page_full(&p)) {
             memcpy(p.after, last, sizeof(p.after));
             break;
         }
         if ((result = add_resource(&p, &one, err)) < 0)
             return result;
-        memcpy(last, here, sizeof(last));
+        cursor_of(&one, last);
     }
     page_reply(c, &p);
     return 0;

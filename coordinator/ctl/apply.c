@@ -306,11 +306,10 @@ const struct command command_retry = {
     .name = "retry",
     .words = "KIND NAME",
     .summary = "let a Failed resource start over",
-    .detail =
-        "Starts a Failed backup or restore over with the spec it has; a backup that was interrupted\n"
-        "goes on where it stopped, when it can. A log\n"
-        "backup that is Fail goes on; one whose truncation was refused truncates again.\n\n"
-        "  tidemark retry backup nightly-3",
+    .detail = "Starts a Failed backup or restore over with the spec it has; a backup that was\n"
+              "interrupted goes on where it stopped, when it can. A log backup that is Fail goes\n"
+              "on; one whose truncation was refused truncates again.\n\n"
+              "  tidemark retry backup nightly-3",
     .options = (const struct option_row[]){NAMESPACE_OPTION},
     .option_count = 1,
     .run = run_retry,

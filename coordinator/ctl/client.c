@@ -237,9 +237,11 @@ int client_get(struct ctl_client *c, enum control_command command, const char *k
 }
 
 int client_query(struct ctl_client *c, const char *kind, const char *namespace_, const char *name,
-                 struct msg_log_query *query, json_t **ret, struct tm_err *err)
+                 const char *tenant, struct msg_log_query *query, json_t **ret, struct tm_err *err)
 {
     struct control_request request = named(CONTROL_QUERY, kind, namespace_, name);
+    if (tenant != NULL)
+        (void)snprintf(request.tenant, sizeof(request.tenant), "%s", tenant);
     request.query = query;
     return client_one(c, &request, ret, err);
 }

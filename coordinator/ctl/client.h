@@ -37,7 +37,8 @@ int client_list(struct ctl_client *c, enum control_command command, const char *
                 struct tm_err *err) TM_WUR;
 /* What a QUERY found, handed over. */
 int client_query(struct ctl_client *c, const char *kind, const char *namespace_, const char *name,
-                 struct msg_log_query *query, json_t **ret, struct tm_err *err) TM_WUR;
+                 const char *tenant, struct msg_log_query *query, json_t **ret,
+                 struct tm_err *err) TM_WUR;
 /* How the storages of a PROBE came out, an array that is handed over: of all documents of
  * request->yaml, or of the one resource. */
 int client_probe(struct ctl_client *c, struct control_request *request, json_t **ret,

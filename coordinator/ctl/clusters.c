@@ -1,9 +1,11 @@
 /*
- * How far clusters are safe. A tenant may have several log backups, in several places: the furthest
+ * How far clusters are safe, and their log backups. A tenant may have several log backups, in several places: the furthest
  * counts. A cluster is as safe as its worst tenant; a tenant without a checkpoint makes it unknown.
  * Checkpoints compare as text: all have one form, in UTC.
  */
+#include "common/clock.h"
 #include "coordinator/ctl/command.h"
+#include "coordinator/ctl/table.h"
 
 static bool counts(const json_t *resource)
 {
@@ -111,4 +113,49 @@ void log_clusters_print(struct ctl *c, const json_t *clusters)
                           (unsigned long long)json_u64_at(one, "tenants"));
         (void)fprintf(c->out, "\n");
     }
+}
+
+static int log_row(struct text_table *t, const json_t *one, struct tm_err *err)
+{
+    const json_t *behind = json_at(one, "status.latencySeconds");
+    char latency[CLOCK_TEXT_MAX] = "";
+    if (behind != NULL)
+        (void)duration_format_brief((int64_t)(json_number_value(behind) * 1e6), latency);
+    const char *const cells[] = {
+        json_text_at(one, "metadata.name"),
+        json_text_at(one, "spec.br.cluster"),
+        json_text_at(one, "status.tenant"),
+        json_text_at(one, "status.phase"),
+        json_text_at(one, "status.node"),
+        json_text_at(one, "status.logCheckpointTs"),
+        json_text_at(one, "status.logCheckpointPosition"),
+        latency,
+        json_text_at(one, "status.logSuccessTruncateUntil"),
+        json_text_at(one, "status.lastError.message"),
+    };
+    int result = 0;
+    for (size_t n = 0; n < TM_ARRAY_LEN(cells) && result == 0; n++)
+        result = text_table_cell(t, err, "%s", cells[n]);
+    return result;
+}
+
+int log_table_print(struct ctl *c, const json_t *logs, struct tm_err *err)
+{
+    static const char *const heads[] = {"NAME",           "CLUSTER",    "TENANT",   "STATUS",
+                                        "NODE",           "CHECKPOINT", "POSITION", "BEHIND",
+                                        "TRUNCATEDUNTIL", "LASTERROR"};
+    struct text_table t;
+    text_table_init(&t, heads, TM_ARRAY_LEN(heads));
+    int result = 0;
+    size_t at;
+    const json_t *one;
+    json_array_foreach(logs, at, one)
+    {
+        if (result == 0)
+            result = log_row(&t, one, err);
+    }
+    if (result == 0)
+        text_table_print(&t, c->out);
+    text_table_release(&t);
+    return result;
 }

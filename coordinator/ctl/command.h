@@ -118,18 +118,30 @@ int restore_dry_run(struct ctl *c, const char *name, json_t *spec, const char *d
                     struct tm_err *err) TM_WUR;
 
 /* log_query.c: what the stored log of a task holds, and what a truncation would take; printed.
- * namespace_ may be NULL. log_time: a time that was given, and no position. */
+ * log_time: a time that was given, and no position. */
+struct log_task {
+    const char *namespace_; /* may be NULL */
+    const char *name;
+    const char *tenant; /* NULL: the task is of one */
+};
 int log_time(const struct option_value *value, int64_t *ret_us, struct tm_err *err) TM_WUR;
-int log_search(struct ctl *c, const char *namespace_, const char *name, struct msg_log_query *query,
-               bool json, struct tm_err *err) TM_WUR;
-int log_truncate_try(struct ctl *c, const char *namespace_, const char *name, const char *until,
-                     bool force, struct tm_err *err) TM_WUR;
+int log_search(struct ctl *c, const struct log_task *task, struct msg_log_query *query, bool json,
+               struct tm_err *err) TM_WUR;
+int log_truncate_try(struct ctl *c, const struct log_task *task, const char *until, bool force,
+                     struct tm_err *err) TM_WUR;
+
+/* tenants.c: a list in which a resource of several tenants is followed by, or else replaced by, one for each:
+ * with its name and spec, that tenant's status, and "part", the tenant. Handed over. */
+int tenants_split(const json_t *resources, bool with_whole, json_t **ret,
+                  struct tm_err *err) TM_WUR;
 
 /* log.c: the checkpoint of each cluster that has log backups, from a list of resources: an array of
  * {cluster, logCheckpointTs, latencySeconds, tenants}, a cluster's being the minimum of its tenants'.
  * NULL when memory is out. */
 json_t *log_clusters(const json_t *resources);
 void log_clusters_print(struct ctl *c, const json_t *clusters);
+/* A row for each log backup, taken apart by tenants. */
+int log_table_print(struct ctl *c, const json_t *logs, struct tm_err *err) TM_WUR;
 
 /* nodes.c: {"items": …}, as people read it. */
 int items_print(struct ctl *c, const json_t *items, struct tm_err *err) TM_WUR;

@@ -101,7 +101,9 @@ static void describe_interval(struct ctl *c, const json_t *one)
 {
     const char *from = json_text_at(one, "from");
     const char *to = json_text_at(one, "to");
-    (void)fprintf(c->out, "  %s to %s  (%s to %s, lineage %s)%s\n", from[0] != '\0' ? from : "-",
+    const char *tenant = json_text_at(one, "tenant");
+    (void)fprintf(c->out, "  %s%s%s to %s  (%s to %s, lineage %s)%s\n", tenant,
+                  tenant[0] != '\0' ? ": " : "", from[0] != '\0' ? from : "-",
                   to[0] != '\0' ? to : "-", json_text_at(one, "fromPosition"),
                   json_text_at(one, "toPosition"), json_text_at(one, "lineage"),
                   json_is_true(json_at(one, "abandoned")) ? "  abandoned" : "");
@@ -121,6 +123,30 @@ static void describe_share(struct ctl *c, const json_t *one)
     (void)fprintf(c->out, "  %s: %llu ranges, %llu bytes\n", json_text_at(one, "node"),
                   (unsigned long long)json_u64_at(one, "ranges"),
                   (unsigned long long)json_u64_at(one, "bytes"));
+}
+
+/* "main: Complete, as of …, 12 MiB in file:///…", or why it is not further. */
+static void describe_tenant(struct ctl *c, const json_t *one)
+{
+    char size[SIZE_TEXT_MAX];
+    const char *commit = json_text_at(one, "commitTs");
+    const char *checkpoint = json_text_at(one, "logCheckpointTs");
+    const char *path = json_text_at(one, "backupPath");
+    const char *message = json_text_at(one, "message");
+    uint64_t bytes = json_u64_at(one, "backupSize");
+    (void)fprintf(c->out, "  %s: %s", json_text_at(one, "tenant"), json_text_at(one, "phase"));
+    if (commit[0] != '\0')
+        (void)fprintf(c->out, ", as of %s", commit);
+    if (checkpoint[0] != '\0')
+        (void)fprintf(c->out, ", safe until %s", checkpoint);
+    if (bytes > 0)
+        (void)fprintf(c->out, ", %s", size_format(bytes, size));
+    if (path[0] != '\0')
+        (void)fprintf(c->out, " in %s", path);
+    (void)fprintf(c->out, "\n");
+    if (message[0] != '\0')
+        (void)fprintf(c->out, "    %s%s%s\n", json_text_at(one, "node"),
+                      json_text_at(one, "node")[0] != '\0' ? ": " : "", message);
 }
 
 static void describe_store(struct ctl *c, const json_t *one)
@@ -219,6 +245,7 @@ void describe_resource(struct ctl *c, const json_t *one)
                       (unsigned long long)json_u64_at(status, "pages.unverified"),
                       (unsigned long long)json_u64_at(status, "pages.corrupt"));
     describe_error(c, status);
+    describe_each(c, status, "tenants", "Tenants:", describe_tenant);
     describe_each(c, status, "recoverable", "Recoverable:", describe_interval);
     describe_each(c, status, "holds", "Log held at:", describe_hold);
     describe_each(c, status, "nodes", "Read on:", describe_share);

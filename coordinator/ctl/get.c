@@ -58,10 +58,12 @@ static int backup_rows(const json_t *items, bool wide, struct text_table *t, str
     json_array_foreach(items, at, one)
     {
         char size[SIZE_TEXT_MAX] = "";
+        const char *part = json_text_at(one, "part"); /* of a tenant, behind the whole */
         uint64_t bytes = json_u64_at(one, "status.backupSize");
         if (bytes > 0)
             (void)size_format(bytes, size);
-        if ((result = text_table_cell(t, err, "%s", json_text_at(one, "metadata.name"))) < 0 ||
+        if ((result = text_table_cell(t, err, "%s%s%s", json_text_at(one, "metadata.name"),
+                                      part[0] != '\0' ? "@" : "", part)) < 0 ||
             (result = text_table_cell(t, err, "%s", type_of(one))) < 0 ||
             (result = text_table_cell(t, err, "%s", mode_of(one))) < 0 ||
             (result = text_table_cell(t, err, "%s", json_text_at(one, "status.phase"))) < 0 ||
@@ -112,13 +114,18 @@ static int print_table(struct ctl *c, const char *kind, const json_t *items, boo
         return 0;
     }
     bool restores = strcmp(kind, "Restore") == 0;
+    json_t *split = NULL;
     struct text_table t;
+    if (wide && tenants_split(items, true, &split, err) < 0)
+        return -(int)err->code;
+    items = wide ? split : items;
     text_table_init(&t, restores ? restore_heads : backup_heads,
                     restores ? (wide ? 8 : 5) : (wide ? 12 : 7));
     int result = restores ? restore_rows(items, wide, &t, err) : backup_rows(items, wide, &t, err);
     if (result == 0)
         text_table_print(&t, c->out);
     text_table_release(&t);
+    json_decref(split);
     return result;
 }
 

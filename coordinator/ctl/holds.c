@@ -230,15 +230,18 @@ static int print(struct ctl *c, const json_t *holds, struct tm_err *err)
 
 int holds_print(struct ctl *c, const json_t *nodes, bool json, struct tm_err *err)
 {
-    json_t *resources = NULL, *holds = NULL;
+    json_t *resources = NULL, *split = NULL, *holds = NULL;
     int result = client_list(c->client, CONTROL_LIST, "Backup", &resources, err);
     if (result == 0)
-        result = collect(nodes, resources, &holds, err);
+        result = tenants_split(resources, false, &split, err);
+    if (result == 0)
+        result = collect(nodes, split, &holds, err);
     if (result == 0 && json)
         result = items_print(c, holds, err);
     else if (result == 0)
         result = print(c, holds, err);
     json_decref(resources);
+    json_decref(split);
     json_decref(holds);
     return result;
 }

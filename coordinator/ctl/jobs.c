@@ -40,7 +40,9 @@ enum backup_option {
 
 static const struct option_row backup_rows[] = {
     [BACKUP_CLUSTER] = {.name = "cluster", .value = "NAME", .help = "what to back up"},
-    [BACKUP_TENANT] = {.name = "tenant", .value = "NAME", .help = "one database of the cluster"},
+    [BACKUP_TENANT] = {.name = "tenant",
+                       .value = "NAME",
+                       .help = "one database of the cluster; default: all"},
     [BACKUP_STORAGE] = {.name = "storage",
                         .value = "URL",
                         .help = "where to: file:///PATH, s3://BUCKET/…"},
@@ -175,7 +177,9 @@ static const struct option_row restore_rows[] = {
                         .value = "NAME|ID",
                         .help = "default: the newest in storage"},
     [RESTORE_CLUSTER] = {.name = "cluster", .value = "NAME", .help = "that was backed up"},
-    [RESTORE_TENANT] = {.name = "tenant", .value = "NAME", .help = "default: main"},
+    [RESTORE_TENANT] = {.name = "tenant",
+                        .value = "NAME",
+                        .help = "default: the backup's only one, or main"},
     [RESTORE_STORAGE] = {.name = "storage", .value = "URL", .help = "default: the backup's"},
     [RESTORE_SECRET] = {.name = "secret", .value = "NAME", .help = "that gets into --storage"},
     [RESTORE_FULL_SECRET] = {.name = "full-backup-secret",

@@ -8,7 +8,6 @@
 #include "common/clock.h"
 #include "common/parse.h"
 #include "coordinator/ctl/command.h"
-#include "coordinator/ctl/table.h"
 #include "proto/spec/spec.h"
 
 #define KIND "Backup"
@@ -53,7 +52,7 @@ static const struct option_row log_rows[LOG_OPTIONS] = {
     [LOG_CLUSTER] = {.name = "cluster", .value = "NAME", .help = "start: whose log"},
     [LOG_TENANT] = {.name = "tenant",
                     .value = "NAME",
-                    .help = "start: one database of the cluster; default: main"},
+                    .help = "one database of the cluster; start: default: all"},
     [LOG_STORAGE] = {.name = "storage",
                      .value = "URL",
                      .help = "start: where to: file:///PATH, s3://…"},
@@ -365,6 +364,13 @@ static int truncate_spec(const struct call *call, bool *ret_again, struct tm_err
     return apply_task(call, task, err);
 }
 
+static struct log_task task_of(const struct call *call)
+{
+    return (struct log_task){.namespace_ = namespace_of(call),
+                             .name = call->name,
+                             .tenant = call->values[LOG_TENANT].text};
+}
+
 static int run_truncate(const struct call *call)
 {
     struct tm_err err;
@@ -374,12 +380,15 @@ static int run_truncate(const struct call *call)
     struct moment moment;
     if (moment_parse(call->values[LOG_UNTIL].text, &moment, &err) < 0)
         return ctl_usage(call->c, call->self->name, "truncate: %s", err.msg);
+    const struct log_task task = task_of(call);
     if (call->values[LOG_DRY_RUN].given)
-        return log_truncate_try(call->c, namespace_of(call), call->name,
-                                call->values[LOG_UNTIL].text, call->values[LOG_FORCE].given,
-                                &err) < 0
+        return log_truncate_try(call->c, &task, call->values[LOG_UNTIL].text,
+                                call->values[LOG_FORCE].given, &err) < 0
                    ? tell(call, &err)
                    : 0;
+    if (task.tenant != NULL)
+        return ctl_usage(call->c, call->self->name,
+                         "truncate: --tenant is for --dry-run; a truncation is of all tenants");
     if (truncate_spec(call, &again, &err) < 0 ||
         (again && resource_change(call->c, CONTROL_RETRY, KIND, namespace_of(call), call->name,
                                   true, &err) < 0) ||
@@ -389,51 +398,6 @@ static int run_truncate(const struct call *call)
 }
 
 /* ---- status ---- */
-
-static int log_row(struct text_table *t, const json_t *one, struct tm_err *err)
-{
-    const json_t *behind = json_at(one, "status.latencySeconds");
-    char latency[CLOCK_TEXT_MAX] = "";
-    if (behind != NULL)
-        (void)duration_format_brief((int64_t)(json_number_value(behind) * 1e6), latency);
-    const char *const cells[] = {
-        json_text_at(one, "metadata.name"),
-        json_text_at(one, "spec.br.cluster"),
-        json_text_at(one, "status.tenant"),
-        json_text_at(one, "status.phase"),
-        json_text_at(one, "status.node"),
-        json_text_at(one, "status.logCheckpointTs"),
-        json_text_at(one, "status.logCheckpointPosition"),
-        latency,
-        json_text_at(one, "status.logSuccessTruncateUntil"),
-        json_text_at(one, "status.lastError.message"),
-    };
-    int result = 0;
-    for (size_t n = 0; n < TM_ARRAY_LEN(cells) && result == 0; n++)
-        result = text_table_cell(t, err, "%s", cells[n]);
-    return result;
-}
-
-static int print_logs(struct ctl *c, const json_t *logs, struct tm_err *err)
-{
-    static const char *const heads[] = {"NAME",           "CLUSTER",    "TENANT",   "STATUS",
-                                        "NODE",           "CHECKPOINT", "POSITION", "BEHIND",
-                                        "TRUNCATEDUNTIL", "LASTERROR"};
-    struct text_table t;
-    text_table_init(&t, heads, TM_ARRAY_LEN(heads));
-    int result = 0;
-    size_t at;
-    const json_t *one;
-    json_array_foreach(logs, at, one)
-    {
-        if (result == 0)
-            result = log_row(&t, one, err);
-    }
-    if (result == 0)
-        text_table_print(&t, c->out);
-    text_table_release(&t);
-    return result;
-}
 
 static int list_logs(const struct call *call, json_t **ret, struct tm_err *err)
 {
@@ -446,12 +410,15 @@ static int list_logs(const struct call *call, json_t **ret, struct tm_err *err)
 
 static int show_all(const struct call *call, bool json, struct tm_err *err)
 {
-    json_t *logs = NULL;
+    json_t *logs = NULL, *split = NULL;
     int result = list_logs(call, &logs, err);
     if (result < 0)
         return result;
-    json_t *clusters = log_clusters(logs);
+    json_t *clusters = NULL;
+    if (tenants_split(logs, false, &split, err) == 0)
+        clusters = log_clusters(split);
     if (clusters == NULL) {
+        json_decref(split);
         json_decref(logs);
         return tm_err_oom(err);
     }
@@ -461,10 +428,11 @@ static int show_all(const struct call *call, bool json, struct tm_err *err)
         json_decref(all);
     } else if (json_array_size(logs) == 0) {
         (void)fprintf(call->c->err, "no log backups\n");
-    } else if ((result = print_logs(call->c, logs, err)) == 0) {
+    } else if ((result = log_table_print(call->c, split, err)) == 0) {
         log_clusters_print(call->c, clusters);
     }
     json_decref(clusters);
+    json_decref(split);
     json_decref(logs);
     return result;
 }
@@ -520,9 +488,8 @@ static int run_search(const struct call *call)
         return result;
     if (fill_query(call, &query, &err) < 0)
         return ctl_usage(call->c, call->self->name, "search: %s", err.msg);
-    return log_search(call->c, namespace_of(call), call->name, &query, wants_json(call), &err) < 0
-               ? tell(call, &err)
-               : 0;
+    const struct log_task task = task_of(call);
+    return log_search(call->c, &task, &query, wants_json(call), &err) < 0 ? tell(call, &err) : 0;
 }
 
 /* ---- together ---- */
@@ -542,9 +509,11 @@ static const struct verb {
     {"status", BIT(LOG_OUTPUT) | BIT(LOG_NAMESPACE), run_status},
     {"search",
      BIT(LOG_FROM) | BIT(LOG_TO) | BIT(LOG_XID) | BIT(LOG_NAME) | BIT(LOG_POINTS) | BIT(LOG_LIMIT) |
-         BIT(LOG_OUTPUT) | BIT(LOG_NAMESPACE),
+         BIT(LOG_OUTPUT) | BIT(LOG_NAMESPACE) | BIT(LOG_TENANT),
      run_search},
-    {"truncate", BIT(LOG_UNTIL) | BIT(LOG_FORCE) | BIT(LOG_GRACE) | BIT(LOG_DRY_RUN) | WAITING,
+    {"truncate",
+     BIT(LOG_TENANT) | BIT(LOG_UNTIL) | BIT(LOG_FORCE) | BIT(LOG_GRACE) | BIT(LOG_DRY_RUN) |
+         WAITING,
      run_truncate},
 };
 

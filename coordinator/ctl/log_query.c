@@ -23,11 +23,13 @@ int log_time(const struct option_value *value, int64_t *ret_us, struct tm_err *e
     return 0;
 }
 
-static int ask(struct ctl *c, const char *namespace_, const char *name, struct msg_log_query *query,
+static int ask(struct ctl *c, const struct log_task *task, struct msg_log_query *query,
                json_t **ret, struct tm_err *err)
 {
     int result = ctl_connect(c, err);
-    return result < 0 ? result : client_query(c->client, KIND, namespace_, name, query, ret, err);
+    return result < 0 ? result
+                      : client_query(c->client, KIND, task->namespace_, task->name, task->tenant,
+                                     query, ret, err);
 }
 
 static const char *text_or_dash(const json_t *event, const char *key)
@@ -53,11 +55,11 @@ static void print_events(struct ctl *c, const json_t *events)
     }
 }
 
-int log_search(struct ctl *c, const char *namespace_, const char *name, struct msg_log_query *query,
-               bool json, struct tm_err *err)
+int log_search(struct ctl *c, const struct log_task *task, struct msg_log_query *query, bool json,
+               struct tm_err *err)
 {
     json_t *found;
-    int result = ask(c, namespace_, name, query, &found, err);
+    int result = ask(c, task, query, &found, err);
     if (result < 0)
         return result;
     const json_t *events = json_at(found, "events");
@@ -71,22 +73,22 @@ int log_search(struct ctl *c, const char *namespace_, const char *name, struct m
                       json_array_size(events));
     const char *warning = json_text_at(found, "warning");
     if (result == 0 && warning[0] != '\0') /* all is shown that could be read */
-        result = tm_err_set(err, TM_E_CORRUPT, WORD "/%s: search: %s", name, warning);
+        result = tm_err_set(err, TM_E_CORRUPT, WORD "/%s: search: %s", task->name, warning);
     json_decref(found);
     return result;
 }
 
-int log_truncate_try(struct ctl *c, const char *namespace_, const char *name, const char *until,
-                     bool force, struct tm_err *err)
+int log_truncate_try(struct ctl *c, const struct log_task *task, const char *until, bool force,
+                     struct tm_err *err)
 {
     struct msg_log_query query = {.kind = LOG_QUERY_TRUNCATE, .until = until, .force = force};
     json_t *found;
     char size[SIZE_TEXT_MAX];
-    int result = ask(c, namespace_, name, &query, &found, err);
+    int result = ask(c, task, &query, &found, err);
     if (result < 0)
         return result;
     uint64_t chunks = json_u64_at(found, "truncate.chunks");
-    (void)fprintf(c->out, WORD "/%s: truncating would remove %llu chunk%s, %s", name,
+    (void)fprintf(c->out, WORD "/%s: truncating would remove %llu chunk%s, %s", task->name,
                   (unsigned long long)chunks, chunks == 1 ? "" : "s",
                   size_format(json_u64_at(found, "truncate.bytes"), size));
     const char *time = json_text_at(found, "truncate.until");

@@ -64,12 +64,15 @@ static int print_nodes(struct ctl *c, const json_t *nodes, struct tm_err *err)
 /* How far the clusters with log backups are safe. */
 static int print_clusters(struct ctl *c, struct tm_err *err)
 {
-    json_t *resources = NULL;
+    json_t *resources = NULL, *split = NULL;
     int result = client_list(c->client, CONTROL_LIST, "Backup", &resources, err);
+    if (result == 0)
+        result = tenants_split(resources, false, &split, err);
+    json_decref(resources);
     if (result < 0)
         return result;
-    json_t *clusters = log_clusters(resources);
-    json_decref(resources);
+    json_t *clusters = log_clusters(split);
+    json_decref(split);
     if (clusters == NULL)
         return tm_err_oom(err);
     log_clusters_print(c, clusters);

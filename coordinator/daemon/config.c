@@ -8,6 +8,7 @@
 #include "common/endpoint.h"
 #include "common/fs.h"
 #include "common/log.h"
+#include "coordinator/brain/brain.h"
 #include "coordinator/rpc/server.h"
 
 #define CONTROL_SOCKET_MAX 107 /* what fits into a struct sockaddr_un */
@@ -35,7 +36,7 @@ static const struct schema_field config_fields[] = {
                  .flags = SCHEMA_NON_EMPTY | SCHEMA_WARN,
                  .warning = "is not served by this version"),
     SCHEMA_FIELD(struct config, max_agents, "max_agents", SCHEMA_INT, .def = "256", .min = 1,
-                 .max = 10000),
+                 .max = BRAIN_NODES_MAX),
     SCHEMA_FIELD(struct config, log_level, "log_level", SCHEMA_STRING, .def = "info"),
 };
 

@@ -10,7 +10,7 @@
  *     keys_dir: /etc/tidemark/keys       <cluster>/<node>.key, mode 0600, one a node
  *     control_socket: /run/tidemark/control.sock
  *     state_dir: /var/lib/tidemark/coordinator
- *     max_agents: 256
+ *     max_agents: 256                    at most BRAIN_NODES_MAX
  *     log_level: info
  *
  * Every error is "file:line:column: what"; unknown fields come with a suggestion.

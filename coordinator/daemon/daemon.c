@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/fd.h"
 #include "common/hash.h"
 #include "common/lockfile.h"
 #include "coordinator/daemon/internal.h"
@@ -292,8 +293,9 @@ static int found_record(void *arg, struct slice key, struct slice value, uint64_
 
 static int open_state(struct coordinator *c, struct tm_err *err)
 {
-    static const char *const prefixes[] = {BRAIN_KEY_PREFIX, BRAIN_KEPT_PREFIX, BRAIN_INTENT_PREFIX,
-                                           BRAIN_REBUILD_KEY};
+    static const char *const prefixes[] = {BRAIN_KEY_PREFIX,     BRAIN_PART_PREFIX,
+                                           BRAIN_CLUSTER_PREFIX, BRAIN_KEPT_PREFIX,
+                                           BRAIN_INTENT_PREFIX,  BRAIN_REBUILD_KEY};
     const struct state_options options = {.slow = on_slow_commit, .slow_arg = c};
     const struct brain_event end = {.kind = BRAIN_EV_LOADED_END};
     struct brain_config config = {0};
@@ -320,12 +322,30 @@ static int open_state(struct coordinator *c, struct tm_err *err)
     return -(int)err->code;
 }
 
+/* A connection of an agent takes one, beside that it may overlap with its dead one; the rest is for the control socket and
+ * files. Fewer are no reason not to start: not all agents may come. */
+#define SPARE_DESCRIPTORS 256
+
+static void raise_descriptors(struct coordinator *c)
+{
+    uint64_t have = fd_limit_raise();
+    uint64_t want = 2 * (uint64_t)c->config.max_agents + SPARE_DESCRIPTORS;
+
+    if (have < want)
+        log_warning(
+            &c->lg, NULL,
+            "max_agents %lld may need %llu descriptors, and this process may have %llu: raise "
+            "LimitNOFILE",
+            (long long)c->config.max_agents, (unsigned long long)want, (unsigned long long)have);
+}
+
 static int start(struct coordinator *c, struct tm_err *err)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, 0};
     const struct gate_config gate = gate_config_of(&c->config);
     int r;
 
+    raise_descriptors(c);
     if ((r = lockfile_take(c->config.state_dir, &c->lock_fd, err)) < 0 ||
         (r = loop_new(&c->loop, err)) < 0 ||
         (r = loop_on_signals(c->loop, signals, on_signal, c, err)) < 0 ||

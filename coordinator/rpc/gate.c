@@ -15,9 +15,12 @@
 #include <string.h>
 
 #include "common/hash.h"
+#include "common/idmap.h"
 #include "common/secret.h"
 
 #define GATE_SPARE_CONTEXTS 64
+#define GATE_ASKED_AT_ONCE                                                                         \
+    3 /* heartbeat, want_ranges, ranges_done; a lead has a plan, too, while there is nothing to want */
 #define GATE_NOTES_A_SECOND 5
 
 struct conn {
@@ -42,6 +45,8 @@ struct gate {
     char *keys_dir;
     size_t max_conns;
     struct conn **conns; /* in order of opening */
+    struct idmap pipes;  /* the same, by pipe */
+    struct idmap ids;    /* and by id */
     size_t count;
     size_t cap;
     uint64_t last_id;
@@ -60,18 +65,12 @@ static void conn_free(struct conn *c)
 
 static struct conn *by_pipe(const struct gate *gate, uint32_t pipe)
 {
-    for (size_t i = 0; i < gate->count; i++)
-        if (gate->conns[i]->pipe == pipe)
-            return gate->conns[i];
-    return NULL;
+    return idmap_get(&gate->pipes, pipe);
 }
 
 static struct conn *by_id(const struct gate *gate, uint64_t id)
 {
-    for (size_t i = 0; i < gate->count; i++)
-        if (gate->conns[i]->id == id)
-            return gate->conns[i];
-    return NULL;
+    return idmap_get(&gate->ids, id);
 }
 
 static void note(struct gate *gate, enum gate_event event, const struct conn *c, const char *text)
@@ -94,6 +93,7 @@ static void on_opened(void *arg, uint32_t pipe, const struct rpc_peer *peer)
 {
     struct gate *gate = arg;
     struct conn *c = NULL;
+    struct tm_err err = {0};
 
     if (gate->count < gate->max_conns && gate->count < gate->cap)
         c = calloc(1, sizeof *c);
@@ -104,6 +104,14 @@ static void on_opened(void *arg, uint32_t pipe, const struct rpc_peer *peer)
     }
     c->id = ++gate->last_id;
     c->pipe = pipe;
+    if (idmap_put(&gate->pipes, c->pipe, c, &err) < 0 ||
+        idmap_put(&gate->ids, c->id, c, &err) < 0) {
+        (void)idmap_remove(&gate->pipes, c->pipe);
+        free(c);
+        rpc_server_drop(gate->server, pipe);
+        note(gate, GATE_REFUSED, NULL, err.msg);
+        return;
+    }
     c->peer = *peer;
     c->opened_us = clock_mono_us();
     gate->conns[gate->count++] = c;
@@ -112,10 +120,11 @@ static void on_opened(void *arg, uint32_t pipe, const struct rpc_peer *peer)
 static void on_closed(void *arg, uint32_t pipe)
 {
     struct gate *gate = arg;
-    struct conn *c = by_pipe(gate, pipe);
+    struct conn *c = idmap_remove(&gate->pipes, pipe);
 
     if (!c)
         return;
+    (void)idmap_remove(&gate->ids, c->id);
     for (size_t i = 0; i < gate->count; i++) {
         if (gate->conns[i] != c)
             continue;
@@ -373,8 +382,10 @@ int gate_new(struct loop *loop, const struct gate_config *config,
     gate->conns = calloc(gate->cap, sizeof(struct conn *));
     if (!gate->conns || (config->keys_dir && !(gate->keys_dir = strdup(config->keys_dir))))
         return tm_err_oom(err);
-    /* one parked poll an agent, and room for everything that is answered at once */
-    server_config.max_contexts = config->max_agents + GATE_SPARE_CONTEXTS;
+    /* all that every agent may ask at once: a poll that parks, and GATE_ASKED_AT_ONCE more. With fewer, requests wait in nng
+     * for a context to go through two of its threads, however little there is to do. They are made as they are needed. */
+    server_config.max_contexts =
+        (1 + GATE_ASKED_AT_ONCE) * config->max_agents + GATE_SPARE_CONTEXTS;
     server_config.max_message_bytes = MESSAGE_MAX_BYTES;
     if ((r = rpc_server_new(loop, &server_config, &server_handlers, gate, &gate->server, err)) < 0)
         return r;
@@ -429,6 +440,8 @@ void gate_free(struct gate *gate)
     for (size_t i = 0; i < gate->count; i++)
         conn_free(gate->conns[i]);
     free(gate->conns);
+    idmap_release(&gate->pipes);
+    idmap_release(&gate->ids);
     free(gate->keys_dir);
     free(gate);
 }

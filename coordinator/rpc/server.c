@@ -23,7 +23,7 @@
 
 #define RPC_SEND_TIMEOUT_MS 10000
 #define RPC_FRAMING_BYTES   64 /* what nng puts around a message */
-#define RPC_SPARE_CONTEXTS  4  /* grown before the last one is taken */
+#define RPC_SPARE_CONTEXTS  16 /* grown before the last one is taken */
 
 enum slot_state { SLOT_IDLE, SLOT_RECEIVING, SLOT_OPEN, SLOT_SENDING };
 

@@ -30,7 +30,7 @@ struct loop;
 struct rpc_server;
 
 #define RPC_CONTEXTS_MIN 16
-#define RPC_CONTEXTS_MAX 16384
+#define RPC_CONTEXTS_MAX 32768
 
 struct rpc_server_config {
     const char *url;           /* tcp://host:port or tls+tcp://host:port */

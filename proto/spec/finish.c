@@ -132,8 +132,6 @@ static int finish_br(struct br_spec *br, const struct spec_br_reach *reach,
         return yaml_error(spec_node_at(spec, "br"), err,
                           "br.cluster is missing: the name of the cluster, as in the agents' "
                           "configuration");
-    if (br->tenant == NULL && (br->tenant = strdup(RESOURCE_TENANT)) == NULL)
-        return tm_err_oom(err);
     r = check_place(spec, "br.cluster", br->cluster, err);
     return r < 0 ? r : check_place(spec, "br.tenant", br->tenant, err);
 }

@@ -11,8 +11,7 @@
 #define SPEC_TIDB    "is about TiDB's own components and is ignored"
 #define SPEC_NOWHERE "has no meaning outside Kubernetes and is ignored"
 
-#define SPEC_NO_HOLD                                                                               \
-    "has no effect: a restore holds no log; ignored"
+#define SPEC_NO_HOLD "has no effect: a restore holds no log; ignored"
 
 /* Fields of every TiDB Operator spec that configure its pods. */
 #define SPEC_POD_FIELDS                                                                            \

@@ -145,6 +145,7 @@ static json_t *recoverable_json(const struct status_log *log)
     for (size_t n = 0; n < log->recoverable_count; n++) {
         const struct status_interval *one = &log->recoverable[n];
         json_t *item = json_object();
+        set_text(item, "tenant", one->tenant);
         set_text(item, "lineage", one->lineage);
         set_text(item, "label", one->label);
         set_text(item, "fromPosition", one->from_position);
@@ -278,6 +279,21 @@ int status_plan_text(const struct status_plan *plan, const char *data_dir, struc
                             (unsigned long long)plan->threads);
 }
 
+static json_t *status_json(const struct resource *r, const struct resource_status *st);
+
+/* Each tenant as a job of its own would be shown, and in brief why it is not further. */
+static json_t *tenants_json(const struct resource *r, const struct resource_status *st)
+{
+    json_t *list = json_array();
+    for (size_t n = 0; n < st->tenant_count; n++) {
+        const struct resource_status *one = st->tenants[n];
+        json_t *item = status_json(r, one);
+        set_text(item, "message", one->waiting[0] != '\0' ? one->waiting : one->error.message);
+        (void)json_array_append_new(list, item);
+    }
+    return list;
+}
+
 static json_t *status_json(const struct resource *r, const struct resource_status *st)
 {
     json_t *object = json_object();
@@ -309,7 +325,20 @@ static json_t *status_json(const struct resource *r, const struct resource_statu
             (void)json_array_append_new(warnings, json_string_nocheck(st->warnings[n]));
         (void)json_object_set_new(object, "warnings", warnings);
     }
+    if (st->tenant_count > 0)
+        (void)json_object_set_new(object, "tenants", tenants_json(r, st));
     return object;
+}
+
+/* What tells most of a tenant goes; what there is of all stays with the whole. */
+static void shorten(json_t *object)
+{
+    static const char *const lists[] = {"conditions", "warnings", "problems",
+                                        "storage",    "nodes",    "recoverable"};
+    const json_t *tenants = json_object_get(json_object_get(object, "status"), "tenants");
+    for (size_t at = 0; at < json_array_size(tenants); at++)
+        for (size_t n = 0; n < TM_ARRAY_LEN(lists); n++)
+            (void)json_object_del(json_array_get(tenants, at), lists[n]);
 }
 
 int resource_json(const struct resource *r, const struct resource_status *status,
@@ -331,6 +360,11 @@ int resource_json(const struct resource *r, const struct resource_status *status
     if (status != NULL)
         (void)json_object_set_new(object, "status", status_json(r, status));
     char *text = json_dumps(object, JSON_REAL_PRECISION(15));
+    if (text != NULL && strlen(text) > RESOURCE_JSON_LONG) {
+        free(text);
+        shorten(object);
+        text = json_dumps(object, JSON_REAL_PRECISION(15));
+    }
     json_decref(object);
     if (text == NULL)
         return tm_err_oom(err);

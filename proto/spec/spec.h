@@ -92,7 +92,7 @@ bool storage_place_equal(const char *a, const char *b);
 
 struct br_spec {
     char *cluster;              /* required */
-    char *tenant;               /* default "main" */
+    char *tenant;               /* NULL = all of the cluster's */
     char *cluster_namespace;    /* accepted, without meaning; NULL = not given */
     int64_t concurrency;        /* threads a node, 1 to 256; 0 = the agent's default */
     int64_t rate_limit_mib;     /* MiB/s a node, of bytes read from the database; 0 = none */

@@ -63,6 +63,8 @@ void resource_status_clear(struct resource_status *st)
     free(st->log.recoverable);
     free(st->log.holds);
     free(st->storage);
+    free(st->shares);
+    free(st->tenants);
     memset(st, 0, sizeof(*st));
 }
 
@@ -167,6 +169,21 @@ void resource_status_add_hold(struct resource_status *st, const struct status_ho
     grown[log->hold_count++] = *one;
 }
 
+void resource_status_add_share(struct resource_status *st, const struct status_share *one)
+{
+    size_t count = st->share_count;
+    if (count >= STATUS_SHARES_MAX)
+        return;
+    if ((count & (count - 1)) == 0) { /* 0, 1, 2, 4, …: it is full */
+        size_t cap = count == 0 ? 1 : 2 * count;
+        struct status_share *grown = reallocarray(st->shares, cap, sizeof(*grown));
+        if (grown == NULL)
+            return;
+        st->shares = grown;
+    }
+    st->shares[st->share_count++] = *one;
+}
+
 void resource_status_add_storage(struct resource_status *st, const struct status_storage *one)
 {
     if (st->storage_count >= STATUS_STORAGE_MAX)
@@ -176,4 +193,16 @@ void resource_status_add_storage(struct resource_status *st, const struct status
         return;
     st->storage = grown;
     grown[st->storage_count++] = *one;
+}
+
+void resource_status_add_tenant(struct resource_status *st, const struct resource_status *one)
+{
+    if (st->tenant_count >= STATUS_TENANTS_MAX)
+        return;
+    const struct resource_status **grown =
+        reallocarray(st->tenants, st->tenant_count + 1, sizeof(*grown));
+    if (grown == NULL)
+        return;
+    st->tenants = grown;
+    grown[st->tenant_count++] = one;
 }

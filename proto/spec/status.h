@@ -48,8 +48,10 @@ bool resource_phase_is_past(enum resource_phase now, enum resource_phase wanted)
 #define STATUS_PROBLEMS_MAX   64 /* further ones are counted only */
 #define STATUS_WARNINGS_MAX   32
 #define STATUS_INTERVALS_MAX  64
-#define STATUS_STORAGE_MAX    65 /* the lead and its workers */
-#define STATUS_HOLDS_MAX      65 /* the lead's and its standbys' */
+#define STATUS_SHARES_MAX     4096 /* nodes of one cluster */
+#define STATUS_STORAGE_MAX    65   /* the lead and its workers */
+#define STATUS_HOLDS_MAX      65   /* the lead's and its standbys' */
+#define STATUS_TENANTS_MAX    64   /* of one cluster */
 
 struct status_condition {
     enum resource_phase type;
@@ -80,6 +82,7 @@ struct status_error {
 
 /* A stretch of time that storage can restore; or, abandoned, a tail that no primary has any more. */
 struct status_interval {
+    char tenant[RESOURCE_NAME_MAX + 1]; /* of a log backup of several; else "" */
     char lineage[33];
     char label[64];
     char from_position[65];
@@ -182,7 +185,7 @@ struct resource_status {
         char node[64];
         uint64_t ranges;
         uint64_t bytes; /* read from the database */
-    } shares[64];
+    } * shares;         /* malloc'ed by resource_status_add_share */
     size_t share_count;
 
     uint64_t pages_checked;
@@ -201,6 +204,11 @@ struct resource_status {
     struct status_storage *storage; /* malloc'ed by resource_status_add_storage */
     size_t storage_count;
     struct status_plan plan;
+
+    /* A job of several tenants: each by itself, in order of their names. Borrowed: whoever filled this keeps
+     * them for as long. The list is malloc'ed by resource_status_add_tenant. */
+    const struct resource_status **tenants;
+    size_t tenant_count;
 };
 
 /* NULL when memory is out. */
@@ -220,7 +228,9 @@ void resource_status_add_problem(struct resource_status *st, const char *node, c
 void resource_status_add_warning(struct resource_status *st, const char *text);
 void resource_status_add_interval(struct resource_status *st, const struct status_interval *one);
 void resource_status_add_hold(struct resource_status *st, const struct status_hold *one);
+void resource_status_add_share(struct resource_status *st, const struct status_share *one);
 void resource_status_add_storage(struct resource_status *st, const struct status_storage *one);
+void resource_status_add_tenant(struct resource_status *st, const struct resource_status *one);
 
 /* What the state store knows about a resource beside spec and status. */
 struct resource_meta {
@@ -232,8 +242,10 @@ struct resource_meta {
 
 /*
  * Appends one line of JSON: {apiVersion, kind, metadata{name, namespace, labels, uid,
- * creationTimestamp, generation}, spec, status}. `status` and `meta` may be NULL.
+ * creationTimestamp, generation}, spec, status}. `status` and `meta` may be NULL. Of one that would be longer
+ * than RESOURCE_JSON_LONG the lists in tenants[] are left out, but for what each holds.
  */
+#define RESOURCE_JSON_LONG ((size_t)512 << 10)
 int resource_json(const struct resource *r, const struct resource_status *status,
                   const struct resource_meta *meta, struct buf *out, struct tm_err *err) TM_WUR;
 

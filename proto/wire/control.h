@@ -81,7 +81,8 @@ enum control_command {
     X(T, u32, timeout_ms, "tm", OPT, 0, UINT32_MAX) /* probe: 0 = 30 s */                          \
     X(T, flag, new_logs, "nl", OPT, 0, 0)           /* probe: log backups that would be new */     \
     X(T, flag, has_grace, "hg", OPT, 0, 0)          /* delete: … */                              \
-    X(T, u32, grace_ms, "gr", OPT, 0, UINT32_MAX)   /* … instead of the spec's cleanGrace */
+    X(T, u32, grace_ms, "gr", OPT, 0, UINT32_MAX)   /* … instead of the spec's cleanGrace */     \
+    X(T, str, tenant, "te", OPT, 0, WIRE_NAME_MAX)  /* query: whose log, of several tenants' */
 CODEC_DECLARE(control_request, CONTROL_REQUEST_FIELDS);
 
 /* outcome: "created", "configured", "unchanged", "deleted", "deleting", "retried"; or error */

@@ -125,7 +125,8 @@ CODEC_DECLARE(msg_counters, MSG_COUNTERS_FIELDS);
     X(T, bin, blob, "d", OPT, 0, WIRE_RESULT_MAX)                                                  \
     X(T, msg, counters, "n", OPT, 0, msg_counters)                                                 \
     X(T, msg, error, "x", OPT, 0, msg_error) /* set: the range failed, nothing is stored */        \
-    X(T, flag, stored, "k", OPT, 0, 0) /* by an earlier attempt, as a checkpoint tells the lead */
+    X(T, flag, stored, "k", OPT, 0,                                                                \
+      0) /* by an earlier attempt, or for an earlier coordinator: the lead says so */
 CODEC_DECLARE(msg_result, MSG_RESULT_FIELDS);
 
 /* Something wrong in the source that a good backup carries along: a corrupt page. */

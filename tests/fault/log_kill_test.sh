@@ -24,8 +24,7 @@ while [ "$done_rounds" -lt "$ROUNDS" ]; do
     mark=$(now_by_source)
     wait_for 30 is_safe "$mark"
     safe=$(of_wal .status.logCheckpointTs)
-    rm -rf "$T/frozen"
-    frozen "$T/frozen" # what lay in storage when that was said
+    copy_repo "$T/frozen" # what lay in storage when that was said
     ledger_survives "$T/frozen" "$safe"
     SEED=$((${SEED:-$(date +%s)} + 1))
     echo "   $done_rounds rounds"

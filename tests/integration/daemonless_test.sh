@@ -22,7 +22,7 @@ backup=$(find "$T/repo" -name manifest.mpk -printf '%h\n')
 id=$(basename "$backup")
 
 step "list, for people and for programs"
-alone list --storage "file://$T/repo" | grep -q "^$id  *test  *main  *full  *committed" || fail "$(alone list --storage "file://$T/repo")"
+alone list --storage "file://$T/repo" | finds "^$id  *test  *main  *full  *committed" || fail "$(alone list --storage "file://$T/repo")"
 alone list --storage "file://$T/repo" -o json >"$T/list.json"
 expect_json "$T/list.json" '.backups | length' 1
 expect_json "$T/list.json" '.backups[0].id' "$id"
@@ -34,7 +34,7 @@ for command in list search; do
     expect_fail 3 "cluster 'test' has no tenant 'mian': there is main" alone $command --storage "file://$T/repo" --cluster test --tenant mian
 done
 expect_fail 3 "holds nothing of a tenant 'mian'" alone list --storage "file://$T/repo" --tenant mian
-alone search --storage "file://$T/repo" --cluster test | grep -q "^no events$" || fail "events without a log"
+alone search --storage "file://$T/repo" --cluster test | finds "^no events$" || fail "events without a log"
 alone search --storage "file://$T/repo" --cluster test -o json >"$T/search.json"
 expect_json "$T/search.json" ".events | length" 0
 
@@ -51,7 +51,7 @@ expect_fail 2 "--port: 70000 is not in 1 to 65535" alone restore --port 70000
 expect_fail 2 "--from is later than --to" alone search --storage "file://$T/repo" --cluster test \
     --from 2026-11-22T00:00:00Z --to 2026-11-21T00:00:00Z
 for command in list search verify restore; do
-    alone "$command" --help | grep -q "^usage: tidemark-agent $command" || fail "no help of $command"
+    alone "$command" --help | finds "^usage: tidemark-agent $command" || fail "no help of $command"
 done
 
 step "what is not there: status 3"
@@ -80,7 +80,7 @@ restore whole >/dev/null
 [ -e "$T/restore/whole/STARTABLE" ] || fail "it cannot start"
 expect_fail 1 "is not empty" restore whole
 printf 'damage' | dd of="$T/restore/whole/zbig" bs=1 seek=300000 conv=notrunc status=none
-restore whole --delta --threads 4 | grep -q "kept" || fail "nothing kept"
+restore whole --delta --threads 4 | finds "kept" || fail "nothing kept"
 restore again -q >/dev/null
 diff -r "$T/restore/whole" "$T/restore/again" || fail "the two differ"
 expect_fail 1 "" restore elsewhere --restore-root "$T/nowhere"
@@ -102,7 +102,7 @@ grep -q "canceled" "$T/cut.log" || fail "$(cat "$T/cut.log")"
 [ ! -e "$T/restore/cut/STARTABLE" ] || fail "it could be started"
 
 step "verify: good, then one bit, then one byte less, of every object in turn"
-alone verify --storage "file://$T/repo" | grep -q "good: " || fail "not good"
+alone verify --storage "file://$T/repo" | finds "good: " || fail "not good"
 while read -r object; do
     case $object in */plan/*) continue ;; esac # serves the running backup only
     name=$(basename "$object")

@@ -30,14 +30,14 @@ wait_for 30 held_is 'select(.bytes > 0 and .bytes < 8589934592) | .state' inUse
 NAME=$(sql postgres -c "select slot_name from pg_replication_slots")
 expect_out "snapshot test db-a true main $NAME $(id_of kept-on) backup/kept-on false null" \
     held '(.kind, .cluster, .node, .connected, .tenant, .name, .backupId, .resource, .lost, .until) | tostring'
-tidemark nodes --holds | grep -qE "^db-a +main +$NAME +$(id_of kept-on) +[0-9.ms]+ +[0-9.]+ [KMG]?i?B +in use by backup/kept-on\$" || fail "$(tidemark nodes --holds)"
+tidemark nodes --holds | finds -E "^db-a +main +$NAME +$(id_of kept-on) +[0-9.ms]+ +[0-9.]+ [KMG]?i?B +in use by backup/kept-on\$" || fail "$(tidemark nodes --holds)"
 
 step "agent and record are gone: the slot is found, and whoever goes on with the backup has it again"
 lose_state
 note_stored kept-on
 agent_start
 wait_for 60 held_is '.state + .backupId' waiting
-tidemark nodes --holds | grep -qE "^db-a +main +$NAME +- .* no record of it, waits until 20[0-9T:-]*Z\$" || fail "$(tidemark nodes --holds)"
+tidemark nodes --holds | finds -E "^db-a +main +$NAME +- .* no record of it, waits until 20[0-9T:-]*Z\$" || fail "$(tidemark nodes --holds)"
 expect_out 1 lines "hold '$NAME' of tenant 'main' keeps log, and there is no record of it: it is dropped in 3600 s unless somebody goes on with its backup"
 resumed kept-on
 judge kept-on
@@ -57,6 +57,8 @@ if [ "$left_s" -lt 3500 ] || [ "$left_s" -gt 3600 ]; then fail "until $(held .un
 agent_kill TERM
 echo 3500000000 >"$T/clock" # not yet: the record outlives the agent
 chmod 644 "$T/clock"
+# ASan wants to be the first library that is loaded, and the shim is; it stands in for the clock only, so what ASan
+# catches, it catches all the same
 export LD_PRELOAD="$T/clock_shim.so" CLOCK_SHIM_FILE="$T/clock" ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0"
 agent_start
 unset LD_PRELOAD
@@ -78,5 +80,5 @@ log_held() { [ "$(held 'select(.bytes != null) | (.kind, .node, .tenant, .resour
 tidemark log start wal --cluster test --storage "file://$REPO" >/dev/null
 wait_for 60 log_held
 expect_out "$(held .name)" sql postgres -c "select slot_name from pg_replication_slots where slot_name not in ('${OTHERS// /\',\'}')"
-tidemark nodes --holds | grep -qE "^db-a +main +tidemark_[0-9a-f]{16} +backup/wal +- +[0-9.]+ [KMG]?i?B +in use by backup/wal\$" || fail "$(tidemark nodes --holds)"
+tidemark nodes --holds | finds -E "^db-a +main +tidemark_[0-9a-f]{16} +backup/wal +- +[0-9.]+ [KMG]?i?B +in use by backup/wal\$" || fail "$(tidemark nodes --holds)"
 resume_source_end

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/../lib/harness.sh"
 . "$(dirname "$0")/../lib/nodes.sh"
 
-warned() { of_wal '.status.warnings // [] | .[]' | grep -qF "$1"; }
+warned() { of_wal '.status.warnings // [] | .[]' | finds -F "$1"; }
 writes() { # N: to that server only
     ledger_start "$1" 2
     sleep 0.4

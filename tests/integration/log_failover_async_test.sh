@@ -54,7 +54,7 @@ one_version() {
     got=$(agent_list | intervals)
     [ "$got" = "$want" ] || fail "list tells '$got' instead of '$want'"
     wait_for 70 told_by_status "$want"
-    as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/repo" | grep -q "$parent.*abandoned" || fail "the table says nothing"
+    as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/repo" | finds "$parent.*abandoned" || fail "the table says nothing"
 
     step "$1: the main branch lacks it, the old one has it"
     expect_out "$(ledger_sum "$(port_of 2)")" restore_to latest

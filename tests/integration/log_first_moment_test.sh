@@ -81,7 +81,7 @@ X
     refused "$(after "$commit" 1)"
     refused "$(after "$FIRST" -1)"
     expect_fail 0 "" restore "$T/restore/never" "$commit" --dry-run
-    restore "$T/restore/never" "$commit" --dry-run | grep -qF "$at" || fail "commitTs is not the backup's own moment"
+    restore "$T/restore/never" "$commit" --dry-run | finds -F "$at" || fail "commitTs is not the backup's own moment"
 }
 
 idle() {

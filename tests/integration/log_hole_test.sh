@@ -72,7 +72,7 @@ damaged() { # TEXT: list says it of the one lineage, for people and for programs
     [ "$(grep -c ' committed ' "$T/list.txt")" = 3 ] || fail "list: $(cat "$T/list.txt")"
     as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/broken" -o json >"$T/list.json"
     expect_json "$T/list.json" '.damagedLineages | length' 1
-    jq -r '.damagedLineages[0].message' "$T/list.json" | grep -q "$1" || fail "list: $(cat "$T/list.json")"
+    jq -r '.damagedLineages[0].message' "$T/list.json" | finds "$1" || fail "list: $(cat "$T/list.json")"
 }
 intervals_are() {
     interval 0 from >/dev/null
@@ -122,7 +122,7 @@ wait_for 15 needs_full
 warns "no backup leads to what is stored now; take a full backup" >/dev/null || fail "warnings: $(of_wal .status.warnings)"
 stored_safely
 lost_from=$(sql postgres -c "select '$(interval 0 toPosition)'::pg_lsn")
-warns "log from $lost_from to 0/" | grep -q "[1-9A-F]000000 is missing: the source had recycled it" || fail "warnings: $(of_wal .status.warnings)"
+warns "log from $lost_from to 0/" | finds "[1-9A-F]000000 is missing: the source had recycled it" || fail "warnings: $(of_wal .status.warnings)"
 in_hole=$(now_by_source)
 agent_kill TERM # who comes later reads of the hole in storage
 agent_start
@@ -245,7 +245,7 @@ rm -rf "$T/broken"
 step "the record of the lineage, or of a writer, is damaged or gone: told by list, and what needs it is refused by name"
 copy_repo "$T/broken"
 record=$(find "$T/broken" -name lineage.mpk)
-writer=$(find "$T/broken" -path '*/writer/*' -type f | sort | head -n 1)
+writer=$(find "$T/broken" -path '*/writer/*' -type f | sort | sed -n 1p)
 for object in "$record" "$writer"; do
     flip "$object" 100
     damaged "${object#"$T"/broken/}"

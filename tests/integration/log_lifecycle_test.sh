@@ -42,7 +42,7 @@ wait_for 15 is_safe "$mark"
 of_wal '.status | {phase, node, latencySeconds, skewSeconds, lineage}'
 [ "$(of_wal '.status.latencySeconds < 10')" = true ] || fail "the log is $(of_wal .status.latencySeconds) s behind"
 tidemark log status
-tidemark nodes | grep -q "cluster test: safe until"
+tidemark nodes | finds "cluster test: safe until"
 expect_fail 1 "stores the log of tenant 'main' of cluster 'test' there already" \
     tidemark log start wal2 --cluster test --storage "$STORAGE" --no-wait
 
@@ -122,7 +122,7 @@ says "backup/wal truncated until" tidemark log truncate wal --until "$late" --fo
 
 step "what was truncated cannot be had from now on; who reads it already does so until the grace is over"
 removing_is true || fail "logTruncate: $(of_wal .status.logTruncate)"
-tidemark describe backup wal | grep -q "done; it is removed after logTruncateGrace" || fail "$(tidemark describe backup wal)"
+tidemark describe backup wal | finds "done; it is removed after logTruncateGrace" || fail "$(tidemark describe backup wal)"
 expect_fail 3 "$middle lies in a gap" as_postgres "$BUILD/tidemark-agent" restore -q --dry-run \
     --storage "$STORAGE" --cluster test --data-dir "$T/restore/never" --to "$middle"
 are_gone 0 || fail "$(gone) chunks are gone"

@@ -131,6 +131,6 @@ refused_restore() { # TARGET TEXT
     [ ! -e "$T/restore/never" ] || fail "a refused restore left a directory"
 }
 
-for major in "${@:-${TIDEMARK_TEST_MAJORS:-15}}"; do
-    for major in $major; do one_version "$major"; done
+for majors in "${@:-${TIDEMARK_TEST_MAJORS:-15}}"; do
+    for major in $majors; do one_version "$major"; done
 done

@@ -143,6 +143,6 @@ one_version() {
     rm -rf "$T/source" "$T/repo" "$T/restore" "$T/agent" "$T/coordinator"
 }
 
-for major in "${@:-${TIDEMARK_TEST_MAJORS:-15}}"; do
-    for major in $major; do one_version "$major"; done
+for majors in "${@:-${TIDEMARK_TEST_MAJORS:-15}}"; do
+    for major in $majors; do one_version "$major"; done
 done

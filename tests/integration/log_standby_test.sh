@@ -8,7 +8,7 @@
 . "$(dirname "$0")/../lib/nodes.sh"
 
 slot_of() { on "$1" sql postgres -c "select slot_name || ' ' || restart_lsn from pg_replication_slots where slot_name ~ '^tidemark_(?!b_)'"; }
-warned() { of_wal '.status.warnings // [] | .[]' | grep -qF "$1"; }
+warned() { of_wal '.status.warnings // [] | .[]' | finds -F "$1"; }
 not_warned() { ! warned "$1"; }
 writes() { # N [SECONDS]
     ledger_start "$1" 2

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # A directory of very many files: backup and restore both work, and stay below 64 MiB each.
+TIDEMARK_TEST_DIR=/var/tmp # on a disk, whatever others do
 . "$(dirname "$0")/../lib/harness.sh"
 
 FILES=${MANY_FILES:-100000}

@@ -12,7 +12,7 @@ apply() { # NAME FROM RATE [MORE YAML LINES…]
     shift 3
     {
         printf 'apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: %s}\nspec:\n  local: {path: %s}\n' "$name" "$T/repo"
-        printf '  %s\n' "br: {cluster: test, concurrency: 2, rateLimit: $rate}" "rangeSize: 8MiB" "backupFrom: $from" "$@"
+        printf '  %s\n' "br: {cluster: test, concurrency: 2, rateLimit: $rate}" "rangeSize: ${RANGE:-8MiB}" "backupFrom: $from" "$@"
     } >"$T/$name-spec.yaml"
     expect_out "backup/$name created" tidemark apply -f "$T/$name-spec.yaml"
 }
@@ -43,6 +43,7 @@ one_major() {
     cluster_daemons 3
     (while [ ! -e "$T/quiet" ]; do on 1 pgbench -n -c 2 -T 2 postgres >/dev/null 2>&1 || true; done) &
     load=$!
+    echo "$load" >>"$T/pids"
 
     step "$1: standbys first: the primary reads only what nobody else may"
     apply gentle prefer-standby 50
@@ -62,6 +63,20 @@ one_major() {
     apply alone primary 100
     complete alone
     expect_out "db-1" status alone '[.status.nodes[].node] | join(" ")'
+
+    step "$1: any, but the primary's agent is limited to 5 MB/s: the standbys do nearly all"
+    agent_off 1
+    agent_on 1 "rate_limit: 5MB"
+    wait_for 20 nodes_are 3
+    RANGE=2MiB apply spared any 100 # what an agent has taken ahead of its workers is its share, however slow it is
+    complete spared
+    echo "   bytes by node: $(status spared '[.status.nodes[] | "\(.node) \(.bytes)"] | join(", ")')"
+    [ "$(($(bytes_of spared 1) * 5))" -lt "$(($(bytes_of spared 1) + $(bytes_of spared 2) + $(bytes_of spared 3)))" ] ||
+        fail "the primary's share: $(status spared .status.nodes)"
+    restores spared
+    agent_off 1
+    agent_on 1
+    wait_for 20 nodes_are 3
 
     step "$1: the agent of a standby is killed, another one's is stopped in the middle: their ranges are leased anew"
     apply lost prefer-standby 8

@@ -20,7 +20,7 @@ apply() {
 }
 status() { tidemark get backup "$1" -o json | jq -r "$2"; }
 running() { [ "$(status "$1" .status.progress.bytesDone)" -gt 0 ]; }
-node_up() { tidemark nodes | grep -q "db-a *up"; }
+node_up() { tidemark nodes | finds "db-a *up"; }
 node_down() { ! node_up; }
 manifests() { find "$T/repo" -name manifest.mpk | wc -l; }
 
@@ -36,7 +36,7 @@ expect_out "backup/first unchanged" tidemark apply -f "$T/first.yaml"
 tidemark wait backup first --for=Complete --timeout=120s
 id=$(basename "$(status first .status.backupPath)")
 expect_out 1 manifests
-as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/repo" | grep -q "$id" || fail "list does not know $id"
+as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/repo" | finds "$id" || fail "list does not know $id"
 as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/repo" --cluster test >/dev/null
 cat >"$T/restore.yaml" <<X
 apiVersion: tidemark/v1
@@ -54,7 +54,7 @@ step "a restore outside restore_roots is refused, saying so"
 sed -e "s/name: back/name: outside/" -e "s|dataDir: .*}|dataDir: $T/elsewhere}|" "$T/restore.yaml" >"$T/outside.yaml"
 tidemark apply -f "$T/outside.yaml" >/dev/null
 tidemark wait restore outside --for=Failed --timeout=120s
-tidemark get restore outside -o json | grep -q "restore_roots" || fail "$(tidemark get restore outside -o json)"
+tidemark get restore outside -o json | finds "restore_roots" || fail "$(tidemark get restore outside -o json)"
 [ ! -e "$T/elsewhere" ] || fail "something was written outside"
 
 step "a dry run: the plan of the node's agent, the same as without a coordinator; nothing is written, nothing stays"
@@ -151,7 +151,7 @@ step "kill -9 of the runner: its ranges are leased anew"
 spec torn "$T/repo" "${slow[@]}" | sed 's/concurrency: 2/concurrency: 2, rateLimit: 40/' >"$T/torn.yaml"
 tidemark apply -f "$T/torn.yaml" >/dev/null
 wait_for 90 running torn
-kill -9 $(runner_pids)
+runner_pids | xargs kill -9
 tidemark wait backup torn --for=Complete --timeout=120s
 as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/repo" --cluster test >/dev/null
 
@@ -183,7 +183,7 @@ if mount -t tmpfs -o size=90m,mode=777 tmpfs "$T/small" 2>/dev/null; then
     trap 'umount "$T/small"; harness_finish $?' EXIT
     apply full "$T/small" "${slow[@]}"
     tidemark wait backup full --for=Failed --timeout=120s
-    status full .status.lastError.message | grep -q "No space left on device" || fail "$(status full .status.lastError)"
+    status full .status.lastError.message | finds "No space left on device" || fail "$(status full .status.lastError)"
     expect_out db-a status full .status.lastError.node
     [ "$(find "$T/small" -path '*/backup/*' -type f ! -name deleted.mpk | wc -l)" = 0 ] ||
         fail "left: $(find "$T/small" -path '*/backup/*' -type f | head)"

@@ -81,7 +81,7 @@ expect_fail 2 "label '=shop' is not KEY=VALUE" tidemark get bk -l =shop
 expect_fail 2 "output 'xml' is not known" tidemark get bk -o xml
 tidemark get bk -l team=nobody -o json >"$T/none.json"
 expect_json "$T/none.json" '.items | length' 0
-tidemark get bk v1 -o wide | grep -q '^NAME .* SIZE .* POSITION .* LASTERROR$' || fail "$(tidemark get bk v1 -o wide)"
+tidemark get bk v1 -o wide | finds '^NAME .* SIZE .* POSITION .* LASTERROR$' || fail "$(tidemark get bk v1 -o wide)"
 expect_fail 0 "" tidemark wait bk v1 --for=Complete --timeout=1s
 expect_fail 1 "backup/v1 is Complete and cannot become Failed" tidemark wait bk v1 --for=Failed --timeout=1s
 expect_fail 2 "did you mean 'Complete'?" tidemark wait bk v1 --for=Complet

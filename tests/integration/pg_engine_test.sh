@@ -181,10 +181,10 @@ test_session() {
         drive check "$standby" "$other"
     # the same paths and the same system identifier on both sides do not make it the same server
     expect_error "runs on '$data'" drive check "$standby" "$CONNINFO"
-    drive describe "$standby" "$other" | grep -q '^standby 15\.[0-9]* [0-9]* 1 ' || fail "$(drive describe "$standby" "$other")"
+    drive describe "$standby" "$other" | finds '^standby 15\.[0-9]* [0-9]* 1 ' || fail "$(drive describe "$standby" "$other")"
     expect_fail 0 ok as_postgres "$T/session-drive" "$data" "$CONNINFO" "$other" "$PG15/pg_ctl promote -w -D $standby >/dev/null"
     # on its new timeline it is backed up like any other
-    drive describe "$standby" "$other" | grep -q '^primary 15\.[0-9]* [0-9]* 2 ' || fail "$(drive describe "$standby" "$other")"
+    drive describe "$standby" "$other" | finds '^primary 15\.[0-9]* [0-9]* 2 ' || fail "$(drive describe "$standby" "$other")"
     drive backup "$standby" "$other" "$T/run/promoted" 100000000 10000 >"$T/promoted.out" || fail "$(cat "$T/promoted.out")"
     postgres_stop "$major" "$standby"
     rm -rf "$standby" "$T/run/promoted"
@@ -210,8 +210,8 @@ max_wal_senders = 0" "wal_level is minimal, a backup needs replica or logical"
     set_and_expect "max_replication_slots = 0" "max_replication_slots is 0, a backup needs one to hold the log"
 }
 
-for major in "${@:-${TIDEMARK_TEST_MAJORS:-13 15 18}}"; do
-    for major in $major; do
+for majors in "${@:-${TIDEMARK_TEST_MAJORS:-13 15 18}}"; do
+    for major in $majors; do
         step "PostgreSQL $major"
         DATA=$T/data-$major
         postgres_init "$major" "$DATA" -k

@@ -16,7 +16,7 @@ lsn() { printf '%X/%X' $(($1 >> 32)) $(($1 & 0xFFFFFFFF)); }
 expect_error() { expect_fail 1 "$@"; }
 restart_lsn() { sql postgres -c "SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = '$1'"; }
 segment() { sql postgres -c "SELECT pg_logical_emit_message(false, 'x', repeat('y', 1000))" -c "SELECT pg_switch_wal()" >/dev/null; }
-reload() { sql postgres -c "ALTER SYSTEM SET $1" -c "SELECT pg_reload_conf()" >/dev/null; sleep 0.3; }
+reload() { sql postgres -c "ALTER SYSTEM SET $1" && reload_conf; }
 
 test_describe() {
     local id version flushed
@@ -44,7 +44,7 @@ test_rights() {
     sql postgres -c "${said% (permission denied)}"
     as_logger describe >/dev/null || fail "what the message says is not enough: $(as_logger describe)"
     expect_out made as_logger 'open!' h
-    as_logger look h | grep -q '^primary 1 held .* sum clock$' || fail "$(as_logger look h)"
+    as_logger look h | finds '^primary 1 held .* sum clock$' || fail "$(as_logger look h)"
     segment
     as_logger touch h "$(sql postgres -c "SELECT pg_current_wal_flush_lsn()")" >/dev/null
     expect_out ok as_logger drop h
@@ -118,7 +118,7 @@ max_slot_wal_keep_size is -1: while log cannot be stored, the server keeps all o
     reload "max_slot_wal_keep_size = '1MB'"
     for _ in 1 2 3 4 5 6; do segment; done
     sql postgres -c CHECKPOINT
-    primary look h | grep -qE "^primary 1 lost (0/0|$lsn) " || fail "lost: $(primary look h)"
+    primary look h | finds -E "^primary 1 lost (0/0|$lsn) " || fail "lost: $(primary look h)"
     expect_error "hold 'h': the server gave up the replication slot (max_slot_wal_keep_size is 1MB) (unavailable, may pass)" primary touch h FF/0
     reload "max_slot_wal_keep_size = -1"
     expect_out ok primary drop h
@@ -233,11 +233,11 @@ test_standby() {
     local lsn from
     sql postgres -c CHECKPOINT
     segment
-    standby describe | grep -q "^standby [0-9]* $MAJOR\.[0-9]* 1 1048576 .* - 0/0 0$" || fail "$(standby describe)"
+    standby describe | finds "^standby [0-9]* $MAJOR\.[0-9]* 1 1048576 .* - 0/0 0$" || fail "$(standby describe)"
     # a new hold on a standby reserves from its last restart point
     expect_out made standby 'open!' h
-    standby look h | grep -q '^standby 1 held .* sum clock$' || fail "$(standby look h)"
-    standby list h 16 | grep -q "^h $(sql postgres -p "$STANDBY_PORT" -c "SELECT restart_lsn FROM pg_replication_slots") [0-9]*$" || fail "$(standby list h 16)"
+    standby look h | finds '^standby 1 held .* sum clock$' || fail "$(standby look h)"
+    standby list h 16 | finds "^h $(sql postgres -p "$STANDBY_PORT" -c "SELECT restart_lsn FROM pg_replication_slots") [0-9]*$" || fail "$(standby list h 16)"
     expect_out '' primary list h 16
 
     # what a primary's clock proves, a standby's does not: only the newest commit that it replayed
@@ -260,21 +260,23 @@ test_standby() {
     primary file 1 "$lsn" 1000 | cmp - "$T/standby.out" || fail "the standby's file differs"
 }
 
+standby_has() { [ "$(sql postgres -p "$STANDBY_PORT" -c "SELECT pg_last_wal_replay_lsn() >= '$1'")" = t ]; }
 test_promotion() {
     local id fork segment=1048576 start
     segment
-    sql postgres -c "SELECT pg_logical_emit_message(false, 'x', repeat('y', 1000))" >/dev/null
-    sleep 0.5
+    # a transaction of its own: its commit is flushed, and with it what lies before
+    sql postgres -c "SELECT pg_logical_emit_message(false, 'x', repeat('y', 1000))" -c "SELECT txid_current()" >/dev/null
+    wait_for 30 standby_has "$(sql postgres -c "SELECT pg_current_wal_flush_lsn()")"
     as_postgres "$(bindir "$MAJOR")/pg_ctl" promote -w -D "$STANDBY" >/dev/null
     sql postgres -p "$STANDBY_PORT" -c "SELECT pg_logical_emit_message(false, 'x', repeat('z', 1000))" -c "SELECT pg_switch_wal()" >/dev/null
     sql postgres -p "$STANDBY_PORT" -c "SELECT pg_logical_emit_message(false, 'x', repeat('z', 1000))" -c "SELECT pg_switch_wal()" >/dev/null
     fork=$(sed -n 's/^1\t\([0-9A-F/]*\)\t.*/\1/p' "$STANDBY/pg_wal/00000002.history")
     id=$(sql postgres -c "SELECT system_identifier FROM pg_control_system()")
-    standby describe | grep -q "^primary $id $MAJOR\.[0-9]* 2 $segment [0-9A-F/]* 1 $fork $(stat -c %s "$STANDBY/pg_wal/00000002.history")$" ||
+    standby describe | finds "^primary $id $MAJOR\.[0-9]* 2 $segment [0-9A-F/]* 1 $fork $(stat -c %s "$STANDBY/pg_wal/00000002.history")$" ||
         fail "$(standby describe), fork $fork"
     standby history 2 >"$T/history.out"
     cmp "$T/history.out" "$STANDBY/pg_wal/00000002.history" || fail "history"
-    standby look h | grep -q '^primary 2 held ' || fail "$(standby look h)"
+    standby look h | finds '^primary 2 held ' || fail "$(standby look h)"
     # the fork's segment: of the new timeline it begins with the old one's pages; of the old one it is not whole
     start=$(($(num "$fork") / segment * segment))
     standby file 2 "$(lsn $start)" $segment >"$T/fork.out" || fail "$(cat "$T/fork.out")"

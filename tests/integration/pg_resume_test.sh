@@ -1,59 +1,104 @@
 #!/usr/bin/env bash
 # A snapshot whose session is lost goes on in another one, against real servers: ranges are read in three sessions, the
-# first ends with its backend, the second with the server (immediate stop), while pgbench writes and tables, indexes
-# and databases come, go and are rewritten. The restored cluster is judged by PostgreSQL's own tools, a ledger and
-# pgbench's sums. Then everything that makes earlier ranges bad is done once, and must be told; and log behind the
-# snapshot is replayed, too (both on 15, or the only version that is asked for).
+# first ends with its backend, the second with the server, while pgbench writes and tables, indexes and databases come,
+# go and are rewritten, and transactions are prepared at every moment. The restored cluster is judged by PostgreSQL's own
+# tools, a ledger and pgbench's sums, and commits what was prepared. Then everything that makes earlier ranges bad is
+# done once, and must be told; and log behind the snapshot is replayed, too.
 #
-#   pg_resume_test.sh [MAJOR…]     default: $TIDEMARK_TEST_MAJORS, or 13 15 18
+#   pg_resume_test.sh             a short scene of two sessions on each version; the long one on 15 and 18; the rest on 15
+#   pg_resume_test.sh MAJOR…      the long scene and a snapshot in one session on each; the rest on 15 or the only one
+#   PG_RESUME_CHECKSUMS=off       without page checksums, and on 16 with wal_log_hints; 16 always is without
 #
-# 13 and 16 run without page checksums, 16 with wal_log_hints. On 13, 16 and 18 the first session has ended its
-# backup before it was lost.
+# Where versions differ: 14 and 17 are stopped in order when the second session is lost, others at once; 14 and 17 track
+# commit timestamps; 17 and 18 summarize log; on 13, 16 and 18 the first session has ended its backup before it was lost;
+# state files of prepared transactions are read by the last session on 15, 16 and 18, by the second one on the others, or
+# the other way round without checksums.
 . "$(dirname "$0")/../lib/harness.sh"
 . "$TOP/tests/lib/snapshot_drive.sh"
 
 # ---- the tests ---------------------------------------------------------------------------------------------------
+stop_mode() { case $MAJOR in 14 | 17) echo fast ;; *) echo immediate ;; esac; }
+lose_server() { # it comes back with higher limits, which the log says and the files of the first session do not
+    sql postgres -c "ALTER SYSTEM SET max_connections = 130" -c "ALTER SYSTEM SET max_prepared_transactions = 30"
+    postgres_stop "$MAJOR" "$DATA" "$(stop_mode)"
+    postgres_start "$MAJOR" "$DATA"
+    load_end
+    load_start
+}
+ends() { # NAME SESSIONS: from its gate "end" on; and what comes of it
+    local low high want
+    changes_3
+    low=$(ledger)
+    [ "$low" -gt 0 ] || fail "the ledger is empty"
+    drive_go "$1" go-end
+    drive_ends "$1" 0 "committed at *"
+    high=$(ledger)
+    want=$(digest "$PGPORT")
+    load_end
+    sed 's/^/   /' "$T/drive-$1.out"
+    [ "$(grep -c '^attempt [123]: .* 0 corrupt$' "$T/drive-$1.out")" -eq "$2" ] || fail "attempts: $(cat "$T/drive-$1.out")"
+    grep '^problem' "$T/drive-$1.out" && fail "problems"
+    restore "$1" "$T/run/$1-$MAJOR"
+    judge "$T/run/$1-$MAJOR" "$low" "$high" "$want"
+}
+states_are_read() { # NAME, now
+    drive_until "$1" begun
+    drive_go "$1" go-begun
+}
 test_resume() {
-    local low high want target=$T/run/restored-$MAJOR
-    load "$MAJOR"
+    local ended=0 states=2
+    older_begin
     drop_hold
     load_start
-    local ended=0
     case $MAJOR in 13 | 16 | 18) ended=1 ;; esac
-    drive_start whole 3 400000 "$ended"
+    case $MAJOR-$CHECKSUMS in 15-on | 16-on | 18-on | 13-off | 14-off | 17-off) states=3 ;; esac
+    drive_start whole 3 400000 "$ended" "$states"
     drive_until whole lost-1
     kill_session
     changes_1 "$MAJOR"
     drive_go whole go-1
+    [ "$states" = 3 ] || states_are_read whole
     drive_until whole lost-2
     changes_2
-    postgres_stop "$MAJOR" "$DATA" immediate
-    postgres_start "$MAJOR" "$DATA"
-    load_end
-    load_start
+    lose_server
     drive_go whole go-2
+    [ "$states" = 2 ] || states_are_read whole
     drive_until whole end
+    ends whole 3
+}
+test_short() { # two sessions, the first is lost with the server
+    older_begin
+    drop_hold
+    load_start
+    drive_start short 2 2000000 0 2
+    drive_until short lost-1
+    changes_1 "$MAJOR"
+    changes_2
+    lose_server
+    drive_go short go-1
+    states_are_read short
+    drive_until short end
+    ends short 2
+}
+test_plain() { # one session, after all that; an index of an unlogged table is built from before it until all is read
+    local gid
+    for gid in $(prepared); do sql postgres -c "COMMIT PREPARED '$gid'"; done
+    sql postgres -c "DELETE FROM prepared WHERE split_part(gid, ' ', 1) <> 'done'"
+    older_begin
+    prepare open
+    drop_hold
+    load_start
+    build_begin
+    drive_start plain 1 2000000 0 1
+    drive_until plain begun
+    older_prepare
+    for gid in new gone lost; do prepare "$gid"; done
     turnover
-    low=$(ledger)
-    [ "$low" -gt 0 ] || fail "the ledger is empty"
-    drive_go whole go-end
-    drive_ends whole 0 "committed at *"
-    high=$(ledger)
-    want=$(digest "$PGPORT")
-    load_end
-    sed 's/^/   /' "$T/drive-whole.out"
-    [ "$(grep -c '^attempt [123]: .* 0 corrupt$' "$T/drive-whole.out")" -eq 3 ] || fail "attempts: $(cat "$T/drive-whole.out")"
-    grep '^problem' "$T/drive-whole.out" && fail "problems"
-
-    restore whole "$target"
-    judge_files "$target"
-    echo "port = $RESTORED_PORT" >>"$target/postgresql.conf"
-    PGPORT=$RESTORED_PORT postgres_start "$MAJOR" "$target"
-    [ "$(digest "$RESTORED_PORT")" = "$want" ] || fail "tables differ: $(digest "$RESTORED_PORT") instead of $want"
-    judge_cluster "$low" "$high"
-    postgres_stop "$MAJOR" "$target"
-    judge_checksums "$target"
-    rm -rf "$target" "$target-space"
+    sql postgres -c "ROLLBACK PREPARED 'gone'"
+    drive_go plain go-begun
+    drive_until plain end
+    build_end
+    ends plain 1
 }
 
 # ---- log behind a resumed snapshot ------------------------------------------------------------------------------
@@ -68,7 +113,7 @@ replayed() { # TARGET WANT: a restore to there has so many rows in the ledger
     got=$(PGPORT=$RESTORED_PORT sql postgres -c "SELECT count(*) FROM ledger")
     postgres_stop "$MAJOR" "$dir"
     [ "$got" -eq "$2" ] || fail "restored to $1: $got rows instead of $2"
-    judge_checksums "$dir"
+    [ "$CHECKSUMS" = off ] || pages_are_good "$MAJOR" "$dir"
     printf '   %s: %s rows\n' "$1" "$got"
 }
 test_later() {
@@ -202,7 +247,7 @@ test_refusals() {
     refused brief-space "tablespace [0-9]* at '$T/other-space' was created at [0-9A-F]*/[0-9A-F]*, between the attempts" make_and_drop_space
     refused template "database [0-9]* was copied by files from database [0-9]* at [0-9A-F]*/[0-9A-F]*, which was changed at [0-9A-F]*/[0-9A-F]*" \
         copy_and_change
-    if [ "$MAJOR" -eq 15 ]; then
+    if [ "$MAJOR" -eq 15 ] && [ "$CHECKSUMS" = on ]; then
         refused checksums "$cannot page checksums have version 0 now, at the earlier attempt 1 (0 is none)" other_checksums --disable
         refused checksums-on "$cannot page checksums have version 1 now, at the earlier attempt 0 (0 is none)" other_checksums --enable
     fi
@@ -229,33 +274,51 @@ test_second_timeline() {
     PGPORT=$RESTORED_PORT postgres_start "$MAJOR" "$target"
     PGPORT=$RESTORED_PORT expect_out "$rows" ledger
     postgres_stop "$MAJOR" "$target"
-    judge_checksums "$target"
+    [ "$CHECKSUMS" = off ] || pages_are_good "$MAJOR" "$target"
 }
 
-majors=()
-for major in "${@:-${TIDEMARK_TEST_MAJORS:-13 15 18}}"; do
+majors=() long=" 15 18 "
+for major in "${@:-${TIDEMARK_TEST_MAJORS:-13 14 15 16 17 18}}"; do
     for MAJOR in $major; do majors+=("$MAJOR"); done
 done
-more=${majors[0]}
-case " ${majors[*]} " in *" 15 "*) more=15 ;; esac
+[ $# -eq 0 ] || long=" ${majors[*]} "
+more=15
+[ ${#majors[@]} -gt 1 ] || more=${majors[0]}
 for MAJOR in "${majors[@]}"; do
-    DATA=$T/data-$MAJOR CHECKSUMS=on
+    began=$SECONDS DATA=$T/data-$MAJOR CHECKSUMS=${PG_RESUME_CHECKSUMS:-on}
+    [ "$MAJOR" -ne 16 ] || CHECKSUMS=off
     options=(-k)
-    case $MAJOR in 13 | 16) options=() CHECKSUMS=off ;; esac
+    if [ "$CHECKSUMS" = off ]; then
+        options=()
+        [ "$MAJOR" -lt 18 ] || options=(--no-data-checksums)
+    fi
     step "PostgreSQL $MAJOR, checksums $CHECKSUMS"
     postgres_init "$MAJOR" "$DATA" "${options[@]}"
     cat >>"$DATA/postgresql.conf" <<X
 max_wal_size = 96MB
 min_wal_size = 32MB
 checkpoint_timeout = 30s
-max_prepared_transactions = 5
+max_prepared_transactions = 20
 max_slot_wal_keep_size = 4GB
 autovacuum_naptime = 1s
 timezone = UTC
 X
     [ "$MAJOR" -ne 16 ] || echo "wal_log_hints = on" >>"$DATA/postgresql.conf"
+    case $MAJOR in 14 | 17) echo "track_commit_timestamp = on" >>"$DATA/postgresql.conf" ;; esac
+    case $MAJOR in 17 | 18) echo "summarize_wal = on" >>"$DATA/postgresql.conf" ;; esac
     postgres_start "$MAJOR" "$DATA"
-    test_resume
+    case $long in
+    *" $MAJOR "*)
+        load "$MAJOR"
+        test_resume
+        if [ $# -gt 0 ] || [ "$MAJOR" -ge 17 ]; then test_plain; fi
+        ;;
+    *)
+        SCALE=1 load "$MAJOR"
+        test_short
+        ;;
+    esac
+    echo "   $((SECONDS - began)) s"
     if [ "$MAJOR" = "$more" ]; then
         test_later
         test_refusals

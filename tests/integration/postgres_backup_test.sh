@@ -9,6 +9,7 @@
 # pg_amcheck (where the distribution's know the version) judge every page, the quiet tables are equal byte for
 # byte, the unlogged table is empty, and pgbench's sums agree.
 set -euo pipefail
+TIDEMARK_TEST_DIR=/var/tmp # on a disk: it needs gigabytes
 . "$(dirname "$0")/../lib/harness.sh"
 
 BIG_ROWS=${TIDEMARK_TEST_BIG_ROWS:-560000} # × 1,900 bytes, four to a page: over 1 GB

@@ -144,7 +144,7 @@ if [ "$tools_major" = "$major" ]; then
     run "$tools/pgbench" -c 2 -t 300 -h "$work" -p "$port" -U postgres postgres >/dev/null 2>&1
     sql -c "select pg_logical_emit_message(false, 'x', repeat('y', 3000000))" -c "create sequence s" >/dev/null
     last=$(sql -c "select pg_walfile_name(pg_switch_wal())")
-    wal=$(cd "$work/source/pg_wal" && ls | grep -E '^[0-9A-F]{24}$' | awk -v last="$last" '$0 <= last')
+    wal=$(cd "$work/source/pg_wal" && find . -type f -printf '%f\n' | grep -E '^[0-9A-F]{24}$' | sort | awk -v last="$last" '$0 <= last')
     first=${wal%%$'\n'*}
     from=$(printf '%X/%X' "0x${first:8:8}" "$((0x${first:16:8} * 16777216))")
     # waldump prints a line per resource manager, in order of their numbers

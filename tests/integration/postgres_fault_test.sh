@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What goes wrong on a real host while a backup runs, and what must be true afterwards: a phase that tells the
 # truth, nothing committed that is not whole, a cause that names node and path, and a next backup that works.
+TIDEMARK_TEST_DIR=/var/tmp # on a disk: it needs gigabytes
 . "$(dirname "$0")/../lib/harness.sh"
 
 backup_spec() { # NAME [MORE YAML LINES…]
@@ -43,14 +44,14 @@ restores killed-runner
 step "kill -9 of the runner, and a log chunk it stored is damaged: streamed again, and said"
 RATE=60 apply damaged-log
 wait_for 60 running damaged-log
-chunk() { find "$(status damaged-log .status.backupPath | sed 's|^file://||')/log" -type f ! -name '.*' | sort | grep -m 1 .; }
+chunk() { find "$(status damaged-log .status.backupPath | sed 's|^file://||')/log" -type f ! -name '.*' | sort | sed -n 1p | grep .; }
 sql postgres -c "create table filler as select 1" -c "select pg_switch_wal()" >/dev/null # the first chunk is whole
 wait_for 20 chunk
 damaged=$(chunk)
 printf 'XXXX' | dd of="$damaged" bs=1 seek=$(($(stat -c %s "$damaged") / 2)) conv=notrunc status=none
 runner_pids | xargs -r kill -9
 tidemark wait backup damaged-log --for=Complete --timeout=120s
-status damaged-log '.status.warnings[]' | grep -q "^stored log is damaged and is streamed again: .*$(basename "$damaged")" ||
+status damaged-log '.status.warnings[]' | finds "^stored log is damaged and is streamed again: .*$(basename "$damaged")" ||
     fail "no warning: $(status damaged-log .status.warnings)"
 grep -q "<4>.*job 'damaged-log': stored log is damaged" "$T/agent.log" || fail "not in the agent's log"
 restores damaged-log
@@ -136,7 +137,7 @@ umount "$T/readonly"
 
 step "the database server is down: Failed, saying so; up again: works"
 postgres_stop 15 "$T/source" immediate
-RATE= apply server-down
+RATE='' apply server-down
 tidemark wait backup server-down --for=Failed --timeout=120s || true
 postgres_start 15 "$T/source"
 wait_for 30 node_is primary

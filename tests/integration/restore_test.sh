@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Restore through the coordinator and without it: start, delta, tablespaces, refusals that protect a source.
+TIDEMARK_TEST_DIR=/var/tmp # on a disk, whatever others do
 . "$(dirname "$0")/../lib/harness.sh"
 
 install -d -o postgres -g postgres "$T/restore" "$T/repo" "$T/space"
@@ -18,10 +19,10 @@ daemons_start "$T/source"
 step "the CLI's own commands: backup, get, describe, top, nodes"
 tidemark backup first --cluster test --storage "file://$T/repo" >"$T/cli.out"
 expect_out Complete sh -c "'$BUILD/tidemark' get backup first -o json | jq -r .status.phase"
-tidemark get backup | grep -q '^NAME  *TYPE  *MODE  *STATUS  *BACKUPPATH  *COMMITTS' || fail "$(tidemark get backup)"
-tidemark get bk first -o yaml | grep -q '^kind: Backup' || fail "$(tidemark get bk first -o yaml)"
+tidemark get backup | finds '^NAME  *TYPE  *MODE  *STATUS  *BACKUPPATH  *COMMITTS' || fail "$(tidemark get backup)"
+tidemark get bk first -o yaml | finds '^kind: Backup' || fail "$(tidemark get bk first -o yaml)"
 tidemark describe backup first >"$T/described"
-grep -A1 -x Warnings: "$T/described" | grep -q "^  max_slot_wal_keep_size is -1: " || fail "$(cat "$T/described")"
+grep -A1 -x Warnings: "$T/described" | finds "^  max_slot_wal_keep_size is -1: " || fail "$(cat "$T/described")"
 [ "$(grep -c "<4>.*job 'first': max_slot_wal_keep_size is -1" "$T/agent.log")" = 1 ] || fail "not once in the agent's log"
 tidemark top >/dev/null
 tidemark get backup first -o json >"$T/first.json"
@@ -96,7 +97,7 @@ restore_delta() {
         --tablespace-map "$T/space=$T/restore/delta-space" "$@"
 }
 restore_delta
-file=$(find "$T/restore/delta/base" -type f -size +1M | sort | head -1)
+file=$(find "$T/restore/delta/base" -type f -size +1M | sort | sed -n 1p)
 printf 'damage' | dd of="$file" bs=1 seek=300000 conv=notrunc status=none
 truncate -s 8192 "$(find "$T/restore/delta/base" -type f -size +500k | sort | tail -1)"
 as_postgres touch "$T/restore/delta/base/1/99999"
@@ -137,7 +138,7 @@ expect_fail 1 "$T/late" as_postgres "$BUILD/tidemark-agent" restore --storage "f
 expect_out 1000 sql postgres -c "select count(*) from precious"
 
 step "list, verify, delete"
-as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/repo" | grep -q "$id" || fail "list does not show $id"
+as_postgres "$BUILD/tidemark-agent" list --storage "file://$T/repo" | finds "$id" || fail "list does not show $id"
 as_postgres "$BUILD/tidemark-agent" verify --storage "file://$T/repo"
 sed -e 's/name: late/name: gone/' -e 's|  local:|  cleanPolicy: Delete\n  local:|' -e 's/, rateLimit: 30//' "$T/late.yaml" >"$T/gone.yaml"
 tidemark apply -f "$T/gone.yaml"

@@ -1,60 +1,13 @@
 #!/usr/bin/env bash
-# What makes it impossible to go on with an interrupted backup: it is told by name, the ranges start over by themselves,
-# what there was is swept, and the backup that comes of it is whole. Then what of an earlier attempt is damaged in
-# storage; a backup that nobody goes on with in time; one that is to keep nothing.
+# A server that is another one than an interrupted backup has read, in each way, and so makes it impossible to go on with
+# it: it is told by name, the ranges start over by themselves, what there was is swept, and the backup that comes of it is
+# whole.
 #
 #   resume_refused_test.sh [MAJOR]     default: 15
 . "$(dirname "$0")/../lib/harness.sh"
 . "$TOP/tests/lib/resume_round.sh"
-RATE=8 SCALE=2
+. "$TOP/tests/lib/resume_refused.sh"
 
-warned() { of "$1" '.status.warnings[]?'; }
-says() { # NAME PATTERN: one of its warnings matches, all of it
-    local line
-    while IFS= read -r line; do
-        # shellcheck disable=SC2254 # a pattern
-        case $line in
-        $2)
-            printf '   %s: %s\n' "$1" "$line"
-            return
-            ;;
-        esac
-    done < <(warned "$1")
-    fail "$1 says '$(warned "$1")', not '$2'"
-}
-files_of() { find "$REPO" -path "*/backup/$1/*" -type f ! -name deleted.mpk; } # ID
-nothing_of() { [ -z "$(files_of "$1")" ]; }
-begins() { # NAME [LINE…]: until storage has enough of it to go on with; then the agent is killed
-    backup "$@"
-    checkpointed "$1"
-    agent_kill
-    note_stored "$1"
-    DIR=$(dir_of "$1")
-}
-goes_on() { # NAME
-    agent_start
-    kept "$1"
-    ask_again "$1"
-    completes "$1"
-}
-refused() { # NAME PATTERN CMD…: CMD runs between the attempts
-    local name=$1 pattern=$2 low
-    shift 2
-    begins "$name"
-    "$@"
-    low=$(ledger)
-    agent_start
-    tidemark wait backup "$name" --for=Failed --timeout=120s || fail "$name: $(of "$name" .status)"
-    wait_for 30 node_is primary
-    tidemark retry backup "$name" >/dev/null
-    completes "$name"
-    says "$name" "$pattern"
-    [ "$(id_of "$name")" != "$ID" ] || fail "$name has the same id"
-    nothing_of "$ID" || fail "left of $ID: $(files_of "$ID")"
-    wait_for 30 no_holds
-    judge "$name" "$low"
-    delete_backup "$name"
-}
 setting_is() { [ "$(sql postgres -c "show $1")" = "$2" ]; }
 set_and_reload() { # SETTING VALUE
     sql postgres -c "alter system set $1 = '$2'" -c "select pg_reload_conf()" >/dev/null
@@ -92,10 +45,6 @@ level_down_and_up() { # the server does not start with a slot and this level
 }
 
 resume_source "${1:-15}"
-slot='tidemark_b_????????_????????????????'
-lsn='[0-9A-F]*/[0-9A-F]*'
-over="ranges started over:"
-cannot="$over instance 'main': the snapshot cannot be resumed:"
 
 step "the server is another one than the earlier attempts read, in each way"
 refused dropped-slot "$cannot replication slot '$slot', which held the log, is gone" drop_slot
@@ -104,87 +53,6 @@ refused new-space "$cannot tablespace [0-9]* at '$T/other-space' was created sin
 refused old-space "$cannot tablespace [0-9]* at '$T/other-space' was dropped since the earlier attempt" drop_space
 refused brief-space "$over log: tablespace [0-9]* at '$T/other-space' was created at $lsn, between the attempts" new_and_drop_space
 refused low-level "$cannot replication slot '$slot' holds log from $lsn on, but it is stored only up to $lsn" level_down_and_up
-
-step "what the earlier attempt stored is damaged"
-damage() { # FILE
-    local at=$(($(stat -c %s "$1") / 2)) byte
-    byte=$(od -An -tu1 -j $at -N1 "$1" | tr -d ' ')
-    # shellcheck disable=SC2059 # the byte is the format
-    printf "\\x$(printf %x $((byte ^ 4)))" | dd of="$1" bs=1 seek=$at conv=notrunc status=none
-}
-begins no-object
-gone=$(head -n 1 "$T/stored-no-object")
-rm "$DIR/data/$gone"
-goes_on no-object
-expect_out "$ID" id_of no-object
-says no-object "of what earlier attempts stored, 0 checkpoints and 1 ranges cannot be used: *${gone%%-*}*"
-sed -i 1d "$T/stored-no-object"
-STORED_BYTES=$(awk 'NR > 1 {sum += $2} END {print sum + 0}' "$T/noted")
-not_read_again no-object
-judge no-object
-delete_backup no-object
-
-begins bad-checkpoints
-for object in "$DIR"/checkpoint/*; do damage "$object"; done
-goes_on bad-checkpoints
-says bad-checkpoints "of what earlier attempts stored, [1-9]* checkpoints and 0 ranges cannot be used: *"
-wait_for 30 no_holds
-judge bad-checkpoints
-delete_backup bad-checkpoints
-nothing_of "$ID" || fail "left of $ID: $(files_of "$ID")"
-
-begins no-checkpoints
-rm -r "$DIR/checkpoint"
-goes_on no-checkpoints
-wait_for 30 no_holds
-judge no-checkpoints
-delete_backup no-checkpoints
-nothing_of "$ID" || fail "left of $ID: $(files_of "$ID")"
-
-damage_log() {
-    local chunk
-    chunk=$(find "$DIR/log" -type f ! -name '.*' | sort | head -n 1)
-    [ -n "$chunk" ] || fail "no log is stored"
-    damage "$chunk"
-}
-refused bad-log "$over *log*" damage_log
-
-step "nobody goes on with it in time: hold and checkpoint go, the job stays Failed; asked for again it begins anew"
-BR="gcttl: 20" begins too-late
-agent_start
-kept too-late
-wait_for 60 no_holds
-grep -q "hold '$(sed 's/[?]/./g' <<<"$slot")' of backup '$ID', tenant 'main', is given up: nobody went on with the backup for 20 s" "$T/agent.log" ||
-    fail "the agent does not say so"
-wait_for 60 nothing_of "$ID"
-expect_out Failed of too-late .status.phase
-not_resumable() { [ "$(of too-late '.status.conditions[] | select(.type == "Failed") | .reason')" != Resumable ]; }
-wait_for 30 not_resumable
-ask_again too-late
-completes too-late
-[ "$(id_of too-late)" != "$ID" ] || fail "the same id"
-[[ "$(warned too-late)" != *"$over"* ]] || fail "$(warned too-late)"
-judge too-late
-delete_backup too-late
-
-step "without checkpoints nothing is held, and an interrupted backup is swept"
-BR='options: ["--no-checkpoint"]' backup plain
-wait_for 60 begun plain
-sleep 6
-expect_out 0 slots
-no_holds || fail "a hold"
-note_stored plain
-[ ! -s "$T/stored-plain" ] || fail "a checkpoint: $(cat "$T/stored-plain")"
-agent_kill
-agent_start
-tidemark wait backup plain --for=Failed --timeout=120s
-[ "$(of plain '.status.conditions[] | select(.type == "Failed") | .reason')" != Resumable ] || fail "it may be gone on with"
-wait_for 30 nothing_of "$ID"
-ask_again plain
-completes plain
-[ "$(id_of plain)" != "$ID" ] || fail "the same id"
-judge plain
-delete_backup plain
 
 step "another timeline: a standby that was promoted took over"
 begins promoted

@@ -8,7 +8,7 @@
 stores_need ceph azurite
 
 status() { tidemark get "$1" "$2" -o json | jq -r "$3"; }
-node_up() { tidemark nodes | grep -q "db-a *up"; }
+node_up() { tidemark nodes | finds "db-a *up"; }
 nowhere() { # neither of the stores' secrets is in a file of ours, but for the secrets' own and what the stores keep
     local word
     for word in "$S3_SECRET" "$AZURITE_KEY" "${NEW_SECRET:-$S3_SECRET}"; do
@@ -53,7 +53,7 @@ has_requests() { [ "$(status backup wal '.status.storage[0].requests // 0')" -gt
 wait_for 30 has_requests
 expect_out db-a status backup wal '.status.storage[0].node'
 [ "$(status backup wal '.status.storage[0].parallelMax')" -gt 0 ] || fail "$(status backup wal .status.storage)"
-tidemark describe backup wal | grep -q "^  db-a: .* requests, .* at once, clock" || fail "$(tidemark describe backup wal)"
+tidemark describe backup wal | finds "^  db-a: .* requests, .* at once, clock" || fail "$(tidemark describe backup wal)"
 cat >"$T/restore.yaml" <<X
 apiVersion: tidemark/v1
 kind: Restore
@@ -102,7 +102,7 @@ chown postgres "$T/s3.txt"
 chmod 644 "$T/s3.txt"
 expect_fail 5 "chmod 600" as_postgres "$BUILD/tidemark-agent" list --storage "$URL" --secret-file "$T/s3.txt"
 chmod 600 "$T/s3.txt"
-as_postgres "$BUILD/tidemark-agent" list --storage "$URL" --secret-file "$T/s3.txt" | grep -q committed || fail "list shows no backup"
+as_postgres "$BUILD/tidemark-agent" list --storage "$URL" --secret-file "$T/s3.txt" | finds committed || fail "list shows no backup"
 as_postgres "$BUILD/tidemark-agent" verify --storage "$URL" --secret-file "$T/s3.txt" --cluster test >/dev/null
 as_postgres "$BUILD/tidemark-agent" restore --storage "$URL" --secret-file "$T/s3.txt" --cluster test --data-dir "$T/restore/two" -q
 diff -r "$T/restore/one" "$T/restore/two" >/dev/null || fail "the two restores differ"
@@ -135,6 +135,6 @@ expect_fail 1 "is named by backup/blue" tidemark delete secret az-secret
 tidemark delete backup blue --grace 0 >/dev/null
 gone() { ! tidemark get backup blue; }
 wait_for 60 gone
-az GET '/container?restype=container&comp=list' | grep -q "/data/" && fail "its data is still there"
+az GET '/container?restype=container&comp=list' | finds "/data/" && fail "its data is still there"
 expect_out "secret/az-secret deleted" tidemark delete secret az-secret
 nowhere

@@ -32,7 +32,7 @@ nowhere() { # [files]: what was stored under these words is in nothing but the s
     done
     return 0
 }
-node_up() { tidemark nodes | grep -q "db-a *up"; }
+node_up() { tidemark nodes | finds "db-a *up"; }
 failed_with() { tidemark get backup "$1" -o json | jq -e --arg t "$2" '.status.lastError.message // "" | contains($t)' >/dev/null; }
 
 install -d -m 700 "$T/given"
@@ -70,7 +70,7 @@ expect_fail 1 "cannot read" tidemark create secret x --from-file "k=$T/nothing"
 expect_fail 2 "only secrets are created so" tidemark create backup x
 expect_fail 3 "secret/x: not found" tidemark get secret x
 expect_fail 3 "secret/x: not found" tidemark delete secret x
-tidemark create secret x --from-literal acces_key=1 2>&1 >/dev/null | grep -q "did you mean 'access_key'" || fail "no suggestion"
+tidemark create secret x --from-literal acces_key=1 2>&1 >/dev/null | finds "did you mean 'access_key'" || fail "no suggestion"
 expect_out "secret/x deleted" tidemark delete secret x
 
 step "a spec's secret must be there and fit"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Faults between a storage driver and a real store, one script at a time: what was asked for is done all the same or
 # fails cleanly, as each script says, and whatever is in the store afterwards is whole and right.
+# shellcheck disable=SC1010 # "done" is a word of scripts here
 . "$(dirname "$0")/../lib/harness.sh"
 . "$TOP/tests/lib/stores.sh"
 . "$TOP/tests/lib/fault_proxy.sh"

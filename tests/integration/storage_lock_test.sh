@@ -17,7 +17,7 @@ on() { # BUCKET VERB…
     "$TOOL" --secret "$T/keys" --timeout 20000 "s3://$bucket/o?provider=ceph&endpoint=$CEPH_HTTP" "$@"
 }
 versions() { s3 GET "/$1?versions" | grep -o "<Version><Key>[^<]*" | cut -c15- | sort; }
-no_marks() { ! s3 GET "/$1?versions" | grep -q "<DeleteMarker>" || fail "marks in '$1': $(s3 GET "/$1?versions")"; }
+no_marks() { ! s3 GET "/$1?versions" | finds "<DeleteMarker>" || fail "marks in '$1': $(s3 GET "/$1?versions")"; }
 by_md5() { openssl md5 -binary "$1" | base64; }
 
 ceph_start
@@ -45,7 +45,7 @@ done
 on governed get a 1000 1
 on complied discard d # of what nobody needs it is enough that it is hidden
 expect_fail 1 "no such object" on complied stat d
-versions complied | grep -qx "o/d" || fail "'d' is gone: $(versions complied)"
+versions complied | finds -x "o/d" || fail "'d' is gone: $(versions complied)"
 
 step "a legal hold, too"
 printf '<LegalHold><Status>ON</Status></LegalHold>' >"$T/hold.xml"
@@ -101,7 +101,7 @@ refused() {
 }
 wait_for 30 refused
 expect_json "$T/one.json" .status.phase Deleting
-jq -r .status.lastError.message "$T/one.json" | grep -q "^sweep: cannot remove '${path#shop/}/manifest.mpk': object lock (GOVERNANCE) keeps '$path/manifest.mpk' until 20[0-9-]*T[0-9:]*Z: " ||
+jq -r .status.lastError.message "$T/one.json" | finds "^sweep: cannot remove '${path#shop/}/manifest.mpk': object lock (GOVERNANCE) keeps '$path/manifest.mpk' until 20[0-9-]*T[0-9:]*Z: " ||
     fail "$(cat "$T/one.json")"
 of_backup | diff "$T/before" - || fail "not all of it is there"
 no_marks governed

@@ -20,7 +20,7 @@ header_is() { # WANT NAME HEADER
     expect_out "$1" bash -c "sed -n 's/^$3: //p' <<<'$(by_tls HEAD "/bucket/o/$2")'"
 }
 nothing_is_stored() { [ "$(s3 GET "/bucket?versions&prefix=o/$1" | grep -c '<Key>')" = 0 ] || fail "there is '$1'"; }
-no_uploads() { ! s3 GET "/bucket?uploads" | grep -q '<UploadId>' || fail "an upload is left"; }
+no_uploads() { ! s3 GET "/bucket?uploads" | finds '<UploadId>' || fail "an upload is left"; }
 BIG=$((9 << 20)) # in two parts
 
 tls_make
@@ -74,11 +74,11 @@ with "&acl=public-read&storage-class=COLD" put open-big $BIG 2
 with "" put plain 1000 1
 for name in open open-big; do
     header_is COLD $name x-amz-storage-class
-    s3 GET "/bucket/o/$name?acl" | grep -q "groups/global/AllUsers</URI></Grantee><Permission>READ<" || fail "not for all: $(s3 GET "/bucket/o/$name?acl")"
+    s3 GET "/bucket/o/$name?acl" | finds "groups/global/AllUsers</URI></Grantee><Permission>READ<" || fail "not for all: $(s3 GET "/bucket/o/$name?acl")"
     curl -fs -o "$T/got" "$CEPH_HTTP/bucket/o/$name" || fail "'$name' is not given to everybody"
 done
 header_is "" plain x-amz-storage-class
-! s3 GET "/bucket/o/plain?acl" | grep -q AllUsers || fail "for all: $(s3 GET "/bucket/o/plain?acl")"
+! s3 GET "/bucket/o/plain?acl" | finds AllUsers || fail "for all: $(s3 GET "/bucket/o/plain?acl")"
 expect_out 403 curl -s -o "$T/got" -w '%{http_code}' "$CEPH_HTTP/bucket/o/plain"
 expect_fail 1 "PUT: HTTP 400 InvalidArgument" with "&acl=nobody" put other 1000 1
 expect_fail 1 "PUT: HTTP 400 InvalidArgument" with "&storage-class=FROZEN" put other 1000 1

@@ -28,7 +28,7 @@ well() { # NAME CONDITIONAL
     expect_json "$T/out.json" '.items[0].nodes[0] | .writeMicroseconds > 0 and .readBytesPerSecond > 0 and .skewMicroseconds < 5000000 and .skewMicroseconds > -5000000' true
 }
 error_is() { # REGEX of the first error
-    jq -r '.items[0].nodes[0].error' "$T/out.json" | grep -qE -- "$1" || fail "'$1' is not said: $(jq '.items[0].nodes[0]' "$T/out.json")"
+    jq -r '.items[0].nodes[0].error' "$T/out.json" | finds -E -- "$1" || fail "'$1' is not said: $(jq '.items[0].nodes[0]' "$T/out.json")"
 }
 
 ceph_start

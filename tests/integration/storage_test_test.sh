@@ -62,7 +62,7 @@ for name in db-a db-b; do
     expect_json "$T/out.json" "$(node $name .conditionalCreate)" true
     expect_json "$T/out.json" "$(node $name '.writeMicroseconds > 0 and .writeBytesPerSecond > 0 and .readBytesPerSecond > 0')" true
     expect_json "$T/out.json" "$(node $name '.skewMicroseconds | . < 1000000 and . > -1000000')" true
-    expect_json "$T/out.json" "$(node $name '.mount.type')" "$(findmnt -no FSTYPE -T "$T/shared")"
+    expect_json "$T/out.json" "$(node $name '.mount.type')" "$(findmnt -no FSTYPE -T "$T/shared" | tail -n 1)"
     expect_json "$T/out.json" "$(node $name '.mount.freeBytes > 0')" true
     expect_json "$T/out.json" "$(node $name '.warnings[-1]')" "'$T/shared' is not a mount of its own: backups would lie on the database's own disk, beside '$T/data$(test $name = db-a || echo -b)'"
 done
@@ -70,10 +70,10 @@ expect_json "$T/out.json" '[.items[0].nodes[].sees[]] | unique | join(" ")' "db-
 expect_json "$T/out.json" '.items[0] | "\(.kind)/\(.name) \(.cluster) \(.storage) \(.nodesWell) of \(.nodesTotal)"' "Backup/ok test file://$T/shared 2 of 2"
 nothing_left "$T/shared"
 tidemark storage test "$T/ok.yaml" >"$T/out"
-sed -n 1p "$T/out" | grep -qx "file://$T/shared from cluster test" || fail "$(cat "$T/out")"
-sed -n 2p "$T/out" | grep -qE "^NODE +RESULT +WRITE +READ +LIST +DELETE +CONDITIONAL +LATENCY +THROUGHPUT +SKEW +MOUNT +ERROR$" || fail "$(cat "$T/out")"
+sed -n 1p "$T/out" | finds -x "file://$T/shared from cluster test" || fail "$(cat "$T/out")"
+sed -n 2p "$T/out" | finds -E "^NODE +RESULT +WRITE +READ +LIST +DELETE +CONDITIONAL +LATENCY +THROUGHPUT +SKEW +MOUNT +ERROR$" || fail "$(cat "$T/out")"
 for line in 3 4; do
-    sed -n ${line}p "$T/out" | grep -qE "^db-[ab]  ok +ok +ok +ok +ok +yes +[0-9.]+[um]s/[0-9.]+[um]s +.*/s, .*/s +[-+].* -$" || fail "$(cat "$T/out")"
+    sed -n ${line}p "$T/out" | finds -E "^db-[ab]  ok +ok +ok +ok +ok +yes +[0-9.]+[um]s/[0-9.]+[um]s +.*/s, .*/s +[-+].* -$" || fail "$(cat "$T/out")"
 done
 
 step "a path that is not there: its parent is tested; without that, it is said"
@@ -140,7 +140,7 @@ expect_out "backup/after created" tidemark apply -f "$T/after.yaml"
 tidemark wait backup after --for=Complete --timeout=120s
 # a job says it, too, when a call has not come back for a minute
 error_of() { tidemark get backup "$1" -o json | jq -r '.status.lastError.message // ""'; }
-slow_says() { error_of slow | grep -qE "^node 'db-[ab]': storage 'file://$T/hung' hangs: [a-z]+ '.*' has taken longer than 60 s$"; }
+slow_says() { error_of slow | finds -E "^node 'db-[ab]': storage 'file://$T/hung' hangs: [a-z]+ '.*' has taken longer than 60 s$"; }
 wait_for 100 slow_says
 [ $((SECONDS - hung_since)) -ge 55 ] || fail "said after $((SECONDS - hung_since)) s: $(error_of slow)"
 thaw

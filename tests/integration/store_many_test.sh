@@ -38,7 +38,7 @@ path=${path#s3://bucket/shop/}
 before=$(stored list | wc -l)
 
 step "$OBJECTS objects below one backup, named as a runner that was lost names them"
-real=$(stored list "$path/data/" | head -n 1 | cut -d' ' -f1)
+real=$(stored list "$path/data/" | sed -n 1p | cut -d' ' -f1)
 suffix=${real##*/data/????????}
 began=$SECONDS
 stored fill "$path/data/" "${suffix%?}$([ "${suffix: -1}" = 0 ] && echo 1 || echo 0)" "$OBJECTS"

@@ -31,7 +31,7 @@ X
 backup slow --compression none
 wait_for 30 lowest
 [ "$(parallel | cut -d' ' -f2)" -ge 16 ] || fail "$(parallel)"
-tidemark describe backup slow | grep -Eq "^  db-a: .* [1-9][0-9]* slow-downs, 1 of [0-9]* at once" || fail "$(tidemark describe backup slow)"
+tidemark describe backup slow | finds -E "^  db-a: .* [1-9][0-9]* slow-downs, 1 of [0-9]* at once" || fail "$(tidemark describe backup slow)"
 fault_rules </dev/null
 wait_for 30 grown
 completes slow

@@ -63,7 +63,7 @@ X
 refused() { # TEXT: the agent says it and is not let in
     said() { grep -q "$1" "$T/agent.log"; }
     wait_for 20 said "$1"
-    tidemark nodes | grep -q "db-a *up" && fail "it was let in"
+    tidemark nodes | finds "db-a *up" && fail "it was let in"
     agent_kill TERM
 }
 
@@ -76,7 +76,7 @@ printf 'apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: one}\nspec:\n  b
 tidemark apply -f "$T/one.yaml" >/dev/null
 tidemark wait backup one --for=Complete --timeout=120s
 agent_kill TERM
-node_gone() { ! tidemark nodes | grep -q "db-a *up"; }
+node_gone() { ! tidemark nodes | finds "db-a *up"; }
 wait_for 40 node_gone
 
 step "a certificate of another authority"

@@ -127,15 +127,18 @@ X
 }
 
 load_settings() {
-    sql postgres -c "ALTER SYSTEM SET full_page_writes = off" -c "SELECT pg_reload_conf()" >/dev/null
-    sleep 1
-    sql postgres -c "UPDATE t SET v = v || '.' WHERE n < 2000" -c CHECKPOINT
-    sql postgres -c "ALTER SYSTEM RESET full_page_writes" -c "ALTER SYSTEM SET wal_compression = off" -c "SELECT pg_reload_conf()" >/dev/null
-    sleep 1
+    sql postgres -c "ALTER SYSTEM SET full_page_writes = off"
+    reload_conf
+    # the checkpointer reads settings before it does what it is asked for, and writes the change into the log
+    sql postgres -c CHECKPOINT -c "UPDATE t SET v = v || '.' WHERE n < 2000" -c CHECKPOINT
+    sql postgres -c "ALTER SYSTEM RESET full_page_writes" -c "ALTER SYSTEM SET wal_compression = off"
+    reload_conf
+    sql postgres -c CHECKPOINT
     if [ "$MAJOR" -ge 15 ]; then
         for method in pglz lz4 zstd; do
             sql postgres -c "ALTER SYSTEM SET wal_compression = $method" >/dev/null 2>&1 || continue
-            sql postgres -c "SELECT pg_reload_conf()" -c "SELECT pg_sleep(0.3)" -c CHECKPOINT -c "UPDATE t SET v = v || '.' WHERE n % 40 = 0" >/dev/null
+            reload_conf
+            sql postgres -c CHECKPOINT -c "UPDATE t SET v = v || '.' WHERE n % 40 = 0" >/dev/null
         done
     fi
     postgres_stop "$MAJOR" "$DATA"

@@ -1,13 +1,15 @@
 # Sourced by integration tests: real servers on loopback, started and ended here.
 #
-#   $T       a directory of this test's own, removed at the end (kept with TIDEMARK_TEST_KEEP=1)
+#   $T       a directory of this test's own, removed at the end (kept with TIDEMARK_TEST_KEEP=1); in TIDEMARK_TEST_DIR,
+#            default /var/tmp
 #   $BUILD   where the binaries are (TIDEMARK_BUILD, default build/)
 #   step TEXT · fail TEXT · skip REASON (exit 77)
 #   postgres_init MAJOR DATA [initdb options] · postgres_start MAJOR DATA · postgres_stop MAJOR DATA [mode]
-#   sql DATABASE [psql options]   pgbench …   as_postgres CMD…
+#   sql DATABASE [psql options]   pgbench …   as_postgres CMD…   reload_conf
 #   daemons_start DATA · daemons_stop · coordinator_start · coordinator_kill · agent_start · agent_kill [signal]
 #   tidemark …                    the CLI on this test's coordinator
 #   expect_out WANT CMD… · expect_fail STATUS TEXT CMD… · expect_json FILE JQ WANT · wait_for SECONDS CMD…
+#   CMD… | finds PATTERN          instead of grep -q
 #
 # Everything a test starts has its pid in $T/pids and is ended by the exit trap, nothing else is touched.
 # Run as root: PostgreSQL and the daemons run as the postgres user.
@@ -19,7 +21,7 @@ case $BUILD in /*) ;; *) BUILD=$TOP/$BUILD ;; esac
 PG15=/usr/lib/postgresql/15/bin
 export LC_ALL=C.UTF-8 TZ=UTC PGUSER=postgres PGCONNECT_TIMEOUT=10
 
-T=$(mktemp -d /var/tmp/tidemark-test.XXXXXX)
+T=$(mktemp -d "${TIDEMARK_TEST_DIR:-/var/tmp}/tidemark-test.XXXXXX")
 chmod 755 "$T"
 install -d -o postgres -g postgres "$T/run"
 : >"$T/pids"
@@ -64,6 +66,7 @@ harness_finish() {
     done
     while read -r pid; do is_mine "$pid" && kill -9 "$pid" 2>/dev/null; done <"$T/pids"
     wait 2>/dev/null
+    [ ! -e "$T/.networks" ] || while read -r network; do ip netns del "$network"; done <"$T/.networks"
     [ ! -e "$T/.store-ports" ] || xargs rm -f <"$T/.store-ports"
     awk -v top="$T/" 'index($2, top) == 1 {print $2}' /proc/mounts | xargs -r umount
     if grep -l "Sanitizer: \|runtime error: " "$T"/*.log 2>/dev/null; then
@@ -117,10 +120,19 @@ sql() {
     shift
     "$PG15/psql" -XAtq -v ON_ERROR_STOP=1 -d "$database" "$@"
 }
+# The configuration files are in force: new sessions have them, and every process of the server has been told.
+reload_conf() {
+    local before
+    before=$(sql postgres -c "select pg_conf_load_time()")
+    sql postgres -c "select pg_reload_conf()" >/dev/null
+    wait_for 30 loaded_since "$before"
+}
+loaded_since() { [ "$(sql postgres -c "select pg_conf_load_time() > '$1'")" = t ]; }
 pgbench() { "$PG15/pgbench" "$@"; }
-# pgbench in the background until writer_stop, or the end of the test
+# pgbench in the background until writer_stop, or the end of the test: 500 transactions a second, as one without a limit
+# takes all processors, and fills the log with GiB
 writer_start() { # DATABASE
-    "$PG15/pgbench" -n -c 4 -T 3600 "$1" >"$T/pgbench.log" 2>&1 &
+    "$PG15/pgbench" -n -c 4 -R 500 -T 3600 "$1" >"$T/pgbench.log" 2>&1 &
     WRITER_PID=$!
     echo "$WRITER_PID" >>"$T/pids"
 }
@@ -132,10 +144,10 @@ writer_stop() {
 # ---- Tidemark --------------------------------------------------------------------------------------------------
 tidemark() { "$BUILD/tidemark" "$@"; }
 
-spawn() { # LOG CMD… as postgres, in the background; its pid is in $SPAWNED
+spawn() { # LOG CMD… as postgres, in the background, in the network namespace $SPAWN_NET; its pid is in $SPAWNED
     local log=$1
     shift
-    setpriv --reuid=postgres --regid=postgres --init-groups "$@" >>"$log" 2>&1 &
+    ${SPAWN_NET:+nsenter "--net=/run/netns/$SPAWN_NET"} setpriv --reuid=postgres --regid=postgres --init-groups "$@" >>"$log" 2>&1 &
     SPAWNED=$!
     echo "$SPAWNED" >>"$T/pids"
     # until it is another program, this shell's traps are its own: a signal would be caught and lost
@@ -144,9 +156,10 @@ spawn() { # LOG CMD… as postgres, in the background; its pid is in $SPAWNED
 coordinator_start() { # [OPTION…]
     install -d -o postgres -g postgres -m 700 "$T/coordinator"
     cat >"$T/coordinator.yaml" <<X
-listen: tcp://127.0.0.1:$AGENT_PORT
+listen: ${COORDINATOR_LISTEN:-tcp://127.0.0.1:$AGENT_PORT}
 control_socket: $TIDEMARK_CONTROL_SOCKET
 state_dir: $T/coordinator
+${COORDINATOR_MORE:-}
 X
     spawn "$T/coordinator.log" "$BUILD/tidemark-coordinator" -c "$T/coordinator.yaml" "$@"
     COORDINATOR_PID=$SPAWNED
@@ -171,7 +184,7 @@ agent_start() {
     spawn "$T/agent.log" "$BUILD/tidemark-agent" -c "$T/agent.yaml"
     AGENT_PID=$SPAWNED
 }
-node_is() { tidemark nodes | grep -q "$1"; }
+node_is() { tidemark nodes | finds "$1"; }
 daemons_start() {
     [ -d "$T/repo" ] || install -d -o postgres -g postgres "$T/repo"
     coordinator_start
@@ -226,11 +239,19 @@ expect_json() {
     got=$(jq -r "$2" "$1") || fail "jq $2 on $(cat "$1")"
     [ "$got" = "$3" ] || fail "$2 is '$got' instead of '$3' in $(cat "$1")"
 }
+# grep -q at the end of a pipe: it reads all, as who writes into a pipe that nobody reads dies, and the pipe with it
+finds() { grep "$@" >/dev/null; }
 wait_for() { # SECONDS CMD…: how long it takes at most where nothing else runs; it is no measurement
-    local deadline=$((SECONDS + ($1 > PATIENCE_S ? $1 : PATIENCE_S)))
+    local deadline=$((SECONDS + ($1 > PATIENCE_S ? $1 : PATIENCE_S))) began pause_us pause
     shift
-    until "$@" >/dev/null 2>&1; do
+    while true; do
+        began=${EPOCHREALTIME/[^0-9]/}
+        ! "$@" >/dev/null 2>&1 || return 0
         [ "$SECONDS" -lt "$deadline" ] || fail "still not true after a while: $*"
-        sleep 0.1
+        # what is costly to ask is asked less often: others need the processor for what is waited for
+        pause_us=$((3 * (${EPOCHREALTIME/[^0-9]/} - began)))
+        pause_us=$((pause_us < 50000 ? 50000 : pause_us > 500000 ? 500000 : pause_us))
+        printf -v pause '0.%06d' $pause_us
+        sleep "$pause"
     done
 }

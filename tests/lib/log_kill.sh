@@ -58,9 +58,9 @@ copy_repo() { # DIRECTORY: $T/repo as it is at one moment: no mark is in it whos
     local runners status=0
     rm -rf "$1"
     runners=$(runner_pids)
-    echo "$runners" | xargs -r kill -STOP
+    echo "$runners" | xargs -r kill -STOP 2>/dev/null || true # it may just have ended
     cp -a "$T/repo" "$1" || status=$?
-    echo "$runners" | xargs -r kill -CONT
+    echo "$runners" | xargs -r kill -CONT 2>/dev/null || true
     return $status
 }
 runner_there() { [ -n "$(runner_pids)" ]; }
@@ -95,14 +95,12 @@ chain_holds() {
     flush=$(sql postgres -c "select pg_current_wal_flush_lsn()")
     rm -rf "$T/chain"
     wait_for 30 stored_up_to "$flush"
-    frozen "$T/chain"
+    copy_repo "$T/chain"
     "$TOP/tests/integration/log_chain_check.py" "$T/chain" "$T/source/pg_wal" --covers "$flush" "$@" >"$T/chain.json" ||
         fail "the stored log"
     jq -c '.[] | {runs, chunks, others, writers, gaps}' "$T/chain.json"
 }
 stored_up_to() { [ "$(sql postgres -c "select '$(of_wal '.status.logCheckpointPosition // "0/0"')'::pg_lsn >= '$1'")" = t ]; }
-# the repository as it is now: objects never change, so links will do; one may be removed meanwhile
-frozen() { cp -al "$T/repo" "$1" 2>/dev/null || cp -a "$T/repo" "$1" 2>/dev/null || [ -d "$1" ]; }
 
 ledger_survives() { # REPO UNTIL
     local dir=$T/restore/survives port=$((PGPORT + 1)) until missing

@@ -1,13 +1,14 @@
 # Sourced behind harness.sh by tests of a cluster of several servers, each with an agent of its own.
 #
 #   cluster_make MAJOR COUNT     servers 1 to COUNT: 1 is the primary, the others stream from it
+#   standbys_make COUNT          servers 2 to COUNT, which stream from server 1, as copies of it; $MAJOR_OF_NODES is set
 #   cluster_daemons COUNT        coordinator, and an agent (node db-N) beside each of the first COUNT servers
 #   cluster_clear                ends and removes all of that
 #   on N CMD…                    with the port of server N: on 2 sql postgres -c …
 #   copy_make FROM N             server N, a copy of server FROM, which is stopped for it; not started
 #   standby_conf FROM N          server N shall stream from server FROM
 #   server_start N · server_stop N [MODE] · promote N
-#   agent_on N · agent_off N [SIGNAL]
+#   agent_on N [LINE…] · agent_off N [SIGNAL]   with more lines of its agent.yaml
 #   host_dies N                  agent and server end by -9, and the disk is gone (it is $T/gone-N)
 #   ledger_start N CLIENTS · ledger_stop   clients that note what the server acknowledged
 #   ledger_sum PORT              count and digest of the rows
@@ -16,6 +17,8 @@
 #   restore_to TARGET [options]  both, and prints the ledger's sum
 MAJOR_OF_NODES=
 AGENTS=()
+COORDINATOR_URLS=() # by server; network.sh sets these two
+NETWORKS=()
 LEDGERS=()
 RESTORED=$T/restore/one
 RESTORED_PORT=$((PGPORT + 19))
@@ -48,8 +51,27 @@ copy_make() { # FROM N
 streams_from() { # FROM N
     [ "$(on "$1" sql postgres -c "select count(*) from pg_stat_replication where application_name = 'n$2' and state = 'streaming'")" = 1 ]
 }
-cluster_make() { # MAJOR COUNT
+spaces_copy() { # N: a tablespace of server N is its own, where its copy's link leads to, with -N behind
+    local link place
+    for link in "$(data_of "$1")"/pg_tblspc/*; do
+        [ -L "$link" ] || continue
+        place=$(readlink "$link")
+        cp -a "$place" "$place-$1"
+        as_postgres ln -sfn "$place-$1" "$link"
+    done
+}
+standbys_make() { # COUNT
     local n
+    server_stop 1
+    for ((n = 2; n <= $1; n++)); do
+        cp -a "$(data_of 1)" "$(data_of "$n")"
+        spaces_copy "$n"
+        standby_conf 1 "$n"
+    done
+    for ((n = 1; n <= $1; n++)); do server_start "$n"; done
+    for ((n = 2; n <= $1; n++)); do wait_for 30 streams_from 1 "$n"; done
+}
+cluster_make() { # MAJOR COUNT
     MAJOR_OF_NODES=$1
     postgres_init "$1" "$(data_of 1)"
     printf '%s\n' "wal_keep_size = 64MB" "log_timezone = UTC" "timezone = UTC" "wal_retrieve_retry_interval = 200ms" \
@@ -58,20 +80,14 @@ cluster_make() { # MAJOR COUNT
     sql postgres -c "create table ledger (id bigserial primary key, client int,
         xid bigint default pg_current_xact_id()::text::bigint, filler text default repeat(md5(random()::text), 4))"
     pgbench -i -q -s 1 postgres >"$T/pgbench-init.log" 2>&1
-    server_stop 1
-    for ((n = 2; n <= $2; n++)); do
-        cp -a "$(data_of 1)" "$(data_of "$n")"
-        standby_conf 1 "$n"
-    done
-    for ((n = 1; n <= $2; n++)); do server_start "$n"; done
-    for ((n = 2; n <= $2; n++)); do wait_for 30 streams_from 1 "$n"; done
+    standbys_make "$2"
 }
 
-agent_on() { # N
+agent_on() { # N [LINE…]
     install -d -o postgres -g postgres -m 700 "$T/agent-$1"
     install -d -o postgres -g postgres "$T/restore"
     cat >"$T/agent-$1.yaml" <<X
-coordinators: [tcp://127.0.0.1:$AGENT_PORT]
+coordinators: [${COORDINATOR_URLS[$1]:-tcp://127.0.0.1:$AGENT_PORT}]
 cluster: test
 node: db-$1
 state_dir: $T/agent-$1
@@ -82,7 +98,8 @@ instances:
     conninfo: "host=$T/run port=$(port_of "$1") user=postgres dbname=postgres"
 restore_roots: [$T/restore]
 X
-    spawn "$T/agent-$1.log" "$BUILD/tidemark-agent" -c "$T/agent-$1.yaml"
+    printf '%s\n' "${@:2}" >>"$T/agent-$1.yaml"
+    SPAWN_NET=${NETWORKS[$1]:-} spawn "$T/agent-$1.log" "$BUILD/tidemark-agent" -c "$T/agent-$1.yaml"
     AGENTS[$1]=$SPAWNED
 }
 agent_off() { end_process "${AGENTS[$1]}" "${2:-TERM}"; }

@@ -2,7 +2,8 @@
 # Sourced behind harness.sh: a PostgreSQL under a load of everything that is hard on a physical backup, backups of it
 # that are interrupted, and the judging of what comes of them.
 #
-#   resume_source MAJOR            $T/source under load, daemons, $REPO; settings: RATE (MB/s), SCALE of pgbench
+#   source_make MAJOR DATA         the server alone, in $SOURCE from then on; settings: SCALE of pgbench
+#   resume_source MAJOR            $T/source under load, daemons, $REPO; settings: RATE (MB/s)
 #   resume_source_end              takes all of it away
 #   load_start · load_stop         pgbench, the ledger, and the churn: tables emptied and rewritten, indexes, databases
 #   backup NAME [LINE…]            applies one, with more lines of its spec; AUTO=1: it is tried again by itself
@@ -13,26 +14,27 @@
 #                                  checkpoint had was read again
 #   judge NAME                     restored and looked at by PostgreSQL's own tools, the ledger, and pgbench's sums
 #   no_holds                       neither the server nor the agent has one
-#   resume_rounds N                random interruptions of N backups, each judged; SEED is told
+. "$TOP/tests/lib/prepared.sh"
 REPO=$T/repo
 SPACES=("$T/space") # the tablespaces
 RESTORED_PORT=$((PGPORT + 1))
 
 # ---- the source ---------------------------------------------------------------------------------------------------
-resume_source() {
-    MAJOR=$1
+source_make() { # MAJOR DATA
+    MAJOR=$1 SOURCE=$2
     install -d -o postgres -g postgres "$T/restore" "$REPO" "$T/space"
-    postgres_init "$MAJOR" "$T/source" -k
-    printf '%s\n' "max_wal_size = 128MB" "max_slot_wal_keep_size = 8GB" "checkpoint_timeout = 30s" "timezone = UTC" \
+    postgres_init "$MAJOR" "$SOURCE" -k
+    printf '%s\n' "max_wal_size = 128MB" "max_prepared_transactions = 20" "max_slot_wal_keep_size = 8GB" \
+        "checkpoint_timeout = 30s" "timezone = UTC" \
         "autovacuum_naptime = 1h" `# it changes what databases are copied from` \
-        >>"$T/source/postgresql.conf"
-    postgres_start "$MAJOR" "$T/source"
+        >>"$SOURCE/postgresql.conf"
+    postgres_start "$MAJOR" "$SOURCE"
     pgbench -i -q -s "${SCALE:-4}" postgres >/dev/null 2>&1
     sql postgres -c "create tablespace far location '$T/space'"
     sql postgres -c "create table quiet (n int primary key, t text) tablespace far" \
         -c "insert into quiet select n, md5(n::text) from generate_series(1, 30000) n" \
         -c "create table distant tablespace far as select n, repeat(md5(n::text), 4) as t from generate_series(1, 20000) n" \
-        -c "create table ledger (n int primary key, t text)" \
+        -c "create table ledger (n int primary key, t text)" -c "$PREPARED_TABLE" \
         -c "create table emptied as select n, md5(n::text) as t from generate_series(1, 10000) n" \
         -c "create index on emptied (t)" \
         -c "create table rewritten as select n, repeat(md5(n::text), 4) as t from generate_series(1, 20000) n" \
@@ -49,8 +51,11 @@ insert into ledger select coalesce(max(n), 0) + 1, md5(random()::text) from ledg
 Y
     chmod 644 "$T/ledger.sql"
     QUIET=$(quiet_digest "$PGPORT")
-    daemons_start "$T/source"
     PASSES=$T/run/churn.passes
+}
+resume_source() {
+    source_make "$1" "$T/source"
+    daemons_start "$SOURCE"
     load_start
 }
 resume_source_end() {
@@ -112,12 +117,17 @@ load_start() {
 }
 load_stop() {
     local pid child
+    for pid in "${LOAD_PIDS[@]}"; do # until they are told to
+        kill -0 "$pid" 2>/dev/null || fail "a writer ended by itself: $(tail -n 3 "$T/run/load.log" "$T/run/churn.log")"
+    done
     touch "$T/load-stop"
     for pid in "${LOAD_PIDS[@]}"; do
-        kill -0 "$pid" 2>/dev/null || fail "a writer ended by itself: $(tail -n 3 "$T/run/load.log" "$T/run/churn.log")"
-        for child in $(pgrep -P "$pid" -x pgbench || true); do kill "$child" 2>/dev/null || true; done
+        while kill -0 "$pid" 2>/dev/null; do # one may just be about to begin another pgbench
+            for child in $(pgrep -P "$pid" -x pgbench || true); do kill "$child" 2>/dev/null || true; done
+            sleep 0.1
+        done
+        wait "$pid" 2>/dev/null || true
     done
-    for pid in "${LOAD_PIDS[@]}"; do wait "$pid" 2>/dev/null || true; done
 }
 passed() { [ "$(cat "$PASSES")" -gt "$1" ]; }
 churned() { # everything has been turned over once more
@@ -137,6 +147,7 @@ backup_spec() { # NAME [LINE…]
 }
 backup() {
     backup_spec "$@" >"$T/$1.yaml"
+    prepare "start-$1"
     expect_out "backup/$1 created" tidemark apply -f "$T/$1.yaml"
 }
 of() { tidemark get backup "$1" -o json | jq -r "$2"; }
@@ -146,6 +157,10 @@ begun() { [ "$(of "$1" '.status.progress.rangesDone // 0')" -ge 1 ]; }
 phase_is() { [ "$(of "$1" .status.phase)" = "$2" ]; } # NAME PHASE
 delete_backup() {
     gone() { ! tidemark get backup "$GONE"; }
+    local gid
+    for gid in $(prepared); do
+        case $gid in *"-$1" | *"-$1-"*) sql postgres -c "rollback prepared '$gid'" ;; esac
+    done
     GONE=$1
     tidemark delete backup "$1" --grace 0 >/dev/null
     wait_for 60 gone
@@ -163,7 +178,7 @@ checkpointed() {
 }
 
 slots() { sql postgres -c "select count(*) from pg_replication_slots where slot_name like 'tidemark_b_%'"; }
-no_holds() { [ "$(slots)" = 0 ] && ! grep -qsa tidemark_b_ "$T/agent/holds"; }
+no_holds() { [ "$(slots)" = 0 ] && ! grep -qsa tidemark_b_ "$T"/agent*/holds; }
 note_stored() { # NAME: what is not to be read again
     ID=$(id_of "$1")
     in_checkpoints "$(dir_of "$1")" >"$T/noted"
@@ -174,8 +189,10 @@ kill_session() {
     sql postgres -c "select count(pg_terminate_backend(pid)) from pg_stat_activity
         where application_name like 'tidemark%' and backend_type = 'client backend'"
 }
+INTERRUPTIONS=0
 interrupt() {
     local kind=$1 name=$2
+    prepare "between-$name-$((++INTERRUPTIONS))" # stays open until the backup is deleted
     case $kind in
     agent)
         agent_kill
@@ -199,9 +216,9 @@ interrupt() {
         ;;
     server)
         note_stored "$name"
-        postgres_stop "$MAJOR" "$T/source" immediate
+        postgres_stop "$MAJOR" "$SOURCE" immediate
         sleep "${DOWN_S:-1}"
-        postgres_start "$MAJOR" "$T/source"
+        postgres_start "$MAJOR" "$SOURCE"
         ;;
     *) fail "interrupt: '$kind'" ;;
     esac
@@ -256,9 +273,10 @@ restored() { # NAME: into $T/restore/NAME, its files looked at
     13 | 14 | 16) as_postgres "$PG15/pg_verifybackup" -q -n "$dir" || fail "pg_verifybackup of $1" ;; # its log another pg_waldump reads
     esac
 }
-amcheck() { # on RESTORED_PORT, every database that can be connected to: one that was being dropped cannot
+amcheck() { # on RESTORED_PORT, every database but $UNCHANGED that can be connected to: one that was being dropped cannot
     local database indexes
-    for database in $(sql postgres -c "select datname from pg_database where datallowconn and datconnlimit <> -2"); do
+    for database in $(sql postgres -c "select datname from pg_database where datallowconn and datconnlimit <> -2
+        and datname <> all (string_to_array('${UNCHANGED:-}', ' '))"); do
         sql "$database" -c "set client_min_messages = warning" -c "create extension if not exists amcheck"
         if [ "$MAJOR" -ge 14 ]; then
             as_postgres env PGHOST="$PGHOST" PGPORT="$PGPORT" "$PG15/pg_amcheck" --no-password --heapallindexed --parent-check \
@@ -280,7 +298,7 @@ same_ledger() { # LOW HIGH: no hole, as much as there must be, and the source's 
     expect_out "$digest" sql postgres -c "select md5(string_agg(t, ',' order by n)) from ledger where n <= $last"
 }
 judge() { # NAME [LOW]: the ledger had so many before it was gone on with for the last time
-    local dir=$T/restore/$1 high
+    local dir=$T/restore/$1 high open
     high=$(ledger)
     restored "$1"
     echo "port = $RESTORED_PORT" >>"$dir/postgresql.conf"
@@ -291,67 +309,15 @@ judge() { # NAME [LOW]: the ledger had so many before it was gone on with for th
         and (select sum(tbalance) from pgbench_tellers) = (select sum(delta) from pgbench_history)
         and (select sum(abalance) from pgbench_accounts) = (select sum(delta) from pgbench_history)"
     same_ledger "${2:-1}" "$high"
+    open=$(PGPORT=$RESTORED_PORT prepared)
+    case ${BESIDE:-alone} in # transactions of other backups begin and end meanwhile
+    1) [[ " $open " == *" start-$1 "* ]] || fail "$1: of '$(prepared)' there is '$open'" ;;
+    *) expect_out "$open" prepared ;;
+    esac
+    # shellcheck disable=SC2086
+    PGPORT=$RESTORED_PORT commit_prepared $open
     PGPORT=$RESTORED_PORT amcheck
     postgres_stop "$MAJOR" "$dir"
-    if [ "$MAJOR" -eq 15 ]; then
-        as_postgres "$PG15/pg_checksums" --check -D "$dir" >"$T/checksums.log" 2>&1 || fail "pg_checksums: $(cat "$T/checksums.log")"
-        grep -q "Bad checksums:  0" "$T/checksums.log" || fail "$(cat "$T/checksums.log")"
-    fi # of other versions amcheck has read all, and the server has seen to it
+    pages_are_good "$MAJOR" "$dir"
     rm -rf "$dir"*
-}
-
-# ---- at random ----------------------------------------------------------------------------------------------------
-KINDS=(agent runner session server both)
-pause_ms() { sleep "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))"; }
-over() { case $(of "$1" .status.phase) in Complete | Failed) ;; *) return 1 ;; esac }
-unfinished() { [ "$(of "$1" '.status.progress | .rangesDone < .rangesTotal')" = true ]; }
-# It may end before it is interrupted, or be interrupted while it waits for its next attempt.
-random_interruptions() { # NAME
-    local name=$1 n times=$((1 + RANDOM % 4 / 2 + RANDOM % 4 / 3)) kind
-    : >"$T/stored-$name"
-    for n in $(seq $times); do
-        if [ "$n" = 1 ] && [ $((RANDOM % 2)) = 0 ]; then
-            wait_for 60 enough_stored "$name" $((2 + RANDOM % 20)) # an interruption that has something to go on with
-        else
-            pause_ms $((RANDOM % ${LONGEST_MS:-4000}))
-        fi
-        ! phase_is "$name" Complete || break
-        if [ -z "${AUTO:-}" ] && phase_is "$name" Failed; then ask_again "$name"; fi
-        kind=${KINDS[$((RANDOM % ${#KINDS[@]}))]}
-        ROUND_SAYS+=" $kind"
-        if [ "$kind" = session ]; then
-            note_round "$name"
-            kill_session >/dev/null
-        elif [ -n "$(of "$name" '.status.backupPath // ""')" ]; then
-            interrupt "$kind" "$name"
-        else
-            ROUND_SAYS+="(early)"
-        fi
-    done
-}
-note_round() { [ -z "$(of "$1" '.status.backupPath // ""')" ] || note_stored "$1"; }
-one_round() { # N
-    local name=round-$1 low began=$SECONDS
-    AUTO='' ROUND_SAYS=''
-    [ $((RANDOM % 3)) -gt 0 ] || AUTO=1
-    backup "$name"
-    random_interruptions "$name"
-    low=$(ledger)
-    unfinished "$name" || low=1 # it may have been before
-    if [ -z "$AUTO" ]; then
-        wait_for 60 over "$name"
-        phase_is "$name" Complete || ask_again "$name"
-    fi
-    completes "$name"
-    [ ! -s "$T/stored-$name" ] || { expect_out "$ID" id_of "$name" && not_read_again "$name"; }
-    wait_for 30 no_holds
-    judge "$name" "$low"
-    echo "   $name:${AUTO:+ automatic,}$ROUND_SAYS; $(wc -l <"$T/stored-$name") of $(of "$name" .status.progress.rangesTotal) ranges had a checkpoint, attempt $(of "$name" .status.attempt), $((SECONDS - began)) s"
-    delete_backup "$name"
-}
-resume_rounds() {
-    local n seed=${SEED:-$(date +%s)}
-    RANDOM=$seed
-    echo "   seed $seed"
-    for n in $(seq "$1"); do one_round "$n"; done
 }

@@ -160,7 +160,7 @@ round_all() {
     step "a full backup and a log backup under load; what is asked of the store is shown"
     round_start
     memory_watch "$AGENT_PID" children
-    tidemark describe backup wal | grep -q "^  db-a: [1-9][0-9]* requests, .* at once" || fail "$(tidemark describe backup wal)"
+    tidemark describe backup wal | finds "^  db-a: [1-9][0-9]* requests, .* at once" || fail "$(tidemark describe backup wal)"
     round_moment
 
     step "to a moment, by the daemons and with storage alone"

@@ -178,8 +178,7 @@ X
 ceph_do() { "$@" >>"$CEPH/log/out.log" 2>&1 || fail "'$*': $(tail -n 20 "$CEPH/log/out.log")"; }
 # As ceph_do, for a monitor that has just begun: for a moment it refuses everything. What is asked may be asked twice.
 ceph_do_soon() {
-    local tries
-    for tries in $(seq 60); do
+    for _ in $(seq 60); do
         "$@" >>"$CEPH/log/out.log" 2>&1 && return
         sleep 0.25
     done

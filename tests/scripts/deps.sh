@@ -5,7 +5,7 @@
 #   deps.sh --demo    the same: make demo needs nothing more
 #   deps.sh --check   also npm, which fetches PostgreSQL 13 to 18 and Azurite, and the object stores Ceph RGW and
 #                     OpenStack Swift where the distribution has them: for make check
-#   deps.sh --test    npm, clang, its tools and cppcheck: for make fuzz-smoke and make lint
+#   deps.sh --test    npm, clang, its tools, cppcheck and shellcheck: for make fuzz-smoke and make lint
 #   deps.sh --fault   also User-Mode-Linux, and an NFS server and systemd to run in it: for make fault
 #   deps.sh --bench   also pgBackRest: for make bench
 #   deps.sh --list    prints the names of the packages and installs nothing (may come with the others)
@@ -31,7 +31,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 apt_names() {
     echo gcc make pkg-config libc6-dev libnng-dev libmsgpack-dev libcurl4-openssl-dev libzstd-dev \
         libsystemd-dev libyaml-dev libsqlite3-dev libpq-dev libjansson-dev libexpat1-dev libssl-dev libxxhash-dev \
-        libcmocka-dev jq util-linux procps python3
+        libcmocka-dev jq util-linux iproute2 procps python3
     # any distribution's newest will do where 15 is not to be had
     if [ -x /usr/lib/postgresql/15/bin/postgres ] || apt-cache show postgresql-15 >/dev/null 2>&1; then
         echo postgresql-15
@@ -39,7 +39,7 @@ apt_names() {
         echo postgresql
     fi
     if [ -n "$want_test" ]; then
-        echo clang clang-format clang-tidy cppcheck
+        echo clang clang-format clang-tidy cppcheck shellcheck
     fi
     # nodejs from elsewhere brings its own npm, and conflicts with this package
     [ -z "$want_npm" ] || have npm || echo npm
@@ -49,7 +49,7 @@ apt_names() {
 }
 # A kernel that runs as a process, and what makes a server, mounts and services in it.
 fault_names() {
-    echo iproute2 kmod systemd
+    echo kmod systemd
     apt-cache show --no-all-versions user-mode-linux nfs-common nfs-kernel-server rpcbind 2>/dev/null |
         sed -n 's/^Package: //p' || true
 }
@@ -62,9 +62,9 @@ store_names() {
 dnf_names() {
     echo gcc make pkgconf-pkg-config nng-devel msgpack-c-devel libcurl-devel libzstd-devel systemd-devel \
         libyaml-devel sqlite-devel libpq-devel jansson-devel expat-devel openssl-devel xxhash-devel libcmocka-devel \
-        postgresql-server postgresql-contrib jq util-linux procps-ng python3
+        postgresql-server postgresql-contrib jq util-linux iproute procps-ng python3
     if [ -n "$want_test" ]; then
-        echo clang clang-tools-extra compiler-rt cppcheck
+        echo clang clang-tools-extra compiler-rt cppcheck ShellCheck
     fi
     [ -z "$want_npm" ] || have npm || echo nodejs-npm
     [ -z "$want_stores" ] || echo curl openssl

@@ -11,6 +11,7 @@ seconds=${FUZZ_SECONDS:-20}
 tests/scripts/deps.sh --test
 
 build=${BUILD:-build}/fuzz
+# shellcheck disable=SC2054 # a comma between sanitizers
 flags=(CC=clang BUILD="$build" SANITIZE=address,undefined OPT=-O1 CFLAGS=-fsanitize=fuzzer-no-link
     LDFLAGS=-fsanitize=fuzzer FUZZ_MAIN=)
 make -s -j"$(nproc)" "${flags[@]}" fuzz-build

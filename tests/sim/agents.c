@@ -495,7 +495,7 @@ void agent_start(struct world *w, uint32_t which)
     a->started_us = w->now_us;
     (void)snprintf(a->boot, sizeof(a->boot), "boot%" PRIu64, a->life);
     memset(a->sessions, 0, sizeof(a->sessions));
-    struct agent_instance instance = {.tenant = "main",
+    struct agent_instance instance = {.tenant = a->tenant,
                                       .engine = "mock",
                                       .caps = w->profile.members ? INSTANCE_CAP_RANGE_OWN_POSITION
                                                                  : 1u /* ENGINE_CAP_HOLD */,

@@ -82,6 +82,8 @@ void checkpoint_accepted(struct world *w, struct sim_runner *r,
     bool stored = !storage_down(w) && backup->marked_us == 0;
     if (stored && w->profile.real)
         checkpoint_real(w, r, accepted->results, accepted->results_count);
+    for (size_t at = 0; at < accepted->results_count; at++)
+        oracle_known(w, r, accepted->results[at].range); /* its agent has it, too */
     for (size_t at = 0; stored && at < accepted->results_count; at++) {
         const struct msg_result *result = &accepted->results[at];
         depot_done(backup, &(struct sim_object){.range = result->range,

@@ -84,7 +84,8 @@ static void store_all(struct world *w, struct slice puts)
         uint64_t len = be64_get(value);
         struct slice bytes = slice_of(value + 8, (size_t)len);
         store_set(&w->store, key, bytes);
-        if (strncmp(key, BRAIN_KEY_PREFIX, strlen(BRAIN_KEY_PREFIX)) == 0)
+        if (strncmp(key, BRAIN_KEY_PREFIX, strlen(BRAIN_KEY_PREFIX)) == 0 ||
+            strncmp(key, BRAIN_PART_PREFIX, strlen(BRAIN_PART_PREFIX)) == 0)
             oracle_stored(w, key, bytes);
         size_t used = (size_t)(bytes.data + bytes.len - puts.data);
         puts = slice_of(puts.data + used, puts.len - used);
@@ -249,6 +250,7 @@ void coord_start(struct world *w, uint32_t which)
                                   .restart_grace_ms = 20000,
                                   .stall_ms = 600000,
                                   .abort_ms = 15000,
+                                  .part_wait_ms = 20000,
                                   .plant = w->coord_plant};
     struct brain_rng rng = {.next = sim_rng_next, .arg = w};
     if (brain_new(&config, rng, &c->brain, &err) < 0)
@@ -291,11 +293,12 @@ static void apply(struct world *w, uint32_t which, struct sim_want *want)
     else
         (void)snprintf(text, sizeof(text),
                        "apiVersion: tidemark/v1\nkind: Backup\nmetadata:\n  name: %s\n"
-                       "spec:\n  br:\n    cluster: c1\n    tenant: main\n    gcttl: %s\n%s"
+                       "spec:\n  br:\n    cluster: c1\n%s    gcttl: %s\n%s"
                        "  backoffRetryPolicy: {minRetryDuration: 1s, maxRetryTimes: %u}\n"
                        "  cleanPolicy: %s\n  cleanGrace: %us\n  backupFrom: %s\n"
                        "  local:\n    path: /backup\n",
-                       want->name, want->short_ttl ? "12s" : "1h",
+                       want->name, want->all_tenants ? "" : "    tenant: main\n",
+                       want->short_ttl ? "12s" : "1h",
                        want->checkpoint ? "" : "    options: [--no-checkpoint]\n", want->retries,
                        want->policy_delete ? "Delete" : "Retain",
                        (unsigned)(want - w->wants) % 3 * 20, /* 0: at once */
@@ -331,6 +334,7 @@ void coord_want(struct world *w, bool restore, bool policy_delete, bool last)
     want->restore = restore;
     want->policy_delete = policy_delete;
     want->last = last;
+    want->all_tenants = last || w->want_count % 3 != 0;
     want->checkpoint = !sim_chance(w, 150);
     want->short_ttl = sim_chance(w, 400);
     want->from = (unsigned)sim_below(w, 3);

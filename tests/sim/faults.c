@@ -326,6 +326,7 @@ void faults_plan(struct world *w)
     p->delay_max_us = sim_chance(w, 500) ? MS(5) : MS(120);
     p->faults_until_us = SEC(20) + sim_below(w, SEC(20));
     p->logs = !p->members && sim_chance(w, 800);
+    p->tenants = !p->logs && !p->real && p->agents > 1 && w->seed % 2 == 1;
 
     uint64_t count = sim_below(w, p->benign ? 5 : 9);
     for (uint64_t at = 0; at < count; at++)

@@ -42,8 +42,11 @@ static const struct plant plants[] = {
     {"hold-drop-failed", BRAIN_PLANT_NONE, AGENT_PLANT_DROP_FAILED, SIM_PLANT_NONE},
     {"other-hold", BRAIN_PLANT_NONE, AGENT_PLANT_OTHER_HOLD, SIM_PLANT_NONE},
     {"blind", BRAIN_PLANT_NONE, AGENT_PLANT_BLIND, SIM_PLANT_NONE},
+    {"own-only", BRAIN_PLANT_NONE, AGENT_PLANT_OWN_ONLY, SIM_PLANT_NONE},
     {"plan-early", BRAIN_PLANT_NONE, AGENT_PLANT_PLAN_EARLY, SIM_PLANT_NONE},
     {"stored-late", BRAIN_PLANT_STORED_LATE, AGENT_PLANT_PLAN_EARLY, SIM_PLANT_NONE},
+    {"whole-early", BRAIN_PLANT_WHOLE_EARLY, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"leave-part", BRAIN_PLANT_LEAVE_PART, AGENT_PLANT_NONE, SIM_PLANT_NONE},
     {"expire-committed", BRAIN_PLANT_EXPIRE_COMMITTED, AGENT_PLANT_NONE, SIM_PLANT_NONE},
     {"early-checkpoint", BRAIN_PLANT_NONE, AGENT_PLANT_NONE, SIM_PLANT_EARLY_CHECKPOINT},
     {"no-proof", BRAIN_PLANT_NONE, AGENT_PLANT_NONE, SIM_PLANT_NO_PROOF},
@@ -84,7 +87,8 @@ static bool run(uint64_t seed, const struct how *how, const struct plant *plant,
         struct sim_agent *a = &w->agents[at];
         (void)snprintf(a->node, sizeof(a->node), "n%u", at);
         a->slow = 1;
-        a->primary = at == 0;
+        a->primary = at == 0 || (w->profile.tenants && at == 1);
+        a->tenant = w->profile.tenants && at % 2 == 1 ? "second" : "main";
     }
     source_start(w);
     sim_at(w, 0, on_start);

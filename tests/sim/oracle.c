@@ -48,8 +48,7 @@ static void saw_leases(struct world *w, uint32_t coord, const struct msg_ranges 
                 lease->term, lease->counter, lease->shared ? " shared" : "");
         /* with that bug planted it is another one that is to be found: what is accepted then */
         if (range->stored && !c->zombie && w->coord_plant != BRAIN_PLANT_STORED_LATE)
-            sim_violate(w, "range %u is leased, and an earlier attempt has stored it",
-                        lease->range);
+            sim_violate(w, "range %u is leased, and the lead knew that it is stored", lease->range);
         bool worked_before = range->fresh_life != 0 && range->fresh_life != c->life;
         if (worked_before && w->now_us < c->started_us + LEASE_US)
             sim_violate(w, "range %u leased anew %" PRIu64 " ms after the coordinator's start",
@@ -126,6 +125,43 @@ static bool stored_record(struct world *w, const char *key, struct record *ret,
     return false;
 }
 
+static void part_key(char key[160], const char *name, const char *tenant)
+{
+    (void)snprintf(key, 160, BRAIN_PART_PREFIX "Backup/default/%s/%s", name, tenant);
+}
+
+/* Of a backup of several tenants: it is Complete with the last of them, and goes behind the last of them;
+ * there are no others than it says. */
+static void check_whole(struct world *w, const char *key, const struct record *whole)
+{
+    for (size_t at = 0; whole != NULL && at < whole->parts_count; at++) {
+        TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
+        struct record part;
+        char named[160];
+        part_key(named, whole->name, whole->parts[at]);
+        bool there = stored_record(w, named, &part, &arena);
+        if (whole->phase == PHASE_COMPLETE && !whole->deleting &&
+            (!there || part.phase != PHASE_COMPLETE))
+            sim_violate(w, "'%s' is Complete and tenant '%s' of it is not", whole->name,
+                        whole->parts[at]);
+    }
+    char prefix[160];
+    const char *name = key + strlen(BRAIN_KEY_PREFIX "Backup/default/");
+    part_key(prefix, name, "");
+    for (size_t at = 0; at < w->store.count; at++) {
+        const char *other = w->store.entries[at].key;
+        size_t len = strlen(prefix);
+        if (strncmp(other, prefix, len) != 0)
+            continue;
+        bool its = false;
+        for (size_t n = 0; whole != NULL && n < whole->parts_count; n++)
+            its = its || strcmp(whole->parts[n], other + len) == 0;
+        if (!its)
+            sim_violate(w, "'%s' is %s, and there is a record of its tenant '%s'", name,
+                        whole == NULL ? "gone" : "not of that tenant", other + len);
+    }
+}
+
 /* What agents are told to do must be durable: the next coordinator must know it. */
 static void saw_desired(struct world *w, uint32_t coord, const struct msg_desired *desired)
 {
@@ -138,7 +174,12 @@ static void saw_desired(struct world *w, uint32_t coord, const struct msg_desire
         char key[160];
         const char *kind = job->kind == JOB_KIND_RESTORE ? "Restore" : "Backup";
         (void)snprintf(key, sizeof(key), BRAIN_KEY_PREFIX "%s/default/%s", kind, job->name);
-        if (!stored_record(w, key, &rec, &arena))
+        bool there = stored_record(w, key, &rec, &arena);
+        if (there && rec.parts_count > 0) { /* its tenant's part is the job */
+            part_key(key, job->name, job->tenant);
+            there = stored_record(w, key, &rec, &arena);
+        }
+        if (!there)
             sim_violate(w, "job '%s' is desired and not durable", job->name);
         else if (rec.attempt != job->attempt ||
                  (job->kind != JOB_KIND_DELETE && rec.step != job->step))
@@ -206,8 +247,11 @@ void oracle_stored(struct world *w, const char *key, struct slice value)
     TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
     struct record rec;
     struct tm_err err;
+    bool backup = strncmp(key, BRAIN_KEY_PREFIX "Backup/", strlen(BRAIN_KEY_PREFIX "Backup/")) == 0;
     if (value.len == 0) {
         sim_log(w, "durable: %s removed", key);
+        if (backup)
+            check_whole(w, key, NULL);
         return;
     }
     if (codec_decode(&record_codec, value, &arena, &rec, &err) < 0)
@@ -216,8 +260,8 @@ void oracle_stored(struct world *w, const char *key, struct slice value)
             rec.attempt, rec.deleting ? " deleting" : "", rec.error != NULL ? ": " : "",
             rec.error != NULL ? rec.error->text : "");
     check_end(w, &rec);
-    if (rec.leftovers && rec.backup_id[0] != '\0')
-        depot_find(w, rec.backup_id, true)->given_up = true;
+    if (backup)
+        check_whole(w, key, &rec);
     if (rec.log != NULL && rec.job[0] != '\0')
         lineages_phase(w, rec.job, rec.phase == PHASE_STOPPED);
     if (rec.phase == PHASE_FAIL)
@@ -227,6 +271,8 @@ void oracle_stored(struct world *w, const char *key, struct slice value)
     bool last = false;
     for (size_t at = 0; at < w->want_count; at++)
         last = last || (w->wants[at].last && strcmp(w->wants[at].name, rec.name) == 0);
+    if (last && backup && w->profile.tenants && rec.phase == PHASE_COMPLETE && rec.parts_count != 2)
+        sim_violate(w, "'%s' is Complete with %zu of two tenants", rec.name, rec.parts_count);
     if (last && rec.phase == PHASE_FAILED)
         sim_violate(w, "'%s' Failed though the faults were over: %s", rec.name,
                     rec.error != NULL ? rec.error->text : "");
@@ -320,8 +366,8 @@ static bool checkpoints_settled(struct world *w)
 {
     for (size_t at = 0; at < w->backup_count; at++) {
         const struct sim_backup *backup = &w->backups[at];
-        if (!backup->checkpoint || backup->manifest || backup->marked_us != 0 || backup->given_up ||
-            w->rolled_back)
+        if ((!backup->checkpoint && backup->object_count == 0) || backup->manifest ||
+            backup->marked_us != 0 || w->rolled_back)
             continue;
         const char *why = "no job has it";
         for (size_t n = 0; n < w->store.count && why != NULL; n++) {
@@ -339,6 +385,18 @@ static bool checkpoints_settled(struct world *w)
         }
         if (why != NULL)
             sim_violate(w, "a checkpoint of backup %s stays for ever: %s", backup->id, why);
+    }
+    return true;
+}
+
+/* What nobody could sweep is tried again, until somebody can. */
+static bool leftovers_settled(struct world *w)
+{
+    for (size_t n = 0; n < w->store.count; n++) {
+        TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
+        struct record rec;
+        if (stored_record(w, w->store.entries[n].key, &rec, &arena) && rec.leftovers)
+            return false;
     }
     return true;
 }
@@ -366,7 +424,7 @@ bool oracle_settled(struct world *w)
                                   resource.status->phase != RESOURCE_FAILED))
             return false;
     }
-    return agent_holds_settled(w) && checkpoints_settled(w);
+    return agent_holds_settled(w) && leftovers_settled(w) && checkpoints_settled(w);
 }
 
 void oracle_end(struct world *w)

@@ -28,7 +28,7 @@
 
 #define SIM_AGENTS_MAX  4
 #define SIM_COORDS_MAX  2 /* the second is one that does not know it was replaced */
-#define SIM_BACKUPS_MAX 32
+#define SIM_BACKUPS_MAX 64
 #define SIM_RANGES_MAX  40
 #define SIM_RUNNERS_MAX 48
 #define SIM_KEYS        256 /* the mock engine's key space: one byte */
@@ -102,7 +102,6 @@ struct sim_backup {
     bool manifest;
     struct sim_object *entries; /* of the manifest */
     size_t entry_count;
-    bool given_up;      /* nobody could sweep it: said in its record, until the next attempt */
     uint64_t marked_us; /* its tombstone is stored since then, 0 = there is none */
 };
 
@@ -226,6 +225,7 @@ struct sim_agent {
     uint64_t partition_until_us;
     unsigned slow; /* factor */
     bool primary;
+    const char *tenant;
     struct sim_db db;
     struct agent_writer writers[AGENT_BRAIN_WRITERS_MAX]; /* its disk, as the next two */
     size_t writer_count;
@@ -292,7 +292,7 @@ struct sim_runner {
  * are equal, and the first result to arrive wins.
  */
 struct oracle_range {
-    bool stored; /* by an earlier attempt: this one was told */
+    bool stored; /* and the lead knows it: from an earlier attempt, or accepted in this one */
     uint64_t fresh_term;
     uint64_t fresh_counter;
     uint64_t fresh_life; /* of the coordinator that granted it */
@@ -329,6 +329,7 @@ struct sim_want { /* a resource the person at the CLI wants */
     uint64_t delete_cmd;
     bool last; /* wanted after the faults: must be Complete */
     bool policy_delete;
+    bool all_tenants; /* names none */
     bool checkpoint;
     bool short_ttl;
     unsigned from; /* backupFrom */
@@ -344,7 +345,8 @@ struct sim_profile {
     uint32_t dup;
     uint64_t delay_max_us;
     uint64_t faults_until_us;
-    bool logs; /* a log backup, and standbys that are promoted */
+    bool logs;    /* a log backup, and standbys that are promoted */
+    bool tenants; /* two of them, on every other agent each */
 };
 
 struct sim_counts {
@@ -407,7 +409,7 @@ struct world {
     uint64_t next_cmd;
     uint64_t next_conn;
     uint64_t next_life;
-    struct oracle_job jobs[64];
+    struct oracle_job jobs[128];
     size_t job_count;
     struct sim_counts counts;
     bool violated;

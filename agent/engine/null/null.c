@@ -249,8 +249,7 @@ static int send_entry(const struct null_config *c, const struct null_entry *entr
 /* All files are the same everywhere. */
 static bool null_range_anywhere(struct engine_key_range range)
 {
-    return range.end.len > 0 &&
-           slice_cmp(range.end, null_final_start()) <= 0;
+    return range.end.len > 0 && slice_cmp(range.end, null_final_start()) <= 0;
 }
 
 /* What the reader's own instance says now, not the one that the snapshot was begun on. */

@@ -46,10 +46,12 @@ static void take_checkpoint(const struct engine_instance *instance,
                             const struct control_file *control, struct pg_begin *begin)
 {
     struct tm_err ignored = {0};
+    begin->next_xid = control->next_xid;
     if (control->redo == begin->start_lsn)
         begin->checkpoint_lsn = control->checkpoint;
-    else if (pg_checkpoint_find(instance->data_dir, begin, &begin->checkpoint_lsn, &ignored) < 0)
-        begin->checkpoint_lsn = 0;
+    else if (pg_checkpoint_find(instance->data_dir, begin, &begin->checkpoint_lsn, &begin->next_xid,
+                                &ignored) < 0)
+        begin->checkpoint_lsn = 0; /* and what a later checkpoint has next began after it, too */
 }
 
 /* ---- history ---- */

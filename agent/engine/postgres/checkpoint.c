@@ -23,6 +23,7 @@ struct search {
     unsigned major;
     uint64_t redo; /* of the checkpoint that is wanted */
     uint64_t found;
+    uint64_t next_xid;
 };
 
 static int look(void *arg, const struct wal_record *record, struct tm_err *err)
@@ -33,6 +34,7 @@ static int look(void *arg, const struct wal_record *record, struct tm_err *err)
         checkpoint.redo_lsn != search->redo)
         return 0;
     search->found = record->lsn;
+    search->next_xid = checkpoint.next_xid;
     return tm_err_set(err, TM_E_EXISTS, "found"); /* ends the reading, and is told nobody */
 }
 
@@ -63,7 +65,7 @@ static int read_segment(const struct search *search, struct wal_reader *reader, 
 }
 
 int pg_checkpoint_find(const char *data_dir, const struct pg_begin *begin, uint64_t *ret_lsn,
-                       struct tm_err *err)
+                       uint64_t *ret_next_xid, struct tm_err *err)
 {
     TM_CLEANUP(wal_reader_freep) struct wal_reader *reader = NULL;
     char dir[ENGINE_PATH_MAX], name[PG_WAL_NAME_MAX], lsn[PG_LSN_TEXT_MAX];
@@ -87,5 +89,6 @@ int pg_checkpoint_find(const char *data_dir, const struct pg_begin *begin, uint6
         return tm_err_prefix(err, "cannot find the checkpoint that the backup starts from, at %s",
                              pg_lsn_format(begin->start_lsn, lsn));
     *ret_lsn = search.found;
+    *ret_next_xid = search.next_xid;
     return 0;
 }

@@ -54,6 +54,7 @@ struct control_file {
     uint64_t redo;         /* its redo point */
     uint32_t timeline;     /* of the last checkpoint */
     bool full_page_writes; /* at the last checkpoint */
+    uint64_t next_xid;     /* at the last checkpoint, 64 bits */
     uint64_t min_recovery_point;
     uint32_t min_recovery_timeline;
     struct control_settings settings; /* a server restored from this needs as much */

@@ -17,7 +17,8 @@
  * the key of the file's first byte carries its existence, even when it is empty.
  *
  * All directories come in class 0x10, before what class 0x20 puts into them. pg_wal, and the
- * directories whose contents are worthless after a restart, are restored empty.
+ * directories whose contents are worthless after a restart, are restored empty. State files of prepared
+ * transactions depend on the snapshot's start, see twophase.h.
  *
  * A file of several ranges is read in parts. A part that is not the last always has its full
  * length (a file that shrank meanwhile is filled with zeros: replay truncates it again), so parts

@@ -20,6 +20,7 @@
 #include <time.h>
 
 #include "agent/engine/postgres/page.h"
+#include "agent/engine/postgres/twophase.h"
 #include "agent/engine/postgres/wal.h"
 #include "common/clock.h"
 #include "common/hash.h"
@@ -272,6 +273,24 @@ static int tell_unreadable(struct part *p, int os_errno, struct tm_err *err)
     return p->sink->ops->problem(p->sink, p->item->path, ENGINE_NO_BLOCK, what, err);
 }
 
+/* A server with a torn state file does not start. */
+static int settle_twophase(struct part *p, struct tm_err *err)
+{
+    const struct walk_item *item = p->item;
+    bool whole = false;
+    if (item->class_byte != FILES_CLASS_PLAIN ||
+        !twophase_is_state_file(&p->reader->begin, item->path))
+        return 0;
+    int r = twophase_await_whole(p->fd, item->path, &whole, err);
+    if (r < 0 || whole || item->from_bytes > 0)
+        return r;
+    return p->sink->ops->problem(
+        p->sink, item->path, ENGINE_NO_BLOCK,
+        "the state file of a prepared transaction is damaged: its checksum is "
+        "wrong",
+        err);
+}
+
 static int read_regular(struct part *p, struct tm_err *err)
 {
     struct stat st;
@@ -289,7 +308,11 @@ static int read_regular(struct part *p, struct tm_err *err)
     if (!S_ISREG(st.st_mode))
         return 0;
     p->fd = fd;
-    return read_file(p, &st, err);
+    int r = settle_twophase(p, err);
+    /* it may have grown until it was whole */
+    if (r == 0 && fstat(fd, &st) < 0)
+        r = tm_err_errno(err, errno, "cannot stat '%s'", p->item->path);
+    return r < 0 ? r : read_file(p, &st, err);
 }
 
 /* ---- directories and links ---- */

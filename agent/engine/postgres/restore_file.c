@@ -332,7 +332,7 @@ static int restore_regular(struct engine_restore *r, const struct file_entry *en
 {
     if (entry->path[0] == '/')
         return config_file(r, entry, ret_fd, err);
-    if (target_is_ours(entry->path))
+    if (target_is_ours(entry->path) || unlogged_has(r, entry->path))
         return open_discard(ret_fd, err);
     if (strcmp(entry->path, "PG_VERSION") == 0)
         r->group_access = (entry->mode & 0040) != 0;

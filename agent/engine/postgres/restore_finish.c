@@ -150,7 +150,8 @@ int pg_restore_manifest_file(struct engine_restore *r, const char *path, uint64_
     char name[ENGINE_PATH_MAX];
     if (!r->prepared || r->finished)
         return tm_err_set(err, TM_E_INTERNAL, "manifest before prepare or after finish");
-    if (path[0] == '/' || target_is_ours(path) || strncmp(path, "pg_wal/", 7) == 0)
+    if (path[0] == '/' || target_is_ours(path) || unlogged_has(r, path) ||
+        strncmp(path, "pg_wal/", 7) == 0)
         return 0;
     bool control = strcmp(path, PATH_CONTROL) == 0;
     int rc = r->delta ? fit_length(r, control ? PATH_CONTROL_PENDING : path, size, err) : 0;

@@ -2,7 +2,7 @@
  * What replay of a chunk would do to this host, told by the chunk's index instead of its bytes: the
  * same refusals as when every record is read (restore_log.c).
  *
- * Happy path: section 256 says that all was understood → limits from 257 → tablespaces from 258, of
+ * Happy path: section 256 says that all was understood, and which relations are unlogged → limits from 257 → tablespaces from 258, of
  * records from `start` on, before `until`, and not behind the record to stop at.
  *
  * Failure modes: a refusal. An index that is incomplete, does not know a record's beginning, has
@@ -33,16 +33,25 @@ static int get(const struct piece *p, uint16_t id, struct slice *ret, struct tm_
     return p->sections->get(p->sections->arg, id, ret, err);
 }
 
-/* 1 = all records that ended in it were seen and understood. */
-static int is_complete(const struct piece *p, struct tm_err *err)
+/* 1 = all records that ended in it were seen and understood. A fork that was made has a limit of 0; where
+ * in the piece that was is not said, and does not matter (restore_unlogged.c). */
+static int read_forks(const struct piece *p, struct tm_err *err)
 {
     struct block_refs_reader reader;
+    struct block_refs_fork fork;
     struct slice section;
     int rc = get(p, WAL_SECTION_BLOCKS, &section, err);
     if (rc <= 0)
         return rc < 0 ? rc : 1;
     rc = block_refs_reader_init(&reader, section, err);
-    return rc < 0 ? rc : (reader.flags & (BLOCK_REFS_INCOMPLETE | BLOCK_REFS_HEADLESS)) == 0;
+    if (rc < 0 || (reader.flags & (BLOCK_REFS_INCOMPLETE | BLOCK_REFS_HEADLESS)) != 0)
+        return rc;
+    while ((rc = block_refs_reader_fork(&reader, &fork, err)) == 1) {
+        rc = fork.has_limit ? unlogged_note(p->restore, &fork.fork, err) : 0;
+        if (rc < 0)
+            return rc;
+    }
+    return rc < 0 ? rc : 1;
 }
 
 static int read_settings(const struct piece *p, struct tm_err *err)
@@ -93,7 +102,7 @@ int pg_restore_check_index(struct engine_restore *r, const char *lineage_label, 
     int rc = restore_timeline(lineage_label, &p.timeline, err);
     if (rc < 0)
         return tm_err_prefix(err, "checking the stored log");
-    rc = is_complete(&p, err);
+    rc = read_forks(&p, err);
     if (rc == 1)
         rc = read_settings(&p, err);
     if (rc == 1)

@@ -10,6 +10,7 @@
  *   restore_delta.c     which paths belong; removing the others
  *   restore_log.c       stored log: checking and writing segments
  *   restore_index.c     the same check, by what chunks say of themselves
+ *   restore_unlogged.c  what a backup holds of relations that are unlogged, and were not known to be
  *   restore_conf.c      configuration files and recovery settings
  *   restore_finish.c    manifest, syncing, pg_control last
  *   restore_start.c     starting the result
@@ -31,6 +32,7 @@
 #define RESTORE_CONFIG_MAX_BYTES  ((size_t)4 << 20)  /* of one configuration file */
 #define RESTORE_CONFIGS_MAX_BYTES ((size_t)16 << 20) /* of all that are held in memory */
 #define RESTORE_OWN_FILES_MAX     (PG_CONFIG_FILES_MAX + 16)
+#define RESTORE_UNLOGGED_MAX      (1u << 22)
 
 #define PATH_CONTROL         "global/pg_control"
 #define PATH_CONTROL_PENDING "global/pg_control.tidemark"
@@ -79,6 +81,11 @@ struct restore_config_file {
 struct restore_history {
     uint32_t timeline;
     struct buf text;
+};
+
+/* Compared by memcmp: no order is meant. */
+struct restore_unlogged {
+    uint32_t tablespace, database, relation;
 };
 
 struct path_set; /* restore_delta.c */
@@ -139,7 +146,9 @@ struct engine_restore {
     uint64_t last_record;  /* start of the last record that ends at or before stop_lsn; 0 = none */
     uint32_t now_timeline; /* of the log that is being read */
     bool stop_seen;        /* the record to stop behind was there */
-    struct wal_parameters raised; /* the highest limits that the log asks for */
+    struct wal_parameters raised;      /* the highest limits that the log asks for */
+    struct restore_unlogged *unlogged; /* that the log makes; sorted by prepare */
+    size_t unlogged_count, unlogged_cap;
 
     /* manifest */
     struct pg_manifest *manifest;
@@ -211,6 +220,14 @@ void replay_parameters(struct engine_restore *r, const struct wal_parameters *p)
 bool replay_reaches(const struct engine_restore *r, uint32_t timeline, uint64_t record);
 int target_log_finish(struct engine_restore *r, struct tm_err *err) TM_WUR;
 void target_log_release(struct engine_restore *r);
+
+/* restore_unlogged.c */
+/* The log makes that fork; only an _init fork is of interest. During the check pass. */
+int unlogged_note(struct engine_restore *r, const struct wal_fork *fork, struct tm_err *err) TM_WUR;
+void unlogged_sort(struct engine_restore *r);
+/* Is `path` a file of a relation that is unlogged once the log is replayed, and no _init fork? After the
+ * sorting; many threads may ask. */
+bool unlogged_has(const struct engine_restore *r, const char *path);
 
 /* restore_conf.c */
 int target_conf_install(struct engine_restore *r, struct tm_err *err) TM_WUR;

@@ -112,6 +112,7 @@ static int log_record(void *arg, const struct wal_record *record, struct tm_err 
     struct engine_restore *r = arg;
     struct wal_tablespace_create create;
     struct wal_parameters parameters;
+    struct wal_fork fork;
     char at[PG_LSN_TEXT_MAX];
     if (r->now_timeline == r->stop_timeline && record->lsn == r->stop_record)
         r->stop_seen = true;
@@ -121,7 +122,10 @@ static int log_record(void *arg, const struct wal_record *record, struct tm_err 
         r->last_record = record->lsn;
     if (wal_parameters_of(record, &parameters))
         replay_parameters(r, &parameters);
-    if (wal_record_kind(record, r->version->major) != WAL_TABLESPACE_CREATE)
+    const enum wal_kind kind = wal_record_kind(record, r->version->major);
+    if (kind == WAL_FORK_CREATE && wal_fork_create_of(record, &fork))
+        return unlogged_note(r, &fork, err);
+    if (kind != WAL_TABLESPACE_CREATE)
         return 0;
     if (!wal_tablespace_create_of(record, &create))
         return tm_err_set(err, TM_E_CORRUPT,
@@ -407,6 +411,7 @@ void target_log_release(struct engine_restore *r)
     for (size_t k = 0; k < r->late_dir_count; k++)
         free(r->late_dirs[k]);
     free(r->late_dirs);
+    free(r->unlogged);
     for (size_t k = 0; k < r->history_count; k++)
         buf_release(&r->histories[k].text);
     free(r->histories);

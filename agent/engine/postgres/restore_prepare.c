@@ -155,6 +155,7 @@ int pg_restore_prepare(struct engine_restore *r, struct tm_err *err)
 {
     if (r->prepared)
         return tm_err_set(err, TM_E_INTERNAL, "restore prepared twice");
+    unlogged_sort(r);
     int rc = place_open(r, &r->data, "data directory", err);
     if (rc >= 0)
         rc = look_again(r, err);

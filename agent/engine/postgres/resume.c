@@ -122,6 +122,8 @@ int pg_resume_judge(const struct pg_begin *first, const struct pg_resume_now *no
 {
     if (first->checkpoint_lsn == 0)
         return CONFLICT("the earlier attempt does not say which checkpoint it began from");
+    if (first->next_xid == 0)
+        return CONFLICT("the earlier attempt does not say which transaction was next at its start");
     if (first->further_count == PG_STARTS_MAX)
         return CONFLICT("it was resumed %d times", PG_STARTS_MAX);
     int r = judge_version(first, now, err);

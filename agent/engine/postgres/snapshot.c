@@ -40,6 +40,7 @@ enum begin_tag {
     B_CHECKPOINT_LSN,
     B_SETTINGS,      /* six i32, u8 wal_log_hints, u8 track_commit_timestamp */
     B_FURTHER_START, /* list: u64 LSN, u64 time */
+    B_NEXT_XID,
 };
 
 #define SETTINGS_BYTES 26
@@ -102,9 +103,13 @@ static int put_settings(struct buf *out, const struct control_settings *settings
 
 static int put_starts(const struct pg_begin *begin, struct buf *out, struct tm_err *err)
 {
+    int r = 0;
+    if (begin->next_xid != 0)
+        r = pg_blob_put_u64(out, B_NEXT_XID, begin->next_xid, err);
     if (begin->checkpoint_lsn == 0)
-        return 0;
-    int r = pg_blob_put_u64(out, B_CHECKPOINT_LSN, begin->checkpoint_lsn, err);
+        return r;
+    if (r == 0)
+        r = pg_blob_put_u64(out, B_CHECKPOINT_LSN, begin->checkpoint_lsn, err);
     if (r == 0)
         r = put_settings(out, &begin->settings, err);
     for (size_t n = 0; r == 0 && n < begin->further_count; n++) {
@@ -327,6 +332,8 @@ static int take_begin_field(struct pg_blob_field field, void *arg, struct tm_err
         return pg_blob_get_bytes(BEGIN, field, PG_HISTORY_MAX, &begin->history, err);
     case B_CHECKPOINT_LSN:
         return pg_blob_get_u64(BEGIN, field, &begin->checkpoint_lsn, err);
+    case B_NEXT_XID:
+        return pg_blob_get_u64(BEGIN, field, &begin->next_xid, err);
     case B_SETTINGS:
         return get_settings(field, &begin->settings, err);
     case B_FURTHER_START:

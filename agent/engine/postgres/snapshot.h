@@ -63,6 +63,8 @@ struct pg_begin {
     size_t config_file_count;
     struct buf history;      /* bytes of <timeline>.history; empty on timeline 1 */
     uint64_t checkpoint_lsn; /* the record of the start's checkpoint; 0 = not said (older blobs) */
+    uint64_t
+        next_xid; /* transactions from it on began after the start; 0 = not said (older blobs) */
     struct control_settings settings; /* at the start; with checkpoint_lsn */
     struct pg_start *further;         /* in log order */
     size_t further_count;

@@ -254,7 +254,7 @@ static void restart_ask(struct engine_reader *reader, const struct standby_now *
 
 static int ready_locked(struct engine_reader *reader, struct tm_err *err)
 {
-    struct standby_now now;
+    struct standby_now now = {0};
     const bool was_standby = atomic_load(&reader->standby);
     int r = ask(reader, &now, err);
     if (r == 0)

@@ -20,12 +20,12 @@
 #define STOP_FN_15  "pg_backup_stop(boolean)"
 
 static const struct pg_version versions[] = {
-    {13, 1300, 202007201, 0xD106, 288, false, true, START_13, STOP_13, START_FN_13, STOP_FN_13},
-    {14, 1300, 202107181, 0xD10D, 288, false, true, START_13, STOP_13, START_FN_13, STOP_FN_13},
-    {15, 1300, 202209061, 0xD110, 288, false, true, START_15, STOP_15, START_FN_15, STOP_FN_15},
-    {16, 1300, 202307071, 0xD113, 288, false, true, START_15, STOP_15, START_FN_15, STOP_FN_15},
-    {17, 1700, 202406281, 0xD116, 288, true, true, START_15, STOP_15, START_FN_15, STOP_FN_15},
-    {18, 1800, 202506291, 0xD118, 292, true, true, START_15, STOP_15, START_FN_15, STOP_FN_15},
+    {13, 1300, 202007201, 0xD106, 288, false, 8, true, START_13, STOP_13, START_FN_13, STOP_FN_13},
+    {14, 1300, 202107181, 0xD10D, 288, false, 8, true, START_13, STOP_13, START_FN_13, STOP_FN_13},
+    {15, 1300, 202209061, 0xD110, 288, false, 8, true, START_15, STOP_15, START_FN_15, STOP_FN_15},
+    {16, 1300, 202307071, 0xD113, 288, false, 8, true, START_15, STOP_15, START_FN_15, STOP_FN_15},
+    {17, 1700, 202406281, 0xD116, 288, true, 16, true, START_15, STOP_15, START_FN_15, STOP_FN_15},
+    {18, 1800, 202506291, 0xD118, 292, true, 16, true, START_15, STOP_15, START_FN_15, STOP_FN_15},
 };
 
 const struct pg_version *pg_version_find(uint32_t major)

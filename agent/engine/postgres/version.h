@@ -21,6 +21,7 @@ struct pg_version {
     uint16_t wal_page_magic;
     uint16_t control_crc_offset; /* where the CRC lies in pg_control */
     bool has_summaries;          /* pg_wal/summaries */
+    unsigned twophase_digits;    /* of a name in pg_twophase */
     bool resume_proven;          /* tests show that a snapshot may go on in another session */
     const char *start_sql;       /* $1 label, $2 fast → lsn text */
     const char *stop_sql;        /* → lsn text, label, tablespace map */

@@ -10,6 +10,8 @@
 
 #include <stdio.h>
 
+#include "agent/engine/postgres/twophase.h"
+
 #define DATABASES_MAX (1u << 20)
 
 int walk_span_init(struct walk_span *span, struct engine_key_range range, struct tm_err *err)
@@ -151,6 +153,8 @@ static int walk_entry(struct walker *w, const struct listing *listing, size_t n,
     bool inside;
     if (item.kind == LISTING_DIR && is_inside_tablespace(w->reader, w->path))
         return 0;
+    if (item.kind == LISTING_FILE && twophase_is_later(&w->reader->begin, w->path))
+        return 0; /* replay makes it */
     int r = fit_path_item(w, &item, &inside, err);
     if (r == 0 && inside)
         r = w->fn(w->arg, &item, err);

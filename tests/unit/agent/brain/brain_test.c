@@ -254,6 +254,35 @@ static void trouble_with_storage(void **state)
     assert_null(reported(s)->trouble);
 }
 
+/* What the runner is told of its rate, where the node and the job may each have a limit. */
+static void expect_rate(uint64_t of_node, uint64_t of_job, uint64_t told)
+{
+    struct agent_brain_config config = {.rate_limit_bytes_s = of_node};
+    struct stage *s = stage_new(&config);
+    void *state = s;
+    connect_to(s, 4);
+    struct msg_assignment a = backup_wanted(JOB_STEP_PREPARE);
+    struct msg_backup_params params = *a.backup;
+    params.rate_limit = of_job;
+    params.concurrency = 3;
+    a.backup = &params;
+    desire(s, 1, &a);
+    begun(s);
+    assert_int_equal(s->told[FRAME_job].job.backup->rate_limit, told);
+    assert_int_equal(s->told[FRAME_job].job.backup->concurrency, 3);
+    teardown(&state);
+}
+
+static void the_lower_limit_counts(void **state)
+{
+    (void)state;
+    expect_rate(0, 0, 0);
+    expect_rate(0, 7000000, 7000000);
+    expect_rate(5000000, 0, 5000000);
+    expect_rate(5000000, 7000000, 5000000);
+    expect_rate(5000000, 3000000, 3000000);
+}
+
 static void dropped_jobs_stay_dropped(void **state)
 {
     struct stage *s = *state;
@@ -425,6 +454,7 @@ int main(void)
         SCENE(an_instance_changes),
         SCENE(another_life),
         SCENE(trouble_with_storage),
+        cmocka_unit_test(the_lower_limit_counts),
         SCENE(dropped_jobs_stay_dropped),
         SCENE(results_outlive_coordinators),
         SCENE(a_lost_session),

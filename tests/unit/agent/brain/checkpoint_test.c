@@ -275,10 +275,16 @@ static void checkpointing(struct stage *s)
 static void page(struct stage *s, uint32_t from, uint32_t count, bool last, uint64_t term)
 {
     struct msg_result results[4];
+    struct msg_counters counters[4];
     struct message m = {.type = MESSAGE_results};
-    for (uint32_t at = 0; at < count; at++)
-        results[at] = (struct msg_result){
-            .range = 3 - at, .term = 4, .counter = from + at, .blob = slice_str("entry")};
+    for (uint32_t at = 0; at < count; at++) {
+        counters[at] = (struct msg_counters){.bytes = 50 + at};
+        results[at] = (struct msg_result){.range = 3 - at,
+                                          .term = 4,
+                                          .counter = from + at,
+                                          .blob = slice_str("entry"),
+                                          .counters = &counters[at]};
+    }
     memcpy(m.results.uid, "00aa", 5);
     m.results.attempt = 2;
     m.results.from = from;
@@ -326,6 +332,81 @@ static void asked_of_a_new_coordinator(void **state)
     assert_int_equal(s->sent[FRAME_accepted], 0);
     page(s, 0, 1, true, 5);
     assert_int_equal(s->sent[FRAME_accepted], 1);
+}
+
+/* Both are gone, the coordinator and the node that read ranges 3 and 2: the next one hears of them before the plan is
+ * whole, and grants neither. */
+static void what_others_read_outlives_both(void **state)
+{
+    struct stage *s = *state;
+    struct agent_event event = {.kind = AGENT_EV_DISCONNECTED};
+    checkpointing(s);
+    page(s, 0, 2, true, 4);
+    tick(s, SEC(1));
+    assert_int_equal(s->asked[MESSAGE_ranges_done].type, 0); /* it came from there */
+    frame(s, 1, (struct frame){.type = FRAME_want_accepted, .want_accepted = {.stored = 2}});
+    for (uint64_t term = 5; term < 7; term++) {
+        feed(s, &event);
+        tick(s, SEC(20));
+        connect_to(s, term);
+        assert_int_equal(s->asked[MESSAGE_plan_ranges].plan_ranges.ranges_count, 4);
+        assert_false(s->asked[MESSAGE_plan_ranges].plan_ranges.last);
+        ack(s, 4, false, term);
+        const struct msg_ranges_done *told = &s->asked[MESSAGE_ranges_done].ranges_done;
+        assert_int_equal(told->results_count, 2);
+        struct msg_verdict verdicts[2];
+        for (uint32_t at = 0; at < 2; at++) {
+            assert_int_equal(told->results[at].range, 3 - at);
+            assert_int_equal(told->results[at].term, 4);
+            assert_int_equal(told->results[at].counter, at);
+            assert_int_equal(told->results[at].counters->bytes, 50 + at);
+            assert_memory_equal(told->results[at].blob.data, "entry", 5);
+            assert_true(told->results[at].stored);
+            verdicts[at] = (struct msg_verdict){
+                .range = 3 - at, .term = 4, .counter = at, .verdict = VERDICT_ACCEPTED};
+        }
+        struct message m = {.type = MESSAGE_verdicts};
+        memcpy(m.verdicts.uid, "00aa", 5);
+        m.verdicts.attempt = 2;
+        m.verdicts.verdicts = verdicts;
+        m.verdicts.verdicts_count = 2;
+        answer(s, MESSAGE_ranges_done, &m, term);
+        assert_true(s->asked[MESSAGE_plan_ranges].plan_ranges.last);
+        ack(s, 4, true, term);
+        page(s, 0, 2, true, term); /* what it has from here is not kept twice */
+        frame(s, 1, (struct frame){.type = FRAME_want_accepted, .want_accepted = {.stored = 2}});
+    }
+}
+
+/* One that a new coordinator judges otherwise is forgotten; what that one accepts of the range is kept. */
+static void judged_otherwise(void **state)
+{
+    struct stage *s = *state;
+    struct agent_event event = {.kind = AGENT_EV_DISCONNECTED};
+    checkpointing(s);
+    page(s, 0, 1, true, 4);
+    frame(s, 1, (struct frame){.type = FRAME_want_accepted, .want_accepted = {.stored = 2}});
+    feed(s, &event);
+    tick(s, SEC(20));
+    connect_to(s, 5);
+    ack(s, 4, false, 5);
+    struct msg_verdict v = {.range = 3, .term = 4, .counter = 0, .verdict = VERDICT_STALE};
+    struct message m = {.type = MESSAGE_verdicts};
+    memcpy(m.verdicts.uid, "00aa", 5);
+    m.verdicts.attempt = 2;
+    m.verdicts.verdicts = &v;
+    m.verdicts.verdicts_count = 1;
+    answer(s, MESSAGE_ranges_done, &m, 5);
+    ack(s, 4, true, 5);
+    page(s, 0, 2, true, 5);
+    feed(s, &event);
+    tick(s, SEC(20));
+    connect_to(s, 6);
+    ack(s, 4, false, 6);
+    const struct msg_ranges_done *told = &s->asked[MESSAGE_ranges_done].ranges_done;
+    assert_int_equal(told->results_count, 2);
+    assert_int_equal(told->results[0].range, 3);
+    assert_int_equal(told->results[1].range, 2);
 }
 
 static void not_ready_yet(void **state)
@@ -386,6 +467,8 @@ int main(void)
         SCENE(a_runner_lost_in_the_plan),
         SCENE(pages_of_results),
         SCENE(asked_of_a_new_coordinator),
+        SCENE(what_others_read_outlives_both),
+        SCENE(judged_otherwise),
         SCENE(not_ready_yet),
         SCENE(a_runner_lost_at_work),
     };

@@ -112,6 +112,7 @@ static TM_UNUSED struct stage *stage_new(const struct agent_brain_config *kept)
         config.own_credentials = kept->own_credentials;
         config.holds = kept->holds;
         config.hold_count = kept->hold_count;
+        config.rate_limit_bytes_s = kept->rate_limit_bytes_s;
         if (kept->instance_count > 0) {
             config.instances = kept->instances;
             config.instance_count = kept->instance_count;

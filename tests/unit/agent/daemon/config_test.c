@@ -32,7 +32,8 @@ static void test_full(void **state)
                                     "    data_dir: /var/lib/postgresql/15/main\n"
                                     "    conninfo: \"host=/var/run/postgresql user=postgres\"\n"
                                     "  - {tenant: other, engine: \"null\", data_dir: /n}\n"
-                                    "restore_roots: [/srv/restore, /mnt]\n";
+                                    "restore_roots: [/srv/restore, /mnt]\n"
+                                    "rate_limit: 5MB\n";
     struct agent_config c = {0};
     struct tm_err err = {0};
 
@@ -51,6 +52,7 @@ static void test_full(void **state)
     assert_string_equal(items[1].conninfo, "");
     assert_int_equal(c.restore_roots.count, 2);
     assert_string_equal(((char **)c.restore_roots.items)[1], "/mnt");
+    assert_int_equal(c.rate_limit_bytes_s, 5000000);
     assert_int_equal(c.log_priority, LOG_INFO);
     agent_config_release(&c);
 }
@@ -78,6 +80,9 @@ static void test_mistakes(void **state)
                  "a.yaml:4:17: restore_roots: '/' would allow a restore to go anywhere");
     expect_error(BASE "restore_roots: [srv]\n",
                  "a.yaml:4:17: restore_roots: 'srv' is not an absolute path");
+    expect_error(BASE "rate_limit: 5\n",
+                 "a.yaml:4:13: rate_limit: 5 bytes a second are less than 64KiB: write a unit, as "
+                 "in 50MB, or 0 for no limit");
     expect_error("coordinators: [tcp://10.0.0.1:7711]\ncluster: a\n",
                  "a.yaml:1:16: coordinators: plain 'tcp://10.0.0.1:7711' is not loopback: use "
                  "tls+tcp://, or say insecure: true");
@@ -101,6 +106,7 @@ static void test_node_defaults_to_host(void **state)
                            &c, NULL, &err),
         0);
     assert_true(c.node && c.node[0]);
+    assert_int_equal(c.rate_limit_bytes_s, 0);
     assert_null(strchr(c.node, '.'));
     agent_config_release(&c);
 }

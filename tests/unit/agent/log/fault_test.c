@@ -183,6 +183,8 @@ static void test_stuck(void **state)
     rig_end(&g);
 }
 
+#define LIFE_US (5 * USEC_PER_SEC) /* at most, until it stores something */
+
 /* Failures and lost answers everywhere, under load, over several lives. */
 static void test_faults(void **state)
 {
@@ -195,17 +197,25 @@ static void test_faults(void **state)
     (void)snprintf(words, sizeof(words), "log=65536 rate=3000000 since=%llu",
                    (unsigned long long)clock_real_us());
     rig_source(&g, words);
-    uint64_t to = 0, chunks = 0; /* a slow machine needs more lives for as much */
-    for (uint32_t n = 2; n < 8 || (n < 60 && (chunks <= 20 || to <= S + 4000000)); n++) {
-        ram_set_faults(g.storage, &(struct ram_faults){.seed = n,
-                                                       .fail_per_mille = 20,
-                                                       .drop_reply_per_mille = 100,
-                                                       .no_conditional_create = n % 2 == 0});
+    uint64_t to = S + 65536, chunks = 0;
+    uint32_t grew = 0; /* lives that stored something; a slow machine needs more for as much */
+    for (uint32_t n = 2; n < 40 && (grew < 6 || chunks <= 20 || to <= S + 4000000); n++) {
+        struct ram_faults faults = {.seed = n,
+                                    .fail_per_mille = 4, /* to begin takes hundreds of calls */
+                                    .drop_reply_per_mille = 100,
+                                    .no_conditional_create = n % 2 == 0};
+        const uint64_t before = to;
+        const int64_t until_us = clock_mono_us() + LIFE_US;
+        ram_set_faults(g.storage, &faults);
         rig_start(&g, n);
         rig_want(&g, JOB_STEP_RUN);
-        (void)usleep(1500000);
+        RIG_UNTIL(&g, g.status.durable > before || clock_mono_us() > until_us);
+        faults.fail_per_mille = 20;
+        ram_set_faults(g.storage, &faults);
+        (void)usleep(500000);
         RIG_UNTIL(&g, true);
         to = TM_MAX(to, g.status.durable);
+        grew += to > before;
         chunks += g.status.chunks;
         rig_stop(&g);
     }
@@ -214,7 +224,7 @@ static void test_faults(void **state)
     assert_int_equal(list.count, 1);
     struct stored stored = rig_check(&g, &list.items[0], g.conninfo);
     assert_int_equal(stored.runs, 1);
-    assert_true(stored.chunks > 10 && stored.to > S + 3000000);
+    assert_true(grew >= 6 && stored.chunks > 10 && stored.to > S + 3000000);
     log_lineages_release(&list);
     rig_end(&g);
 }

@@ -429,6 +429,8 @@ static void a_sweep_that_cannot_work(void **state)
     beat(s, 10, INSTANCE_PRIMARY, 0, &job);
     assert_int_equal(status_of(s, "b")->phase, RESOURCE_FAILED);
     assert_string_equal(status_of(s, "b")->error.message, "storage is gone");
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_job(s)->step, JOB_STEP_ABORT); /* it goes on with it */
 }
 
 static void trouble_with_storage(void **state)

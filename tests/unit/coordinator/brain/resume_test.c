@@ -231,6 +231,85 @@ static void ranges_start_over(void **state)
     assert_int_equal(status_of(s, "b")->warning_count, 1); /* it stays to be read */
 }
 
+/* ---- nobody can sweep ---- */
+
+/* Failed for good, and its lead is silent since; connection 10 is back now. */
+static struct msg_assignment left_over(struct stage *s)
+{
+    static const struct msg_error broken = {
+        .code = TM_E_IO, .text = "cannot read 'x'", .stage = "range"};
+    struct msg_assignment a = running(s, 0, 3);
+    says(s, 10, &a, JOB_STAGE_FAILED, &broken);
+    assert_int_equal(desired_job(s)->step, JOB_STEP_ABORT);
+    tick(s, SEC(61));
+    assert_string_equal(reason(s), "Leftovers");
+    assert_string_equal(s->log,
+                        "Backup/b Failed (what it stored is not removed yet): cannot read 'x'");
+    up(s, 10, "db-a", "boot1", 0);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    const struct msg_assignment *sweep = desired_job(s);
+    assert_int_equal(sweep->kind, JOB_KIND_BACKUP);
+    assert_int_equal(sweep->step, JOB_STEP_ABORT);
+    assert_int_equal(sweep->roles, JOB_ROLE_LEAD);
+    assert_string_equal(sweep->uid, a.uid);
+    return *sweep;
+}
+
+static void swept_by_and_by(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = left_over(s);
+    says(s, 10, &a, JOB_STAGE_FAILED, &lost); /* the storage is away for a while */
+    assert_string_equal(reason(s), "Leftovers");
+    restart(s, 2, 12);
+    beat(s, 12, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_job(s)->step, JOB_STEP_ABORT);
+    says(s, 12, &a, JOB_STAGE_SWEPT, NULL);
+    assert_string_equal(reason(s), "");
+    assert_string_equal(status_of(s, "b")->error.message, "cannot read 'x'");
+    assert_string_equal(s->log, "Backup/b: what was stored of it is removed");
+    assert_int_equal(s->reply.desired.jobs_count, 0);
+}
+
+static void retried_once_it_is_swept(void **state)
+{
+    struct stage *s = *state;
+    char id[WIRE_ID_MAX + 1];
+    struct msg_assignment a = left_over(s);
+    (void)snprintf(id, sizeof(id), "%s", status_of(s, "b")->backup_id);
+    command(s, BRAIN_CMD_RETRY, "b");
+    assert_int_equal(s->answer.code, TM_E_OK);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(status_of(s, "b")->phase, RESOURCE_SCHEDULED);
+    assert_string_equal(status_of(s, "b")->waiting,
+                        "waiting until what the last attempt stored is removed");
+    a = *desired_job(s);
+    assert_int_equal(a.step, JOB_STEP_ABORT);
+    assert_int_equal(a.attempt, 2);
+    assert_string_equal(a.backup->backup_id, id);
+    says(s, 10, &a, JOB_STAGE_SWEPT, NULL);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_int_equal(desired_job(s)->step, JOB_STEP_PREPARE);
+    assert_string_not_equal(desired_job(s)->backup->backup_id, id);
+    assert_false(desired_job(s)->backup->resume);
+}
+
+/* Also where backups are retained: this is none. */
+static void deleted_once_it_is_swept(void **state)
+{
+    struct stage *s = *state;
+    struct brain_resource resource;
+    struct msg_assignment a = left_over(s);
+    command(s, BRAIN_CMD_DELETE, "b");
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    assert_true(brain_resource_find(s->brain, "Backup", NULL, "b", &resource));
+    assert_true(resource.deleting);
+    says(s, 10, &a, JOB_STAGE_SWEPT, NULL);
+    assert_false(brain_resource_find(s->brain, "Backup", NULL, "b", &resource));
+    assert_int_equal(s->reply.desired.jobs_count, 0);
+}
+
 /* ---- nobody goes on ---- */
 
 /* Failed, and being swept since its time has passed; still on connection 10. */
@@ -262,8 +341,7 @@ static void swept_after_its_time(void **state)
     assert_string_equal(reason(s), "");
     assert_string_equal(status_of(s, "b")->error.message, "the session is lost");
     assert_int_equal(s->reply.desired.jobs_count, 0);
-    assert_string_equal(s->log,
-                        "Backup/b: nobody went on with it, what was stored of it is removed");
+    assert_string_equal(s->log, "Backup/b: what was stored of it is removed");
     command(s, BRAIN_CMD_RETRY, "b");
     assert_int_equal(s->answer.code, TM_E_OK);
     beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
@@ -514,6 +592,33 @@ static void stored_says_another(void **state)
     assert_int_equal(tell_stored(s, 10, &a, 0, 7), VERDICT_ACCEPTED);
 }
 
+/* After a restart the lead tells what another node has read before that one does, whose share it is all the same. */
+static void told_by_the_lead_first(void **state)
+{
+    struct stage *s = *state;
+    up(s, 11, "db-b", "boot2", 0);
+    beat(s, 11, INSTANCE_STANDBY, INSTANCE_CAP_RANGE_OWN_POSITION, NULL);
+    struct msg_assignment a = running(s, INSTANCE_CAP_RANGE_OWN_POSITION, 3);
+    struct msg_job job = job_at(&a, JOB_STAGE_WORKING);
+    beat(s, 11, INSTANCE_STANDBY, INSTANCE_CAP_RANGE_OWN_POSITION, &job);
+    assert_int_equal(tell_stored(s, 10, &a, 0, 7), VERDICT_ACCEPTED);
+    assert_int_equal(tell_stored(s, 10, &a, 2, 9), VERDICT_ACCEPTED);
+    assert_int_equal(status_of(s, "b")->ranges_resumed, 2);
+    assert_int_equal(status_of(s, "b")->share_count, 0);
+    for (int times = 0; times < 2; times++) {
+        assert_int_equal(done(s, 11, &a, 0, 1, 7), VERDICT_ACCEPTED);
+        assert_int_equal(done(s, 11, &a, 2, 1, 8), VERDICT_STALE); /* it lost that one */
+        const struct resource_status *status = status_of(s, "b");
+        assert_int_equal(status->ranges_done, 2);
+        assert_int_equal(status->ranges_resumed, 1);
+        assert_int_equal(status->bytes_resumed, 100);
+        assert_int_equal(status->share_count, 1);
+        assert_string_equal(status->shares[0].node, "db-b");
+        assert_int_equal(status->shares[0].ranges, 1);
+        assert_int_equal(status->shares[0].bytes, 100);
+    }
+}
+
 /* ---- pages of what was accepted ---- */
 
 static void ask_accepted(struct stage *s, const struct msg_assignment *a, uint32_t from)
@@ -546,6 +651,9 @@ static void in_their_order(void **state)
     assert_int_equal(s->reply.results.results[0].range, 2);
     assert_int_equal(s->reply.results.results[0].counter, 3);
     assert_memory_equal(s->reply.results.results[0].blob.data, "entry", 5);
+    assert_int_equal(s->reply.results.results[0].counters->bytes, 100);
+    assert_int_equal(s->reply.results.results[0].counters->stored_bytes, 40);
+    assert_int_equal(s->reply.results.results[0].counters->files, 2);
     assert_int_equal(s->reply.results.results[1].range, 0);
     assert_int_equal(done(s, 10, &a, 3, 1, 4), VERDICT_ACCEPTED);
     ask_accepted(s, &a, 2);
@@ -613,6 +721,9 @@ int main(void)
         SCENE(the_coordinator_restarts),
         SCENE(restarted_while_it_may_go_on),
         SCENE(nobody_retries_what_is_swept),
+        SCENE(swept_by_and_by),
+        SCENE(retried_once_it_is_swept),
+        SCENE(deleted_once_it_is_swept),
         SCENE(another_sweeper),
         SCENE(deleted_while_it_may_go_on),
         SCENE(deleted_while_it_is_swept),
@@ -621,6 +732,7 @@ int main(void)
         SCENE(deleted_after_a_restart),
         SCENE(stored_before_the_plan_is_whole),
         SCENE(stored_says_another),
+        SCENE(told_by_the_lead_first),
         SCENE(in_their_order),
         SCENE(page_by_page),
     };

@@ -143,12 +143,72 @@ static void not_every_standby(void **state)
     assert_string_equal(desired_job(s)->uid, a.uid);
 }
 
+#define MANY 100
+
+static void plan_of_many(struct stage *s, const struct msg_assignment *a)
+{
+    char keys[MANY + 2][8] = {""};
+    struct msg_plan_range plan[MANY + 1];
+    struct message m = {.type = MESSAGE_plan_ranges};
+    for (uint32_t at = 0; at <= MANY; at++) {
+        if (at < MANY)
+            (void)snprintf(keys[at + 1], sizeof(keys[0]), "k%03u", at);
+        plan[at] = (struct msg_plan_range){.start = slice_str(keys[at]),
+                                           .end = slice_str(keys[at + 1]),
+                                           .bytes = 100,
+                                           .anywhere = true};
+    }
+    memcpy(m.plan_ranges.uid, a->uid, sizeof(a->uid));
+    m.plan_ranges.attempt = a->attempt;
+    m.plan_ranges.ranges = plan;
+    m.plan_ranges.ranges_count = MANY + 1;
+    m.plan_ranges.last = true;
+    ask(s, 10, &m);
+    assert_true(s->reply.plan_ack.done);
+}
+
+/* What each of very many nodes reads is told, and each keeps the job to its end, also one that is promoted. */
+static void very_many_nodes(void **state)
+{
+    struct stage *s = *state;
+    char node[16];
+    up(s, 10, "db-a", "boot1", 0);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    apply(s, BACKUP("") "  backupFrom: any\n");
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    struct msg_assignment a = *desired_job(s);
+    plan_of_many(s, &a);
+    struct msg_job job = job_at(&a, JOB_STAGE_WORKING);
+    for (uint32_t at = 0; at < MANY; at++) {
+        (void)snprintf(node, sizeof(node), "node-%03u", at);
+        up(s, 100 + at, node, "boot", 0);
+        beat(s, 100 + at, INSTANCE_STANDBY, 0, NULL);
+        assert_int_equal(desired_job(s)->roles, JOB_ROLE_WORKER);
+        want(s, 100 + at, &a, 1);
+        assert_int_equal(s->reply.ranges.leases_count, 1);
+        assert_int_equal(s->reply.ranges.leases[0].range, at);
+        assert_int_equal(done(s, 100 + at, &a, at, 1, at + 1), VERDICT_ACCEPTED);
+        beat(s, 100 + at, INSTANCE_STANDBY, 0, &job);
+    }
+    const struct resource_status *status = status_of(s, "b");
+    assert_int_equal(status->share_count, MANY);
+    for (uint32_t at = 0; at < MANY; at++) {
+        (void)snprintf(node, sizeof(node), "node-%03u", at);
+        assert_string_equal(status->shares[at].node, node);
+        assert_int_equal(status->shares[at].ranges, 1);
+        assert_int_equal(status->shares[at].bytes, 100);
+        beat(s, 100 + at, INSTANCE_PRIMARY, 0, &job);
+        assert_int_equal(desired_job(s)->roles, JOB_ROLE_WORKER);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCENE(the_primary_alone),      SCENE(whoever_is_quick),
         SCENE(standbys_first),         SCENE(a_standby_that_takes_nothing),
         SCENE(a_standby_that_is_lost), SCENE(not_every_standby),
+        SCENE(very_many_nodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

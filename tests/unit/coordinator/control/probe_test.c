@@ -42,7 +42,8 @@ static void item_is(struct fixture *f, int fd, const char *json, const char *aft
     assert_null(reply.reply.error);
     assert_string_equal(reply.reply.after, after);
     assert_int_equal(reply.reply.items_count, json != NULL);
-    if (json != NULL)
+    assert_true(json == NULL || reply.reply.items != NULL);
+    if (json != NULL && reply.reply.items != NULL)
         assert_string_equal(reply.reply.items[0].json, json);
 }
 

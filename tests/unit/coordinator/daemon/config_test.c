@@ -93,9 +93,9 @@ static void test_types(void **state)
     struct config c = {0};
     struct tm_err err = {0};
     static const char *const wrong[] = {
-        "max_agents: many\n", "max_agents: 0\n",     "insecure: yes\n", "tls: on\n",
-        "tls: {ca: /x}\n",    "log_level: louder\n", "- a\n- list\n",   "listen: [a]\n",
-        "a: b\n---\nc: d\n",  "listen: \x80\n",
+        "max_agents: many\n", "max_agents: 0\n",     "insecure: yes\n",    "tls: on\n",
+        "tls: {ca: /x}\n",    "log_level: louder\n", "- a\n- list\n",      "listen: [a]\n",
+        "a: b\n---\nc: d\n",  "listen: \x80\n",      "max_agents: 4097\n",
     };
 
     (void)state;

@@ -194,7 +194,7 @@ static void test_in_order(void **state)
         struct object_ref ref = put_object(f, 10 * MIB + 5, level);
         struct object_reader *r = open_object(f, &ref);
         char want[100];
-        (void)snprintf(want, sizeof(want), "%llu+%u 0+128 ",
+        (void)snprintf(want, sizeof(want), "%llu+%d 0+128 ",
                        (unsigned long long)ref.stored_bytes - TAIL, TAIL);
         expect_log(want);
         far.under_way_max = 0;

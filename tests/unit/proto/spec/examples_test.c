@@ -39,8 +39,10 @@ static void examples_are_accepted(void **state)
         char path[128];
         (void)snprintf(path, sizeof(path), DIR "%s", examples[at].file);
         if (fs_read_file(path, 65536, &bytes, &err) < 0 ||
-            resource_parse(path, buf_slice(&bytes), &list, &err) < 0)
+            resource_parse(path, buf_slice(&bytes), &list, &err) < 0) {
             fail_msg("%s", err.msg);
+            return; /* the analyzer does not know that the line before ends the test */
+        }
         assert_int_equal(list.count, 1);
         const struct resource *r = list.items[0];
         const struct storage_spec *storage =

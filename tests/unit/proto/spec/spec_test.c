@@ -260,7 +260,7 @@ static void backup_defaults(void **state)
     assert_string_equal(r->name, "x");
     assert_string_equal(r->namespace_, "default");
     assert_string_equal(r->backup.br.cluster, "test");
-    assert_string_equal(r->backup.br.tenant, "main");
+    assert_null(r->backup.br.tenant); /* all of the cluster's */
     assert_int_equal(r->backup.br.concurrency, 0);
     assert_int_equal(r->backup.br.rate_limit_mib, 0);
     assert_false(r->backup.br.checksum);

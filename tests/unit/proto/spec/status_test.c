@@ -216,6 +216,47 @@ static void json_of_a_log_backup(void **state)
         "\"rangesDone\": 0, \"bytesTotal\": 0, \"bytesDone\": 0}}}");
 }
 
+/* Each tenant by itself; of very many with very much only what counts. */
+static void json_of_tenants(void **state)
+{
+    (void)state;
+    struct tm_err err = {0};
+    TM_CLEANUP(buf_release) struct buf out = BUF_INIT;
+    TM_CLEANUP(resource_list_release) struct resource_list list = RESOURCE_LIST_INIT;
+    TM_CLEANUP(resource_status_freep) struct resource_status *st = resource_status_new();
+    TM_CLEANUP(resource_status_freep) struct resource_status *one = resource_status_new();
+    static const char yaml[] = "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: b}\n"
+                               "spec:\n  br: {cluster: c}\n  local: {path: /b}\n";
+    assert_int_equal(resource_parse("test", slice_str(yaml), &list, &err), 0);
+    resource_status_set_phase(one, RESOURCE_FAILED, T0, "", "");
+    (void)snprintf(one->tenant, sizeof(one->tenant), "second");
+    one->has_error = true;
+    (void)snprintf(one->error.message, sizeof(one->error.message), "disk full");
+    resource_status_add_tenant(st, one);
+    assert_int_equal(resource_json(list.items[0], st, NULL, &out, &err), 0);
+    assert_int_equal(buf_append(&out, "", 1, &err), 0);
+    const char *tenants = strstr((char *)out.data, "\"tenants\": [{\"phase\": \"Failed\"");
+    assert_non_null(tenants);
+    assert_non_null(strstr(tenants, "\"conditions\": [{\"type\": \"Failed\""));
+    assert_non_null(strstr(tenants, "\"tenant\": \"second\""));
+    assert_non_null(strstr(tenants, "\"message\": \"disk full\"}]"));
+    char text[500];
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    for (size_t at = 0; at < STATUS_WARNINGS_MAX; at++)
+        resource_status_add_warning(one, text);
+    while (st->tenant_count < STATUS_TENANTS_MAX)
+        resource_status_add_tenant(st, one);
+    resource_status_add_tenant(st, one);
+    assert_int_equal(st->tenant_count, STATUS_TENANTS_MAX);
+    buf_reset(&out);
+    assert_int_equal(resource_json(list.items[0], st, NULL, &out, &err), 0);
+    assert_true(out.len < 64 * 1024);
+    assert_int_equal(buf_append(&out, "", 1, &err), 0);
+    assert_null(strstr((char *)out.data, "xxx"));
+    assert_non_null(strstr((char *)out.data, "\"message\": \"disk full\"}]"));
+}
+
 static void yaml_text(void **state)
 {
     (void)state;
@@ -256,6 +297,7 @@ int main(void)
         cmocka_unit_test(json_without_status),
         cmocka_unit_test(json_with_everything),
         cmocka_unit_test(json_of_a_log_backup),
+        cmocka_unit_test(json_of_tenants),
         cmocka_unit_test(yaml_text),
     };
     return cmocka_run_group_tests_name("proto/spec/status", tests, NULL, NULL);

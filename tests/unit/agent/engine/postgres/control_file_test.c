@@ -40,6 +40,7 @@ static void make(uint8_t bytes[CONTROL_FILE_BYTES], uint32_t major)
     put64(bytes, 32, 0x3000060);
     put64(bytes, 40, 0x3000028);
     put32(bytes, 48, 3);
+    put64(bytes, 64, UINT64_C(0x1000002f0));
     put32(bytes, 216, 8192);
     put32(bytes, 220, 131072);
     put32(bytes, 224, 8192);
@@ -67,6 +68,7 @@ static void test_versions(void **state)
         assert_int_equal(control.checkpoint, 0x3000060);
         assert_int_equal(control.redo, 0x3000028);
         assert_int_equal(control.timeline, 3);
+        assert_int_equal(control.next_xid, UINT64_C(0x1000002f0));
         assert_int_equal(control.wal_segment_bytes, 16u << 20);
         assert_int_equal(control.checksum_version, 1);
         assert_string_equal(control_file_state_text(control.state), "in production");

@@ -36,6 +36,7 @@ static uint64_t put_checkpoint(struct wal_build *wal, uint64_t redo, bool images
     data[16] = images;
     if (wal->major >= 17)
         wal_put32(data + 20, level);
+    wal_put64(data + 24, redo + 7); /* the next transaction: any number that can be told apart */
     return wal_data(wal, WAL_RM_XLOG, 0x10, 0, data, sizeof(data));
 }
 
@@ -407,7 +408,7 @@ static void test_checkpoint_find(void **state)
 {
     char dir[] = "/tmp/proof_test.XXXXXX", path[200], name[PG_WAL_NAME_MAX], command[80];
     struct tm_err err = {0};
-    uint64_t found = 0;
+    uint64_t found = 0, next_xid = 0;
     struct room room;
     (void)state;
     assert_non_null(mkdtemp(dir));
@@ -426,18 +427,20 @@ static void test_checkpoint_find(void **state)
         assert_int_equal(write(fd, wal_at(&room.wal, at), WAL_BUILD_SEGMENT), WAL_BUILD_SEGMENT);
         close(fd);
     }
-    assert_int_equal(pg_checkpoint_find(dir, &room.begin, &found, &err), 0);
+    assert_int_equal(pg_checkpoint_find(dir, &room.begin, &found, &next_xid, &err), 0);
     assert_int_equal(found, room.begin.checkpoint_lsn);
+    assert_int_equal(next_xid, room.begin.start_lsn + 7);
     struct pg_begin other = room.begin;
     other.start_lsn = later;
-    assert_int_equal(pg_checkpoint_find(dir, &other, &found, &err), 0);
+    assert_int_equal(pg_checkpoint_find(dir, &other, &found, &next_xid, &err), 0);
     assert_int_equal(found, record);
+    assert_int_equal(next_xid, later + 7);
     other.start_lsn = later + 8;
-    assert_true(pg_checkpoint_find(dir, &other, &found, &err) < 0);
+    assert_true(pg_checkpoint_find(dir, &other, &found, &next_xid, &err) < 0);
     assert_non_null(strstr(err.msg, "cannot find the checkpoint that the backup starts from, at "));
     assert_int_equal(found, record);
     assert_int_equal(truncate(path, 0), 0); /* no endless loop */
-    assert_int_equal(pg_checkpoint_find(dir, &other, &found, &err), -TM_E_CORRUPT);
+    assert_int_equal(pg_checkpoint_find(dir, &other, &found, &next_xid, &err), -TM_E_CORRUPT);
     assert_non_null(strstr(err.msg, "is no whole segment"));
     wal_build_release(&room.wal);
     snprintf(command, sizeof(command), "rm -r %s", dir);

@@ -133,6 +133,7 @@ static TM_UNUSED void make_begin(struct room *room)
         .wal_segment_bytes = 16u << 20,
         .data_dir = room->data,
         .label = label,
+        .next_xid = UINT64_C(0x1000002BC),
         .tablespaces = tablespaces,
         .tablespace_count = 1,
         .config_files = files,
@@ -144,26 +145,13 @@ static TM_UNUSED void make_begin(struct room *room)
 
 static TM_UNUSED int room_make(void **state)
 {
-    static const char *const dirs[] = {"global",
-                                       "base",
-                                       "base/1",
-                                       "base/5",
-                                       "base/pgsql_tmp",
-                                       "pg_tblspc",
-                                       "pg_wal",
-                                       "pg_wal/archive_status",
-                                       "pg_xact",
-                                       "pg_replslot",
-                                       "pg_replslot/old",
-                                       "empty",
-                                       "inside",
-                                       INSIDE,
-                                       INSIDE_DB,
-                                       "../space",
-                                       SPACE,
-                                       SPACE_DB,
-                                       "../space/PG_14_202107181",
-                                       "../elsewhere"};
+    static const char *const dirs[] = {
+        "global",         "base",      "base/1",      "base/5",
+        "base/pgsql_tmp", "pg_tblspc", "pg_wal",      "pg_wal/archive_status",
+        "pg_twophase",    "pg_xact",   "pg_replslot", "pg_replslot/old",
+        "empty",          "inside",    INSIDE,        INSIDE_DB,
+        "../space",       SPACE,       SPACE_DB,      "../space/PG_14_202107181",
+        "../elsewhere"};
     static const struct {
         const char *path;
         size_t bytes;
@@ -191,6 +179,9 @@ static TM_UNUSED int room_make(void **state)
         {"base/pgsql_tmp/pgsql_tmp1.0", 100},
         {"pg_wal/000000010000000000000001", 100},
         {"pg_wal/archive_status/x.ready", 0},
+        {"pg_twophase/000002BC", 100}, /* began after the start */
+        {"pg_twophase/000002bb", 10},  /* no name that the server gives */
+        {"pg_twophase/FFFFFFF0", 8},   /* before: less than half a round away */
         {"pg_xact/0000", 8192},
         {"pg_replslot/old/state", 10},
         {INSIDE "/5/700", BLOCK},

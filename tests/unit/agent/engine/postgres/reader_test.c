@@ -194,7 +194,8 @@ static void expect_file(const struct run *run, const char *path, uint64_t bytes)
     "PG_VERSION base base/1 base/1/0400 base/1/PG_VERSION base/5 big.log empty global "            \
     "global/pg_filenode.map linked.conf pg_replslot pg_tblspc pg_tblspc/16500 "                    \
     "pg_tblspc/16500/" VERSION " pg_tblspc/16500/" VERSION "/5 pg_tblspc/16600 "                   \
-    "pg_tblspc/16600/" VERSION " pg_tblspc/16600/" VERSION "/5 pg_wal pg_wal/archive_status "      \
+    "pg_tblspc/16600/" VERSION " pg_tblspc/16600/" VERSION "/5 pg_twophase "                       \
+    "pg_twophase/000002bb pg_twophase/FFFFFFF0 pg_wal pg_wal/archive_status "                      \
     "pg_xact pg_xact/0000 base/1/100 base/1/100_fsm base/1/101 base/1/101.1 base/1/101.2 "         \
     "base/1/102 base/1/200_init base/5/100 global/1262 global/1262_vm "                            \
     "pg_tblspc/16500/" VERSION "/5/600 pg_tblspc/16600/" VERSION "/5/700 "
@@ -218,6 +219,8 @@ static void expect_all(const struct room *room, struct run *run)
                         "backup\n"
                         "/16700: symbolic link leads to no file or directory: it is not "
                         "in the backup\n"
+                        "/FFFFFFF0: the state file of a prepared transaction is damaged: its "
+                        "checksum is wrong\n"
                         "socket: a socket is not in the backup\n"
                         "/gone.conf: configuration file cannot be read: No such file or "
                         "directory\n");

@@ -44,6 +44,15 @@ static void build_log(struct fixture *f)
     f->parameters = wal_data(&f->log, WAL_RM_XLOG, 0x60, 0, parameters, sizeof(parameters));
     wal_put32(create, 16390);
     int n = snprintf((char *)create + 4, sizeof(create) - 4, "%s", f->place);
+    uint8_t fork[16];
+    const uint32_t unlogged[] = {1663, 5, 16500, 3}, logged[] = {1663, 5, 16501, 0};
+    const uint32_t elsewhere[] = {16600, 5, 16502, 3};
+    const uint32_t *const forks[] = {unlogged, logged, elsewhere};
+    for (size_t k = 0; k < TM_ARRAY_LEN(forks); k++) {
+        for (size_t word = 0; word < 4; word++)
+            wal_put32(fork + 4 * word, forks[k][word]);
+        (void)wal_data(&f->log, WAL_RM_SMGR, 0x10, 1, fork, sizeof(fork));
+    }
     f->create = wal_data(&f->log, WAL_RM_TBLSPC, 0, 1, create, (uint32_t)n + 5);
 }
 
@@ -214,10 +223,64 @@ static void too_little_is_said(void **state)
     }
 }
 
+/* Files of relations whose _init fork the log makes are left out; told by records and by the index. */
+static void what_becomes_unlogged(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *path;
+        bool left_out;
+    } cases[] = {
+        {"base/5/16500", true},
+        {"base/5/16500_fsm", true},
+        {"base/5/16500_vm.1", true},
+        {"base/5/16500.2", true},
+        {"base/5/16500_init", false},
+        {"base/5/16501", false},
+        {"base/6/16500", false},
+        {"base/5/16499", false},
+        {"base/5/x16500", false},
+        {"global/16500", false},
+        {"16500", false},
+        {"base/5/16502", false},
+        {"pg_tblspc/16600/PG_15_202209061/5/16502", true},
+        {"pg_tblspc/16600/PG_15_202209061/5/16500", false},
+        {"pg_tblspc/16601/PG_15_202209061/5/16502", false},
+        {"pg_tblspc/16600/PG_14_202107181/5/16502", false},
+    };
+    bool known;
+    assert_string_equal(pg_version_tablespace_dir(15, 202209061, f->r.version_dir),
+                        "PG_15_202209061");
+    for (unsigned way = 0; way < 2; way++) {
+        f->r.unlogged_count = 0;
+        assert_false(unlogged_has(&f->r, "base/5/16500"));
+        if (way == 0)
+            assert_int_equal(check(f, "1", FROM, f->log.at, &known), 0);
+        else
+            assert_int_equal(
+                pg_restore_check_log(&f->r, "1", FROM,
+                                     slice_of(f->log.bytes, (size_t)(f->log.at - FROM)), &f->err),
+                0);
+        assert_int_equal(f->r.unlogged_count, 2);
+        unlogged_sort(&f->r);
+        for (size_t k = 0; k < TM_ARRAY_LEN(cases); k++)
+            if (unlogged_has(&f->r, cases[k].path) != cases[k].left_out)
+                fail_msg("%s", cases[k].path);
+    }
+    const struct wal_fork one = {.fork = 3};
+    f->r.unlogged_count = RESTORE_UNLOGGED_MAX;
+    assert_int_equal(unlogged_note(&f->r, &one, &f->err), -TM_E_LIMIT);
+    assert_string_equal(f->err.msg,
+                        "the log makes more than 4194304 unlogged relations: restore to "
+                        "an earlier moment, or from a later backup");
+    f->r.unlogged_count = 0;
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {T(same_refusal), T(what_is_replayed_counts),
-                                       T(what_replay_needs), T(too_little_is_said)};
+                                       T(what_replay_needs), T(too_little_is_said),
+                                       T(what_becomes_unlogged)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,11 +3,13 @@
  * coordinator. Run by tests/integration/pg_resume_test.sh and pg_standby_read_test.sh; without arguments it
  * has nothing to do and succeeds.
  *
- *   resume_drive_test DATA_DIR CONNINFO STORAGE_URL HOLD ATTEMPTS GATE [BYTES [ENDED [STANDBY_DIR CONNINFO]]]
+ *   resume_drive_test DATA_DIR CONNINFO STORAGE_URL HOLD ATTEMPTS GATE
+ *                     [BYTES [ENDED [STATES [STANDBY_DIR CONNINFO]]]]
  *
  * Every attempt but the last one reads each ATTEMPTS-th range (of BYTES), streams the log there is, makes
  * GATE.lost-N and waits for GATE.go-N, until when its session must have been lost. Attempt ENDED has even
- * ended its backup before; that was told nobody.
+ * ended its backup before; that was told nobody. Attempt STATES reads the state files of prepared
+ * transactions, whichever range they fall into; before it reads are GATE.begun and GATE.go-begun.
  * With a standby, each range that may be is read there. Once before that it is asked whether it is ready,
  * then come GATE.asked and GATE.go-asked, then it has a minute to become ready. A range that fails there
  * in a way that passes is read again once the standby is ready. In the middle of the last attempt are
@@ -44,6 +46,7 @@ struct drive {
     const char *gate;
     unsigned attempts;
     unsigned ended;
+    unsigned states; /* 0: whichever it is */
     uint64_t range_bytes;
     struct storage *storage;
     struct backup_options options;
@@ -86,19 +89,6 @@ static void must(bool is, const char *what)
         return;
     printf("error: not so: %s\n", what);
     exit(1);
-}
-
-/* ---- gates ---- */
-
-static void pass_gate(const struct drive *d, const char *made, const char *waited)
-{
-    char path[4096];
-    snprintf(path, sizeof(path), "%s.%s", d->gate, made);
-    TM_CLEANUP(closep) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    must(fd >= 0, path);
-    snprintf(path, sizeof(path), "%s.%s", d->gate, waited);
-    while (access(path, F_OK) < 0)
-        (void)nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 }
 
 /* ---- the pieces of an attempt ---- */
@@ -173,6 +163,21 @@ static void stream(struct drive *d, uint64_t until)
     need(d->engine->hold_advance(d->session, backup_log_durable(d->log), &err), &err);
 }
 
+/* A session that lives goes on with its log meanwhile: a stream that nobody reads is given up. */
+static void pass_gate(struct drive *d, const char *made, const char *waited, bool lives)
+{
+    char path[4096];
+    snprintf(path, sizeof(path), "%s.%s", d->gate, made);
+    TM_CLEANUP(closep) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    must(fd >= 0, path);
+    snprintf(path, sizeof(path), "%s.%s", d->gate, waited);
+    while (access(path, F_OK) < 0)
+        if (lives)
+            stream(d, 0);
+        else
+            (void)nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+}
+
 /* Says what is in the way, each reason but for its positions once. */
 static bool is_ready(struct drive *d)
 {
@@ -206,7 +211,7 @@ static void open_standby(struct drive *d, unsigned attempt)
     bool ready = is_ready(d);
     printf("standby: %s at first\n", ready ? "ready" : "not ready");
     if (attempt == 0)
-        pass_gate(d, "asked", "go-asked");
+        pass_gate(d, "asked", "go-asked", true);
     await_ready(d);
 }
 
@@ -273,6 +278,22 @@ static void store_range(struct drive *d, uint32_t n, struct standby_share *share
     share->bytes += r->result.raw_bytes;
 }
 
+static bool holds_states(const struct range *r)
+{
+    /* of all that is in the directory, see files.h */
+    const struct slice from = slice_str("\x10pg_twophase\x01"),
+                       to = slice_str("\x10pg_twophase\x02");
+    return slice_cmp(slice_of(r->end, r->end_len), from) > 0 &&
+           slice_cmp(slice_of(r->start, r->start_len), to) < 0;
+}
+
+static bool is_read_by(const struct drive *d, uint32_t n, unsigned attempt)
+{
+    if (d->states > 0 && holds_states(&d->ranges[n]))
+        return attempt + 1 == d->states;
+    return attempt + 1 == d->attempts || n % d->attempts == attempt;
+}
+
 static void read_ranges(struct drive *d, unsigned attempt)
 {
     uint32_t ranges = 0;
@@ -282,10 +303,10 @@ static void read_ranges(struct drive *d, unsigned attempt)
     const bool last = attempt + 1 == d->attempts;
     for (uint32_t n = 0; n < d->count; n++) {
         struct range *r = &d->ranges[n];
-        if (r->done || (!last && n % d->attempts != attempt))
+        if (r->done || !is_read_by(d, n, attempt))
             continue;
         if (d->standby && last && !half && n >= d->count / 2) {
-            pass_gate(d, "half", "go-half");
+            pass_gate(d, "half", "go-half", true);
             half = true;
         }
         store_range(d, n, &share);
@@ -385,9 +406,11 @@ static void run(struct drive *d)
     for (unsigned attempt = 0; attempt < d->attempts; attempt++) {
         char lost[32], go[32];
         start_attempt(d, attempt);
+        if (attempt + 1 == d->states)
+            pass_gate(d, "begun", "go-begun", true);
         read_ranges(d, attempt);
         if (attempt + 1 == d->attempts) {
-            pass_gate(d, "end", "go-end");
+            pass_gate(d, "end", "go-end", true);
             finish(d);
         } else {
             if (attempt + 1 == d->ended) {
@@ -399,7 +422,7 @@ static void run(struct drive *d)
             }
             snprintf(lost, sizeof(lost), "lost-%u", attempt + 1);
             snprintf(go, sizeof(go), "go-%u", attempt + 1);
-            pass_gate(d, lost, go);
+            pass_gate(d, lost, go, false);
             err = (struct tm_err){0};
             must(d->engine->session_ping(d->session, &err) < 0, "the session was lost");
         }
@@ -423,8 +446,9 @@ int main(int argc, char **argv)
     d.gate = argv[6];
     d.range_bytes = argc > 7 ? strtoull(argv[7], NULL, 10) : 1000000;
     d.ended = argc > 8 ? (unsigned)strtoul(argv[8], NULL, 10) : 0;
-    if (argc > 10)
-        d.standby_instance = (struct engine_instance){"main", argv[9], argv[10]};
+    d.states = argc > 9 ? (unsigned)strtoul(argv[9], NULL, 10) : 0;
+    if (argc > 11)
+        d.standby_instance = (struct engine_instance){"main", argv[10], argv[11]};
     d.ranges = calloc(RANGES_MAX, sizeof(*d.ranges));
     must(d.ranges != NULL, "memory");
     snprintf(path, sizeof(path), "%s.wal", d.gate);

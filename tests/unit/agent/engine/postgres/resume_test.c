@@ -36,6 +36,7 @@ static void set_up(struct room *room)
                   .catalog_version = 202209061,
                   .checksum_version = 1,
                   .checkpoint_lsn = 0x3000060,
+                  .next_xid = 700,
                   .tablespace_count = 2,
                   .history = {(uint8_t *)(uintptr_t) "1\t0/2", 5, 5}},
         .now = {.wal_level = "replica",
@@ -89,6 +90,9 @@ static void test_version(void **state)
     set_up(&room);
     room.first.checkpoint_lsn = 0;
     refused(&room, "the earlier attempt does not say which checkpoint it began from");
+    set_up(&room);
+    room.first.next_xid = 0;
+    refused(&room, "the earlier attempt does not say which transaction was next at its start");
     set_up(&room);
     room.first.further_count = PG_STARTS_MAX;
     refused(&room, "it was resumed 256 times");

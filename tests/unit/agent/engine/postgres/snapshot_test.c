@@ -141,6 +141,7 @@ static void test_starts(void **state)
     struct tm_err err = {0};
     struct pg_begin begin = sample();
     begin.checkpoint_lsn = 0x3000060;
+    begin.next_xid = UINT64_C(0x100000002);
     begin.settings = (struct control_settings){1, 100, 8, 10, 5, 64, true, false};
     begin.further = further;
     begin.further_count = 2;
@@ -148,6 +149,7 @@ static void test_starts(void **state)
     assert_true(pg_snapshot_resumed(buf_slice(&blob)));
     assert_int_equal(pg_begin_decode(buf_slice(&blob), &back, &err), 0);
     assert_int_equal(back.checkpoint_lsn, 0x3000060);
+    assert_int_equal(back.next_xid, UINT64_C(0x100000002));
     assert_memory_equal(&back.settings, &begin.settings, sizeof(back.settings));
     assert_int_equal(back.further_count, 2);
     assert_memory_equal(back.further, further, sizeof(further));

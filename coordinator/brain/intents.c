@@ -7,12 +7,16 @@
  * When a resource goes, what was kept of it goes, too; but of a backup that stays without its resource
  * something is kept that says so.
  *
+ * Of several tenants each part is told like that, and what is kept of it has the record of the whole, too:
+ * any part that is found is enough to make the whole again. A change of the whole alone is told with one of
+ * its parts; among those of several parts the newest word counts.
+ *
  * Failure modes: nobody gets into the storage: tried again after growing pauses, for as long as the entry
  * is there; nothing waits for it. The coordinator is restarted: the entry is durable, and the agent finds
  * the object under the same epoch. Only the newest entry of a resource counts, and it is given out when
  * none before it is under way, so that a removal is never overtaken.
  */
-#include "coordinator/brain/parts.h"
+#include "coordinator/brain/logs.h"
 
 #include <inttypes.h>
 
@@ -79,6 +83,16 @@ static bool has_place(const struct res *res, const struct record *rec)
            rec->tenant[0] != '\0';
 }
 
+/* What is to be kept of one resource. */
+struct subject {
+    const struct record *rec;
+    const struct record *whole; /* of a part; NULL = it is none */
+    bool removing;
+    bool stays; /* removing: something is kept that says so */
+    const char *secret;
+    struct record split; /* rec, of a log backup that becomes a part */
+};
+
 /* Without what changes all the time, and agents tell again. */
 static struct record what_counts(const struct record *rec, struct log_record *log)
 {
@@ -103,50 +117,115 @@ static struct record what_counts(const struct record *rec, struct log_record *lo
     return r;
 }
 
-static bool is_told(const struct res *res)
+static bool has_changed(const struct res *res)
 {
     struct log_record logs[2];
-    if (part_is(res))
-        return false;
-    if (res->removing)
-        return has_place(res, &res->now.rec);
-    if (!has_place(res, &res->next.rec) || (res->adopted && !res->exists))
-        return false;
-    if (!res->exists || !has_place(res, &res->now.rec))
-        return true;
     struct record before = what_counts(&res->now.rec, &logs[0]);
     struct record after = what_counts(&res->next.rec, &logs[1]);
     return !codec_equal(&record_codec, &before, &after);
 }
 
-static int encode(struct brain *b, const struct res *res, struct outgoing *o)
+/* As it is, or will be: a change of what exists, that nobody asked for, is repeated until it is durable. */
+static const struct record *record_to_be(const struct res *res)
 {
+    return res->staged && !res->removing ? &res->next.rec : &res->now.rec;
+}
+
+static bool is_told(const struct res *res)
+{
+    if (res->removing)
+        return has_place(res, &res->now.rec);
+    if (!has_place(res, &res->next.rec) || (res->adopted && !res->exists))
+        return false;
+    return !res->exists || !has_place(res, &res->now.rec) || has_changed(res);
+}
+
+/* The part by which a change of the whole is told: any one that is in a storage. */
+static const struct res *carrier_of(const struct brain *b, const struct res *whole)
+{
+    struct res *const *parts;
+    size_t count = store_parts(b, whole, &parts);
+    for (size_t at = 0; at < count; at++) {
+        const struct res *part = parts[at];
+        if (part->exists && !part->removing && has_place(part, record_to_be(part)))
+            return part;
+    }
+    return NULL;
+}
+
+static bool subject_of_whole(const struct brain *b, const struct res *whole, struct subject *ret)
+{
+    ret->whole = record_to_be(whole);
+    if (log_splits(whole)) {
+        log_split_part(whole, &ret->split);
+        ret->rec = &ret->split;
+        ret->secret = whole->view.secret;
+        return has_place(whole, ret->rec);
+    }
+    const struct res *part = carrier_of(b, whole);
+    if (part == NULL)
+        return false;
+    ret->rec = record_to_be(part);
+    ret->secret = part->view.secret;
+    return true;
+}
+
+/* False: nothing is to be told. */
+static bool subject_of(const struct brain *b, struct res *res, struct subject *ret)
+{
+    *ret = (struct subject){.removing = res->removing};
+    if (!res->removing && res->next.rec.parts_count > 0) {
+        res->tell_again = false;
+        return (!res->exists || has_changed(res)) && subject_of_whole(b, res, ret);
+    }
+    if (!is_told(res))
+        return false;
+    ret->rec = res->removing ? &res->now.rec : &res->next.rec;
+    ret->stays = res->removing && kept_is(res);
+    ret->secret = res->view.secret;
+    struct res *whole = part_is(res) ? part_whole(b, res) : NULL;
+    if (whole != NULL) {
+        ret->whole = &whole->now.rec;
+        whole->tell_again = whole->staged; /* the newer words tell of what it was before */
+    }
+    return true;
+}
+
+static int encode(struct brain *b, const struct res *res, const struct subject *s,
+                  struct outgoing *o)
+{
+    TM_CLEANUP(buf_release) struct buf whole = BUF_INIT;
     TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
-    struct record rec = res->removing ? res->now.rec : res->next.rec;
-    rec.gone = res->removing;
-    int r = codec_encode(&record_codec, &rec, CODEC_MINOR_ALL, &bytes, b->err);
-    if (r == 0 && bytes.len > WIRE_INTENT_MAX) {
+    struct record rec = *s->rec;
+    int r = s->whole != NULL
+                ? codec_encode(&record_codec, s->whole, CODEC_MINOR_ALL, &whole, b->err)
+                : 0;
+    rec.gone = s->removing;
+    rec.whole = buf_slice(&whole);
+    if (r == 0 && whole.len <= WIRE_INTENT_MAX)
+        r = codec_encode(&record_codec, &rec, CODEC_MINOR_ALL, &bytes, b->err);
+    if (r == 0 && (bytes.len > WIRE_INTENT_MAX || whole.len > WIRE_INTENT_MAX)) {
         brain_log(b, res, NULL, 4, BRAIN_LOG_PLAIN,
                   "%s/%s is not kept in its storage: it takes %zu bytes, more than %d; should this "
                   "coordinator's state be lost, it will not be known by its name",
-                  rec.kind, rec.name, bytes.len, WIRE_INTENT_MAX);
+                  rec.kind, rec.name, TM_MAX(bytes.len, whole.len), WIRE_INTENT_MAX);
         return 1;
     }
     return r < 0 ? r : codec_arena_bytes(&o->arena, buf_slice(&bytes), &o->want.resource, b->err);
 }
 
-static int fill(struct brain *b, const struct res *res, struct outgoing *o)
+static int fill(struct brain *b, const struct subject *s, struct outgoing *o)
 {
-    const struct record *rec = res->removing ? &res->now.rec : &res->next.rec;
+    const struct record *rec = s->rec;
     COPY_TEXT(o->want.cluster, rec->cluster);
     COPY_TEXT(o->want.tenant, rec->tenant);
     COPY_TEXT(o->want.incarnation, rec->identity);
     COPY_TEXT(o->want.uid, rec->uid);
-    COPY_TEXT(o->out.secret, res->view.secret);
+    COPY_TEXT(o->out.secret, s->secret);
     COPY_TEXT(o->out.node, rec->node);
     o->want.term = b->term;
     o->want.counter = ++b->intent;
-    o->want.remove = res->removing && !kept_is(res);
+    o->want.remove = s->removing && !s->stays;
     o->out.want = &o->want;
     o->out.storage = codec_arena_text(&o->arena, rec->storage, b->err);
     (void)snprintf(o->key, sizeof(o->key), BRAIN_INTENT_PREFIX "%016" PRIx64 ".%08" PRIx32,
@@ -154,11 +233,12 @@ static int fill(struct brain *b, const struct res *res, struct outgoing *o)
     return o->out.storage == NULL ? -(int)b->err->code : 0;
 }
 
-bool intent_put(struct brain *b, const struct res *res, uint64_t txn, struct brain_put *ret)
+static bool put(struct brain *b, const struct res *res, const struct subject *s, uint64_t txn,
+                struct brain_put *ret)
 {
     TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
     struct tm_err err;
-    if (b->intent == UINT32_MAX || !is_told(res))
+    if (b->intent == UINT32_MAX)
         return false;
     struct outgoing *o = out_add(b, &err);
     if (o == NULL) {
@@ -169,9 +249,9 @@ bool intent_put(struct brain *b, const struct res *res, uint64_t txn, struct bra
         return false;
     }
     o->txn = txn;
-    int r = fill(b, res, o);
+    int r = fill(b, s, o);
     if (r == 0 && !o->want.remove)
-        r = encode(b, res, o);
+        r = encode(b, res, s, o);
     const char *key = brain_step_text(b, o->key);
     if (r == 0)
         r = codec_encode(&intent_out_codec, &o->out, CODEC_MINOR_ALL, &bytes, b->err);
@@ -185,6 +265,28 @@ bool intent_put(struct brain *b, const struct res *res, uint64_t txn, struct bra
     }
     ret->key = slice_str(key);
     return true;
+}
+
+bool intent_put(struct brain *b, struct res *res, uint64_t txn, struct brain_put *ret)
+{
+    struct subject s;
+    return subject_of(b, res, &s) && put(b, res, &s, txn, ret);
+}
+
+void intents_durable(struct brain *b, struct res *whole)
+{
+    struct subject s = {.removing = false};
+    struct brain_put *again = whole->tell_again ? brain_step_alloc(b, sizeof(*again)) : NULL;
+    whole->tell_again = false;
+    if (again == NULL || !subject_of_whole(b, whole, &s))
+        return;
+    uint64_t txn = ++b->next_txn;
+    if (!put(b, whole, &s, txn, again))
+        return;
+    struct brain_action *action = brain_emit(b, BRAIN_ACT_PERSIST);
+    action->persist.txn = txn;
+    action->persist.puts = again;
+    action->persist.put_count = 1;
 }
 
 /* ---- entries come and go ---- */

@@ -189,7 +189,8 @@ struct res {
     enum brain_outcome outcome;
     bool answered; /* plant only */
 
-    bool adopted; /* made from what storage holds: agents are awaited as after a restart */
+    bool adopted;    /* made from what storage holds: agents are awaited as after a restart */
+    bool tell_again; /* a whole: see intents_durable */
 
     struct resource *spec;
     struct resource *next_spec; /* staged with a new document */
@@ -390,6 +391,9 @@ bool brain_plant(const struct brain *b, enum brain_plant plant);
 
 struct res *store_find(const struct brain *b, const char *kind, const char *namespace_,
                        const char *name);
+/* One of its parts; "" = the resource itself. */
+struct res *store_find_part(const struct brain *b, const char *kind, const char *namespace_,
+                            const char *name, const char *part);
 struct res *store_find_job(const struct brain *b, const char *uid, uint32_t attempt);
 /* A new, empty one in its place; part "" = a resource of its own. NULL when memory is out. */
 struct res *store_add(struct brain *b, const char *kind, const char *namespace_, const char *name,

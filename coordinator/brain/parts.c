@@ -29,7 +29,7 @@ bool part_is(const struct res *res)
     return res->now.rec.part[0] != '\0';
 }
 
-const struct res *part_whole(const struct brain *b, const struct res *res)
+struct res *part_whole(const struct brain *b, const struct res *res)
 {
     const struct record *rec = &res->now.rec;
     return store_find(b, rec->kind, rec->namespace_, rec->name);
@@ -193,6 +193,10 @@ static bool make_missing(struct brain *b, struct res *whole)
             whole->live->not_before_us = 0;
         return false;
     }
+    if (rec->rebuilt && (rebuild_holds_back(b) || b->rebuild.run != NULL)) {
+        lead_waiting(b, whole, "a tenant of which nothing was found in storage " REBUILD_WAITS);
+        return true;
+    }
     if (b->now.mono_us < whole->live->not_before_us)
         return true;
     whole->live->not_before_us = b->now.mono_us + PERSIST_RETRY_US;
@@ -286,6 +290,15 @@ static void remove_all(struct brain *b, struct res *whole, struct res *const *pa
         persist_remove(b, whole);
 }
 
+/* As its parts say it, so that it is the same when it is made again from what storage holds of them. */
+static int64_t ended_us(const struct brain *b, struct res *const *parts, size_t count)
+{
+    int64_t last_us = 0;
+    for (size_t at = 0; at < count; at++)
+        last_us = TM_MAX(last_us, parts[at]->now.rec.completed_us);
+    return last_us != 0 ? last_us : b->now.real_us;
+}
+
 /* Warnings stay with the job when it is over. */
 static void stage_left_out(struct brain *b, struct res *whole, struct record *next)
 {
@@ -329,7 +342,7 @@ void parts_tick(struct brain *b, struct res *res)
     if (next == NULL)
         return;
     next->phase = phase;
-    next->completed_us = b->now.real_us;
+    next->completed_us = ended_us(b, parts, count);
     stage_left_out(b, res, next);
     persist_submit(b, res);
 }
@@ -366,8 +379,11 @@ void parts_durable(struct brain *b, struct res *res)
 {
     const struct record *rec = &res->now.rec;
     bool works = !store_terminal(res) || rec->deleting; /* a log backup always does */
-    if (works && res->live == NULL)
-        brain_check(b, job_live(b, res, false));
+    if (works && res->live == NULL) {
+        brain_check(b, job_live(b, res, res->adopted));
+        if (!b->failed && res->adopted)
+            res->live->parts_said = rec->attempt;
+    }
     if (b->failed)
         return;
     if (works && rec->phase == PHASE_RUNNING && !rec->deleting &&

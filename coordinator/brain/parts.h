@@ -6,6 +6,8 @@
 /* ---- tenants.c ---- */
 
 void tenants_heard(struct brain *b, const struct node *node);
+/* The cluster has it: one of its backups says so. */
+void tenants_note(struct brain *b, const char *cluster, const char *tenant);
 int tenants_load(struct brain *b, struct slice value, struct tm_err *err);
 void tenants_free(struct brain *b);
 void tenants_persisted(struct brain *b, uint64_t txn, bool ok);
@@ -24,7 +26,7 @@ bool tenants_left_out(const struct brain *b, const struct res *res, char ret[TM_
 bool parts_is(const struct res *res);
 /* It is such a part. */
 bool part_is(const struct res *res);
-const struct res *part_whole(const struct brain *b, const struct res *res);
+struct res *part_whole(const struct brain *b, const struct res *res);
 /* A job that has not begun is to be done so. True: that is under way, or must wait. */
 bool parts_begin(struct brain *b, struct res *res);
 void parts_tick(struct brain *b, struct res *res);

@@ -178,6 +178,8 @@ void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *e
     take_spec(b, res);
     if (!b->failed)
         job_durable(b, res);
+    if (!b->failed)
+        intents_durable(b, res);
 }
 
 void persist_tick(struct brain *b)

@@ -78,7 +78,9 @@ const struct msg_probe_answer *errand_answer(const struct errand *e, const struc
 int intents_load(struct brain *b, struct slice key, struct slice value, struct tm_err *err) TM_WUR;
 void intents_free(struct brain *b);
 /* What goes with the staged change into the same transaction; false = nothing. */
-bool intent_put(struct brain *b, const struct res *res, uint64_t txn, struct brain_put *ret);
+bool intent_put(struct brain *b, struct res *res, uint64_t txn, struct brain_put *ret);
+/* A change of this whole is durable: parts that were told while it was under way had the older one. */
+void intents_durable(struct brain *b, struct res *whole);
 void intents_persisted(struct brain *b, uint64_t txn, bool ok);
 void intents_tick(struct brain *b);
 void intents_assign(struct brain *b, const struct node *node, struct msg_desired *to);

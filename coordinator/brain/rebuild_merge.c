@@ -12,6 +12,8 @@
  * another cluster than those that have agents here nothing is taken, unless it is named: its coordinator may
  * be another one.
  *
+ * Of several tenants: rebuild_parts.c.
+ *
  * A change is staged for each resource, some in one step, and the next when all of those are durable. One
  * that cannot be stored is counted, and may be had by reading the storage again.
  */
@@ -25,9 +27,8 @@
 
 #define AT_ONCE_MAX 32 /* resources, in one step */
 
-enum first { FIRST_LEFTOVER, FIRST_DAMAGED, FIRST_CONFLICT, FIRST_OTHER };
-
-static void count(struct rebuild_run *run, uint64_t *counter, enum first which, const char *what)
+void rebuild_count(struct rebuild_run *run, uint64_t *counter, enum rebuild_first which,
+                   const char *what)
 {
     if (*counter == 0)
         (void)snprintf(run->first[which], sizeof(run->first[which]), "%s", what);
@@ -42,19 +43,19 @@ static bool same_instance(const struct msg_stored *a, const struct msg_stored *b
            strcmp(a->incarnation, b->incarnation) == 0;
 }
 
-static struct rebuild_item *find_backup(struct rebuild_run *run, const struct rebuild_item *of,
-                                        const char *backup_id)
+struct rebuild_item *rebuild_backup_of(struct rebuild_run *run, const struct rebuild_item *words,
+                                       const char *backup_id)
 {
     for (size_t at = 0; backup_id[0] != '\0' && at < run->item_count; at++) {
         struct rebuild_item *item = &run->items[at];
         if (item->stored.intent == NULL && strcmp(item->stored.backup_id, backup_id) == 0 &&
-            same_instance(&item->stored, &of->stored))
+            same_instance(&item->stored, &words->stored))
             return item;
     }
     return NULL;
 }
 
-static bool known_uid(const struct brain *b, const char *uid)
+bool rebuild_known_uid(const struct brain *b, const char *uid)
 {
     for (size_t at = 0; at < b->resource_count; at++) {
         const struct res *res = b->resources[at];
@@ -100,10 +101,13 @@ static void note_name(struct brain *b, struct rebuild_run *run, const struct rec
     COPY_TEXT(name->kind, rec->kind);
     COPY_TEXT(name->namespace_, rec->namespace_);
     COPY_TEXT(name->name, rec->name);
+    COPY_TEXT(name->part, rec->part);
 }
 
 static void count_phase(struct rebuild_run *run, const struct record *rec)
 {
+    if (rec->part[0] != '\0')
+        return; /* its whole was counted */
     if (rec->log != NULL)
         run->result.logs++;
     else if (rec->deleting)
@@ -116,15 +120,14 @@ static void count_phase(struct rebuild_run *run, const struct record *rec)
         run->result.running++;
 }
 
-/* The record is copied, the spec taken over. */
-static void make(struct brain *b, struct rebuild_run *run, const struct record *rec, bool adopted,
-                 struct resource **spec)
+void rebuild_make(struct brain *b, struct rebuild_run *run, const struct record *rec, bool adopted,
+                  struct resource **spec)
 {
     if (b->resource_count >= BRAIN_RESOURCES_MAX) {
-        count(run, &run->result.conflicts, FIRST_CONFLICT, "there are too many resources");
+        rebuild_count(run, &run->result.conflicts, FIRST_CONFLICT, "there are too many resources");
         return;
     }
-    struct res *res = store_add(b, rec->kind, rec->namespace_, rec->name, "");
+    struct res *res = store_add(b, rec->kind, rec->namespace_, rec->name, rec->part);
     if (res == NULL)
         return;
     struct codec_arena arena = {0};
@@ -148,40 +151,6 @@ static void make(struct brain *b, struct rebuild_run *run, const struct record *
 
 /* ---- of a resource's own words ---- */
 
-/* What a table cannot say. */
-static bool makes_sense(const struct record *rec, const struct resource *spec)
-{
-    bool log = spec->kind == RESOURCE_BACKUP && spec->backup.mode == BACKUP_MODE_LOG;
-    if (spec->kind != RESOURCE_BACKUP || log != (rec->log != NULL) || rec->step > JOB_STEP_STOP)
-        return false;
-    if (log)
-        return rec->phase >= PHASE_SCHEDULED && rec->phase <= PHASE_FAIL &&
-               rec->phase != PHASE_COMPLETE && rec->phase != PHASE_FAILED;
-    return rec->phase >= PHASE_SCHEDULED && rec->phase <= PHASE_FAILED;
-}
-
-static int read_words(const struct rebuild_item *item, struct stored *ret,
-                      struct resource **ret_spec, struct tm_err *err)
-{
-    const struct msg_intent *intent = item->stored.intent;
-    int r = codec_decode(&record_codec, intent->resource, &ret->arena, &ret->rec, err);
-    const struct record *rec = &ret->rec;
-    if (r < 0)
-        return r;
-    if (strcmp(rec->kind, "Backup") != 0 || strcmp(rec->uid, intent->uid) != 0 ||
-        strcmp(rec->cluster, intent->cluster) != 0 || strcmp(rec->tenant, intent->tenant) != 0 ||
-        strcmp(rec->identity, intent->incarnation) != 0 || rec->storage == NULL)
-        return tm_err_set(err, TM_E_CORRUPT, "resource %s is not of the place it was found at",
-                          intent->uid);
-    r = view_parse(rec->document, ret_spec, err);
-    if (r == 0 && !makes_sense(rec, *ret_spec))
-        r = tm_err_set(err, TM_E_CORRUPT, "resource %s is in no phase that there is", intent->uid);
-    if (r == 0 && (strcmp((*ret_spec)->name, rec->name) != 0 ||
-                   strcmp((*ret_spec)->namespace_, rec->namespace_) != 0))
-        r = tm_err_set(err, TM_E_CORRUPT, "resource %s has two names", intent->uid);
-    return r;
-}
-
 static void set_committed(struct record *rec, const struct msg_stored *backup)
 {
     if (rec->phase != PHASE_COMPLETE) { /* its end was not told any more */
@@ -199,10 +168,10 @@ static void set_committed(struct record *rec, const struct msg_stored *backup)
     rec->totals = backup->totals;
 }
 
-/* What is there of it has the last word. False: it is not to be shown. */
-static bool set_right(struct brain *b, struct rebuild_run *run, struct record *rec,
-                      const struct msg_stored *backup)
+bool rebuild_set_right(struct brain *b, struct rebuild_run *run, struct record *rec,
+                       const struct rebuild_item *found)
 {
+    const struct msg_stored *backup = found != NULL ? &found->stored : NULL;
     uint32_t state = backup != NULL ? backup->state : 0;
     if (state == STORED_COMMITTED) {
         set_committed(rec, backup);
@@ -226,8 +195,8 @@ static bool set_right(struct brain *b, struct rebuild_run *run, struct record *r
     return true;
 }
 
-static bool log_fits(struct brain *b, struct rebuild_run *run, const struct record *rec,
-                     const struct resource *spec)
+bool rebuild_log_fits(struct brain *b, struct rebuild_run *run, const struct record *rec,
+                      const struct resource *spec)
 {
     TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
     struct view view;
@@ -235,44 +204,54 @@ static bool log_fits(struct brain *b, struct rebuild_run *run, const struct reco
     if (rec->log != NULL && view_of(spec, &arena, &view, &err) == 0 && view.kind == JOB_KIND_LOG &&
         (rec->phase == PHASE_STOPPED || log_conflict(b, &view, NULL, &err) == 0))
         return true;
-    count(run, &run->result.conflicts, FIRST_CONFLICT, rec->name);
+    rebuild_count(run, &run->result.conflicts, FIRST_CONFLICT, rec->name);
     return false;
+}
+
+void rebuild_retain(struct brain *b, struct rebuild_run *run, const struct rebuild_words *w,
+                    struct rebuild_item *backup)
+{
+    struct view_place place;
+    if (backup == NULL || backup->stored.state != STORED_COMMITTED)
+        return;
+    view_place_of(w->spec, &place);
+    kept_remember(b, &w->rec, place.own_credentials ? "" : place.secret);
+    backup->settled = true;
+    run->result.retained++;
+}
+
+static void merge_single(struct brain *b, struct rebuild_run *run, struct rebuild_item *item,
+                         struct rebuild_words *w)
+{
+    struct record *rec = &w->rec;
+    struct rebuild_item *backup = rebuild_backup_of(run, item, rec->backup_id);
+    bool log = rec->log != NULL;
+    if (rebuild_known_uid(b, rec->uid)) {
+        run->result.known++;
+    } else if (rec->gone) {
+        rebuild_retain(b, run, w, backup);
+    } else if (store_find(b, rec->kind, rec->namespace_, rec->name) != NULL) {
+        /* a backup that is there gets another name */
+        if (log || backup == NULL)
+            rebuild_count(run, &run->result.conflicts, FIRST_CONFLICT, rec->name);
+    } else if (log ? rebuild_log_fits(b, run, rec, w->spec)
+                   : rebuild_set_right(b, run, rec, backup)) {
+        rebuild_make(b, run, rec, true, &w->spec);
+        if (backup != NULL)
+            backup->settled = true;
+    }
 }
 
 static void merge_words(struct brain *b, struct rebuild_run *run, struct rebuild_item *item)
 {
-    TM_CLEANUP(view_freep) struct resource *spec = NULL;
-    struct stored stored = {0};
-    struct record *rec = &stored.rec;
-    struct view_place place;
+    TM_CLEANUP(rebuild_words_release) struct rebuild_words w = {.spec = NULL};
     struct tm_err err;
-    if (read_words(item, &stored, &spec, &err) < 0) {
-        count(run, &run->result.damaged, FIRST_DAMAGED, item->stored.intent->uid);
-        codec_arena_release(&stored.arena);
-        return;
-    }
-    struct rebuild_item *backup = find_backup(run, item, rec->backup_id);
-    bool log = spec->backup.mode == BACKUP_MODE_LOG;
-    if (known_uid(b, rec->uid)) {
-        run->result.known++;
-    } else if (rec->gone) {
-        if (backup != NULL && backup->stored.state == STORED_COMMITTED) {
-            view_place_of(spec, &place);
-            kept_remember(b, rec, place.own_credentials ? "" : place.secret);
-            backup->settled = true;
-            run->result.retained++;
-        }
-    } else if (store_find(b, rec->kind, rec->namespace_, rec->name) != NULL) {
-        /* a backup that is there gets another name */
-        if (log || backup == NULL)
-            count(run, &run->result.conflicts, FIRST_CONFLICT, rec->name);
-    } else if (log ? log_fits(b, run, rec, spec)
-                   : set_right(b, run, rec, backup != NULL ? &backup->stored : NULL)) {
-        make(b, run, rec, true, &spec);
-        if (backup != NULL)
-            backup->settled = true;
-    }
-    codec_arena_release(&stored.arena);
+    if (rebuild_words_read(item, &w, &err) < 0)
+        rebuild_count(run, &run->result.damaged, FIRST_DAMAGED, item->stored.intent->uid);
+    else if (w.rec.part[0] != '\0')
+        rebuild_note_part(b, run, item, &w);
+    else
+        merge_single(b, run, item, &w);
 }
 
 /* ---- of a backup without words ---- */
@@ -325,11 +304,11 @@ static void merge_backup(struct brain *b, struct rebuild_run *run, struct rebuil
     if (known_backup(b, s))
         return; /* its words were counted, when there are some */
     if (s->state == STORED_LEFTOVER) {
-        count(run, &run->result.leftovers, FIRST_LEFTOVER, s->backup_id);
+        rebuild_count(run, &run->result.leftovers, FIRST_LEFTOVER, s->backup_id);
         return;
     }
     if (s->state == STORED_DAMAGED) {
-        count(run, &run->result.damaged, FIRST_DAMAGED, s->backup_id);
+        rebuild_count(run, &run->result.damaged, FIRST_DAMAGED, s->backup_id);
         return;
     }
     if (s->state != STORED_COMMITTED && s->state != STORED_CHECKPOINT)
@@ -339,60 +318,87 @@ static void merge_backup(struct brain *b, struct rebuild_run *run, struct rebuil
         return;
     }
     if (store_find(b, rec.kind, rec.namespace_, rec.name) != NULL) {
-        count(run, &run->result.conflicts, FIRST_CONFLICT, rec.name);
+        rebuild_count(run, &run->result.conflicts, FIRST_CONFLICT, rec.name);
         return;
     }
     if (resource_rename(run->pattern, rec.name, rec.cluster, rec.tenant, &spec, &err) < 0) {
-        count(run, &run->result.damaged, FIRST_DAMAGED, s->backup_id);
+        rebuild_count(run, &run->result.damaged, FIRST_DAMAGED, s->backup_id);
         return;
     }
     rec.document = slice_of(spec->document, spec->document_len);
-    make(b, run, &rec, false, &spec);
+    rebuild_make(b, run, &rec, false, &spec);
 }
 
 /* ---- all ---- */
 
-/* What was made before is durable now, or was refused. */
-static bool settled(struct brain *b, const struct rebuild_run *run)
+static const struct res *named(const struct brain *b, const struct rebuild_name *name)
 {
-    for (size_t at = run->name_count; at > 0 && at + AT_ONCE_MAX > run->name_count; at--) {
-        const struct rebuild_name *name = &run->names[at - 1];
-        const struct res *res = store_find(b, name->kind, name->namespace_, name->name);
+    return store_find_part(b, name->kind, name->namespace_, name->name, name->part);
+}
+
+/* What was made before is durable now, or was refused. */
+static bool settled(const struct brain *b, struct rebuild_run *run)
+{
+    for (size_t at = run->batch; at < run->name_count; at++) {
+        const struct res *res = named(b, &run->names[at]);
         if (res != NULL && !res->exists)
             return false;
     }
+    run->batch = run->name_count;
     return true;
 }
 
 /* Those that could not be stored are not there. */
 static void count_refused(const struct brain *b, struct rebuild_run *run)
 {
-    for (size_t at = 0; at < run->name_count; at++) {
-        const struct rebuild_name *name = &run->names[at];
-        run->refused += store_find(b, name->kind, name->namespace_, name->name) == NULL;
+    for (size_t at = 0; at < run->name_count; at++)
+        run->refused += named(b, &run->names[at]) == NULL;
+}
+
+static void merge_item(struct brain *b, struct rebuild_run *run, struct rebuild_item *item)
+{
+    bool words = item->stored.intent != NULL;
+    if (words ? run->pass == REBUILD_BACKUPS : run->pass != REBUILD_BACKUPS)
+        return;
+    if (run->pass != REBUILD_PARTS && !is_ours(b, run, item->stored.cluster))
+        rebuild_count(run, &run->result.others, FIRST_OTHER, item->stored.cluster);
+    else if (run->pass == REBUILD_WORDS)
+        merge_words(b, run, item);
+    else if (run->pass == REBUILD_PARTS)
+        rebuild_merge_part(b, run, item);
+    else
+        merge_backup(b, run, item);
+}
+
+static void merge_next(struct brain *b, struct rebuild_run *run)
+{
+    bool of_wholes = run->pass == REBUILD_WHOLES || run->pass == REBUILD_LOST;
+    if (run->next == (of_wholes ? run->whole_count : run->item_count)) {
+        run->pass++;
+        run->next = 0;
+        return;
     }
+    size_t at = run->next++;
+    if (!of_wholes)
+        merge_item(b, run, &run->items[at]);
+    else if (run->pass == REBUILD_WHOLES)
+        rebuild_merge_whole(b, run, &run->wholes[at]);
+    else
+        rebuild_merge_lost(b, run, &run->wholes[at]);
 }
 
 bool rebuild_merge(struct brain *b, struct rebuild_run *run)
 {
-    size_t first = run->name_count;
     if (!settled(b, run))
         return false;
-    while (run->next < 2 * run->item_count && run->name_count - first < AT_ONCE_MAX && !b->failed) {
-        bool words = run->next < run->item_count;
-        struct rebuild_item *item = &run->items[run->next++ % run->item_count];
-        if ((item->stored.intent != NULL) != words)
-            continue;
-        if (!is_ours(b, run, item->stored.cluster)) {
-            count(run, &run->result.others, FIRST_OTHER, item->stored.cluster);
-            continue;
-        }
-        if (words)
-            merge_words(b, run, item);
-        else
-            merge_backup(b, run, item);
+    enum rebuild_pass pass = run->pass;
+    while (run->pass != REBUILD_OVER && run->name_count - run->batch < AT_ONCE_MAX && !b->failed) {
+        if (run->pass != pass && run->name_count > run->batch)
+            return false; /* the next pass builds upon what is durable */
+        pass = run->pass;
+        merge_next(b, run);
     }
-    if (run->name_count > first || run->next < 2 * run->item_count)
+    if (run->name_count > run->batch || run->pass != REBUILD_OVER)
         return false;
     count_refused(b, run);
     return true;

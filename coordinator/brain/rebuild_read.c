@@ -25,6 +25,7 @@ void rebuild_run_free(struct rebuild_run *run)
     view_free(run->pattern);
     free(run->items);
     free(run->names);
+    free(run->wholes);
     free(run);
 }
 
@@ -217,8 +218,10 @@ static void answer(struct brain *b, struct rebuild_run *run)
     *result = run->result;
     result->storage = brain_step_text(b, run->storage);
     result->names = names;
-    for (size_t at = 0; at < run->name_count; at++)
-        names[result->name_count++] = brain_step_text(b, run->names[at].name);
+    for (size_t at = 0; at < run->name_count; at++) {
+        if (run->names[at].part[0] == '\0')
+            names[result->name_count++] = brain_step_text(b, run->names[at].name);
+    }
     result->first_leftover = brain_step_text(b, run->first[0]);
     result->first_damaged = brain_step_text(b, run->first[1]);
     result->first_conflict = brain_step_text(b, run->first[2]);
@@ -229,7 +232,7 @@ static void answer(struct brain *b, struct rebuild_run *run)
     action->answer.rebuilt = result;
     brain_log(b, NULL, NULL, 5, BRAIN_LOG_PLAIN,
               "'%.300s' was read: %zu resources were rebuilt, %llu were known", run->storage,
-              run->name_count, (unsigned long long)run->result.known);
+              result->name_count, (unsigned long long)run->result.known);
     rebuild_run_free(TM_TAKE(b->rebuild.run));
 }
 

@@ -45,8 +45,14 @@ size_t brain_resource_after(const struct brain *b, const char *kind, const char 
 struct res *store_find(const struct brain *b, const char *kind, const char *namespace_,
                        const char *name)
 {
-    size_t at = position(b, kind, namespace_, name, "");
-    if (at < b->resource_count && compare(b->resources[at], kind, namespace_, name, "") == 0)
+    return store_find_part(b, kind, namespace_, name, "");
+}
+
+struct res *store_find_part(const struct brain *b, const char *kind, const char *namespace_,
+                            const char *name, const char *part)
+{
+    size_t at = position(b, kind, namespace_, name, part);
+    if (at < b->resource_count && compare(b->resources[at], kind, namespace_, name, part) == 0)
         return b->resources[at];
     return NULL;
 }

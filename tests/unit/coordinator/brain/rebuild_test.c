@@ -1,69 +1,8 @@
 /* A state that was lost or put back: noticed, made again from what storage holds, confirmed. */
 #include "tests/unit/coordinator/brain/stage.h"
+#include "tests/unit/coordinator/brain/rebuild_stage.h"
 
 #define ID_OTHER "20261121T100000Z-0000000a"
-
-static void answers(struct stage *s, uint64_t conn, const struct msg_probe_answer *answer)
-{
-    struct message m = {.type = MESSAGE_heartbeat};
-    struct msg_probe_answer told = *answer;
-    m.heartbeat.probes = &told;
-    m.heartbeat.probes_count = 1;
-    ask(s, conn, &m);
-}
-
-static size_t asked_count(struct stage *s, uint64_t conn)
-{
-    beat(s, conn, INSTANCE_PRIMARY, 0, NULL);
-    assert_int_equal(s->reply.type, MESSAGE_desired);
-    return s->reply.desired.probes_count;
-}
-
-/* The first thing that the node is asked to do in storage now. */
-static const struct msg_probe *asked(struct stage *s, uint64_t conn)
-{
-    assert_true(asked_count(s, conn) > 0);
-    return &s->reply.desired.probes[0];
-}
-
-static void cmd(struct stage *s, enum brain_command what, const char *yaml)
-{
-    struct tm_err err = {0};
-    TM_CLEANUP(resource_list_release) struct resource_list list = RESOURCE_LIST_INIT;
-    struct brain_event event = {.kind = BRAIN_EV_COMMAND};
-    event.command.cmd = 9;
-    event.command.what = what;
-    if (yaml != NULL && resource_parse("test", slice_str(yaml), &list, &err) < 0)
-        fail_msg("%s", err.msg);
-    if (yaml != NULL)
-        event.command.resource = TM_TAKE(list.items[0]);
-    s->answers = 0;
-    s->rebuilt[0] = '\0';
-    feed(s, &event);
-}
-
-#define PATTERN                                                                                    \
-    "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: rebuild}\nspec:\n"                    \
-    "  br: {cluster: x}\n  local: {path: /backup}\n"
-
-/* A new life of the brain; with records, or without any. */
-static void restart(struct stage *s, uint64_t term, bool lost)
-{
-    brain_free(s->brain);
-    for (size_t at = 0; lost && at < s->record_count; at++) {
-        buf_release(&s->records[at]);
-        s->records[at] = BUF_INIT;
-    }
-    s->record_count = lost ? 0 : s->record_count;
-    start(s, term);
-}
-
-static void raised(struct stage *s)
-{
-    struct brain_event event = {.kind = BRAIN_EV_TERM};
-    event.term.term = s->raise_to;
-    feed(s, &event);
-}
 
 static void it_is_noticed(void **state)
 {
@@ -89,7 +28,7 @@ static void it_is_noticed(void **state)
     beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
     assert_int_equal(s->reply.desired.keep, DESIRED_KEEP_ALL);
 
-    restart(s, 7, false); /* the next life knows it, too */
+    live_again(s, 7, false); /* the next life knows it, too */
     up(s, 11, "db-a", "boot1", 6);
     beat(s, 11, INSTANCE_PRIMARY, 0, NULL);
     assert_int_equal(s->reply.desired.keep, DESIRED_KEEP_ALL);
@@ -107,31 +46,6 @@ static void it_is_noticed(void **state)
     assert_int_equal(s->answer.code, TM_E_REFUSED);
     assert_string_equal(s->answer.msg,
                         "nothing waits for a confirmation: this coordinator's state is complete");
-}
-
-/* The words that are to be kept of the stage's backup, copied. */
-static struct msg_intent words_of(struct stage *s, struct codec_arena *arena)
-{
-    struct msg_intent words;
-    struct tm_err err;
-    const struct msg_probe *probe = asked(s, 10);
-    assert_non_null(probe->keep);
-    assert_int_equal(codec_copy(&msg_intent_codec, probe->keep, arena, &words, &err), 0);
-    return words;
-}
-
-static void kept(struct stage *s, uint64_t conn)
-{
-    const struct msg_probe *probe = asked(s, conn);
-    answers(s, conn, &(struct msg_probe_answer){.id = probe->id, .kept = true});
-}
-
-static size_t waiting(const struct stage *s)
-{
-    size_t count = 0;
-    for (size_t at = 0; at < s->record_count; at++)
-        count += strncmp((const char *)s->records[at].data, "intent/", 7) == 0;
-    return count;
 }
 
 static void what_is_kept(void **state)
@@ -177,36 +91,6 @@ static void what_is_kept(void **state)
     assert_int_equal(waiting(s), 0);
 }
 
-/* Reads once: what storage holds, as items. */
-static void read_items(struct stage *s, uint64_t conn, struct msg_stored *items, size_t count)
-{
-    struct msg_page page = {.items = items, .items_count = count, .term = 3};
-    cmd(s, BRAIN_CMD_REBUILD, PATTERN);
-    assert_int_equal(s->answers, 0);
-    const struct msg_probe *probe = asked(s, conn);
-    while (probe->read == NULL) /* behind what is to be kept */
-        probe++;
-    assert_string_equal(probe->storage, "file:///backup");
-    answers(s, conn, &(struct msg_probe_answer){.id = probe->id, .page = &page});
-    for (int turns = 0; turns < 8 && s->answers == 0; turns++)
-        tick(s, SEC(1));
-    assert_int_equal(s->answers, 1);
-    assert_int_equal(s->answer.code, TM_E_OK);
-}
-
-static struct msg_stored item_of(const char *backup_id, enum stored_state state)
-{
-    struct msg_stored item = {.cluster = "demo1",
-                              .tenant = "main",
-                              .incarnation = "7000",
-                              .state = state,
-                              .started_us = 1763720000000000,
-                              .completed_us = 1763720300000000,
-                              .ranges = 5};
-    (void)snprintf(item.backup_id, sizeof(item.backup_id), "%s", backup_id);
-    return item;
-}
-
 static void the_same_list(void **state)
 {
     struct stage *s = *state;
@@ -218,7 +102,7 @@ static void the_same_list(void **state)
     char id[64];
     (void)snprintf(id, sizeof(id), "%s", status_of(s, "b")->backup_id);
     (void)a;
-    restart(s, 4, true); /* the term was put back with nothing noticed: pages have a lower one */
+    live_again(s, 4, true); /* the term was put back with nothing noticed: pages have a lower one */
     up(s, 20, "db-a", "boot1", 0);
     beat(s, 20, INSTANCE_PRIMARY, 0, NULL);
 
@@ -254,7 +138,7 @@ static void a_job_under_way(void **state)
     struct msg_intent words = words_of(s, &arena);
     char id[64];
     (void)snprintf(id, sizeof(id), "%s", status_of(s, "b")->backup_id);
-    restart(s, 1, true);
+    live_again(s, 1, true);
     up(s, 20, "db-a", "boot1", 1);
     raised(s);
     struct msg_job job = job_at(&a, JOB_STAGE_WORKING);

@@ -343,7 +343,8 @@ void parts_tick(struct brain *b, struct res *res)
         return;
     next->phase = phase;
     next->completed_us = ended_us(b, parts, count);
-    stage_left_out(b, res, next);
+    if (!rec->rebuilt) /* then it was not this coordinator's tenants that it was of */
+        stage_left_out(b, res, next);
     persist_submit(b, res);
 }
 

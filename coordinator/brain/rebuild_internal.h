@@ -103,6 +103,7 @@ void rebuild_count(struct rebuild_run *run, uint64_t *counter, enum rebuild_firs
 /* The backup that these words are about, or NULL. */
 struct rebuild_item *rebuild_backup_of(struct rebuild_run *run, const struct rebuild_item *words,
                                        const char *backup_id);
+void rebuild_count_phase(struct rebuild_run *run, const struct record *rec);
 bool rebuild_known_uid(const struct brain *b, const char *uid);
 /* What is there of a snapshot has the last word over its record. False: it is not to be shown. */
 bool rebuild_set_right(struct brain *b, struct rebuild_run *run, struct record *rec,
@@ -123,6 +124,8 @@ void rebuild_note_part(struct brain *b, struct rebuild_run *run, struct rebuild_
                        const struct rebuild_words *w);
 void rebuild_merge_whole(struct brain *b, struct rebuild_run *run, struct rebuild_whole *whole);
 void rebuild_merge_part(struct brain *b, struct rebuild_run *run, struct rebuild_item *item);
+/* What their parts make them has become durable, or was refused. */
+bool rebuild_wholes_settled(const struct brain *b, const struct rebuild_run *run);
 void rebuild_merge_lost(struct brain *b, struct rebuild_run *run, struct rebuild_whole *whole);
 
 #endif

@@ -104,10 +104,8 @@ static void note_name(struct brain *b, struct rebuild_run *run, const struct rec
     COPY_TEXT(name->part, rec->part);
 }
 
-static void count_phase(struct rebuild_run *run, const struct record *rec)
+void rebuild_count_phase(struct rebuild_run *run, const struct record *rec)
 {
-    if (rec->part[0] != '\0')
-        return; /* its whole was counted */
     if (rec->log != NULL)
         run->result.logs++;
     else if (rec->deleting)
@@ -145,7 +143,8 @@ void rebuild_make(struct brain *b, struct rebuild_run *run, const struct record 
     res->next.rec = copy;
     res->adopted = adopted;
     note_name(b, run, rec);
-    count_phase(run, rec);
+    if (rec->part[0] == '\0' && rec->parts_count == 0)
+        rebuild_count_phase(run, rec);
     persist_submit(b, res);
 }
 
@@ -398,7 +397,8 @@ bool rebuild_merge(struct brain *b, struct rebuild_run *run)
         pass = run->pass;
         merge_next(b, run);
     }
-    if (run->name_count > run->batch || run->pass != REBUILD_OVER)
+    if (run->name_count > run->batch || run->pass != REBUILD_OVER ||
+        !rebuild_wholes_settled(b, run))
         return false;
     count_refused(b, run);
     return true;

@@ -2,7 +2,8 @@
  * Jobs of several tenants, made again from the words of their parts.
  *
  * Happy path: every part's words have the whole's record, too (intents.c) → the newest of them make the
- * whole → once that is durable, its parts → it is Complete when all of them are.
+ * whole, Failed when it was at its end → once that is durable, its parts → when all of them are Complete, so
+ * is the whole (parts.c).
  *
  * A part without its whole must never be durable, and a whole never says more than its parts prove. So:
  *
@@ -78,12 +79,15 @@ static void make_whole(struct brain *b, struct rebuild_run *run, struct rebuild_
     struct record *rec = &w->whole;
     rec->rebuilt = true;
     rec->deleting = rec->deleting || whole->deleting;
-    if (at_end(rec) && !rec->deleting) {
-        bool complete = whole->complete == rec->parts_count;
-        if (complete && rec->phase == PHASE_FAILED)
-            rec->completed_us = whole->ended_us;
+    bool ended = at_end(rec) && !rec->deleting;
+    bool complete = ended && whole->complete == rec->parts_count;
+    if (complete && rec->phase == PHASE_FAILED)
+        rec->completed_us = whole->ended_us;
+    if (ended)
         rec->phase = complete ? PHASE_COMPLETE : PHASE_FAILED;
-    }
+    rebuild_count_phase(run, rec);
+    if (complete) /* it is not, before its parts are durable: then parts.c makes it so */
+        rec->phase = PHASE_FAILED;
     rebuild_make(b, run, rec, true, &w->spec);
     whole->made = true;
     for (size_t at = 0; at < rec->parts_count; at++)
@@ -182,6 +186,16 @@ static void make_lost(struct brain *b, struct rebuild_run *run, const struct res
     COPY_TEXT(part.part, tenant);
     (void)snprintf(part.uid, sizeof(part.uid), "%016" PRIx64, b->rng.next(b->rng.arg));
     make_part(b, run, whole, &part);
+}
+
+bool rebuild_wholes_settled(const struct brain *b, const struct rebuild_run *run)
+{
+    for (size_t at = 0; at < b->lists.busy_count && run->whole_count > 0; at++) {
+        const struct res *res = b->lists.busy[at];
+        if (res->now.rec.rebuilt && res->staged && res->txn != 0)
+            return false;
+    }
+    return true;
 }
 
 void rebuild_merge_lost(struct brain *b, struct rebuild_run *run, struct rebuild_whole *whole)

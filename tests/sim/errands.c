@@ -48,13 +48,31 @@ static void keep_model(struct world *w, const struct msg_intent *want)
     struct sim_intent *one = &w->intents[w->intent_count++];
     *one = (struct sim_intent){.term = want->term, .counter = want->counter, .resource = BUF_INIT};
     (void)snprintf(one->uid, sizeof(one->uid), "%s", want->uid);
+    memcpy(one->tenant, want->tenant, sizeof(one->tenant));
     if (buf_append_slice(&one->resource, want->resource, &err) < 0)
         sim_die("intent", &err);
 }
 
-static struct msg_stored stored_of(void)
+static struct msg_stored stored_of(const char *tenant)
 {
-    return (struct msg_stored){.cluster = "c1", .tenant = "main", .incarnation = "7000"};
+    struct msg_stored item = {.cluster = "c1", .incarnation = "7000"};
+    (void)snprintf(item.tenant, sizeof(item.tenant), "%s", tenant);
+    return item;
+}
+
+/* Whose backup it is, as somebody's words say. */
+static const char *tenant_of(const struct world *w, const char *backup_id)
+{
+    for (size_t at = 0; at < w->intent_count; at++) {
+        TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
+        struct record rec;
+        struct tm_err err;
+        if (codec_decode(&record_codec, buf_slice(&w->intents[at].resource), &arena, &rec, &err) ==
+                0 &&
+            strcmp(rec.backup_id, backup_id) == 0)
+            return w->intents[at].tenant;
+    }
+    return "main";
 }
 
 /* All of it in one page. */
@@ -75,19 +93,19 @@ static void read_model(struct world *w, struct msg_page *page)
         if (!newest)
             continue;
         intents[at] = (struct msg_intent){.cluster = "c1",
-                                          .tenant = "main",
                                           .incarnation = "7000",
                                           .term = one->term,
                                           .counter = one->counter,
                                           .resource = buf_slice(&one->resource)};
         memcpy(intents[at].uid, one->uid, sizeof(intents[at].uid));
-        items[page->items_count] = stored_of();
+        items[page->items_count] = stored_of(one->tenant);
+        memcpy(intents[at].tenant, items[page->items_count].tenant, sizeof(intents[at].tenant));
         items[page->items_count++].intent = &intents[at];
         page->term = TM_MAX(page->term, one->term);
     }
     for (size_t at = 0; at < w->backup_count; at++) {
         const struct sim_backup *backup = &w->backups[at];
-        struct msg_stored item = stored_of();
+        struct msg_stored item = stored_of(tenant_of(w, backup->id));
         bool left = backup->manifest || backup->checkpoint || backup->object_count > 0;
         if (!left)
             continue;

@@ -308,6 +308,7 @@ struct oracle_job {
 };
 
 struct sim_intent { /* a resource's words in storage */
+    char tenant[WIRE_NAME_MAX + 1];
     char uid[WIRE_UID_MAX + 1];
     uint64_t term;
     uint32_t counter;

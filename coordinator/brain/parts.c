@@ -323,7 +323,8 @@ void parts_tick(struct brain *b, struct res *res)
     const struct record *rec = &res->now.rec;
     size_t count = store_parts(b, res, &parts);
     if (rec->deleting) {
-        remove_all(b, res, parts, count);
+        if (!rec->rebuilt || b->rebuild.run == NULL) /* some may be to come */
+            remove_all(b, res, parts, count);
         return;
     }
     if (rec->phase == PHASE_RUNNING && make_missing(b, res))

@@ -156,6 +156,8 @@ void rebuild_merge_part(struct brain *b, struct rebuild_run *run, struct rebuild
     struct record *rec = &w.rec;
     struct rebuild_item *backup = rebuild_backup_of(run, item, rec->backup_id);
     const struct res *whole = store_find(b, rec->kind, rec->namespace_, rec->name);
+    if (backup != NULL && whole == NULL) /* refused: once that is mended, it comes back as a part */
+        backup->settled = true;
     if (whole == NULL || !lists(whole, rec->part) || part_in(b, rec, rec->part) != NULL)
         return;
     if (rec->log == NULL)

@@ -30,7 +30,9 @@
  *   intents.c    what is known of backups, kept in their storage
  *   rebuild.c    the state may lack something: since when, and until an operator confirms
  *   rebuild_read.c   what a storage holds, page by page
- *   rebuild_merge.c  and what of it becomes a resource
+ *   rebuild_words.c  what was kept of one resource, checked
+ *   rebuild_merge.c  what of it becomes a resource
+ *   rebuild_parts.c  and of several tenants
  *   leads.c      which agent
  *   sources.c    restores: where the backup lies
  *   table.c      one job's ranges, their leases and results (knows no messages)

@@ -189,11 +189,15 @@ static bool make_missing(struct brain *b, struct res *whole)
         bool durable = true;
         for (size_t at = 0; at < there; at++)
             durable = durable && parts[at]->exists;
-        if (durable) /* the next that joins need not wait */
+        if (durable) { /* the next that joins need not wait */
             whole->live->not_before_us = 0;
+            lead_waiting(b, whole, "%s", "");
+        }
         return false;
     }
-    if (rec->rebuilt && (rebuild_holds_back(b) || b->rebuild.run != NULL)) {
+    if (rec->rebuilt && b->rebuild.run != NULL)
+        return true; /* they may be to come */
+    if (rec->rebuilt && rebuild_holds_back(b)) {
         lead_waiting(b, whole, "a tenant of which nothing was found in storage " REBUILD_WAITS);
         return true;
     }

@@ -3,6 +3,7 @@
 # have, and what storage holds gives the same list again: complete backups, a deletion in its grace, an interrupted backup
 # that can be resumed, a running log backup whose log has no gap. Then the state is put back to an older copy.
 . "$(dirname "$0")/../lib/harness.sh"
+. "$(dirname "$0")/../lib/lost_state.sh"
 
 MAJOR=15
 STORAGE=file://$T/repo
@@ -20,27 +21,9 @@ apply() { # NAME [LINE of the spec…]
 }
 complete() { tidemark wait backup "$1" --for=Complete --timeout=120s; }
 phase_is() { [ "$(of "$1" .status.phase)" = "$2" ]; }
-# What storage proves of all backups: everything but how the log task is at this moment.
-list() {
-    tidemark get backup -o json | jq -S '[.items[] | if .spec.backupMode == "log" then
-        del(.status.logCheckpointTs, .status.logCheckpointPosition, .status.latencySeconds, .status.skewSeconds,
-            .status.recoverable, .status.holds, .status.backupSize, .status.logSize, .status.storage, .status.position) else . end] | sort_by(.metadata.name)'
-}
-nothing_waits() { # what is to be kept in storage is there
-    [ "$(sqlite3 -readonly "$T/coordinator/state.db" "select count(*) from kv where cast(key as text) like 'intent/%'")" = 0 ]
-}
 now_by_source() { sql postgres -c "select to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"; }
 is_safe() { [[ $(of wal '.status.logCheckpointTs // ""') > $1 ]]; } # TIME: everything acknowledged before is stored
 removal_known() { [ "$(of "$1" '.status.timeRemoval // ""')" != "" ]; }
-is_same() { list >"$T/after.json" && diff "$1" "$T/after.json" >"$T/list.diff"; } # FILE
-same_list() { # FILE: the list is as it was, soon
-    local tries=0
-    until is_same "$1"; do
-        tries=$((tries + 1))
-        [ $tries -lt 100 ] || fail "the list differs: $(cat "$T/list.diff")"
-        sleep 0.2
-    done
-}
 leads_on() { [ "$(of wal '.status.needsFullBackup // false')" = false ]; }
 ranges_done() { [ "$(of "$1" .status.progress.rangesDone)" -ge "$2" ]; }
 interrupt() { # NAME: in the middle, for good
@@ -54,10 +37,6 @@ interrupt() { # NAME: in the middle, for good
 checkpointed() {
     ! phase_is "$1" Complete || fail "$1 was over too soon"
     ranges_done "$1" 3 && [ "$(find "$T/repo" -path "*/$(of "$1" .status.backupId)/checkpoint/*" | wc -l)" -ge 2 ]
-}
-lose_state() {
-    coordinator_kill KILL
-    rm -rf "$T/coordinator"
 }
 read_back() { # BACKUP ROWS: the restored server has so many
     tidemark restore "r-$1" --backup "$1" --cluster test --data-dir "$T/restore/$1" >/dev/null

@@ -209,6 +209,7 @@ static void one_at_work(void **state)
     depot_backup(s, &d, 11, STORED_COMMITTED);
     lose(s, &d);
     assert_int_equal(status_of(s, "b")->phase, RESOURCE_RUNNING);
+    assert_string_equal(status_of(s, "b")->waiting, "");
     assert_int_equal(status_of(s, "b")->tenants[1]->phase, RESOURCE_COMPLETE);
     struct msg_assignment again = given(s, 10); /* the same job goes on */
     assert_string_equal(again.uid, a.uid);
@@ -420,27 +421,26 @@ static void of_both_at_once(void **state)
     s->keeps_intents = true;
     both_up(s);
     apply(s, BACKUP(""));
-    commit(s, 11);
-    struct msg_assignment a = given(s, 10);
+    struct msg_assignment a = given(s, 11);
     (void)settle(s, &d);
     struct msg_counters counters;
-    struct msg_totals totals = totals_of(10, &counters);
+    struct msg_totals totals = totals_of(11, &counters);
     struct msg_job job = job_at(&a, JOB_STAGE_COMMITTED);
     job.totals = &totals;
     s->hold_persist = true;
-    apply(s, LABELLED);
+    apply(s, LABELLED); /* told with main */
     uint64_t whole = s->held_txn;
-    say(s, 10, INSTANCE_PRIMARY, &job);
+    say(s, 11, INSTANCE_PRIMARY, &job);
     uint64_t part = s->held_txn;
     assert_true(part != whole);
     s->hold_persist = false;
     persisted(s, part, true);
     persisted(s, whole, true);
     (void)settle(s, &d);
-    depot_backup(s, &d, 10, STORED_COMMITTED);
+    depot_backup(s, &d, 10, STORED_CHECKPOINT);
     depot_backup(s, &d, 11, STORED_COMMITTED);
     lose(s, &d);
-    assert_int_equal(status_of(s, "b")->phase, RESOURCE_COMPLETE);
+    assert_int_equal(status_of(s, "b")->phase, RESOURCE_RUNNING);
     assert_true(is_labelled(s));
 }
 

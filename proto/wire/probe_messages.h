@@ -83,7 +83,7 @@ CODEC_DECLARE(msg_probe, MSG_PROBE_FIELDS);
     X(T, u64, free_bytes, "f", OPT, 0, UINT64_MAX)                                                 \
     X(T, strs, seen, "n", OPT, 0, WIRE_NAME_MAX, WIRE_PROBE_NODES)                                 \
     X(T, strs, warnings, "w", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX)                            \
-    X(T, flag, kept, "wk", OPT, 0, 0)    /* `keep`: done */                                        \
+    X(T, flag, kept, "wk", OPT, 0, 0)       /* `keep`: done */                                     \
     X(T, msg, page, "wp", OPT, 0, msg_page) /* `read` */                                           \
     X(T, msg, error, "x", OPT, 0, msg_error)
 CODEC_DECLARE(msg_probe_answer, MSG_PROBE_ANSWER_FIELDS);

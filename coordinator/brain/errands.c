@@ -47,8 +47,12 @@ struct msg_probe *errand_assign(struct brain *b, const struct errand *e, const s
     if (e->id == 0 || e->node != node->id || to->probes == NULL ||
         to->probes_count >= BRAIN_PROBES_MAX)
         return NULL;
+    /* copied: the errand may end, and its owner go, before this step's replies are sent */
+    const char *copy = brain_step_text(b, storage);
+    if (copy == NULL)
+        return NULL;
     struct msg_probe *out = &to->probes[to->probes_count++];
-    *out = (struct msg_probe){.id = e->id, .storage = storage, .timeout_ms = e->timeout_ms};
+    *out = (struct msg_probe){.id = e->id, .storage = copy, .timeout_ms = e->timeout_ms};
     out->secret = desired_secret_named(b, secret);
     return out;
 }

@@ -410,8 +410,11 @@ void intents_assign(struct brain *b, const struct node *node, struct msg_desired
         struct outgoing *o = b->outgoing[at];
         struct msg_probe *out =
             errand_assign(b, &o->errand, node, o->out.storage, o->out.secret, to);
-        if (out != NULL)
-            out->keep = o->out.want;
+        struct msg_intent *keep = out != NULL ? brain_step_alloc(b, sizeof(*keep)) : NULL;
+        if (keep == NULL)
+            continue;
+        brain_check(b, codec_copy(&msg_intent_codec, o->out.want, &b->step, keep, b->err));
+        out->keep = keep;
     }
 }
 

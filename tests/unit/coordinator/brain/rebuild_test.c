@@ -158,13 +158,13 @@ static void a_job_under_way(void **state)
         tick(s, SEC(1));
     assert_string_equal(s->rebuilt, "b: complete 0 known 0 leftovers 0 others 0");
     beat(s, 20, INSTANCE_PRIMARY, 0, &job);
-    const struct msg_assignment *again = desired_job(s); /* the same job, the same attempt */
-    assert_string_equal(again->uid, a.uid);
-    assert_int_equal(again->attempt, a.attempt);
-    assert_int_equal(again->plan_have, 0);
-    send_plan(s, 20, again, 2);
+    struct msg_assignment again = *desired_job(s); /* the same job, the same attempt */
+    assert_string_equal(again.uid, a.uid);
+    assert_int_equal(again.attempt, a.attempt);
+    assert_int_equal(again.plan_have, 0);
+    send_plan(s, 20, &again, 2);
     assert_int_equal(status_of(s, "b")->phase, RESOURCE_RUNNING);
-    want(s, 20, again, 2); /* nothing is leased for one lease time: others may hold it */
+    want(s, 20, &again, 2); /* nothing is leased for one lease time: others may hold it */
     assert_int_equal(s->reply.ranges.leases_count, 0);
     assert_int_equal(done(s, 20, &a, 0, 1, 1), VERDICT_ACCEPTED); /* by the life before */
 }

@@ -43,7 +43,7 @@ int daemon_main(const struct daemon_main *d, int argc, char **argv)
         {"check-config", no_argument, NULL, 'k'},
         {"version", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
-        {d->unserved, no_argument, NULL, 'u'}, /* NULL ends the list here */
+        {d->flag, no_argument, NULL, 'f'}, /* NULL ends the list here */
         {NULL, 0, NULL, 0},
     };
     const char *path = d->default_config;
@@ -63,9 +63,9 @@ int daemon_main(const struct daemon_main *d, int argc, char **argv)
         case 'h':
             (void)fputs(d->usage, stdout);
             return 0;
-        case 'u':
-            (void)fprintf(stderr, "%s: --%s is not in this version\n", d->program, d->unserved);
-            return 1;
+        case 'f':
+            *d->ret_flag = true;
+            break;
         default:
             (void)fputs(d->usage, stderr);
             return 2;

@@ -17,10 +17,11 @@
 struct daemon_main {
     const char *program;
     const char *default_config;
-    const char *usage;    /* printed by -h, and when an option is wrong */
-    const char *stray;    /* what a word behind the options is: "is no sub-command" */
-    const char *unserved; /* long option that is known but not served, or NULL */
-    void *config;         /* filled by load, read by run; the caller releases it */
+    const char *usage; /* printed by -h, and when an option is wrong */
+    const char *stray; /* what a word behind the options is: "is no sub-command" */
+    const char *flag;  /* a long option of its own, or NULL … */
+    bool *ret_flag;    /* … which sets this */
+    void *config;      /* filled by load, read by run; the caller releases it */
     /* Reads and checks; all that can be known to keep the daemon from running is found here. */
     int (*load)(void *config, const char *path, struct schema_warnings *warnings,
                 struct tm_err *err);

@@ -1,7 +1,7 @@
 /*
  * tidemark-coordinator: plans and decides.
  *
- *     tidemark-coordinator -c FILE [--check-config]
+ *     tidemark-coordinator -c FILE [--check-config | --rebuild-catalog]
  *
  * Exit status: 0 after SIGTERM, 1 when it could not run, 2 for a wrong command line or
  * configuration.
@@ -12,18 +12,24 @@
 #define DEFAULT_CONFIG "/etc/tidemark/coordinator.yaml"
 
 static const char usage[] =
-    "usage: tidemark-coordinator [-c FILE] [--check-config]\n"
+    "usage: tidemark-coordinator [-c FILE] [--check-config | --rebuild-catalog]\n"
     "\n"
     "  -c, --config FILE      configuration, default " DEFAULT_CONFIG "\n"
     "      --check-config     read the configuration, say what is wrong with it, and end\n"
-    "      --rebuild-catalog  not in this version\n"
+    "      --rebuild-catalog  start with an empty state that is to be filled from what storage "
+    "holds:\n"
+    "                         agents keep their jobs, truncation and what expires waits. Then\n"
+    "                         'tidemark rebuild --storage URL' and 'tidemark rebuild confirm'\n"
     "      --version          print the version and end\n"
     "  -h, --help             print this and end\n";
 
-static int load(void *config, const char *path, struct schema_warnings *warnings,
-                struct tm_err *err)
+static bool rebuild_catalog;
+
+static int load(void *arg, const char *path, struct schema_warnings *warnings, struct tm_err *err)
 {
+    struct config *config = arg;
     int r = config_load(path, config, warnings, err);
+    config->rebuild = rebuild_catalog;
     return r < 0 ? r : coordinator_daemon_check(config, err);
 }
 
@@ -40,7 +46,8 @@ int main(int argc, char **argv)
         .default_config = DEFAULT_CONFIG,
         .usage = usage,
         .stray = "is one word too many",
-        .unserved = "rebuild-catalog",
+        .flag = "rebuild-catalog",
+        .ret_flag = &rebuild_catalog,
         .config = &config,
         .load = load,
         .run = run,

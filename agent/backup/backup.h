@@ -29,6 +29,7 @@
 #include "proto/format/names.h"
 #include "proto/format/object.h"
 #include "proto/format/records.h"
+#include "proto/wire/messages.h"
 
 #define BACKUP_RESULT_MAX      4096u /* encoded result of one range */
 #define BACKUP_RANGES_MAX      (1u << 20)
@@ -272,10 +273,26 @@ struct backup_totals {
     uint32_t problem_count;
     /* the manifest's own words, which are not this commit's when an earlier attempt wrote it */
     int64_t commit_us;
+    int64_t completed_us;
     char position[ENGINE_POSITION_MAX]; /* consistent_at, for people */
     char lineage_label[ENGINE_LABEL_MAX];
     uint32_t earlier; /* 1: it was an earlier attempt that committed; nothing was written now */
 };
+
+struct manifest_reader; /* proto/format/stream.h */
+/* Of a manifest that was opened; its items are read to the end when there are problems among them. */
+int backup_totals_read(struct manifest_reader *mr, struct backup_totals *ret,
+                       struct tm_err *err) TM_WUR;
+
+/* The same as it goes over the wire; `text` holds what *ret points to, beside *totals. */
+struct backup_totals_text {
+    struct msg_counters counters;
+    struct msg_problem problems[BACKUP_TOTALS_PROBLEMS];
+    char path[STORAGE_URL_MAX + STORAGE_NAME_MAX + 2];
+};
+void backup_totals_message(const struct backup_totals *totals, const struct storage *st,
+                           const struct repo_scope *scope, const char *backup_id,
+                           struct backup_totals_text *text, struct msg_totals *ret);
 
 /*
  * Takes the results in key order, checks that they cover the key space without gap or overlap and

@@ -149,16 +149,10 @@ static int segment_close(struct committer *c, struct tm_err *err)
     return 0;
 }
 
-static void tell_problem(struct backup_totals *t, const struct problem *problem)
-{
-    if (t->problem_count < BACKUP_TOTALS_PROBLEMS)
-        t->problems[t->problem_count++] = *problem;
-}
-
 static int keep_problems(struct committer *c, const struct segment_range *range, struct tm_err *err)
 {
     for (size_t i = 0; i < range->problems_count; i++) {
-        tell_problem(&c->totals, &range->problems[i]);
+        backup_totals_problem(&c->totals, &range->problems[i]);
         if (c->problem_count >= MANIFEST_PROBLEMS_MAX)
             return 0;
         if (c->problem_count % 64 == 0) {
@@ -298,15 +292,6 @@ static void fill_manifest(const struct committer *c, struct manifest *m)
         memcpy(m->lineage, commit->log->lineage, sizeof(m->lineage));
 }
 
-/* What a commit tells in words. */
-static void tell_manifest(const struct manifest *m, struct backup_totals *ret)
-{
-    ret->commit_us = m->commit_us;
-    if (m->consistent_at)
-        (void)snprintf(ret->position, sizeof(ret->position), "%s", m->consistent_at->text);
-    (void)snprintf(ret->lineage_label, sizeof(ret->lineage_label), "%s", m->lineage_label);
-}
-
 /* A shared chunk is the log task's: it costs this backup nothing, and may begin before it. */
 static void count_log(struct committer *c, const struct log_ref *ref)
 {
@@ -357,7 +342,7 @@ static int write_manifest(struct committer *c, struct tm_err *err)
         fill_position(&consistent_at, &c->commit->consistent_at, c->commit->log);
         root.replay_from = &replay_from;
         root.consistent_at = &consistent_at;
-        tell_manifest(&root, &c->totals);
+        backup_totals_manifest(&root, &c->totals);
         r = manifest_writer_commit(&mw, &root, &info, err);
     }
     manifest_writer_release(&mw);
@@ -370,19 +355,6 @@ static bool same_commit(const struct manifest *m, const struct backup_commit *co
 {
     return m->commit_us == commit->commit_us && m->ranges == commit->ranges &&
            m->log_to == commit->log_to && slice_eq(m->end, commit->end);
-}
-
-static void fill_totals(const struct manifest *m, struct backup_totals *ret)
-{
-    *ret = (struct backup_totals){.ranges = m->ranges,
-                                  .files = m->files,
-                                  .raw_bytes = m->raw_bytes,
-                                  .stored_bytes = m->stored_bytes,
-                                  .log_bytes = m->log_bytes,
-                                  .pages_checked = m->pages_checked,
-                                  .pages_unverified = m->pages_unverified,
-                                  .pages_corrupt = m->pages_corrupt};
-    tell_manifest(m, ret);
 }
 
 int backup_find_commit(struct backup_worker *w, const struct backup_commit *commit,
@@ -409,14 +381,9 @@ int backup_find_commit(struct backup_worker *w, const struct backup_commit *comm
             r = tm_err_set(err, TM_E_CONFLICT, "backup '%s' was committed by somebody else",
                            b->options.backup_id);
         else
-            fill_totals(m, ret);
-        ret->earlier = r == 0 && !same;
-    }
-    struct manifest_item item;
-    while (r == 0 && (r = manifest_reader_next(&mr, &item, err)) == 1) {
-        if (item.kind == MANIFEST_PROBLEM)
-            tell_problem(ret, &item.problem);
-        r = 0;
+            r = backup_totals_read(&mr, ret, err);
+        if (r == 0)
+            ret->earlier = !same;
     }
     manifest_reader_release(&mr);
     return r < 0 ? r : 1;

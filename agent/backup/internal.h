@@ -71,6 +71,10 @@ void backup_log_ref(const struct backup_log *log, size_t index, struct log_ref *
 int backup_find_commit(struct backup_worker *w, const struct backup_commit *commit,
                        struct backup_totals *ret, struct tm_err *err) TM_WUR;
 
+/* One more problem, while there is room; what the manifest itself says. */
+void backup_totals_problem(struct backup_totals *t, const struct problem *problem);
+void backup_totals_manifest(const struct manifest *m, struct backup_totals *ret);
+
 /* Whether a result may be a checkpoint's: of a range of the plan but not the final one, stored by this
  * backup under at most this term. Else TM_E_CORRUPT. Its keys against the plan are for others. */
 int backup_checkpoint_check(const struct backup *b, const struct segment_range *range,

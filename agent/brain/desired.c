@@ -2,6 +2,9 @@
  * The desired set: jobs that are new are taken, jobs that are gone are dropped, the others learn
  * their new step. Older revisions are ignored, so replies may arrive in any order.
  *
+ * A coordinator that may have forgotten jobs (its state was lost or put back) says so, and jobs that it does
+ * not list are spared: they go on as they are until it lists them again, or says that they may go.
+ *
  * The deletion of a backup has its uid and attempt: it is taken only when the backup's own job is
  * gone with its runner, so that nothing sweeps beside something that stores.
  *
@@ -180,9 +183,26 @@ static bool makes_sense(const struct msg_assignment *want)
     }
 }
 
+/* Whether a job that is not listed goes on: the coordinator may have forgotten it, and says so. A log of
+ * the same tenant that is listed takes the place of one that is not: both would hold the same log. A backup
+ * that is to be deleted is not forgotten. */
+static bool spared(const struct msg_desired *desired, const struct job *job)
+{
+    if (desired->keep < (agent_logjob_is(job) ? DESIRED_KEEP_LOGS : DESIRED_KEEP_ALL))
+        return false;
+    for (size_t at = 0; at < desired->jobs_count; at++) {
+        const struct msg_assignment *want = &desired->jobs[at];
+        if (same_job(&job->want, want) || (agent_logjob_is(job) && want->kind == JOB_KIND_LOG &&
+                                           strcmp(want->tenant, job->want.tenant) == 0))
+            return false;
+    }
+    return true;
+}
+
 void agent_desired_apply(struct agent_brain *b, const struct message *m)
 {
     const struct msg_desired *desired = &m->desired;
+    bool logs_spared = false;
     if (b->desired_known && desired->revision < b->revision)
         return;
     b->revision = desired->revision;
@@ -194,8 +214,9 @@ void agent_desired_apply(struct agent_brain *b, const struct message *m)
         for (size_t want = 0; want < desired->jobs_count && !listed; want++)
             listed = same_job(&job->want, &desired->jobs[want]) &&
                      job->want.kind == desired->jobs[want].kind;
-        if (!listed)
+        if (!listed && !spared(desired, job))
             drop_job(b, job);
+        logs_spared = logs_spared || (!listed && !job->dropping && agent_logjob_is(job));
     }
     for (size_t at = 0; at < desired->jobs_count; at++) {
         const struct msg_assignment *want = &desired->jobs[at];
@@ -211,7 +232,8 @@ void agent_desired_apply(struct agent_brain *b, const struct message *m)
         if (job != NULL)
             job->log.term = b->term;
     }
-    agent_logjob_keep(b, desired->jobs, desired->jobs_count);
+    if (!logs_spared) /* what is kept for the next life has them, under the term of who named them */
+        agent_logjob_keep(b, desired->jobs, desired->jobs_count);
     agent_probes_apply(b, desired);
 }
 

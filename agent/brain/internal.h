@@ -41,6 +41,7 @@ struct result {
     struct codec_arena arena;
     enum result_state state;
     bool early; /* accepted before, or of an earlier attempt: the coordinator hears it before the plan */
+    bool noted; /* its range is among those of job.noted because of it */
 };
 
 struct plan_entry {
@@ -179,7 +180,7 @@ struct job {
     size_t result_open; /* results before this one need nothing any more */
     size_t result_bytes;
     uint8_t *
-        noted; /* a lead's: ranges that `results` have, a bit each, AGENT_BRAIN_OUTBOX_MAX; NULL = none */
+        noted; /* a lead's: ranges of which `results` have what was accepted, a bit each, AGENT_BRAIN_OUTBOX_MAX; NULL = none */
 
     uint64_t want_serial; /* request in flight, 0 = none; and so on */
     uint64_t done_serial;
@@ -452,7 +453,7 @@ void agent_work_keep_result(struct agent_brain *b, struct job *job,
 /* Of whoever read it, as the present coordinator tells a lead: should that one and the coordinator go, the next
  * coordinator hears of it from here. What is known already, or would be too much, is passed over. */
 void agent_work_keep_accepted(struct agent_brain *b, struct job *job,
-                              const struct msg_result *accepted);
+                              const struct msg_result *told);
 
 /* Asks the coordinator for a page of results: those of the job, or those accepted so far. The request's
  * serial; 0 = no memory. */

@@ -1,5 +1,6 @@
 /*
- * Storage tests: each is a runner of its own, and no job. It is begun when it is desired, its answer is
+ * Storage tests, and what else the coordinator has done in a storage (a resource kept, a page read): each is
+ * a runner of its own, and no job. It is begun when it is desired, its answer is
  * reported until it is not desired any more.
  *
  * Happy path: desired → RUNNER_SPAWN, RUNNER_SEND(job) → probed… → the one with `done` is the answer →
@@ -42,6 +43,13 @@ struct probe *agent_probe_find(const struct agent_brain *b, uint32_t handle)
 
 /* ---- answers ---- */
 
+static const char *what_of(const struct probe *p)
+{
+    if (p->want.keep != NULL)
+        return "keeping a resource in storage";
+    return p->want.read != NULL ? "reading what storage holds" : "storage test";
+}
+
 /* The answer is what the runner told last, and why there will be no more. */
 static void give_up(struct agent_brain *b, struct probe *p, const struct tm_err *err)
 {
@@ -51,7 +59,7 @@ static void give_up(struct agent_brain *b, struct probe *p, const struct tm_err 
     p->answer.error = &p->error;
     p->done = true;
     b->heartbeat_urgent = true;
-    agent_log(b, NULL, 4, AGENT_LOG_PLAIN, "storage test: %s", err->msg);
+    agent_log(b, NULL, 4, AGENT_LOG_PLAIN, "%s: %s", what_of(p), err->msg);
 }
 
 static void kill_runner(struct agent_brain *b, struct probe *p)
@@ -78,7 +86,9 @@ static const char *step_under_way(const struct probe *p)
         if (one->outcome == PROBE_RUNNING && one->step < TM_ARRAY_LEN(texts) && one->step > 0)
             return texts[one->step];
     }
-    return "testing it";
+    if (p->want.keep != NULL)
+        return "writing to it";
+    return p->want.read != NULL ? "reading from it" : "testing it";
 }
 
 static void hangs(struct agent_brain *b, struct probe *p)

@@ -243,10 +243,11 @@ static bool is_noted(const struct job *job, uint32_t range)
            (job->noted[range / 8] & (1u << range % 8)) != 0;
 }
 
-/* Only a lead is asked for what it has of others. */
-static void note(struct agent_brain *b, struct job *job, uint32_t range, bool kept)
+/* It was accepted. Only a lead is asked for what it has of others. */
+static void note(struct agent_brain *b, struct job *job, struct result *result)
 {
-    if (range >= AGENT_BRAIN_OUTBOX_MAX || !agent_job_is_lead(job) || (job->noted == NULL && !kept))
+    uint32_t range = result->msg.range;
+    if (range >= AGENT_BRAIN_OUTBOX_MAX || !agent_job_is_lead(job) || is_noted(job, range))
         return;
     if (job->noted == NULL)
         job->noted = calloc(AGENT_BRAIN_OUTBOX_MAX / 8, 1);
@@ -254,9 +255,8 @@ static void note(struct agent_brain *b, struct job *job, uint32_t range, bool ke
         agent_check(b, tm_err_oom(b->err));
         return;
     }
-    uint8_t bit = (uint8_t)(1u << range % 8);
-    job->noted[range / 8] =
-        (uint8_t)(kept ? job->noted[range / 8] | bit : job->noted[range / 8] & ~bit);
+    job->noted[range / 8] = (uint8_t)(job->noted[range / 8] | 1u << range % 8);
+    result->noted = true;
 }
 
 static bool outbox_full(const struct job *job, const struct msg_result *result)
@@ -281,8 +281,8 @@ static void keep(struct agent_brain *b, struct job *job, const struct msg_result
     }
     job->result_bytes += result->blob.len;
     job->result_count++;
-    if (result->error == NULL)
-        note(b, job, result->range, true);
+    if (state == RESULT_ACCEPTED)
+        note(b, job, kept);
 }
 
 void agent_work_keep_result(struct agent_brain *b, struct job *job, const struct msg_result *result)
@@ -296,11 +296,33 @@ void agent_work_keep_result(struct agent_brain *b, struct job *job, const struct
     keep(b, job, result, RESULT_UNSENT);
 }
 
-void agent_work_keep_accepted(struct agent_brain *b, struct job *job,
-                              const struct msg_result *accepted)
+static void accepted(struct agent_brain *b, struct job *job, struct result *result)
 {
-    struct msg_result result = *accepted;
-    if (is_noted(job, result.range) || outbox_full(job, &result) ||
+    job->early_open -= result->early;
+    result->early = false;
+    result->state = RESULT_ACCEPTED;
+    note(b, job, result);
+}
+
+/* False: it is none of those whose verdict is not here yet. */
+static bool heard(struct agent_brain *b, struct job *job, const struct msg_result *told)
+{
+    for (size_t at = job->result_open; at < job->result_count; at++) {
+        struct result *one = &job->results[at];
+        if (one->state <= RESULT_SENT && one->msg.range == told->range &&
+            one->msg.term == told->term && one->msg.counter == told->counter) {
+            accepted(b, job, one);
+            return true;
+        }
+    }
+    return false;
+}
+
+void agent_work_keep_accepted(struct agent_brain *b, struct job *job,
+                              const struct msg_result *told)
+{
+    struct msg_result result = *told;
+    if (is_noted(job, result.range) || heard(b, job, &result) || outbox_full(job, &result) ||
         b->config.plant == AGENT_PLANT_OWN_ONLY)
         return;
     result.stored = true;
@@ -395,10 +417,14 @@ static struct result *result_find(struct job *job, const struct msg_verdict *ver
     return NULL;
 }
 
-static void result_forget(struct agent_brain *b, struct job *job, struct result *result)
+static void result_forget(struct job *job, struct result *result)
 {
-    if (result->msg.error == NULL)
-        note(b, job, result->msg.range, false);
+    if (result->noted) {
+        uint8_t *bits = &job->noted[result->msg.range / 8];
+        *bits = (uint8_t)(*bits & ~(1u << result->msg.range % 8));
+    }
+    job->early_open -= result->early;
+    result->early = result->noted = false;
     job->result_bytes -= result->msg.blob.len;
     codec_arena_release(&result->arena);
     result->msg = (struct msg_result){0};
@@ -413,14 +439,10 @@ static void done_reply(struct agent_brain *b, struct job *job, const struct mess
         struct result *result = result_find(job, verdict);
         if (result == NULL)
             continue;
-        if (result->early && verdict->verdict != VERDICT_LATER) {
-            result->early = false;
-            job->early_open--;
-        }
         if (verdict->verdict == VERDICT_ACCEPTED && result->msg.error == NULL)
-            result->state = RESULT_ACCEPTED;
+            accepted(b, job, result);
         else if (verdict->verdict == VERDICT_ACCEPTED || verdict->verdict == VERDICT_STALE)
-            result_forget(b, job, result);
+            result_forget(job, result);
         else
             later = true;
     }
@@ -552,7 +574,7 @@ void agent_work_new_term(struct agent_brain *b, struct job *job)
         if (result->state != RESULT_ACCEPTED)
             continue;
         if (b->config.plant == AGENT_PLANT_DROP_RESULTS)
-            result_forget(b, job, result);
+            result_forget(job, result);
         else
             result->state = RESULT_UNSENT;
         if (result->state == RESULT_UNSENT && agent_job_is_lead(job)) {

@@ -13,6 +13,7 @@
  *   share.c    the same where the log task's log is shared
  *   task.c     the log thread of a log backup
  *   probe.c    a storage test
+ *   errand.c   what else is done in a storage for the coordinator
  *   watch.c    which call to storage hangs
  *
  * One mutex guards all that threads share (`lock`), one condition wakes all of them (`changed`):
@@ -188,6 +189,7 @@ void checkpoints_note(struct runner *r, uint32_t range);
 void checkpoints_end(struct runner *r); /* joins; the runner is stopping */
 
 /* probe.c */
+int step_errand(struct runner *r, struct tm_err *err) TM_WUR;
 int step_probe(struct runner *r, struct tm_err *err) TM_WUR;
 /* restore_step.c */
 int step_restore(struct runner *r, struct tm_err *err) TM_WUR;

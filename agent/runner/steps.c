@@ -316,34 +316,12 @@ static int fill_commit(const struct runner *r, const struct frame_finish *finish
 void runner_tell_committed(struct runner *r, const struct backup_totals *totals,
                            enum frame_type type)
 {
-    char path[STORAGE_URL_MAX + 512];
+    struct backup_totals_text text;
+    struct msg_totals out;
     struct repo_scope scope;
     struct tm_err ignored;
     (void)fill_scope(r, &scope, &ignored);
-    struct full_name prefix = names_backup_prefix(&scope, r->job->backup->backup_id);
-    /* how the store is reached stands behind the place */
-    (void)snprintf(path, sizeof(path), "%.*s/%.*s", (int)strcspn(r->storage->display, "?"),
-                   r->storage->display, (int)strlen(prefix.s) - 1, prefix.s);
-    path[WIRE_URL_MAX] = '\0';
-    struct msg_counters counters = {.files = totals->files,
-                                    .bytes = totals->raw_bytes,
-                                    .stored_bytes = totals->stored_bytes,
-                                    .pages_checked = totals->pages_checked,
-                                    .pages_unverified = totals->pages_unverified,
-                                    .pages_corrupt = totals->pages_corrupt};
-    struct msg_problem problems[BACKUP_TOTALS_PROBLEMS];
-    for (uint32_t i = 0; i < totals->problem_count; i++)
-        problems[i] = (struct msg_problem){.path = totals->problems[i].path,
-                                           .block = totals->problems[i].block,
-                                           .what = totals->problems[i].what};
-    struct msg_totals out = {.counters = &counters,
-                             .log_bytes = totals->log_bytes,
-                             .commit_us = totals->commit_us,
-                             .path = path,
-                             .problems = problems,
-                             .problems_count = totals->problem_count};
-    (void)snprintf(out.position, sizeof(out.position), "%s", totals->position);
-    (void)snprintf(out.lineage, sizeof(out.lineage), "%s", totals->lineage_label);
+    backup_totals_message(totals, r->storage, &scope, r->job->backup->backup_id, &text, &out);
     struct frame f = {.type = type};
     if (type == FRAME_found)
         f.found = (struct frame_found){.committed = true, .totals = &out};
@@ -468,8 +446,10 @@ static int start_log(struct runner *r, const char **stage, struct tm_err *err)
 static int start_job(struct runner *r, const char **stage, struct tm_err *err)
 {
     if (r->job->kind == JOB_KIND_PROBE) {
-        *stage = "probe";
-        return step_probe(r, err);
+        const struct msg_probe *want = r->job->probe;
+        bool errand = want != NULL && (want->keep != NULL || want->read != NULL);
+        *stage = errand ? "storage" : "probe";
+        return errand ? step_errand(r, err) : step_probe(r, err);
     }
     *stage = STAGE_STORAGE;
     int rc = step_job(r, err);

@@ -204,6 +204,8 @@ void brain_free(struct brain *b)
         node_free(b->nodes[at]);
     probes_free(b);
     kept_free(b);
+    intents_free(b);
+    rebuild_free(b);
     tenants_free(b);
     free(b->resources);
     free(b->lists.busy);
@@ -270,7 +272,8 @@ static void dispatch(struct brain *b, const struct brain_event *event)
 static uint64_t next_wake(const struct brain *b)
 {
     uint64_t next = UINT64_MAX;
-    bool busy = b->probe_count > 0;
+    bool busy = b->probe_count > 0 || b->waiting_count > 0 || b->outgoing_count > 0 ||
+                b->rebuild.run != NULL;
     for (size_t at = 0; at < b->lists.busy_count; at++)
         busy = busy || b->lists.busy[at]->live != NULL || b->lists.busy[at]->staged;
     for (size_t at = 0; at < b->node_count; at++) {
@@ -294,6 +297,8 @@ static void go_on(struct brain *b)
     job_tick(b);
     if (b->look_all) {
         probes_tick(b);
+        intents_tick(b);
+        rebuild_tick(b);
         persist_tick(b);
     }
     desired_tick(b);

@@ -58,7 +58,9 @@ struct brain;
 #define BRAIN_KEPT_PREFIX       "kept/"    /* storages with backups that no resource tells of */
 #define BRAIN_PART_PREFIX       "part/"    /* one tenant's part of a resource of several */
 #define BRAIN_CLUSTER_PREFIX    "cluster/" /* which tenants a cluster has, when it has several */
-#define BRAIN_TENANTS_MAX       64         /* of one cluster */
+#define BRAIN_INTENT_PREFIX     "intent/"  /* what is still to be kept in storage */
+#define BRAIN_REBUILD_KEY       "rebuild" /* the state may lack something, until that is confirmed */
+#define BRAIN_TENANTS_MAX       64        /* of one cluster */
 
 struct brain_now {
     uint64_t mono_us;
@@ -102,6 +104,8 @@ struct brain_config {
     uint32_t abort_ms;       /* 60000: a sweep whose lead is silent is given up then, and said so */
     uint32_t node_forget_ms; /* 3600000: a silent node is no longer listed */
     uint32_t part_wait_ms; /* 600000: a tenant of a cluster's backup that cannot begin fails then */
+    bool
+        rebuild; /* the state is new and is to be made from what storage holds: as if it was lost */
     enum brain_plant plant;
 };
 
@@ -126,6 +130,8 @@ enum brain_command {
     BRAIN_CMD_RETRY,     /* a Failed resource starts over with a new attempt */
     BRAIN_CMD_QUERY,     /* a question about a log backup's stored log, for an agent to answer */
     BRAIN_CMD_PROBE,     /* every agent of a cluster tests the storage of a spec */
+    BRAIN_CMD_REBUILD,   /* what a storage holds and no resource tells of becomes resources */
+    BRAIN_CMD_CONFIRM,   /* the state is complete: what waited for that goes on */
 };
 
 struct brain_event {
@@ -156,6 +162,7 @@ struct brain_event {
             uint64_t cmd; /* token for the answer */
             enum brain_command what;
             /* APPLY: taken over, also on failure; PROBE: the same, or NULL: of a resource by name */
+            /* REBUILD: a Backup, the pattern of those that have no words of their own in storage */
             struct resource *resource;
             struct slice yaml;      /* APPLY: as it came; not needed, resource->document is kept */
             const char *kind;       /* DELETE, RETRY, QUERY, PROBE: "Backup", "Restore" */
@@ -171,6 +178,7 @@ struct brain_event {
                 uint32_t timeout_ms; /* 0 = 30 s */
                 bool new_logs;       /* only when it is a log backup that is not there yet */
             } probe;                 /* PROBE */
+            const char *cluster; /* REBUILD: this one alone; NULL or "" = all that have agents */
         } command;
         struct {
             uint64_t txn;
@@ -243,6 +251,29 @@ struct brain_probe {
     size_t node_count;
 };
 
+/* What became of what a storage holds. */
+struct brain_rebuilt {
+    const char *storage;
+    const char *const *names; /* of what is a resource now, and was none before … */
+    size_t name_count;
+    uint64_t complete; /* … of these … */
+    uint64_t logs;
+    uint64_t failed;  /* may go on, or did fail */
+    uint64_t running; /* awaited: agents may still be at work on them */
+    uint64_t deleting;
+    uint64_t known;             /* was a resource before */
+    uint64_t retained;          /* stays without a resource, as it was */
+    uint64_t leftovers;         /* unfinished, nobody's, and cannot be gone on with */
+    uint64_t damaged;           /* cannot be read */
+    uint64_t missing;           /* words in storage of a backup that is not there */
+    uint64_t conflicts;         /* another resource has its name or place */
+    uint64_t others;            /* of clusters without agents here */
+    const char *first_leftover; /* "" = there is none; the same of the next three */
+    const char *first_damaged;
+    const char *first_conflict;
+    const char *first_other; /* a cluster */
+};
+
 /* What a log line is about; the daemon maps these to journal MESSAGE_IDs. */
 enum brain_log_event {
     BRAIN_LOG_PLAIN,
@@ -293,7 +324,8 @@ struct brain_action {
             const struct msg_log_answer *log; /* QUERY, done: what was found … */
             const char *cluster;              /* … of whom */
             const char *tenant;
-            const struct brain_probe *probe; /* PROBE, done */
+            const struct brain_probe *probe;     /* PROBE, done */
+            const struct brain_rebuilt *rebuilt; /* REBUILD, done */
         } answer;
         struct {
             int priority; /* syslog's: 3 error, 4 warning, 5 notice, 6 info, 7 debug */
@@ -351,6 +383,15 @@ size_t brain_resource_after(const struct brain *b, const char *kind, const char 
                             const char *name);
 bool brain_resource_find(const struct brain *b, const char *kind, const char *namespace_,
                          const char *name, struct brain_resource *ret);
+
+/* Whether the state may lack something, and truncation and what expires waits. */
+struct brain_doubt {
+    int64_t since_us;
+    bool noticed;       /* by the term that an agent had seen; else it was asked for */
+    uint64_t had_term;  /* noticed: this state's … */
+    uint64_t seen_term; /* … and the agent's */
+};
+bool brain_in_doubt(const struct brain *b, struct brain_doubt *ret);
 
 struct brain_node {
     const char *cluster;

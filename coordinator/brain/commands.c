@@ -254,6 +254,12 @@ void command_run(struct brain *b, const struct brain_event *event)
     case BRAIN_CMD_PROBE:
         r = probe_ask(b, event, &err);
         break;
+    case BRAIN_CMD_REBUILD:
+        r = rebuild_ask(b, event, &err);
+        break;
+    case BRAIN_CMD_CONFIRM:
+        r = rebuild_confirm(b, event, &err);
+        break;
     }
     if (r < 0)
         brain_answer(b, event->command.cmd, BRAIN_DONE, &err);

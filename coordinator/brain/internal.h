@@ -26,6 +26,13 @@
  *   log_attempts.c which attempt a log backup begins with
  *   log_status.c what people see of a log backup
  *   probes.c     storage tests, by all agents of a cluster
+ *   errands.c    what one agent does in a storage
+ *   intents.c    what is known of backups, kept in their storage
+ *   rebuild.c    the state may lack something: since when, and until an operator confirms
+ *   rebuild_read.c   what a storage holds, page by page
+ *   rebuild_words.c  what was kept of one resource, checked
+ *   rebuild_merge.c  what of it becomes a resource
+ *   rebuild_parts.c  and of several tenants
  *   leads.c      which agent
  *   sources.c    restores: where the backup lies
  *   table.c      one job's ranges, their leases and results (knows no messages)
@@ -41,6 +48,7 @@
  */
 #include "common/idmap.h"
 #include "coordinator/brain/brain.h"
+#include "coordinator/brain/rebuild.h"
 #include "coordinator/brain/record.h"
 #include "coordinator/brain/table.h"
 #include "coordinator/brain/view.h"
@@ -183,6 +191,9 @@ struct res {
     enum brain_outcome outcome;
     bool answered; /* plant only */
 
+    bool adopted;    /* made from what storage holds: agents are awaited as after a restart */
+    bool tell_again; /* a whole: see intents_durable */
+
     struct resource *spec;
     struct resource *next_spec; /* staged with a new document */
     struct codec_arena view_arena;
@@ -248,31 +259,13 @@ struct kept {
     char key[sizeof(BRAIN_KEPT_PREFIX) + 16];
 };
 
-/* Which tenants a cluster has; stored once it has two. */
-#define CLUSTER_RECORD_FIELDS(X, T)                                                                \
-    X(T, str, cluster, "cl", REQ, 0, WIRE_NAME_MAX)                                                \
-    X(T, strs, tenants, "te", OPT, 0, WIRE_NAME_MAX, BRAIN_TENANTS_MAX)
-CODEC_DECLARE(cluster_record, CLUSTER_RECORD_FIELDS);
-
-struct cluster {
-    char name[WIRE_NAME_MAX + 1];
-    struct {
-        char name[WIRE_NAME_MAX + 1];
-        uint64_t seen_us;         /* mono: an agent last named it, or this life began */
-    } tenants[BRAIN_TENANTS_MAX]; /* sorted */
-    size_t tenant_count;
-    bool more; /* and others */
-    bool dirty;
-    uint64_t txn; /* of the persist under way, 0 = none */
-    uint64_t retry_us;
-};
-
 struct brain {
     struct brain_config config;
     struct brain_rng rng;
     uint64_t term;
     uint64_t start;
-    uint32_t epoch; /* counter part of the newest lease */
+    uint32_t epoch;  /* counter part of the newest lease */
+    uint32_t intent; /* and of what was last to be kept in storage */
     uint64_t started_us;
     bool loaded;
     uint64_t raising_to; /* RAISE_TERM is out, 0 = no */
@@ -339,6 +332,11 @@ struct brain {
     struct probe_ask *probes[BRAIN_PROBES_MAX]; /* asked and not answered */
     size_t probe_count;
 
+    struct outgoing **outgoing; /* oldest first, as they were made */
+    size_t outgoing_count;
+    size_t outgoing_cap;
+    struct rebuild rebuild;
+
     struct log_attempt log_attempts[LOG_ATTEMPTS_MAX];
     size_t log_attempt_count; /* ever; the ring's place is this modulo its size */
 };
@@ -376,6 +374,9 @@ bool brain_plant(const struct brain *b, enum brain_plant plant);
 
 struct res *store_find(const struct brain *b, const char *kind, const char *namespace_,
                        const char *name);
+/* One of its parts; "" = the resource itself. */
+struct res *store_find_part(const struct brain *b, const char *kind, const char *namespace_,
+                            const char *name, const char *part);
 struct res *store_find_job(const struct brain *b, const char *uid, uint32_t attempt);
 /* A new, empty one in its place; part "" = a resource of its own. NULL when memory is out. */
 struct res *store_add(struct brain *b, const char *kind, const char *namespace_, const char *name,
@@ -414,8 +415,10 @@ int kept_load(struct brain *b, struct slice key, struct slice value, struct tm_e
 void kept_free(struct brain *b);
 /* Whether a backup stays in its storage when the resource goes now. */
 bool kept_is(const struct res *res);
-/* What is to be stored with such a resource's removal; false = nothing. */
-bool kept_put(struct brain *b, const struct res *res, struct brain_put *ret);
+/* What is to be stored with such a record's removal; false = nothing. */
+bool kept_put(struct brain *b, const struct record *rec, const char *secret, struct brain_put *ret);
+/* Of one that was removed before this life: its place, when it is not known. */
+void kept_remember(struct brain *b, const struct record *rec, const char *secret);
 /* The lead of a log has read these storages, and found no backup in them. */
 void kept_emptied(struct brain *b, const struct res *log, const char *const *storages,
                   size_t count);

@@ -250,6 +250,8 @@ void job_complete(struct brain *b, struct res *res)
     next->phase = PHASE_COMPLETE;
     next->step = 0;
     next->completed_us = b->now.real_us;
+    if (res->live->totals.completed_us != 0) /* as storage says it, to everybody, later, too */
+        next->completed_us = TM_MAX(res->live->totals.completed_us, next->started_us);
     next->error = NULL;
     next->error_node[0] = '\0';
     next->leftovers = false;
@@ -486,7 +488,7 @@ void job_durable(struct brain *b, struct res *res)
     } else if ((store_terminal(res) && rec->deleting) || rec->phase == PHASE_SCHEDULED ||
                live == NULL) {
         if (!store_terminal(res) || rec->deleting)
-            brain_check(b, job_live(b, res, false));
+            brain_check(b, job_live(b, res, res->adopted));
     } else if (was_underway) {
         live->since_us = b->now.mono_us;
         live->progress_us = b->now.mono_us;

@@ -60,15 +60,14 @@ static struct kept *kept_find(struct brain *b, const struct record *rec, const c
     return NULL;
 }
 
-/* The place of the resource, made when there is none; NULL: it is not remembered. */
-static struct kept *kept_at(struct brain *b, const struct res *res)
+/* The place of the record, made when there is none; NULL: it is not remembered. */
+static struct kept *kept_at(struct brain *b, const struct record *rec)
 {
-    const struct record *rec = &res->now.rec;
     struct kept *found = kept_find(b, rec, rec->storage);
     if (found != NULL)
         return found;
     if (b->kept_count == KEPT_MAX) {
-        brain_log(b, res, NULL, 4, BRAIN_LOG_PLAIN,
+        brain_log(b, NULL, NULL, 4, BRAIN_LOG_PLAIN,
                   "%s/%s stays in '%s', and truncating log does not mind it: backups without a "
                   "resource lie in more than %u storages",
                   rec->kind, rec->name, rec->storage, KEPT_MAX);
@@ -94,17 +93,16 @@ static struct kept *kept_at(struct brain *b, const struct res *res)
     return &b->kept[b->kept_count++];
 }
 
-bool kept_put(struct brain *b, const struct res *res, struct brain_put *ret)
+bool kept_put(struct brain *b, const struct record *rec, const char *secret, struct brain_put *ret)
 {
     TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
-    const struct record *rec = &res->now.rec;
-    struct kept *k = kept_at(b, res);
+    struct kept *k = kept_at(b, rec);
     if (k == NULL)
         return false;
     k->place.oldest_us = TM_MIN(k->place.oldest_us, rec->started_us);
     if (rec->started_us >= k->place.newest_us) { /* what gets into the newest gets into the place */
         k->place.newest_us = rec->started_us;
-        COPY_TEXT(k->place.secret, res->view.secret);
+        COPY_TEXT(k->place.secret, secret);
     }
     k->place.changed_us = b->now.real_us;
     const char *key = brain_step_text(b, k->key);
@@ -116,6 +114,17 @@ bool kept_put(struct brain *b, const struct res *res, struct brain_put *ret)
         return false;
     ret->key = slice_str(key);
     return true;
+}
+
+void kept_remember(struct brain *b, const struct record *rec, const char *secret)
+{
+    struct brain_put *put = brain_step_alloc(b, sizeof(*put));
+    if (put == NULL || kept_find(b, rec, rec->storage) != NULL || !kept_put(b, rec, secret, put))
+        return;
+    struct brain_action *action = brain_emit(b, BRAIN_ACT_PERSIST);
+    action->persist.txn = ++b->next_txn;
+    action->persist.puts = put;
+    action->persist.put_count = 1;
 }
 
 static void kept_drop(struct brain *b, const struct res *log, struct kept *k)

@@ -82,6 +82,8 @@ static void stage_parts(struct brain *b, struct res *res, struct record *next)
 static bool lacks_one(const struct brain *b, const struct res *res)
 {
     const struct cluster *c = tenants_of(b, res->view.cluster);
+    if (rebuild_holds_back(b)) /* that may be what this state lacks */
+        return false;
     for (size_t at = 0; at < c->tenant_count && res->now.rec.parts_count < PARTS_MAX; at++) {
         if (is_lacking(b, res, c->tenants[at].name))
             return true;
@@ -89,8 +91,7 @@ static bool lacks_one(const struct brain *b, const struct res *res)
     return false;
 }
 
-/* What it was alone, it is as a part. */
-static void part_of_single(const struct res *res, struct record *ret)
+void log_split_part(const struct res *res, struct record *ret)
 {
     *ret = res->now.rec;
     COPY_TEXT(ret->part, res->now.rec.tenant);
@@ -107,7 +108,7 @@ bool log_splits(const struct res *res)
 void log_split_put(struct brain *b, const struct res *res, struct brain_put *ret)
 {
     struct record part;
-    part_of_single(res, &part);
+    log_split_part(res, &part);
     persist_put(b, &part, ret);
 }
 
@@ -115,7 +116,7 @@ void log_split_done(struct brain *b, struct res *res)
 {
     struct record rec;
     struct stored now = {0};
-    part_of_single(res, &rec);
+    log_split_part(res, &rec);
     struct res *part = store_add(b, rec.kind, rec.namespace_, rec.name, rec.part);
     if (part == NULL)
         return;

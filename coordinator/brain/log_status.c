@@ -97,7 +97,7 @@ static void fill_recorded(const struct brain *b, struct resource_status *s,
     s->log.latency_us = log->latency_us + (age_us > 0 ? (uint64_t)age_us : 0);
 }
 
-static void fill_truncation(struct resource_status *s, const struct res *res)
+static void fill_truncation(const struct brain *b, struct resource_status *s, const struct res *res)
 {
     const struct log_record *log = res->now.rec.log;
     const struct log_live *live = res->live != NULL ? res->live->log : NULL;
@@ -110,6 +110,8 @@ static void fill_truncation(struct resource_status *s, const struct res *res)
         error = live->status.truncate_error;
     if (error != NULL)
         COPY_TEXT(s->log.truncate_error, error->text);
+    else if (s->log.truncate_pending && rebuild_holds_back(b))
+        COPY_TEXT(s->log.truncate_error, REBUILD_WAITS);
     s->log.removing = log->removing;
     if (log->removing && live != NULL && live->has_status && live->status.removal_error != NULL)
         COPY_TEXT(s->log.removal_error, live->status.removal_error->text);
@@ -357,7 +359,7 @@ void log_fill(const struct brain *b, const struct res *res)
         fill_holds(s, res);
     }
     s->log.has_latency = s->log.has_latency && !over;
-    fill_truncation(s, res);
+    fill_truncation(b, s, res);
     fill_phases(s, rec);
     fill_path(s, rec);
 }

@@ -366,7 +366,7 @@ void log_assign(struct brain *b, const struct res *res, const struct node *node,
         to->log->checkpoint = live->status.durable;
     if ((roles & JOB_ROLE_LEAD) != 0)
         assign_places(b, res, to->log);
-    if ((roles & JOB_ROLE_LEAD) != 0 && log_truncating(res)) {
+    if ((roles & JOB_ROLE_LEAD) != 0 && log_truncating(res) && !rebuild_holds_back(b)) {
         to->log->truncate_gen = rec->log->truncate_gen;
         to->log->truncate_until = rec->log->truncate_until;
         to->log->truncate_force = rec->log->truncate_force;

@@ -78,6 +78,8 @@ void log_again(struct brain *b, struct res *res, struct record *next);
 bool log_split(struct brain *b, struct res *res);
 /* The change that is staged does that; the part's record, and what becomes true with it. */
 bool log_splits(const struct res *res);
+/* What it was alone, it is as a part. Borrows from res. */
+void log_split_part(const struct res *res, struct record *ret);
 void log_split_put(struct brain *b, const struct res *res, struct brain_put *ret);
 void log_split_done(struct brain *b, struct res *res);
 /* A whole: what is wished, who joins, whether all is stopped. */

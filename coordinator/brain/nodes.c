@@ -2,8 +2,8 @@
  * Agents: who is connected, when each last spoke, what instances it sees.
  *
  * An agent that has seen a newer term than ours, or the same term from another start, tells that
- * this coordinator's state was lost or rolled back: nobody is welcomed until a higher term is
- * durable, so that epochs never repeat.
+ * this coordinator's state was lost or rolled back: nobody is welcomed until that is written down and a
+ * higher term is durable, so that epochs never repeat, and nothing that was forgotten is ended.
  *
  * Two agents that were given one name would push each other out for ever, each time ending the
  * other's jobs. So another life of a node is let in at once when the connection before it is closed
@@ -205,7 +205,9 @@ static void welcome_waiting(struct brain *b)
     }
     if (highest != 0) {
         if (b->raising_to > highest)
-            return; /* under way */
+            return;                       /* under way */
+        if (!rebuild_noticed(b, highest)) /* later lives of this coordinator must know it, too */
+            return;
         b->raising_to = highest + 1;
         brain_log(b, NULL, NULL, 4, BRAIN_LOG_STATE_LOST,
                   "an agent has seen term %llu, newer than this coordinator's %llu: state was lost "
@@ -260,6 +262,7 @@ void node_term(struct brain *b, uint64_t term)
         return;
     b->term = term;
     b->epoch = 0;
+    b->intent = 0;
     b->raising_to = 0;
     for (size_t at = 0; at < b->node_count; at++)
         desired_node_changed(b, b->nodes[at]);
@@ -354,6 +357,8 @@ void node_heartbeat(struct brain *b, struct node *node, uint64_t serial,
     memcpy(node->version, copy.version, sizeof(node->version));
     tenants_heard(b, node);
     probes_heard(b, node, &copy);
+    intents_heard(b, node, &copy);
+    rebuild_heard(b, node, &copy);
     for (size_t at = 0; at < copy.jobs_count && !b->failed; at++) {
         const struct msg_job *report = &copy.jobs[at];
         struct res *res = store_find_job(b, report->uid, report->attempt);

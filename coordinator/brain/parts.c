@@ -189,9 +189,17 @@ static bool make_missing(struct brain *b, struct res *whole)
         bool durable = true;
         for (size_t at = 0; at < there; at++)
             durable = durable && parts[at]->exists;
-        if (durable) /* the next that joins need not wait */
+        if (durable) { /* the next that joins need not wait */
             whole->live->not_before_us = 0;
+            lead_waiting(b, whole, "%s", "");
+        }
         return false;
+    }
+    if (rec->rebuilt && b->rebuild.run != NULL)
+        return true; /* they may be to come */
+    if (rec->rebuilt && rebuild_holds_back(b)) {
+        lead_waiting(b, whole, "a tenant of which nothing was found in storage " REBUILD_WAITS);
+        return true;
     }
     if (b->now.mono_us < whole->live->not_before_us)
         return true;
@@ -286,6 +294,15 @@ static void remove_all(struct brain *b, struct res *whole, struct res *const *pa
         persist_remove(b, whole);
 }
 
+/* As its parts say it, so that it is the same when it is made again from what storage holds of them. */
+static int64_t ended_us(const struct brain *b, struct res *const *parts, size_t count)
+{
+    int64_t last_us = 0;
+    for (size_t at = 0; at < count; at++)
+        last_us = TM_MAX(last_us, parts[at]->now.rec.completed_us);
+    return last_us != 0 ? last_us : b->now.real_us;
+}
+
 /* Warnings stay with the job when it is over. */
 static void stage_left_out(struct brain *b, struct res *whole, struct record *next)
 {
@@ -310,7 +327,8 @@ void parts_tick(struct brain *b, struct res *res)
     const struct record *rec = &res->now.rec;
     size_t count = store_parts(b, res, &parts);
     if (rec->deleting) {
-        remove_all(b, res, parts, count);
+        if (!rec->rebuilt || b->rebuild.run == NULL) /* some may be to come */
+            remove_all(b, res, parts, count);
         return;
     }
     if (rec->phase == PHASE_RUNNING && make_missing(b, res))
@@ -329,8 +347,9 @@ void parts_tick(struct brain *b, struct res *res)
     if (next == NULL)
         return;
     next->phase = phase;
-    next->completed_us = b->now.real_us;
-    stage_left_out(b, res, next);
+    next->completed_us = ended_us(b, parts, count);
+    if (!rec->rebuilt) /* then it was not this coordinator's tenants that it was of */
+        stage_left_out(b, res, next);
     persist_submit(b, res);
 }
 
@@ -366,8 +385,11 @@ void parts_durable(struct brain *b, struct res *res)
 {
     const struct record *rec = &res->now.rec;
     bool works = !store_terminal(res) || rec->deleting; /* a log backup always does */
-    if (works && res->live == NULL)
-        brain_check(b, job_live(b, res, false));
+    if (works && res->live == NULL) {
+        brain_check(b, job_live(b, res, res->adopted));
+        if (!b->failed && res->adopted)
+            res->live->parts_said = rec->attempt;
+    }
     if (b->failed)
         return;
     if (works && rec->phase == PHASE_RUNNING && !rec->deleting &&

@@ -3,9 +3,30 @@
 /* Inside the coordinator's brain: jobs of several tenants, and what is to be deleted. See internal.h. */
 #include "coordinator/brain/internal.h"
 
+/* Which tenants a cluster has; stored once it has two. */
+#define CLUSTER_RECORD_FIELDS(X, T)                                                                \
+    X(T, str, cluster, "cl", REQ, 0, WIRE_NAME_MAX)                                                \
+    X(T, strs, tenants, "te", OPT, 0, WIRE_NAME_MAX, BRAIN_TENANTS_MAX)
+CODEC_DECLARE(cluster_record, CLUSTER_RECORD_FIELDS);
+
+struct cluster {
+    char name[WIRE_NAME_MAX + 1];
+    struct {
+        char name[WIRE_NAME_MAX + 1];
+        uint64_t seen_us;         /* mono: an agent last named it, or this life began */
+    } tenants[BRAIN_TENANTS_MAX]; /* sorted */
+    size_t tenant_count;
+    bool more; /* and others */
+    bool dirty;
+    uint64_t txn; /* of the persist under way, 0 = none */
+    uint64_t retry_us;
+};
+
 /* ---- tenants.c ---- */
 
 void tenants_heard(struct brain *b, const struct node *node);
+/* The cluster has it: one of its backups says so. */
+void tenants_note(struct brain *b, const char *cluster, const char *tenant);
 int tenants_load(struct brain *b, struct slice value, struct tm_err *err);
 void tenants_free(struct brain *b);
 void tenants_persisted(struct brain *b, uint64_t txn, bool ok);

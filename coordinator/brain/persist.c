@@ -59,7 +59,7 @@ void persist_put(struct brain *b, const struct record *rec, struct brain_put *re
 
 static void send(struct brain *b, struct res *res)
 {
-    struct brain_put *put = brain_step_alloc(b, 2 * sizeof(*put));
+    struct brain_put *put = brain_step_alloc(b, 3 * sizeof(*put));
     if (put == NULL)
         return;
     size_t count = 1;
@@ -67,15 +67,15 @@ static void send(struct brain *b, struct res *res)
         put->key = record_key(b, &res->next.rec);
     else
         persist_put(b, &res->next.rec, put);
-    if (res->removing && kept_is(res) && kept_put(b, res, &put[1]))
-        count = 2;
-    if (log_splits(res)) {
-        log_split_put(b, res, &put[1]);
-        count = 2;
-    }
+    if (res->removing && kept_is(res) && kept_put(b, &res->now.rec, res->view.secret, &put[count]))
+        count++;
+    if (log_splits(res))
+        log_split_put(b, res, &put[count++]);
     if (b->failed)
         return;
     res->txn = ++b->next_txn;
+    if (intent_put(b, res, res->txn, &put[count]))
+        count++;
     struct brain_action *action = brain_emit(b, BRAIN_ACT_PERSIST);
     action->persist.txn = res->txn;
     action->persist.puts = put;
@@ -146,11 +146,13 @@ static void take_spec(struct brain *b, struct res *res)
 void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err)
 {
     struct res *res = NULL;
+    intents_persisted(b, txn, ok);
     for (size_t at = 0; at < b->lists.busy_count && res == NULL; at++) {
         if (b->lists.busy[at]->staged && b->lists.busy[at]->txn == txn)
             res = b->lists.busy[at];
     }
     if (res == NULL) {
+        rebuild_persisted(b, txn, ok, err);
         tenants_persisted(b, txn, ok);
         return;
     }
@@ -176,6 +178,8 @@ void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *e
     take_spec(b, res);
     if (!b->failed)
         job_durable(b, res);
+    if (!b->failed)
+        intents_durable(b, res);
 }
 
 void persist_tick(struct brain *b)

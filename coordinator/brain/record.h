@@ -109,7 +109,13 @@ CODEC_DECLARE(node_share, NODE_SHARE_FIELDS);
     /* of several tenants: each has a record of its own, of this kind, namespace and name… */       \
     X(T, strs, parts, "pt", OPT, 0, WIRE_NAME_MAX, PARTS_MAX)                                         \
     X(T, str, part, "pp", OPT, 0, WIRE_NAME_MAX) /* …that is this tenant's, and has no document */  \
-    X(T, u32, round, "pr", OPT, 0, UINT32_MAX) /* part: the whole's attempt that it takes part in */
+    X(T, u32, round, "pr", OPT, 0,                                                                    \
+      UINT32_MAX) /* part: the whole's attempt that it takes part in */                               \
+    /* whole: parts that are missing are not made before the list was confirmed */                    \
+    X(T, flag, rebuilt, "rb", OPT, 0, 0)                                                              \
+    /* kept in storage alone: the backup stays, its resource is gone; part: the whole's record */     \
+    X(T, flag, gone, "gn", OPT, 0, 0)                                                                 \
+    X(T, bin, whole, "wh", OPT, 0, WIRE_INTENT_MAX)
 CODEC_DECLARE(record, RECORD_FIELDS);
 
 /* A record with what it points to. */

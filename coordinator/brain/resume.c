@@ -63,7 +63,7 @@ bool resume_expired(const struct brain *b, const struct res *res)
     const struct record *rec = &res->now.rec;
     return res->exists && res->spec != NULL && res->view.kind == JOB_KIND_BACKUP &&
            rec->phase == PHASE_FAILED && rec->resumable && !rec->deleting &&
-           b->now.real_us - rec->completed_us > gcttl_us(res);
+           !rebuild_holds_back(b) && b->now.real_us - rec->completed_us > gcttl_us(res);
 }
 
 void resume_expire(struct brain *b, struct res *res)

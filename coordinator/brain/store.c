@@ -45,8 +45,14 @@ size_t brain_resource_after(const struct brain *b, const char *kind, const char 
 struct res *store_find(const struct brain *b, const char *kind, const char *namespace_,
                        const char *name)
 {
-    size_t at = position(b, kind, namespace_, name, "");
-    if (at < b->resource_count && compare(b->resources[at], kind, namespace_, name, "") == 0)
+    return store_find_part(b, kind, namespace_, name, "");
+}
+
+struct res *store_find_part(const struct brain *b, const char *kind, const char *namespace_,
+                            const char *name, const char *part)
+{
+    size_t at = position(b, kind, namespace_, name, part);
+    if (at < b->resource_count && compare(b->resources[at], kind, namespace_, name, part) == 0)
         return b->resources[at];
     return NULL;
 }
@@ -270,6 +276,10 @@ int store_load(struct brain *b, struct slice key, struct slice value, struct tm_
         return kept_load(b, key, value, err);
     if (has_prefix(key, BRAIN_CLUSTER_PREFIX))
         return tenants_load(b, value, err);
+    if (has_prefix(key, BRAIN_INTENT_PREFIX))
+        return intents_load(b, key, value, err);
+    if (has_prefix(key, BRAIN_REBUILD_KEY))
+        return rebuild_load(b, value, err);
     if (!part && !has_prefix(key, BRAIN_KEY_PREFIX))
         return 0; /* somebody else's record */
     struct stored stored = {0};
@@ -315,4 +325,5 @@ void store_loaded(struct brain *b)
             brain_check(b, job_live(b, res, true));
         status_changed(b, res);
     }
+    rebuild_loaded(b);
 }

@@ -64,13 +64,18 @@ static bool add(struct brain *b, struct cluster *c, const char *tenant)
     return true;
 }
 
+void tenants_note(struct brain *b, const char *cluster, const char *tenant)
+{
+    struct cluster *c = find_or_add(b, cluster);
+    if (c != NULL && add(b, c, tenant))
+        c->dirty = c->dirty || c->tenant_count > 1;
+}
+
 void tenants_heard(struct brain *b, const struct node *node)
 {
     for (size_t at = 0; at < node->instance_count; at++) {
-        struct cluster *c = find_or_add(b, node->cluster);
-        if (c != NULL && node->instances[at].tenant[0] != '\0' &&
-            add(b, c, node->instances[at].tenant))
-            c->dirty = c->dirty || c->tenant_count > 1;
+        if (node->instances[at].tenant[0] != '\0')
+            tenants_note(b, node->cluster, node->instances[at].tenant);
     }
 }
 

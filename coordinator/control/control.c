@@ -264,8 +264,12 @@ void control_answer(struct control *control, uint64_t cmd, enum brain_outcome ou
     if (c == NULL)
         return;
     uint32_t command = c->request.message.command;
-    if ((command == CONTROL_QUERY || command == CONTROL_PROBE) && err != NULL)
+    bool one = command == CONTROL_QUERY || command == CONTROL_PROBE || command == CONTROL_REBUILD ||
+               command == CONTROL_CONFIRM;
+    if (one && err != NULL)
         connection_error(c, err, false);
+    else if (command == CONTROL_CONFIRM)
+        rebuild_confirmed(c);
     else
         request_answer(c, outcome, err);
     (void)watch(c);
@@ -287,6 +291,16 @@ void control_answer_probe(struct control *control, uint64_t cmd, const struct br
     if (c == NULL)
         return;
     probe_answer(c, probe);
+    (void)watch(c);
+}
+
+void control_answer_rebuilt(struct control *control, uint64_t cmd,
+                            const struct brain_rebuilt *rebuilt)
+{
+    struct connection *c = waiting(control, cmd);
+    if (c == NULL)
+        return;
+    rebuild_answer(c, rebuilt);
     (void)watch(c);
 }
 

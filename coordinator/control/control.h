@@ -4,10 +4,11 @@
  * The control socket, server side: what the CLI asks, the brain answers.
  *
  *     control_new(loop, &config, &control, err)      listens; requests may come from now on
- *     config.feed(arg, &event)                       called for APPLY, DELETE, RETRY, QUERY, PROBE
+ *     config.feed(arg, &event)                       called for APPLY, DELETE, RETRY, QUERY, PROBE, …
  *     control_answer(control, &action.answer …)      for every BRAIN_ACT_ANSWER, but
  *     control_answer_log(control, &action.answer …)  for one that brings what was found, and
- *     control_answer_probe(control, …)               for one that brings how a test came out
+ *     control_answer_probe(control, …)               for one that brings how a test came out, and
+ *     control_answer_rebuilt(control, …)             what became of what a storage holds
  *     control_free(control)                          closes every connection, removes the socket
  *
  * Reading (list, get, nodes, version) looks into the brain directly. Changing goes through `feed`
@@ -64,6 +65,8 @@ void control_answer_log(struct control *control, uint64_t cmd, const struct msg_
                         const char *cluster, const char *tenant);
 
 void control_answer_probe(struct control *control, uint64_t cmd, const struct brain_probe *probe);
+void control_answer_rebuilt(struct control *control, uint64_t cmd,
+                            const struct brain_rebuilt *rebuilt);
 
 /* ---- who may: pure, for tests ---- */
 

@@ -70,6 +70,12 @@ int probe_begin(struct connection *c, struct tm_err *err) TM_WUR;
 void probe_go_on(struct connection *c); /* for request_go_on */
 void probe_answer(struct connection *c, const struct brain_probe *probe);
 
+/* rebuild.c: what a storage holds. */
+int rebuild_begin(struct connection *c, struct tm_err *err) TM_WUR;
+int rebuild_confirm_begin(struct connection *c, struct tm_err *err) TM_WUR;
+void rebuild_answer(struct connection *c, const struct brain_rebuilt *rebuilt);
+void rebuild_confirmed(struct connection *c);
+
 /* Queues the reply; the request is over. */
 void connection_reply(struct connection *c, const struct control_reply *reply);
 /* An error as the reply; `hang_up` closes the connection behind it. */
@@ -87,6 +93,10 @@ int secret_check_apply(const struct control *control, const struct resource *r,
 int render_node(const struct brain_node *node, struct buf *out, struct tm_err *err) TM_WUR;
 /* How a storage test came out; appended. */
 int render_probe(const struct brain_probe *probe, struct buf *out, struct tm_err *err) TM_WUR;
+int render_rebuilt(const struct brain_rebuilt *rebuilt, struct buf *out, struct tm_err *err) TM_WUR;
+/* The coordinator itself; appended. */
+int render_version(const char *version, const struct brain *brain, struct buf *out,
+                   struct tm_err *err) TM_WUR;
 /* What a query of a log backup found, as `tidemark log` prints it with -o json; appended. */
 int render_log_answer(const struct msg_log_answer *answer, const char *cluster, const char *tenant,
                       struct buf *out, struct tm_err *err) TM_WUR;

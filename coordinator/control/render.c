@@ -79,6 +79,61 @@ int render_node(const struct brain_node *node, struct buf *out, struct tm_err *e
     return put_json(json, out, err);
 }
 
+int render_version(const char *version, const struct brain *brain, struct buf *out,
+                   struct tm_err *err)
+{
+    char since[CLOCK_TEXT_MAX];
+    struct brain_doubt doubt;
+    json_t *json =
+        json_pack("{s:s, s:I}", "version", version, "term", (json_int_t)brain_term(brain));
+    if (json != NULL && brain_in_doubt(brain, &doubt)) {
+        json_t *rebuild = json_pack("{s:s, s:b}", "since", clock_format(doubt.since_us, since),
+                                    "noticed", (int)doubt.noticed);
+        if (rebuild != NULL && doubt.noticed) {
+            (void)json_object_set_new(rebuild, "hadTerm", json_integer((json_int_t)doubt.had_term));
+            (void)json_object_set_new(rebuild, "seenTerm",
+                                      json_integer((json_int_t)doubt.seen_term));
+        }
+        if (json_object_set_new(json, "rebuild", rebuild) < 0) {
+            json_decref(json);
+            json = NULL;
+        }
+    }
+    return put_json(json, out, err);
+}
+
+int render_rebuilt(const struct brain_rebuilt *rebuilt, struct buf *out, struct tm_err *err)
+{
+    const struct {
+        const char *name;
+        uint64_t count;
+        const char *first;
+    } counts[] = {{"complete", rebuilt->complete, NULL},
+                  {"logs", rebuilt->logs, NULL},
+                  {"failed", rebuilt->failed, NULL},
+                  {"running", rebuilt->running, NULL},
+                  {"deleting", rebuilt->deleting, NULL},
+                  {"known", rebuilt->known, NULL},
+                  {"retained", rebuilt->retained, NULL},
+                  {"missing", rebuilt->missing, NULL},
+                  {"leftovers", rebuilt->leftovers, rebuilt->first_leftover},
+                  {"damaged", rebuilt->damaged, rebuilt->first_damaged},
+                  {"conflicts", rebuilt->conflicts, rebuilt->first_conflict},
+                  {"otherClusters", rebuilt->others, rebuilt->first_other}};
+    json_t *names = json_array();
+    json_t *firsts = json_object();
+    for (size_t n = 0; n < rebuilt->name_count; n++)
+        (void)json_array_append_new(names, json_string(rebuilt->names[n]));
+    json_t *json = json_pack("{s:s, s:o, s:o}", "storage", rebuilt->storage, "restored", names,
+                             "firsts", firsts);
+    for (size_t n = 0; json != NULL && n < TM_ARRAY_LEN(counts); n++) {
+        (void)json_object_set_new(json, counts[n].name, json_integer((json_int_t)counts[n].count));
+        if (counts[n].count > 0 && counts[n].first != NULL)
+            (void)json_object_set_new(firsts, counts[n].name, json_string(counts[n].first));
+    }
+    return put_json(json, out, err);
+}
+
 /* ---- answers ---- */
 
 /* The same members as `tidemark-agent search -o json` prints. */

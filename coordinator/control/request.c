@@ -389,9 +389,8 @@ static int begin_version(struct connection *c, struct tm_err *err)
     const struct control *control = c->control;
     struct page p = {.arena = &c->request.arena};
     TM_CLEANUP(buf_release) struct buf json = BUF_INIT;
-    int result =
-        buf_printf(&json, err, "{\"version\":\"%s\",\"term\":%" PRIu64 "}", control->config.version,
-                   brain_term(control->config.brain(control->config.arg)));
+    int result = render_version(control->config.version, control->config.brain(control->config.arg),
+                                &json, err);
     if (result < 0 || (result = page_add(&p, &json, err)) < 0)
         return result;
     page_reply(c, &p);
@@ -421,6 +420,10 @@ static int begin(struct connection *c, struct tm_err *err)
         return begin_version(c, err);
     case CONTROL_PROBE:
         return probe_begin(c, err);
+    case CONTROL_REBUILD:
+        return rebuild_begin(c, err);
+    case CONTROL_CONFIRM:
+        return rebuild_confirm_begin(c, err);
     case CONTROL_SECRET_PUT:
         return secret_begin_put(c, err);
     case CONTROL_SECRETS:

@@ -11,6 +11,7 @@
 
 struct ctl_client {
     int fd;
+    unsigned patience_s;
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 };
 
@@ -32,16 +33,22 @@ int client_open(const char *path, struct ctl_client **ret, struct tm_err *err)
                           "control socket '%s': %s; is tidemark-coordinator running?", path,
                           strerror(errno));
     }
-    struct timeval deadline = {.tv_sec = CLIENT_TIMEOUT_MS / 1000};
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof(deadline));
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &deadline, sizeof(deadline));
     struct ctl_client *c = calloc(1, sizeof(*c));
     if (c == NULL)
         return tm_err_oom(err);
     c->fd = TM_TAKE_FD(fd);
+    client_patience(c, CLIENT_TIMEOUT_MS / 1000);
     memcpy(c->path, address.sun_path, sizeof(c->path));
     *ret = c;
     return 0;
+}
+
+void client_patience(struct ctl_client *c, unsigned seconds)
+{
+    struct timeval deadline = {.tv_sec = seconds};
+    c->patience_s = seconds;
+    (void)setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof(deadline));
+    (void)setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &deadline, sizeof(deadline));
 }
 
 void client_free(struct ctl_client *c)
@@ -85,8 +92,8 @@ static int receive_all(struct ctl_client *c, uint8_t *dst, size_t len, struct tm
             continue;
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return tm_err_retry(err, TM_E_TIMEOUT,
-                                "control socket '%s': no answer within %d seconds", c->path,
-                                CLIENT_TIMEOUT_MS / 1000);
+                                "control socket '%s': no answer within %u seconds", c->path,
+                                c->patience_s);
         if (got <= 0)
             return hung_up(c, err);
         dst += got;
@@ -192,8 +199,8 @@ int client_probe(struct ctl_client *c, struct control_request *request, json_t *
     return collect(c, request, ret, err);
 }
 
-static int call_for_one(struct ctl_client *c, struct control_request *request, json_t **ret,
-                        struct tm_err *err)
+int client_one(struct ctl_client *c, struct control_request *request, json_t **ret,
+               struct tm_err *err)
 {
     struct client_reply r;
     int result = client_call(c, request, &r, err);
@@ -226,7 +233,7 @@ int client_get(struct ctl_client *c, enum control_command command, const char *k
                const char *namespace_, const char *name, json_t **ret, struct tm_err *err)
 {
     struct control_request request = named(command, kind, namespace_, name);
-    return call_for_one(c, &request, ret, err);
+    return client_one(c, &request, ret, err);
 }
 
 int client_query(struct ctl_client *c, const char *kind, const char *namespace_, const char *name,
@@ -236,5 +243,5 @@ int client_query(struct ctl_client *c, const char *kind, const char *namespace_,
     if (tenant != NULL)
         (void)snprintf(request.tenant, sizeof(request.tenant), "%s", tenant);
     request.query = query;
-    return call_for_one(c, &request, ret, err);
+    return client_one(c, &request, ret, err);
 }

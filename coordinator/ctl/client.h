@@ -43,6 +43,11 @@ int client_query(struct ctl_client *c, const char *kind, const char *namespace_,
  * request->yaml, or of the one resource. */
 int client_probe(struct ctl_client *c, struct control_request *request, json_t **ret,
                  struct tm_err *err) TM_WUR;
+/* Calls may take so long from now on. */
+void client_patience(struct ctl_client *c, unsigned seconds);
+/* The one item of the answer, handed over. */
+int client_one(struct ctl_client *c, struct control_request *request, json_t **ret,
+               struct tm_err *err) TM_WUR;
 /* One object (GET, VERSION), handed over. */
 int client_get(struct ctl_client *c, enum control_command command, const char *kind,
                const char *namespace_, const char *name, json_t **ret, struct tm_err *err) TM_WUR;

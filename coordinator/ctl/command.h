@@ -25,7 +25,7 @@ struct command {
 
 extern const struct command command_apply, command_create, command_get, command_describe,
     command_delete, command_edit, command_wait, command_retry, command_backup, command_restore,
-    command_log, command_storage, command_nodes, command_top, command_version;
+    command_log, command_storage, command_rebuild, command_nodes, command_top, command_version;
 
 /* Connects on first use. */
 int ctl_connect(struct ctl *c, struct tm_err *err) TM_WUR;
@@ -40,6 +40,9 @@ bool json_is_log(const json_t *resource);
 
 /* The kind for a word of the user, said in the coordinator's words. */
 int kind_of(const char *word, const char **ret_kind, const char **ret_word, struct tm_err *err);
+
+/* rebuild.c: says on stderr when the coordinator's state may lack something. */
+int doubt_warn(struct ctl *c, struct tm_err *err) TM_WUR;
 
 /* Sends YAML and prints "backup/NAME created" for each; warnings go to stderr. */
 int apply_yaml(struct ctl *c, const char *source, struct slice yaml, bool quiet,

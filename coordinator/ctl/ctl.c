@@ -11,9 +11,10 @@
 #include "proto/spec/spec.h"
 
 static const struct command *const commands[] = {
-    &command_apply,   &command_create, &command_backup,   &command_restore, &command_log,
-    &command_storage, &command_get,    &command_describe, &command_edit,    &command_delete,
-    &command_wait,    &command_retry,  &command_nodes,    &command_top,     &command_version,
+    &command_apply,   &command_create,  &command_backup, &command_restore,
+    &command_log,     &command_storage, &command_get,    &command_describe,
+    &command_edit,    &command_delete,  &command_wait,   &command_retry,
+    &command_rebuild, &command_nodes,   &command_top,    &command_version,
 };
 
 static const struct option_row global_rows[] = {

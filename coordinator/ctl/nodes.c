@@ -115,6 +115,8 @@ static int run_nodes(struct ctl *c, const struct command *self, const struct opt
         if (result == 0)
             result = print_clusters(c, &err);
     }
+    if (result == 0)
+        result = doubt_warn(c, &err);
     json_decref(nodes);
     return result < 0 ? ctl_fail(c, &err) : 0;
 }

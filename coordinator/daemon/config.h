@@ -38,6 +38,7 @@ struct config {
     int64_t max_agents;
     char *log_level;
     int log_priority; /* from log_level */
+    bool rebuild;     /* by the command line: the state must be empty */
 };
 
 int config_load(const char *path, struct config *ret, struct schema_warnings *warnings,

@@ -2,7 +2,8 @@
  * The coordinator's life: start, loop, stop.
  *
  * Failure modes at start, each one line and exit status 1: another instance holds state_dir;
- * state.db is damaged, of another program or of a newer version; the address is in use; the control
+ * state.db is damaged, of another program or of a newer version, or not empty although a catalog is to be
+ * rebuilt into it; the address is in use; the control
  * socket cannot be made. Afterwards: a state store that cannot write makes commands fail with its
  * words and the brain try again; another coordinator's term in the store ends this one.
  */
@@ -277,8 +278,24 @@ static int load_record(void *arg, struct slice key, struct slice value, uint64_t
     return -(int)err->code;
 }
 
+static int found_record(void *arg, struct slice key, struct slice value, uint64_t revision,
+                        struct tm_err *err)
+{
+    const struct coordinator *c = arg;
+
+    (void)key, (void)value, (void)revision;
+    return tm_err_set(err, TM_E_EXISTS,
+                      "'%s/state.db' is not empty: a catalog is rebuilt into an empty state only. "
+                      "To start over, move that file away; to add what storage holds to it, start "
+                      "without --rebuild-catalog and run 'tidemark rebuild --storage URL'",
+                      c->config.state_dir);
+}
+
 static int open_state(struct coordinator *c, struct tm_err *err)
 {
+    static const char *const prefixes[] = {BRAIN_KEY_PREFIX,     BRAIN_PART_PREFIX,
+                                           BRAIN_CLUSTER_PREFIX, BRAIN_KEPT_PREFIX,
+                                           BRAIN_INTENT_PREFIX,  BRAIN_REBUILD_KEY};
     const struct state_options options = {.slow = on_slow_commit, .slow_arg = c};
     const struct brain_event end = {.kind = BRAIN_EV_LOADED_END};
     struct brain_config config = {0};
@@ -286,17 +303,18 @@ static int open_state(struct coordinator *c, struct tm_err *err)
 
     if ((r = random_bytes(&c->start, sizeof c->start, err)) < 0 ||
         (r = state_open_sqlite(c->config.state_dir, &options, &c->state, err)) < 0 ||
+        (c->config.rebuild && (r = state_each(c->state, "", found_record, c, err)) < 0) ||
         (r = state_take_term(c->state, 0, &c->term, err)) < 0)
         return r;
     config.term = c->term;
     config.start = c->start;
+    config.rebuild = c->config.rebuild;
     if ((r = brain_new(&config, (struct brain_rng){.next = random_u64, .arg = c}, &c->brain, err)) <
-            0 ||
-        (r = state_each(c->state, BRAIN_KEY_PREFIX, load_record, c, err)) < 0 ||
-        (r = state_each(c->state, BRAIN_PART_PREFIX, load_record, c, err)) < 0 ||
-        (r = state_each(c->state, BRAIN_CLUSTER_PREFIX, load_record, c, err)) < 0 ||
-        (r = state_each(c->state, BRAIN_KEPT_PREFIX, load_record, c, err)) < 0)
+        0)
         return r;
+    for (size_t i = 0; i < TM_ARRAY_LEN(prefixes); i++)
+        if ((r = state_each(c->state, prefixes[i], load_record, c, err)) < 0)
+            return r;
     coordinator_feed(c, &end);
     if (!c->failed)
         return 0;

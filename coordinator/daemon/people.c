@@ -39,6 +39,8 @@ void coordinator_control_answer(struct coordinator *c, const struct brain_action
                            action->answer.cluster, action->answer.tenant);
     else if (c->control && action->answer.probe)
         control_answer_probe(c->control, action->answer.cmd, action->answer.probe);
+    else if (c->control && action->answer.rebuilt)
+        control_answer_rebuilt(c->control, action->answer.cmd, action->answer.rebuilt);
     else if (c->control)
         control_answer(c->control, action->answer.cmd, action->answer.outcome, action->answer.err);
 }

@@ -68,6 +68,9 @@ _tidemark() {
             COMPREPLY=($(compgen -W "$(tidemark log status 2>/dev/null | awk 'NR > 1 { if ($0 == "") exit; print $1 }')" -- "$cur"))
         fi
         ;;
+    rebuild)
+        [ "$prev" != "$command" ] || COMPREPLY=($(compgen -W "confirm status" -- "$cur"))
+        ;;
     storage)
         if [ "$prev" = "$command" ]; then
             COMPREPLY=($(compgen -W test -- "$cur"))

@@ -208,6 +208,32 @@ struct rel_name names_rel_truncate(struct epoch epoch, uint32_t seq)
     return n;
 }
 
+bool names_uid_valid(const char *text)
+{
+    size_t len = strnlen(text, NAMES_UID_MAX + 1);
+    for (size_t i = 0; i < len; i++) {
+        if (!(text[i] >= '0' && text[i] <= '9') && !(text[i] >= 'a' && text[i] <= 'z'))
+            return false;
+    }
+    return len > 0 && len <= NAMES_UID_MAX;
+}
+
+struct rel_name names_rel_intent(const char *uid, struct epoch epoch)
+{
+    struct rel_name n;
+    (void)snprintf(n.s, sizeof(n.s), "intent/%.*s-" EPOCH_FORMAT, NAMES_UID_MAX, uid, epoch.term,
+                   epoch.counter);
+    return n;
+}
+
+struct full_name names_intents_prefix(const struct repo_scope *scope, const char *uid)
+{
+    struct rel_name rel;
+    (void)snprintf(rel.s, sizeof(rel.s), "intent/%.*s%s", NAMES_UID_MAX, uid,
+                   uid[0] != '\0' ? "-" : "");
+    return names_full(scope, rel.s);
+}
+
 struct full_name names_logs_prefix(const struct repo_scope *scope)
 {
     return names_full(scope, "log/");
@@ -319,10 +345,27 @@ static enum name_kind parse_log(const char *text, struct name_parts *p)
     return NAME_OTHER;
 }
 
+/* <uid>-<epoch> */
+static enum name_kind parse_intent(const char *text, struct name_parts *p)
+{
+    size_t len = strcspn(text, "-");
+    if (len > NAMES_UID_MAX)
+        return NAME_OTHER;
+    memcpy(p->uid, text, len);
+    text += len;
+    if (!names_uid_valid(p->uid) || !take_text(&text, "-") || !take_epoch(&text, &p->epoch))
+        return NAME_OTHER;
+    return *text == '\0' ? NAME_INTENT : NAME_OTHER;
+}
+
 struct name_parts names_parse_rel(const char *rel)
 {
     struct name_parts p = {.kind = NAME_OTHER};
     char part[NAMES_LINEAGE_BYTES * 2 + 1] = "";
+    if (take_text(&rel, "intent/")) {
+        p.kind = parse_intent(rel, &p);
+        return p.kind == NAME_OTHER ? (struct name_parts){.kind = NAME_OTHER} : p;
+    }
     if (take_text(&rel, "truncate/")) {
         p.kind = take_epoch_seq(rel, &p) ? NAME_TRUNCATE : NAME_OTHER;
         return p.kind == NAME_OTHER ? (struct name_parts){.kind = NAME_OTHER} : p;

@@ -12,7 +12,7 @@
  *     log/<lineage>/lineage.mpk              log/<lineage>/writer/<epoch>
  *     log/<lineage>/chunk/<from>-<epoch>     log/<lineage>/mark/<at>-<epoch>-<seq>
  *     log/<lineage>/index/<from>-<epoch>     log/<lineage>/claim/<epoch>
- *     truncate/<epoch>-<seq>
+ *     truncate/<epoch>-<seq>                 intent/<uid>-<epoch>
  *
  * <epoch> is 16 hex digits of term, '.', 8 hex digits of counter; <seq> and <range> are 8 hex
  * digits; <from> is a stream byte as 16 hex digits; <lineage> is 32 hex digits: byte order is
@@ -31,6 +31,7 @@
 #define NAMES_INCARNATION_MAX 64
 #define NAMES_BACKUP_ID_LEN   25 /* YYYYMMDDTHHMMSSZ-<8 hex> */
 #define NAMES_LINEAGE_BYTES   16
+#define NAMES_UID_MAX         32 /* of a resource */
 #define NAMES_REPOSITORY      "tidemark.mpk"
 
 /* Who may write: (term, counter), compared in that order. */
@@ -94,6 +95,11 @@ struct rel_name names_rel_mark(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint6
 struct rel_name names_rel_log_index(const uint8_t lineage[NAMES_LINEAGE_BYTES], uint64_t from,
                                     struct epoch epoch);
 struct rel_name names_rel_truncate(struct epoch epoch, uint32_t seq);
+/* uid: 1 to NAMES_UID_MAX of [0-9a-z] (names_uid_valid). */
+struct rel_name names_rel_intent(const char *uid, struct epoch epoch);
+bool names_uid_valid(const char *text);
+/* "…/intent/", or "…/intent/<uid>-" */
+struct full_name names_intents_prefix(const struct repo_scope *scope, const char *uid);
 /* "…/log/", "…/log/<lineage>/", and one of its rooms: "chunk", "mark", "index", "writer", "claim" */
 struct full_name names_logs_prefix(const struct repo_scope *scope);
 struct full_name names_log_prefix(const struct repo_scope *scope,
@@ -114,6 +120,7 @@ enum name_kind {
     NAME_MARK,
     NAME_LOG_INDEX,
     NAME_TRUNCATE,
+    NAME_INTENT,
 };
 
 /* A relative name, taken apart; fields that the kind does not have are zero. */
@@ -121,6 +128,7 @@ struct name_parts {
     enum name_kind kind;
     char backup_id[NAMES_BACKUP_ID_LEN + 1];
     uint8_t lineage[NAMES_LINEAGE_BYTES];
+    char uid[NAMES_UID_MAX + 1];
     struct epoch epoch;
     uint32_t number; /* range or seq */
     uint64_t from;

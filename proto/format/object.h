@@ -71,7 +71,8 @@
     X(CHECKPOINT, 11, "checkpoint")                                                                \
     X(MARK, 12, "mark")                                                                            \
     X(LOG_INDEX, 13, "log index")                                                                  \
-    X(TRUNCATION, 14, "truncation")
+    X(TRUNCATION, 14, "truncation")                                                                \
+    X(INTENT, 15, "intent")
 
 enum object_kind {
 #define OBJECT_KIND_ENUM(name, number, text) OBJECT_##name = number,

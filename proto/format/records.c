@@ -25,6 +25,7 @@ CODEC_DEFINE(log_entry, "logEntry", LOG_ENTRY_FIELDS);
 CODEC_DEFINE(log_index, "logIndex", LOG_INDEX_FIELDS);
 CODEC_DEFINE(log_mark, "mark", LOG_MARK_FIELDS);
 CODEC_DEFINE(truncation, "truncation", TRUNCATION_FIELDS);
+CODEC_DEFINE(intent, "intent", INTENT_FIELDS);
 /* clang-format on */
 
 int record_put(struct object_scratch *scratch, struct storage *st, const char *name,

@@ -142,6 +142,15 @@ CODEC_DECLARE(log_mark, LOG_MARK_FIELDS);
     X(T, i64, created_us, "created", REQ, 0, 0)
 CODEC_DECLARE(truncation, TRUNCATION_FIELDS);
 
+/* intent: what the coordinator knew of a resource; `resource` is its own record, without any secret.
+ * The newest epoch of a uid counts. */
+#define INTENT_FIELDS(X, T)                                                                        \
+    X(T, str, uid, "uid", REQ, 0, NAMES_UID_MAX)                                                   \
+    X(T, u64, term, "term", REQ, 0, UINT64_MAX)                                                    \
+    X(T, u32, counter, "counter", REQ, 0, UINT32_MAX)                                              \
+    X(T, bin, resource, "resource", REQ, 0, FORMAT_BLOB_MAX)
+CODEC_DECLARE(intent, INTENT_FIELDS);
+
 /* plan: one planned range */
 #define PLAN_RANGE_FIELDS(X, T)                                                                    \
     X(T, u32, index, "i", REQ, 0, UINT32_MAX)                                                      \

@@ -260,6 +260,10 @@ void resource_list_release(struct resource_list *list);
 int resource_parse_document(const char *source, struct slice document, struct resource **ret,
                             struct tm_err *err) TM_WUR;
 
+/* A resource with the pattern's words but this name, cluster and tenant. */
+int resource_rename(const struct resource *pattern, const char *name, const char *cluster,
+                    const char *tenant, struct resource **ret, struct tm_err *err) TM_WUR;
+
 /* Whether this version carries such a resource out: TM_E_UNSUPPORTED or TM_E_INVALID with the
  * reason and what to do instead, "backup.yaml:12: backup/x: …". */
 int resource_check_apply(const struct resource *r, struct tm_err *err) TM_WUR;

@@ -54,7 +54,9 @@
     X(SECRET_PUT, 9, true)                                                                         \
     X(SECRETS, 10, false)                                                                          \
     X(SECRET_DELETE, 11, true)                                                                     \
-    X(PROBE, 16, true)
+    X(PROBE, 16, true)                                                                             \
+    X(REBUILD, 17, true)                                                                           \
+    X(CONFIRM, 18, true)
 
 enum control_command {
 #define CONTROL_COMMAND_ENUM(name, number, changes) CONTROL_##name = number,

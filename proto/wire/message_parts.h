@@ -157,7 +157,8 @@ CODEC_DECLARE(msg_restore_plan, MSG_RESTORE_PLAN_FIELDS);
     X(T, str, lineage, "g", OPT, 0, 63)                                                            \
     X(T, txt, path, "u", OPT, 0, WIRE_URL_MAX) /* where it lies, without secrets */                \
     X(T, list, problems, "q", OPT, 0, msg_problem, WIRE_PROBLEMS_MAX) /* the first ones */         \
-    X(T, msg, plan, "d", OPT, 0, msg_restore_plan)                    /* of a dry run */
+    X(T, msg, plan, "d", OPT, 0, msg_restore_plan)                    /* of a dry run */           \
+    X(T, i64, completed_us, "c", OPT, 0, 0)                           /* as the manifest has it */
 CODEC_DECLARE(msg_totals, MSG_TOTALS_FIELDS);
 
 /* How the requests to an object store have gone, from one runner. limit_max 0: no object store. */

@@ -189,15 +189,22 @@ CODEC_DECLARE(msg_restore_params, MSG_RESTORE_PARAMS_FIELDS);
     X(T, msg, full_secret, "w", OPT, 0, msg_secret)
 CODEC_DECLARE(msg_assignment, MSG_ASSIGNMENT_FIELDS);
 
+enum desired_keep {
+    DESIRED_KEEP_LOGS = 1, /* log jobs that are not listed go on as they are */
+    DESIRED_KEEP_ALL = 2,  /* and so do all others */
+};
+
 /*
  * Everything this agent should have. What is not listed is to be dropped: runner killed, session
- * closed. Revisions grow inside one term; an older one than applied is ignored.
+ * closed; but for what `keep` spares, while a coordinator knows that it may have forgotten jobs.
+ * Revisions grow inside one term; an older one than applied is ignored.
  */
 #define MSG_DESIRED_FIELDS(X, T)                                                                   \
     X(T, u64, revision, "r", REQ, 0, UINT64_MAX)                                                   \
     X(T, u32, lease_ms, "l", REQ, 0, 3600000) /* silence after which leases lapse */               \
     X(T, list, jobs, "j", OPT, 0, msg_assignment, WIRE_JOBS_MAX)                                   \
-    X(T, list, probes, "p", OPT, 0, msg_probe, WIRE_PROBES_MAX)
+    X(T, list, probes, "p", OPT, 0, msg_probe, WIRE_PROBES_MAX)                                    \
+    X(T, u32, keep, "k", OPT, 0, 31) /* enum desired_keep; 0 = nothing */
 CODEC_DECLARE(msg_desired, MSG_DESIRED_FIELDS);
 
 /* ---- plan ---- */

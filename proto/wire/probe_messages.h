@@ -1,8 +1,10 @@
 #ifndef TM_PROTO_WIRE_PROBE_MESSAGES_H
 #define TM_PROTO_WIRE_PROBE_MESSAGES_H
 /*
- * Parts of heartbeat and desired that carry a storage test and its answer.
+ * Parts of heartbeat and desired that carry a storage test, or something else that is to be done in a
+ * storage once, and the answer.
  */
+#include "proto/wire/intent_messages.h"
 #include "proto/wire/message_parts.h"
 
 /* In the order in which they are done. */
@@ -47,13 +49,15 @@ enum probe_create {
 CODEC_DECLARE(msg_probe_step, MSG_PROBE_STEP_FIELDS);
 
 /* A storage to be tested from this node: asked until it is answered, told apart by its id, which is
- * the same for all nodes that are asked. */
+ * the same for all nodes that are asked. With `keep` or `read` that is done, and nothing is tested. */
 #define MSG_PROBE_FIELDS(X, T)                                                                     \
     X(T, u64, id, "i", REQ, 0, UINT64_MAX)                                                         \
     X(T, txt, storage, "r", REQ, 0, WIRE_URL_MAX)                                                  \
     X(T, u32, timeout_ms, "t", REQ, 0, 3600000)                                                    \
     X(T, u32, nodes, "n", OPT, 0, UINT32_MAX) /* that are asked */                                 \
-    X(T, msg, secret, "v", OPT, 0, msg_secret)
+    X(T, msg, secret, "v", OPT, 0, msg_secret)                                                     \
+    X(T, msg, keep, "k", OPT, 0, msg_intent)                                                       \
+    X(T, msg, read, "g", OPT, 0, msg_read)
 CODEC_DECLARE(msg_probe, MSG_PROBE_FIELDS);
 
 /*
@@ -79,6 +83,8 @@ CODEC_DECLARE(msg_probe, MSG_PROBE_FIELDS);
     X(T, u64, free_bytes, "f", OPT, 0, UINT64_MAX)                                                 \
     X(T, strs, seen, "n", OPT, 0, WIRE_NAME_MAX, WIRE_PROBE_NODES)                                 \
     X(T, strs, warnings, "w", OPT, 0, WIRE_TEXT_MAX, WIRE_WARNINGS_MAX)                            \
+    X(T, flag, kept, "wk", OPT, 0, 0)       /* `keep`: done */                                     \
+    X(T, msg, page, "wp", OPT, 0, msg_page) /* `read` */                                           \
     X(T, msg, error, "x", OPT, 0, msg_error)
 CODEC_DECLARE(msg_probe_answer, MSG_PROBE_ANSWER_FIELDS);
 

@@ -149,7 +149,7 @@ static void read_chunk(struct target *t)
 
 static void read_as_everything(struct target *t)
 {
-    for (unsigned kind = OBJECT_REPOSITORY; kind <= OBJECT_TRUNCATION; kind++)
+    for (unsigned kind = OBJECT_REPOSITORY; kind <= OBJECT_INTENT; kind++)
         read_object(t, (enum object_kind)kind);
     read_streams(t);
     read_manifest(t);

@@ -18,7 +18,7 @@ import subprocess
 import sys
 
 KINDS = {1: "repository", 2: "identity", 3: "data", 4: "chunk", 5: "plan", 6: "segment", 7: "manifest", 8: "tombstone",
-         9: "lineage", 10: "writer", 11: "checkpoint", 12: "mark", 13: "log index", 14: "truncation"}
+         9: "lineage", 10: "writer", 11: "checkpoint", 12: "mark", 13: "log index", 14: "truncation", 15: "intent"}
 KNOWN_SECTIONS = {1, 2, 3, 4, 5, 6, 7}
 EPOCH = "([0-9a-f]{16})\\.([0-9a-f]{8})"
 

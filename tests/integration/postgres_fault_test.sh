@@ -104,7 +104,7 @@ mount -t tmpfs -o size=16m,mode=777 tmpfs "$T/small"
 REPO=$T/small apply full-start
 tidemark wait backup full-start --for=Failed --timeout=120s
 case $(status full-start .status.lastError.message) in
-*"$T/small' is full: only 16 MiB are free"*) ;;
+*"$T/small' is full: only 1"[56]" MiB are free"*) ;;
 *) fail "lastError is '$(status full-start .status.lastError.message)'" ;;
 esac
 mount -o remount,size=100m "$T/small"

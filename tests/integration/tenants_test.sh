@@ -2,6 +2,7 @@
 # A cluster of two tenants, two servers behind one agent: what names no tenant is done for both, side by side, and what
 # happens to one is its own.
 . "$(dirname "$0")/../lib/harness.sh"
+. "$(dirname "$0")/../lib/lost_state.sh"
 
 OTHER=$((PGPORT + 1)) # second's port; what is restored runs on the next ones
 other() { PGPORT=$OTHER "$@"; }
@@ -134,6 +135,27 @@ expect_out "Complete 2" tenant_of broken second '.phase + " " + (.attempt | tost
 expect_out "true" tenant_of broken second '.progress.rangesResumed >= 1'
 expect_out "$SECOND_LATE" restored r-later broken second $((PGPORT + 3))
 postgres_stop 15 "$T/restore/r-later" immediate
+
+step "the coordinator's state is lost: the same list with the same tenants, and the log of both goes on"
+is_calm() { [ "$(of wal '.status.lastError')" = null ]; }
+wait_for 60 is_calm
+wait_for 30 nothing_waits
+list >"$T/before.json"
+expect_json "$T/before.json" '[.[] | .metadata.name + " " + (.status.tenants | length | tostring)] | join(", ")' "both 2, broken 2, wal 2"
+runners=$(runner_pids)
+lose_state
+coordinator_start
+wait_for 20 are_there 2
+tidemark rebuild --storage "file://$T/repo" >"$T/rebuilt"
+grep -qx "3 restored: 2 complete, 1 log backups, 0 failed, 0 running, 0 being deleted; 0 were known" "$T/rebuilt" || fail "$(cat "$T/rebuilt")"
+same_list "$T/before.json"
+expect_out "$runners" runner_pids
+coordinator_kill TERM # what was made can be loaded
+coordinator_start
+wait_for 20 are_there 2
+same_list "$T/before.json"
+tidemark rebuild confirm
+wait_for 30 both_run
 
 step "deleted, both are gone, and nothing else is"
 stored() { find "$T/repo/test" -path "*/backup/*" -name "manifest.mpk" | wc -l; }

@@ -153,7 +153,7 @@ spawn() { # LOG CMD… as postgres, in the background, in the network namespace 
     # until it is another program, this shell's traps are its own: a signal would be caught and lost
     while [ "$(readlink "/proc/$SPAWNED/exe")" = "$(readlink "/proc/$$/exe")" ]; do sleep 0.01; done
 }
-coordinator_start() {
+coordinator_start() { # [OPTION…]
     install -d -o postgres -g postgres -m 700 "$T/coordinator"
     cat >"$T/coordinator.yaml" <<X
 listen: ${COORDINATOR_LISTEN:-tcp://127.0.0.1:$AGENT_PORT}
@@ -161,7 +161,7 @@ control_socket: $TIDEMARK_CONTROL_SOCKET
 state_dir: $T/coordinator
 ${COORDINATOR_MORE:-}
 X
-    spawn "$T/coordinator.log" "$BUILD/tidemark-coordinator" -c "$T/coordinator.yaml"
+    spawn "$T/coordinator.log" "$BUILD/tidemark-coordinator" -c "$T/coordinator.yaml" "$@"
     COORDINATOR_PID=$SPAWNED
     wait_for 20 tidemark version
 }

@@ -70,6 +70,11 @@ static void on_commit(struct world *w, struct sim_arg *arg)
         commit_model(w, r, backup);
         once_more = sim_chance(w, 50); /* the reply is dropped */
     }
+    if (backup->manifest && !w->profile.benign && w->now_us < w->profile.faults_until_us &&
+        sim_chance(w, 30)) {
+        faults_kill_agent(w, r->agent); /* it cannot tell any more */
+        return;
+    }
     if (once_more)
         later(w, r, MS(400), on_commit);
     else

@@ -176,6 +176,7 @@ static void act(struct world *w, uint32_t which, const struct brain_action *acti
         break;
     case BRAIN_ACT_ANSWER:
         oracle_answer(w, action->answer.cmd, action->answer.outcome, action->answer.err);
+        errand_answered(w, which, action);
         break;
     case BRAIN_ACT_LOG:
         sim_log(w, "coordinator%u <%d> %s", which, action->log.priority, action->log.text);

@@ -74,15 +74,19 @@ static void on_agent_back(struct world *w, struct sim_arg *arg)
         agent_start(w, (uint32_t)arg->a);
 }
 
-static void on_agent_crash(struct world *w, struct sim_arg *arg)
+void faults_kill_agent(struct world *w, uint32_t which)
 {
-    if (!w->agents[arg->a].alive)
+    if (!w->agents[which].alive)
         return;
-    agent_crash(w, (uint32_t)arg->a);
-    uint32_t which = (uint32_t)arg->a;
+    agent_crash(w, which);
     if (!w->profile.benign && sim_chance(w, 300))
         agent_lose_state(w, which);
     sim_at(w, MS(300) + sim_below(w, SEC(20)), on_agent_back)->a = which;
+}
+
+static void on_agent_crash(struct world *w, struct sim_arg *arg)
+{
+    faults_kill_agent(w, (uint32_t)arg->a);
 }
 
 static void on_runner_crash(struct world *w, struct sim_arg *arg)
@@ -332,6 +336,7 @@ void faults_plan(struct world *w)
     for (uint64_t at = 0; at < count; at++)
         plan_one(w, SEC(1) + sim_below(w, p->faults_until_us - SEC(1)));
     sim_at(w, p->faults_until_us, on_quick);
+    sim_at(w, SEC(5) + sim_below(w, SEC(20)), on_rebuild);
     sim_at(w, p->faults_until_us + FAULTS_CALM_US, on_last_want);
     sim_at(w, SEC(2) + sim_below(w, SEC(15)), on_store_saved);
     plan_wants(w);

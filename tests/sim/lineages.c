@@ -17,6 +17,7 @@
 #include <stdio.h>
 
 #define QUIET_US SEC(26) /* after a task stopped, when nobody is cut off any more */
+#define HEARD_US SEC(12) /* after a coordinator started that knows it */
 
 bool sim_epoch_above(struct sim_epoch a, struct sim_epoch b)
 {
@@ -130,8 +131,11 @@ void lineage_put(struct world *w, struct sim_lineage *l, const struct sim_chunk 
                  const struct sim_runner *r)
 {
     const struct sim_quiet *quiet = quiet_of(w, r->uid);
+    uint32_t which;
+    const struct sim_coord *c = coord_newest(w, &which);
     uint64_t calm_us = TM_MAX(w->profile.faults_until_us, quiet != NULL ? quiet->since_us : 0);
-    if (quiet != NULL && quiet->stopped && w->now_us > calm_us + QUIET_US)
+    if (quiet != NULL && quiet->stopped && c != NULL && w->now_us > calm_us + QUIET_US &&
+        w->now_us > c->started_us + HEARD_US)
         sim_violate(w, "log task %s is Stopped and still writes", r->uid);
     l->chunks = grow(l->chunks, l->chunk_count, &l->chunk_cap, sizeof(*l->chunks));
     l->chunks[l->chunk_count++] = *chunk;

@@ -393,6 +393,10 @@ static void take_job(struct world *w, struct sim_runner *r, const struct frame_j
         r->resume = job->backup->resume;
     }
     memcpy(r->uid, job->uid, sizeof(r->uid));
+    if (job->kind == JOB_KIND_PROBE) {
+        errand_job(w, r, job);
+        return;
+    }
     if (job->backup != NULL)
         memcpy(r->backup_id, job->backup->backup_id, sizeof(r->backup_id));
     later(w, r, MS(20) + sim_below(w, MS(200)), runner_on_ready);

@@ -13,6 +13,7 @@
  *   runners.c  the runner: plan and ranges against modelled storage
  *   checkpoints.c  what it stores on the way, and finds
  *   commits.c  commit and sweep
+ *   errands.c  what is kept in storage of resources, and read back when the state was lost
  *   depot.c    what lies in storage, as a model
  *   source.c   the databases' log: it grows, branches when a standby is promoted
  *   streams.c  the runner of a log backup, as a model
@@ -306,6 +307,15 @@ struct oracle_job {
     struct oracle_range ranges[SIM_RANGES_MAX];
 };
 
+struct sim_intent { /* a resource's words in storage */
+    char tenant[WIRE_NAME_MAX + 1];
+    char uid[WIRE_UID_MAX + 1];
+    uint64_t term;
+    uint32_t counter;
+    struct buf resource;
+};
+#define SIM_INTENTS_MAX 64
+
 struct sim_want { /* a resource the person at the CLI wants */
     char name[16];
     bool restore;
@@ -393,6 +403,10 @@ struct world {
     uint64_t shown_checkpoint_us;
     struct sim_want wants[8];
     size_t want_count;
+    struct sim_intent intents[SIM_INTENTS_MAX];
+    size_t intent_count;
+    uint64_t rebuild_cmd; /* asked, not answered */
+    bool rebuilt;         /* what storage holds was read: to be confirmed */
     uint64_t next_cmd;
     uint64_t next_conn;
     uint64_t next_life;
@@ -521,6 +535,13 @@ void stream_want(struct world *w, struct sim_runner *r, const struct frame_log_w
 
 void restore_job(struct world *w, struct sim_runner *r, bool resume);
 
+/* ---- errands.c ---- */
+
+void errand_job(struct world *w, struct sim_runner *r, const struct frame_job *job);
+void errand_answered(struct world *w, uint32_t which, const struct brain_action *action);
+/* Again and again: what storage holds is read, and confirmed, when the state may lack something. */
+void on_rebuild(struct world *w, struct sim_arg *arg);
+
 /* ---- lineages.c ---- */
 
 bool sim_epoch_above(struct sim_epoch a, struct sim_epoch b);
@@ -552,6 +573,8 @@ void oracle_end(struct world *w);
 
 /* ---- faults.c ------------------------------------------------------------------------------------------------------ */
 
+/* Now, and for some seconds. */
+void faults_kill_agent(struct world *w, uint32_t which);
 void faults_plan(struct world *w);
 
 #endif

@@ -132,6 +132,8 @@ void world_release(struct world *w)
         free(w->backups[at].objects);
         free(w->backups[at].entries);
     }
+    for (size_t at = 0; at < w->intent_count; at++)
+        buf_release(&w->intents[at].resource);
     lineages_release(w);
     ram_registry_free(w->registry);
     store_release(&w->store);

@@ -19,6 +19,7 @@ struct fake {
     enum tm_err_code code;
     bool warns;
     bool run_fails;
+    bool flagged;
     char loaded[64];
     char ran[64];
     mode_t umask;
@@ -60,7 +61,8 @@ static int call(struct fake *f, const char *first, const char *second)
                                        .default_config = "/etc/x.yaml",
                                        .usage = "usage: x\n",
                                        .stray = "is one word too many",
-                                       .unserved = "later",
+                                       .flag = "later",
+                                       .ret_flag = &f->flagged,
                                        .config = f,
                                        .load = load,
                                        .run = run};
@@ -125,9 +127,11 @@ static void test_words(void **state)
     assert_string_equal(said, "usage: x\n");
     assert_int_equal(call(&f, "word", NULL), 2);
     assert_string_equal(said, "tidemark-x: 'word' is one word too many\nusage: x\n");
-    assert_int_equal(call(&f, "--later", NULL), 1);
-    assert_string_equal(said, "tidemark-x: --later is not in this version\n");
+    assert_false(f.flagged);
     assert_string_equal(f.loaded, "");
+    assert_int_equal(call(&f, "--later", NULL), 0);
+    assert_true(f.flagged);
+    assert_string_equal(f.ran, "/etc/x.yaml");
 }
 
 int main(void)

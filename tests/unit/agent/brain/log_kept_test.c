@@ -32,6 +32,73 @@ static void assignments_are_kept(void **state)
     assert_int_equal(s->last[AGENT_ACT_STORE_LOG_JOBS].store_log_jobs.count, 0);
 }
 
+/* ---- a coordinator that may have forgotten them ---- */
+
+static void desire_keep(struct stage *s, uint64_t revision, struct msg_assignment *jobs,
+                        size_t count, uint32_t keep)
+{
+    struct message m = {.type = MESSAGE_desired};
+    m.desired.revision = revision;
+    m.desired.lease_ms = 10000;
+    m.desired.jobs = jobs;
+    m.desired.jobs_count = count;
+    m.desired.keep = keep;
+    s->mono_us += SEC(1);
+    s->desired = true;
+    answer(s, MESSAGE_poll, &m, 4);
+    if (s->did[AGENT_ACT_SEND] == 0)
+        tick(s, 0);
+}
+
+static void forgotten_jobs_go_on(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment jobs[] = {wanted(JOB_ROLE_LEAD, JOB_STEP_RUN, 1),
+                                    backup_wanted(JOB_STEP_PREPARE)};
+    connect_to(s, 4);
+    desire_keep(s, 1, jobs, 2, 0);
+    assert_int_equal(agent_brain_job_count(s->brain), 2);
+    desire_keep(s, 2, NULL, 0, DESIRED_KEEP_ALL);
+    assert_int_equal(agent_brain_job_count(s->brain), 2);
+    assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 0); /* also for the next life */
+    desire_keep(s, 3, NULL, 0, DESIRED_KEEP_LOGS);
+    assert_int_equal(s->did[AGENT_ACT_SESSION_CLOSE], 1);
+    assert_string_equal(s->log, "job 'b' is not wanted any more");
+    desire_keep(s, 4, jobs, 1, 0); /* known again: the same job, nothing is begun */
+    assert_int_equal(s->said[AGENT_LOG_JOB_START], 0);
+    desire_keep(s, 5, NULL, 0, 0);
+    assert_int_equal(s->last[AGENT_ACT_STORE_LOG_JOBS].store_log_jobs.count, 0);
+    assert_string_equal(s->log, "job 'log' is not wanted any more");
+}
+
+/* Its own job is in the way of the deletion until it is gone. */
+static void a_deleted_backup_is_not_forgotten(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment job = backup_wanted(JOB_STEP_PREPARE);
+    struct msg_backup_params of = {.backup_id = "20261121T100000Z-00000001"};
+    connect_to(s, 4);
+    desire_keep(s, 1, &job, 1, 0);
+    job.kind = JOB_KIND_DELETE;
+    job.backup = &of;
+    desire_keep(s, 2, &job, 1, DESIRED_KEEP_ALL);
+    assert_string_equal(s->log, "job 'b' is not wanted any more");
+    assert_int_equal(s->did[AGENT_ACT_SESSION_CLOSE], 1);
+}
+
+static void another_log_takes_its_place(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment job = wanted(JOB_ROLE_LEAD, JOB_STEP_RUN, 1);
+    connect_to(s, 4);
+    desire_keep(s, 1, &job, 1, 0);
+    memcpy(job.uid, "00cc", 5);
+    desire_keep(s, 2, &job, 1, DESIRED_KEEP_ALL);
+    assert_int_equal(s->did[AGENT_ACT_STORE_LOG_JOBS], 1);
+    assert_string_equal(s->last[AGENT_ACT_STORE_LOG_JOBS].store_log_jobs.jobs[0].uid, "00cc");
+    assert_int_equal(s->said[AGENT_LOG_JOB_START], 1);
+}
+
 static int restarted_setup(void **state)
 {
     params = (struct msg_log_params){.flush_ms = 5000};
@@ -238,6 +305,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCENE(assignments_are_kept),
+        SCENE(forgotten_jobs_go_on),
+        SCENE(a_deleted_backup_is_not_forgotten),
+        SCENE(another_log_takes_its_place),
         RESTARTED(goes_on_after_a_restart),
         RESTARTED(a_newer_term_that_does_not_name_the_job),
         cmocka_unit_test_setup_teardown(without_a_count_the_coordinator_is_awaited, uncounted_setup,

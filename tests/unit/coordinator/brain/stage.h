@@ -24,6 +24,8 @@ struct stage {
     uint64_t serial;
     bool hold_persist; /* PERSIST is not answered… */
     bool fail_persist; /* …or with an error */
+    bool
+        keeps_intents; /* what is to be kept in storage is among the records: else nobody asks for it */
     uint64_t held_txn;
     struct buf records[16]; /* what the store holds: key NUL value */
     size_t record_count;
@@ -35,6 +37,7 @@ struct stage {
     bool found_more;
     char found_of[80];
     char tested[1024]; /* how a storage test came out, "Backup/b demo1 URL: db-a=well db-b=…" */
+    char rebuilt[512]; /* what became of what a storage holds */
     unsigned replies;
     uint64_t reply_ctx;
     struct message reply; /* copied */
@@ -58,6 +61,8 @@ static TM_UNUSED void store(struct stage *s, const struct brain_put *put)
 {
     struct tm_err err;
     size_t at = 0;
+    if (put->key.data[0] == 'i' && !s->keeps_intents)
+        return;
     for (; at < s->record_count; at++) {
         if (strlen((char *)s->records[at].data) == put->key.len &&
             memcmp(s->records[at].data, put->key.data, put->key.len) == 0)
@@ -114,6 +119,19 @@ static TM_UNUSED void note_test(struct stage *s, const struct brain_probe *probe
     }
 }
 
+static TM_UNUSED void note_rebuilt(struct stage *s, const struct brain_rebuilt *rebuilt)
+{
+    size_t used = 0;
+    for (size_t at = 0; rebuilt != NULL && at < rebuilt->name_count; at++)
+        used += (size_t)snprintf(s->rebuilt + used, sizeof(s->rebuilt) - used, "%s%s",
+                                 at > 0 ? " " : "", rebuilt->names[at]);
+    if (rebuilt != NULL)
+        (void)snprintf(s->rebuilt + used, sizeof(s->rebuilt) - used,
+                       ": complete %u known %u leftovers %u others %u", (unsigned)rebuilt->complete,
+                       (unsigned)rebuilt->known, (unsigned)rebuilt->leftovers,
+                       (unsigned)rebuilt->others);
+}
+
 static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
 {
     struct tm_err err = {0};
@@ -158,6 +176,7 @@ static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
             s->outcome = a->answer.outcome;
             s->answer = a->answer.err != NULL ? *a->answer.err : (struct tm_err){0};
             note_test(s, a->answer.probe);
+            note_rebuilt(s, a->answer.rebuilt);
             s->found = a->answer.log != NULL;
             if (!s->found)
                 break;

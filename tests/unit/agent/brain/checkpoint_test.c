@@ -403,6 +403,62 @@ static void judged_otherwise(void **state)
     assert_int_equal(told->results[1].range, 2);
 }
 
+/* The lead has read range 0 itself, under this epoch, and nobody has judged it. */
+static void read_too(struct stage *s, uint64_t counter)
+{
+    struct msg_lease granted = {.range = 0, .term = 4, .counter = counter};
+    struct message m = {.type = MESSAGE_ranges};
+    struct frame f = {.type = FRAME_range_done,
+                      .range_done = {.term = 4, .counter = counter, .blob = slice_str("own")}};
+    frame(s, 1, (struct frame){.type = FRAME_need, .need = {.count = 1}});
+    memcpy(m.ranges.uid, "00aa", 5);
+    m.ranges.attempt = 2;
+    m.ranges.leases = &granted;
+    m.ranges.leases_count = 1;
+    answer(s, MESSAGE_want_ranges, &m, 4);
+    frame(s, 1, f);
+    assert_int_equal(s->asked[MESSAGE_ranges_done].ranges_done.results_count, 1);
+}
+
+/* Another node was faster, and goes; so does the coordinator. */
+static void own_result_was_too_late(void **state)
+{
+    struct stage *s = *state;
+    struct agent_event event = {.kind = AGENT_EV_DISCONNECTED};
+    checkpointing(s);
+    read_too(s, 9);
+    page(s, 0, 4, true, 4);
+    feed(s, &event);
+    tick(s, SEC(20));
+    connect_to(s, 5);
+    ack(s, 4, false, 5);
+    const struct msg_ranges_done *told = &s->asked[MESSAGE_ranges_done].ranges_done;
+    assert_int_equal(told->results_count, 4); /* the own one has to wait for the plan */
+    assert_int_equal(told->results[3].range, 0);
+    assert_int_equal(told->results[3].counter, 3);
+    assert_true(told->results[3].stored);
+}
+
+/* The verdict is lost, and the page says the same. */
+static void own_result_is_among_the_accepted(void **state)
+{
+    struct stage *s = *state;
+    struct agent_event event = {.kind = AGENT_EV_DISCONNECTED};
+    checkpointing(s);
+    read_too(s, 3);
+    page(s, 0, 4, true, 4);
+    feed(s, &event);
+    tick(s, SEC(20));
+    connect_to(s, 5);
+    ack(s, 4, false, 5);
+    const struct msg_ranges_done *told = &s->asked[MESSAGE_ranges_done].ranges_done;
+    assert_int_equal(told->results_count, 4);
+    assert_int_equal(told->results[0].range, 0);
+    assert_int_equal(told->results[0].counter, 3);
+    assert_false(told->results[0].stored);
+    assert_memory_equal(told->results[0].blob.data, "own", 3);
+}
+
 static void not_ready_yet(void **state)
 {
     struct stage *s = *state;
@@ -451,6 +507,8 @@ int main(void)
         SCENE(asked_of_a_new_coordinator),
         SCENE(what_others_read_outlives_both),
         SCENE(judged_otherwise),
+        SCENE(own_result_was_too_late),
+        SCENE(own_result_is_among_the_accepted),
         SCENE(not_ready_yet),
         SCENE(a_runner_lost_at_work),
     };

@@ -10,6 +10,7 @@
  *   nodes.c      agents: up, gone, heartbeats, instances
  *   desired.c    who should have what; parked polls
  *   jobs.c       a job from phase to phase
+ *   job_report.c what agents say of it
  *   job_watch.c  when a job is given up that nothing is heard of
  *   shares.c     who may read which ranges
  *   resume.c     attempts that go on with what earlier ones stored
@@ -486,21 +487,25 @@ size_t lead_count(const struct brain *b, const struct node *node);
 int job_live(struct brain *b, struct res *res, bool loaded); /* makes res->live */
 void job_live_free(struct live *live);
 void job_tick(struct brain *b); /* brings every job as far as it can go */
-void job_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report);
 void job_fail(struct brain *b, struct res *res, const struct tm_err *err, const char *stage,
               const char *node, int64_t since_us);
 void job_durable(struct brain *b, struct res *res); /* a staged change has become true */
 void job_watch(struct brain *b, struct res *res);   /* fails one that is not heard of */
-bool job_excluded(const struct live *live, const struct node *node);
-bool job_has_worker(const struct live *live, const struct node *node);
 /* Something of it lies in storage that is to go with it. */
 bool job_must_sweep(const struct res *res);
 bool job_deleting(const struct res *res); /* at its end, and to be deleted */
 bool job_is_lead(const struct res *res, const struct node *node);
 void job_progress(struct brain *b, struct res *res);
-void job_keep_totals(struct brain *b, struct live *live, const struct msg_totals *totals);
 /* Its manifest is stored: live->totals are its. */
 void job_complete(struct brain *b, struct res *res);
+
+/* ---- job_report.c ---- */
+
+void job_report(struct brain *b, struct res *res, struct node *node, const struct msg_job *report);
+/* It is, or was, one of the workers; it was, and failed. */
+bool job_has_worker(const struct live *live, const struct node *node);
+bool job_excluded(const struct live *live, const struct node *node);
+void job_keep_totals(struct brain *b, struct live *live, const struct msg_totals *totals);
 
 /* ---- shares.c ---- */
 

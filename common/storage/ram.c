@@ -101,15 +101,8 @@ static int enter(struct ram_store *s, enum ram_op op, const char *format, const 
 /* Index of the first object whose name is >= `name`. */
 static size_t lower_bound(const struct ram_store *s, const char *name)
 {
-    size_t low = 0;
-    size_t high = s->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (strcmp(s->objects[middle].name, name) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
+    size_t low;
+    ARRAY_LOWER_BOUND(low, s->count, at, strcmp(s->objects[at].name, name) < 0);
     return low;
 }
 

@@ -24,15 +24,8 @@ bool job_excluded(const struct live *live, const struct node *node)
 
 static size_t worker_position(const struct live *live, const struct node *node)
 {
-    size_t low = 0;
-    size_t high = live->worker_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (strcmp(live->workers[middle], node->name) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
+    size_t low;
+    ARRAY_LOWER_BOUND(low, live->worker_count, at, strcmp(live->workers[at], node->name) < 0);
     return low;
 }
 

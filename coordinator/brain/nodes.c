@@ -38,15 +38,8 @@ static int compare(const struct node *node, const char *cluster, const char *nam
 
 static size_t position(const struct brain *b, const char *cluster, const char *name)
 {
-    size_t low = 0;
-    size_t high = b->node_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (compare(b->nodes[middle], cluster, name) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
+    size_t low;
+    ARRAY_LOWER_BOUND(low, b->node_count, at, compare(b->nodes[at], cluster, name) < 0);
     return low;
 }
 

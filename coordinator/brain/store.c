@@ -21,15 +21,9 @@ static int compare(const struct res *res, const char *kind, const char *namespac
 static size_t position(const struct brain *b, const char *kind, const char *namespace_,
                        const char *name, const char *part)
 {
-    size_t low = 0;
-    size_t high = b->resource_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (compare(b->resources[middle], kind, namespace_, name, part) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
+    size_t low;
+    ARRAY_LOWER_BOUND(low, b->resource_count, at,
+                      compare(b->resources[at], kind, namespace_, name, part) < 0);
     return low;
 }
 
@@ -72,15 +66,8 @@ size_t store_parts(const struct brain *b, const struct res *res, struct res *con
 
 struct res *store_find_job(const struct brain *b, const char *uid, uint32_t attempt)
 {
-    size_t low = 0;
-    size_t high = b->lists.job_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (strcmp(b->lists.jobs[middle]->now.rec.job, uid) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
+    size_t low;
+    ARRAY_LOWER_BOUND(low, b->lists.job_count, at, strcmp(b->lists.jobs[at]->now.rec.job, uid) < 0);
     for (; low < b->lists.job_count; low++) {
         struct res *res = b->lists.jobs[low];
         if (strcmp(res->now.rec.job, uid) != 0)

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "common/array.h"
 #include "coordinator/state/driver.h"
 
 struct ram_entry {
@@ -39,15 +40,8 @@ static struct slice entry_key(const struct ram_entry *e)
 /* Index of the first entry whose key is >= key. */
 static size_t lower_bound(const struct state_ram *ram, struct slice key)
 {
-    size_t low = 0, high = ram->count;
-
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        if (slice_cmp(entry_key(&ram->entries[mid]), key) < 0)
-            low = mid + 1;
-        else
-            high = mid;
-    }
+    size_t low;
+    ARRAY_LOWER_BOUND(low, ram->count, at, slice_cmp(entry_key(&ram->entries[at]), key) < 0);
     return low;
 }
 

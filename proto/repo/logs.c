@@ -129,15 +129,8 @@ int log_gap_read(struct object_scratch *scratch, struct storage *st, const struc
 
 uint64_t log_fence_limit(const struct log_fence *fence, struct epoch epoch)
 {
-    size_t low = 0;
-    size_t high = fence->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (epoch_cmp(fence->epochs[middle], epoch) <= 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
+    size_t low;
+    ARRAY_LOWER_BOUND(low, fence->count, at, epoch_cmp(fence->epochs[at], epoch) <= 0);
     return low == fence->count ? UINT64_MAX : fence->limits[low];
 }
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "agent/engine/postgres/twophase.h"
+#include "common/array.h"
 
 #define DATABASES_MAX (1u << 20)
 
@@ -267,14 +268,8 @@ static int find_databases(struct engine_reader *reader, struct databases *d, str
 
 static size_t lower_bound(const uint64_t *values, size_t count, uint64_t value)
 {
-    size_t low = 0, high = count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (values[middle] < value)
-            low = middle + 1;
-        else
-            high = middle;
-    }
+    size_t low;
+    ARRAY_LOWER_BOUND(low, count, at, values[at] < value);
     return low;
 }
 

@@ -37,11 +37,26 @@ static void without_memory_it_stays(void **state)
     free(items);
 }
 
+static void places(void **state)
+{
+    (void)state;
+    static const int items[] = {2, 4, 4, 7};
+    static const size_t expected[] = {0, 0, 0, 1, 1, 3, 3, 3, 4}; /* of 0, 1, 2, … */
+    size_t low = 99;
+    for (int n = 0; n < 9; n++) {
+        ARRAY_LOWER_BOUND(low, TM_ARRAY_LEN(items), at, items[at] < n);
+        assert_int_equal(low, expected[n]);
+        ARRAY_LOWER_BOUND(low, 0, at, items[at] < n);
+        assert_int_equal(low, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_grows),
         cmocka_unit_test(without_memory_it_stays),
+        cmocka_unit_test(places),
     };
     return cmocka_run_group_tests_name("common/array", tests, NULL, NULL);
 }

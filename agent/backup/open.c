@@ -61,29 +61,47 @@ static int check_writable(struct backup *b, struct tm_err *err)
                  : 0;
 }
 
+/* Something was backed up of it. What is kept of resources alone does not make it so. */
+static int has_identity(struct storage *st, const struct repo_scope *scope, bool *ret,
+                        struct tm_err *err)
+{
+    struct storage_object object;
+    struct tm_err why;
+    int r = storage_stat(st, names_identity(scope).s, &object, &why);
+    if (r < 0 && why.code != TM_E_NOT_FOUND) {
+        *err = why;
+        return r;
+    }
+    *ret = r == 0;
+    return 0;
+}
+
 static int check_incarnations(struct backup *b, struct tm_err *err)
 {
     const struct repo_scope *scope = &b->options.scope;
     char prefix[NAMES_CLUSTER_MAX + NAMES_TENANT_MAX + 3];
     (void)snprintf(prefix, sizeof(prefix), "%s/%s/", scope->cluster, scope->tenant);
     TM_CLEANUP(name_list_release) struct name_list list = NAME_LIST_INIT;
-    int r = catalog_children(b->options.storage, prefix, &list, err);
-    if (r < 0)
+    bool there = false;
+    int r = has_identity(b->options.storage, scope, &there, err);
+    if (r < 0 || there || b->options.accept_incarnation)
         return r;
-    const char *other = NULL;
-    for (size_t i = 0; i < list.count; i++) {
-        if (strcmp(list.items[i], scope->incarnation) == 0)
-            return 0;
-        other = list.items[i];
+    r = catalog_children(b->options.storage, prefix, &list, err);
+    for (size_t i = 0; r == 0 && i < list.count && !there; i++) {
+        struct repo_scope other;
+        if (names_scope_set(&other, scope->cluster, scope->tenant, list.items[i], err) < 0)
+            continue; /* nobody's incarnation */
+        r = has_identity(b->options.storage, &other, &there, err);
+        if (r == 0 && there)
+            r = tm_err_set(
+                err, TM_E_REFUSED,
+                "storage '%s' holds backups of another database under cluster '%s', "
+                "tenant '%s' (identity %s, this one is %s): use another prefix or "
+                "cluster name, or say acceptIncarnation: true after pg_upgrade or initdb",
+                b->options.storage->display, scope->cluster, scope->tenant, other.incarnation,
+                scope->incarnation);
     }
-    if (!other || b->options.accept_incarnation)
-        return 0;
-    return tm_err_set(err, TM_E_REFUSED,
-                      "storage '%s' holds backups of another database under cluster '%s', tenant "
-                      "'%s' (identity %s, this one is %s): use another prefix or cluster name, or "
-                      "say acceptIncarnation: true after pg_upgrade or initdb",
-                      b->options.storage->display, scope->cluster, scope->tenant, other,
-                      scope->incarnation);
+    return r;
 }
 
 static int fill_identity(const struct backup *b, struct identity *ret, struct tm_err *err)

@@ -2,24 +2,11 @@
 # A directory of very many files: backup and restore both work, and stay below 64 MiB each.
 TIDEMARK_TEST_DIR=/var/tmp # on a disk, whatever others do
 . "$(dirname "$0")/../lib/harness.sh"
+. "$(dirname "$0")/../lib/memory.sh"
 
 FILES=${MANY_FILES:-100000}
 LIMIT_KIB=65536
 
-# The highest resident set of a process, looked at for as long as it lives; it keeps its own peak.
-hwm_kib() { awk '/^VmHWM/ {print $2}' "/proc/$1/status" 2>/dev/null; }
-watch() { # PID FILE
-    local kib
-    while kill -0 "$1" 2>/dev/null; do
-        kib=$(hwm_kib "$1") || true
-        [ -z "$kib" ] || echo "$kib" >"$2"
-        sleep 0.1
-    done
-}
-# sanitizers keep shadows and quarantines of their own, so there the memory says nothing
-below_limit() { # WHAT KIB
-    [ -n "${TIDEMARK_SANITIZED:-}" ] || [ "$2" -lt "$LIMIT_KIB" ] || fail "$1 took $2 KiB of memory"
-}
 count_files() { find "$1" -type f -name '[0-9]*' | wc -l; }
 phase() { tidemark get backup "$1" -o json | jq -r .status.phase; }
 is_over() { case $(phase many) in Complete | Failed) ;; *) return 1 ;; esac }
@@ -42,22 +29,20 @@ spec:
   br: {cluster: test, concurrency: 2}
   local: {path: $T/repo}
 Y
+memory_watch "$AGENT_PID" agent
+memory_watch "$AGENT_PID" children
 tidemark apply -f "$T/backup.yaml" >/dev/null
-runner=''
-has_runner() { runner=$(runner_pids | head -n 1) && [ -n "$runner" ]; }
-wait_for 20 has_runner
-watch "$runner" "$T/runner.kib" &
 wait_for 300 is_over
 expect_out Complete phase many
-wait $!
-below_limit agent "$(hwm_kib "$AGENT_PID")"
-below_limit runner "$(cat "$T/runner.kib")"
+memory_end
+memory_below agent "$LIMIT_KIB"
+memory_below children "$LIMIT_KIB"
 
 step "restore"
 install -d -o postgres -g postgres "$T/restore"
 spawn "$T/restore.log" "$BUILD/tidemark-agent" restore --storage "file://$T/repo" --cluster test --data-dir "$T/restore/new"
-watch "$SPAWNED" "$T/restore.kib" &
+memory_watch "$SPAWNED" restore
 wait "$SPAWNED" || fail "the restore failed"
-wait $!
-below_limit restore "$(cat "$T/restore.kib")"
+memory_end
+memory_below restore "$LIMIT_KIB"
 expect_out "$expected" count_files "$T/restore/new/base/$oid"

@@ -80,6 +80,7 @@ static void feed_frame(struct member *m, const struct due_event *due)
     const struct player *p = player_find(m, due->job, due->generation);
     struct frame f = {0};
     struct msg_totals totals = {.commit_us = clock_real_us(), .position = "0/2"};
+    struct msg_probe_answer answer = {.kept = true};
     if (p == NULL)
         return;
     if (due->what == DUE_READY) {
@@ -90,6 +91,11 @@ static void feed_frame(struct member *m, const struct due_event *due)
     } else if (due->what == DUE_WANT_RESULTS) {
         f.type = FRAME_want_results;
         f.want_results.from = due->value;
+    } else if (due->what == DUE_KEPT) {
+        answer.id = p->errand;
+        f.type = FRAME_probed;
+        f.probed.done = true;
+        f.probed.answer = &answer;
     } else {
         check_commit(m->fleet, p->uid);
         f.type = FRAME_committed;

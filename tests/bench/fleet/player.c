@@ -3,7 +3,7 @@
  *
  * Happy path: job → ready → begin → (lead: plan batches, one a turn of the loop) → need ↔ ranges, one range_done after
  * the other at the pace of the fleet → finish → want_results ↔ results, each page checked → committed. With checkpoints the
- * lead asks for what was accepted every few seconds, all pages of it.
+ * lead asks for what was accepted every few seconds, all pages of it. What is to be kept of resources is kept at once.
  */
 #include "tests/bench/fleet/fleet.h"
 
@@ -157,6 +157,11 @@ static void take_job(struct player *p, const struct frame_job *job)
     p->roles = job->roles;
     p->checkpoints = job->backup != NULL && job->backup->checkpoint;
     (void)snprintf(p->uid, sizeof(p->uid), "%s", job->uid);
+    if (job->kind == JOB_KIND_PROBE && job->probe->keep != NULL) {
+        p->errand = job->probe->id;
+        due(p, DUE_KEPT, 0);
+        return;
+    }
     if (job->kind != JOB_KIND_BACKUP || job->sweep || (job->backup && job->backup->resume))
         fleet_violate(p->member->fleet, "job '%s' is more than a plain backup", job->uid);
     due(p, DUE_READY, 0);

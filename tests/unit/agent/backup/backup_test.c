@@ -461,6 +461,11 @@ static void test_other_database(void **state)
     whole_begin(&w, st, &null_engine, "files=1");
     struct backup_options options = w.options;
     OK(names_scope_set(&options.scope, "demo1", "main", "null2", &w_err));
+    /* a resource was asked to store it there: that does not make it this storage's */
+    struct full_name intent = names_full(&options.scope, names_rel_intent("a", w.options.epoch).s);
+    TM_CLEANUP(storage_writer_freep) struct storage_writer *writer = NULL;
+    OK(storage_create(st, intent.s, &writer, &w_err));
+    OK(storage_writer_commit(writer, &w_err));
     assert_int_equal(backup_open(&options, &other, &w_err), -TM_E_REFUSED);
     assert_string_equal(w_err.msg,
                         "storage 'ram://t' holds backups of another database under cluster "
@@ -468,6 +473,9 @@ static void test_other_database(void **state)
                         "prefix or cluster name, or say acceptIncarnation: true after "
                         "pg_upgrade or initdb");
     options.accept_incarnation = true;
+    OK(backup_open(&options, &other, &w_err));
+    backup_free(other);
+    options.accept_incarnation = false; /* and from now on it is */
     OK(backup_open(&options, &other, &w_err));
     backup_free(other);
     whole_end(&w);
@@ -540,9 +548,8 @@ static void test_store_full_committed(void **state)
     struct full_name prefix = names_backup_prefix(&w.options.scope, WHOLE_ID);
     size_t there = count_below(st, prefix.s);
     fill(st);
-    assert_int_equal(
-        backup_sweep(w.backup, BACKUP_SWEEP_DELETE, "test", 600000000, &swept, &w_err),
-        -TM_E_NO_SPACE);
+    assert_int_equal(backup_sweep(w.backup, BACKUP_SWEEP_DELETE, "test", 600000000, &swept, &w_err),
+                     -TM_E_NO_SPACE);
     assert_string_equal(w_err.msg, "sweep: the storage is full, and its readers' grace needs a "
                                    "tombstone: make a little room, or delete it with a grace of 0");
     assert_int_equal(count_below(st, prefix.s), there);

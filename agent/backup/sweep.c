@@ -70,8 +70,8 @@ static int sweep_it(struct backup *b, enum backup_sweep_mode mode, const char *r
     if (r < 0 || !there)
         return r;
     if (state == BACKUP_COMMITTED && mode == BACKUP_SWEEP_ABORT)
-        return tm_err_set(err, TM_E_REFUSED,
-                          "backup '%s' is committed: it is deleted, not swept", o->backup_id);
+        return tm_err_set(err, TM_E_REFUSED, "backup '%s' is committed: it is deleted, not swept",
+                          o->backup_id);
     if (state != BACKUP_DELETED)
         r = mark(b, state, reason, grace_us, scratch, &before, err);
     if (r == 0)

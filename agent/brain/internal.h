@@ -40,7 +40,7 @@ struct result {
     struct msg_result msg; /* blob, counters and error point into `arena` */
     struct codec_arena arena;
     enum result_state state;
-    bool early; /* accepted before, or of an earlier attempt: the coordinator hears it before the plan */
+    bool early; /* accepted before, or of an earlier attempt: told before the plan */
     bool noted; /* its range is among those of job.noted because of it */
 };
 

@@ -318,8 +318,7 @@ static bool heard(struct agent_brain *b, struct job *job, const struct msg_resul
     return false;
 }
 
-void agent_work_keep_accepted(struct agent_brain *b, struct job *job,
-                              const struct msg_result *told)
+void agent_work_keep_accepted(struct agent_brain *b, struct job *job, const struct msg_result *told)
 {
     struct msg_result result = *told;
     if (is_noted(job, result.range) || heard(b, job, &result) || outbox_full(job, &result) ||

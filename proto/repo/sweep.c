@@ -281,8 +281,7 @@ int backup_delete_unmarked(struct storage *st, const struct repo_scope *scope,
                            const char *backup_id, struct sweep_totals *ret, struct tm_err *err)
 {
     struct sweep_totals totals = {0};
-    int r =
-        remove_kinds(st, scope, backup_id, "manifest.mpk", 1u << NAME_MANIFEST, &totals, err);
+    int r = remove_kinds(st, scope, backup_id, "manifest.mpk", 1u << NAME_MANIFEST, &totals, err);
     if (r == 0)
         r = remove_contents(st, scope, backup_id, &totals, err);
     if (r == 0)

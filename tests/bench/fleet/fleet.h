@@ -133,7 +133,7 @@ struct player {
     bool planning;
     bool finishing;
     uint32_t plan_next;
-    uint64_t errand; /* of a resource that is to be kept in storage: its id */
+    uint64_t errand;           /* of a resource that is to be kept in storage: its id */
     struct loop_timer *pace;   /* the range that is being read is stored then */
     struct loop_timer *beside; /* the next batch of the plan; then the next checkpoint */
     struct {

@@ -454,18 +454,10 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_plan),
-        T(test_plan_broken),
-        T(test_committed),
-        T(test_earlier_commit),
-        T(test_commit_raced),
-        T(test_deleted_and_swept),
-        T(test_aborted),
-        T(test_aborted_committed),
-        T(test_pass),
-        T(test_pass_damaged),
-        T(test_pass_refused),
-        T(test_pass_append_again),
+        T(test_plan),           T(test_plan_broken),       T(test_committed),
+        T(test_earlier_commit), T(test_commit_raced),      T(test_deleted_and_swept),
+        T(test_aborted),        T(test_aborted_committed), T(test_pass),
+        T(test_pass_damaged),   T(test_pass_refused),      T(test_pass_append_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

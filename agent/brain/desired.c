@@ -230,7 +230,7 @@ void agent_desired_apply(struct agent_brain *b, const struct message *m)
         if (b->failed)
             return;
         if (job != NULL)
-            job->log.term = b->term;
+            agent_logjob_termed(b, job);
     }
     if (!logs_spared) /* what is kept for the next life has them, under the term of who named them */
         agent_logjob_keep(b, desired->jobs, desired->jobs_count);

@@ -388,6 +388,11 @@ void agent_logjob_frame(struct agent_brain *b, struct job *job, const struct fra
 void agent_logjob_exited(struct agent_brain *b, struct job *job, int signal, int status);
 /* The assignment is about to become `want`. */
 void agent_logjob_rewanted(struct job *job, const struct msg_assignment *want);
+/* It gave way to a newer writer for a coordinator before the present one, which may know nothing of that and
+ * want it all the same: nothing is said of it before that is known. */
+bool agent_logjob_outdated(const struct agent_brain *b, const struct job *job);
+/* The present coordinator wants it: it has that one's term, and begins again when it is outdated. */
+void agent_logjob_termed(struct agent_brain *b, struct job *job);
 /* Counts the runner that is being spawned. False: the job failed, there is none. */
 bool agent_logjob_take_writer(struct agent_brain *b, struct job *job, struct agent_writer *ret);
 /* The generation of such a runner. */

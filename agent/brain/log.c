@@ -363,14 +363,34 @@ static void report_answer(struct job *job, struct msg_job *to)
     to->answer = log->has_answer ? &log->answer : NULL;
 }
 
+/* Begun under the word of a coordinator that is gone; the present one wants it, and its epoch is higher. */
+static bool is_outdated(const struct tm_err *err, const struct job *job, uint64_t term)
+{
+    return err->code == TM_E_CONFLICT && job->log.runner_term < term;
+}
+
+/* Its newer writer may be one that a coordinator has forgotten, whose state was put back. */
+bool agent_logjob_outdated(const struct agent_brain *b, const struct job *job)
+{
+    return agent_logjob_is(job) && job->stage == JOB_STAGE_FAILED &&
+           is_outdated(&job->error, job, b->term);
+}
+
+void agent_logjob_termed(struct agent_brain *b, struct job *job)
+{
+    if (agent_logjob_outdated(b, job)) {
+        job->stage = JOB_STAGE_STARTING;
+        job->error = (struct tm_err){0};
+    }
+    job->log.term = b->term;
+}
+
 static void frame_failed(struct agent_brain *b, struct job *job, const struct msg_error *error)
 {
     struct tm_err err;
     msg_error_to(error, &err);
     const char *stage = error->stage[0] != '\0' ? error->stage : "runner";
-    /* begun under the word of a coordinator that is gone; the present one wants it, and its epoch is higher */
-    bool outdated = err.code == TM_E_CONFLICT && job->log.runner_term < job->log.term;
-    if (!error->retryable && !outdated) {
+    if (!error->retryable && !is_outdated(&err, job, job->log.term)) {
         fail(b, job, &err, stage);
         return;
     }

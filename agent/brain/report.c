@@ -54,7 +54,7 @@ static void report_job(struct agent_brain *b, struct job *job, struct msg_job *t
     memcpy(to->uid, job->want.uid, sizeof(to->uid));
     to->attempt = job->want.attempt;
     to->kind = job->want.kind;
-    to->stage = job->stage;
+    to->stage = agent_logjob_outdated(b, job) ? JOB_STAGE_STARTING : job->stage;
     to->plan_complete = job->plan.complete;
     to->plan_ranges = (uint32_t)job->plan.count;
     to->runner_restarts = job->generation > 0 ? job->generation - 1 : 0;
@@ -74,7 +74,7 @@ static void report_job(struct agent_brain *b, struct job *job, struct msg_job *t
         report_trouble(b, job, to);
     if (job->stage == JOB_STAGE_MARKED && job->marked_until_us > b->now.mono_us)
         to->grace_left_ms = (job->marked_until_us - b->now.mono_us + 999) / 1000;
-    if (job->error.code != TM_E_OK && job->stage >= JOB_STAGE_FAILED)
+    if (job->error.code != TM_E_OK && to->stage >= JOB_STAGE_FAILED)
         report_error(b, job, to);
 }
 

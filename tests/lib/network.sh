@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sourced behind harness.sh and nodes.sh: a network of its own for each agent, that can be cut.
 #
-#   network_make COUNT            for agents 1 to COUNT; before coordinator_start and agent_on
+#   network_make COUNT            for agents 1 to COUNT; before coordinator_start and agent_on; made already, it stays
 #   network_cut N · network_mend N
 #   network_lines N               $NETWORK_LINES is what agent_on needs: agent_on N "${NETWORK_LINES[@]}"
 #
@@ -56,6 +56,7 @@ forwarders_make() { # COUNT
 }
 network_make() { # COUNT
     local n
+    [ "${#COORDINATOR_URLS[@]}" -lt "$1" ] || return 0
     install -d -o postgres -g postgres -m 700 "$T/keys" "$T/keys/test"
     for ((n = 1; n <= $1; n++)); do
         head -c 32 /dev/urandom | base64 >"$T/keys/test/db-$n.key"

@@ -44,7 +44,7 @@ FROMS=(any any prefer-standby prefer-standby primary)
 pick() { PICKED=$((RANDOM % $1)); }
 choose() { # N: $FROM, $AUTO, and of each interruption $CHOSEN: kind, node, what is waited for before it, how long it is
     local n times kind node before long
-    RANDOM=$((SEED * 100 + $1))
+    RANDOM=$((SEED * 100 + MAJOR_OF_NODES * 1000000 + $1))
     for n in 1 2 3 4 5; do pick 2; done # the first ones of seeds that follow each other are alike
     pick ${#FROMS[@]} && FROM=${FROMS[PICKED]}
     pick 3 && AUTO=

@@ -200,6 +200,30 @@ static void a_job_fails(void **state)
     assert_int_equal(s->told[FRAME_job].job.generation, GENERATION(2u, 1));
 }
 
+/* The newer writer was another node's, and the coordinator that had moved the log there has forgotten it. */
+static void a_failure_for_an_earlier_coordinator(void **state)
+{
+    struct stage *s = *state;
+    struct agent_event event = {.kind = AGENT_EV_DISCONNECTED};
+    connect_to(s, 4);
+    desire_log(s, 1, JOB_ROLE_LEAD, JOB_STEP_RUN, 1);
+    failed(s, 1, false);
+    exited(s, 1);
+    assert_int_equal(reported(s)->stage, JOB_STAGE_FAILED);
+    feed(s, &event);
+    tick(s, SEC(20));
+    connect_to(s, 5);
+    assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 0); /* maybe it is not wanted */
+    assert_int_equal(reported(s)->stage, JOB_STAGE_STARTING);
+    assert_null(reported(s)->error);
+    desire_term(s, 1, JOB_ROLE_LEAD, JOB_STEP_RUN, 1, 5);
+    assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 1);
+    assert_int_equal(s->told[FRAME_job].job.term, 5);
+    failed(s, 2, false); /* it is newer than that one, too */
+    exited(s, 2);
+    assert_int_equal(reported(s)->stage, JOB_STAGE_FAILED);
+}
+
 static void what_may_pass_is_no_failure(void **state)
 {
     struct stage *s = *state;
@@ -389,6 +413,7 @@ int main(void)
         SCENE(runners_die_for_ever),
         SCENE(a_lost_runner_is_told),
         SCENE(a_job_fails),
+        SCENE(a_failure_for_an_earlier_coordinator),
         SCENE(what_may_pass_is_no_failure),
         SCENE(a_dropped_job_stops),
         SCENE(one_that_does_not_stop_is_killed),

@@ -216,7 +216,7 @@ static void a_failure_for_an_earlier_coordinator(void **state)
     assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 0); /* maybe it is not wanted */
     assert_int_equal(reported(s)->stage, JOB_STAGE_STARTING);
     assert_null(reported(s)->error);
-    desire_term(s, 1, JOB_ROLE_LEAD, JOB_STEP_RUN, 1, 5);
+    desire_log(s, 1, JOB_ROLE_LEAD, JOB_STEP_RUN, 1);
     assert_int_equal(s->did[AGENT_ACT_RUNNER_SPAWN], 1);
     assert_int_equal(s->told[FRAME_job].job.term, 5);
     failed(s, 2, false); /* it is newer than that one, too */

@@ -209,7 +209,7 @@ static TM_UNUSED void desire(struct stage *s, uint64_t revision, struct msg_assi
     m.desired.jobs_count = a != NULL;
     s->mono_us += SEC(1);
     s->desired = true;
-    answer(s, MESSAGE_poll, &m, 4);
+    answer(s, MESSAGE_poll, &m, s->term);
     if (s->did[AGENT_ACT_SEND] == 0)
         tick(s, 0);
 }

@@ -372,18 +372,25 @@ static void what_others_read_outlives_both(void **state)
     }
 }
 
+/* What the lead tells the next coordinator before the plan is whole, when the one before is gone. */
+static const struct msg_ranges_done *told_next(struct stage *s, uint64_t term)
+{
+    struct agent_event event = {.kind = AGENT_EV_DISCONNECTED};
+    feed(s, &event);
+    tick(s, SEC(20));
+    connect_to(s, term);
+    ack(s, 4, false, term);
+    return &s->asked[MESSAGE_ranges_done].ranges_done;
+}
+
 /* One that a new coordinator judges otherwise is forgotten; what that one accepts of the range is kept. */
 static void judged_otherwise(void **state)
 {
     struct stage *s = *state;
-    struct agent_event event = {.kind = AGENT_EV_DISCONNECTED};
     checkpointing(s);
     page(s, 0, 1, true, 4);
     frame(s, 1, (struct frame){.type = FRAME_want_accepted, .want_accepted = {.stored = 2}});
-    feed(s, &event);
-    tick(s, SEC(20));
-    connect_to(s, 5);
-    ack(s, 4, false, 5);
+    (void)told_next(s, 5);
     struct msg_verdict v = {.range = 3, .term = 4, .counter = 0, .verdict = VERDICT_STALE};
     struct message m = {.type = MESSAGE_verdicts};
     memcpy(m.verdicts.uid, "00aa", 5);
@@ -393,11 +400,7 @@ static void judged_otherwise(void **state)
     answer(s, MESSAGE_ranges_done, &m, 5);
     ack(s, 4, true, 5);
     page(s, 0, 2, true, 5);
-    feed(s, &event);
-    tick(s, SEC(20));
-    connect_to(s, 6);
-    ack(s, 4, false, 6);
-    const struct msg_ranges_done *told = &s->asked[MESSAGE_ranges_done].ranges_done;
+    const struct msg_ranges_done *told = told_next(s, 6);
     assert_int_equal(told->results_count, 2);
     assert_int_equal(told->results[0].range, 3);
     assert_int_equal(told->results[1].range, 2);
@@ -424,15 +427,10 @@ static void read_too(struct stage *s, uint64_t counter)
 static void own_result_was_too_late(void **state)
 {
     struct stage *s = *state;
-    struct agent_event event = {.kind = AGENT_EV_DISCONNECTED};
     checkpointing(s);
     read_too(s, 9);
     page(s, 0, 4, true, 4);
-    feed(s, &event);
-    tick(s, SEC(20));
-    connect_to(s, 5);
-    ack(s, 4, false, 5);
-    const struct msg_ranges_done *told = &s->asked[MESSAGE_ranges_done].ranges_done;
+    const struct msg_ranges_done *told = told_next(s, 5);
     assert_int_equal(told->results_count, 4); /* the own one has to wait for the plan */
     assert_int_equal(told->results[3].range, 0);
     assert_int_equal(told->results[3].counter, 3);
@@ -443,15 +441,10 @@ static void own_result_was_too_late(void **state)
 static void own_result_is_among_the_accepted(void **state)
 {
     struct stage *s = *state;
-    struct agent_event event = {.kind = AGENT_EV_DISCONNECTED};
     checkpointing(s);
     read_too(s, 3);
     page(s, 0, 4, true, 4);
-    feed(s, &event);
-    tick(s, SEC(20));
-    connect_to(s, 5);
-    ack(s, 4, false, 5);
-    const struct msg_ranges_done *told = &s->asked[MESSAGE_ranges_done].ranges_done;
+    const struct msg_ranges_done *told = told_next(s, 5);
     assert_int_equal(told->results_count, 4);
     assert_int_equal(told->results[0].range, 0);
     assert_int_equal(told->results[0].counter, 3);

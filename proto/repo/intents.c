@@ -1,6 +1,7 @@
 /*
  * Intents in storage. Happy path: the object is put, then what it replaces is removed. Failure modes:
- * killed in between, an older object stays, which counts no more, and goes with the next one.
+ * killed in between, an older object stays, which counts no more, and goes with the next one. A storage that
+ * was told to keep everything (object lock) hides it.
  */
 #include "proto/repo/intents.h"
 
@@ -23,7 +24,6 @@ static int remove_older(struct storage *st, const struct repo_scope *scope, cons
 {
     TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
     struct full_name names[OLDER_MAX];
-    const char *list[OLDER_MAX];
     size_t base = strlen(names_full(scope, "").s);
     struct storage_object object;
     size_t count = 0;
@@ -32,13 +32,16 @@ static int remove_older(struct storage *st, const struct repo_scope *scope, cons
         struct name_parts p = names_parse_rel(object.name + base);
         if (p.kind != NAME_INTENT || (below != NULL && epoch_cmp(p.epoch, *below) >= 0))
             continue;
-        names[count] = names_full(scope, object.name + base);
-        list[count] = names[count].s;
-        count++;
+        names[count++] = names_full(scope, object.name + base);
     }
-    if (r < 0 || count == 0)
-        return r < 0 ? r : 0;
-    return storage_remove(st, list, count, err);
+    if (r < 0)
+        return r;
+    for (size_t at = 0; at < count; at++) {
+        r = storage_discard(st, names[at].s, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
 }
 
 int intents_put(struct object_scratch *scratch, struct storage *st, const struct repo_scope *scope,

@@ -105,6 +105,8 @@ struct rebuild_item *rebuild_backup_of(struct rebuild_run *run, const struct reb
                                        const char *backup_id);
 void rebuild_count_phase(struct rebuild_run *run, const struct record *rec);
 bool rebuild_known_uid(const struct brain *b, const char *uid);
+/* A resource is about this backup, which lies below the same instance as `place`. */
+bool rebuild_known_backup(const struct brain *b, const struct msg_stored *place, const char *id);
 /* What is there of a snapshot has the last word over its record. False: it is not to be shown. */
 bool rebuild_set_right(struct brain *b, struct rebuild_run *run, struct record *rec,
                        const struct rebuild_item *backup);

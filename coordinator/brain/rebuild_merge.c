@@ -25,7 +25,8 @@
 #include "common/array.h"
 #include "proto/spec/spec.h"
 
-#define AT_ONCE_MAX 32 /* resources, in one step */
+#define AT_ONCE_MAX 32       /* resources, in one step… */
+#define WORK_MAX    20000000 /* …and names that are compared: heartbeats wait for it */
 
 void rebuild_count(struct rebuild_run *run, uint64_t *counter, enum rebuild_first which,
                    const char *what)
@@ -65,13 +66,14 @@ bool rebuild_known_uid(const struct brain *b, const char *uid)
     return false;
 }
 
-static bool known_backup(const struct brain *b, const struct msg_stored *s)
+bool rebuild_known_backup(const struct brain *b, const struct msg_stored *place, const char *id)
 {
-    for (size_t at = 0; at < b->resource_count; at++) {
+    for (size_t at = 0; id[0] != '\0' && at < b->resource_count; at++) {
         const struct res *res = b->resources[at];
         const struct record *rec = res->exists ? &res->now.rec : &res->next.rec;
-        if (strcmp(rec->backup_id, s->backup_id) == 0 && strcmp(rec->cluster, s->cluster) == 0 &&
-            strcmp(rec->tenant, s->tenant) == 0 && strcmp(rec->identity, s->incarnation) == 0)
+        if (strcmp(rec->backup_id, id) == 0 && strcmp(rec->cluster, place->cluster) == 0 &&
+            strcmp(rec->tenant, place->tenant) == 0 &&
+            strcmp(rec->identity, place->incarnation) == 0)
             return true;
     }
     return false;
@@ -225,8 +227,9 @@ static void merge_single(struct brain *b, struct rebuild_run *run, struct rebuil
     struct record *rec = &w->rec;
     struct rebuild_item *backup = rebuild_backup_of(run, item, rec->backup_id);
     bool log = rec->log != NULL;
-    if (rebuild_known_uid(b, rec->uid)) {
-        run->result.known++;
+    if (rebuild_known_uid(b, rec->uid) || rebuild_known_backup(b, &item->stored, rec->backup_id)) {
+        run->result
+            .known++; /* two resources of one backup: deleting one would take it from the other */
     } else if (rec->gone) {
         rebuild_retain(b, run, w, backup);
     } else if (store_find(b, rec->kind, rec->namespace_, rec->name) != NULL) {
@@ -300,7 +303,7 @@ static void merge_backup(struct brain *b, struct rebuild_run *run, struct rebuil
     struct tm_err err;
     if (item->settled)
         return;
-    if (known_backup(b, s))
+    if (rebuild_known_backup(b, s, s->backup_id))
         return; /* its words were counted, when there are some */
     if (s->state == STORED_LEFTOVER) {
         rebuild_count(run, &run->result.leftovers, FIRST_LEFTOVER, s->backup_id);
@@ -354,11 +357,13 @@ static void count_refused(const struct brain *b, struct rebuild_run *run)
         run->refused += named(b, &run->names[at]) == NULL;
 }
 
+static bool of_pass(const struct rebuild_run *run, const struct rebuild_item *item)
+{
+    return (item->stored.intent != NULL) == (run->pass != REBUILD_BACKUPS);
+}
+
 static void merge_item(struct brain *b, struct rebuild_run *run, struct rebuild_item *item)
 {
-    bool words = item->stored.intent != NULL;
-    if (words ? run->pass == REBUILD_BACKUPS : run->pass != REBUILD_BACKUPS)
-        return;
     if (run->pass != REBUILD_PARTS && !is_ours(b, run, item->stored.cluster))
         rebuild_count(run, &run->result.others, FIRST_OTHER, item->stored.cluster);
     else if (run->pass == REBUILD_WORDS)
@@ -369,21 +374,25 @@ static void merge_item(struct brain *b, struct rebuild_run *run, struct rebuild_
         merge_backup(b, run, item);
 }
 
-static void merge_next(struct brain *b, struct rebuild_run *run)
+/* What it cost: each is looked for among all that was read, and all that there is. */
+static size_t merge_next(struct brain *b, struct rebuild_run *run)
 {
     bool of_wholes = run->pass == REBUILD_WHOLES || run->pass == REBUILD_LOST;
     if (run->next == (of_wholes ? run->whole_count : run->item_count)) {
         run->pass++;
         run->next = 0;
-        return;
+        return 0;
     }
     size_t at = run->next++;
+    if (!of_wholes && !of_pass(run, &run->items[at]))
+        return 1;
     if (!of_wholes)
         merge_item(b, run, &run->items[at]);
     else if (run->pass == REBUILD_WHOLES)
         rebuild_merge_whole(b, run, &run->wholes[at]);
     else
         rebuild_merge_lost(b, run, &run->wholes[at]);
+    return run->item_count + b->resource_count;
 }
 
 bool rebuild_merge(struct brain *b, struct rebuild_run *run)
@@ -391,11 +400,14 @@ bool rebuild_merge(struct brain *b, struct rebuild_run *run)
     if (!settled(b, run))
         return false;
     enum rebuild_pass pass = run->pass;
+    size_t work = 0;
     while (run->pass != REBUILD_OVER && run->name_count - run->batch < AT_ONCE_MAX && !b->failed) {
         if (run->pass != pass && run->name_count > run->batch)
             return false; /* the next pass builds upon what is durable */
+        if (work > WORK_MAX)
+            return false; /* the next step goes on */
         pass = run->pass;
-        merge_next(b, run);
+        work += merge_next(b, run);
     }
     if (run->name_count > run->batch || run->pass != REBUILD_OVER ||
         !rebuild_wholes_settled(b, run))

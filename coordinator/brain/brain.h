@@ -60,6 +60,7 @@ struct brain;
 #define BRAIN_CLUSTER_PREFIX    "cluster/" /* which tenants a cluster has, when it has several */
 #define BRAIN_INTENT_PREFIX     "intent/"  /* what is still to be kept in storage */
 #define BRAIN_REBUILD_KEY       "rebuild" /* the state may lack something, until that is confirmed */
+#define BRAIN_LIVES_KEY         "lives"   /* of this coordinator: whether the state is the one that agents saw */
 #define BRAIN_TENANTS_MAX       64        /* of one cluster */
 
 struct brain_now {
@@ -96,6 +97,7 @@ enum brain_plant {
 struct brain_config {
     uint64_t term;             /* durable, higher than any before */
     uint64_t start;            /* random, names this start of the coordinator */
+    uint64_t state_revision;   /* of the state when that term was taken: it grows with each PERSIST */
     uint32_t lease_ms;         /* 10000: silence after which an agent's leases lapse */
     uint32_t poll_ms;          /* 30000: a parked poll is answered then, changed or not */
     uint32_t lead_grace_ms;    /* 30000: silence of a lead after which its job fails */
@@ -149,6 +151,7 @@ struct brain_event {
             const char *boot;
             uint64_t seen_term;
             uint64_t seen_start;
+            uint64_t seen_revision; /* of its state, told by that start; 0 = it told none */
         } up;
         struct {
             uint64_t conn;
@@ -179,10 +182,12 @@ struct brain_event {
                 bool new_logs;       /* only when it is a log backup that is not there yet */
             } probe;                 /* PROBE */
             const char *cluster; /* REBUILD: this one alone; NULL or "" = all that have agents */
+            bool force;          /* CONFIRM: though agents are at work on what no resource tells of */
         } command;
         struct {
             uint64_t txn;
             bool ok;
+            uint64_t revision;        /* the state's, when ok */
             const struct tm_err *err; /* when not ok */
         } persisted;
         struct {

@@ -100,6 +100,7 @@ static void now_pending(struct brain *b)
 static void now_certain(struct brain *b)
 {
     b->rebuild.pending = false;
+    lives_confirmed(b);
     for (size_t at = 0; at < b->node_count; at++)
         desired_node_changed(b, b->nodes[at]);
     for (size_t at = 0; at < b->resource_count; at++)
@@ -125,6 +126,40 @@ void rebuild_persisted(struct brain *b, uint64_t txn, bool ok, const struct tm_e
     r->cmd = 0;
 }
 
+static bool is_known(const struct brain *b, const char *uid)
+{
+    for (size_t at = 0; at < b->resource_count; at++) {
+        const struct res *res = b->resources[at];
+        if (strcmp(res->exists ? res->now.rec.job : res->next.rec.job, uid) == 0)
+            return true;
+    }
+    return false;
+}
+
+static const char *kind_name(uint32_t kind)
+{
+    return kind == JOB_KIND_LOG ? "log backup" : kind == JOB_KIND_RESTORE ? "restore" : "backup";
+}
+
+/* What a confirmation would end: a log that stops is a hole that nobody can fill later. */
+static int check_at_work(const struct brain *b, struct tm_err *err)
+{
+    for (size_t at = 0; at < b->node_count; at++) {
+        const struct node *node = b->nodes[at];
+        for (size_t n = 0; node->conn != 0 && node->heard && n < node->job_count; n++) {
+            if (is_known(b, node->jobs[n].uid))
+                continue;
+            return tm_err_set(
+                err, TM_E_REFUSED,
+                "node '%s' of cluster '%s' is at work on a %s that no resource tells of, and that "
+                "would end: read its storage first ('tidemark rebuild --storage URL'), or end it "
+                "with --force",
+                node->name, node->cluster, kind_name(node->jobs[n].kind));
+        }
+    }
+    return 0;
+}
+
 int rebuild_confirm(struct brain *b, const struct brain_event *event, struct tm_err *err)
 {
     struct rebuild *r = &b->rebuild;
@@ -133,6 +168,8 @@ int rebuild_confirm(struct brain *b, const struct brain_event *event, struct tm_
                           "nothing waits for a confirmation: this coordinator's state is complete");
     if (r->txn != 0 || r->run != NULL)
         return tm_err_retry(err, TM_E_CONFLICT, "a storage is being read, try again");
+    if (!event->command.force && check_at_work(b, err) < 0)
+        return -(int)err->code;
     r->cmd = event->command.cmd;
     submit(b, NULL);
     return 0;

@@ -61,6 +61,26 @@ struct rebuild {
     struct rebuild_run *run; /* a storage is being read; NULL = none is */
 };
 
+#define LIVES_MAX 64 /* an agent that saw none of these is believed */
+
+/* One life of this coordinator, or of one before it; a term that was raised begins another one. */
+#define LIFE_FIELDS(X, T)                                                                          \
+    X(T, u64, term, "t", REQ, 0, UINT64_MAX)                                                       \
+    X(T, u64, start, "s", REQ, 0, UINT64_MAX)                                                      \
+    X(T, u64, revision, "r", REQ, 0, UINT64_MAX) /* of the state when it began */
+CODEC_DECLARE(life, LIFE_FIELDS);
+
+#define LIVES_FIELDS(X, T) X(T, list, lives, "l", OPT, 0, life, LIVES_MAX)
+CODEC_DECLARE(lives_record, LIVES_FIELDS);
+
+struct lives {
+    struct life items[LIVES_MAX]; /* ascending; the last is this one */
+    size_t count;
+    bool dirty;
+    uint64_t txn; /* of the persist under way, 0 = none */
+    uint64_t retry_us;
+};
+
 /* ---- errands.c ---- */
 
 void errand_begin(struct brain *b, struct errand *e, struct node *node, uint32_t timeout_ms);
@@ -85,6 +105,20 @@ void intents_persisted(struct brain *b, uint64_t txn, bool ok);
 void intents_tick(struct brain *b);
 void intents_assign(struct brain *b, const struct node *node, struct msg_desired *to);
 void intents_heard(struct brain *b, const struct node *node, const struct msg_heartbeat *heartbeat);
+
+/* ---- lives.c ---- */
+
+int lives_load(struct brain *b, struct slice value, struct tm_err *err) TM_WUR;
+/* All was loaded, or a higher term was taken. */
+void lives_begin(struct brain *b);
+/* This life is written down: agents may see it. */
+bool lives_durable(const struct brain *b);
+/* What an agent has seen is not in this state's past: it was lost, or put back. */
+bool lives_strange(const struct brain *b, uint64_t term, uint64_t start, uint64_t revision);
+/* The state is complete: who saw another one before is believed from now on. */
+void lives_confirmed(struct brain *b);
+void lives_persisted(struct brain *b, uint64_t txn, bool ok);
+void lives_tick(struct brain *b);
 
 /* ---- rebuild.c ---- */
 

@@ -26,7 +26,8 @@ int rebuild_begin(struct connection *c, struct tm_err *err)
 
 int rebuild_confirm_begin(struct connection *c, struct tm_err *err)
 {
-    struct brain_event event = {.command = {.what = BRAIN_CMD_CONFIRM}};
+    struct brain_event event = {
+        .command = {.what = BRAIN_CMD_CONFIRM, .force = c->request.message.force}};
     (void)err;
     request_feed(c, &event, "rebuild", "");
     return 0;

@@ -7,14 +7,21 @@
 
 #define REBUILD_TIMEOUT_S 3600 /* a storage with very many backups */
 
-enum { REBUILD_STORAGE, REBUILD_SECRET, REBUILD_CLUSTER, REBUILD_OUTPUT };
+enum { REBUILD_STORAGE, REBUILD_SECRET, REBUILD_CLUSTER, REBUILD_OUTPUT, REBUILD_FORCE };
 
 static void print_doubt(FILE *out, const char *start, const json_t *version)
 {
     const json_t *doubt = json_at(version, "rebuild");
     if (doubt == NULL)
         return;
-    if (json_is_true(json_at(doubt, "noticed")))
+    bool older = json_u64_at(doubt, "seenTerm") < json_u64_at(doubt, "hadTerm");
+    if (json_is_true(json_at(doubt, "noticed")) && older)
+        (void)fprintf(out,
+                      "%ssince %s this coordinator's state may lack backups and jobs: an agent had "
+                      "seen changes in it, under term %llu, that it does not have.\n",
+                      start, json_text_at(doubt, "since"),
+                      (unsigned long long)json_u64_at(doubt, "seenTerm"));
+    else if (json_is_true(json_at(doubt, "noticed")))
         (void)fprintf(
             out,
             "%ssince %s this coordinator's state may lack backups and jobs: it had term %llu, "
@@ -132,9 +139,9 @@ static int read_storage(struct ctl *c, const struct command *self,
 
 /* ---- confirm, status ---- */
 
-static int confirm(struct ctl *c)
+static int confirm(struct ctl *c, bool force)
 {
-    struct control_request request = {.command = CONTROL_CONFIRM};
+    struct control_request request = {.command = CONTROL_CONFIRM, .force = force};
     struct client_reply reply;
     struct tm_err err;
     if (ctl_connect(c, &err) < 0 || client_call(c->client, &request, &reply, &err) < 0)
@@ -165,7 +172,7 @@ static int run_rebuild(struct ctl *c, const struct command *self, const struct o
     if (words->count == 0 && reads)
         return read_storage(c, self, values);
     if (words->count == 1 && !reads && strcmp(words->words[0], "confirm") == 0)
-        return confirm(c);
+        return confirm(c, values[REBUILD_FORCE].given);
     if (words->count == 1 && !reads && strcmp(words->words[0], "status") == 0)
         return status(c);
     return ctl_usage(c, self->name, "--storage URL, 'confirm' or 'status' is wanted");
@@ -179,7 +186,8 @@ const struct command command_rebuild = {
         "For a coordinator that lost its state, or was put back to an older copy of it. An agent\n"
         "reads the storage; what no resource tells of becomes one, nothing else is changed, and\n"
         "it may be repeated. Secrets are to be created again before. Until 'confirm', truncation\n"
-        "and what expires waits, and agents keep jobs that the coordinator does not know.\n\n"
+        "and what expires waits, and agents keep jobs that the coordinator does not know: while\n"
+        "there are some, it is refused.\n\n"
         "  tidemark rebuild --storage file:///srv/backup\n"
         "  tidemark rebuild --storage 's3://bucket/shop?region=eu-west-1' --secret s3-secret\n"
         "  tidemark get backup\n"
@@ -191,7 +199,9 @@ const struct command command_rebuild = {
             [REBUILD_CLUSTER] = {.name = "cluster",
                                  .value = "C",
                                  .help = "this one alone; default: all that have agents here"},
-            [REBUILD_OUTPUT] = {.name = "output", .letter = 'o', .value = "FORM", .help = "json"}},
-    .option_count = 4,
+            [REBUILD_OUTPUT] = {.name = "output", .letter = 'o', .value = "FORM", .help = "json"},
+            [REBUILD_FORCE] = {.name = "force",
+                               .help = "confirm: end what agents are at work on and nobody knows"}},
+    .option_count = 5,
     .run = run_rebuild,
 };

@@ -254,5 +254,7 @@ void on_rebuild(struct world *w, struct sim_arg *arg)
         w->rebuilt = false;
         return;
     }
+    if (!w->rolled_back)
+        sim_violate(w, "a coordinator doubts its state, which nobody lost or put back");
     send(w, which, w->rebuilt ? BRAIN_CMD_CONFIRM : BRAIN_CMD_REBUILD);
 }

@@ -50,7 +50,7 @@ static void on_coord_crash(struct world *w, struct sim_arg *arg)
             coord_crash(w, at); /* the lock on the state directory keeps it from two at once */
         sim_log(w, all ? "its state is lost" : "its state is rolled back");
         if (all)
-            w->store.term = 0;
+            w->store.term = w->store.revision = 0;
         if (all)
             store_release(&w->store);
         else

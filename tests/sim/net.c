@@ -60,7 +60,7 @@ static bool coord_is(const struct world *w, const struct sim_arg *arg)
     return c->alive && c->life == arg->life;
 }
 
-/* who/life: coordinator; a: conn, b: agent, c: seen term, d: seen start */
+/* who/life: coordinator; a: conn, b: agent, c: seen term, d: seen start, e: seen revision */
 static void on_hello(struct world *w, struct sim_arg *arg)
 {
     struct sim_agent *a = &w->agents[arg->b];
@@ -74,6 +74,7 @@ static void on_hello(struct world *w, struct sim_arg *arg)
     event.up.boot = a->boot;
     event.up.seen_term = arg->c;
     event.up.seen_start = arg->d;
+    event.up.seen_revision = arg->e;
     coord_feed(w, arg->who, &event);
 }
 
@@ -85,7 +86,8 @@ static void on_hello_timeout(struct world *w, struct sim_arg *arg)
         disconnected(w, (uint32_t)arg->b);
 }
 
-void net_connect(struct world *w, uint32_t agent, uint64_t seen_term, uint64_t seen_start)
+void net_connect(struct world *w, uint32_t agent, uint64_t seen_term, uint64_t seen_start,
+                 uint64_t seen_revision)
 {
     struct sim_agent *a = &w->agents[agent];
     a->conn = ++w->next_conn;
@@ -107,6 +109,7 @@ void net_connect(struct world *w, uint32_t agent, uint64_t seen_term, uint64_t s
     arg->b = agent;
     arg->c = seen_term;
     arg->d = seen_start;
+    arg->e = seen_revision;
 }
 
 /* a: conn, b: term, c: start */

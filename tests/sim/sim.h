@@ -58,6 +58,7 @@ struct sim_arg {
     uint64_t b;
     uint64_t c;
     uint64_t d;
+    uint64_t e;
     struct buf bytes;
 };
 typedef void (*sim_fn)(struct world *w, struct sim_arg *arg);
@@ -185,6 +186,7 @@ struct sim_store {
     struct sim_store_entry entries[SIM_STORE_MAX];
     size_t count;
     uint64_t term;
+    uint64_t revision;
 };
 
 struct sim_coord {
@@ -462,7 +464,8 @@ bool agent_holds_settled(struct world *w);
 
 /* ---- net.c --------------------------------------------------------------------------------------------------- */
 
-void net_connect(struct world *w, uint32_t agent, uint64_t seen_term, uint64_t seen_start);
+void net_connect(struct world *w, uint32_t agent, uint64_t seen_term, uint64_t seen_start,
+                 uint64_t seen_revision);
 void net_disconnect(struct world *w, uint32_t agent);
 void net_request(struct world *w, uint32_t agent, const struct message *m, uint32_t timeout_ms);
 void net_reply(struct world *w, uint32_t coord, uint64_t conn, const struct message *m);

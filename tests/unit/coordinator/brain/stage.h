@@ -26,6 +26,8 @@ struct stage {
     bool fail_persist; /* …or with an error */
     bool
         keeps_intents; /* what is to be kept in storage is among the records: else nobody asks for it */
+    bool keeps_lives;  /* the same of what lives there were */
+    uint64_t revision; /* the store's */
     uint64_t held_txn;
     struct buf records[16]; /* what the store holds: key NUL value */
     size_t record_count;
@@ -63,6 +65,8 @@ static TM_UNUSED void store(struct stage *s, const struct brain_put *put)
     size_t at = 0;
     if (put->key.data[0] == 'i' && !s->keeps_intents)
         return;
+    if (put->key.data[0] == 'l' && !s->keeps_lives)
+        return;
     for (; at < s->record_count; at++) {
         if (strlen((char *)s->records[at].data) == put->key.len &&
             memcmp(s->records[at].data, put->key.data, put->key.len) == 0)
@@ -93,6 +97,7 @@ static TM_UNUSED void persisted(struct stage *s, uint64_t txn, bool ok)
     struct brain_event event = {.kind = BRAIN_EV_PERSISTED};
     event.persisted.txn = txn;
     event.persisted.ok = ok;
+    event.persisted.revision = ok ? ++s->revision : 0;
     event.persisted.err = ok ? NULL : &err;
     feed(s, &event);
 }
@@ -203,7 +208,7 @@ static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
 static TM_UNUSED void start(struct stage *s, uint64_t term)
 {
     struct tm_err err;
-    struct brain_config config = {.term = term, .start = 99};
+    struct brain_config config = {.term = term, .start = 98 + term, .state_revision = s->revision};
     struct brain_rng rng = {.next = next_number, .arg = s};
     assert_int_equal(brain_new(&config, rng, &s->brain, &err), 0);
     for (size_t at = 0; at < s->record_count; at++) {

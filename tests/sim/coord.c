@@ -246,7 +246,7 @@ void coord_start(struct world *w, uint32_t which)
     *c = (struct sim_coord){.alive = true, .life = ++w->next_life, .started_us = w->now_us};
     c->term = ++w->store.term;
     struct brain_config config = {.term = c->term,
-                                  .start = sim_random(w),
+                                  .start = w->start = sim_random(w),
                                   .state_revision = w->store.revision,
                                   .lease_ms = LEASE_MS,
                                   .poll_ms = 10000,

@@ -92,6 +92,8 @@ void net_connect(struct world *w, uint32_t agent, uint64_t seen_term, uint64_t s
     struct sim_agent *a = &w->agents[agent];
     a->conn = ++w->next_conn;
     a->welcomed = false;
+    a->misses = w->put_back.term != 0 && seen_term == w->put_back.term &&
+                seen_start == w->put_back.start && seen_revision > w->put_back.revision;
     struct sim_arg *arg = sim_at(w, HELLO_TIMEOUT_US, on_hello_timeout);
     arg->a = a->conn;
     arg->b = agent;
@@ -128,9 +130,13 @@ static void on_welcome(struct world *w, struct sim_arg *arg)
 
 void net_welcome(struct world *w, uint32_t coord, uint64_t conn, uint64_t term, uint64_t start)
 {
-    (void)coord;
     uint32_t agent;
+    struct brain_doubt doubt;
     struct sim_agent *a = agent_of(w, conn, &agent);
+    if (a != NULL && a->misses && w->put_back.term != 0 &&
+        !brain_in_doubt(w->coords[coord].brain, &doubt))
+        sim_violate(w, "agent %s is welcomed, and its coordinator's state was put back unnoticed",
+                    a->node);
     if (a == NULL || lost(w, a))
         return;
     struct sim_arg *arg = sim_at(w, delay(w), on_welcome);

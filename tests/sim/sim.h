@@ -224,6 +224,7 @@ struct sim_agent {
     uint32_t conn_coord;
     uint64_t conn_coord_life;
     bool welcomed;
+    bool misses; /* it was told of what the state that was put back lacks */
     uint64_t partition_until_us;
     unsigned slow; /* factor */
     bool primary;
@@ -408,7 +409,14 @@ struct world {
     struct sim_intent intents[SIM_INTENTS_MAX];
     size_t intent_count;
     uint64_t rebuild_cmd; /* asked, not answered */
-    bool rebuilt;         /* what storage holds was read: to be confirmed */
+    bool rebuilt;         /* what storage holds was read: to be confirmed… */
+    bool refused;         /* …though agents are at work on what nobody knows */
+    uint64_t start;       /* of the newest coordinator */
+    struct {              /* a state that was put back, until that is confirmed: what its agents saw… */
+        uint64_t term;    /* 0 = there is none */
+        uint64_t start;
+        uint64_t revision; /* …and what of it is left */
+    } put_back;
     uint64_t next_cmd;
     uint64_t next_conn;
     uint64_t next_life;

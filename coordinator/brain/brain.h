@@ -182,7 +182,9 @@ struct brain_event {
                 bool new_logs;       /* only when it is a log backup that is not there yet */
             } probe;                 /* PROBE */
             const char *cluster; /* REBUILD: this one alone; NULL or "" = all that have agents */
-            bool force;          /* CONFIRM: though agents are at work on what no resource tells of */
+            /* CONFIRM: though agents are at work on what no resource tells of. REBUILD: the storage was moved
+             * to where it is read now, and backups whose words name another place are taken without these */
+            bool force;
         } command;
         struct {
             uint64_t txn;
@@ -273,10 +275,12 @@ struct brain_rebuilt {
     uint64_t missing;           /* words in storage of a backup that is not there */
     uint64_t conflicts;         /* another resource has its name or place */
     uint64_t others;            /* of clusters without agents here */
+    uint64_t elsewhere;         /* their words say that they lie in another storage */
     const char *first_leftover; /* "" = there is none; the same of the next three */
     const char *first_damaged;
     const char *first_conflict;
-    const char *first_other; /* a cluster */
+    const char *first_other;     /* a cluster */
+    const char *first_elsewhere; /* that storage */
 };
 
 /* What a log line is about; the daemon maps these to journal MESSAGE_IDs. */

@@ -10,7 +10,8 @@
  * What is not shown: what is known already (by uid, or by backup id), what was deleted and swept, what an
  * operator retained without a resource, and unfinished leftovers that nobody knows: these are counted. Of
  * another cluster than those that have agents here nothing is taken, unless it is named: its coordinator may
- * be another one.
+ * be another one. Nor are words that name another storage, with their backup: a copy of a storage proves nothing of
+ * the one that was copied. When it is said that the storage was moved, such a backup counts as one without words.
  *
  * Of several tenants: rebuild_parts.c.
  *
@@ -244,12 +245,25 @@ static void merge_single(struct brain *b, struct rebuild_run *run, struct rebuil
     }
 }
 
+/* What they say was proven by another storage than this one, and would be done there, with what gets into it. */
+static void leave_elsewhere(struct rebuild_run *run, const struct rebuild_item *item,
+                            const struct record *rec)
+{
+    struct rebuild_item *backup = rebuild_backup_of(run, item, rec->backup_id);
+    if (!run->moved && backup != NULL)
+        backup->settled = true;
+    if (!run->moved || backup == NULL)
+        rebuild_count(run, &run->result.elsewhere, FIRST_ELSEWHERE, rec->storage);
+}
+
 static void merge_words(struct brain *b, struct rebuild_run *run, struct rebuild_item *item)
 {
     TM_CLEANUP(rebuild_words_release) struct rebuild_words w = {.spec = NULL};
     struct tm_err err;
     if (rebuild_words_read(item, &w, &err) < 0)
         rebuild_count(run, &run->result.damaged, FIRST_DAMAGED, item->stored.intent->uid);
+    else if (!rebuild_known_uid(b, w.rec.uid) && !storage_place_equal(w.rec.storage, run->storage))
+        leave_elsewhere(run, item, &w.rec);
     else if (w.rec.part[0] != '\0')
         rebuild_note_part(b, run, item, &w);
     else

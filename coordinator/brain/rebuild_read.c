@@ -49,6 +49,7 @@ int rebuild_ask(struct brain *b, const struct brain_event *event, struct tm_err 
     COPY_TEXT(run->secret, place.secret);
     if (event->command.cluster != NULL)
         COPY_TEXT(run->cluster, event->command.cluster);
+    run->moved = event->command.force;
     run->pattern = TM_TAKE(pattern);
     b->rebuild.run = run;
     return 0;
@@ -222,10 +223,11 @@ static void answer(struct brain *b, struct rebuild_run *run)
         if (run->names[at].part[0] == '\0')
             names[result->name_count++] = brain_step_text(b, run->names[at].name);
     }
-    result->first_leftover = brain_step_text(b, run->first[0]);
-    result->first_damaged = brain_step_text(b, run->first[1]);
-    result->first_conflict = brain_step_text(b, run->first[2]);
-    result->first_other = brain_step_text(b, run->first[3]);
+    result->first_leftover = brain_step_text(b, run->first[FIRST_LEFTOVER]);
+    result->first_damaged = brain_step_text(b, run->first[FIRST_DAMAGED]);
+    result->first_conflict = brain_step_text(b, run->first[FIRST_CONFLICT]);
+    result->first_other = brain_step_text(b, run->first[FIRST_OTHER]);
+    result->first_elsewhere = brain_step_text(b, run->first[FIRST_ELSEWHERE]);
     struct brain_action *action = brain_emit(b, BRAIN_ACT_ANSWER);
     action->answer.cmd = run->cmd;
     action->answer.outcome = BRAIN_DONE;

@@ -19,7 +19,8 @@ int rebuild_begin(struct connection *c, struct tm_err *err)
     r->next = 1;
     struct brain_event event = {.command = {.what = BRAIN_CMD_REBUILD,
                                             .resource = TM_TAKE(r->list.items[0]),
-                                            .cluster = r->message.cluster}};
+                                            .cluster = r->message.cluster,
+                                            .force = r->message.force}};
     request_feed(c, &event, "rebuild", "");
     return 0;
 }

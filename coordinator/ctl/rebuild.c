@@ -7,7 +7,14 @@
 
 #define REBUILD_TIMEOUT_S 3600 /* a storage with very many backups */
 
-enum { REBUILD_STORAGE, REBUILD_SECRET, REBUILD_CLUSTER, REBUILD_OUTPUT, REBUILD_FORCE };
+enum {
+    REBUILD_STORAGE,
+    REBUILD_SECRET,
+    REBUILD_CLUSTER,
+    REBUILD_OUTPUT,
+    REBUILD_FORCE,
+    REBUILD_MOVED
+};
 
 static void print_doubt(FILE *out, const char *start, const json_t *version)
 {
@@ -91,6 +98,10 @@ static void print_answer(struct ctl *c, const json_t *answer)
     print_count(c, answer, "leftovers", "unfinished leftovers in storage are not restored");
     print_count(c, answer, "otherClusters",
                 "of clusters without an agent here are left out; --cluster takes them");
+    print_count(
+        c, answer, "elsewhere",
+        "are not restored: they were stored to another place; name that one, or, when this is "
+        "where it was moved to, --moved");
 }
 
 static int pattern_of(const struct option_value *values, char **ret, struct tm_err *err)
@@ -120,6 +131,7 @@ static int read_storage(struct ctl *c, const struct command *self,
     if (pattern_of(values, &pattern, &err) < 0)
         return ctl_usage(c, self->name, "%s", err.msg);
     request.yaml = slice_str(pattern);
+    request.force = values[REBUILD_MOVED].given;
     if (values[REBUILD_CLUSTER].given)
         (void)snprintf(request.cluster, sizeof(request.cluster), "%s",
                        values[REBUILD_CLUSTER].text);
@@ -201,7 +213,10 @@ const struct command command_rebuild = {
                                  .help = "this one alone; default: all that have agents here"},
             [REBUILD_OUTPUT] = {.name = "output", .letter = 'o', .value = "FORM", .help = "json"},
             [REBUILD_FORCE] = {.name = "force",
-                               .help = "confirm: end what agents are at work on and nobody knows"}},
-    .option_count = 5,
+                               .help = "confirm: end what agents are at work on and nobody knows"},
+            [REBUILD_MOVED] = {.name = "moved",
+                               .help =
+                                   "the storage was another place before: backups get new names"}},
+    .option_count = 6,
     .run = run_rebuild,
 };

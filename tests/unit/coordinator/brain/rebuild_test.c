@@ -1,4 +1,6 @@
 /* A state that was lost or put back: noticed, made again from what storage holds, confirmed. */
+#include <ctype.h>
+
 #include "tests/unit/coordinator/brain/stage.h"
 #include "tests/unit/coordinator/brain/rebuild_stage.h"
 
@@ -328,11 +330,7 @@ static void it_is_confirmed_too_soon(void **state)
     up(s, 30, "db-a", "boot1", 7);
     raised(s);
     beat(s, 30, INSTANCE_PRIMARY, 0, &job);
-    struct brain_event event = {.kind = BRAIN_EV_COMMAND};
-    event.command.cmd = 9;
-    event.command.what = BRAIN_CMD_CONFIRM;
-    event.command.force = true;
-    feed(s, &event);
+    cmd_with(s, BRAIN_CMD_CONFIRM, NULL, true);
     assert_int_equal(s->answer.code, TM_E_OK);
     assert_false(brain_in_doubt(s->brain, &doubt));
 }
@@ -359,6 +357,39 @@ static void one_backup_is_one_resource(void **state)
     read_items(s, 20, items, 2);
     assert_string_equal(s->rebuilt, ": complete 0 known 1 leftovers 0 others 0");
     assert_false(brain_resource_find(s->brain, "Backup", NULL, "b", &resource));
+}
+
+/* A copy of a storage is read: its words prove nothing of the original, and would be carried out there. */
+static void words_of_another_place(void **state)
+{
+    struct stage *s = *state;
+    TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
+    struct brain_resource resource;
+    struct msg_totals totals = {.commit_us = 7};
+    char id[64];
+    (void)running(s, 0, 1);
+    struct msg_intent words = words_of(s, &arena);
+    (void)snprintf(id, sizeof(id), "%s", status_of(s, "b")->backup_id);
+    live_again(s, 4, true);
+    up(s, 20, "db-a", "boot1", 0);
+    beat(s, 20, INSTANCE_PRIMARY, 0, NULL);
+    struct msg_stored items[] = {item_of("", 0), item_of(id, STORED_COMMITTED),
+                                 item_of(ID_OTHER, STORED_COMMITTED)};
+    items[0].intent = &words;
+    items[1].totals = &totals;
+    items[2].totals = &totals;
+    read_items_at(s, 20, PATTERN_AT("/copy"), "file:///copy", items, 3);
+    assert_string_equal(s->rebuilt, "20261121t100000z-0000000a: complete 1 known 0 leftovers 0 "
+                                    "others 0 elsewhere 1 (file:///backup)");
+    s->force = true; /* it was moved there */
+    read_items_at(s, 20, PATTERN_AT("/copy"), "file:///copy", items, 3);
+    assert_non_null(strstr(s->rebuilt, ": complete 1 known 0 leftovers 0 others 0"));
+    assert_null(strstr(s->rebuilt, "elsewhere"));
+    for (char *c = id; *c != '\0'; c++)
+        *c = (char)tolower((unsigned char)*c);
+    assert_true(brain_resource_find(s->brain, "Backup", NULL, id, &resource));
+    assert_false(brain_resource_find(s->brain, "Backup", NULL, "b", &resource));
+    assert_int_equal(resource.status->phase, RESOURCE_COMPLETE);
 }
 
 /* Heartbeats are answered meanwhile. */
@@ -428,6 +459,7 @@ int main(void)
                                        SCENE(it_is_confirmed_too_soon),
                                        SCENE(one_backup_is_one_resource),
                                        SCENE(very_many_take_several_steps),
+                                       SCENE(words_of_another_place),
                                        SCENE(nobody_can_read)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

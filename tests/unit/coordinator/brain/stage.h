@@ -26,6 +26,7 @@ struct stage {
     bool fail_persist; /* …or with an error */
     bool
         keeps_intents; /* what is to be kept in storage is among the records: else nobody asks for it */
+    bool force;        /* of commands that rebuild */
     bool keeps_lives;  /* the same of what lives there were */
     uint64_t revision; /* the store's */
     uint64_t held_txn;
@@ -135,6 +136,10 @@ static TM_UNUSED void note_rebuilt(struct stage *s, const struct brain_rebuilt *
                        ": complete %u known %u leftovers %u others %u", (unsigned)rebuilt->complete,
                        (unsigned)rebuilt->known, (unsigned)rebuilt->leftovers,
                        (unsigned)rebuilt->others);
+    used = strlen(s->rebuilt);
+    if (rebuilt != NULL && rebuilt->elsewhere > 0)
+        (void)snprintf(s->rebuilt + used, sizeof(s->rebuilt) - used, " elsewhere %u (%s)",
+                       (unsigned)rebuilt->elsewhere, rebuilt->first_elsewhere);
 }
 
 static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)

@@ -175,11 +175,14 @@ static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
         case BRAIN_ACT_RAISE_TERM:
             s->raise_to = a->raise_term.at_least;
             break;
-        case BRAIN_ACT_PERSIST:
-            s->held_txn = a->persist.txn;
+        case BRAIN_ACT_PERSIST:;
             for (size_t put = 0; put < a->persist.put_count && !s->fail_persist; put++)
                 store(s, &a->persist.puts[put]);
-            txns[txn_count++] = a->persist.txn;
+            bool lives = a->persist.puts[0].key.data[0] == 'l' && !s->keeps_lives;
+            if (!lives)
+                s->held_txn = a->persist.txn;
+            if (!s->hold_persist || lives) /* nobody is welcomed before lives are answered */
+                txns[txn_count++] = a->persist.txn;
             break;
         case BRAIN_ACT_ANSWER:
             s->answers++;
@@ -206,7 +209,7 @@ static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
             break;
         }
     }
-    for (size_t at = 0; at < txn_count && !s->hold_persist; at++)
+    for (size_t at = 0; at < txn_count; at++)
         persisted(s, txns[at], !s->fail_persist);
 }
 

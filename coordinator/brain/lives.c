@@ -9,7 +9,8 @@
  *
  * Failure modes: it cannot be written down: agents wait, it is tried again. An agent was started anew since:
  * it knows the life, but no revision, so a copy of that very life is not noticed by this agent. It saw a life
- * that is older than all of ours (LIVES_MAX, or the version before this one): it is believed.
+ * that is older than all of ours (LIVES_MAX, the version before this one, or before a confirmation): it is
+ * believed; but of a state that was empty when its first life began there are no older ones.
  */
 #include "coordinator/brain/internal.h"
 
@@ -26,6 +27,7 @@ int lives_load(struct brain *b, struct slice value, struct tm_err *err)
     for (size_t at = 0; at < rec.lives_count; at++)
         b->lives.items[at] = rec.lives[at];
     b->lives.count = rec.lives_count;
+    b->lives.all = rec.all;
     return 0;
 }
 
@@ -33,7 +35,7 @@ static void save(struct brain *b)
 {
     struct lives *l = &b->lives;
     TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
-    struct lives_record rec = {.lives = l->items, .lives_count = l->count};
+    struct lives_record rec = {.lives = l->items, .lives_count = l->count, .all = l->all};
     struct brain_put *put = brain_step_alloc(b, sizeof(*put));
     if (put == NULL)
         return;
@@ -55,8 +57,12 @@ static void save(struct brain *b)
 void lives_begin(struct brain *b)
 {
     struct lives *l = &b->lives;
-    if (l->count == LIVES_MAX)
+    if (l->count == 0) /* a life that ended before it was written down has welcomed nobody */
+        l->all = b->config.state_revision == 0;
+    if (l->count == LIVES_MAX) {
+        l->all = false;
         memmove(l->items, l->items + 1, --l->count * sizeof(l->items[0]));
+    }
     l->items[l->count++] =
         (struct life){.term = b->term, .start = b->start, .revision = b->state_revision};
     l->dirty = true;
@@ -72,7 +78,7 @@ bool lives_durable(const struct brain *b)
 bool lives_strange(const struct brain *b, uint64_t term, uint64_t start, uint64_t revision)
 {
     const struct lives *l = &b->lives;
-    if (l->count == 0 || term < l->items[0].term)
+    if (term == 0 || (!l->all && (l->count == 0 || term < l->items[0].term)))
         return false;
     for (size_t at = 0; at < l->count; at++) {
         if (l->items[at].term != term)
@@ -89,6 +95,7 @@ void lives_confirmed(struct brain *b)
     if (l->count > 1)
         l->items[0] = l->items[l->count - 1];
     l->count = TM_MIN(l->count, (size_t)1);
+    l->all = false;
     l->dirty = true;
 }
 

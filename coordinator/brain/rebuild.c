@@ -2,7 +2,7 @@
  * The state may lack something that storage and agents know: it was lost, or put back to an older copy.
  *
  * Happy path: an agent has seen a newer term than this state has (or the coordinator was started to rebuild
- * its catalog) → that is written down before any agent is welcomed → from then on, in every life, agents
+ * its catalog, or somebody has it read a storage that holds what it does not know) → that is written down before any agent is welcomed → from then on, in every life, agents
  * keep jobs that they are not told of, truncation and what expires waits, and people are told → somebody
  * has agents look into the storages (rebuild_read.c), looks at the list, and confirms → all goes on as ever.
  *
@@ -84,11 +84,30 @@ bool rebuild_noticed(struct brain *b, uint64_t seen_term)
     return false;
 }
 
+bool rebuild_begin(struct brain *b, bool *ret_begun)
+{
+    struct rebuild *r = &b->rebuild;
+    if (r->pending || r->txn != 0 || b->now.mono_us < r->retry_us)
+        return r->pending && r->txn == 0;
+    r->staged = (struct rebuild_mark){.since_us = b->now.real_us, .why = REBUILD_ASKED};
+    *ret_begun = true;
+    submit(b, &r->staged);
+    return false;
+}
+
+void rebuild_nothing_new(struct brain *b)
+{
+    if (b->rebuild.pending && b->rebuild.txn == 0)
+        submit(b, NULL);
+}
+
 static void now_pending(struct brain *b)
 {
     struct rebuild *r = &b->rebuild;
     r->pending = true;
     r->mark = r->staged;
+    if (r->mark.why == REBUILD_ASKED)
+        return; /* whoever asked is told */
     brain_log(
         b, NULL, NULL, 3, BRAIN_LOG_STATE_LOST,
         "this coordinator's state is older than the world, or new: %zu resources are known, and "
@@ -121,6 +140,8 @@ void rebuild_persisted(struct brain *b, uint64_t txn, bool ok, const struct tm_e
         now_certain(b);
     else
         now_pending(b);
+    if (!ok && !r->going)
+        rebuild_not_begun(b, err);
     if (r->cmd != 0)
         brain_answer(b, r->cmd, BRAIN_DONE, ok ? NULL : err);
     r->cmd = 0;

@@ -57,7 +57,8 @@ struct rebuild_run {
     size_t item_count;
     size_t item_cap;
     size_t bytes;
-    bool read; /* all of it */
+    bool read;  /* all of it */
+    bool begun; /* the state was complete before */
     enum rebuild_pass pass;
     size_t next;                  /* item, or whole, of this pass */
     struct rebuild_whole *wholes; /* at most as many as items */

@@ -63,6 +63,15 @@ static void over(struct brain *b, const struct tm_err *err)
     rebuild_run_free(run);
 }
 
+void rebuild_not_begun(struct brain *b, const struct tm_err *err)
+{
+    struct tm_err why = *err;
+    if (b->rebuild.run == NULL || !b->rebuild.run->begun)
+        return;
+    (void)tm_err_prefix(&why, "nothing was taken from '%.200s'", b->rebuild.run->storage);
+    over(b, &why);
+}
+
 /* ---- who reads ---- */
 
 static bool tried(const struct rebuild_run *run, const struct node *node)
@@ -261,8 +270,10 @@ void rebuild_tick(struct brain *b)
         }
         return;
     }
-    if (!rebuild_merge(b, run) || b->failed)
+    if (!rebuild_begin(b, &run->begun) || !rebuild_merge(b, run) || b->failed)
         return;
+    if (run->begun && run->name_count == 0)
+        rebuild_nothing_new(b);
     if (run->refused == 0) {
         answer(b, run);
         return;

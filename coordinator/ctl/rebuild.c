@@ -88,6 +88,9 @@ static void print_answer(struct ctl *c, const json_t *answer)
                   (unsigned long long)json_u64_at(answer, "running"),
                   (unsigned long long)json_u64_at(answer, "deleting"),
                   (unsigned long long)json_u64_at(answer, "known"));
+    if (json_array_size(names) > 0)
+        (void)fprintf(c->out,
+                      "Truncation and what expires waits for 'tidemark rebuild confirm'.\n");
     print_count(c, answer, "retained", "backups stay in storage without a resource, as they were");
     print_count(c, answer, "conflicts",
                 "are not restored: another resource has that name, or stores the same log there");

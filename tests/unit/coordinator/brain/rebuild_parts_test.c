@@ -360,8 +360,9 @@ static void words_are_damaged(void **state)
             codec_arena_bytes(&d.arena, buf_slice(&bytes), &d.words[at].resource, &err), 0);
     }
     lose(s, &d);
-    assert_int_equal(s->record_count,
-                     3); /* tenants, a backup of its own, what is to be kept of it */
+    assert_int_equal(s->record_count, 4); /* tenants, a backup of its own, what is to be kept of it,
+                                             and that all of it is to be confirmed */
+    assert_true(stored(s, "rebuild"));
     assert_true(stored(s, "cluster/demo1"));
     assert_false(stored(s, WHOLE_KEY));
     assert_false(stored(s, PART_KEY "main"));
@@ -374,6 +375,8 @@ static void whole_is_refused(void **state)
     complete(s, &d, "");
     depot_backup(s, &d, 10, STORED_COMMITTED);
     live_again(s, 4, true);
+    up(s, 30, "db-c", "boot3", 9); /* that the state is in doubt was stored before */
+    raised(s);
     both_up(s);
     depot_words(&d);
     cmd(s, BRAIN_CMD_REBUILD, PATTERN);

@@ -66,6 +66,7 @@ static TM_UNUSED void live_again(struct stage *s, uint64_t term, bool lost)
         s->records[at] = BUF_INIT;
     }
     s->record_count = lost ? 0 : s->record_count;
+    s->revision = lost ? 0 : s->revision;
     start(s, term);
 }
 

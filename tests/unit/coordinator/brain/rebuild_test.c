@@ -132,9 +132,11 @@ static void lost_and_started_often(void **state)
     struct stage *s = *state;
     struct brain_doubt doubt;
     s->keeps_lives = true;
-    live_again(s, 1, true);
-    for (uint64_t term = 2; term <= 5; term++)
-        live_again(s, term, false);
+    s->fail_persist = true; /* the first of these ends before it has written itself down */
+    for (uint64_t term = 1; term <= 4; term++)
+        live_again(s, term, true);
+    s->fail_persist = false;
+    live_again(s, 5, false);
     struct brain_event event = {.kind = BRAIN_EV_AGENT_UP};
     event.up = (__typeof__(event.up)){.conn = 10,
                                       .ctx = 1,
@@ -359,6 +361,45 @@ static void one_backup_is_one_resource(void **state)
     assert_false(brain_resource_find(s->brain, "Backup", NULL, "b", &resource));
 }
 
+/* Other storages are still to be read: what this one's log is to lose may be needed by their backups. */
+static void it_begins_with_a_doubt(void **state)
+{
+    struct stage *s = *state;
+    struct brain_doubt doubt;
+    struct msg_totals totals = {.commit_us = 7};
+    struct msg_stored item = item_of(ID_OTHER, STORED_COMMITTED);
+    struct msg_page page = {.items = &item, .items_count = 1};
+    item.totals = &totals;
+    live_again(s, 4, true);
+    up(s, 10, "db-a", "boot1", 0);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    read_items(s, 10, &item, 0); /* nothing is new: nothing waits */
+    assert_int_equal(s->record_count, 0);
+    assert_false(brain_in_doubt(s->brain, &doubt));
+
+    cmd(s, BRAIN_CMD_REBUILD, PATTERN);
+    uint64_t id = asked(s, 10)->id;
+    s->fail_persist = true;
+    answers(s, 10, &(struct msg_probe_answer){.id = id, .page = &page});
+    s->fail_persist = false;
+    assert_int_equal(s->answers, 1);
+    assert_string_equal(s->answer.msg, "nothing was taken from 'file:///backup': disk full");
+    tick(s, SEC(5));
+    assert_int_equal(s->record_count, 0);
+    assert_false(brain_in_doubt(s->brain, &doubt));
+
+    read_items(s, 10, &item, 1);
+    assert_string_equal(s->rebuilt, "20261121t100000z-0000000a: complete 1 known 0 leftovers 0 "
+                                    "others 0");
+    assert_true(brain_in_doubt(s->brain, &doubt));
+    assert_false(doubt.noticed);
+    read_items(s, 10, &item, 1); /* nothing is new, but it was in doubt before */
+    assert_true(brain_in_doubt(s->brain, &doubt));
+    cmd(s, BRAIN_CMD_CONFIRM, NULL);
+    assert_int_equal(s->answer.code, TM_E_OK);
+    assert_false(brain_in_doubt(s->brain, &doubt));
+}
+
 /* A copy of a storage is read: its words prove nothing of the original, and would be carried out there. */
 static void words_of_another_place(void **state)
 {
@@ -459,6 +500,7 @@ int main(void)
                                        SCENE(it_is_confirmed_too_soon),
                                        SCENE(one_backup_is_one_resource),
                                        SCENE(very_many_take_several_steps),
+                                       SCENE(it_begins_with_a_doubt),
                                        SCENE(words_of_another_place),
                                        SCENE(nobody_can_read)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -84,7 +84,7 @@ bool rebuild_noticed(struct brain *b, uint64_t seen_term)
     return false;
 }
 
-bool rebuild_begin(struct brain *b, bool *ret_begun)
+bool rebuild_doubt(struct brain *b, bool *ret_begun)
 {
     struct rebuild *r = &b->rebuild;
     if (r->pending || r->txn != 0 || b->now.mono_us < r->retry_us)

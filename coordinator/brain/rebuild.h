@@ -134,7 +134,7 @@ bool rebuild_noticed(struct brain *b, uint64_t seen_term);
 /* What a storage holds is about to be merged: until all storages are, the state lacks something, and a wish
  * to truncate may be among the first things that are read. False: wait, it is being written down; and by this
  * call when *ret_begun, else it is left as it was. */
-bool rebuild_begin(struct brain *b, bool *ret_begun);
+bool rebuild_doubt(struct brain *b, bool *ret_begun);
 /* It was begun for a storage in which nothing was that is not known. */
 void rebuild_nothing_new(struct brain *b);
 void rebuild_persisted(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err);
@@ -153,7 +153,7 @@ int rebuild_ask(struct brain *b, const struct brain_event *event, struct tm_err 
 void rebuild_tick(struct brain *b);
 void rebuild_assign(struct brain *b, const struct node *node, struct msg_desired *to);
 void rebuild_heard(struct brain *b, const struct node *node, const struct msg_heartbeat *heartbeat);
-/* rebuild_begin could not write it down. */
+/* rebuild_doubt could not write it down. */
 void rebuild_not_begun(struct brain *b, const struct tm_err *err);
 void rebuild_run_free(struct rebuild_run *run);
 

@@ -270,7 +270,7 @@ void rebuild_tick(struct brain *b)
         }
         return;
     }
-    if (!rebuild_begin(b, &run->begun) || !rebuild_merge(b, run) || b->failed)
+    if (!rebuild_doubt(b, &run->begun) || !rebuild_merge(b, run) || b->failed)
         return;
     if (run->begun && run->name_count == 0)
         rebuild_nothing_new(b);

@@ -271,7 +271,8 @@ struct brain_rebuilt {
     uint64_t known;             /* was a resource before */
     uint64_t retained;          /* stays without a resource, as it was */
     uint64_t leftovers;         /* unfinished, nobody's, and cannot be gone on with */
-    uint64_t damaged;           /* cannot be read */
+    uint64_t damaged;           /* backups that cannot be read */
+    uint64_t unread;            /* words that cannot be: their backups are like those without words */
     uint64_t missing;           /* words in storage of a backup that is not there */
     uint64_t conflicts;         /* another resource has its name or place */
     uint64_t others;            /* of clusters without agents here */
@@ -281,6 +282,7 @@ struct brain_rebuilt {
     const char *first_conflict;
     const char *first_other;     /* a cluster */
     const char *first_elsewhere; /* that storage */
+    const char *first_unread;    /* that object */
 };
 
 /* What a log line is about; the daemon maps these to journal MESSAGE_IDs. */

@@ -50,6 +50,7 @@ static void submit(struct brain *b, const struct rebuild_mark *mark)
     if (r < 0)
         return;
     b->rebuild.going = mark == NULL;
+    b->rebuild.quiet = false;
     b->rebuild.txn = ++b->next_txn;
     struct brain_action *action = brain_emit(b, BRAIN_ACT_PERSIST);
     action->persist.txn = b->rebuild.txn;
@@ -97,8 +98,10 @@ bool rebuild_doubt(struct brain *b, bool *ret_begun)
 
 void rebuild_nothing_new(struct brain *b)
 {
-    if (b->rebuild.pending && b->rebuild.txn == 0)
-        submit(b, NULL);
+    if (!b->rebuild.pending || b->rebuild.txn != 0)
+        return;
+    submit(b, NULL);
+    b->rebuild.quiet = true;
 }
 
 static void now_pending(struct brain *b)
@@ -118,7 +121,10 @@ static void now_pending(struct brain *b)
 
 static void now_certain(struct brain *b)
 {
-    b->rebuild.pending = false;
+    bool quiet = b->rebuild.quiet;
+    b->rebuild.pending = b->rebuild.quiet = false;
+    if (quiet)
+        return; /* nobody was told of it, nothing waited */
     lives_confirmed(b);
     for (size_t at = 0; at < b->node_count; at++)
         desired_node_changed(b, b->nodes[at]);

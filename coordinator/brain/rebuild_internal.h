@@ -76,7 +76,7 @@ struct rebuild_run {
     size_t refused; /* of these: the state could not be written */
     struct brain_rebuilt result;
     bool moved; /* words of another storage are none */
-    char first[5][256]; /* enum rebuild_first */
+    char first[6][400]; /* enum rebuild_first */
 };
 
 /* ---- rebuild_words.c ---- */
@@ -99,7 +99,7 @@ void rebuild_words_release(struct rebuild_words *w);
 /* Goes on as far as it can in one step; true: all is merged and durable. */
 bool rebuild_merge(struct brain *b, struct rebuild_run *run);
 
-enum rebuild_first { FIRST_LEFTOVER, FIRST_DAMAGED, FIRST_CONFLICT, FIRST_OTHER, FIRST_ELSEWHERE };
+enum rebuild_first { FIRST_LEFTOVER, FIRST_DAMAGED, FIRST_CONFLICT, FIRST_OTHER, FIRST_ELSEWHERE, FIRST_UNREAD };
 void rebuild_count(struct rebuild_run *run, uint64_t *counter, enum rebuild_first which,
                    const char *what);
 /* The backup that these words are about, or NULL. */

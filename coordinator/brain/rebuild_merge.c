@@ -37,6 +37,21 @@ void rebuild_count(struct rebuild_run *run, uint64_t *counter, enum rebuild_firs
     ++*counter;
 }
 
+/* Named as it lies in storage. */
+static void count_object(struct rebuild_run *run, uint64_t *counter, enum rebuild_first which,
+                         const struct rebuild_item *item)
+{
+    const struct msg_stored *s = &item->stored;
+    struct rel_name rel;
+    char what[sizeof(run->first[0])];
+    if (s->intent != NULL)
+        rel = names_rel_intent(s->intent->uid, (struct epoch){s->intent->term, s->intent->counter});
+    else
+        (void)snprintf(rel.s, sizeof(rel.s), "backup/%s", s->backup_id);
+    (void)snprintf(what, sizeof(what), "%s/%s/%s/%s", s->cluster, s->tenant, s->incarnation, rel.s);
+    rebuild_count(run, counter, which, what);
+}
+
 /* ---- finding ---- */
 
 static bool same_instance(const struct msg_stored *a, const struct msg_stored *b)
@@ -261,7 +276,7 @@ static void merge_words(struct brain *b, struct rebuild_run *run, struct rebuild
     TM_CLEANUP(rebuild_words_release) struct rebuild_words w = {.spec = NULL};
     struct tm_err err;
     if (rebuild_words_read(item, &w, &err) < 0)
-        rebuild_count(run, &run->result.damaged, FIRST_DAMAGED, item->stored.intent->uid);
+        count_object(run, &run->result.unread, FIRST_UNREAD, item);
     else if (!rebuild_known_uid(b, w.rec.uid) && !storage_place_equal(w.rec.storage, run->storage))
         leave_elsewhere(run, item, &w.rec);
     else if (w.rec.part[0] != '\0')
@@ -320,11 +335,11 @@ static void merge_backup(struct brain *b, struct rebuild_run *run, struct rebuil
     if (rebuild_known_backup(b, s, s->backup_id))
         return; /* its words were counted, when there are some */
     if (s->state == STORED_LEFTOVER) {
-        rebuild_count(run, &run->result.leftovers, FIRST_LEFTOVER, s->backup_id);
+        count_object(run, &run->result.leftovers, FIRST_LEFTOVER, item);
         return;
     }
     if (s->state == STORED_DAMAGED) {
-        rebuild_count(run, &run->result.damaged, FIRST_DAMAGED, s->backup_id);
+        count_object(run, &run->result.damaged, FIRST_DAMAGED, item);
         return;
     }
     if (s->state != STORED_COMMITTED && s->state != STORED_CHECKPOINT)
@@ -338,7 +353,7 @@ static void merge_backup(struct brain *b, struct rebuild_run *run, struct rebuil
         return;
     }
     if (resource_rename(run->pattern, rec.name, rec.cluster, rec.tenant, &spec, &err) < 0) {
-        rebuild_count(run, &run->result.damaged, FIRST_DAMAGED, s->backup_id);
+        count_object(run, &run->result.damaged, FIRST_DAMAGED, item);
         return;
     }
     rec.document = slice_of(spec->document, spec->document_len);

@@ -236,6 +236,7 @@ static void answer(struct brain *b, struct rebuild_run *run)
     result->first_damaged = brain_step_text(b, run->first[FIRST_DAMAGED]);
     result->first_conflict = brain_step_text(b, run->first[FIRST_CONFLICT]);
     result->first_other = brain_step_text(b, run->first[FIRST_OTHER]);
+    result->first_unread = brain_step_text(b, run->first[FIRST_UNREAD]);
     result->first_elsewhere = brain_step_text(b, run->first[FIRST_ELSEWHERE]);
     struct brain_action *action = brain_emit(b, BRAIN_ACT_ANSWER);
     action->answer.cmd = run->cmd;

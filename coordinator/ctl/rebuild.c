@@ -98,6 +98,9 @@ static void print_answer(struct ctl *c, const json_t *answer)
                 "are not restored: storage knows their names, and does not hold them");
     print_count(c, answer, "damaged",
                 "are not restored: they cannot be read; 'tidemark-agent verify' says how");
+    print_count(c, answer, "unreadable",
+                "names are lost: what was kept of them cannot be read, or is of a newer version; "
+                "their backups are shown under their ids");
     print_count(c, answer, "leftovers", "unfinished leftovers in storage are not restored");
     print_count(c, answer, "otherClusters",
                 "of clusters without an agent here are left out; --cluster takes them");
@@ -184,9 +187,15 @@ static int run_rebuild(struct ctl *c, const struct command *self, const struct o
                        const struct option_words *words)
 {
     bool reads = values[REBUILD_STORAGE].given;
+    bool confirms = words->count == 1 && strcmp(words->words[0], "confirm") == 0;
+    if (values[REBUILD_FORCE].given && !confirms)
+        return ctl_usage(c, self->name, "--force is for 'confirm'");
+    for (size_t n = 0; n < self->option_count && !reads; n++)
+        if (n != REBUILD_FORCE && values[n].given)
+            return ctl_usage(c, self->name, "--%s is for --storage", self->options[n].name);
     if (words->count == 0 && reads)
         return read_storage(c, self, values);
-    if (words->count == 1 && !reads && strcmp(words->words[0], "confirm") == 0)
+    if (confirms && !reads)
         return confirm(c, values[REBUILD_FORCE].given);
     if (words->count == 1 && !reads && strcmp(words->words[0], "status") == 0)
         return status(c);

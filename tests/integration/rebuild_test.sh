@@ -89,6 +89,9 @@ grep -q "this coordinator's state may lack backups and jobs: it had term 1, an a
 expect_out "$runners" runner_pids
 mark=$(now_by_source)
 expect_fail 3 "is not a Tidemark repository" tidemark rebuild --storage "file://$T/restore"
+expect_fail 2 "--moved is for --storage" tidemark rebuild confirm --moved
+expect_fail 2 "--force is for 'confirm'" tidemark rebuild status --force
+expect_fail 1 "node 'db-a' of cluster 'test' is at work on a log backup that no resource tells of" tidemark rebuild confirm
 
 step "one command: the same list, a second time nothing new; the log goes on, without a new lineage"
 tidemark rebuild --storage "$STORAGE" >"$T/rebuilt"

@@ -10,6 +10,10 @@
 #include "agent/stored/internal.h"
 #include "proto/repo/intents.h"
 
+/* Where in an instance a page ended. Places ascend: who asks demands it, or a page could be asked for for ever. */
+#define ROOM_INTENTS "a"
+#define ROOM_BACKUPS "b"
+
 #define REPLACED_MAX 4 /* times that words are looked up again */
 
 struct walk {
@@ -17,8 +21,7 @@ struct walk {
     const struct msg_read *want;
     /* `after`, taken apart: these are passed over up to and with `last` */
     char clusters[WIRE_AFTER_MAX + 1];
-    const char
-        *parts[5]; /* cluster, tenant, incarnation, "i" or "b", uid or backup id; "" = none */
+    const char *parts[5]; /* cluster, tenant, incarnation, room, uid or backup id; "" = none */
     bool full;
 };
 
@@ -120,7 +123,7 @@ static int walk_intents(struct walk *w, const char *after, struct tm_err *err)
     while (r == 0 && !w->full && (r = intents_next(&list, &parts, err)) == 1) {
         r = add_intent(w, &parts, err);
         if (r == 0)
-            (void)ends_behind(w, "i", parts.uid);
+            (void)ends_behind(w, ROOM_INTENTS, parts.uid);
     }
     intents_close(&list);
     return r < 0 ? r : 0;
@@ -143,7 +146,7 @@ static int walk_backups(struct walk *w, const char *after, struct tm_err *err)
             continue; /* not ours */
         if ((r = page_backup(p, id, err)) < 0)
             break;
-        (void)ends_behind(w, "b", id);
+        (void)ends_behind(w, ROOM_BACKUPS, id);
         behind = names_backup_prefix(&p->scope, id);
         behind.s[strlen(behind.s) - 1] = '/' + 1;
         r = storage_iter_skip(it, behind.s, err);
@@ -193,10 +196,10 @@ static int walk_instance(struct walk *w, struct tm_err *err)
     r = 0; /* one that cannot be read hides nothing: what lies below says itself what it is */
     if (!here)
         r = walk_lineages(w, err);
-    if (r == 0 && strcmp(room, "b") != 0)
+    if (r == 0 && strcmp(room, ROOM_BACKUPS) != 0)
         r = walk_intents(w, here ? w->parts[4] : "", err);
     if (r == 0 && !w->full)
-        r = walk_backups(w, strcmp(room, "b") == 0 ? w->parts[4] : "", err);
+        r = walk_backups(w, strcmp(room, ROOM_BACKUPS) == 0 ? w->parts[4] : "", err);
     return r;
 }
 

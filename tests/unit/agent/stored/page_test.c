@@ -137,6 +137,7 @@ static void test_pages(void **state)
 {
     struct fixture *f = *state;
     char after[WIRE_AFTER_MAX + 1] = "";
+    char before[WIRE_AFTER_MAX + 1];
     char all[8192] = "";
     char want[8192] = "";
     size_t used = 0;
@@ -159,7 +160,9 @@ static void test_pages(void **state)
     (void)snprintf(want + used, sizeof(want) - used, "demo2:last ");
     do {
         size_t len = strlen(all);
+        memcpy(before, after, sizeof(before));
         (void)snprintf(all + len, sizeof(all) - len, "%s", page(f, "", after, NULL));
+        assert_true(after[0] == '\0' || strcmp(after, before) > 0); /* from words to backups, too */
         pages++;
     } while (after[0] != '\0');
     assert_int_equal(pages, 3);

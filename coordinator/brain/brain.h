@@ -274,6 +274,7 @@ struct brain_rebuilt {
     uint64_t damaged;           /* backups that cannot be read */
     uint64_t unread;            /* words that cannot be: their backups are like those without words */
     uint64_t missing;           /* words in storage of a backup that is not there */
+    uint64_t absent;            /* known as Complete, and not there as such */
     uint64_t conflicts;         /* another resource has its name or place */
     uint64_t others;            /* of clusters without agents here */
     uint64_t elsewhere;         /* their words say that they lie in another storage */
@@ -283,6 +284,7 @@ struct brain_rebuilt {
     const char *first_other;     /* a cluster */
     const char *first_elsewhere; /* that storage */
     const char *first_unread;    /* that object */
+    const char *first_absent;
 };
 
 /* What a log line is about; the daemon maps these to journal MESSAGE_IDs. */

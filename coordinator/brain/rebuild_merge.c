@@ -360,6 +360,33 @@ static void merge_backup(struct brain *b, struct rebuild_run *run, struct rebuil
     rebuild_make(b, run, &rec, false, &spec);
 }
 
+/* ---- of a resource without a backup ---- */
+
+static bool is_there(const struct rebuild_run *run, const struct record *rec)
+{
+    for (size_t at = 0; at < run->item_count; at++) {
+        const struct msg_stored *s = &run->items[at].stored;
+        if (s->intent == NULL && s->state == STORED_COMMITTED &&
+            strcmp(s->backup_id, rec->backup_id) == 0 && strcmp(s->cluster, rec->cluster) == 0 &&
+            strcmp(s->tenant, rec->tenant) == 0 && strcmp(s->incarnation, rec->identity) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* An older copy of the state promises what was deleted since: that is said, and left to people. */
+static void check_there(struct rebuild_run *run, const struct res *res)
+{
+    const struct record *rec = &res->now.rec;
+    bool promises = res->exists && rec->phase == PHASE_COMPLETE && !rec->deleting &&
+                    rec->backup_id[0] != '\0' && rec->storage != NULL &&
+                    rec->completed_us < run->since_us;
+    bool in_reach = promises && storage_place_equal(rec->storage, run->storage) &&
+                    (run->cluster[0] == '\0' || strcmp(run->cluster, rec->cluster) == 0);
+    if (in_reach && !is_there(run, rec))
+        rebuild_count(run, &run->result.absent, FIRST_ABSENT, rec->name);
+}
+
 /* ---- all ---- */
 
 static const struct res *named(const struct brain *b, const struct rebuild_name *name)
@@ -407,12 +434,19 @@ static void merge_item(struct brain *b, struct rebuild_run *run, struct rebuild_
 static size_t merge_next(struct brain *b, struct rebuild_run *run)
 {
     bool of_wholes = run->pass == REBUILD_WHOLES || run->pass == REBUILD_LOST;
-    if (run->next == (of_wholes ? run->whole_count : run->item_count)) {
+    size_t end = of_wholes                     ? run->whole_count
+                 : run->pass == REBUILD_ABSENT ? b->resource_count
+                                               : run->item_count;
+    if (run->next >= end) {
         run->pass++;
         run->next = 0;
         return 0;
     }
     size_t at = run->next++;
+    if (run->pass == REBUILD_ABSENT) {
+        check_there(run, b->resources[at]);
+        return run->item_count;
+    }
     if (!of_wholes && !of_pass(run, &run->items[at]))
         return 1;
     if (!of_wholes)

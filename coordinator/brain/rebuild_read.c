@@ -49,6 +49,7 @@ int rebuild_ask(struct brain *b, const struct brain_event *event, struct tm_err 
     COPY_TEXT(run->secret, place.secret);
     if (event->command.cluster != NULL)
         COPY_TEXT(run->cluster, event->command.cluster);
+    run->since_us = b->now.real_us;
     run->moved = event->command.force;
     run->pattern = TM_TAKE(pattern);
     b->rebuild.run = run;
@@ -236,6 +237,7 @@ static void answer(struct brain *b, struct rebuild_run *run)
     result->first_damaged = brain_step_text(b, run->first[FIRST_DAMAGED]);
     result->first_conflict = brain_step_text(b, run->first[FIRST_CONFLICT]);
     result->first_other = brain_step_text(b, run->first[FIRST_OTHER]);
+    result->first_absent = brain_step_text(b, run->first[FIRST_ABSENT]);
     result->first_unread = brain_step_text(b, run->first[FIRST_UNREAD]);
     result->first_elsewhere = brain_step_text(b, run->first[FIRST_ELSEWHERE]);
     struct brain_action *action = brain_emit(b, BRAIN_ACT_ANSWER);

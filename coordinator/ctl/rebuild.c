@@ -98,6 +98,9 @@ static void print_answer(struct ctl *c, const json_t *answer)
                 "are not restored: storage knows their names, and does not hold them");
     print_count(c, answer, "damaged",
                 "are not restored: they cannot be read; 'tidemark-agent verify' says how");
+    print_count(c, answer, "absent",
+                "are listed as Complete, and storage does not hold them: deleted or damaged since "
+                "this state was stored; 'tidemark delete backup NAME' takes them off the list");
     print_count(c, answer, "unreadable",
                 "names are lost: what was kept of them cannot be read, or is of a newer version; "
                 "their backups are shown under their ids");

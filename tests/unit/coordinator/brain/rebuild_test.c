@@ -361,6 +361,31 @@ static void one_backup_is_one_resource(void **state)
     assert_false(brain_resource_find(s->brain, "Backup", NULL, "b", &resource));
 }
 
+/* An older copy of the state lists what was deleted since. */
+static void known_and_not_there(void **state)
+{
+    struct stage *s = *state;
+    struct msg_totals totals = {.commit_us = 7};
+    struct msg_stored items[] = {item_of(ID_OTHER, STORED_COMMITTED),
+                                 item_of("20261121T120000Z-0000000c", STORED_COMMITTED)};
+    items[0].totals = &totals;
+    items[1].totals = &totals;
+    s->mono_us = SEC(1000000); /* these were completed before they are read */
+    live_again(s, 4, true);
+    up(s, 10, "db-a", "boot1", 0);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    read_items(s, 10, items, 2);
+    assert_string_equal(s->rebuilt, "20261121t100000z-0000000a 20261121t120000z-0000000c: complete "
+                                    "2 known 0 leftovers 0 others 0");
+    items[1].state = STORED_DELETED;
+    read_items(s, 10, items, 2);
+    assert_string_equal(s->rebuilt, ": complete 0 known 0 leftovers 0 others 0 absent 1 "
+                                    "(20261121t120000z-0000000c)");
+    read_items_at(s, 10, PATTERN_AT("/other"), "file:///other", items,
+                  0); /* says nothing of these */
+    assert_string_equal(s->rebuilt, ": complete 0 known 0 leftovers 0 others 0");
+}
+
 /* Half-written, of a newer version, or somebody's who may write there: named, and its backup stays one. */
 static void words_that_cannot_be_read(void **state)
 {
@@ -528,6 +553,7 @@ int main(void)
                                        SCENE(very_many_take_several_steps),
                                        SCENE(it_begins_with_a_doubt),
                                        SCENE(words_that_cannot_be_read),
+                                       SCENE(known_and_not_there),
                                        SCENE(words_of_another_place),
                                        SCENE(nobody_can_read)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -137,6 +137,10 @@ static TM_UNUSED void note_rebuilt(struct stage *s, const struct brain_rebuilt *
                        (unsigned)rebuilt->known, (unsigned)rebuilt->leftovers,
                        (unsigned)rebuilt->others);
     used = strlen(s->rebuilt);
+    if (rebuilt != NULL && rebuilt->absent > 0)
+        (void)snprintf(s->rebuilt + used, sizeof(s->rebuilt) - used, " absent %u (%s)",
+                       (unsigned)rebuilt->absent, rebuilt->first_absent);
+    used = strlen(s->rebuilt);
     if (rebuilt != NULL && rebuilt->unread > 0)
         (void)snprintf(s->rebuilt + used, sizeof(s->rebuilt) - used, " unread %u (%s)",
                        (unsigned)rebuilt->unread, rebuilt->first_unread);

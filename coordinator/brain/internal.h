@@ -268,8 +268,8 @@ struct brain {
     uint64_t term;
     uint64_t start;
     uint64_t state_revision; /* durable */
-    uint32_t epoch;  /* counter part of the newest lease */
-    uint32_t intent; /* and of what was last to be kept in storage */
+    uint32_t epoch;          /* counter part of the newest lease */
+    uint32_t intent;         /* and of what was last to be kept in storage */
     uint64_t started_us;
     bool loaded;
     uint64_t raising_to; /* RAISE_TERM is out, 0 = no */

@@ -56,7 +56,7 @@ struct rebuild {
     struct rebuild_mark staged;
     uint64_t txn; /* the mark is coming, or going; 0 = nothing is under way */
     bool going;
-    bool quiet; /* going: it was never said, and nobody confirmed it */
+    bool quiet;              /* going: it was never said, and nobody confirmed it */
     uint64_t cmd;            /* confirm: to be answered */
     uint64_t retry_us;       /* mono: not staged again before */
     struct rebuild_run *run; /* a storage is being read; NULL = none is */

@@ -80,8 +80,8 @@ enum control_command {
     X(T, str, after, "a", OPT, 0, CONTROL_AFTER_MAX)                                               \
     X(T, msg, query, "q", OPT, 0, msg_log_query) /* its id is the coordinator's to choose */       \
     X(T, list, pairs, "p", OPT, 0, msg_pair, WIRE_PAIRS_MAX) /* secret_put */                      \
-    X(T, flag, force, "o", OPT, 0, 0)               /* secret_delete: though resources name it; \
-                                                       confirm; rebuild: it was moved */                \
+    /* secret_delete: though resources name it; confirm; rebuild: it was moved */                  \
+    X(T, flag, force, "o", OPT, 0, 0)                                                              \
     X(T, str, cluster, "cl", OPT, 0, WIRE_NAME_MAX) /* probe: whose nodes, "" = the spec's */      \
     X(T, u32, timeout_ms, "tm", OPT, 0, UINT32_MAX) /* probe: 0 = 30 s */                          \
     X(T, flag, new_logs, "nl", OPT, 0, 0)           /* probe: log backups that would be new */     \

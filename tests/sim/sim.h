@@ -412,8 +412,8 @@ struct world {
     bool rebuilt;         /* what storage holds was read: to be confirmed… */
     bool refused;         /* …though agents are at work on what nobody knows */
     uint64_t start;       /* of the newest coordinator */
-    struct {              /* a state that was put back, until that is confirmed: what its agents saw… */
-        uint64_t term;    /* 0 = there is none */
+    struct { /* a state that was put back, until that is confirmed: what its agents saw… */
+        uint64_t term; /* 0 = there is none */
         uint64_t start;
         uint64_t revision; /* …and what of it is left */
     } put_back;

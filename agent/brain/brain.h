@@ -311,6 +311,7 @@ struct agent_action {
         struct {
             uint64_t seen_term;
             uint64_t seen_start;
+            uint64_t seen_revision; /* what that one told of its state, in this life of the agent */
         } connect;
         struct {
             const struct message *message;

@@ -203,6 +203,7 @@ void agent_desired_apply(struct agent_brain *b, const struct message *m)
 {
     const struct msg_desired *desired = &m->desired;
     bool logs_spared = false;
+    b->told_revision = TM_MAX(b->told_revision, desired->state_revision);
     if (b->desired_known && desired->revision < b->revision)
         return;
     b->revision = desired->revision;

@@ -282,7 +282,8 @@ struct agent_brain {
     uint32_t connect_failures;
     uint64_t term; /* newest accepted, and of which start */
     uint64_t start;
-    uint64_t revision; /* of the desired set applied, in this term */
+    uint64_t revision;      /* of the desired set applied, in this term */
+    uint64_t told_revision; /* the newest that this coordinator told of its state */
     bool desired_known;
     uint64_t serial;
     struct in_flight in_flight[AGENT_BRAIN_IN_FLIGHT];

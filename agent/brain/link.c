@@ -57,6 +57,7 @@ static void new_term(struct agent_brain *b, uint64_t term, uint64_t start)
     b->term = term;
     b->start = start;
     b->revision = 0;
+    b->told_revision = 0;
     b->desired_known = false;
     struct agent_action *action = agent_emit(b, AGENT_ACT_STORE_TERM);
     action->store_term.term = term;
@@ -249,6 +250,7 @@ void agent_link_tick(struct agent_brain *b)
             struct agent_action *action = agent_emit(b, AGENT_ACT_CONNECT);
             action->connect.seen_term = b->term;
             action->connect.seen_start = b->start;
+            action->connect.seen_revision = b->told_revision;
             b->connecting = true;
         }
         return;

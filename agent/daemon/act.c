@@ -303,7 +303,8 @@ void agent_act(struct agent *a, const struct agent_action *action)
 
     switch (action->kind) {
     case AGENT_ACT_CONNECT:
-        line_connect(a->wire, action->connect.seen_term, action->connect.seen_start);
+        line_connect(a->wire, action->connect.seen_term, action->connect.seen_start,
+                     action->connect.seen_revision);
         break;
     case AGENT_ACT_DISCONNECT:
         line_disconnect(a->wire);

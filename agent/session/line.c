@@ -412,7 +412,7 @@ static int conn_open(struct conn *c, struct tm_err *err)
     return r < 0 ? r : dial_start(c->dial, err);
 }
 
-static int conn_prepare(struct conn *c, uint64_t seen_term, uint64_t seen_start, struct tm_err *err)
+static int conn_prepare(struct conn *c, struct tm_err *err)
 {
     const struct line_config *config = &c->owner->config;
     struct msg_hello *claim = &c->hello.claim;
@@ -421,8 +421,6 @@ static int conn_prepare(struct conn *c, uint64_t seen_term, uint64_t seen_start,
     (void)snprintf(claim->cluster, sizeof claim->cluster, "%s", config->cluster);
     (void)snprintf(claim->node, sizeof claim->node, "%s", config->node);
     (void)snprintf(claim->boot, sizeof claim->boot, "%s", config->boot);
-    claim->seen_term = seen_term;
-    claim->seen_start = seen_start;
     if ((r = random_bytes(claim->nonce, sizeof claim->nonce, err)) < 0)
         return r;
     if (config->key_file) {
@@ -437,7 +435,8 @@ static int conn_prepare(struct conn *c, uint64_t seen_term, uint64_t seen_start,
     return conn_open(c, err);
 }
 
-void line_connect(struct line *line, uint64_t seen_term, uint64_t seen_start)
+void line_connect(struct line *line, uint64_t seen_term, uint64_t seen_start,
+                  uint64_t seen_revision)
 {
     struct tm_err err = {0};
     struct conn *c = calloc(1, sizeof *c);
@@ -454,7 +453,10 @@ void line_connect(struct line *line, uint64_t seen_term, uint64_t seen_start)
         c->gone.what = NEWS_GONE;
         (void)snprintf(c->url, sizeof c->url, "%s", line->url);
         line->conn = c;
-        r = conn_prepare(c, seen_term, seen_start, &err);
+        c->hello.claim.seen_term = seen_term;
+        c->hello.claim.seen_start = seen_start;
+        c->hello.claim.seen_revision = seen_revision;
+        r = conn_prepare(c, &err);
     }
     if (r == 0) {
         loop_timer_set(line->dial_timer, clock_mono_us() + LINE_DIAL_MS * USEC_PER_MSEC);

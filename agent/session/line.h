@@ -4,7 +4,7 @@
  * The agent's line to the coordinator: dials, goes through hello, sends requests, brings replies.
  *
  *     line_new(loop, &config, &handlers, arg, &line, err)
- *     line_connect(line, seen_term, seen_start)   → handlers.connected | handlers.disconnected
+ *     line_connect(line, seen_term, seen_start, seen_revision)   → handlers.connected | handlers.disconnected
  *     line_send(line, &message, timeout_ms)       → handlers.reply | handlers.failed, one each
  *     line_disconnect(line)                       requests in flight are forgotten, silently
  *     line_free(line)
@@ -58,7 +58,8 @@ struct line_handlers {
 int line_new(struct loop *loop, const struct line_config *config,
              const struct line_handlers *handlers, void *arg, struct line **ret,
              struct tm_err *err) TM_WUR;
-void line_connect(struct line *line, uint64_t seen_term, uint64_t seen_start);
+void line_connect(struct line *line, uint64_t seen_term, uint64_t seen_start,
+                  uint64_t seen_revision);
 void line_disconnect(struct line *line);
 void line_send(struct line *line, const struct message *message, uint32_t timeout_ms);
 /* The address of this or the last connection. */

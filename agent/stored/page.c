@@ -1,21 +1,27 @@
 /*
- * One page of what a storage holds: instances in order of their names; of each the newest intents, then
+ * One page of what a storage holds: instances in the order in which storage lists them; of each the newest intents, then
  * the backups, oldest first.
  *
  * Happy path: the walk passes over everything up to `after`, adds items until the page is full, and says
- * where it stopped. Failure modes: what has no identity.mpk is no instance and is passed over; an intent
- * that cannot be read is told without its resource; everything else that cannot be read is an error.
+ * where it stopped. Failure modes: what has no identity.mpk is no instance and is passed over, and one that
+ * is damaged counts as one; an intent that cannot be read is told without its resource; one that a newer one
+ * replaces in this very moment is looked up again; storage that does not answer is an error.
  */
 #include "agent/stored/internal.h"
 #include "proto/repo/intents.h"
+
+/* Where in an instance a page ended. Places ascend: who asks demands it, or a page could be asked for for ever. */
+#define ROOM_INTENTS "a"
+#define ROOM_BACKUPS "b"
+
+#define REPLACED_MAX 4 /* times that words are looked up again */
 
 struct walk {
     struct page page;
     const struct msg_read *want;
     /* `after`, taken apart: these are passed over up to and with `last` */
     char clusters[WIRE_AFTER_MAX + 1];
-    const char
-        *parts[5]; /* cluster, tenant, incarnation, "i" or "b", uid or backup id; "" = none */
+    const char *parts[5]; /* cluster, tenant, incarnation, room, uid or backup id; "" = none */
     bool full;
 };
 
@@ -60,16 +66,32 @@ static bool goes_on_here(const struct walk *w)
 
 /* ---- of one instance ---- */
 
-static int add_intent(struct walk *w, const struct name_parts *parts, struct tm_err *err)
+/* Without its words a backup would be shown under another name, and as a resource of its own for ever. */
+static int read_intent(struct page *p, struct name_parts *parts, struct codec_arena *arena,
+                       struct intent *ret, struct tm_err *err)
+{
+    int r = -(int)TM_E_NOT_FOUND;
+    for (int tries = 0; tries < REPLACED_MAX; tries++) {
+        struct rel_name rel = names_rel_intent(parts->uid, parts->epoch);
+        r = record_get(p->scratch, p->st, names_full(&p->scope, rel.s).s, OBJECT_INTENT,
+                       &intent_codec, arena, ret, err);
+        if (r == 0 || err->code != TM_E_NOT_FOUND)
+            return r;
+        r = intents_newest(p->st, &p->scope, parts->uid, parts, err);
+        if (r < 0)
+            return r;
+    }
+    return r;
+}
+
+static int add_intent(struct walk *w, struct name_parts *parts, struct tm_err *err)
 {
     struct page *p = &w->page;
     TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
     struct intent intent = {.resource = SLICE_EMPTY};
-    struct rel_name rel = names_rel_intent(parts->uid, parts->epoch);
-    int r = record_get(p->scratch, p->st, names_full(&p->scope, rel.s).s, OBJECT_INTENT,
-                       &intent_codec, &arena, &intent, err);
+    int r = read_intent(p, parts, &arena, &intent, err);
     if (r < 0 && err->code == TM_E_NOT_FOUND)
-        return 0; /* a newer one has just taken its place: that is for the next reading */
+        return 0; /* it was removed */
     if (r < 0 && err->code != TM_E_CORRUPT && err->code != TM_E_UNSUPPORTED)
         return r;
     if (intent.resource.len > WIRE_INTENT_MAX)
@@ -101,7 +123,7 @@ static int walk_intents(struct walk *w, const char *after, struct tm_err *err)
     while (r == 0 && !w->full && (r = intents_next(&list, &parts, err)) == 1) {
         r = add_intent(w, &parts, err);
         if (r == 0)
-            (void)ends_behind(w, "i", parts.uid);
+            (void)ends_behind(w, ROOM_INTENTS, parts.uid);
     }
     intents_close(&list);
     return r < 0 ? r : 0;
@@ -124,7 +146,7 @@ static int walk_backups(struct walk *w, const char *after, struct tm_err *err)
             continue; /* not ours */
         if ((r = page_backup(p, id, err)) < 0)
             break;
-        (void)ends_behind(w, "b", id);
+        (void)ends_behind(w, ROOM_BACKUPS, id);
         behind = names_backup_prefix(&p->scope, id);
         behind.s[strlen(behind.s) - 1] = '/' + 1;
         r = storage_iter_skip(it, behind.s, err);
@@ -167,18 +189,31 @@ static int walk_instance(struct walk *w, struct tm_err *err)
     bool here = goes_on_here(w);
     const char *room = here ? w->parts[3] : "";
     int r = identity_read(w->page.scratch, w->page.st, &w->page.scope, &identity, err);
-    if (r < 0)
-        return err->code == TM_E_NOT_FOUND ? 0 : r;
+    if (r < 0 && err->code == TM_E_NOT_FOUND)
+        return 0;
+    if (r < 0 && err->code != TM_E_CORRUPT && err->code != TM_E_UNSUPPORTED)
+        return r;
+    r = 0; /* one that cannot be read hides nothing: what lies below says itself what it is */
     if (!here)
         r = walk_lineages(w, err);
-    if (r == 0 && strcmp(room, "b") != 0)
+    if (r == 0 && strcmp(room, ROOM_BACKUPS) != 0)
         r = walk_intents(w, here ? w->parts[4] : "", err);
     if (r == 0 && !w->full)
-        r = walk_backups(w, strcmp(room, "b") == 0 ? w->parts[4] : "", err);
+        r = walk_backups(w, strcmp(room, ROOM_BACKUPS) == 0 ? w->parts[4] : "", err);
     return r;
 }
 
 /* ---- from one to the next ---- */
+
+/* As storage lists what lies below them: "prod-2/…" comes before "prod/…". */
+static bool sorts_before(const char *a, const char *b)
+{
+    for (; *a != '\0' && *a == *b; a++, b++)
+        ;
+    unsigned char at_a = (unsigned char)(*a != '\0' ? *a : '/');
+    unsigned char at_b = (unsigned char)(*b != '\0' ? *b : '/');
+    return at_a < at_b;
+}
 
 /* Level 0: clusters, 1: tenants, 2: incarnations. `same`: all levels above are those of `after`. */
 static int walk_level(struct walk *w, const char *prefix, int level, bool same, struct tm_err *err)
@@ -189,7 +224,7 @@ static int walk_level(struct walk *w, const char *prefix, int level, bool same, 
     for (size_t at = 0; r == 0 && at < list.count && !w->full; at++) {
         const char *name = list.items[at];
         char below[STORAGE_NAME_MAX + 1];
-        if (same && strcmp(name, w->parts[level]) < 0)
+        if (same && sorts_before(name, w->parts[level]))
             continue; /* told by an earlier page */
         if (level == 0 && w->want->cluster[0] != '\0' && strcmp(name, w->want->cluster) != 0)
             continue;

@@ -186,6 +186,7 @@ int brain_new(const struct brain_config *config, struct brain_rng rng, struct br
     b->rng = rng;
     b->term = config->term;
     b->start = config->start;
+    b->state_revision = config->state_revision;
     b->action_cap = ACTIONS_MIN;
     b->actions = calloc(b->action_cap, sizeof(*b->actions));
     if (b->actions == NULL)
@@ -256,6 +257,7 @@ static void dispatch(struct brain *b, const struct brain_event *event)
         command_run(b, event);
         break;
     case BRAIN_EV_PERSISTED:
+        b->state_revision = TM_MAX(b->state_revision, event->persisted.revision);
         persist_done(b, event->persisted.txn, event->persisted.ok, event->persisted.err);
         break;
     case BRAIN_EV_TERM:
@@ -299,6 +301,7 @@ static void go_on(struct brain *b)
         probes_tick(b);
         intents_tick(b);
         rebuild_tick(b);
+        lives_tick(b);
         persist_tick(b);
     }
     desired_tick(b);

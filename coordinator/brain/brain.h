@@ -60,6 +60,7 @@ struct brain;
 #define BRAIN_CLUSTER_PREFIX    "cluster/" /* which tenants a cluster has, when it has several */
 #define BRAIN_INTENT_PREFIX     "intent/"  /* what is still to be kept in storage */
 #define BRAIN_REBUILD_KEY       "rebuild" /* the state may lack something, until that is confirmed */
+#define BRAIN_LIVES_KEY         "lives"   /* of this state, see lives.c */
 #define BRAIN_TENANTS_MAX       64        /* of one cluster */
 
 struct brain_now {
@@ -94,11 +95,12 @@ enum brain_plant {
 
 /* 0 means the default in the comment. */
 struct brain_config {
-    uint64_t term;             /* durable, higher than any before */
-    uint64_t start;            /* random, names this start of the coordinator */
-    uint32_t lease_ms;         /* 10000: silence after which an agent's leases lapse */
-    uint32_t poll_ms;          /* 30000: a parked poll is answered then, changed or not */
-    uint32_t lead_grace_ms;    /* 30000: silence of a lead after which its job fails */
+    uint64_t term;           /* durable, higher than any before */
+    uint64_t start;          /* random, names this start of the coordinator */
+    uint64_t state_revision; /* of the state when that term was taken: it grows with each PERSIST */
+    uint32_t lease_ms;       /* 10000: silence after which an agent's leases lapse */
+    uint32_t poll_ms;        /* 30000: a parked poll is answered then, changed or not */
+    uint32_t lead_grace_ms;  /* 30000: silence of a lead after which its job fails */
     uint32_t restart_grace_ms; /* 60000: the same, counted from the coordinator's start */
     uint32_t stall_ms;         /* 3600000: without any progress a job fails */
     uint32_t abort_ms;       /* 60000: a sweep whose lead is silent is given up then, and said so */
@@ -149,6 +151,7 @@ struct brain_event {
             const char *boot;
             uint64_t seen_term;
             uint64_t seen_start;
+            uint64_t seen_revision; /* of its state, told by that start; 0 = it told none */
         } up;
         struct {
             uint64_t conn;
@@ -179,10 +182,14 @@ struct brain_event {
                 bool new_logs;       /* only when it is a log backup that is not there yet */
             } probe;                 /* PROBE */
             const char *cluster; /* REBUILD: this one alone; NULL or "" = all that have agents */
+            /* CONFIRM: though agents are at work on what no resource tells of. REBUILD: the storage was moved
+             * to where it is read now, and backups whose words name another place are taken without these */
+            bool force;
         } command;
         struct {
             uint64_t txn;
             bool ok;
+            uint64_t revision;        /* the state's, when ok */
             const struct tm_err *err; /* when not ok */
         } persisted;
         struct {
@@ -261,17 +268,23 @@ struct brain_rebuilt {
     uint64_t failed;  /* may go on, or did fail */
     uint64_t running; /* awaited: agents may still be at work on them */
     uint64_t deleting;
-    uint64_t known;             /* was a resource before */
-    uint64_t retained;          /* stays without a resource, as it was */
-    uint64_t leftovers;         /* unfinished, nobody's, and cannot be gone on with */
-    uint64_t damaged;           /* cannot be read */
-    uint64_t missing;           /* words in storage of a backup that is not there */
-    uint64_t conflicts;         /* another resource has its name or place */
-    uint64_t others;            /* of clusters without agents here */
+    uint64_t known;     /* was a resource before */
+    uint64_t retained;  /* stays without a resource, as it was */
+    uint64_t leftovers; /* unfinished, nobody's, and cannot be gone on with */
+    uint64_t damaged;   /* backups that cannot be read */
+    uint64_t unread;    /* words that cannot be: their backups are like those without words */
+    uint64_t missing;   /* words in storage of a backup that is not there */
+    uint64_t absent;    /* known as Complete, and not there as such */
+    uint64_t conflicts; /* another resource has its name or place */
+    uint64_t others;    /* of clusters without agents here */
+    uint64_t elsewhere; /* their words say that they lie in another storage */
     const char *first_leftover; /* "" = there is none; the same of the next three */
     const char *first_damaged;
     const char *first_conflict;
-    const char *first_other; /* a cluster */
+    const char *first_other;     /* a cluster */
+    const char *first_elsewhere; /* that storage */
+    const char *first_unread;    /* that object */
+    const char *first_absent;
 };
 
 /* What a log line is about; the daemon maps these to journal MESSAGE_IDs. */

@@ -177,6 +177,7 @@ void desired_reply(struct brain *b, struct node *node, uint64_t ctx, uint64_t se
     m->desired.jobs_count = assign_all(b, node, false, jobs, m->desired.jobs_count);
     m->desired.jobs = jobs;
     m->desired.keep = rebuild_keep(b);
+    m->desired.state_revision = b->state_revision;
     probes_assign(b, node, &m->desired);
     intents_assign(b, node, &m->desired);
     rebuild_assign(b, node, &m->desired);

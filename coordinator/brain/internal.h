@@ -30,6 +30,7 @@
  *   errands.c    what one agent does in a storage
  *   intents.c    what is known of backups, kept in their storage
  *   rebuild.c    the state may lack something: since when, and until an operator confirms
+ *   lives.c      whether the state is the one that agents have seen
  *   rebuild_read.c   what a storage holds, page by page
  *   rebuild_words.c  what was kept of one resource, checked
  *   rebuild_merge.c  what of it becomes a resource
@@ -219,6 +220,7 @@ struct node {
     struct codec_arena arena;
     struct msg_instance *instances;
     size_t instance_count;
+    struct msg_job *jobs;
     size_t job_count;
     struct msg_hold *holds;
     size_t hold_count;
@@ -265,8 +267,9 @@ struct brain {
     struct brain_rng rng;
     uint64_t term;
     uint64_t start;
-    uint32_t epoch;  /* counter part of the newest lease */
-    uint32_t intent; /* and of what was last to be kept in storage */
+    uint64_t state_revision; /* durable */
+    uint32_t epoch;          /* counter part of the newest lease */
+    uint32_t intent;         /* and of what was last to be kept in storage */
     uint64_t started_us;
     bool loaded;
     uint64_t raising_to; /* RAISE_TERM is out, 0 = no */
@@ -316,6 +319,7 @@ struct brain {
         uint64_t arrived_us; /* mono */
         uint64_t seen_term;
         uint64_t seen_start;
+        uint64_t seen_revision;
         char cluster[WIRE_NAME_MAX + 1];
         char node[WIRE_NAME_MAX + 1];
         char boot[WIRE_UID_MAX + 1];
@@ -337,6 +341,7 @@ struct brain {
     size_t outgoing_count;
     size_t outgoing_cap;
     struct rebuild rebuild;
+    struct lives lives;
 
     struct log_attempt log_attempts[LOG_ATTEMPTS_MAX];
     size_t log_attempt_count; /* ever; the ring's place is this modulo its size */

@@ -3,7 +3,8 @@
  *
  * An agent that has seen a newer term than ours, or the same term from another start, tells that
  * this coordinator's state was lost or rolled back: nobody is welcomed until that is written down and a
- * higher term is durable, so that epochs never repeat, and nothing that was forgotten is ended.
+ * higher term is durable, so that epochs never repeat, and nothing that was forgotten is ended. So does one
+ * that has seen a life, or a change, that is not in this state's past (lives.c); then our term is high enough.
  *
  * Two agents that were given one name would push each other out for ever, each time ending the
  * other's jobs. So another life of a node is let in at once when the connection before it is closed
@@ -188,6 +189,17 @@ static bool newer_than_ours(const struct brain *b, const struct waiting_up *up)
     return up->seen_term > b->term || (up->seen_term == b->term && up->seen_start != b->start);
 }
 
+/* The first that waits and saw a state that ours does not come from; NULL: none does. */
+static const struct waiting_up *first_strange(const struct brain *b)
+{
+    for (size_t at = 0; at < b->waiting_count; at++) {
+        const struct waiting_up *up = &b->waiting[at];
+        if (lives_strange(b, up->seen_term, up->seen_start, up->seen_revision))
+            return up;
+    }
+    return NULL;
+}
+
 /* Welcomes all that wait and may come, when no higher term is needed. */
 static void welcome_waiting(struct brain *b)
 {
@@ -209,6 +221,9 @@ static void welcome_waiting(struct brain *b)
         brain_emit(b, BRAIN_ACT_RAISE_TERM)->raise_term.at_least = highest + 1;
         return;
     }
+    const struct waiting_up *strange = first_strange(b);
+    if (!lives_durable(b) || (strange != NULL && !rebuild_noticed(b, strange->seen_term)))
+        return;
     size_t kept = 0;
     for (size_t at = 0; at < b->waiting_count; at++) {
         const struct waiting_up *up = &b->waiting[at];
@@ -242,7 +257,8 @@ void node_up(struct brain *b, const struct brain_event *event)
                               .ctx = event->up.ctx,
                               .arrived_us = b->now.mono_us,
                               .seen_term = event->up.seen_term,
-                              .seen_start = event->up.seen_start};
+                              .seen_start = event->up.seen_start,
+                              .seen_revision = event->up.seen_revision};
     (void)snprintf(up->cluster, sizeof(up->cluster), "%s", event->up.cluster);
     (void)snprintf(up->node, sizeof(up->node), "%s", event->up.node);
     (void)snprintf(up->boot, sizeof(up->boot), "%s", event->up.boot);
@@ -257,6 +273,7 @@ void node_term(struct brain *b, uint64_t term)
     b->epoch = 0;
     b->intent = 0;
     b->raising_to = 0;
+    lives_begin(b);
     for (size_t at = 0; at < b->node_count; at++)
         desired_node_changed(b, b->nodes[at]);
     welcome_waiting(b);
@@ -344,6 +361,7 @@ void node_heartbeat(struct brain *b, struct node *node, uint64_t serial,
     node->arena = arena;
     node->instances = copy.instances;
     node->instance_count = copy.instances_count;
+    node->jobs = copy.jobs;
     node->job_count = copy.jobs_count;
     node->holds = copy.holds;
     node->hold_count = copy.holds_count;

@@ -153,6 +153,7 @@ void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *e
     }
     if (res == NULL) {
         rebuild_persisted(b, txn, ok, err);
+        lives_persisted(b, txn, ok);
         tenants_persisted(b, txn, ok);
         return;
     }

@@ -2,7 +2,7 @@
  * The state may lack something that storage and agents know: it was lost, or put back to an older copy.
  *
  * Happy path: an agent has seen a newer term than this state has (or the coordinator was started to rebuild
- * its catalog) → that is written down before any agent is welcomed → from then on, in every life, agents
+ * its catalog, or somebody has it read a storage that holds what it does not know) → that is written down before any agent is welcomed → from then on, in every life, agents
  * keep jobs that they are not told of, truncation and what expires waits, and people are told → somebody
  * has agents look into the storages (rebuild_read.c), looks at the list, and confirms → all goes on as ever.
  *
@@ -50,6 +50,7 @@ static void submit(struct brain *b, const struct rebuild_mark *mark)
     if (r < 0)
         return;
     b->rebuild.going = mark == NULL;
+    b->rebuild.quiet = false;
     b->rebuild.txn = ++b->next_txn;
     struct brain_action *action = brain_emit(b, BRAIN_ACT_PERSIST);
     action->persist.txn = b->rebuild.txn;
@@ -84,11 +85,32 @@ bool rebuild_noticed(struct brain *b, uint64_t seen_term)
     return false;
 }
 
+bool rebuild_doubt(struct brain *b, bool *ret_begun)
+{
+    struct rebuild *r = &b->rebuild;
+    if (r->pending || r->txn != 0 || b->now.mono_us < r->retry_us)
+        return r->pending && r->txn == 0;
+    r->staged = (struct rebuild_mark){.since_us = b->now.real_us, .why = REBUILD_ASKED};
+    *ret_begun = true;
+    submit(b, &r->staged);
+    return false;
+}
+
+void rebuild_nothing_new(struct brain *b)
+{
+    if (!b->rebuild.pending || b->rebuild.txn != 0)
+        return;
+    submit(b, NULL);
+    b->rebuild.quiet = true;
+}
+
 static void now_pending(struct brain *b)
 {
     struct rebuild *r = &b->rebuild;
     r->pending = true;
     r->mark = r->staged;
+    if (r->mark.why == REBUILD_ASKED)
+        return; /* whoever asked is told */
     brain_log(
         b, NULL, NULL, 3, BRAIN_LOG_STATE_LOST,
         "this coordinator's state is older than the world, or new: %zu resources are known, and "
@@ -99,7 +121,11 @@ static void now_pending(struct brain *b)
 
 static void now_certain(struct brain *b)
 {
-    b->rebuild.pending = false;
+    bool quiet = b->rebuild.quiet;
+    b->rebuild.pending = b->rebuild.quiet = false;
+    if (quiet)
+        return; /* nobody was told of it, nothing waited */
+    lives_confirmed(b);
     for (size_t at = 0; at < b->node_count; at++)
         desired_node_changed(b, b->nodes[at]);
     for (size_t at = 0; at < b->resource_count; at++)
@@ -120,9 +146,45 @@ void rebuild_persisted(struct brain *b, uint64_t txn, bool ok, const struct tm_e
         now_certain(b);
     else
         now_pending(b);
+    if (!ok && !r->going)
+        rebuild_not_begun(b, err);
     if (r->cmd != 0)
         brain_answer(b, r->cmd, BRAIN_DONE, ok ? NULL : err);
     r->cmd = 0;
+}
+
+static bool is_known(const struct brain *b, const char *uid)
+{
+    for (size_t at = 0; at < b->resource_count; at++) {
+        const struct res *res = b->resources[at];
+        if (strcmp(res->exists ? res->now.rec.job : res->next.rec.job, uid) == 0)
+            return true;
+    }
+    return false;
+}
+
+static const char *kind_name(uint32_t kind)
+{
+    return kind == JOB_KIND_LOG ? "log backup" : kind == JOB_KIND_RESTORE ? "restore" : "backup";
+}
+
+/* What a confirmation would end: a log that stops is a hole that nobody can fill later. */
+static int check_at_work(const struct brain *b, struct tm_err *err)
+{
+    for (size_t at = 0; at < b->node_count; at++) {
+        const struct node *node = b->nodes[at];
+        for (size_t n = 0; node->conn != 0 && node->heard && n < node->job_count; n++) {
+            if (is_known(b, node->jobs[n].uid))
+                continue;
+            return tm_err_set(
+                err, TM_E_REFUSED,
+                "node '%s' of cluster '%s' is at work on a %s that no resource tells of, and that "
+                "would end: read its storage first ('tidemark rebuild --storage URL'), or end it "
+                "with --force",
+                node->name, node->cluster, kind_name(node->jobs[n].kind));
+        }
+    }
+    return 0;
 }
 
 int rebuild_confirm(struct brain *b, const struct brain_event *event, struct tm_err *err)
@@ -133,6 +195,8 @@ int rebuild_confirm(struct brain *b, const struct brain_event *event, struct tm_
                           "nothing waits for a confirmation: this coordinator's state is complete");
     if (r->txn != 0 || r->run != NULL)
         return tm_err_retry(err, TM_E_CONFLICT, "a storage is being read, try again");
+    if (!event->command.force && check_at_work(b, err) < 0)
+        return -(int)err->code;
     r->cmd = event->command.cmd;
     submit(b, NULL);
     return 0;

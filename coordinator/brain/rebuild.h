@@ -56,9 +56,33 @@ struct rebuild {
     struct rebuild_mark staged;
     uint64_t txn; /* the mark is coming, or going; 0 = nothing is under way */
     bool going;
+    bool quiet;              /* going: it was never said, and nobody confirmed it */
     uint64_t cmd;            /* confirm: to be answered */
     uint64_t retry_us;       /* mono: not staged again before */
     struct rebuild_run *run; /* a storage is being read; NULL = none is */
+};
+
+#define LIVES_MAX 64 /* an agent that saw an older one is believed */
+
+/* One life of this coordinator, or of one before it; a term that was raised begins another one. */
+#define LIFE_FIELDS(X, T)                                                                          \
+    X(T, u64, term, "t", REQ, 0, UINT64_MAX)                                                       \
+    X(T, u64, start, "s", REQ, 0, UINT64_MAX)                                                      \
+    X(T, u64, revision, "r", REQ, 0, UINT64_MAX) /* of the state when it began */
+CODEC_DECLARE(life, LIFE_FIELDS);
+
+#define LIVES_FIELDS(X, T)                                                                         \
+    X(T, list, lives, "l", OPT, 0, life, LIVES_MAX)                                                \
+    X(T, flag, all, "a", OPT, 0, 0) /* of this state there was none before */
+CODEC_DECLARE(lives_record, LIVES_FIELDS);
+
+struct lives {
+    struct life items[LIVES_MAX]; /* ascending; the last is this one */
+    size_t count;
+    bool all; /* there was none before the first */
+    bool dirty;
+    uint64_t txn; /* of the persist under way, 0 = none */
+    uint64_t retry_us;
 };
 
 /* ---- errands.c ---- */
@@ -86,6 +110,20 @@ void intents_tick(struct brain *b);
 void intents_assign(struct brain *b, const struct node *node, struct msg_desired *to);
 void intents_heard(struct brain *b, const struct node *node, const struct msg_heartbeat *heartbeat);
 
+/* ---- lives.c ---- */
+
+int lives_load(struct brain *b, struct slice value, struct tm_err *err) TM_WUR;
+/* All was loaded, or a higher term was taken. */
+void lives_begin(struct brain *b);
+/* This life is written down: agents may see it. */
+bool lives_durable(const struct brain *b);
+/* What an agent has seen is not in this state's past: it was lost, or put back. */
+bool lives_strange(const struct brain *b, uint64_t term, uint64_t start, uint64_t revision);
+/* The state is complete: who saw another one before is believed from now on. */
+void lives_confirmed(struct brain *b);
+void lives_persisted(struct brain *b, uint64_t txn, bool ok);
+void lives_tick(struct brain *b);
+
 /* ---- rebuild.c ---- */
 
 int rebuild_load(struct brain *b, struct slice value, struct tm_err *err) TM_WUR;
@@ -94,6 +132,12 @@ void rebuild_loaded(struct brain *b);
 void rebuild_free(struct brain *b);
 /* Agents have seen a newer term than this state has; false: wait, it is being written down. */
 bool rebuild_noticed(struct brain *b, uint64_t seen_term);
+/* What a storage holds is about to be merged: until all storages are, the state lacks something, and a wish
+ * to truncate may be among the first things that are read. False: wait, it is being written down; and by this
+ * call when *ret_begun, else it is left as it was. */
+bool rebuild_doubt(struct brain *b, bool *ret_begun);
+/* It was begun for a storage in which nothing was that is not known. */
+void rebuild_nothing_new(struct brain *b);
 void rebuild_persisted(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err);
 /* What is taken away by nobody's explicit command waits. */
 #define REBUILD_WAITS                                                                              \
@@ -110,6 +154,8 @@ int rebuild_ask(struct brain *b, const struct brain_event *event, struct tm_err 
 void rebuild_tick(struct brain *b);
 void rebuild_assign(struct brain *b, const struct node *node, struct msg_desired *to);
 void rebuild_heard(struct brain *b, const struct node *node, const struct msg_heartbeat *heartbeat);
+/* rebuild_doubt could not write it down. */
+void rebuild_not_begun(struct brain *b, const struct tm_err *err);
 void rebuild_run_free(struct rebuild_run *run);
 
 #endif

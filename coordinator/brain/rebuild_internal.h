@@ -37,6 +37,7 @@ enum rebuild_pass {
     REBUILD_PARTS,   /* … */
     REBUILD_LOST,    /* parts of which nothing was found */
     REBUILD_BACKUPS, /* of which nothing was kept */
+    REBUILD_ABSENT,  /* resources whose backup is not among all that was read */
     REBUILD_OVER
 };
 
@@ -57,7 +58,9 @@ struct rebuild_run {
     size_t item_count;
     size_t item_cap;
     size_t bytes;
-    bool read; /* all of it */
+    int64_t since_us; /* real: what is stored later need not be among what was read */
+    bool read;        /* all of it */
+    bool begun;       /* the state was complete before */
     enum rebuild_pass pass;
     size_t next;                  /* item, or whole, of this pass */
     struct rebuild_whole *wholes; /* at most as many as items */
@@ -74,7 +77,8 @@ struct rebuild_run {
     size_t batch;   /* names before it are durable, or were refused */
     size_t refused; /* of these: the state could not be written */
     struct brain_rebuilt result;
-    char first[4][128]; /* leftover, damaged, conflict, other */
+    bool moved;         /* words of another storage are none */
+    char first[7][400]; /* enum rebuild_first */
 };
 
 /* ---- rebuild_words.c ---- */
@@ -97,7 +101,15 @@ void rebuild_words_release(struct rebuild_words *w);
 /* Goes on as far as it can in one step; true: all is merged and durable. */
 bool rebuild_merge(struct brain *b, struct rebuild_run *run);
 
-enum rebuild_first { FIRST_LEFTOVER, FIRST_DAMAGED, FIRST_CONFLICT, FIRST_OTHER };
+enum rebuild_first {
+    FIRST_LEFTOVER,
+    FIRST_DAMAGED,
+    FIRST_CONFLICT,
+    FIRST_OTHER,
+    FIRST_ELSEWHERE,
+    FIRST_UNREAD,
+    FIRST_ABSENT
+};
 void rebuild_count(struct rebuild_run *run, uint64_t *counter, enum rebuild_first which,
                    const char *what);
 /* The backup that these words are about, or NULL. */
@@ -105,6 +117,8 @@ struct rebuild_item *rebuild_backup_of(struct rebuild_run *run, const struct reb
                                        const char *backup_id);
 void rebuild_count_phase(struct rebuild_run *run, const struct record *rec);
 bool rebuild_known_uid(const struct brain *b, const char *uid);
+/* A resource is about this backup, which lies below the same instance as `place`. */
+bool rebuild_known_backup(const struct brain *b, const struct msg_stored *place, const char *id);
 /* What is there of a snapshot has the last word over its record. False: it is not to be shown. */
 bool rebuild_set_right(struct brain *b, struct rebuild_run *run, struct record *rec,
                        const struct rebuild_item *backup);

@@ -10,7 +10,8 @@
  * What is not shown: what is known already (by uid, or by backup id), what was deleted and swept, what an
  * operator retained without a resource, and unfinished leftovers that nobody knows: these are counted. Of
  * another cluster than those that have agents here nothing is taken, unless it is named: its coordinator may
- * be another one.
+ * be another one. Nor are words that name another storage, with their backup: a copy of a storage proves nothing of
+ * the one that was copied. When it is said that the storage was moved, such a backup counts as one without words.
  *
  * Of several tenants: rebuild_parts.c.
  *
@@ -25,7 +26,8 @@
 #include "common/array.h"
 #include "proto/spec/spec.h"
 
-#define AT_ONCE_MAX 32 /* resources, in one step */
+#define AT_ONCE_MAX 32       /* resources, in one step… */
+#define WORK_MAX    20000000 /* …and names that are compared: heartbeats wait for it */
 
 void rebuild_count(struct rebuild_run *run, uint64_t *counter, enum rebuild_first which,
                    const char *what)
@@ -33,6 +35,21 @@ void rebuild_count(struct rebuild_run *run, uint64_t *counter, enum rebuild_firs
     if (*counter == 0)
         (void)snprintf(run->first[which], sizeof(run->first[which]), "%s", what);
     ++*counter;
+}
+
+/* Named as it lies in storage. */
+static void count_object(struct rebuild_run *run, uint64_t *counter, enum rebuild_first which,
+                         const struct rebuild_item *item)
+{
+    const struct msg_stored *s = &item->stored;
+    struct rel_name rel;
+    char what[sizeof(run->first[0])];
+    if (s->intent != NULL)
+        rel = names_rel_intent(s->intent->uid, (struct epoch){s->intent->term, s->intent->counter});
+    else
+        (void)snprintf(rel.s, sizeof(rel.s), "backup/%s", s->backup_id);
+    (void)snprintf(what, sizeof(what), "%s/%s/%s/%s", s->cluster, s->tenant, s->incarnation, rel.s);
+    rebuild_count(run, counter, which, what);
 }
 
 /* ---- finding ---- */
@@ -65,13 +82,14 @@ bool rebuild_known_uid(const struct brain *b, const char *uid)
     return false;
 }
 
-static bool known_backup(const struct brain *b, const struct msg_stored *s)
+bool rebuild_known_backup(const struct brain *b, const struct msg_stored *place, const char *id)
 {
-    for (size_t at = 0; at < b->resource_count; at++) {
+    for (size_t at = 0; id[0] != '\0' && at < b->resource_count; at++) {
         const struct res *res = b->resources[at];
         const struct record *rec = res->exists ? &res->now.rec : &res->next.rec;
-        if (strcmp(rec->backup_id, s->backup_id) == 0 && strcmp(rec->cluster, s->cluster) == 0 &&
-            strcmp(rec->tenant, s->tenant) == 0 && strcmp(rec->identity, s->incarnation) == 0)
+        if (strcmp(rec->backup_id, id) == 0 && strcmp(rec->cluster, place->cluster) == 0 &&
+            strcmp(rec->tenant, place->tenant) == 0 &&
+            strcmp(rec->identity, place->incarnation) == 0)
             return true;
     }
     return false;
@@ -225,8 +243,9 @@ static void merge_single(struct brain *b, struct rebuild_run *run, struct rebuil
     struct record *rec = &w->rec;
     struct rebuild_item *backup = rebuild_backup_of(run, item, rec->backup_id);
     bool log = rec->log != NULL;
-    if (rebuild_known_uid(b, rec->uid)) {
-        run->result.known++;
+    if (rebuild_known_uid(b, rec->uid) || rebuild_known_backup(b, &item->stored, rec->backup_id)) {
+        run->result
+            .known++; /* two resources of one backup: deleting one would take it from the other */
     } else if (rec->gone) {
         rebuild_retain(b, run, w, backup);
     } else if (store_find(b, rec->kind, rec->namespace_, rec->name) != NULL) {
@@ -241,12 +260,25 @@ static void merge_single(struct brain *b, struct rebuild_run *run, struct rebuil
     }
 }
 
+/* What they say was proven by another storage than this one, and would be done there, with what gets into it. */
+static void leave_elsewhere(struct rebuild_run *run, const struct rebuild_item *item,
+                            const struct record *rec)
+{
+    struct rebuild_item *backup = rebuild_backup_of(run, item, rec->backup_id);
+    if (!run->moved && backup != NULL)
+        backup->settled = true;
+    if (!run->moved || backup == NULL)
+        rebuild_count(run, &run->result.elsewhere, FIRST_ELSEWHERE, rec->storage);
+}
+
 static void merge_words(struct brain *b, struct rebuild_run *run, struct rebuild_item *item)
 {
     TM_CLEANUP(rebuild_words_release) struct rebuild_words w = {.spec = NULL};
     struct tm_err err;
     if (rebuild_words_read(item, &w, &err) < 0)
-        rebuild_count(run, &run->result.damaged, FIRST_DAMAGED, item->stored.intent->uid);
+        count_object(run, &run->result.unread, FIRST_UNREAD, item);
+    else if (!rebuild_known_uid(b, w.rec.uid) && !storage_place_equal(w.rec.storage, run->storage))
+        leave_elsewhere(run, item, &w.rec);
     else if (w.rec.part[0] != '\0')
         rebuild_note_part(b, run, item, &w);
     else
@@ -300,14 +332,14 @@ static void merge_backup(struct brain *b, struct rebuild_run *run, struct rebuil
     struct tm_err err;
     if (item->settled)
         return;
-    if (known_backup(b, s))
+    if (rebuild_known_backup(b, s, s->backup_id))
         return; /* its words were counted, when there are some */
     if (s->state == STORED_LEFTOVER) {
-        rebuild_count(run, &run->result.leftovers, FIRST_LEFTOVER, s->backup_id);
+        count_object(run, &run->result.leftovers, FIRST_LEFTOVER, item);
         return;
     }
     if (s->state == STORED_DAMAGED) {
-        rebuild_count(run, &run->result.damaged, FIRST_DAMAGED, s->backup_id);
+        count_object(run, &run->result.damaged, FIRST_DAMAGED, item);
         return;
     }
     if (s->state != STORED_COMMITTED && s->state != STORED_CHECKPOINT)
@@ -321,11 +353,38 @@ static void merge_backup(struct brain *b, struct rebuild_run *run, struct rebuil
         return;
     }
     if (resource_rename(run->pattern, rec.name, rec.cluster, rec.tenant, &spec, &err) < 0) {
-        rebuild_count(run, &run->result.damaged, FIRST_DAMAGED, s->backup_id);
+        count_object(run, &run->result.damaged, FIRST_DAMAGED, item);
         return;
     }
     rec.document = slice_of(spec->document, spec->document_len);
     rebuild_make(b, run, &rec, false, &spec);
+}
+
+/* ---- of a resource without a backup ---- */
+
+static bool is_there(const struct rebuild_run *run, const struct record *rec)
+{
+    for (size_t at = 0; at < run->item_count; at++) {
+        const struct msg_stored *s = &run->items[at].stored;
+        if (s->intent == NULL && s->state == STORED_COMMITTED &&
+            strcmp(s->backup_id, rec->backup_id) == 0 && strcmp(s->cluster, rec->cluster) == 0 &&
+            strcmp(s->tenant, rec->tenant) == 0 && strcmp(s->incarnation, rec->identity) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* An older copy of the state promises what was deleted since: that is said, and left to people. */
+static void check_there(struct rebuild_run *run, const struct res *res)
+{
+    const struct record *rec = &res->now.rec;
+    bool promises = res->exists && rec->phase == PHASE_COMPLETE && !rec->deleting &&
+                    rec->backup_id[0] != '\0' && rec->storage != NULL &&
+                    rec->completed_us < run->since_us;
+    bool in_reach = promises && storage_place_equal(rec->storage, run->storage) &&
+                    (run->cluster[0] == '\0' || strcmp(run->cluster, rec->cluster) == 0);
+    if (in_reach && !is_there(run, rec))
+        rebuild_count(run, &run->result.absent, FIRST_ABSENT, rec->name);
 }
 
 /* ---- all ---- */
@@ -354,11 +413,13 @@ static void count_refused(const struct brain *b, struct rebuild_run *run)
         run->refused += named(b, &run->names[at]) == NULL;
 }
 
+static bool of_pass(const struct rebuild_run *run, const struct rebuild_item *item)
+{
+    return (item->stored.intent != NULL) == (run->pass != REBUILD_BACKUPS);
+}
+
 static void merge_item(struct brain *b, struct rebuild_run *run, struct rebuild_item *item)
 {
-    bool words = item->stored.intent != NULL;
-    if (words ? run->pass == REBUILD_BACKUPS : run->pass != REBUILD_BACKUPS)
-        return;
     if (run->pass != REBUILD_PARTS && !is_ours(b, run, item->stored.cluster))
         rebuild_count(run, &run->result.others, FIRST_OTHER, item->stored.cluster);
     else if (run->pass == REBUILD_WORDS)
@@ -369,21 +430,32 @@ static void merge_item(struct brain *b, struct rebuild_run *run, struct rebuild_
         merge_backup(b, run, item);
 }
 
-static void merge_next(struct brain *b, struct rebuild_run *run)
+/* What it cost: each is looked for among all that was read, and all that there is. */
+static size_t merge_next(struct brain *b, struct rebuild_run *run)
 {
     bool of_wholes = run->pass == REBUILD_WHOLES || run->pass == REBUILD_LOST;
-    if (run->next == (of_wholes ? run->whole_count : run->item_count)) {
+    size_t end = of_wholes                     ? run->whole_count
+                 : run->pass == REBUILD_ABSENT ? b->resource_count
+                                               : run->item_count;
+    if (run->next >= end) {
         run->pass++;
         run->next = 0;
-        return;
+        return 0;
     }
     size_t at = run->next++;
+    if (run->pass == REBUILD_ABSENT) {
+        check_there(run, b->resources[at]);
+        return run->item_count;
+    }
+    if (!of_wholes && !of_pass(run, &run->items[at]))
+        return 1;
     if (!of_wholes)
         merge_item(b, run, &run->items[at]);
     else if (run->pass == REBUILD_WHOLES)
         rebuild_merge_whole(b, run, &run->wholes[at]);
     else
         rebuild_merge_lost(b, run, &run->wholes[at]);
+    return run->item_count + b->resource_count;
 }
 
 bool rebuild_merge(struct brain *b, struct rebuild_run *run)
@@ -391,11 +463,14 @@ bool rebuild_merge(struct brain *b, struct rebuild_run *run)
     if (!settled(b, run))
         return false;
     enum rebuild_pass pass = run->pass;
+    size_t work = 0;
     while (run->pass != REBUILD_OVER && run->name_count - run->batch < AT_ONCE_MAX && !b->failed) {
         if (run->pass != pass && run->name_count > run->batch)
             return false; /* the next pass builds upon what is durable */
+        if (work > WORK_MAX)
+            return false; /* the next step goes on */
         pass = run->pass;
-        merge_next(b, run);
+        work += merge_next(b, run);
     }
     if (run->name_count > run->batch || run->pass != REBUILD_OVER ||
         !rebuild_wholes_settled(b, run))

@@ -56,6 +56,8 @@ void rebuild_note_part(struct brain *b, struct rebuild_run *run, struct rebuild_
         rebuild_retain(b, run, w, backup);
     if (rec.gone)
         return;
+    if (!rebuild_known_uid(b, rec.uid) && rebuild_known_backup(b, &item->stored, rec.backup_id))
+        return; /* as one of its own */
     if (rec.log == NULL && !rebuild_set_right(b, run, &rec, backup))
         return;
     item->is_part = true;

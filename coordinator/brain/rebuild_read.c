@@ -49,6 +49,8 @@ int rebuild_ask(struct brain *b, const struct brain_event *event, struct tm_err 
     COPY_TEXT(run->secret, place.secret);
     if (event->command.cluster != NULL)
         COPY_TEXT(run->cluster, event->command.cluster);
+    run->since_us = b->now.real_us;
+    run->moved = event->command.force;
     run->pattern = TM_TAKE(pattern);
     b->rebuild.run = run;
     return 0;
@@ -60,6 +62,15 @@ static void over(struct brain *b, const struct tm_err *err)
     errand_end(b, &run->errand);
     brain_answer(b, run->cmd, BRAIN_DONE, err);
     rebuild_run_free(run);
+}
+
+void rebuild_not_begun(struct brain *b, const struct tm_err *err)
+{
+    struct tm_err why = *err;
+    if (b->rebuild.run == NULL || !b->rebuild.run->begun)
+        return;
+    (void)tm_err_prefix(&why, "nothing was taken from '%.200s'", b->rebuild.run->storage);
+    over(b, &why);
 }
 
 /* ---- who reads ---- */
@@ -222,10 +233,13 @@ static void answer(struct brain *b, struct rebuild_run *run)
         if (run->names[at].part[0] == '\0')
             names[result->name_count++] = brain_step_text(b, run->names[at].name);
     }
-    result->first_leftover = brain_step_text(b, run->first[0]);
-    result->first_damaged = brain_step_text(b, run->first[1]);
-    result->first_conflict = brain_step_text(b, run->first[2]);
-    result->first_other = brain_step_text(b, run->first[3]);
+    result->first_leftover = brain_step_text(b, run->first[FIRST_LEFTOVER]);
+    result->first_damaged = brain_step_text(b, run->first[FIRST_DAMAGED]);
+    result->first_conflict = brain_step_text(b, run->first[FIRST_CONFLICT]);
+    result->first_other = brain_step_text(b, run->first[FIRST_OTHER]);
+    result->first_absent = brain_step_text(b, run->first[FIRST_ABSENT]);
+    result->first_unread = brain_step_text(b, run->first[FIRST_UNREAD]);
+    result->first_elsewhere = brain_step_text(b, run->first[FIRST_ELSEWHERE]);
     struct brain_action *action = brain_emit(b, BRAIN_ACT_ANSWER);
     action->answer.cmd = run->cmd;
     action->answer.outcome = BRAIN_DONE;
@@ -259,8 +273,10 @@ void rebuild_tick(struct brain *b)
         }
         return;
     }
-    if (!rebuild_merge(b, run) || b->failed)
+    if (!rebuild_doubt(b, &run->begun) || !rebuild_merge(b, run) || b->failed)
         return;
+    if (run->begun && run->name_count == 0)
+        rebuild_nothing_new(b);
     if (run->refused == 0) {
         answer(b, run);
         return;

@@ -102,6 +102,7 @@ int rebuild_words_read(const struct rebuild_item *item, struct rebuild_words *re
 {
     const struct msg_intent *intent = item->stored.intent;
     const struct record *rec = &ret->rec;
+    struct view_place place;
     int r = codec_decode(&record_codec, intent->resource, &ret->arena, &ret->rec, err);
     if (r < 0)
         return r;
@@ -112,6 +113,10 @@ int rebuild_words_read(const struct rebuild_item *item, struct rebuild_words *re
         return tm_err_set(err, TM_E_CORRUPT, "resource %s is not of the place it was found at",
                           intent->uid);
     r = read_spec(ret, err);
+    if (r == 0)
+        view_place_of(ret->spec, &place);
+    if (r == 0 && !storage_place_equal(place.storage, rec->storage))
+        r = tm_err_set(err, TM_E_CORRUPT, "resource %s lies in two storages", intent->uid);
     if (r == 0 && !makes_sense(rec, ret->spec))
         r = tm_err_set(err, TM_E_CORRUPT, "resource %s is in no phase that there is", intent->uid);
     if (r == 0 && rec->part[0] != '\0')

@@ -267,6 +267,8 @@ int store_load(struct brain *b, struct slice key, struct slice value, struct tm_
         return intents_load(b, key, value, err);
     if (has_prefix(key, BRAIN_REBUILD_KEY))
         return rebuild_load(b, value, err);
+    if (has_prefix(key, BRAIN_LIVES_KEY))
+        return lives_load(b, value, err);
     if (!part && !has_prefix(key, BRAIN_KEY_PREFIX))
         return 0; /* somebody else's record */
     struct stored stored = {0};
@@ -313,4 +315,5 @@ void store_loaded(struct brain *b)
         status_changed(b, res);
     }
     rebuild_loaded(b);
+    lives_begin(b);
 }

@@ -19,14 +19,16 @@ int rebuild_begin(struct connection *c, struct tm_err *err)
     r->next = 1;
     struct brain_event event = {.command = {.what = BRAIN_CMD_REBUILD,
                                             .resource = TM_TAKE(r->list.items[0]),
-                                            .cluster = r->message.cluster}};
+                                            .cluster = r->message.cluster,
+                                            .force = r->message.force}};
     request_feed(c, &event, "rebuild", "");
     return 0;
 }
 
 int rebuild_confirm_begin(struct connection *c, struct tm_err *err)
 {
-    struct brain_event event = {.command = {.what = BRAIN_CMD_CONFIRM}};
+    struct brain_event event = {
+        .command = {.what = BRAIN_CMD_CONFIRM, .force = c->request.message.force}};
     (void)err;
     request_feed(c, &event, "rebuild", "");
     return 0;

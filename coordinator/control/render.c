@@ -119,7 +119,10 @@ int render_rebuilt(const struct brain_rebuilt *rebuilt, struct buf *out, struct 
                   {"leftovers", rebuilt->leftovers, rebuilt->first_leftover},
                   {"damaged", rebuilt->damaged, rebuilt->first_damaged},
                   {"conflicts", rebuilt->conflicts, rebuilt->first_conflict},
-                  {"otherClusters", rebuilt->others, rebuilt->first_other}};
+                  {"otherClusters", rebuilt->others, rebuilt->first_other},
+                  {"absent", rebuilt->absent, rebuilt->first_absent},
+                  {"unreadable", rebuilt->unread, rebuilt->first_unread},
+                  {"elsewhere", rebuilt->elsewhere, rebuilt->first_elsewhere}};
     json_t *names = json_array();
     json_t *firsts = json_object();
     for (size_t n = 0; n < rebuilt->name_count; n++)

@@ -7,14 +7,28 @@
 
 #define REBUILD_TIMEOUT_S 3600 /* a storage with very many backups */
 
-enum { REBUILD_STORAGE, REBUILD_SECRET, REBUILD_CLUSTER, REBUILD_OUTPUT };
+enum {
+    REBUILD_STORAGE,
+    REBUILD_SECRET,
+    REBUILD_CLUSTER,
+    REBUILD_OUTPUT,
+    REBUILD_FORCE,
+    REBUILD_MOVED
+};
 
 static void print_doubt(FILE *out, const char *start, const json_t *version)
 {
     const json_t *doubt = json_at(version, "rebuild");
     if (doubt == NULL)
         return;
-    if (json_is_true(json_at(doubt, "noticed")))
+    bool older = json_u64_at(doubt, "seenTerm") < json_u64_at(doubt, "hadTerm");
+    if (json_is_true(json_at(doubt, "noticed")) && older)
+        (void)fprintf(out,
+                      "%ssince %s this coordinator's state may lack backups and jobs: an agent had "
+                      "seen changes in it, under term %llu, that it does not have.\n",
+                      start, json_text_at(doubt, "since"),
+                      (unsigned long long)json_u64_at(doubt, "seenTerm"));
+    else if (json_is_true(json_at(doubt, "noticed")))
         (void)fprintf(
             out,
             "%ssince %s this coordinator's state may lack backups and jobs: it had term %llu, "
@@ -74,6 +88,9 @@ static void print_answer(struct ctl *c, const json_t *answer)
                   (unsigned long long)json_u64_at(answer, "running"),
                   (unsigned long long)json_u64_at(answer, "deleting"),
                   (unsigned long long)json_u64_at(answer, "known"));
+    if (json_array_size(names) > 0)
+        (void)fprintf(c->out,
+                      "Truncation and what expires waits for 'tidemark rebuild confirm'.\n");
     print_count(c, answer, "retained", "backups stay in storage without a resource, as they were");
     print_count(c, answer, "conflicts",
                 "are not restored: another resource has that name, or stores the same log there");
@@ -81,9 +98,19 @@ static void print_answer(struct ctl *c, const json_t *answer)
                 "are not restored: storage knows their names, and does not hold them");
     print_count(c, answer, "damaged",
                 "are not restored: they cannot be read; 'tidemark-agent verify' says how");
+    print_count(c, answer, "absent",
+                "are listed as Complete, and storage does not hold them: deleted or damaged since "
+                "this state was stored; 'tidemark delete backup NAME' takes them off the list");
+    print_count(c, answer, "unreadable",
+                "names are lost: what was kept of them cannot be read, or is of a newer version; "
+                "their backups are shown under their ids");
     print_count(c, answer, "leftovers", "unfinished leftovers in storage are not restored");
     print_count(c, answer, "otherClusters",
                 "of clusters without an agent here are left out; --cluster takes them");
+    print_count(
+        c, answer, "elsewhere",
+        "are not restored: they were stored to another place; name that one, or, when this is "
+        "where it was moved to, --moved");
 }
 
 static int pattern_of(const struct option_value *values, char **ret, struct tm_err *err)
@@ -113,6 +140,7 @@ static int read_storage(struct ctl *c, const struct command *self,
     if (pattern_of(values, &pattern, &err) < 0)
         return ctl_usage(c, self->name, "%s", err.msg);
     request.yaml = slice_str(pattern);
+    request.force = values[REBUILD_MOVED].given;
     if (values[REBUILD_CLUSTER].given)
         (void)snprintf(request.cluster, sizeof(request.cluster), "%s",
                        values[REBUILD_CLUSTER].text);
@@ -132,9 +160,9 @@ static int read_storage(struct ctl *c, const struct command *self,
 
 /* ---- confirm, status ---- */
 
-static int confirm(struct ctl *c)
+static int confirm(struct ctl *c, bool force)
 {
-    struct control_request request = {.command = CONTROL_CONFIRM};
+    struct control_request request = {.command = CONTROL_CONFIRM, .force = force};
     struct client_reply reply;
     struct tm_err err;
     if (ctl_connect(c, &err) < 0 || client_call(c->client, &request, &reply, &err) < 0)
@@ -162,10 +190,16 @@ static int run_rebuild(struct ctl *c, const struct command *self, const struct o
                        const struct option_words *words)
 {
     bool reads = values[REBUILD_STORAGE].given;
+    bool confirms = words->count == 1 && strcmp(words->words[0], "confirm") == 0;
+    if (values[REBUILD_FORCE].given && !confirms)
+        return ctl_usage(c, self->name, "--force is for 'confirm'");
+    for (size_t n = 0; n < self->option_count && !reads; n++)
+        if (n != REBUILD_FORCE && values[n].given)
+            return ctl_usage(c, self->name, "--%s is for --storage", self->options[n].name);
     if (words->count == 0 && reads)
         return read_storage(c, self, values);
-    if (words->count == 1 && !reads && strcmp(words->words[0], "confirm") == 0)
-        return confirm(c);
+    if (confirms && !reads)
+        return confirm(c, values[REBUILD_FORCE].given);
     if (words->count == 1 && !reads && strcmp(words->words[0], "status") == 0)
         return status(c);
     return ctl_usage(c, self->name, "--storage URL, 'confirm' or 'status' is wanted");
@@ -179,7 +213,8 @@ const struct command command_rebuild = {
         "For a coordinator that lost its state, or was put back to an older copy of it. An agent\n"
         "reads the storage; what no resource tells of becomes one, nothing else is changed, and\n"
         "it may be repeated. Secrets are to be created again before. Until 'confirm', truncation\n"
-        "and what expires waits, and agents keep jobs that the coordinator does not know.\n\n"
+        "and what expires waits, and agents keep jobs that the coordinator does not know: while\n"
+        "there are some, it is refused.\n\n"
         "  tidemark rebuild --storage file:///srv/backup\n"
         "  tidemark rebuild --storage 's3://bucket/shop?region=eu-west-1' --secret s3-secret\n"
         "  tidemark get backup\n"
@@ -191,7 +226,12 @@ const struct command command_rebuild = {
             [REBUILD_CLUSTER] = {.name = "cluster",
                                  .value = "C",
                                  .help = "this one alone; default: all that have agents here"},
-            [REBUILD_OUTPUT] = {.name = "output", .letter = 'o', .value = "FORM", .help = "json"}},
-    .option_count = 4,
+            [REBUILD_OUTPUT] = {.name = "output", .letter = 'o', .value = "FORM", .help = "json"},
+            [REBUILD_FORCE] = {.name = "force",
+                               .help = "confirm: end what agents are at work on and nobody knows"},
+            [REBUILD_MOVED] = {.name = "moved",
+                               .help =
+                                   "the storage was another place before: backups get new names"}},
+    .option_count = 6,
     .run = run_rebuild,
 };

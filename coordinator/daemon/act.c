@@ -48,11 +48,12 @@ static void persisted(void *arg, int result, uint64_t revision, const struct tm_
 {
     struct pending_txn *pending = arg;
     struct coordinator *c = pending->c;
-    struct brain_event event = {
-        .kind = BRAIN_EV_PERSISTED,
-        .persisted = {.txn = pending->txn, .ok = result == 0, .err = result == 0 ? NULL : err}};
+    struct brain_event event = {.kind = BRAIN_EV_PERSISTED,
+                                .persisted = {.txn = pending->txn,
+                                              .ok = result == 0,
+                                              .revision = result == 0 ? revision : 0,
+                                              .err = result == 0 ? NULL : err}};
 
-    (void)revision;
     free(pending);
     if (result < 0)
         log_error(&c->lg, NULL, "state was not stored: %s", err->msg);

@@ -119,7 +119,8 @@ static void on_up(void *arg, uint64_t conn, uint64_t ctx, const struct msg_hello
                                        .node = claim->node,
                                        .boot = claim->boot,
                                        .seen_term = claim->seen_term,
-                                       .seen_start = claim->seen_start}};
+                                       .seen_start = claim->seen_start,
+                                       .seen_revision = claim->seen_revision}};
 
     coordinator_feed(arg, &event);
 }
@@ -283,7 +284,9 @@ static int found_record(void *arg, struct slice key, struct slice value, uint64_
 {
     const struct coordinator *c = arg;
 
-    (void)key, (void)value, (void)revision;
+    (void)value, (void)revision;
+    if (slice_eq(key, slice_str(BRAIN_LIVES_KEY))) /* a coordinator was started there, no more */
+        return 0;
     return tm_err_set(err, TM_E_EXISTS,
                       "'%s/state.db' is not empty: a catalog is rebuilt into an empty state only. "
                       "To start over, move that file away; to add what storage holds to it, start "
@@ -293,9 +296,9 @@ static int found_record(void *arg, struct slice key, struct slice value, uint64_
 
 static int open_state(struct coordinator *c, struct tm_err *err)
 {
-    static const char *const prefixes[] = {BRAIN_KEY_PREFIX,     BRAIN_PART_PREFIX,
-                                           BRAIN_CLUSTER_PREFIX, BRAIN_KEPT_PREFIX,
-                                           BRAIN_INTENT_PREFIX,  BRAIN_REBUILD_KEY};
+    static const char *const prefixes[] = {
+        BRAIN_KEY_PREFIX,    BRAIN_PART_PREFIX, BRAIN_CLUSTER_PREFIX, BRAIN_KEPT_PREFIX,
+        BRAIN_INTENT_PREFIX, BRAIN_REBUILD_KEY, BRAIN_LIVES_KEY};
     const struct state_options options = {.slow = on_slow_commit, .slow_arg = c};
     const struct brain_event end = {.kind = BRAIN_EV_LOADED_END};
     struct brain_config config = {0};
@@ -304,7 +307,8 @@ static int open_state(struct coordinator *c, struct tm_err *err)
     if ((r = random_bytes(&c->start, sizeof c->start, err)) < 0 ||
         (r = state_open_sqlite(c->config.state_dir, &options, &c->state, err)) < 0 ||
         (c->config.rebuild && (r = state_each(c->state, "", found_record, c, err)) < 0) ||
-        (r = state_take_term(c->state, 0, &c->term, err)) < 0)
+        (r = state_take_term(c->state, 0, &c->term, err)) < 0 ||
+        (r = state_revision(c->state, &config.state_revision, err)) < 0)
         return r;
     config.term = c->term;
     config.start = c->start;

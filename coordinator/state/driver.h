@@ -18,6 +18,7 @@ struct state_ops {
     int (*apply)(struct state *, const struct state_txn *, uint64_t *ret_revision, struct tm_err *);
     int (*batch_end)(struct state *, struct tm_err *);
     int (*take_term)(struct state *, uint64_t at_least, uint64_t *ret_term, struct tm_err *);
+    int (*revision)(struct state *, uint64_t *ret_revision, struct tm_err *);
     int (*get)(struct state *, struct slice key, struct buf *ret_value, uint64_t *ret_revision,
                struct tm_err *);
     int (*each)(struct state *, struct slice prefix, state_each_fn each, void *arg,

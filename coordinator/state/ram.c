@@ -187,6 +187,13 @@ static int ram_take_term(struct state *st, uint64_t at_least, uint64_t *ret_term
     return 0;
 }
 
+static int ram_revision(struct state *st, uint64_t *ret_revision, struct tm_err *err)
+{
+    (void)err;
+    *ret_revision = ram_of(st)->revision;
+    return 0;
+}
+
 static int ram_get(struct state *st, struct slice key, struct buf *ret_value,
                    uint64_t *ret_revision, struct tm_err *err)
 {
@@ -235,6 +242,7 @@ static const struct state_ops ram_ops = {
     .apply = ram_apply,
     .batch_end = ram_batch_end,
     .take_term = ram_take_term,
+    .revision = ram_revision,
     .get = ram_get,
     .each = ram_each,
     .free = ram_free,

@@ -292,6 +292,13 @@ static int sqlite_take_term(struct state *st, uint64_t at_least, uint64_t *ret_t
 
 /* ---- reading ---- */
 
+static int sqlite_revision(struct state *st, uint64_t *ret_revision, struct tm_err *err)
+{
+    uint64_t term;
+
+    return read_meta(sqlite_of(st), &term, ret_revision, err);
+}
+
 static struct slice column_slice(sqlite3_stmt *stmt, int column)
 {
     const void *data = sqlite3_column_blob(stmt, column);
@@ -362,6 +369,7 @@ static const struct state_ops sqlite_ops = {
     .apply = sqlite_apply,
     .batch_end = sqlite_batch_end,
     .take_term = sqlite_take_term,
+    .revision = sqlite_revision,
     .get = sqlite_get,
     .each = sqlite_each,
     .free = sqlite_free,

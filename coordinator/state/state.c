@@ -211,6 +211,11 @@ int state_take_term(struct state *st, uint64_t at_least, uint64_t *ret_term, str
     return st->ops->take_term(st, at_least, ret_term, err);
 }
 
+int state_revision(struct state *st, uint64_t *ret_revision, struct tm_err *err)
+{
+    return st->ops->revision(st, ret_revision, err);
+}
+
 int state_get(struct state *st, struct slice key, struct buf *ret_value, uint64_t *ret_revision,
               struct tm_err *err)
 {

@@ -89,6 +89,10 @@ TM_DEFINE_FREEP(struct state, state_free)
 int state_take_term(struct state *st, uint64_t at_least, uint64_t *ret_term,
                     struct tm_err *err) TM_WUR;
 
+/* Of the last transaction applied; 0 = none ever was. After state_take_term nothing of an earlier term's
+ * can make it grow any more. */
+int state_revision(struct state *st, uint64_t *ret_revision, struct tm_err *err) TM_WUR;
+
 /* Committed value of a key: TM_E_NOT_FOUND when absent. ret_revision may be NULL. */
 int state_get(struct state *st, struct slice key, struct buf *ret_value, uint64_t *ret_revision,
               struct tm_err *err) TM_WUR;

@@ -70,6 +70,28 @@ int intents_remove(struct storage *st, const struct repo_scope *scope, const cha
 
 /* ---- listing ---- */
 
+int intents_newest(struct storage *st, const struct repo_scope *scope, const char *uid,
+                   struct name_parts *ret, struct tm_err *err)
+{
+    TM_CLEANUP(storage_iter_freep) struct storage_iter *it = NULL;
+    size_t base = strlen(names_full(scope, "").s);
+    struct name_parts newest = {.kind = NAME_OTHER};
+    struct storage_object object;
+    int r = storage_list(st, names_intents_prefix(scope, uid).s, NULL, &it, err);
+    while (r >= 0 && (r = storage_iter_next(it, &object, err)) > 0) {
+        struct name_parts p = names_parse_rel(object.name + base);
+        if (p.kind == NAME_INTENT && strcmp(p.uid, uid) == 0)
+            newest = p; /* names ascend as epochs do */
+    }
+    if (r < 0)
+        return r;
+    if (newest.kind != NAME_INTENT)
+        return tm_err_set(err, TM_E_NOT_FOUND, "nothing is kept of resource %s in '%s'", uid,
+                          st->display);
+    *ret = newest;
+    return 0;
+}
+
 int intents_open(struct storage *st, const struct repo_scope *scope, const char *after,
                  struct intents *ret, struct tm_err *err)
 {

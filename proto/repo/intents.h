@@ -21,6 +21,10 @@ int intents_put(struct object_scratch *scratch, struct storage *st, const struct
 int intents_remove(struct storage *st, const struct repo_scope *scope, const char *uid,
                    struct tm_err *err) TM_WUR;
 
+/* The newest of one uid; TM_E_NOT_FOUND: there is none. */
+int intents_newest(struct storage *st, const struct repo_scope *scope, const char *uid,
+                   struct name_parts *ret, struct tm_err *err) TM_WUR;
+
 struct intents {
     struct storage_iter *it;
     size_t base; /* of a full name, where the relative one begins */

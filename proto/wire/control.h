@@ -23,6 +23,10 @@
  *     C -> S  secrets       name ("" = all)           S -> C  items (JSON): names and keys, no values
  *     C -> S  secret_delete name, force               S -> C  one result
  *
+ *     C -> S  rebuild   YAML bytes, cluster, force    S -> C  one item (JSON): what became of what the
+ *                                                             storage of the one Backup holds
+ *     C -> S  confirm   force                         S -> C  nothing more: the list is complete
+ *
  * Every reply may be an error instead. What is no frame, is too long or does not decode is answered
  * with an error, and the connection is closed. `version` is checked first: another major version is
  * refused by name. Items are one JSON object each; resources as proto/spec/status.h makes them.
@@ -76,7 +80,8 @@ enum control_command {
     X(T, str, after, "a", OPT, 0, CONTROL_AFTER_MAX)                                               \
     X(T, msg, query, "q", OPT, 0, msg_log_query) /* its id is the coordinator's to choose */       \
     X(T, list, pairs, "p", OPT, 0, msg_pair, WIRE_PAIRS_MAX) /* secret_put */                      \
-    X(T, flag, force, "o", OPT, 0, 0)               /* secret_delete: though resources name it */  \
+    /* secret_delete: though resources name it; confirm; rebuild: it was moved */                  \
+    X(T, flag, force, "o", OPT, 0, 0)                                                              \
     X(T, str, cluster, "cl", OPT, 0, WIRE_NAME_MAX) /* probe: whose nodes, "" = the spec's */      \
     X(T, u32, timeout_ms, "tm", OPT, 0, UINT32_MAX) /* probe: 0 = 30 s */                          \
     X(T, flag, new_logs, "nl", OPT, 0, 0)           /* probe: log backups that would be new */     \

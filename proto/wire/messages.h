@@ -204,7 +204,8 @@ enum desired_keep {
     X(T, u32, lease_ms, "l", REQ, 0, 3600000) /* silence after which leases lapse */               \
     X(T, list, jobs, "j", OPT, 0, msg_assignment, WIRE_JOBS_MAX)                                   \
     X(T, list, probes, "p", OPT, 0, msg_probe, WIRE_PROBES_MAX)                                    \
-    X(T, u32, keep, "k", OPT, 0, 31) /* enum desired_keep; 0 = nothing */
+    X(T, u32, keep, "k", OPT, 0, 31)                   /* enum desired_keep; 0 = nothing */        \
+    X(T, u64, state_revision, "s", OPT, 0, UINT64_MAX) /* durable: for the next hello */
 CODEC_DECLARE(msg_desired, MSG_DESIRED_FIELDS);
 
 /* ---- plan ---- */
@@ -316,7 +317,8 @@ CODEC_DECLARE(msg_results, MSG_RESULTS_FIELDS);
     X(T, str, boot, "b", REQ, 0, WIRE_UID_MAX) /* random, one a start of the agent */              \
     X(T, raw, nonce, "o", REQ, 0, HELLO_NONCE_LEN)                                                 \
     X(T, u64, seen_term, "e", OPT, 0, UINT64_MAX) /* the newest term this node ever accepted… */ \
-    X(T, u64, seen_start, "s", OPT, 0, UINT64_MAX) /* …and from which coordinator start */
+    X(T, u64, seen_start, "s", OPT, 0, UINT64_MAX)    /* …and from which coordinator start… */ \
+    X(T, u64, seen_revision, "r", OPT, 0, UINT64_MAX) /* …that told this of its state */
 CODEC_DECLARE(msg_hello, MSG_HELLO_FIELDS);
 
 #define MSG_CHALLENGE_FIELDS(X, T) X(T, raw, nonce, "o", REQ, 0, HELLO_NONCE_LEN)

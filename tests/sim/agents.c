@@ -371,7 +371,8 @@ static void act(struct world *w, uint32_t which, const struct agent_action *acti
     struct sim_runner *r;
     switch (action->kind) {
     case AGENT_ACT_CONNECT:
-        net_connect(w, which, action->connect.seen_term, action->connect.seen_start);
+        net_connect(w, which, action->connect.seen_term, action->connect.seen_start,
+                    action->connect.seen_revision);
         break;
     case AGENT_ACT_DISCONNECT:
         net_disconnect(w, which);

@@ -48,6 +48,7 @@ void store_copy(struct sim_store *to, const struct sim_store *from)
     for (size_t at = 0; at < from->count; at++)
         store_set(to, from->entries[at].key, buf_slice(&from->entries[at].value));
     to->term = from->term;
+    to->revision = from->revision;
 }
 
 /* ---- actions ---- */
@@ -102,6 +103,7 @@ static void on_persisted(struct world *w, struct sim_arg *arg)
         return;
     if (ok) {
         store_all(w, buf_slice(&arg->bytes));
+        w->store.revision++;
     } else {
         (void)tm_err_set(&err, w->store_fails ? TM_E_NO_SPACE : TM_E_CONFLICT, "%s",
                          w->store_fails ? "disk full" : "another term was taken");
@@ -111,6 +113,7 @@ static void on_persisted(struct world *w, struct sim_arg *arg)
     struct brain_event event = {.kind = BRAIN_EV_PERSISTED};
     event.persisted.txn = arg->a;
     event.persisted.ok = ok;
+    event.persisted.revision = ok ? w->store.revision : 0;
     event.persisted.err = ok ? NULL : &err;
     coord_feed(w, arg->who, &event);
 }
@@ -243,7 +246,8 @@ void coord_start(struct world *w, uint32_t which)
     *c = (struct sim_coord){.alive = true, .life = ++w->next_life, .started_us = w->now_us};
     c->term = ++w->store.term;
     struct brain_config config = {.term = c->term,
-                                  .start = sim_random(w),
+                                  .start = w->start = sim_random(w),
+                                  .state_revision = w->store.revision,
                                   .lease_ms = LEASE_MS,
                                   .poll_ms = 10000,
                                   .lead_grace_ms = 12000,

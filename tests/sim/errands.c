@@ -188,6 +188,7 @@ static void send(struct world *w, uint32_t which, enum brain_command what)
     w->rebuild_cmd = ++w->next_cmd;
     event.command.cmd = w->rebuild_cmd;
     event.command.what = what;
+    event.command.force = w->refused; /* what it names is not in storage */
     if (what == BRAIN_CMD_REBUILD) {
         if (resource_parse("sim", slice_str(text), &list, &err) < 0)
             sim_die("pattern", &err);
@@ -240,6 +241,10 @@ void errand_answered(struct world *w, uint32_t which, const struct brain_action 
         check_list(w, w->coords[which].brain);
     } else if (action->answer.err != NULL) {
         sim_log(w, "rebuild: %s", action->answer.err->msg);
+        w->refused = w->rebuilt && action->answer.err->code == TM_E_REFUSED;
+    } else {
+        w->put_back.term = 0;
+        w->refused = false;
     }
 }
 
@@ -254,5 +259,7 @@ void on_rebuild(struct world *w, struct sim_arg *arg)
         w->rebuilt = false;
         return;
     }
+    if (!w->rolled_back)
+        sim_violate(w, "a coordinator doubts its state, which nobody lost or put back");
     send(w, which, w->rebuilt ? BRAIN_CMD_CONFIRM : BRAIN_CMD_REBUILD);
 }

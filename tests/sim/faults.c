@@ -49,8 +49,11 @@ static void on_coord_crash(struct world *w, struct sim_arg *arg)
         for (uint32_t at = 0; at < SIM_COORDS_MAX; at++)
             coord_crash(w, at); /* the lock on the state directory keeps it from two at once */
         sim_log(w, all ? "its state is lost" : "its state is rolled back");
+        w->put_back.term = w->store.term;
+        w->put_back.start = w->start;
+        w->put_back.revision = all ? 0 : w->old_store.revision;
         if (all)
-            w->store.term = 0;
+            w->store.term = w->store.revision = 0;
         if (all)
             store_release(&w->store);
         else

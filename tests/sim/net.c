@@ -60,7 +60,7 @@ static bool coord_is(const struct world *w, const struct sim_arg *arg)
     return c->alive && c->life == arg->life;
 }
 
-/* who/life: coordinator; a: conn, b: agent, c: seen term, d: seen start */
+/* who/life: coordinator; a: conn, b: agent, c: seen term, d: seen start, e: seen revision */
 static void on_hello(struct world *w, struct sim_arg *arg)
 {
     struct sim_agent *a = &w->agents[arg->b];
@@ -74,6 +74,7 @@ static void on_hello(struct world *w, struct sim_arg *arg)
     event.up.boot = a->boot;
     event.up.seen_term = arg->c;
     event.up.seen_start = arg->d;
+    event.up.seen_revision = arg->e;
     coord_feed(w, arg->who, &event);
 }
 
@@ -85,11 +86,14 @@ static void on_hello_timeout(struct world *w, struct sim_arg *arg)
         disconnected(w, (uint32_t)arg->b);
 }
 
-void net_connect(struct world *w, uint32_t agent, uint64_t seen_term, uint64_t seen_start)
+void net_connect(struct world *w, uint32_t agent, uint64_t seen_term, uint64_t seen_start,
+                 uint64_t seen_revision)
 {
     struct sim_agent *a = &w->agents[agent];
     a->conn = ++w->next_conn;
     a->welcomed = false;
+    a->misses = w->put_back.term != 0 && seen_term == w->put_back.term &&
+                seen_start == w->put_back.start && seen_revision > w->put_back.revision;
     struct sim_arg *arg = sim_at(w, HELLO_TIMEOUT_US, on_hello_timeout);
     arg->a = a->conn;
     arg->b = agent;
@@ -107,6 +111,7 @@ void net_connect(struct world *w, uint32_t agent, uint64_t seen_term, uint64_t s
     arg->b = agent;
     arg->c = seen_term;
     arg->d = seen_start;
+    arg->e = seen_revision;
 }
 
 /* a: conn, b: term, c: start */
@@ -125,9 +130,13 @@ static void on_welcome(struct world *w, struct sim_arg *arg)
 
 void net_welcome(struct world *w, uint32_t coord, uint64_t conn, uint64_t term, uint64_t start)
 {
-    (void)coord;
     uint32_t agent;
+    struct brain_doubt doubt;
     struct sim_agent *a = agent_of(w, conn, &agent);
+    if (a != NULL && a->misses && w->put_back.term != 0 &&
+        !brain_in_doubt(w->coords[coord].brain, &doubt))
+        sim_violate(w, "agent %s is welcomed, and its coordinator's state was put back unnoticed",
+                    a->node);
     if (a == NULL || lost(w, a))
         return;
     struct sim_arg *arg = sim_at(w, delay(w), on_welcome);

@@ -58,6 +58,7 @@ struct sim_arg {
     uint64_t b;
     uint64_t c;
     uint64_t d;
+    uint64_t e;
     struct buf bytes;
 };
 typedef void (*sim_fn)(struct world *w, struct sim_arg *arg);
@@ -185,6 +186,7 @@ struct sim_store {
     struct sim_store_entry entries[SIM_STORE_MAX];
     size_t count;
     uint64_t term;
+    uint64_t revision;
 };
 
 struct sim_coord {
@@ -222,6 +224,7 @@ struct sim_agent {
     uint32_t conn_coord;
     uint64_t conn_coord_life;
     bool welcomed;
+    bool misses; /* it was told of what the state that was put back lacks */
     uint64_t partition_until_us;
     unsigned slow; /* factor */
     bool primary;
@@ -406,7 +409,14 @@ struct world {
     struct sim_intent intents[SIM_INTENTS_MAX];
     size_t intent_count;
     uint64_t rebuild_cmd; /* asked, not answered */
-    bool rebuilt;         /* what storage holds was read: to be confirmed */
+    bool rebuilt;         /* what storage holds was read: to be confirmed… */
+    bool refused;         /* …though agents are at work on what nobody knows */
+    uint64_t start;       /* of the newest coordinator */
+    struct { /* a state that was put back, until that is confirmed: what its agents saw… */
+        uint64_t term; /* 0 = there is none */
+        uint64_t start;
+        uint64_t revision; /* …and what of it is left */
+    } put_back;
     uint64_t next_cmd;
     uint64_t next_conn;
     uint64_t next_life;
@@ -462,7 +472,8 @@ bool agent_holds_settled(struct world *w);
 
 /* ---- net.c --------------------------------------------------------------------------------------------------- */
 
-void net_connect(struct world *w, uint32_t agent, uint64_t seen_term, uint64_t seen_start);
+void net_connect(struct world *w, uint32_t agent, uint64_t seen_term, uint64_t seen_start,
+                 uint64_t seen_revision);
 void net_disconnect(struct world *w, uint32_t agent);
 void net_request(struct world *w, uint32_t agent, const struct message *m, uint32_t timeout_ms);
 void net_reply(struct world *w, uint32_t coord, uint64_t conn, const struct message *m);

@@ -212,7 +212,8 @@ static void act(struct member *m, const struct agent_action *action)
 {
     switch (action->kind) {
     case AGENT_ACT_CONNECT:
-        line_connect(m->line, action->connect.seen_term, action->connect.seen_start);
+        line_connect(m->line, action->connect.seen_term, action->connect.seen_start,
+                     action->connect.seen_revision);
         break;
     case AGENT_ACT_DISCONNECT:
         line_disconnect(m->line);

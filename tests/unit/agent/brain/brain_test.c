@@ -86,6 +86,38 @@ static void refuses_older_terms(void **state)
     assert_int_equal(agent_brain_job_count(s->brain), 0);
 }
 
+static void lose_connection(struct stage *s)
+{
+    struct agent_event event = {.kind = AGENT_EV_DISCONNECTED};
+    feed(s, &event);
+    tick(s, SEC(20));
+    assert_int_equal(s->did[AGENT_ACT_CONNECT], 1);
+}
+
+/* How far the state of the coordinator had come that it saw last. */
+static void remembers_what_it_was_told(void **state)
+{
+    struct stage *s = *state;
+    assert_int_equal(s->last[AGENT_ACT_CONNECT].connect.seen_revision, 0);
+    connect_to(s, 4);
+    struct message m = {.type = MESSAGE_desired};
+    m.term = 4;
+    m.desired.revision = 2;
+    m.desired.lease_ms = 1;
+    m.desired.state_revision = 9;
+    answer(s, MESSAGE_heartbeat, &m, 4);
+    m.desired.revision = 1; /* overtaken */
+    m.desired.state_revision = 8;
+    answer(s, MESSAGE_poll, &m, 4);
+    lose_connection(s);
+    assert_int_equal(s->last[AGENT_ACT_CONNECT].connect.seen_term, 4);
+    assert_int_equal(s->last[AGENT_ACT_CONNECT].connect.seen_revision, 9);
+    connect_to(s, 5); /* which told nothing yet */
+    lose_connection(s);
+    assert_int_equal(s->last[AGENT_ACT_CONNECT].connect.seen_term, 5);
+    assert_int_equal(s->last[AGENT_ACT_CONNECT].connect.seen_revision, 0);
+}
+
 static void a_lead_begins(void **state)
 {
     struct stage *s = *state;
@@ -460,6 +492,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCENE(connects_with_growing_pauses),
         SCENE(refuses_older_terms),
+        SCENE(remembers_what_it_was_told),
         SCENE(a_lead_begins),
         SCENE(works_and_finishes),
         SCENE(a_dead_runner),

@@ -177,14 +177,14 @@ static void test_keyed(void **state)
     struct fixture *f = *state;
 
     make_line(f, true);
-    line_connect(f->line, 0, 0);
+    line_connect(f->line, 0, 0, 0);
     assert_int_equal(f->connected, 0); /* never from inside */
     run_until(f, &f->connected);
     send_heartbeat(f, 11, 120000);
     run_until(f, &f->replies);
     assert_int_equal(f->last_serial, 11);
     line_disconnect(f->line);
-    line_connect(f->line, 7, 99);
+    line_connect(f->line, 7, 99, 12);
     run_until(f, &f->connected);
     assert_int_equal(f->disconnected, 0);
 }
@@ -195,7 +195,7 @@ static void test_wrong_key(void **state)
 
     make_line(f, true);
     f->server_key = slice_str("fedcba9876543210fedcba9876543210");
-    line_connect(f->line, 0, 0);
+    line_connect(f->line, 0, 0, 0);
     run_until(f, &f->disconnected);
     assert_int_equal(f->connected, 0);
     assert_true(strncmp(f->why, "hello to 'tcp://127.0.0.1:", 26) == 0);
@@ -208,7 +208,7 @@ static void test_coordinator_without_key(void **state)
 
     make_line(f, true);
     f->server_key = SLICE_EMPTY;
-    line_connect(f->line, 0, 0);
+    line_connect(f->line, 0, 0, 0);
     run_until(f, &f->disconnected);
     assert_int_equal(f->connected, 0);
 }
@@ -219,7 +219,7 @@ static void test_refused(void **state)
 
     make_line(f, false);
     f->urls[0] = "tcp://127.0.0.1:1";
-    line_connect(f->line, 0, 0);
+    line_connect(f->line, 0, 0, 0);
     run_until(f, &f->disconnected);
     assert_string_equal(f->why, "cannot connect to 'tcp://127.0.0.1:1': Connection refused");
 }
@@ -231,7 +231,7 @@ static void test_key_file_missing(void **state)
 
     make_line(f, true);
     assert_int_equal(fs_remove_tree(f->dir, false, &err), 0);
-    line_connect(f->line, 0, 0);
+    line_connect(f->line, 0, 0, 0);
     assert_int_equal(f->disconnected, 0);
     run_until(f, &f->disconnected);
     assert_true(strncmp(f->why, "key_file: ", 10) == 0);
@@ -242,7 +242,7 @@ static void test_timeout(void **state)
     struct fixture *f = *state;
 
     make_line(f, false);
-    line_connect(f->line, 0, 0);
+    line_connect(f->line, 0, 0, 0);
     run_until(f, &f->connected);
     f->mute = true;
     send_heartbeat(f, 5, 100);
@@ -257,7 +257,7 @@ static void test_connection_lost(void **state)
     struct fixture *f = *state;
 
     make_line(f, false);
-    line_connect(f->line, 0, 0);
+    line_connect(f->line, 0, 0, 0);
     run_until(f, &f->connected);
     f->mute = true;
     nng_close(f->server);
@@ -273,7 +273,7 @@ static void test_disconnect_while_dialing(void **state)
 
     make_line(f, false);
     for (int i = 0; i < 20; i++) {
-        line_connect(f->line, 0, 0);
+        line_connect(f->line, 0, 0, 0);
         if (i % 3)
             assert_int_equal(loop_turn(f->loop, 500, &err), 0);
     }

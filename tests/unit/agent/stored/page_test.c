@@ -137,6 +137,7 @@ static void test_pages(void **state)
 {
     struct fixture *f = *state;
     char after[WIRE_AFTER_MAX + 1] = "";
+    char before[WIRE_AFTER_MAX + 1];
     char all[8192] = "";
     char want[8192] = "";
     size_t used = 0;
@@ -159,7 +160,9 @@ static void test_pages(void **state)
     (void)snprintf(want + used, sizeof(want) - used, "demo2:last ");
     do {
         size_t len = strlen(all);
+        memcpy(before, after, sizeof(before));
         (void)snprintf(all + len, sizeof(all) - len, "%s", page(f, "", after, NULL));
+        assert_true(after[0] == '\0' || strcmp(after, before) > 0); /* from words to backups, too */
         pages++;
     } while (after[0] != '\0');
     assert_int_equal(pages, 3);
@@ -168,9 +171,61 @@ static void test_pages(void **state)
     assert_string_equal(page(f, "demo3", after, NULL), "");
 }
 
+/* Storage lists "demo-2/…" before "demo/…", and a page that ends in the second goes on there. */
+static void test_clusters_with_one_beginning(void **state)
+{
+    struct fixture *f = *state;
+    char after[WIRE_AFTER_MAX + 1] = "";
+    char all[8192] = "";
+    char want[8192] = "demo-2:first ";
+    char before[WIRE_AFTER_MAX + 1];
+    size_t used = strlen(want);
+    instance(f, "demo");
+    instance(f, "demo-2");
+    instance(f, "demo2");
+    keep(f, "demo-2", "first", 1);
+    for (unsigned n = 0; n < 100; n++) {
+        char text[64];
+        (void)snprintf(text, sizeof(text), "u%03u", n);
+        keep(f, "demo", text, 1);
+        used += (size_t)snprintf(want + used, sizeof(want) - used, "demo:%s ", text);
+    }
+    keep(f, "demo2", "last", 1);
+    (void)snprintf(want + used, sizeof(want) - used, "demo2:last ");
+    for (int pages = 0; pages < 5 && (pages == 0 || after[0] != '\0'); pages++) {
+        size_t len = strlen(all);
+        memcpy(before, after, sizeof(before));
+        (void)snprintf(all + len, sizeof(all) - len, "%s", page(f, "", after, NULL));
+        assert_true(after[0] == '\0' || strcmp(after, before) > 0); /* who asks demands it */
+    }
+    assert_string_equal(after, "");
+    assert_string_equal(all, want);
+}
+
+/* What lies below an identity that is damaged is told all the same, and what comes behind it. */
+static void test_a_damaged_identity(void **state)
+{
+    struct fixture *f = *state;
+    char after[WIRE_AFTER_MAX + 1] = "";
+    const char *identity = "demo1/main/42/identity.mpk";
+    instance(f, "demo1");
+    instance(f, "demo2");
+    keep(f, "demo1", "u1", 1);
+    keep(f, "demo2", "u2", 1);
+    put(f, ID_A, "manifest.mpk");
+    assert_int_equal(storage_remove(f->st, &identity, 1, &f->err), 0);
+    assert_string_equal(page(f, "", after, NULL), "demo2:u2 ");
+    assert_int_equal(storage_put(f->st, identity, slice_str("damaged"), &f->err), 0);
+    assert_string_equal(page(f, "", after, NULL), "demo1:u1 demo1:0000000a/5 demo2:u2 ");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_no_repository), T(test_what_is_told),
-                                       T(test_a_writers_term), T(test_pages)};
+    const struct CMUnitTest tests[] = {T(test_no_repository),
+                                       T(test_what_is_told),
+                                       T(test_a_writers_term),
+                                       T(test_pages),
+                                       T(test_clusters_with_one_beginning),
+                                       T(test_a_damaged_identity)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 
 /* What storage holds. */
 struct depot {
+    bool log; /* it is where log lies */
     struct msg_intent words[8];
     size_t word_count;
     struct msg_stored items[16];
@@ -140,7 +141,10 @@ static void lose(struct stage *s, struct depot *d)
     live_again(s, 4, true);
     both_up(s);
     depot_words(d);
-    read_items(s, 10, d->items, d->item_count);
+    if (d->log)
+        read_items_at(s, 10, PATTERN_AT("/log"), "file:///log", d->items, d->item_count);
+    else
+        read_items(s, 10, d->items, d->item_count);
 }
 
 /* A backup of both that is Complete, with what was to be kept of it in the depot. */
@@ -356,8 +360,9 @@ static void words_are_damaged(void **state)
             codec_arena_bytes(&d.arena, buf_slice(&bytes), &d.words[at].resource, &err), 0);
     }
     lose(s, &d);
-    assert_int_equal(s->record_count,
-                     3); /* tenants, a backup of its own, what is to be kept of it */
+    assert_int_equal(s->record_count, 4); /* tenants, a backup of its own, what is to be kept of it,
+                                             and that all of it is to be confirmed */
+    assert_true(stored(s, "rebuild"));
     assert_true(stored(s, "cluster/demo1"));
     assert_false(stored(s, WHOLE_KEY));
     assert_false(stored(s, PART_KEY "main"));
@@ -370,6 +375,8 @@ static void whole_is_refused(void **state)
     complete(s, &d, "");
     depot_backup(s, &d, 10, STORED_COMMITTED);
     live_again(s, 4, true);
+    up(s, 30, "db-c", "boot3", 9); /* that the state is in doubt was stored before */
+    raised(s);
     both_up(s);
     depot_words(&d);
     cmd(s, BRAIN_CMD_REBUILD, PATTERN);
@@ -497,6 +504,7 @@ static void a_log_backup(void **state)
     (void)given(s, 11);
     assert_true(settle(s, &d) >= 2);
     assert_int_equal(d.word_count, 2);
+    d.log = true;
     lose(s, &d);
     assert_int_equal(status_of(s, "wal")->tenant_count, 2);
     assert_true(stored(s, "part/Backup/default/wal/main"));

@@ -29,13 +29,15 @@ static TM_UNUSED const struct msg_probe *asked(struct stage *s, uint64_t conn)
     return &s->reply.desired.probes[0];
 }
 
-static TM_UNUSED void cmd(struct stage *s, enum brain_command what, const char *yaml)
+static TM_UNUSED void cmd_with(struct stage *s, enum brain_command what, const char *yaml,
+                               bool force)
 {
     struct tm_err err = {0};
     TM_CLEANUP(resource_list_release) struct resource_list list = RESOURCE_LIST_INIT;
     struct brain_event event = {.kind = BRAIN_EV_COMMAND};
     event.command.cmd = 9;
     event.command.what = what;
+    event.command.force = force;
     if (yaml != NULL && resource_parse("test", slice_str(yaml), &list, &err) < 0)
         fail_msg("%s", err.msg);
     if (yaml != NULL)
@@ -45,9 +47,15 @@ static TM_UNUSED void cmd(struct stage *s, enum brain_command what, const char *
     feed(s, &event);
 }
 
-#define PATTERN                                                                                    \
+static TM_UNUSED void cmd(struct stage *s, enum brain_command what, const char *yaml)
+{
+    cmd_with(s, what, yaml, s->force);
+}
+
+#define PATTERN_AT(path)                                                                           \
     "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: rebuild}\nspec:\n"                    \
-    "  br: {cluster: x}\n  local: {path: /backup}\n"
+    "  br: {cluster: x}\n  local: {path: " path "}\n"
+#define PATTERN PATTERN_AT("/backup")
 
 /* A new life of the brain; with records, or without any. */
 static TM_UNUSED void live_again(struct stage *s, uint64_t term, bool lost)
@@ -58,6 +66,7 @@ static TM_UNUSED void live_again(struct stage *s, uint64_t term, bool lost)
         s->records[at] = BUF_INIT;
     }
     s->record_count = lost ? 0 : s->record_count;
+    s->revision = lost ? 0 : s->revision;
     start(s, term);
 }
 
@@ -93,22 +102,28 @@ static TM_UNUSED size_t waiting(const struct stage *s)
     return count;
 }
 
-/* Reads once: what storage holds, as items. */
-static TM_UNUSED void read_items(struct stage *s, uint64_t conn, struct msg_stored *items,
-                                 size_t count)
+/* Reads once: what the pattern's storage holds, as items. */
+static TM_UNUSED void read_items_at(struct stage *s, uint64_t conn, const char *pattern,
+                                    const char *storage, struct msg_stored *items, size_t count)
 {
     struct msg_page page = {.items = items, .items_count = count, .term = 3};
-    cmd(s, BRAIN_CMD_REBUILD, PATTERN);
+    cmd(s, BRAIN_CMD_REBUILD, pattern);
     assert_int_equal(s->answers, 0);
     const struct msg_probe *probe = asked(s, conn);
     while (probe->read == NULL) /* behind what is to be kept */
         probe++;
-    assert_string_equal(probe->storage, "file:///backup");
+    assert_string_equal(probe->storage, storage);
     answers(s, conn, &(struct msg_probe_answer){.id = probe->id, .page = &page});
     for (int turns = 0; turns < 8 && s->answers == 0; turns++)
         tick(s, SEC(1));
     assert_int_equal(s->answers, 1);
     assert_int_equal(s->answer.code, TM_E_OK);
+}
+
+static TM_UNUSED void read_items(struct stage *s, uint64_t conn, struct msg_stored *items,
+                                 size_t count)
+{
+    read_items_at(s, conn, PATTERN, "file:///backup", items, count);
 }
 
 static TM_UNUSED struct msg_stored item_of(const char *backup_id, enum stored_state state)

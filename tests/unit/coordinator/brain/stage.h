@@ -26,6 +26,9 @@ struct stage {
     bool fail_persist; /* …or with an error */
     bool
         keeps_intents; /* what is to be kept in storage is among the records: else nobody asks for it */
+    bool force;        /* of commands that rebuild */
+    bool keeps_lives;  /* the same of what lives there were */
+    uint64_t revision; /* the store's */
     uint64_t held_txn;
     struct buf records[16]; /* what the store holds: key NUL value */
     size_t record_count;
@@ -63,6 +66,8 @@ static TM_UNUSED void store(struct stage *s, const struct brain_put *put)
     size_t at = 0;
     if (put->key.data[0] == 'i' && !s->keeps_intents)
         return;
+    if (put->key.data[0] == 'l' && !s->keeps_lives)
+        return;
     for (; at < s->record_count; at++) {
         if (strlen((char *)s->records[at].data) == put->key.len &&
             memcmp(s->records[at].data, put->key.data, put->key.len) == 0)
@@ -93,6 +98,7 @@ static TM_UNUSED void persisted(struct stage *s, uint64_t txn, bool ok)
     struct brain_event event = {.kind = BRAIN_EV_PERSISTED};
     event.persisted.txn = txn;
     event.persisted.ok = ok;
+    event.persisted.revision = ok ? ++s->revision : 0;
     event.persisted.err = ok ? NULL : &err;
     feed(s, &event);
 }
@@ -130,6 +136,18 @@ static TM_UNUSED void note_rebuilt(struct stage *s, const struct brain_rebuilt *
                        ": complete %u known %u leftovers %u others %u", (unsigned)rebuilt->complete,
                        (unsigned)rebuilt->known, (unsigned)rebuilt->leftovers,
                        (unsigned)rebuilt->others);
+    used = strlen(s->rebuilt);
+    if (rebuilt != NULL && rebuilt->absent > 0)
+        (void)snprintf(s->rebuilt + used, sizeof(s->rebuilt) - used, " absent %u (%s)",
+                       (unsigned)rebuilt->absent, rebuilt->first_absent);
+    used = strlen(s->rebuilt);
+    if (rebuilt != NULL && rebuilt->unread > 0)
+        (void)snprintf(s->rebuilt + used, sizeof(s->rebuilt) - used, " unread %u (%s)",
+                       (unsigned)rebuilt->unread, rebuilt->first_unread);
+    used = strlen(s->rebuilt);
+    if (rebuilt != NULL && rebuilt->elsewhere > 0)
+        (void)snprintf(s->rebuilt + used, sizeof(s->rebuilt) - used, " elsewhere %u (%s)",
+                       (unsigned)rebuilt->elsewhere, rebuilt->first_elsewhere);
 }
 
 static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
@@ -165,11 +183,14 @@ static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
         case BRAIN_ACT_RAISE_TERM:
             s->raise_to = a->raise_term.at_least;
             break;
-        case BRAIN_ACT_PERSIST:
-            s->held_txn = a->persist.txn;
+        case BRAIN_ACT_PERSIST:;
             for (size_t put = 0; put < a->persist.put_count && !s->fail_persist; put++)
                 store(s, &a->persist.puts[put]);
-            txns[txn_count++] = a->persist.txn;
+            bool lives = a->persist.puts[0].key.data[0] == 'l' && !s->keeps_lives;
+            if (!lives)
+                s->held_txn = a->persist.txn;
+            if (!s->hold_persist || lives) /* nobody is welcomed before lives are answered */
+                txns[txn_count++] = a->persist.txn;
             break;
         case BRAIN_ACT_ANSWER:
             s->answers++;
@@ -196,14 +217,14 @@ static TM_UNUSED void feed(struct stage *s, const struct brain_event *event)
             break;
         }
     }
-    for (size_t at = 0; at < txn_count && !s->hold_persist; at++)
+    for (size_t at = 0; at < txn_count; at++)
         persisted(s, txns[at], !s->fail_persist);
 }
 
 static TM_UNUSED void start(struct stage *s, uint64_t term)
 {
     struct tm_err err;
-    struct brain_config config = {.term = term, .start = 99};
+    struct brain_config config = {.term = term, .start = 98 + term, .state_revision = s->revision};
     struct brain_rng rng = {.next = next_number, .arg = s};
     assert_int_equal(brain_new(&config, rng, &s->brain, &err), 0);
     for (size_t at = 0; at < s->record_count; at++) {

@@ -74,6 +74,17 @@ static TM_UNUSED const struct brain *look(void *arg)
     return ((struct server *)arg)->brain;
 }
 
+static TM_UNUSED void persist(struct server *s)
+{
+    while (s->txn_count > 0) {
+        struct brain_event event = {.kind = BRAIN_EV_PERSISTED,
+                                    .persisted = {.txn = s->txns[0], .ok = true}};
+        s->txn_count--;
+        memmove(s->txns, s->txns + 1, s->txn_count * sizeof(s->txns[0]));
+        feed(s, &event);
+    }
+}
+
 static TM_UNUSED void *serve(void *arg)
 {
     struct server *s = arg;
@@ -81,13 +92,7 @@ static TM_UNUSED void *serve(void *arg)
     while (!atomic_load(&s->stop)) {
         if (loop_turn(s->loop, 2000, &err) < 0)
             abort();
-        while (s->txn_count > 0) {
-            struct brain_event event = {.kind = BRAIN_EV_PERSISTED,
-                                        .persisted = {.txn = s->txns[0], .ok = true}};
-            s->txn_count--;
-            memmove(s->txns, s->txns + 1, s->txn_count * sizeof(s->txns[0]));
-            feed(s, &event);
-        }
+        persist(s);
     }
     return NULL;
 }
@@ -110,6 +115,7 @@ static TM_UNUSED void prepare_server(void)
         control_new(s->loop, &config, &s->control, &err) < 0)
         fail_msg("%s", err.msg);
     feed(s, &(struct brain_event){.kind = BRAIN_EV_LOADED_END});
+    persist(s);
 }
 
 static TM_UNUSED int start_server(void **state)

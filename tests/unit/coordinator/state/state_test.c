@@ -168,6 +168,7 @@ static void test_term_guards(void **state)
     struct fixture *f = *state;
     const struct state_op op = put("a", "1");
     uint64_t old = f->term;
+    uint64_t revision;
     struct tm_err err = {0};
     struct outcome o;
 
@@ -182,7 +183,11 @@ static void test_term_guards(void **state)
     assert_absent(f, "a");
     assert_int_equal(state_take_term(f->st, 40, &f->term, &err), 0);
     assert_int_equal(f->term, 40);
+    assert_int_equal(state_revision(f->st, &revision, &err), 0);
+    assert_int_equal(revision, 0); /* neither a term nor what is refused is a change */
     assert_int_equal(commit(f, NULL, 0, &op, 1).result, 0);
+    assert_int_equal(state_revision(f->st, &revision, &err), 0);
+    assert_int_equal(revision, 1);
 }
 
 /* A loser in the middle of a batch takes nobody with it, and order is kept. */

@@ -56,6 +56,21 @@ static void test_the_newest_counts(void **state)
     assert_string_equal(listed(f, "c"), "");
 }
 
+static void test_the_newest_of_one(void **state)
+{
+    struct fixture *f = *state;
+    struct repo_scope scope = scope_of();
+    struct name_parts parts;
+    assert_int_equal(intents_newest(f->st, &scope, "a", &parts, &f->err), -TM_E_NOT_FOUND);
+    assert_int_equal(put(f, "ab", 7, 1, "other"), 0);
+    assert_int_equal(put(f, "a", 3, 1, "newest"), 0);
+    assert_int_equal(put(f, "a", 2, 9, "late"), 0);
+    assert_int_equal(intents_newest(f->st, &scope, "a", &parts, &f->err), 0);
+    assert_string_equal(parts.uid, "a");
+    assert_int_equal(parts.epoch.term, 3);
+    assert_int_equal(parts.epoch.counter, 1);
+}
+
 static void test_a_late_writer(void **state)
 {
     struct fixture *f = *state;
@@ -95,7 +110,8 @@ static void test_removed(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_the_newest_counts), T(test_a_late_writer),
-                                       T(test_the_same_again), T(test_removed)};
+    const struct CMUnitTest tests[] = {T(test_the_newest_counts), T(test_the_newest_of_one),
+                                       T(test_a_late_writer), T(test_the_same_again),
+                                       T(test_removed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -123,12 +123,15 @@ interruptions() { # NAME
 }
 
 # ---- rounds -------------------------------------------------------------------------------------------------------
+why_judged() { # what it says itself, in front of all the logs; without a word, where it ended
+    grep -m 1 -A 3 '^FAIL: ' "$T/run/judge.log" | sed '/^---/,$d' | grep . || tail -n 3 "$T/run/judge.log"
+}
 # A backup is judged while the next one is made.
 judged() {
     local pid=${JUDGING%% *} name=${JUDGING#* }
     [ -n "$JUDGING" ] || return 0
     JUDGING=
-    wait "$pid" || fail "$name: $(tail -n 40 "$T/run/judge.log" | cut -c1-2000)"
+    wait "$pid" || fail "$name (SEED=$SEED MAJOR=$MAJOR_OF_NODES FIRST=${name#round-}): $(why_judged)"
     delete_backup "$name"
 }
 judge_begin() { # NAME LOW

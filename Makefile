@@ -14,7 +14,13 @@ UNITDIR    ?= $(PREFIX)/lib/systemd
 HELPERDIR  ?= $(PREFIX)/lib/tidemark
 BUILD      ?= build
 # one spelling: what an object depends on is kept under its name
+BUILD_AS_GIVEN := $(BUILD)
 override BUILD := $(abspath $(BUILD))
+# make build/tests/sim/sim: the same by its short name
+ifneq ($(BUILD_AS_GIVEN),$(BUILD))
+$(BUILD_AS_GIVEN)/%: $(BUILD)/% FORCE
+	@:
+endif
 .DEFAULT_GOAL := all
 DEVELOPER  ?= 1
 SANITIZE   ?=

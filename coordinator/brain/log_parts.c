@@ -82,7 +82,8 @@ static void stage_parts(struct brain *b, struct res *res, struct record *next)
 static bool lacks_one(const struct brain *b, const struct res *res)
 {
     const struct cluster *c = tenants_of(b, res->view.cluster);
-    if (rebuild_holds_back(b)) /* that may be what this state lacks */
+    if (rebuild_holds_back(b) || /* that may be what this state lacks */
+        brain_plant(b, BRAIN_PLANT_NO_JOIN))
         return false;
     for (size_t at = 0; at < c->tenant_count && res->now.rec.parts_count < PARTS_MAX; at++) {
         if (is_lacking(b, res, c->tenants[at].name))
@@ -153,19 +154,21 @@ bool log_split(struct brain *b, struct res *res)
 
 /* ---- what is wished ---- */
 
-static bool all_stopped(const struct res *whole, struct res *const *parts, size_t count)
+static bool all_stopped(const struct brain *b, const struct res *whole, struct res *const *parts,
+                        size_t count)
 {
     size_t stopped = 0;
     for (size_t at = 0; at < count; at++)
         stopped += parts[at]->exists && parts[at]->now.rec.phase == PHASE_STOPPED;
-    return stopped == whole->now.rec.parts_count;
+    return stopped == whole->now.rec.parts_count ||
+           (stopped > 0 && brain_plant(b, BRAIN_PLANT_STOPPED_EARLY));
 }
 
 void log_parts_tick(struct brain *b, struct res *res, struct res *const *parts, size_t count)
 {
     const struct record *rec = &res->now.rec;
     bool join = goes_on(res) && lacks_one(b, res);
-    bool stopped = rec->phase == PHASE_RUNNING && all_stopped(res, parts, count);
+    bool stopped = rec->phase == PHASE_RUNNING && all_stopped(b, res, parts, count);
     if (!join && !stopped && rec->step == res->view.log_wish)
         return;
     struct record *next = persist_stage(b, res);

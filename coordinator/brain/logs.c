@@ -86,8 +86,16 @@ static void new_attempt(struct brain *b, struct log_live *log)
     }
 }
 
-static enum job_step wish_of(const struct res *res)
+static bool is_first_part(const struct brain *b, const struct res *res)
 {
+    const struct res *whole = part_whole(b, res);
+    return whole == NULL || strcmp(whole->now.rec.parts[0], res->now.rec.part) == 0;
+}
+
+static enum job_step wish_of(const struct brain *b, const struct res *res)
+{
+    if (brain_plant(b, BRAIN_PLANT_STOP_FIRST) && !is_first_part(b, res))
+        return JOB_STEP_RUN;
     return res->now.rec.deleting ? JOB_STEP_STOP : res->view.log_wish;
 }
 
@@ -150,7 +158,7 @@ static void to_phase(struct brain *b, struct res *res, enum phase phase)
 
 static void set_step(struct brain *b, const struct res *res, struct record *next)
 {
-    next->step = wish_of(res);
+    next->step = wish_of(b, res);
     if (next->step != JOB_STEP_PAUSE)
         next->log->paused_us = 0;
     else if (next->log->paused_us == 0) /* another lead does not make it longer */
@@ -264,7 +272,7 @@ static bool new_identity(struct brain *b, struct res *res)
 
 static bool want_step(struct brain *b, struct res *res)
 {
-    if (res->now.rec.step == wish_of(res))
+    if (res->now.rec.step == wish_of(b, res))
         return false;
     struct record *next = persist_stage(b, res);
     if (next == NULL)
@@ -459,9 +467,9 @@ static void tick_scheduled(struct brain *b, struct res *res)
 {
     if (res->now.rec.deleting)
         persist_remove(b, res);
-    else if (wish_of(res) == JOB_STEP_STOP)
+    else if (wish_of(b, res) == JOB_STEP_STOP)
         to_phase(b, res, PHASE_STOPPED);
-    else if (wish_of(res) == JOB_STEP_PAUSE)
+    else if (wish_of(b, res) == JOB_STEP_PAUSE)
         lead_waiting(b, res, "%s",
                      "paused before it began: it begins with logSubcommand log-start");
     else

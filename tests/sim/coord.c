@@ -287,9 +287,10 @@ static void apply(struct world *w, uint32_t which, struct sim_want *want)
         (void)snprintf(text, sizeof(text),
                        "apiVersion: tidemark/v1\nkind: Backup\nmetadata:\n  name: %s\n"
                        "spec:\n  backupMode: log\n  logSubcommand: %s\n"
-                       "  br:\n    cluster: c1\n    tenant: main\n"
+                       "  br:\n    cluster: c1\n%s%s\n"
                        "  local:\n    path: /backup\n",
-                       want->name, want->subcommand);
+                       want->name, want->subcommand, want->tenant[0] != '\0' ? "    tenant: " : "",
+                       want->tenant);
     else
         (void)snprintf(text, sizeof(text),
                        "apiVersion: tidemark/v1\nkind: Backup\nmetadata:\n  name: %s\n"
@@ -342,13 +343,14 @@ void coord_want(struct world *w, bool restore, bool policy_delete, bool last)
     sim_at(w, 0, on_apply)->a = w->want_count++;
 }
 
-void coord_want_log(struct world *w)
+void coord_want_log(struct world *w, const char *tenant)
 {
     size_t at = w->want_count;
     coord_want(w, false, false, false);
     if (at == w->want_count)
         return;
     w->wants[at].log = true;
+    w->wants[at].tenant = tenant;
     w->wants[at].subcommand = "log-start";
 }
 

@@ -68,7 +68,7 @@ static void on_store_saved(struct world *w, struct sim_arg *arg)
     store_copy(&w->old_store, &w->store);
 }
 
-static void on_agent_back(struct world *w, struct sim_arg *arg)
+void on_agent_back(struct world *w, struct sim_arg *arg)
 {
     if (!w->agents[arg->a].alive)
         agent_start(w, (uint32_t)arg->a);
@@ -179,18 +179,36 @@ static void on_unwant(struct world *w, struct sim_arg *arg)
 
 /* ---- log backups ---- */
 
-static size_t log_want(const struct world *w)
+/* One that is not deleted, any of them; want_count: there is none. */
+static size_t log_want(struct world *w)
 {
-    size_t at = w->want_count;
-    while (at-- > 0 && (!w->wants[at].log || w->wants[at].deleted)) {
+    size_t first = (size_t)sim_below(w, w->want_count);
+    for (size_t n = 0; n < w->want_count; n++) {
+        size_t at = (first + n) % w->want_count;
+        if (w->wants[at].log && !w->wants[at].deleted)
+            return at;
     }
-    return at;
+    return w->want_count;
+}
+
+/* Mostly of all of the cluster; else of each tenant its own, or of one alone. */
+static void want_logs(struct world *w)
+{
+    size_t count = source_tenant_count(w);
+    if (sim_chance(w, 600)) {
+        coord_want_log(w, "");
+        return;
+    }
+    size_t first = (size_t)sim_below(w, count);
+    coord_want_log(w, source_tenant(first));
+    if (count > 1 && sim_chance(w, 500))
+        coord_want_log(w, source_tenant(1 - first));
 }
 
 static void on_want_log(struct world *w, struct sim_arg *arg)
 {
     (void)arg;
-    coord_want_log(w);
+    want_logs(w);
 }
 
 static const char *const subcommands[] = {"log-start", "log-pause", "log-stop"};
@@ -210,8 +228,12 @@ static void on_unwant_log(struct world *w, struct sim_arg *arg)
     if (want >= w->want_count)
         return;
     coord_delete(w, want);
-    if (arg->a)
-        coord_want_log(w);
+    if (!arg->a)
+        return;
+    if (log_want(w) == w->want_count)
+        want_logs(w);
+    else /* the other tenant has its own */
+        coord_want_log(w, w->wants[want].tenant);
 }
 
 /* A state that was lost or put back has forgotten wishes: they are told once more. */
@@ -247,9 +269,24 @@ static void on_alone(struct world *w, struct sim_arg *arg)
     sim_at(w, ALONE_US - SEC(1), lineages_alone)->a = w->now_us + SEC(10);
 }
 
+/* The second tenant comes later; one tenant's log cannot be read any more. */
+static void plan_tenants(struct world *w)
+{
+    struct sim_profile *p = &w->profile;
+    if (sim_chance(w, 500))
+        p->late_us = SEC(1) + sim_below(w, p->faults_until_us - SEC(1));
+    if (!p->benign && sim_chance(w, 150)) {
+        p->broken = source_tenant((size_t)sim_below(w, 2));
+        p->broken_us = sim_below(w, p->faults_until_us);
+        p->broken_fails = sim_chance(w, 500);
+    }
+}
+
 static void plan_logs(struct world *w)
 {
     struct sim_profile *p = &w->profile;
+    if (p->tenants)
+        plan_tenants(w);
     uint64_t at_us = sim_below(w, SEC(8));
     uint64_t last_us = p->faults_until_us;
     sim_at(w, SEC(1), lineages_watch);
@@ -330,7 +367,7 @@ void faults_plan(struct world *w)
     p->delay_max_us = sim_chance(w, 500) ? MS(5) : MS(120);
     p->faults_until_us = SEC(20) + sim_below(w, SEC(20));
     p->logs = !p->members && sim_chance(w, 800);
-    p->tenants = !p->logs && !p->real && p->agents > 1 && w->seed % 2 == 1;
+    p->tenants = !p->real && p->agents > 1 && w->seed % 2 == 1;
 
     uint64_t count = sim_below(w, p->benign ? 5 : 9);
     for (uint64_t at = 0; at < count; at++)

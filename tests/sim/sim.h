@@ -18,6 +18,7 @@
  *   source.c   the databases' log: it grows, branches when a standby is promoted
  *   streams.c  the runner of a log backup, as a model
  *   lineages.c what lies in storage of the log, and what must be true of it
+ *   wholes.c   log backups of several tenants: each tenant's part, and what is shown of all
  *   real.c     the same with the real formats, in some of the runs
  *   oracle.c   what must always be true
  *   faults.c   what goes wrong, and when
@@ -47,6 +48,7 @@
 #define SEC(n) ((uint64_t)(n)*1000000)
 
 struct world;
+struct record; /* coordinator/brain/record.h */
 struct sim_real;
 struct ram_registry;
 
@@ -109,6 +111,8 @@ struct sim_backup {
 
 /* A timeline: the bytes before `fork` are its parent's. One byte is written each millisecond. */
 struct sim_branch {
+    const char *tenant;
+    bool root; /* of a tenant: it has no parent, its first byte is `fork` */
     uint32_t parent;
     uint64_t fork;
     uint64_t since_us;
@@ -146,7 +150,8 @@ struct sim_chunk {
 };
 
 struct sim_lineage {
-    uint32_t branch; /* whose bytes they should be */
+    char tenant[WIRE_NAME_MAX + 1]; /* below whose name it lies */
+    uint32_t branch;                /* whose bytes they should be */
     uint64_t from;
     struct sim_writer *writers;
     size_t writer_count;
@@ -224,7 +229,6 @@ struct sim_agent {
     bool welcomed;
     uint64_t partition_until_us;
     unsigned slow; /* factor */
-    bool primary;
     const char *tenant;
     struct sim_db db;
     struct agent_writer writers[AGENT_BRAIN_WRITERS_MAX]; /* its disk, as the next two */
@@ -250,6 +254,7 @@ struct sim_runner {
     uint32_t kind;
     uint32_t roles;
     char uid[WIRE_UID_MAX + 1];
+    char tenant[WIRE_NAME_MAX + 1];
     char backup_id[WIRE_ID_MAX + 1];
     struct buf to_agent; /* frames are cut from streams on both sides */
     struct buf from_agent;
@@ -330,7 +335,8 @@ struct sim_want { /* a resource the person at the CLI wants */
     uint64_t delete_cmd;
     bool last; /* wanted after the faults: must be Complete */
     bool policy_delete;
-    bool all_tenants; /* names none */
+    bool all_tenants;   /* names none */
+    const char *tenant; /* log: the one it names, "" = none */
     bool checkpoint;
     bool short_ttl;
     unsigned from; /* backupFrom */
@@ -346,8 +352,12 @@ struct sim_profile {
     uint32_t dup;
     uint64_t delay_max_us;
     uint64_t faults_until_us;
-    bool logs;    /* a log backup, and standbys that are promoted */
-    bool tenants; /* two of them, on every other agent each */
+    bool logs;          /* a log backup, and standbys that are promoted */
+    bool tenants;       /* two of them, on every other agent each */
+    uint64_t late_us;   /* the second tenant's agents are first started then */
+    const char *broken; /* the tenant whose log cannot be read any more … */
+    uint64_t broken_us; /* … from then on, for ever … */
+    bool broken_fails;  /* … which its runner ends for, and does not only say */
 };
 
 struct sim_counts {
@@ -394,13 +404,13 @@ struct world {
     size_t branch_count;
     struct sim_lineage lineages[SIM_LINEAGES_MAX];
     size_t lineage_count;
-    struct sim_quiet { /* log tasks that stopped, or were told to pause last */
+    struct sim_quiet { /* log tasks, of one tenant each */
         char uid[WIRE_UID_MAX + 1];
-        bool stopped;
+        char key[160]; /* of its record */
+        bool stopped;  /* or gone */
         uint64_t since_us;
-    } quiet[16];
+    } quiet[32];
     size_t quiet_count;
-    uint64_t shown_checkpoint_us;
     struct sim_want wants[8];
     size_t want_count;
     struct sim_intent intents[SIM_INTENTS_MAX];
@@ -440,7 +450,8 @@ void coord_want(struct world *w, bool restore, bool policy_delete, bool last);
 void coord_delete(struct world *w, size_t want);
 /* Asks that a job which failed goes on. */
 void coord_resume(struct world *w, size_t want);
-void coord_want_log(struct world *w);
+/* Of this tenant; "" = of all. */
+void coord_want_log(struct world *w, const char *tenant);
 /* Applies the log backup's spec once more, with this subcommand. */
 void coord_wish_log(struct world *w, size_t want, const char *subcommand);
 void store_copy(struct sim_store *to, const struct sim_store *from);
@@ -520,6 +531,10 @@ void depot_done(struct sim_backup *backup, const struct sim_object *object);
 /* ---- source.c ---- */
 
 void source_start(struct world *w);
+/* How many tenants write log, and which; and whether that of this one cannot be read now. */
+size_t source_tenant_count(const struct world *w);
+const char *source_tenant(size_t which);
+bool source_broken(const struct world *w, const char *tenant);
 uint64_t source_flushed(const struct world *w, uint32_t branch, uint64_t at_us);
 uint64_t source_node_flushed(const struct world *w, const struct sim_agent *a);
 /* Up to where both have the same bytes. */
@@ -548,7 +563,7 @@ bool sim_epoch_above(struct sim_epoch a, struct sim_epoch b);
 struct sim_epoch lineage_newest_epoch(const struct sim_lineage *l);
 /* Where the log that counts ends. */
 uint64_t lineage_end(const struct sim_lineage *l);
-uint32_t lineage_new(struct world *w, uint32_t branch, uint64_t from);
+uint32_t lineage_new(struct world *w, const char *tenant, uint32_t branch, uint64_t from);
 void lineage_write(struct world *w, struct sim_lineage *l, struct sim_epoch epoch, uint64_t from,
                    const struct sim_runner *r);
 void lineage_put(struct world *w, struct sim_lineage *l, const struct sim_chunk *chunk,
@@ -556,8 +571,21 @@ void lineage_put(struct world *w, struct sim_lineage *l, const struct sim_chunk 
 void lineages_watch(struct world *w, struct sim_arg *arg);
 /* a: what was flushed by then must be stored now, where an agent was told to see to it. */
 void lineages_alone(struct world *w, struct sim_arg *arg);
-void lineages_phase(struct world *w, const char *uid, bool stopped);
+/* What is durable of a log task; its record went. */
+void lineages_phase(struct world *w, const char *key, const char *uid, bool stopped);
+void lineages_gone(struct world *w, const char *key);
+/* What is shown of one tenant's log is stored. */
+void lineages_check_shown(struct world *w, const struct resource_status *s);
 void lineages_release(struct world *w);
+
+/* ---- wholes.c ---- */
+
+/* What is shown of a log backup of several tenants. */
+void whole_check_shown(struct world *w, const struct resource_status *s);
+/* Its record is durable. */
+void whole_check_stored(struct world *w, const struct record *whole);
+/* A log backup does what is wished, and what was flushed when everything was well again is stored. */
+bool log_settled(struct world *w, const struct brain_resource *resource);
 
 /* ---- oracle.c --------------------------------------------------------------------------------------------------- */
 
@@ -567,6 +595,8 @@ void oracle_answer(struct world *w, uint64_t cmd, enum brain_outcome outcome,
 void oracle_stored(struct world *w, const char *key, struct slice value);
 /* An attempt's runner tells that this range is in a checkpoint. */
 void oracle_known(struct world *w, const struct sim_runner *r, uint32_t range);
+bool oracle_record(struct world *w, const char *key, struct record *ret, struct codec_arena *arena);
+void oracle_part_key(char key[160], const char *name, const char *tenant);
 void oracle_manifest(struct world *w, const char *uid, const struct sim_backup *backup);
 bool oracle_settled(struct world *w); /* all jobs are at their end */
 void oracle_end(struct world *w);
@@ -575,6 +605,8 @@ void oracle_end(struct world *w);
 
 /* Now, and for some seconds. */
 void faults_kill_agent(struct world *w, uint32_t which);
+/* a: an agent that is to be up */
+void on_agent_back(struct world *w, struct sim_arg *arg);
 void faults_plan(struct world *w);
 
 #endif

@@ -52,10 +52,22 @@ static bool goes_on(const struct res *res)
            rec->step != JOB_STEP_STOP && res->view.log_wish != JOB_STEP_STOP;
 }
 
+/* The cluster has the tenants whose log it is, also when their agents are away since this life began: only so
+ * are they stored with the new one, and the next life knows of all. */
+static void note_own(struct brain *b, const struct res *res)
+{
+    const struct record *rec = &res->now.rec;
+    if (rec->parts_count == 0)
+        tenants_note(b, res->view.cluster, rec->tenant);
+    for (size_t at = 0; at < rec->parts_count; at++)
+        tenants_note(b, res->view.cluster, rec->parts[at]);
+}
+
 /* Into the staged record: those it has, and those of the cluster that it has not. */
 static void stage_parts(struct brain *b, struct res *res, struct record *next)
 {
     const struct record *rec = &res->now.rec;
+    note_own(b, res);
     const struct cluster *c = tenants_of(b, res->view.cluster);
     size_t count = 0;
     const char **names = codec_arena_array(&res->next.arena, PARTS_MAX, sizeof(*names), b->err);

@@ -292,7 +292,8 @@ static void plan_logs(struct world *w)
     sim_at(w, SEC(1), lineages_watch);
     sim_at(w, at_us, on_want_log);
     sim_at(w, last_us + FAULTS_CALM_US - SEC(1), on_remind);
-    if (!p->benign && sim_chance(w, 300)) /* when nothing else goes wrong */
+    /* when nothing else goes wrong, and the coordinator had time to hear of every tenant */
+    if (!p->benign && p->late_us == 0 && sim_chance(w, 300))
         sim_at(w, last_us + SEC(2), on_alone);
     for (int promotions = 0; promotions < 3 && !p->benign; promotions++) {
         uint64_t agent = sim_below(w, p->agents);

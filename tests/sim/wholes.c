@@ -111,10 +111,13 @@ static bool one_settled(const struct world *w, const struct record *rec,
 {
     if (is_wish(wish, "log-stop"))
         return rec->phase == PHASE_STOPPED && rec->log->holders_count == 0;
-    if (is_wish(wish, "log-pause"))
-        return rec->phase == PHASE_PAUSE || rec->phase == PHASE_SCHEDULED;
-    if (source_broken(w, s->tenant))
+    bool paused = rec->phase == PHASE_PAUSE || rec->phase == PHASE_SCHEDULED;
+    if (is_wish(wish, "log-pause") && paused)
+        return true;
+    if (source_broken(w, s->tenant)) /* also when it broke before it was paused */
         return says_broken(w, s);
+    if (is_wish(wish, "log-pause"))
+        return false;
     uint64_t well_us = SIM_REAL_US + w->profile.faults_until_us + FAULTS_CALM_US;
     return rec->phase == PHASE_RUNNING && rec->step == JOB_STEP_RUN &&
            (uint64_t)s->log.checkpoint_us >= well_us;
@@ -129,11 +132,14 @@ static bool shown_settled(const struct world *w, const struct record *whole,
         return whole->phase == PHASE_STOPPED && s->phase == RESOURCE_STOPPED;
     if (s->tenant_count != source_tenant_count(w) || whole->phase != PHASE_RUNNING)
         return false;
-    if (is_wish(wish, "log-pause")) /* Prepare: one is to begin when the log goes on */
-        return s->phase == RESOURCE_PAUSE || s->phase == RESOURCE_PREPARE;
+    /* Prepare: one is to begin when the log goes on */
+    bool paused = s->phase == RESOURCE_PAUSE || s->phase == RESOURCE_PREPARE;
+    if (is_wish(wish, "log-pause") && paused)
+        return true;
     if (w->profile.broken != NULL && source_broken(w, w->profile.broken))
         return says_broken(w, s);
-    return s->phase == RESOURCE_RUNNING && (uint64_t)s->log.checkpoint_us >= well_us;
+    return is_wish(wish, "log-start") && s->phase == RESOURCE_RUNNING &&
+           (uint64_t)s->log.checkpoint_us >= well_us;
 }
 
 static bool whole_settled(struct world *w, const struct record *whole,

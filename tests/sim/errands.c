@@ -238,6 +238,7 @@ void errand_answered(struct world *w, uint32_t which, const struct brain_action 
         sim_log(w, "rebuilt: %zu resources", action->answer.rebuilt->name_count);
         w->rebuilt = true;
         check_list(w, w->coords[which].brain);
+        sim_at(w, MS(1), on_remind); /* of what was deleted meanwhile by a name that nobody knew */
     } else if (action->answer.err != NULL) {
         sim_log(w, "rebuild: %s", action->answer.err->msg);
     }

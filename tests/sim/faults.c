@@ -237,7 +237,7 @@ static void on_unwant_log(struct world *w, struct sim_arg *arg)
 }
 
 /* A state that was lost or put back has forgotten wishes: they are told once more. */
-static void on_remind(struct world *w, struct sim_arg *arg)
+void on_remind(struct world *w, struct sim_arg *arg)
 {
     (void)arg;
     for (size_t at = 0; at < w->want_count && w->rolled_back; at++) {

@@ -334,9 +334,8 @@ int real_sweep(struct world *w, struct sim_runner *r, bool remove, int64_t grace
 {
     struct backup_sweep_result swept = {.objects = 0};
     int64_t now_us = (int64_t)(SEC(1790000000) + w->now_us);
-    int rc = backup_sweep(r->real->backup,
-                          remove ? BACKUP_SWEEP_DELETE : BACKUP_SWEEP_ABORT, "sim", grace_us,
-                          &swept, err);
+    int rc = backup_sweep(r->real->backup, remove ? BACKUP_SWEEP_DELETE : BACKUP_SWEEP_ABORT, "sim",
+                          grace_us, &swept, err);
     *ret_committed = rc == -TM_E_REFUSED && !remove;
     *ret_left_us = swept.next_us > now_us ? (uint64_t)(swept.next_us - now_us) : swept.next_us != 0;
     return *ret_committed ? 0 : rc;

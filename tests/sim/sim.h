@@ -605,6 +605,8 @@ void oracle_end(struct world *w);
 
 /* Now, and for some seconds. */
 void faults_kill_agent(struct world *w, uint32_t which);
+/* Log backups are once more wished as they were wished last. */
+void on_remind(struct world *w, struct sim_arg *arg);
 /* a: an agent that is to be up */
 void on_agent_back(struct world *w, struct sim_arg *arg);
 void faults_plan(struct world *w);

@@ -6,7 +6,7 @@
  *   - a lineage has the bytes of one branch, whoever wrote them, and of its tenant
  *   - the checkpoint shown is not beyond what is stored; of several tenants: of none (wholes.c)
  *   - a hold is not let go beyond what is stored (streams.c)
- *   - what was stopped or deleted is not written any more
+ *   - what was paused, stopped or deleted is not written any more
  */
 #include "tests/sim/sim.h"
 
@@ -105,6 +105,11 @@ void lineage_write(struct world *w, struct sim_lineage *l, struct sim_epoch epoc
 
 /* ---- who should be quiet ---- */
 
+static bool is_quiet(const struct sim_quiet *quiet)
+{
+    return quiet->stopped || quiet->paused;
+}
+
 static struct sim_quiet *quiet_of(struct world *w, const char *uid)
 {
     for (size_t at = 0; at < w->quiet_count; at++) {
@@ -114,21 +119,24 @@ static struct sim_quiet *quiet_of(struct world *w, const char *uid)
     return NULL;
 }
 
-void lineages_phase(struct world *w, const char *key, const char *uid, bool stopped)
+void lineages_phase(struct world *w, const char *key, const struct record *rec)
 {
-    struct sim_quiet *quiet = quiet_of(w, uid);
+    struct sim_quiet *quiet = quiet_of(w, rec->job);
+    bool stopped = rec->phase == PHASE_STOPPED;
+    bool paused = rec->phase == PHASE_PAUSE && rec->step == JOB_STEP_PAUSE;
     if (quiet == NULL && w->quiet_count == TM_ARRAY_LEN(w->quiet))
-        return;
+        sim_die("too many log tasks", NULL);
     if (quiet == NULL) {
         quiet = &w->quiet[w->quiet_count++];
-        (void)snprintf(quiet->uid, sizeof(quiet->uid), "%s", uid);
+        (void)snprintf(quiet->uid, sizeof(quiet->uid), "%s", rec->job);
     }
     (void)snprintf(quiet->key, sizeof(quiet->key), "%s", key);
     if (quiet->stopped && !stopped && !w->rolled_back)
-        sim_violate(w, "log task %s was Stopped and is not any more", uid);
-    if (!quiet->stopped && stopped)
+        sim_violate(w, "log task %s was Stopped and is not any more", rec->job);
+    if (!is_quiet(quiet) && (stopped || paused))
         quiet->since_us = w->now_us;
     quiet->stopped = stopped;
+    quiet->paused = paused;
 }
 
 void lineages_gone(struct world *w, const char *key)
@@ -149,9 +157,9 @@ void lineage_put(struct world *w, struct sim_lineage *l, const struct sim_chunk 
     uint32_t which;
     const struct sim_coord *c = coord_newest(w, &which);
     uint64_t calm_us = TM_MAX(w->profile.faults_until_us, quiet != NULL ? quiet->since_us : 0);
-    if (quiet != NULL && quiet->stopped && c != NULL && w->now_us > calm_us + QUIET_US &&
+    if (quiet != NULL && is_quiet(quiet) && c != NULL && w->now_us > calm_us + QUIET_US &&
         w->now_us > c->started_us + HEARD_US)
-        sim_violate(w, "log task %s is Stopped or gone, and still writes", r->uid);
+        sim_violate(w, "log task %s is paused, Stopped or gone, and still writes", r->uid);
     if (strcmp(w->branches[chunk->branch].tenant, l->tenant) != 0)
         sim_violate(w, "log of tenant '%s' is stored as that of tenant '%s'",
                     w->branches[chunk->branch].tenant, l->tenant);

@@ -263,7 +263,7 @@ void oracle_stored(struct world *w, const char *key, struct slice value)
     if (backup)
         check_whole(w, key, &rec);
     if (rec.log != NULL && rec.job[0] != '\0')
-        lineages_phase(w, key, rec.job, rec.phase == PHASE_STOPPED);
+        lineages_phase(w, key, &rec);
     if (rec.log != NULL && rec.parts_count > 0)
         whole_check_stored(w, &rec);
     if (rec.phase == PHASE_FAIL && !source_broken(w, rec.tenant))

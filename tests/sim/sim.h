@@ -408,6 +408,7 @@ struct world {
         char uid[WIRE_UID_MAX + 1];
         char key[160]; /* of its record */
         bool stopped;  /* or gone */
+        bool paused;
         uint64_t since_us;
     } quiet[32];
     size_t quiet_count;
@@ -572,7 +573,7 @@ void lineages_watch(struct world *w, struct sim_arg *arg);
 /* a: what was flushed by then must be stored now, where an agent was told to see to it. */
 void lineages_alone(struct world *w, struct sim_arg *arg);
 /* What is durable of a log task; its record went. */
-void lineages_phase(struct world *w, const char *key, const char *uid, bool stopped);
+void lineages_phase(struct world *w, const char *key, const struct record *rec);
 void lineages_gone(struct world *w, const char *key);
 /* What is shown of one tenant's log is stored. */
 void lineages_check_shown(struct world *w, const struct resource_status *s);

@@ -203,7 +203,8 @@ bool log_part_follow(struct brain *b, struct res *res)
     const struct res *whole = part_whole(b, res);
     if (whole == NULL)
         return false;
-    bool wish = log_wishes_anew(rec->log, &res->view);
+    bool wish = log_wishes_anew(rec->log, &res->view) &&
+                (!brain_plant(b, BRAIN_PLANT_TRUNCATE_FIRST) || part_is_first(b, res));
     bool again = rec->round < whole->now.rec.attempt;
     if (!wish && !again)
         return false;

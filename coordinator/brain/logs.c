@@ -86,15 +86,9 @@ static void new_attempt(struct brain *b, struct log_live *log)
     }
 }
 
-static bool is_first_part(const struct brain *b, const struct res *res)
-{
-    const struct res *whole = part_whole(b, res);
-    return whole == NULL || strcmp(whole->now.rec.parts[0], res->now.rec.part) == 0;
-}
-
 static enum job_step wish_of(const struct brain *b, const struct res *res)
 {
-    if (brain_plant(b, BRAIN_PLANT_STOP_FIRST) && !is_first_part(b, res))
+    if (brain_plant(b, BRAIN_PLANT_STOP_FIRST) && !part_is_first(b, res))
         return JOB_STEP_RUN;
     return res->now.rec.deleting ? JOB_STEP_STOP : res->view.log_wish;
 }

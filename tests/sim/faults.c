@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#define ALONE_US SEC(20)
+#define ALONE_US SEC(17) /* all are connected again before FAULTS_CALM_US is over */
 
 static void on_coord_back(struct world *w, struct sim_arg *arg)
 {
@@ -56,6 +56,7 @@ static void on_coord_crash(struct world *w, struct sim_arg *arg)
         else
             store_copy(&w->store, &w->old_store);
         w->rolled_back = true;
+        w->quiet_count = 0; /* what is known of log tasks is another thing now */
     }
     if (w->coords[which].alive)
         return;
@@ -221,6 +222,14 @@ static void on_wish_log(struct world *w, struct sim_arg *arg)
         coord_wish_log(w, want, subcommands[arg->a]);
 }
 
+/* a: until when */
+static void on_truncate_log(struct world *w, struct sim_arg *arg)
+{
+    size_t want = log_want(w);
+    if (want < w->want_count && w->wants[want].truncate_s < arg->a)
+        coord_truncate_log(w, want, (unsigned)arg->a);
+}
+
 /* a: whether another one is wanted in its place */
 static void on_unwant_log(struct world *w, struct sim_arg *arg)
 {
@@ -304,6 +313,10 @@ static void plan_logs(struct world *w)
         at_us += SEC(2) + sim_below(w, SEC(10));
         uint64_t which = sim_chance(w, 150) ? 2 : 1 - wish % 2;
         sim_at(w, at_us, on_wish_log)->a = which;
+    }
+    for (uint64_t at = 0; at < 2 && sim_chance(w, 300); at++) {
+        uint64_t until_s = 1 + sim_below(w, 30);
+        sim_at(w, at_us + sim_below(w, SEC(15)), on_truncate_log)->a = until_s;
     }
     if (sim_chance(w, 250)) {
         bool again = sim_chance(w, 700);

@@ -38,6 +38,7 @@
 #define SIM_QUEUE_MAX   64
 #define SIM_KEY_MAX     16
 
+#define SIM_TENANTS_MAX  2
 #define SIM_BRANCHES_MAX 8
 #define SIM_LINEAGES_MAX 64
 #define SIM_REAL_US      SEC(1790000000) /* what the clocks on the wall say at simulated time 0 */
@@ -177,6 +178,9 @@ struct sim_stream { /* what a log runner knows */
     int64_t checkpoint_us;
     uint64_t checkpoint; /* HOLD: as told */
     uint64_t hold_at;
+    int64_t truncate_us; /* the newest wish … */
+    uint32_t truncate_gen;
+    uint32_t truncated_gen; /* … and the newest that was done */
 };
 
 /* ---- processes -------------------------------------------------------------------------------------- */
@@ -335,8 +339,9 @@ struct sim_want { /* a resource the person at the CLI wants */
     uint64_t delete_cmd;
     bool last; /* wanted after the faults: must be Complete */
     bool policy_delete;
-    bool all_tenants;   /* names none */
-    const char *tenant; /* log: the one it names, "" = none */
+    unsigned truncate_s; /* log: to be truncated until that second, 0 = not */
+    bool all_tenants;    /* names none */
+    const char *tenant;  /* log: the one it names, "" = none */
     bool checkpoint;
     bool short_ttl;
     unsigned from; /* backupFrom */
@@ -404,6 +409,7 @@ struct world {
     size_t branch_count;
     struct sim_lineage lineages[SIM_LINEAGES_MAX];
     size_t lineage_count;
+    int64_t truncated_us[SIM_TENANTS_MAX];
     struct sim_quiet { /* log tasks, of one tenant each */
         char uid[WIRE_UID_MAX + 1];
         char key[160]; /* of its record */
@@ -455,6 +461,7 @@ void coord_resume(struct world *w, size_t want);
 void coord_want_log(struct world *w, const char *tenant);
 /* Applies the log backup's spec once more, with this subcommand. */
 void coord_wish_log(struct world *w, size_t want, const char *subcommand);
+void coord_truncate_log(struct world *w, size_t want, unsigned until_s);
 void store_copy(struct sim_store *to, const struct sim_store *from);
 void store_release(struct sim_store *s);
 struct sim_coord *coord_newest(struct world *w, uint32_t *ret_which);
@@ -536,6 +543,8 @@ void source_start(struct world *w);
 size_t source_tenant_count(const struct world *w);
 const char *source_tenant(size_t which);
 bool source_broken(const struct world *w, const char *tenant);
+/* Until when its stored log is truncated. */
+int64_t *source_truncated(struct world *w, const char *tenant);
 uint64_t source_flushed(const struct world *w, uint32_t branch, uint64_t at_us);
 uint64_t source_node_flushed(const struct world *w, const struct sim_agent *a);
 /* Up to where both have the same bytes. */

@@ -10,7 +10,7 @@
 #define LAG_US     MS(150)
 #define BASE_BYTES 7000 /* the second tenant's log is so far ahead: what is mixed up shows */
 
-static const char *const tenants[] = {"main", "second"};
+static const char *const tenants[SIM_TENANTS_MAX] = {"main", "second"};
 
 size_t source_tenant_count(const struct world *w)
 {
@@ -26,6 +26,14 @@ bool source_broken(const struct world *w, const char *tenant)
 {
     return w->profile.broken != NULL && w->now_us >= w->profile.broken_us &&
            strcmp(w->profile.broken, tenant) == 0;
+}
+
+int64_t *source_truncated(struct world *w, const char *tenant)
+{
+    size_t at = 0;
+    while (at + 1 < SIM_TENANTS_MAX && strcmp(tenants[at], tenant) != 0)
+        at++;
+    return &w->truncated_us[at];
 }
 
 void source_start(struct world *w)

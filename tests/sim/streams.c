@@ -6,6 +6,8 @@
  */
 #include "tests/sim/sim.h"
 
+#include "proto/spec/spec.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -21,6 +23,8 @@ static void tell(struct world *w, const struct sim_runner *r, enum job_stage sta
     struct msg_log_status status = {.durable = s->durable,
                                     .checkpoint_us = s->checkpoint_us,
                                     .hold_at = s->hold_at,
+                                    .truncate_gen = s->truncated_gen,
+                                    .truncated_us = *source_truncated(w, r->tenant),
                                     .error = why != NULL ? &error : NULL};
     if (s->open) {
         (void)snprintf(status.lineage, sizeof(status.lineage), "%u", s->lineage);
@@ -209,6 +213,20 @@ static void lead(struct world *w, struct sim_runner *r)
     tell(w, r, JOB_STAGE_WORKING, NULL);
 }
 
+/* ---- truncating ---- */
+
+/* Storage alone is needed for it. */
+static void truncate_stored(struct world *w, struct sim_runner *r)
+{
+    struct sim_stream *s = &r->stream;
+    int64_t *there = source_truncated(w, r->tenant);
+    if (s->truncate_gen == s->truncated_gen || runner_storage_down(w) || sim_chance(w, 300))
+        return;
+    s->truncated_gen = s->truncate_gen;
+    *there = TM_MAX(*there, s->truncate_us);
+    sim_log(w, "log of tenant '%s' is truncated on %s", r->tenant, agent_of(w, r)->node);
+}
+
 /* ---- holding ---- */
 
 static uint64_t stored_until(const struct world *w, const char *tenant)
@@ -246,6 +264,8 @@ static void on_tick(struct world *w, struct sim_arg *arg)
     runner_later(w, r, (MS(300) + sim_below(w, MS(400))) * agent_of(w, r)->slow, on_tick);
     if (!s->wanted)
         return;
+    if (r->roles & JOB_ROLE_LEAD)
+        truncate_stored(w, r);
     if (s->step == JOB_STEP_STOP)
         tell(w, r, JOB_STAGE_STOPPED, NULL);
     else if (s->step == JOB_STEP_PAUSE)
@@ -275,8 +295,17 @@ void stream_job(struct world *w, struct sim_runner *r, const struct frame_job *j
 
 void stream_want(struct world *w, struct sim_runner *r, const struct frame_log_want *want)
 {
+    struct sim_stream *s = &r->stream;
+    struct moment until;
+    struct tm_err err;
     (void)w;
-    r->stream.wanted = true;
-    r->stream.step = want->step;
-    r->stream.checkpoint = want->log->checkpoint;
+    s->wanted = true;
+    s->step = want->step;
+    s->checkpoint = want->log->checkpoint;
+    if (want->log->truncate_gen == 0 || want->log->truncate_until[0] == '\0')
+        return;
+    if (moment_parse(want->log->truncate_until, &until, &err) < 0)
+        sim_die("a moment to truncate until", &err);
+    s->truncate_gen = want->log->truncate_gen;
+    s->truncate_us = until.time_us;
 }

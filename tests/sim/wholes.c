@@ -5,6 +5,7 @@
  *   - the checkpoint of the whole is not beyond what is stored of any of its tenants, and there is none
  *     as long as one of them has none
  *   - the whole is Stopped when all of its parts are, and not before
+ *   - nothing is shown as truncated that is not, of any of its tenants
  *   - when all is well again every tenant of the cluster has its part, which does what is wished; of one
  *     whose log cannot be read the whole says so, and the others do not mind
  */
@@ -49,7 +50,10 @@ static void check_tenant(struct world *w, const struct resource_status *one, int
 void whole_check_shown(struct world *w, const struct resource_status *s)
 {
     for (size_t at = 0; at < s->tenant_count; at++) {
+        const char *tenant = s->tenants[at]->tenant;
         lineages_check_shown(w, s->tenants[at]);
+        if (s->log.truncated_us > *source_truncated(w, tenant))
+            sim_violate(w, "log is shown as truncated of all tenants, that of '%s' is not", tenant);
         if (s->log.checkpoint_us != 0)
             check_tenant(w, s->tenants[at], s->log.checkpoint_us);
     }
@@ -79,13 +83,24 @@ static bool is_wish(const char *wish, const char *subcommand)
     return strcmp(wish, subcommand) == 0;
 }
 
-static const char *wish_of(const struct world *w, const char *name)
+static const struct sim_want *want_of(const struct world *w, const char *name)
 {
+    static const struct sim_want forgotten = {.subcommand = "log-start"};
     for (size_t at = 0; at < w->want_count; at++) {
         if (strcmp(w->wants[at].name, name) == 0)
-            return w->wants[at].subcommand;
+            return &w->wants[at];
     }
-    return "log-start";
+    return &forgotten;
+}
+
+/* Of one that never began, or gave up, nobody can. */
+static bool is_truncated(const struct record *rec, const struct sim_want *want)
+{
+    bool idle = rec->phase == PHASE_SCHEDULED || rec->phase == PHASE_FAIL;
+    int64_t until_us = (int64_t)(SIM_REAL_US + SEC(want->truncate_s));
+    return want->truncate_s == 0 || idle ||
+           (rec->log->truncated_gen == rec->log->truncate_gen &&
+            rec->log->truncated_us >= until_us);
 }
 
 /* Who looks at this sees what is wrong, and whose log it is. */
@@ -107,8 +122,11 @@ static bool says_broken(const struct world *w, const struct resource_status *s)
 
 /* One tenant's log. */
 static bool one_settled(const struct world *w, const struct record *rec,
-                        const struct resource_status *s, const char *wish)
+                        const struct resource_status *s, const struct sim_want *want)
 {
+    const char *wish = want->subcommand;
+    if (!is_truncated(rec, want))
+        return false;
     if (is_wish(wish, "log-stop"))
         return rec->phase == PHASE_STOPPED && rec->log->holders_count == 0;
     bool paused = rec->phase == PHASE_PAUSE || rec->phase == PHASE_SCHEDULED;
@@ -143,7 +161,7 @@ static bool shown_settled(const struct world *w, const struct record *whole,
 }
 
 static bool whole_settled(struct world *w, const struct record *whole,
-                          const struct resource_status *s, const char *wish)
+                          const struct resource_status *s, const struct sim_want *want)
 {
     for (size_t at = 0; at < whole->parts_count; at++) {
         TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
@@ -152,10 +170,10 @@ static bool whole_settled(struct world *w, const struct record *whole,
         oracle_part_key(key, whole->name, whole->parts[at]);
         const struct resource_status *one = tenant_in(s, whole->parts[at]);
         if (one == NULL || !oracle_record(w, key, &part, &arena) || part.log == NULL ||
-            !one_settled(w, &part, one, wish))
+            !one_settled(w, &part, one, want))
             return false;
     }
-    return shown_settled(w, whole, s, wish);
+    return shown_settled(w, whole, s, want->subcommand);
 }
 
 bool log_settled(struct world *w, const struct brain_resource *resource)
@@ -167,11 +185,11 @@ bool log_settled(struct world *w, const struct brain_resource *resource)
     (void)snprintf(key, sizeof(key), BRAIN_KEY_PREFIX "Backup/default/%s", name);
     if (!oracle_record(w, key, &rec, &arena) || rec.log == NULL)
         return false;
-    const char *wish = wish_of(w, name);
+    const struct sim_want *want = want_of(w, name);
     if (rec.parts_count > 0)
-        return whole_settled(w, &rec, resource->status, wish);
+        return whole_settled(w, &rec, resource->status, want);
     bool lacks = resource->spec->backup.br.tenant == NULL && source_tenant_count(w) > 1;
-    if (lacks && !is_wish(wish, "log-stop") && rec.phase != PHASE_SCHEDULED)
+    if (lacks && !is_wish(want->subcommand, "log-stop") && rec.phase != PHASE_SCHEDULED)
         return false; /* it is to be of several */
-    return one_settled(w, &rec, resource->status, wish);
+    return one_settled(w, &rec, resource->status, want);
 }

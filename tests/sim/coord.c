@@ -403,7 +403,7 @@ void coord_delete(struct world *w, size_t want)
 void coord_resume(struct world *w, size_t want)
 {
     uint32_t which;
-    if (w->wants[want].log || w->wants[want].deleted || coord_newest(w, &which) == NULL)
+    if (w->wants[want].deleted || coord_newest(w, &which) == NULL)
         return;
     struct brain_event event = {.kind = BRAIN_EV_COMMAND};
     event.command.cmd = ++w->next_cmd;

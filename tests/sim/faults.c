@@ -169,7 +169,8 @@ static void on_resume(struct world *w, struct sim_arg *arg)
 {
     (void)arg;
     for (size_t at = 0; at < w->want_count; at++)
-        coord_resume(w, at);
+        if (!w->wants[at].log)
+            coord_resume(w, at);
 }
 
 static void on_unwant(struct world *w, struct sim_arg *arg)
@@ -230,6 +231,17 @@ static void on_truncate_log(struct world *w, struct sim_arg *arg)
         coord_truncate_log(w, want, (unsigned)arg->a);
 }
 
+/* Its log can be read again: somebody asks, again and again, that it goes on. */
+static void on_healed(struct world *w, struct sim_arg *arg)
+{
+    (void)arg;
+    for (size_t at = 0; at < w->want_count; at++)
+        if (w->wants[at].log)
+            coord_resume(w, at);
+    if (w->now_us < w->profile.faults_until_us + 2 * FAULTS_CALM_US)
+        sim_at(w, SEC(5), on_healed);
+}
+
 /* a: whether another one is wanted in its place */
 static void on_unwant_log(struct world *w, struct sim_arg *arg)
 {
@@ -284,10 +296,14 @@ static void plan_tenants(struct world *w)
     struct sim_profile *p = &w->profile;
     if (sim_chance(w, 500))
         p->late_us = SEC(1) + sim_below(w, p->faults_until_us - SEC(1));
-    if (!p->benign && sim_chance(w, 150)) {
+    if (!p->benign && sim_chance(w, 200)) {
         p->broken = source_tenant((size_t)sim_below(w, 2));
         p->broken_us = sim_below(w, p->faults_until_us);
         p->broken_fails = sim_chance(w, 500);
+        if (sim_chance(w, 500)) {
+            p->healed_us = p->broken_us + sim_below(w, SEC(20));
+            sim_at(w, p->healed_us, on_healed);
+        }
     }
 }
 

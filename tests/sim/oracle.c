@@ -266,7 +266,7 @@ void oracle_stored(struct world *w, const char *key, struct slice value)
         lineages_phase(w, key, &rec);
     if (rec.log != NULL && rec.parts_count > 0)
         whole_check_stored(w, &rec);
-    if (rec.phase == PHASE_FAIL && !source_broken(w, rec.tenant))
+    if (rec.phase == PHASE_FAIL && !source_was_broken(w, rec.tenant))
         sim_violate(w, "log task '%s' is Fail: %s", rec.name,
                     rec.error != NULL ? rec.error->text : "");
     w->counts.completed += rec.phase == PHASE_COMPLETE && !rec.deleting;

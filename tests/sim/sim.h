@@ -283,7 +283,8 @@ struct sim_profile {
     bool tenants;       /* two of them, on every other agent each */
     uint64_t late_us;   /* the second tenant's agents are first started then */
     const char *broken; /* the tenant whose log cannot be read any more … */
-    uint64_t broken_us; /* … from then on, for ever … */
+    uint64_t broken_us; /* … from then on … */
+    uint64_t healed_us; /* … until then; 0 = for ever … */
     bool broken_fails;  /* … which its runner ends for, and does not only say */
 };
 
@@ -377,7 +378,7 @@ void coord_crash(struct world *w, uint32_t which);
 void coord_feed(struct world *w, uint32_t which, const struct brain_event *event);
 void coord_want(struct world *w, bool restore, bool policy_delete, bool last);
 void coord_delete(struct world *w, size_t want);
-/* Asks that a job which failed goes on. */
+/* Asks that a job which failed goes on; of a log backup, that those of its tenants do that failed. */
 void coord_resume(struct world *w, size_t want);
 /* Of this tenant; "" = of all. */
 void coord_want_log(struct world *w, const char *tenant);

@@ -92,10 +92,11 @@ struct sim_stream { /* what a log runner knows */
 /* ---- source.c ---- */
 
 void source_start(struct world *w);
-/* How many tenants write log, and which; and whether that of this one cannot be read now. */
+/* How many tenants write log, and which; and whether that of this one cannot be read now, or could not once. */
 size_t source_tenant_count(const struct world *w);
 const char *source_tenant(size_t which);
 bool source_broken(const struct world *w, const char *tenant);
+bool source_was_broken(const struct world *w, const char *tenant);
 /* Until when its stored log is truncated. */
 int64_t *source_truncated(struct world *w, const char *tenant);
 uint64_t source_flushed(const struct world *w, uint32_t branch, uint64_t at_us);

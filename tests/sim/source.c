@@ -22,10 +22,16 @@ const char *source_tenant(size_t which)
     return tenants[which];
 }
 
-bool source_broken(const struct world *w, const char *tenant)
+bool source_was_broken(const struct world *w, const char *tenant)
 {
     return w->profile.broken != NULL && w->now_us >= w->profile.broken_us &&
            strcmp(w->profile.broken, tenant) == 0;
+}
+
+bool source_broken(const struct world *w, const char *tenant)
+{
+    uint64_t healed_us = w->profile.healed_us;
+    return source_was_broken(w, tenant) && (healed_us == 0 || w->now_us < healed_us);
 }
 
 int64_t *source_truncated(struct world *w, const char *tenant)

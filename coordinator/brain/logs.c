@@ -7,7 +7,7 @@
  *   Pause       nothing streams, the source holds its log      step PAUSE
  *   Stopped     for good; holds are released                   step STOP
  *   Fail        the lead gave up; again when resumed, or by itself after a growing pause when the
- *               error may pass, or when another node has become primary
+ *               error may pass or it is to be stopped, or when another node has become primary
  *
  * It never ends by itself and is never failed for silence. One job uid serves its whole life; each
  * change of the lead, and each new try, is a higher attempt, so that nothing an earlier lead says is
@@ -303,7 +303,8 @@ static bool failing(struct brain *b, struct res *res)
     const struct record *rec = &res->now.rec;
     if (rec->phase != PHASE_FAIL)
         return false;
-    bool again = rec->error == NULL || rec->error->retryable;
+    /* to be stopped: it may have failed before it heard so, and its hold must go whatever is wrong */
+    bool again = rec->error == NULL || rec->error->retryable || rec->step == JOB_STEP_STOP;
     if (!again || b->now.mono_us < res->live->log->retry_us)
         return false;
     struct record *next = persist_stage(b, res);

@@ -257,8 +257,8 @@ void lineages_alone(struct world *w, struct sim_arg *arg)
 {
     for (uint32_t agent = 0; agent < w->profile.agents; agent++) {
         const struct sim_agent *a = &w->agents[agent];
-        if (!a->alive || a->started_us > arg->a || !a->db.primary || source_broken(w, a->tenant) ||
-            !told_to_stream(w, a))
+        if (!a->alive || a->started_us > arg->a || !a->db.primary ||
+            source_was_broken(w, a->tenant) || !told_to_stream(w, a))
             continue;
         uint64_t end = 0;
         for (size_t at = 0; at < w->lineage_count; at++) {

@@ -91,6 +91,11 @@ enum brain_plant {
     BRAIN_PLANT_SAME_ATTEMPT,     /* a log backup's next lead has the attempt of the one before */
     BRAIN_PLANT_WHOLE_EARLY,      /* a backup of several tenants is Complete when the first is */
     BRAIN_PLANT_LEAVE_PART,       /* deleted: the whole goes before its parts */
+    BRAIN_PLANT_FAR_PART, /* a log backup of several tenants is as safe as the one that is safest */
+    BRAIN_PLANT_STOP_FIRST,     /* … stop reaches its first part alone */
+    BRAIN_PLANT_STOPPED_EARLY,  /* … is Stopped when the first of its parts is */
+    BRAIN_PLANT_TRUNCATE_FIRST, /* … is truncated of its first part alone */
+    BRAIN_PLANT_NO_JOIN,        /* … and a tenant that appears later gets no part */
 };
 
 /* 0 means the default in the comment. */

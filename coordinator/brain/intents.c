@@ -13,7 +13,8 @@
  *
  * Failure modes: nobody gets into the storage: tried again after growing pauses, for as long as the entry
  * is there; nothing waits for it. The coordinator is restarted: the entry is durable, and the agent finds
- * the object under the same epoch. Only the newest entry of a resource counts, and it is given out when
+ * the object under the same epoch. Another one is there: the state was put back, and an earlier life of this
+ * term told something else; it is told under the next epoch. Only the newest entry of a resource counts, and it is given out when
  * none before it is under way, so that a removal is never overtaken.
  */
 #include "coordinator/brain/logs.h"
@@ -418,6 +419,31 @@ void intents_assign(struct brain *b, const struct node *node, struct msg_desired
     }
 }
 
+/* Something is told of its resource already that replaces it, or is about to become durable. */
+static bool is_replaced(const struct brain *b, const struct outgoing *o)
+{
+    for (size_t at = 0; at < b->outgoing_count; at++) {
+        const struct outgoing *other = b->outgoing[at];
+        if (other != o && strcmp(other->out.want->uid, o->out.want->uid) == 0 && newer(other, o))
+            return true;
+    }
+    return false;
+}
+
+/* The entry stays as it is: whoever finds it tells less than what is in storage by then, which does no harm. One
+ * of an earlier life must not be newer than what that told later. */
+static bool takes_next_epoch(struct brain *b, struct outgoing *o, const struct msg_error *error)
+{
+    bool own = o->out.want == &o->want;
+    if (tm_err_code_from_wire(error->code) != TM_E_CONFLICT || !own || b->intent == UINT32_MAX ||
+        is_replaced(b, o))
+        return false;
+    o->want.term = b->term;
+    o->want.counter = ++b->intent;
+    errand_end(b, &o->errand);
+    return true;
+}
+
 void intents_heard(struct brain *b, const struct node *node, const struct msg_heartbeat *heartbeat)
 {
     for (size_t at = 0; at < b->outgoing_count;) {
@@ -430,6 +456,8 @@ void intents_heard(struct brain *b, const struct node *node, const struct msg_he
             continue;
         }
         at++;
+        if (answer != NULL && answer->error != NULL && takes_next_epoch(b, o, answer->error))
+            continue;
         if (answer != NULL)
             failed(b, o,
                    answer->error != NULL ? answer->error->text

@@ -74,13 +74,15 @@ static void fill_phases(const struct res *res, struct res *const *parts, size_t 
 
 /* ---- how far ---- */
 
-static void add_far(struct status_log *to, const struct resource_status *one, bool first)
+static void add_far(const struct brain *b, struct status_log *to, const struct resource_status *one,
+                    bool first)
 {
     const struct status_log *log = &one->log;
     bool known = (first || to->checkpoint_us != 0) && log->checkpoint_us != 0;
     if (!known)
         to->checkpoint_us = 0;
-    else if (first || log->checkpoint_us < to->checkpoint_us)
+    else if (first ||
+             (log->checkpoint_us < to->checkpoint_us) != brain_plant(b, BRAIN_PLANT_FAR_PART))
         to->checkpoint_us = log->checkpoint_us;
     to->has_latency = (first || to->has_latency) && log->has_latency;
     to->latency_us = TM_MAX(to->latency_us, log->latency_us);
@@ -130,7 +132,8 @@ static void add_truncation(struct status_log *to, const struct res *whole, const
 
 /* ---- together ---- */
 
-void log_parts_fill(const struct res *res, struct res *const *parts, size_t count)
+void log_parts_fill(const struct brain *b, const struct res *res, struct res *const *parts,
+                    size_t count)
 {
     struct resource_status *s = res->status;
     bool first = true;
@@ -139,7 +142,7 @@ void log_parts_fill(const struct res *res, struct res *const *parts, size_t coun
     for (size_t at = 0; at < count; at++) {
         if (!parts[at]->exists)
             continue;
-        add_far(&s->log, parts[at]->status, first);
+        add_far(b, &s->log, parts[at]->status, first);
         add_lists(s, parts[at]->status);
         add_truncation(&s->log, res, parts[at]);
         first = false;

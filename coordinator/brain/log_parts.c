@@ -52,10 +52,22 @@ static bool goes_on(const struct res *res)
            rec->step != JOB_STEP_STOP && res->view.log_wish != JOB_STEP_STOP;
 }
 
+/* The cluster has the tenants whose log it is, also when their agents are away since this life began: only so
+ * are they stored with the new one, and the next life knows of all. */
+static void note_own(struct brain *b, const struct res *res)
+{
+    const struct record *rec = &res->now.rec;
+    if (rec->parts_count == 0)
+        tenants_note(b, res->view.cluster, rec->tenant);
+    for (size_t at = 0; at < rec->parts_count; at++)
+        tenants_note(b, res->view.cluster, rec->parts[at]);
+}
+
 /* Into the staged record: those it has, and those of the cluster that it has not. */
 static void stage_parts(struct brain *b, struct res *res, struct record *next)
 {
     const struct record *rec = &res->now.rec;
+    note_own(b, res);
     const struct cluster *c = tenants_of(b, res->view.cluster);
     size_t count = 0;
     const char **names = codec_arena_array(&res->next.arena, PARTS_MAX, sizeof(*names), b->err);
@@ -82,7 +94,8 @@ static void stage_parts(struct brain *b, struct res *res, struct record *next)
 static bool lacks_one(const struct brain *b, const struct res *res)
 {
     const struct cluster *c = tenants_of(b, res->view.cluster);
-    if (rebuild_holds_back(b)) /* that may be what this state lacks */
+    if (rebuild_holds_back(b) || /* that may be what this state lacks */
+        brain_plant(b, BRAIN_PLANT_NO_JOIN))
         return false;
     for (size_t at = 0; at < c->tenant_count && res->now.rec.parts_count < PARTS_MAX; at++) {
         if (is_lacking(b, res, c->tenants[at].name))
@@ -153,19 +166,21 @@ bool log_split(struct brain *b, struct res *res)
 
 /* ---- what is wished ---- */
 
-static bool all_stopped(const struct res *whole, struct res *const *parts, size_t count)
+static bool all_stopped(const struct brain *b, const struct res *whole, struct res *const *parts,
+                        size_t count)
 {
     size_t stopped = 0;
     for (size_t at = 0; at < count; at++)
         stopped += parts[at]->exists && parts[at]->now.rec.phase == PHASE_STOPPED;
-    return stopped == whole->now.rec.parts_count;
+    return stopped == whole->now.rec.parts_count ||
+           (stopped > 0 && brain_plant(b, BRAIN_PLANT_STOPPED_EARLY));
 }
 
 void log_parts_tick(struct brain *b, struct res *res, struct res *const *parts, size_t count)
 {
     const struct record *rec = &res->now.rec;
     bool join = goes_on(res) && lacks_one(b, res);
-    bool stopped = rec->phase == PHASE_RUNNING && all_stopped(res, parts, count);
+    bool stopped = rec->phase == PHASE_RUNNING && all_stopped(b, res, parts, count);
     if (!join && !stopped && rec->step == res->view.log_wish)
         return;
     struct record *next = persist_stage(b, res);
@@ -188,7 +203,8 @@ bool log_part_follow(struct brain *b, struct res *res)
     const struct res *whole = part_whole(b, res);
     if (whole == NULL)
         return false;
-    bool wish = log_wishes_anew(rec->log, &res->view);
+    bool wish = log_wishes_anew(rec->log, &res->view) &&
+                (!brain_plant(b, BRAIN_PLANT_TRUNCATE_FIRST) || part_is_first(b, res));
     bool again = rec->round < whole->now.rec.attempt;
     if (!wish && !again)
         return false;

@@ -7,7 +7,7 @@
  *   Pause       nothing streams, the source holds its log      step PAUSE
  *   Stopped     for good; holds are released                   step STOP
  *   Fail        the lead gave up; again when resumed, or by itself after a growing pause when the
- *               error may pass, or when another node has become primary
+ *               error may pass or it is to be stopped, or when another node has become primary
  *
  * It never ends by itself and is never failed for silence. One job uid serves its whole life; each
  * change of the lead, and each new try, is a higher attempt, so that nothing an earlier lead says is
@@ -86,8 +86,10 @@ static void new_attempt(struct brain *b, struct log_live *log)
     }
 }
 
-static enum job_step wish_of(const struct res *res)
+static enum job_step wish_of(const struct brain *b, const struct res *res)
 {
+    if (brain_plant(b, BRAIN_PLANT_STOP_FIRST) && !part_is_first(b, res))
+        return JOB_STEP_RUN;
     return res->now.rec.deleting ? JOB_STEP_STOP : res->view.log_wish;
 }
 
@@ -150,7 +152,7 @@ static void to_phase(struct brain *b, struct res *res, enum phase phase)
 
 static void set_step(struct brain *b, const struct res *res, struct record *next)
 {
-    next->step = wish_of(res);
+    next->step = wish_of(b, res);
     if (next->step != JOB_STEP_PAUSE)
         next->log->paused_us = 0;
     else if (next->log->paused_us == 0) /* another lead does not make it longer */
@@ -264,7 +266,7 @@ static bool new_identity(struct brain *b, struct res *res)
 
 static bool want_step(struct brain *b, struct res *res)
 {
-    if (res->now.rec.step == wish_of(res))
+    if (res->now.rec.step == wish_of(b, res))
         return false;
     struct record *next = persist_stage(b, res);
     if (next == NULL)
@@ -301,7 +303,8 @@ static bool failing(struct brain *b, struct res *res)
     const struct record *rec = &res->now.rec;
     if (rec->phase != PHASE_FAIL)
         return false;
-    bool again = rec->error == NULL || rec->error->retryable;
+    /* to be stopped: it may have failed before it heard so, and its hold must go whatever is wrong */
+    bool again = rec->error == NULL || rec->error->retryable || rec->step == JOB_STEP_STOP;
     if (!again || b->now.mono_us < res->live->log->retry_us)
         return false;
     struct record *next = persist_stage(b, res);
@@ -459,9 +462,9 @@ static void tick_scheduled(struct brain *b, struct res *res)
 {
     if (res->now.rec.deleting)
         persist_remove(b, res);
-    else if (wish_of(res) == JOB_STEP_STOP)
+    else if (wish_of(b, res) == JOB_STEP_STOP)
         to_phase(b, res, PHASE_STOPPED);
-    else if (wish_of(res) == JOB_STEP_PAUSE)
+    else if (wish_of(b, res) == JOB_STEP_PAUSE)
         lead_waiting(b, res, "%s",
                      "paused before it began: it begins with logSubcommand log-start");
     else

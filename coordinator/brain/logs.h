@@ -93,7 +93,8 @@ int log_parts_may_truncate(const struct brain *b, const struct res *res, const c
 /* ---- log_part_status.c ---- */
 
 /* A whole whose parts' status is filled. */
-void log_parts_fill(const struct res *res, struct res *const *parts, size_t count);
+void log_parts_fill(const struct brain *b, const struct res *res, struct res *const *parts,
+                    size_t count);
 
 /* ---- log_leads.c ---- */
 

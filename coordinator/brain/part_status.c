@@ -175,7 +175,7 @@ void parts_fill(const struct brain *b, const struct res *res)
         resource_status_add_tenant(s, one);
     }
     if (log_is(res))
-        log_parts_fill(res, parts, count);
+        log_parts_fill(b, res, parts, count);
     else
         fill_phases(s, res, parts, count);
     fill_path(s, res);

@@ -35,6 +35,12 @@ struct res *part_whole(const struct brain *b, const struct res *res)
     return part_is(res) ? store_find(b, rec->kind, rec->namespace_, rec->name) : NULL;
 }
 
+bool part_is_first(const struct brain *b, const struct res *res)
+{
+    const struct res *whole = part_whole(b, res);
+    return whole == NULL || strcmp(whole->now.rec.parts[0], res->now.rec.part) == 0;
+}
+
 int part_chosen(const struct brain *b, struct res **res, const char *tenant, struct tm_err *err)
 {
     struct res *const *parts;

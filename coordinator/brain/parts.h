@@ -47,6 +47,8 @@ bool parts_is(const struct res *res);
 bool part_is(const struct res *res);
 /* What it is a part of; NULL: it is none, or its whole is not there. */
 struct res *part_whole(const struct brain *b, const struct res *res);
+/* It is none, or the first of its whole: for bugs that are planted. */
+bool part_is_first(const struct brain *b, const struct res *res);
 /* A job that has not begun is to be done so. True: that is under way, or must wait. */
 bool parts_begin(struct brain *b, struct res *res);
 void parts_tick(struct brain *b, struct res *res);

@@ -11,8 +11,9 @@
  * Its name is another resource's, or its words are damaged: there is no part of it; a backup comes back as
  * one of its own, of its tenant, as any backup of which nothing was kept. A log backup is counted.
  * Nothing is found of a part: when the whole was at its end it comes back as Failed with such a part, that
- * says so, and may be resumed. When it was not, that tenant begins anew once the list was confirmed, as it had
- * not begun, or as interrupted before anything of it was stored.
+ * says so, and may be resumed; a log backup that was Stopped, with one that is Stopped and never began. When
+ * it was not, that tenant begins anew once the list was confirmed, as it had not begun, or as interrupted before
+ * anything of it was stored.
  * A part is being deleted: so is the whole, as parts go for no other reason.
  */
 #include "coordinator/brain/rebuild_internal.h"
@@ -73,6 +74,12 @@ void rebuild_note_part(struct brain *b, struct rebuild_run *run, struct rebuild_
 static bool at_end(const struct record *rec)
 {
     return rec->log == NULL && (rec->phase == PHASE_COMPLETE || rec->phase == PHASE_FAILED);
+}
+
+/* Nobody will make a part of it any more. */
+static bool is_over(const struct record *rec)
+{
+    return at_end(rec) || (rec->log != NULL && rec->phase == PHASE_STOPPED);
 }
 
 static void make_whole(struct brain *b, struct rebuild_run *run, struct rebuild_whole *whole,
@@ -176,14 +183,18 @@ static void make_lost(struct brain *b, struct rebuild_run *run, const struct res
 {
     static const char why[] = "nothing of it was found in storage when the list was rebuilt";
     const struct record *rec = &whole->now.rec;
+    bool is_log = rec->log != NULL;
+    struct log_record log = {.phase_us = rec->completed_us};
     struct msg_error error = {.code = TM_E_NOT_FOUND, .text = why, .since_us = rec->completed_us};
     struct record part = {.generation = 1,
                           .created_us = rec->created_us,
-                          .phase = PHASE_FAILED,
+                          .phase = is_log ? PHASE_STOPPED : PHASE_FAILED,
+                          .step = is_log ? JOB_STEP_STOP : 0,
                           .attempt = 1,
                           .round = rec->attempt,
                           .completed_us = rec->completed_us,
-                          .error = &error};
+                          .log = is_log ? &log : NULL,
+                          .error = is_log ? NULL : &error};
     COPY_TEXT(part.kind, rec->kind);
     COPY_TEXT(part.namespace_, rec->namespace_);
     COPY_TEXT(part.name, rec->name);
@@ -210,7 +221,7 @@ void rebuild_merge_lost(struct brain *b, struct rebuild_run *run, struct rebuild
         return;
     const struct res *res = store_find(b, w.whole.kind, w.whole.namespace_, w.whole.name);
     const struct record *rec = res != NULL ? &res->now.rec : NULL;
-    if (rec == NULL || !rec->rebuilt || rec->deleting || !at_end(rec))
+    if (rec == NULL || !rec->rebuilt || rec->deleting || !is_over(rec))
         return;
     for (size_t at = 0; at < rec->parts_count && !b->failed; at++) {
         if (part_in(b, rec, rec->parts[at]) == NULL)

@@ -464,10 +464,9 @@ void agent_feed(struct world *w, uint32_t which, const struct agent_event *event
 static void look_at_instance(struct world *w, uint32_t which)
 {
     const struct sim_agent *a = &w->agents[which];
-    bool primary = w->profile.logs ? a->db.primary : a->primary;
     struct msg_error down = {.code = TM_E_UNAVAILABLE, .text = "the database is down"};
     struct msg_instance seen = {.role = w->profile.members ? INSTANCE_MEMBER
-                                        : primary          ? INSTANCE_PRIMARY
+                                        : a->db.primary    ? INSTANCE_PRIMARY
                                                            : INSTANCE_STANDBY,
                                 .error = a->db.down ? &down : NULL};
     (void)snprintf(seen.identity, sizeof(seen.identity), "7000");

@@ -281,6 +281,10 @@ static void apply(struct world *w, uint32_t which, struct sim_want *want)
     static const char *const sources[] = {"primary", "prefer-standby", "any"};
     struct tm_err err = {0};
     char text[600];
+    char truncate[64] = "";
+    if (want->truncate_s != 0) /* SIM_REAL_US is 14:13:20 */
+        (void)snprintf(truncate, sizeof(truncate), "  logTruncateUntil: 2026-09-21T14:13:%02uZ\n",
+                       20 + want->truncate_s);
     if (want->restore)
         (void)snprintf(text, sizeof(text),
                        "apiVersion: tidemark/v1\nkind: Restore\nmetadata:\n  name: %s\n"
@@ -290,10 +294,11 @@ static void apply(struct world *w, uint32_t which, struct sim_want *want)
     else if (want->log)
         (void)snprintf(text, sizeof(text),
                        "apiVersion: tidemark/v1\nkind: Backup\nmetadata:\n  name: %s\n"
-                       "spec:\n  backupMode: log\n  logSubcommand: %s\n"
-                       "  br:\n    cluster: c1\n    tenant: main\n"
+                       "spec:\n  backupMode: log\n  logSubcommand: %s\n%s"
+                       "  br:\n    cluster: c1\n%s%s\n"
                        "  local:\n    path: /backup\n",
-                       want->name, want->subcommand);
+                       want->name, want->subcommand, truncate,
+                       want->tenant[0] != '\0' ? "    tenant: " : "", want->tenant);
     else
         (void)snprintf(text, sizeof(text),
                        "apiVersion: tidemark/v1\nkind: Backup\nmetadata:\n  name: %s\n"
@@ -346,13 +351,14 @@ void coord_want(struct world *w, bool restore, bool policy_delete, bool last)
     sim_at(w, 0, on_apply)->a = w->want_count++;
 }
 
-void coord_want_log(struct world *w)
+void coord_want_log(struct world *w, const char *tenant)
 {
     size_t at = w->want_count;
     coord_want(w, false, false, false);
     if (at == w->want_count)
         return;
     w->wants[at].log = true;
+    w->wants[at].tenant = tenant;
     w->wants[at].subcommand = "log-start";
 }
 
@@ -364,6 +370,14 @@ void coord_wish_log(struct world *w, size_t want, const char *subcommand)
     w->wants[want].subcommand = subcommand;
     w->wants[want].answered = false;
     sim_at(w, 0, on_apply)->a = want;
+}
+
+void coord_truncate_log(struct world *w, size_t want, unsigned until_s)
+{
+    if (w->wants[want].deleted)
+        return;
+    w->wants[want].truncate_s = until_s;
+    coord_wish_log(w, want, w->wants[want].subcommand);
 }
 
 static void on_delete(struct world *w, struct sim_arg *arg)
@@ -393,7 +407,7 @@ void coord_delete(struct world *w, size_t want)
 void coord_resume(struct world *w, size_t want)
 {
     uint32_t which;
-    if (w->wants[want].log || w->wants[want].deleted || coord_newest(w, &which) == NULL)
+    if (w->wants[want].deleted || coord_newest(w, &which) == NULL)
         return;
     struct brain_event event = {.kind = BRAIN_EV_COMMAND};
     event.command.cmd = ++w->next_cmd;

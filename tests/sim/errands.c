@@ -26,7 +26,7 @@ static bool above(const struct sim_intent *a, const struct msg_intent *b)
 }
 
 /* As proto/repo/intents.c does it: what is older goes, what is newer stays and counts. */
-static void keep_model(struct world *w, const struct msg_intent *want)
+static int keep_model(struct world *w, const struct msg_intent *want, struct tm_err *ret_err)
 {
     struct tm_err err;
     bool there = false;
@@ -35,14 +35,18 @@ static void keep_model(struct world *w, const struct msg_intent *want)
         if (strcmp(one->uid, want->uid) != 0)
             continue;
         bool same = one->term == want->term && one->counter == want->counter;
-        if (same && !want->remove && !slice_eq(buf_slice(&one->resource), want->resource))
+        bool equal = slice_eq(buf_slice(&one->resource), want->resource);
+        if (same && !want->remove && !equal && !w->rolled_back)
             sim_violate(w, "an intent of %s is stored twice with different contents", want->uid);
+        if (same && !want->remove && !equal)
+            return tm_err_set(ret_err, TM_E_CONFLICT, "that epoch of %s is another one's",
+                              want->uid);
         there = there || same;
         if (want->remove || (!same && !above(one, want)))
             forget(w, at - 1);
     }
     if (want->remove || there)
-        return;
+        return 0;
     if (w->intent_count == SIM_INTENTS_MAX)
         sim_die("too many intents", NULL);
     struct sim_intent *one = &w->intents[w->intent_count++];
@@ -51,6 +55,7 @@ static void keep_model(struct world *w, const struct msg_intent *want)
     memcpy(one->tenant, want->tenant, sizeof(one->tenant));
     if (buf_append_slice(&one->resource, want->resource, &err) < 0)
         sim_die("intent", &err);
+    return 0;
 }
 
 static struct msg_stored stored_of(const char *tenant)
@@ -136,13 +141,16 @@ static void do_errand(struct world *w, const struct sim_runner *r, const struct 
     TM_CLEANUP(storage_freep) struct storage *st = NULL;
     struct msg_page page = {.term = 0};
     struct tm_err err;
+    int rc = 0;
     if (!w->profile.real && want->keep != NULL)
-        keep_model(w, want->keep);
+        rc = keep_model(w, want->keep, &err);
     else if (!w->profile.real)
         read_model(w, &page);
     else if (ram_open(w->registry, "depot", &st, &err) < 0 ||
              (want->keep != NULL ? stored_keep(st, want->keep, &err)
-                                 : stored_page(st, want->read, &arena, &page, &err)) < 0) {
+                                 : stored_page(st, want->read, &arena, &page, &err)) < 0)
+        rc = -(int)err.code;
+    if (rc < 0) {
         runner_tell_failed(w, r, &err, "storage");
         return;
     }
@@ -239,6 +247,7 @@ void errand_answered(struct world *w, uint32_t which, const struct brain_action 
         sim_log(w, "rebuilt: %zu resources", action->answer.rebuilt->name_count);
         w->rebuilt = true;
         check_list(w, w->coords[which].brain);
+        sim_at(w, MS(1), on_remind); /* of what was deleted meanwhile by a name that nobody knew */
     } else if (action->answer.err != NULL) {
         sim_log(w, "rebuild: %s", action->answer.err->msg);
         w->refused = w->rebuilt && action->answer.err->code == TM_E_REFUSED;

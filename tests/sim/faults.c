@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#define ALONE_US SEC(20)
+#define ALONE_US SEC(17) /* all are connected again before FAULTS_CALM_US is over */
 
 static void on_coord_back(struct world *w, struct sim_arg *arg)
 {
@@ -59,6 +59,7 @@ static void on_coord_crash(struct world *w, struct sim_arg *arg)
         else
             store_copy(&w->store, &w->old_store);
         w->rolled_back = true;
+        w->quiet_count = 0; /* what is known of log tasks is another thing now */
     }
     if (w->coords[which].alive)
         return;
@@ -71,7 +72,7 @@ static void on_store_saved(struct world *w, struct sim_arg *arg)
     store_copy(&w->old_store, &w->store);
 }
 
-static void on_agent_back(struct world *w, struct sim_arg *arg)
+void on_agent_back(struct world *w, struct sim_arg *arg)
 {
     if (!w->agents[arg->a].alive)
         agent_start(w, (uint32_t)arg->a);
@@ -171,7 +172,8 @@ static void on_resume(struct world *w, struct sim_arg *arg)
 {
     (void)arg;
     for (size_t at = 0; at < w->want_count; at++)
-        coord_resume(w, at);
+        if (!w->wants[at].log)
+            coord_resume(w, at);
 }
 
 static void on_unwant(struct world *w, struct sim_arg *arg)
@@ -182,18 +184,36 @@ static void on_unwant(struct world *w, struct sim_arg *arg)
 
 /* ---- log backups ---- */
 
-static size_t log_want(const struct world *w)
+/* One that is not deleted, any of them; want_count: there is none. */
+static size_t log_want(struct world *w)
 {
-    size_t at = w->want_count;
-    while (at-- > 0 && (!w->wants[at].log || w->wants[at].deleted)) {
+    size_t first = (size_t)sim_below(w, w->want_count);
+    for (size_t n = 0; n < w->want_count; n++) {
+        size_t at = (first + n) % w->want_count;
+        if (w->wants[at].log && !w->wants[at].deleted)
+            return at;
     }
-    return at;
+    return w->want_count;
+}
+
+/* Mostly of all of the cluster; else of each tenant its own, or of one alone. */
+static void want_logs(struct world *w)
+{
+    size_t count = source_tenant_count(w);
+    if (sim_chance(w, 600)) {
+        coord_want_log(w, "");
+        return;
+    }
+    size_t first = (size_t)sim_below(w, count);
+    coord_want_log(w, source_tenant(first));
+    if (count > 1 && sim_chance(w, 500))
+        coord_want_log(w, source_tenant(1 - first));
 }
 
 static void on_want_log(struct world *w, struct sim_arg *arg)
 {
     (void)arg;
-    coord_want_log(w);
+    want_logs(w);
 }
 
 static const char *const subcommands[] = {"log-start", "log-pause", "log-stop"};
@@ -206,6 +226,25 @@ static void on_wish_log(struct world *w, struct sim_arg *arg)
         coord_wish_log(w, want, subcommands[arg->a]);
 }
 
+/* a: until when */
+static void on_truncate_log(struct world *w, struct sim_arg *arg)
+{
+    size_t want = log_want(w);
+    if (want < w->want_count && w->wants[want].truncate_s < arg->a)
+        coord_truncate_log(w, want, (unsigned)arg->a);
+}
+
+/* Its log can be read again: somebody asks, again and again, that it goes on. */
+static void on_healed(struct world *w, struct sim_arg *arg)
+{
+    (void)arg;
+    for (size_t at = 0; at < w->want_count; at++)
+        if (w->wants[at].log)
+            coord_resume(w, at);
+    if (w->now_us < w->profile.faults_until_us + 2 * FAULTS_CALM_US)
+        sim_at(w, SEC(5), on_healed);
+}
+
 /* a: whether another one is wanted in its place */
 static void on_unwant_log(struct world *w, struct sim_arg *arg)
 {
@@ -213,12 +252,16 @@ static void on_unwant_log(struct world *w, struct sim_arg *arg)
     if (want >= w->want_count)
         return;
     coord_delete(w, want);
-    if (arg->a)
-        coord_want_log(w);
+    if (!arg->a)
+        return;
+    if (log_want(w) == w->want_count)
+        want_logs(w);
+    else /* the other tenant has its own */
+        coord_want_log(w, w->wants[want].tenant);
 }
 
 /* A state that was lost or put back has forgotten wishes: they are told once more. */
-static void on_remind(struct world *w, struct sim_arg *arg)
+void on_remind(struct world *w, struct sim_arg *arg)
 {
     (void)arg;
     for (size_t at = 0; at < w->want_count && w->rolled_back; at++) {
@@ -250,15 +293,35 @@ static void on_alone(struct world *w, struct sim_arg *arg)
     sim_at(w, ALONE_US - SEC(1), lineages_alone)->a = w->now_us + SEC(10);
 }
 
+/* The second tenant comes later; one tenant's log cannot be read any more. */
+static void plan_tenants(struct world *w)
+{
+    struct sim_profile *p = &w->profile;
+    if (sim_chance(w, 500))
+        p->late_us = SEC(1) + sim_below(w, p->faults_until_us - SEC(1));
+    if (!p->benign && sim_chance(w, 200)) {
+        p->broken = source_tenant((size_t)sim_below(w, 2));
+        p->broken_us = sim_below(w, p->faults_until_us);
+        p->broken_fails = sim_chance(w, 500);
+        if (sim_chance(w, 500)) {
+            p->healed_us = p->broken_us + sim_below(w, SEC(20));
+            sim_at(w, p->healed_us, on_healed);
+        }
+    }
+}
+
 static void plan_logs(struct world *w)
 {
     struct sim_profile *p = &w->profile;
+    if (p->tenants)
+        plan_tenants(w);
     uint64_t at_us = sim_below(w, SEC(8));
     uint64_t last_us = p->faults_until_us;
     sim_at(w, SEC(1), lineages_watch);
     sim_at(w, at_us, on_want_log);
     sim_at(w, last_us + FAULTS_CALM_US - SEC(1), on_remind);
-    if (!p->benign && sim_chance(w, 300)) /* when nothing else goes wrong */
+    /* when nothing else goes wrong, and the coordinator had time to hear of every tenant */
+    if (!p->benign && p->late_us == 0 && sim_chance(w, 300))
         sim_at(w, last_us + SEC(2), on_alone);
     for (int promotions = 0; promotions < 3 && !p->benign; promotions++) {
         uint64_t agent = sim_below(w, p->agents);
@@ -269,6 +332,10 @@ static void plan_logs(struct world *w)
         at_us += SEC(2) + sim_below(w, SEC(10));
         uint64_t which = sim_chance(w, 150) ? 2 : 1 - wish % 2;
         sim_at(w, at_us, on_wish_log)->a = which;
+    }
+    for (uint64_t at = 0; at < 2 && sim_chance(w, 300); at++) {
+        uint64_t until_s = 1 + sim_below(w, 30);
+        sim_at(w, at_us + sim_below(w, SEC(15)), on_truncate_log)->a = until_s;
     }
     if (sim_chance(w, 250)) {
         bool again = sim_chance(w, 700);
@@ -333,7 +400,7 @@ void faults_plan(struct world *w)
     p->delay_max_us = sim_chance(w, 500) ? MS(5) : MS(120);
     p->faults_until_us = SEC(20) + sim_below(w, SEC(20));
     p->logs = !p->members && sim_chance(w, 800);
-    p->tenants = !p->logs && !p->real && p->agents > 1 && w->seed % 2 == 1;
+    p->tenants = !p->real && p->agents > 1 && w->seed % 2 == 1;
 
     uint64_t count = sim_below(w, p->benign ? 5 : 9);
     for (uint64_t at = 0; at < count; at++)

@@ -3,10 +3,10 @@
  * newer writer voids what older ones stored beyond its start; what adjoins counts.
  *
  * Once a second all of it is looked at, and what the coordinator shows beside it:
- *   - a lineage has the bytes of one branch, whoever wrote them
- *   - the checkpoint shown is not beyond what is stored
+ *   - a lineage has the bytes of one branch, whoever wrote them, and of its tenant
+ *   - the checkpoint shown is not beyond what is stored; of several tenants: of none (wholes.c)
  *   - a hold is not let go beyond what is stored (streams.c)
- *   - what was stopped is not written any more
+ *   - what was paused, stopped or deleted is not written any more
  */
 #include "tests/sim/sim.h"
 
@@ -76,12 +76,15 @@ static void *grow(void *items, size_t count, size_t *cap, size_t size)
     return items;
 }
 
-uint32_t lineage_new(struct world *w, uint32_t branch, uint64_t from)
+uint32_t lineage_new(struct world *w, const char *tenant, uint32_t branch, uint64_t from)
 {
     if (w->lineage_count == SIM_LINEAGES_MAX)
         sim_die("too many lineages", NULL);
-    w->lineages[w->lineage_count] = (struct sim_lineage){.branch = branch, .from = from};
-    sim_log(w, "lineage %zu of branch %u begins at %" PRIu64, w->lineage_count, branch, from);
+    struct sim_lineage *l = &w->lineages[w->lineage_count];
+    *l = (struct sim_lineage){.branch = branch, .from = from};
+    (void)snprintf(l->tenant, sizeof(l->tenant), "%s", tenant);
+    sim_log(w, "lineage %zu of tenant '%s', branch %u begins at %" PRIu64, w->lineage_count, tenant,
+            branch, from);
     return (uint32_t)w->lineage_count++;
 }
 
@@ -102,6 +105,11 @@ void lineage_write(struct world *w, struct sim_lineage *l, struct sim_epoch epoc
 
 /* ---- who should be quiet ---- */
 
+static bool is_quiet(const struct sim_quiet *quiet)
+{
+    return quiet->stopped || quiet->paused;
+}
+
 static struct sim_quiet *quiet_of(struct world *w, const char *uid)
 {
     for (size_t at = 0; at < w->quiet_count; at++) {
@@ -111,20 +119,35 @@ static struct sim_quiet *quiet_of(struct world *w, const char *uid)
     return NULL;
 }
 
-void lineages_phase(struct world *w, const char *uid, bool stopped)
+void lineages_phase(struct world *w, const char *key, const struct record *rec)
 {
-    struct sim_quiet *quiet = quiet_of(w, uid);
+    struct sim_quiet *quiet = quiet_of(w, rec->job);
+    bool stopped = rec->phase == PHASE_STOPPED;
+    bool paused = rec->phase == PHASE_PAUSE && rec->step == JOB_STEP_PAUSE;
     if (quiet == NULL && w->quiet_count == TM_ARRAY_LEN(w->quiet))
-        return;
+        sim_die("too many log tasks", NULL);
     if (quiet == NULL) {
         quiet = &w->quiet[w->quiet_count++];
-        (void)snprintf(quiet->uid, sizeof(quiet->uid), "%s", uid);
+        (void)snprintf(quiet->uid, sizeof(quiet->uid), "%s", rec->job);
     }
+    (void)snprintf(quiet->key, sizeof(quiet->key), "%s", key);
     if (quiet->stopped && !stopped && !w->rolled_back)
-        sim_violate(w, "log task %s was Stopped and is not any more", uid);
-    if (!quiet->stopped && stopped)
+        sim_violate(w, "log task %s was Stopped and is not any more", rec->job);
+    if (!is_quiet(quiet) && (stopped || paused))
         quiet->since_us = w->now_us;
     quiet->stopped = stopped;
+    quiet->paused = paused;
+}
+
+void lineages_gone(struct world *w, const char *key)
+{
+    for (size_t at = 0; at < w->quiet_count; at++) {
+        struct sim_quiet *quiet = &w->quiet[at];
+        if (strcmp(quiet->key, key) != 0 || quiet->stopped)
+            continue;
+        quiet->stopped = true;
+        quiet->since_us = w->now_us;
+    }
 }
 
 void lineage_put(struct world *w, struct sim_lineage *l, const struct sim_chunk *chunk,
@@ -134,9 +157,12 @@ void lineage_put(struct world *w, struct sim_lineage *l, const struct sim_chunk 
     uint32_t which;
     const struct sim_coord *c = coord_newest(w, &which);
     uint64_t calm_us = TM_MAX(w->profile.faults_until_us, quiet != NULL ? quiet->since_us : 0);
-    if (quiet != NULL && quiet->stopped && c != NULL && w->now_us > calm_us + QUIET_US &&
+    if (quiet != NULL && is_quiet(quiet) && c != NULL && w->now_us > calm_us + QUIET_US &&
         w->now_us > c->started_us + HEARD_US)
-        sim_violate(w, "log task %s is Stopped and still writes", r->uid);
+        sim_violate(w, "log task %s is paused, Stopped or gone, and still writes", r->uid);
+    if (strcmp(w->branches[chunk->branch].tenant, l->tenant) != 0)
+        sim_violate(w, "log of tenant '%s' is stored as that of tenant '%s'",
+                    w->branches[chunk->branch].tenant, l->tenant);
     l->chunks = grow(l->chunks, l->chunk_count, &l->chunk_cap, sizeof(*l->chunks));
     l->chunks[l->chunk_count++] = *chunk;
 }
@@ -158,7 +184,7 @@ static void check_bytes(struct world *w, uint32_t which)
 }
 
 /* All that was flushed when the checkpoint says so must be stored. */
-static void check_shown(struct world *w, const struct resource_status *s)
+void lineages_check_shown(struct world *w, const struct resource_status *s)
 {
     uint32_t which;
     uint64_t durable;
@@ -168,6 +194,9 @@ static void check_shown(struct world *w, const struct resource_status *s)
     const struct sim_lineage *l = &w->lineages[which];
     uint64_t end = lineage_end(l);
     uint64_t at_us = (uint64_t)s->log.checkpoint_us - SIM_REAL_US;
+    if (strcmp(l->tenant, s->tenant) != 0)
+        sim_violate(w, "lineage %u is shown of tenant '%s', it is of tenant '%s'", which, s->tenant,
+                    l->tenant);
     if (durable > end)
         sim_violate(w, "position %" PRIu64 " is shown, lineage %u ends at %" PRIu64, durable, which,
                     end);
@@ -190,12 +219,14 @@ void lineages_watch(struct world *w, struct sim_arg *arg)
     while (c != NULL && brain_resource_next(c->brain, &cursor, &resource)) {
         if (!resource.status->log.is_log)
             continue;
-        check_shown(w, resource.status);
-        w->shown_checkpoint_us = (uint64_t)resource.status->log.checkpoint_us;
+        if (resource.status->tenant_count > 0)
+            whole_check_shown(w, resource.status);
+        else
+            lineages_check_shown(w, resource.status);
     }
 }
 
-/* Of what agents were told, nothing is newer than this of this one. */
+/* Of what agents were told of this tenant, nothing is newer than this of this one. */
 static bool is_newest(const struct world *w, const struct sim_agent *a,
                       const struct msg_assignment *job)
 {
@@ -204,7 +235,8 @@ static bool is_newest(const struct world *w, const struct sim_agent *a,
         for (size_t at = 0; at < other->log_job_count; at++) {
             struct sim_epoch theirs = {other->log_jobs_term, other->log_jobs[at].attempt};
             struct sim_epoch mine = {a->log_jobs_term, job->attempt};
-            if (other != a && sim_epoch_above(theirs, mine))
+            bool same = strcmp(other->log_jobs[at].tenant, job->tenant) == 0;
+            if (other != a && same && sim_epoch_above(theirs, mine))
                 return false;
         }
     }
@@ -225,7 +257,8 @@ void lineages_alone(struct world *w, struct sim_arg *arg)
 {
     for (uint32_t agent = 0; agent < w->profile.agents; agent++) {
         const struct sim_agent *a = &w->agents[agent];
-        if (!a->alive || a->started_us > arg->a || !a->db.primary || !told_to_stream(w, a))
+        if (!a->alive || a->started_us > arg->a || !a->db.primary ||
+            source_was_broken(w, a->tenant) || !told_to_stream(w, a))
             continue;
         uint64_t end = 0;
         for (size_t at = 0; at < w->lineage_count; at++) {

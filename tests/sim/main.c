@@ -47,6 +47,11 @@ static const struct plant plants[] = {
     {"stored-late", BRAIN_PLANT_STORED_LATE, AGENT_PLANT_PLAN_EARLY, SIM_PLANT_NONE},
     {"whole-early", BRAIN_PLANT_WHOLE_EARLY, AGENT_PLANT_NONE, SIM_PLANT_NONE},
     {"leave-part", BRAIN_PLANT_LEAVE_PART, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"far-part", BRAIN_PLANT_FAR_PART, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"stop-first", BRAIN_PLANT_STOP_FIRST, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"stopped-early", BRAIN_PLANT_STOPPED_EARLY, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"truncate-first", BRAIN_PLANT_TRUNCATE_FIRST, AGENT_PLANT_NONE, SIM_PLANT_NONE},
+    {"no-join", BRAIN_PLANT_NO_JOIN, AGENT_PLANT_NONE, SIM_PLANT_NONE},
     {"expire-committed", BRAIN_PLANT_EXPIRE_COMMITTED, AGENT_PLANT_NONE, SIM_PLANT_NONE},
     {"early-checkpoint", BRAIN_PLANT_NONE, AGENT_PLANT_NONE, SIM_PLANT_EARLY_CHECKPOINT},
     {"no-proof", BRAIN_PLANT_NONE, AGENT_PLANT_NONE, SIM_PLANT_NO_PROOF},
@@ -56,8 +61,12 @@ static void on_start(struct world *w, struct sim_arg *arg)
 {
     (void)arg;
     coord_start(w, 0);
-    for (uint32_t at = 0; at < w->profile.agents; at++)
-        agent_start(w, at);
+    for (uint32_t at = 0; at < w->profile.agents; at++) {
+        if (w->profile.late_us == 0 || w->agents[at].tenant == source_tenant(0))
+            agent_start(w, at);
+        else
+            sim_at(w, w->profile.late_us, on_agent_back)->a = at;
+    }
 }
 
 struct how {
@@ -87,8 +96,6 @@ static bool run(uint64_t seed, const struct how *how, const struct plant *plant,
         struct sim_agent *a = &w->agents[at];
         (void)snprintf(a->node, sizeof(a->node), "n%u", at);
         a->slow = 1;
-        a->primary = at == 0 || (w->profile.tenants && at == 1);
-        a->tenant = w->profile.tenants && at % 2 == 1 ? "second" : "main";
     }
     source_start(w);
     sim_at(w, 0, on_start);

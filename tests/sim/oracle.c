@@ -113,8 +113,7 @@ static void saw_verdicts(struct world *w, uint64_t coord_life, const struct msg_
 
 /* ---- durability ------------------------------------------------------------------------------------------ */
 
-static bool stored_record(struct world *w, const char *key, struct record *ret,
-                          struct codec_arena *arena)
+bool oracle_record(struct world *w, const char *key, struct record *ret, struct codec_arena *arena)
 {
     struct tm_err err;
     for (size_t at = 0; at < w->store.count; at++) {
@@ -125,7 +124,7 @@ static bool stored_record(struct world *w, const char *key, struct record *ret,
     return false;
 }
 
-static void part_key(char key[160], const char *name, const char *tenant)
+void oracle_part_key(char key[160], const char *name, const char *tenant)
 {
     (void)snprintf(key, 160, BRAIN_PART_PREFIX "Backup/default/%s/%s", name, tenant);
 }
@@ -138,8 +137,8 @@ static void check_whole(struct world *w, const char *key, const struct record *w
         TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
         struct record part;
         char named[160];
-        part_key(named, whole->name, whole->parts[at]);
-        bool there = stored_record(w, named, &part, &arena);
+        oracle_part_key(named, whole->name, whole->parts[at]);
+        bool there = oracle_record(w, named, &part, &arena);
         if (whole->phase == PHASE_COMPLETE && !whole->deleting &&
             (!there || part.phase != PHASE_COMPLETE))
             sim_violate(w, "'%s' is Complete and tenant '%s' of it is not", whole->name,
@@ -147,7 +146,7 @@ static void check_whole(struct world *w, const char *key, const struct record *w
     }
     char prefix[160];
     const char *name = key + strlen(BRAIN_KEY_PREFIX "Backup/default/");
-    part_key(prefix, name, "");
+    oracle_part_key(prefix, name, "");
     for (size_t at = 0; at < w->store.count; at++) {
         const char *other = w->store.entries[at].key;
         size_t len = strlen(prefix);
@@ -174,10 +173,10 @@ static void saw_desired(struct world *w, uint32_t coord, const struct msg_desire
         char key[160];
         const char *kind = job->kind == JOB_KIND_RESTORE ? "Restore" : "Backup";
         (void)snprintf(key, sizeof(key), BRAIN_KEY_PREFIX "%s/default/%s", kind, job->name);
-        bool there = stored_record(w, key, &rec, &arena);
+        bool there = oracle_record(w, key, &rec, &arena);
         if (there && rec.parts_count > 0) { /* its tenant's part is the job */
-            part_key(key, job->name, job->tenant);
-            there = stored_record(w, key, &rec, &arena);
+            oracle_part_key(key, job->name, job->tenant);
+            there = oracle_record(w, key, &rec, &arena);
         }
         if (!there)
             sim_violate(w, "job '%s' is desired and not durable", job->name);
@@ -211,7 +210,7 @@ void oracle_answer(struct world *w, uint64_t cmd, enum brain_outcome outcome,
         char key[160];
         (void)snprintf(key, sizeof(key), BRAIN_KEY_PREFIX "%s/default/%s",
                        want->restore ? "Restore" : "Backup", want->name);
-        bool durable = stored_record(w, key, &rec, &arena);
+        bool durable = oracle_record(w, key, &rec, &arena);
         if (want->cmd == cmd) {
             sim_log(w, "apply %s: %s", want->name, err != NULL ? err->msg : "done");
             if (err == NULL && !durable && !want->delete_answered)
@@ -252,6 +251,7 @@ void oracle_stored(struct world *w, const char *key, struct slice value)
         sim_log(w, "durable: %s removed", key);
         if (backup)
             check_whole(w, key, NULL);
+        lineages_gone(w, key);
         return;
     }
     if (codec_decode(&record_codec, value, &arena, &rec, &err) < 0)
@@ -263,8 +263,10 @@ void oracle_stored(struct world *w, const char *key, struct slice value)
     if (backup)
         check_whole(w, key, &rec);
     if (rec.log != NULL && rec.job[0] != '\0')
-        lineages_phase(w, rec.job, rec.phase == PHASE_STOPPED);
-    if (rec.phase == PHASE_FAIL)
+        lineages_phase(w, key, &rec);
+    if (rec.log != NULL && rec.parts_count > 0)
+        whole_check_stored(w, &rec);
+    if (rec.phase == PHASE_FAIL && !source_was_broken(w, rec.tenant))
         sim_violate(w, "log task '%s' is Fail: %s", rec.name,
                     rec.error != NULL ? rec.error->text : "");
     w->counts.completed += rec.phase == PHASE_COMPLETE && !rec.deleting;
@@ -329,29 +331,6 @@ void oracle_manifest(struct world *w, const char *uid, const struct sim_backup *
 
 /* ---- the end --------------------------------------------------------------------------------------------------- */
 
-/* It does what is wished, and what was flushed when everything was well again is stored. */
-static bool log_settled(struct world *w, const struct brain_resource *resource)
-{
-    TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
-    struct record rec;
-    char key[160];
-    const char *name = resource->spec->name;
-    (void)snprintf(key, sizeof(key), BRAIN_KEY_PREFIX "Backup/default/%s", name);
-    if (!stored_record(w, key, &rec, &arena) || rec.log == NULL)
-        return false;
-    const char *wish = "log-start";
-    for (size_t at = 0; at < w->want_count; at++)
-        if (strcmp(w->wants[at].name, name) == 0)
-            wish = w->wants[at].subcommand;
-    if (strcmp(wish, "log-stop") == 0)
-        return rec.phase == PHASE_STOPPED && rec.log->holders_count == 0;
-    if (strcmp(wish, "log-pause") == 0)
-        return rec.phase == PHASE_PAUSE || rec.phase == PHASE_SCHEDULED;
-    uint64_t well_us = SIM_REAL_US + w->profile.faults_until_us + FAULTS_CALM_US;
-    return rec.phase == PHASE_RUNNING && rec.step == JOB_STEP_RUN &&
-           (uint64_t)resource->status->log.checkpoint_us >= well_us;
-}
-
 static bool is_short(const struct world *w, const char *name)
 {
     for (size_t at = 0; at < w->want_count; at++) {
@@ -373,7 +352,7 @@ static bool checkpoints_settled(struct world *w)
         for (size_t n = 0; n < w->store.count && why != NULL; n++) {
             TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
             struct record rec;
-            if (!stored_record(w, w->store.entries[n].key, &rec, &arena) ||
+            if (!oracle_record(w, w->store.entries[n].key, &rec, &arena) ||
                 strcmp(rec.backup_id, backup->id) != 0)
                 continue;
             why = "its job cannot go on";
@@ -395,7 +374,7 @@ static bool leftovers_settled(struct world *w)
     for (size_t n = 0; n < w->store.count; n++) {
         TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
         struct record rec;
-        if (stored_record(w, w->store.entries[n].key, &rec, &arena) && rec.leftovers)
+        if (oracle_record(w, w->store.entries[n].key, &rec, &arena) && rec.leftovers)
             return false;
     }
     return true;

@@ -393,6 +393,7 @@ static void take_job(struct world *w, struct sim_runner *r, const struct frame_j
         r->resume = job->backup->resume;
     }
     memcpy(r->uid, job->uid, sizeof(r->uid));
+    memcpy(r->tenant, job->tenant, sizeof(r->tenant));
     if (job->kind == JOB_KIND_PROBE) {
         errand_job(w, r, job);
         return;

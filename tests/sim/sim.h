@@ -18,6 +18,7 @@
  *   source.c   the databases' log: it grows, branches when a standby is promoted
  *   streams.c  the runner of a log backup, as a model
  *   lineages.c what lies in storage of the log, and what must be true of it
+ *   wholes.c   log backups of several tenants: each tenant's part, and what is shown of all
  *   real.c     the same with the real formats, in some of the runs
  *   oracle.c   what must always be true
  *   faults.c   what goes wrong, and when
@@ -25,6 +26,7 @@
  */
 #include "agent/brain/brain.h"
 #include "coordinator/brain/brain.h"
+#include "tests/sim/sim_log.h"
 
 #define SIM_AGENTS_MAX  4
 #define SIM_COORDS_MAX  2 /* the second is one that does not know it was replaced */
@@ -37,9 +39,7 @@
 #define SIM_QUEUE_MAX   64
 #define SIM_KEY_MAX     16
 
-#define SIM_BRANCHES_MAX 8
-#define SIM_LINEAGES_MAX 64
-#define SIM_REAL_US      SEC(1790000000) /* what the clocks on the wall say at simulated time 0 */
+#define SIM_REAL_US SEC(1790000000) /* what the clocks on the wall say at simulated time 0 */
 
 #define FAULTS_CALM_US SEC(26) /* after the faults: the last dead process is up again */
 
@@ -106,75 +106,6 @@ struct sim_backup {
     uint64_t marked_us; /* its tombstone is stored since then, 0 = there is none */
 };
 
-/* ---- the log ---- */
-
-/* A timeline: the bytes before `fork` are its parent's. One byte is written each millisecond. */
-struct sim_branch {
-    uint32_t parent;
-    uint64_t fork;
-    uint64_t since_us;
-    uint64_t until_us; /* 0: still written */
-};
-
-#define SIM_SLOTS_MAX 16
-#define SIM_SLOT_LEN  64
-
-/* A node's database; it lives on when the agent does not. */
-struct sim_db {
-    char slots[SIM_SLOTS_MAX][SIM_SLOT_LEN]; /* "" = none */
-    bool orphans[SIM_SLOTS_MAX];             /* their agent lost its record of them */
-    uint32_t branch;
-    bool primary;
-    bool down;
-};
-
-struct sim_epoch {
-    uint64_t term;
-    uint64_t counter;
-};
-
-struct sim_writer {
-    struct sim_epoch epoch;
-    uint64_t from;
-    uint64_t runner; /* its life */
-};
-
-struct sim_chunk {
-    uint64_t from;
-    uint64_t to;
-    struct sim_epoch epoch;
-    uint32_t branch; /* whose bytes they are */
-};
-
-struct sim_lineage {
-    uint32_t branch; /* whose bytes they should be */
-    uint64_t from;
-    struct sim_writer *writers;
-    size_t writer_count;
-    size_t writer_cap;
-    struct sim_chunk *chunks;
-    size_t chunk_count;
-    size_t chunk_cap;
-};
-
-struct sim_stream { /* what a log runner knows */
-    bool wanted;
-    bool stopping;
-    uint32_t step;
-    bool open;
-    uint32_t lineage;
-    uint32_t branch;
-    struct sim_epoch epoch;
-    uint64_t durable;
-    uint64_t unsure_to; /* this much was stored, and the answer got lost */
-    bool unsure;
-    uint64_t look_at;
-    int64_t look_us;
-    int64_t checkpoint_us;
-    uint64_t checkpoint; /* HOLD: as told */
-    uint64_t hold_at;
-};
-
 /* ---- processes -------------------------------------------------------------------------------------- */
 
 struct sim_store_entry {
@@ -227,7 +158,6 @@ struct sim_agent {
     bool misses; /* it was told of what the state that was put back lacks */
     uint64_t partition_until_us;
     unsigned slow; /* factor */
-    bool primary;
     const char *tenant;
     struct sim_db db;
     struct agent_writer writers[AGENT_BRAIN_WRITERS_MAX]; /* its disk, as the next two */
@@ -253,6 +183,7 @@ struct sim_runner {
     uint32_t kind;
     uint32_t roles;
     char uid[WIRE_UID_MAX + 1];
+    char tenant[WIRE_NAME_MAX + 1];
     char backup_id[WIRE_ID_MAX + 1];
     struct buf to_agent; /* frames are cut from streams on both sides */
     struct buf from_agent;
@@ -333,7 +264,9 @@ struct sim_want { /* a resource the person at the CLI wants */
     uint64_t delete_cmd;
     bool last; /* wanted after the faults: must be Complete */
     bool policy_delete;
-    bool all_tenants; /* names none */
+    unsigned truncate_s; /* log: to be truncated until that second, 0 = not */
+    bool all_tenants;    /* names none */
+    const char *tenant;  /* log: the one it names, "" = none */
     bool checkpoint;
     bool short_ttl;
     unsigned from; /* backupFrom */
@@ -349,8 +282,13 @@ struct sim_profile {
     uint32_t dup;
     uint64_t delay_max_us;
     uint64_t faults_until_us;
-    bool logs;    /* a log backup, and standbys that are promoted */
-    bool tenants; /* two of them, on every other agent each */
+    bool logs;          /* a log backup, and standbys that are promoted */
+    bool tenants;       /* two of them, on every other agent each */
+    uint64_t late_us;   /* the second tenant's agents are first started then */
+    const char *broken; /* the tenant whose log cannot be read any more … */
+    uint64_t broken_us; /* … from then on … */
+    uint64_t healed_us; /* … until then; 0 = for ever … */
+    bool broken_fails;  /* … which its runner ends for, and does not only say */
 };
 
 struct sim_counts {
@@ -397,13 +335,15 @@ struct world {
     size_t branch_count;
     struct sim_lineage lineages[SIM_LINEAGES_MAX];
     size_t lineage_count;
-    struct sim_quiet { /* log tasks that stopped, or were told to pause last */
+    int64_t truncated_us[SIM_TENANTS_MAX];
+    struct sim_quiet { /* log tasks, of one tenant each */
         char uid[WIRE_UID_MAX + 1];
-        bool stopped;
+        char key[160]; /* of its record */
+        bool stopped;  /* or gone */
+        bool paused;
         uint64_t since_us;
-    } quiet[16];
+    } quiet[32];
     size_t quiet_count;
-    uint64_t shown_checkpoint_us;
     struct sim_want wants[8];
     size_t want_count;
     struct sim_intent intents[SIM_INTENTS_MAX];
@@ -448,11 +388,13 @@ void coord_crash(struct world *w, uint32_t which);
 void coord_feed(struct world *w, uint32_t which, const struct brain_event *event);
 void coord_want(struct world *w, bool restore, bool policy_delete, bool last);
 void coord_delete(struct world *w, size_t want);
-/* Asks that a job which failed goes on. */
+/* Asks that a job which failed goes on; of a log backup, that those of its tenants do that failed. */
 void coord_resume(struct world *w, size_t want);
-void coord_want_log(struct world *w);
+/* Of this tenant; "" = of all. */
+void coord_want_log(struct world *w, const char *tenant);
 /* Applies the log backup's spec once more, with this subcommand. */
 void coord_wish_log(struct world *w, size_t want, const char *subcommand);
+void coord_truncate_log(struct world *w, size_t want, unsigned until_s);
 void store_copy(struct sim_store *to, const struct sim_store *from);
 void store_release(struct sim_store *s);
 struct sim_coord *coord_newest(struct world *w, uint32_t *ret_which);
@@ -528,20 +470,6 @@ const struct sim_object *depot_object(const struct sim_backup *backup, uint32_t 
 void depot_sweep(struct sim_backup *backup);
 void depot_done(struct sim_backup *backup, const struct sim_object *object);
 
-/* ---- source.c ---- */
-
-void source_start(struct world *w);
-uint64_t source_flushed(const struct world *w, uint32_t branch, uint64_t at_us);
-uint64_t source_node_flushed(const struct world *w, const struct sim_agent *a);
-/* Up to where both have the same bytes. */
-uint64_t source_same_until(const struct world *w, uint32_t a, uint32_t b);
-void source_promote(struct world *w, struct sim_arg *arg);
-
-/* ---- streams.c ---- */
-
-void stream_job(struct world *w, struct sim_runner *r, const struct frame_job *job);
-void stream_want(struct world *w, struct sim_runner *r, const struct frame_log_want *want);
-
 /* ---- restores.c ---- */
 
 void restore_job(struct world *w, struct sim_runner *r, bool resume);
@@ -553,23 +481,6 @@ void errand_answered(struct world *w, uint32_t which, const struct brain_action 
 /* Again and again: what storage holds is read, and confirmed, when the state may lack something. */
 void on_rebuild(struct world *w, struct sim_arg *arg);
 
-/* ---- lineages.c ---- */
-
-bool sim_epoch_above(struct sim_epoch a, struct sim_epoch b);
-struct sim_epoch lineage_newest_epoch(const struct sim_lineage *l);
-/* Where the log that counts ends. */
-uint64_t lineage_end(const struct sim_lineage *l);
-uint32_t lineage_new(struct world *w, uint32_t branch, uint64_t from);
-void lineage_write(struct world *w, struct sim_lineage *l, struct sim_epoch epoch, uint64_t from,
-                   const struct sim_runner *r);
-void lineage_put(struct world *w, struct sim_lineage *l, const struct sim_chunk *chunk,
-                 const struct sim_runner *r);
-void lineages_watch(struct world *w, struct sim_arg *arg);
-/* a: what was flushed by then must be stored now, where an agent was told to see to it. */
-void lineages_alone(struct world *w, struct sim_arg *arg);
-void lineages_phase(struct world *w, const char *uid, bool stopped);
-void lineages_release(struct world *w);
-
 /* ---- oracle.c --------------------------------------------------------------------------------------------------- */
 
 void oracle_reply(struct world *w, uint32_t coord, const struct message *m);
@@ -578,6 +489,8 @@ void oracle_answer(struct world *w, uint64_t cmd, enum brain_outcome outcome,
 void oracle_stored(struct world *w, const char *key, struct slice value);
 /* An attempt's runner tells that this range is in a checkpoint. */
 void oracle_known(struct world *w, const struct sim_runner *r, uint32_t range);
+bool oracle_record(struct world *w, const char *key, struct record *ret, struct codec_arena *arena);
+void oracle_part_key(char key[160], const char *name, const char *tenant);
 void oracle_manifest(struct world *w, const char *uid, const struct sim_backup *backup);
 bool oracle_settled(struct world *w); /* all jobs are at their end */
 void oracle_end(struct world *w);
@@ -586,6 +499,10 @@ void oracle_end(struct world *w);
 
 /* Now, and for some seconds. */
 void faults_kill_agent(struct world *w, uint32_t which);
+/* Log backups are once more wished as they were wished last. */
+void on_remind(struct world *w, struct sim_arg *arg);
+/* a: an agent that is to be up */
+void on_agent_back(struct world *w, struct sim_arg *arg);
 void faults_plan(struct world *w);
 
 #endif

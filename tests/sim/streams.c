@@ -6,6 +6,8 @@
  */
 #include "tests/sim/sim.h"
 
+#include "proto/spec/spec.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -21,6 +23,8 @@ static void tell(struct world *w, const struct sim_runner *r, enum job_stage sta
     struct msg_log_status status = {.durable = s->durable,
                                     .checkpoint_us = s->checkpoint_us,
                                     .hold_at = s->hold_at,
+                                    .truncate_gen = s->truncated_gen,
+                                    .truncated_us = *source_truncated(w, r->tenant),
                                     .error = why != NULL ? &error : NULL};
     if (s->open) {
         (void)snprintf(status.lineage, sizeof(status.lineage), "%u", s->lineage);
@@ -34,12 +38,15 @@ static void tell(struct world *w, const struct sim_runner *r, enum job_stage sta
 
 /* ---- the writer ---- */
 
-static uint32_t lineage_for(const struct world *w, uint32_t branch, bool *ret_same)
+static uint32_t lineage_for(const struct world *w, const char *tenant, uint32_t branch,
+                            bool *ret_same)
 {
     uint32_t best = UINT32_MAX;
     uint64_t best_until = 0;
     *ret_same = false;
     for (uint32_t at = (uint32_t)w->lineage_count; at-- > 0;) {
+        if (strcmp(w->lineages[at].tenant, tenant) != 0)
+            continue;
         if (w->lineages[at].branch == branch) {
             *ret_same = true;
             return at;
@@ -91,7 +98,7 @@ static bool open_stream(struct world *w, struct sim_runner *r)
     struct sim_stream *s = &r->stream;
     uint32_t branch = agent_of(w, r)->db.branch;
     bool same;
-    uint32_t which = lineage_for(w, branch, &same);
+    uint32_t which = lineage_for(w, r->tenant, branch, &same);
     uint64_t from = source_node_flushed(w, agent_of(w, r));
     if (w->sim_plant == SIM_PLANT_NO_PROOF && which != UINT32_MAX)
         same = true;
@@ -104,7 +111,7 @@ static bool open_stream(struct world *w, struct sim_runner *r)
     if (same)
         from = lineage_end(&w->lineages[which]);
     else
-        which = lineage_new(w, branch, from);
+        which = lineage_new(w, r->tenant, branch, from);
     if (!become_writer(w, r, which, from))
         return false;
     s->epoch.counter++; /* of the next writer */
@@ -169,13 +176,26 @@ static void tell_early(struct world *w, struct sim_runner *r)
     s->durable = durable;
 }
 
+static void give_up(struct world *w, struct sim_runner *r, const char *why)
+{
+    struct tm_err err;
+    (void)tm_err_set(&err, TM_E_CORRUPT, "%s", why);
+    runner_tell_failed(w, r, &err, "receive");
+    r->stream.stopping = true;
+}
+
 static void lead(struct world *w, struct sim_runner *r)
 {
     struct sim_stream *s = &r->stream;
     const struct sim_agent *a = agent_of(w, r);
-    const char *why = a->db.down               ? "the database is down"
-                      : runner_storage_down(w) ? "storage is away"
-                                               : NULL;
+    const char *why = a->db.down                    ? "the database is down"
+                      : source_broken(w, a->tenant) ? "its log cannot be read"
+                      : runner_storage_down(w)      ? "storage is away"
+                                                    : NULL;
+    if (source_broken(w, a->tenant) && w->profile.broken_fails) {
+        give_up(w, r, why);
+        return;
+    }
     if (why != NULL) {
         if (w->sim_plant == SIM_PLANT_EARLY_CHECKPOINT && s->open)
             tell_early(w, r);
@@ -193,13 +213,28 @@ static void lead(struct world *w, struct sim_runner *r)
     tell(w, r, JOB_STAGE_WORKING, NULL);
 }
 
+/* ---- truncating ---- */
+
+/* Storage alone is needed for it. */
+static void truncate_stored(struct world *w, struct sim_runner *r)
+{
+    struct sim_stream *s = &r->stream;
+    int64_t *there = source_truncated(w, r->tenant);
+    if (s->truncate_gen == s->truncated_gen || runner_storage_down(w) || sim_chance(w, 300))
+        return;
+    s->truncated_gen = s->truncate_gen;
+    *there = TM_MAX(*there, s->truncate_us);
+    sim_log(w, "log of tenant '%s' is truncated on %s", r->tenant, agent_of(w, r)->node);
+}
+
 /* ---- holding ---- */
 
-static uint64_t stored_until(const struct world *w)
+static uint64_t stored_until(const struct world *w, const char *tenant)
 {
     uint64_t end = 0;
     for (size_t at = 0; at < w->lineage_count; at++)
-        end = TM_MAX(end, lineage_end(&w->lineages[at]));
+        if (strcmp(w->lineages[at].tenant, tenant) == 0)
+            end = TM_MAX(end, lineage_end(&w->lineages[at]));
     return end;
 }
 
@@ -207,7 +242,7 @@ static void hold(struct world *w, struct sim_runner *r)
 {
     struct sim_stream *s = &r->stream;
     if (s->checkpoint > s->hold_at) {
-        uint64_t end = stored_until(w);
+        uint64_t end = stored_until(w, agent_of(w, r)->tenant);
         if (s->checkpoint > end)
             sim_violate(w, "a hold is let go up to %" PRIu64 ", stored is %" PRIu64, s->checkpoint,
                         end);
@@ -229,6 +264,8 @@ static void on_tick(struct world *w, struct sim_arg *arg)
     runner_later(w, r, (MS(300) + sim_below(w, MS(400))) * agent_of(w, r)->slow, on_tick);
     if (!s->wanted)
         return;
+    if (r->roles & JOB_ROLE_LEAD)
+        truncate_stored(w, r);
     if (s->step == JOB_STEP_STOP)
         tell(w, r, JOB_STAGE_STOPPED, NULL);
     else if (s->step == JOB_STEP_PAUSE)
@@ -258,8 +295,17 @@ void stream_job(struct world *w, struct sim_runner *r, const struct frame_job *j
 
 void stream_want(struct world *w, struct sim_runner *r, const struct frame_log_want *want)
 {
+    struct sim_stream *s = &r->stream;
+    struct moment until;
+    struct tm_err err;
     (void)w;
-    r->stream.wanted = true;
-    r->stream.step = want->step;
-    r->stream.checkpoint = want->log->checkpoint;
+    s->wanted = true;
+    s->step = want->step;
+    s->checkpoint = want->log->checkpoint;
+    if (want->log->truncate_gen == 0 || want->log->truncate_until[0] == '\0')
+        return;
+    if (moment_parse(want->log->truncate_until, &until, &err) < 0)
+        sim_die("a moment to truncate until", &err);
+    s->truncate_gen = want->log->truncate_gen;
+    s->truncate_us = until.time_us;
 }

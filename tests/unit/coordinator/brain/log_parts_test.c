@@ -348,6 +348,27 @@ static void one_becomes_two_over_a_restart(void **state)
     assert_int_equal(status_of(s, "wal")->tenant_count, 2);
 }
 
+/* The second tenant comes while the first one's agent is away: the next life knows both all the same. */
+static void both_are_known(void **state)
+{
+    struct stage *s = *state;
+    up(s, 10, "db-a", "boot1", 0);
+    say(s, 10, INSTANCE_PRIMARY, NULL);
+    apply_log(s, "wal", "");
+    streams_on(s, 10, 7000);
+    restart(s);
+    up(s, 11, "db-b", "boot2", 0);
+    say(s, 11, INSTANCE_PRIMARY, NULL);
+    assert_int_equal(status_of(s, "wal")->tenant_count, 2);
+    assert_true(stored(s, "cluster/demo1"));
+    restart(s);
+    up(s, 10, "db-a", "boot3", 0);
+    say(s, 10, INSTANCE_PRIMARY, NULL);
+    apply(s, "apiVersion: tidemark/v1\nkind: Backup\nmetadata: {name: full}\nspec:\n"
+             "  br: {cluster: demo1}\n  local: {path: /log}\n");
+    assert_int_equal(status_of(s, "full")->tenant_count, 2);
+}
+
 static void named_stays_alone(void **state)
 {
     struct stage *s = *state;
@@ -429,6 +450,7 @@ int main(void)
         SCENE(one_with_its_own_joins_later),
         SCENE(one_becomes_two),
         SCENE(one_becomes_two_over_a_restart),
+        SCENE(both_are_known),
         SCENE(named_stays_alone),
         SCENE(searched),
         SCENE(restored),

@@ -166,6 +166,26 @@ static void it_fails_and_is_resumed(void **state)
     assert_string_equal(s->answer.msg, "Backup/wal did not fail");
 }
 
+/* It failed before it heard that it is to be stopped: its hold is released all the same. */
+static void it_fails_and_is_to_be_stopped(void **state)
+{
+    struct stage *s = *state;
+    struct msg_assignment a = streams(s, "");
+    apply_log(s, "wal", "  logSubcommand: log-stop\n");
+    fails(s, &a, false);
+    assert_int_equal(status_of(s, "wal")->phase, RESOURCE_FAIL);
+    tick(s, SEC(9));
+    assert_int_equal(status_of(s, "wal")->phase, RESOURCE_FAIL);
+    tick(s, SEC(2));
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    a = *desired_job(s);
+    assert_int_equal(a.step, JOB_STEP_STOP);
+    assert_int_equal(a.attempt, 2);
+    says(s, 10, INSTANCE_PRIMARY, &a, JOB_STAGE_STOPPED, 0x5000);
+    assert_int_equal(status_of(s, "wal")->phase, RESOURCE_STOPPED);
+    assert_int_equal(status_of(s, "wal")->log.hold_count, 0);
+}
+
 static void it_fails_and_goes_on_by_itself(void **state)
 {
     struct stage *s = *state;
@@ -528,6 +548,7 @@ int main(void)
         SCENE(pause_resume_stop),
         SCENE(before_it_began),
         SCENE(it_fails_and_is_resumed),
+        SCENE(it_fails_and_is_to_be_stopped),
         SCENE(it_fails_and_goes_on_by_itself),
         SCENE(a_lead_that_is_away),
         SCENE(an_agent_that_does_not_take_it_up),

@@ -515,6 +515,48 @@ static void a_log_backup(void **state)
     assert_string_equal(given(s, 10).uid, uid);
 }
 
+static void reports(struct stage *s, uint64_t conn, enum job_stage stage)
+{
+    struct msg_assignment a = given(s, conn);
+    struct msg_job job = log_job(&a, stage, NULL);
+    say(s, conn, INSTANCE_PRIMARY, &job);
+}
+
+/* Nothing is kept of a tenant that never began; that of the others tells that it was there. */
+static void a_log_backup_that_is_stopped(void **state)
+{
+    struct stage *s = *state;
+    TM_CLEANUP(depot_release) struct depot d = {.word_count = 0};
+    s->keeps_intents = true;
+    up(s, 10, "db-a", "boot1", 0);
+    say(s, 10, INSTANCE_PRIMARY, NULL);
+    apply_log(s, "wal", "");
+    apply_log(s, "wal", "  logSubcommand: log-pause\n");
+    reports(s, 10, JOB_STAGE_PAUSED);
+    up(s, 11, "db-b", "boot2", 0);
+    say(s, 11, INSTANCE_PRIMARY, NULL);
+    apply_log(s, "wal", "  logSubcommand: log-stop\n");
+    reports(s, 10, JOB_STAGE_STOPPED);
+    assert_int_equal(status_of(s, "wal")->phase, RESOURCE_STOPPED);
+    assert_int_equal(status_of(s, "wal")->tenant_count, 2);
+    (void)settle(s, &d);
+    assert_int_equal(d.word_count, 1);
+    d.log = true;
+    lose(s, &d);
+    for (uint64_t term = 5; term < 7; term++) {
+        const struct resource_status *status = status_of(s, "wal");
+        assert_int_equal(status->phase, RESOURCE_STOPPED);
+        assert_int_equal(status->tenant_count, 2);
+        assert_string_equal(status->tenants[1]->tenant, "second");
+        assert_int_equal(status->tenants[1]->phase, RESOURCE_STOPPED);
+        live_again(s, term, false);
+        both_up(s);
+    }
+    command(s, BRAIN_CMD_DELETE, "wal");
+    assert_false(stored(s, "resource/Backup/default/wal"));
+    assert_false(stored(s, "part/Backup/default/wal/second"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {SCENE(as_it_was),
@@ -529,6 +571,7 @@ int main(void)
                                        SCENE(of_both_at_once),
                                        SCENE(retained),
                                        SCENE(being_deleted),
-                                       SCENE(a_log_backup)};
+                                       SCENE(a_log_backup),
+                                       SCENE(a_log_backup_that_is_stopped)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

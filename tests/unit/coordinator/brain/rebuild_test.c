@@ -221,6 +221,49 @@ static void what_is_kept(void **state)
     assert_int_equal(waiting(s), 0);
 }
 
+/* An earlier life of this term told something else, and the state was put back to before that. */
+static void its_epoch_is_taken(void **state)
+{
+    struct stage *s = *state;
+    TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
+    s->keeps_intents = true;
+    (void)running(s, 0, 1);
+    struct msg_intent words = words_of(s, &arena);
+    struct msg_error taken = {.code = TM_E_CONFLICT, .text = "it is another resource's"};
+    uint64_t id = asked(s, 10)->id;
+    answers(s, 10, &(struct msg_probe_answer){.id = id, .error = &taken});
+    assert_int_equal(waiting(s), 1);
+    struct msg_intent next = words_of(s, &arena);
+    assert_int_equal(next.term, words.term);
+    assert_int_equal(next.counter, words.counter + 1);
+    assert_string_equal(next.uid, words.uid);
+    assert_true(slice_eq(next.resource, words.resource));
+    kept(s, 10);
+    assert_int_equal(waiting(s), 0);
+    assert_int_equal(asked_count(s, 10), 0);
+}
+
+/* What an earlier life told later is not overtaken. */
+static void its_epoch_was_taken_before(void **state)
+{
+    struct stage *s = *state;
+    TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
+    struct msg_error taken = {.code = TM_E_CONFLICT, .text = "it is another resource's"};
+    s->keeps_intents = true;
+    (void)running(s, 0, 1);
+    struct msg_intent words = words_of(s, &arena);
+    live_again(s, 2, false);
+    up(s, 10, "db-a", "boot1", 1);
+    beat(s, 10, INSTANCE_PRIMARY, 0, NULL);
+    uint64_t id = asked(s, 10)->id;
+    answers(s, 10, &(struct msg_probe_answer){.id = id, .error = &taken});
+    assert_int_equal(asked_count(s, 10), 0); /* after a pause */
+    tick(s, SEC(3));
+    struct msg_intent again = words_of(s, &arena);
+    assert_int_equal(again.term, words.term);
+    assert_int_equal(again.counter, words.counter);
+}
+
 static void the_same_list(void **state)
 {
     struct stage *s = *state;
@@ -546,6 +589,8 @@ int main(void)
                                        SCENE(lost_and_started_often),
                                        SCENE(a_life_is_written_down_first),
                                        SCENE(what_is_kept),
+                                       SCENE(its_epoch_is_taken),
+                                       SCENE(its_epoch_was_taken_before),
                                        SCENE(the_same_list),
                                        SCENE(a_job_under_way),
                                        SCENE(it_is_confirmed_too_soon),

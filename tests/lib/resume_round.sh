@@ -135,6 +135,13 @@ churned() { # everything has been turned over once more
     from=$(cat "$PASSES")
     wait_for 60 passed "$((from + 1))"
 }
+of_source() { # CMD…, until it answers: while one backup is judged the server may be stopped for the next one
+    local until=$((SECONDS + 60))
+    until "$@" 2>/dev/null; do
+        [ "$SECONDS" -lt "$until" ] || fail "the source does not answer: $*"
+        sleep 0.2
+    done
+}
 ledger() { sql postgres -c "select coalesce(max(n), 0) from ledger"; }
 
 # ---- backups ------------------------------------------------------------------------------------------------------
@@ -295,11 +302,11 @@ same_ledger() { # LOW HIGH: no hole, as much as there must be, and the source's 
     if [ "$count" != "$last" ] || [ "$last" -lt "$1" ] || [ "$last" -gt "$2" ]; then
         fail "the ledger has $count to $last, of $1 to $2"
     fi
-    expect_out "$digest" sql postgres -c "select md5(string_agg(t, ',' order by n)) from ledger where n <= $last"
+    expect_out "$digest" of_source sql postgres -c "select md5(string_agg(t, ',' order by n)) from ledger where n <= $last"
 }
 judge() { # NAME [LOW]: the ledger had so many before it was gone on with for the last time
     local dir=$T/restore/$1 high open
-    high=$(ledger)
+    high=$(of_source ledger)
     restored "$1"
     echo "port = $RESTORED_PORT" >>"$dir/postgresql.conf"
     PGPORT=$RESTORED_PORT postgres_start "$MAJOR" "$dir"

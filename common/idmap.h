@@ -10,8 +10,8 @@
  *     idmap_remove(&map, id)               returns what was there
  *     idmap_release(&map)                  the things are their owners'
  *
- * Nothing depends on the order in which things lie here: there is no way to walk it. The limit is that of whoever owns the
- * things. Not thread safe.
+ * Nothing depends on the order in which things lie here: there is no way to walk it. The limit is
+ * that of whoever owns the things. Not thread safe.
  */
 #include <stddef.h>
 #include <stdint.h>

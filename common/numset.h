@@ -1,8 +1,9 @@
 #ifndef TM_COMMON_NUMSET_H
 #define TM_COMMON_NUMSET_H
 /*
- * A set of numbers 0 … n-1, of which the lowest is wanted again and again: a bit each, and a bit for each 64 of those that
- * is set when any of them is. Finding the lowest of a million reads 2 KiB at most.
+ * A set of numbers 0 … n-1, of which the lowest is wanted again and again: a bit each, and a bit
+ * for each 64 of those that is set when any of them is. Finding the lowest of a million reads 2 KiB
+ * at most.
  *
  *     struct numset set = {0};
  *     numset_reserve(&set, n, err)         before any number below n is added

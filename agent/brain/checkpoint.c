@@ -7,11 +7,11 @@
  * attempts left; the session is begun with that, or anew when there is nothing; what is done goes to
  * the coordinator before the plan is complete, so that none of it is leased.
  *
- * Failure modes: a coordinator that was restarted has accepted in another order: it is asked from the
- * start again, and the runner knows what it has stored. It has forgotten what others read, too, and one of
- * them may be gone: it hears of that from here, as of what earlier attempts did. A runner that is lost takes nothing along: the
- * next one asks from the start, too. A manifest that is found means that an earlier attempt committed, and
- * could not tell.
+ * Failure modes: a coordinator that was restarted has accepted in another order: it is asked from
+ * the start again, and the runner knows what it has stored. It has forgotten what others read, too,
+ * and one of them may be gone: it hears of that from here, as of what earlier attempts did. A
+ * runner that is lost takes nothing along: the next one asks from the start, too. A manifest that
+ * is found means that an earlier attempt committed, and could not tell.
  */
 #include "agent/brain/internal.h"
 

@@ -3,8 +3,9 @@
 /*
  * Inside the agent's brain. brain.c steps; link.c talks to the coordinator; desired.c takes and
  * drops jobs; job.c advances one; runner.c starts and feeds runners; work.c keeps plan, leases and
- * results; hold.c keeps log at the source, hold_look.c sees what is kept there; checkpoint.c is what of those is stored on the way; log.c is all of log jobs; probe.c is all of storage tests; secret.c is credentials; report.c
- * says what there is.
+ * results; hold.c keeps log at the source, hold_look.c sees what is kept there; checkpoint.c is
+ * what of those is stored on the way; log.c is all of log jobs; probe.c is all of storage tests;
+ * secret.c is credentials; report.c says what there is.
  *
  * Memory of one step (actions and all they point to) lies in `step`, released when the next step
  * begins. When it runs out, `failed` is set, the rest of the step does nothing, and the step fails.
@@ -179,8 +180,9 @@ struct job {
     size_t result_cap;
     size_t result_open; /* results before this one need nothing any more */
     size_t result_bytes;
-    uint8_t *
-        noted; /* a lead's: ranges of which `results` have what was accepted, a bit each, AGENT_BRAIN_OUTBOX_MAX; NULL = none */
+    /* a lead's: ranges of which `results` have what was accepted, a bit each of
+     * AGENT_BRAIN_OUTBOX_MAX; NULL = none */
+    uint8_t *noted;
 
     uint64_t want_serial; /* request in flight, 0 = none; and so on */
     uint64_t done_serial;

@@ -1,8 +1,8 @@
 /*
  * The thread that keeps the stored log honest: once a second, and soon after a chunk was stored, it
- * looks whether a newer writer has begun (then this one is stale, and ends), and every LOG_MARK_MS it stores a time mark when no chunk has
- * brought one: how an idle log differs from a lost one. The mark before is removed once the new one is
- * durable.
+ * looks whether a newer writer has begun (then this one is stale, and ends), and every LOG_MARK_MS
+ * it stores a time mark when no chunk has brought one: how an idle log differs from a lost one. The
+ * mark before is removed once the new one is durable.
  *
  * What was durable before a look that found no newer writer is `fenced`: only so far the hold may
  * follow, and only that is told as stored, because a newer writer begins with a claim and reads what is

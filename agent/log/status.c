@@ -163,9 +163,9 @@ static void add_warning(struct told *ret, const char *text)
     utf8_clean(ret->warning); /* what is cut must not end inside a character */
 }
 
-/* What is missing for good first, before the run that is written. Then what is wrong with the hold, where the error tells of something
- * else: while nothing can be stored, the error is why; how much the source keeps because of that is told
- * as well. What may come of a setting of the source last. */
+/* What is missing for good first, before the run that is written. Then what is wrong with the hold,
+ * where the error tells of something else: while nothing can be stored, the error is why; how much
+ * the source keeps because of that is told as well. What may come of a setting of the source last. */
 static void put_warning(const struct log_task *t, struct told *ret)
 {
     const struct log_trouble *hold = &t->troubles[LOG_PART_HOLD];

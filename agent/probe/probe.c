@@ -5,8 +5,9 @@
  * listed → one is created a second time → a big one is stored and read → all are removed → none is
  * listed → the tokens of other nodes are awaited → everything that may be left is removed.
  *
- * Failure modes: a step that fails is told with the storage's own error, and those that need what it
- * would have made are skipped; all of them once the store has not answered, which takes long enough. A call that never returns is ended from outside, with the process.
+ * Failure modes: a step that fails is told with the storage's own error, and those that need what
+ * it would have made are skipped; all of them once the store has not answered, which takes long
+ * enough. A call that never returns is ended from outside, with the process.
  */
 #include "agent/probe/internal.h"
 

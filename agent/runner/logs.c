@@ -4,9 +4,10 @@
  * Happy path: what earlier runners stored is found → the engine's stream is opened behind it →
  * bytes are appended; every durable chunk is told to the agent (log_durable), which lets the source
  * recycle → when `finish` has said where the log ends, the stream is cut there and the last chunk
- * committed. Log that the log task stores anyway is shared instead (share.c). Failure: a lost connection is tried again for a minute from the next byte due (the
- * hold keeps it there). A chunk that an earlier runner stored and that is damaged is streamed again;
- * the hold had let it go, so the source may have recycled it. Everything else ends the job.
+ * committed. Log that the log task stores anyway is shared instead (share.c). Failure: a lost
+ * connection is tried again for a minute from the next byte due (the hold keeps it there). A chunk
+ * that an earlier runner stored and that is damaged is streamed again; the hold had let it go, so
+ * the source may have recycled it. Everything else ends the job.
  */
 #include "agent/runner/internal.h"
 

@@ -1,6 +1,6 @@
 /*
- * One page of what a storage holds: instances in the order in which storage lists them; of each the newest intents, then
- * the backups, oldest first.
+ * One page of what a storage holds: instances in the order in which storage lists them; of each the
+ * newest intents, then the backups, oldest first.
  *
  * Happy path: the walk passes over everything up to `after`, adds items until the page is full, and says
  * where it stopped. Failure modes: what has no identity.mpk is no instance and is passed over, and one that

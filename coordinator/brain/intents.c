@@ -11,11 +11,12 @@
  * any part that is found is enough to make the whole again. A change of the whole alone is told with one of
  * its parts; among those of several parts the newest word counts.
  *
- * Failure modes: nobody gets into the storage: tried again after growing pauses, for as long as the entry
- * is there; nothing waits for it. The coordinator is restarted: the entry is durable, and the agent finds
- * the object under the same epoch. Another one is there: the state was put back, and an earlier life of this
- * term told something else; it is told under the next epoch. Only the newest entry of a resource counts, and it is given out when
- * none before it is under way, so that a removal is never overtaken.
+ * Failure modes: nobody gets into the storage: tried again after growing pauses, for as long as the
+ * entry is there; nothing waits for it. The coordinator is restarted: the entry is durable, and the
+ * agent finds the object under the same epoch. Another one is there: the state was put back, and an
+ * earlier life of this term told something else; it is told under the next epoch. Only the newest
+ * entry of a resource counts, and it is given out when none before it is under way, so that a
+ * removal is never overtaken.
  */
 #include "coordinator/brain/logs.h"
 

@@ -392,8 +392,8 @@ size_t store_parts(const struct brain *b, const struct res *res, struct res *con
 void store_remove(struct brain *b, struct res *res);
 /* What is in which list may have changed. */
 void store_lists_old(struct brain *b);
-/* Makes the lists anew when they are old: at the beginning of a step, and when its event was dispatched. Between them no
- * list changes, so each may be walked whatever is staged meanwhile. */
+/* Makes the lists anew when they are old: at the beginning of a step, and when its event was
+ * dispatched. Between them no list changes, so each may be walked whatever is staged meanwhile. */
 void store_list(struct brain *b);
 void store_res_free(struct res *res);
 int store_load(struct brain *b, struct slice key, struct slice value, struct tm_err *err);

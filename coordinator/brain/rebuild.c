@@ -1,10 +1,12 @@
 /*
  * The state may lack something that storage and agents know: it was lost, or put back to an older copy.
  *
- * Happy path: an agent has seen a newer term than this state has (or the coordinator was started to rebuild
- * its catalog, or somebody has it read a storage that holds what it does not know) → that is written down before any agent is welcomed → from then on, in every life, agents
- * keep jobs that they are not told of, truncation and what expires waits, and people are told → somebody
- * has agents look into the storages (rebuild_read.c), looks at the list, and confirms → all goes on as ever.
+ * Happy path: an agent has seen a newer term than this state has (or the coordinator was started to
+ * rebuild its catalog, or somebody has it read a storage that holds what it does not know) → that
+ * is written down before any agent is welcomed → from then on, in every life, agents keep jobs that
+ * they are not told of, truncation and what expires waits, and people are told → somebody has
+ * agents look into the storages (rebuild_read.c), looks at the list, and confirms → all goes on as
+ * ever.
  *
  * Failure modes: the mark cannot be stored: agents wait, it is tried again. Nobody does anything: log
  * backups go on for ever, as nothing is worse than a log that stops; other jobs are kept for KEEP_ALL_US, so

@@ -1,7 +1,7 @@
 /*
- * How far clusters are safe, and their log backups. A tenant may have several log backups, in several places: the furthest
- * counts. A cluster is as safe as its worst tenant; a tenant without a checkpoint makes it unknown.
- * Checkpoints compare as text: all have one form, in UTC.
+ * How far clusters are safe, and their log backups. A tenant may have several log backups, in
+ * several places: the furthest counts. A cluster is as safe as its worst tenant; a tenant without a
+ * checkpoint makes it unknown. Checkpoints compare as text: all have one form, in UTC.
  */
 #include "common/clock.h"
 #include "coordinator/ctl/command.h"

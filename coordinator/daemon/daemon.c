@@ -326,8 +326,8 @@ static int open_state(struct coordinator *c, struct tm_err *err)
     return -(int)err->code;
 }
 
-/* A connection of an agent takes one, beside that it may overlap with its dead one; the rest is for the control socket and
- * files. Fewer are no reason not to start: not all agents may come. */
+/* A connection of an agent takes one, beside that it may overlap with its dead one; the rest is for
+ * the control socket and files. Fewer are no reason not to start: not all agents may come. */
 #define SPARE_DESCRIPTORS 256
 
 static void raise_descriptors(struct coordinator *c)

@@ -382,8 +382,9 @@ int gate_new(struct loop *loop, const struct gate_config *config,
     gate->conns = calloc(gate->cap, sizeof(struct conn *));
     if (!gate->conns || (config->keys_dir && !(gate->keys_dir = strdup(config->keys_dir))))
         return tm_err_oom(err);
-    /* all that every agent may ask at once: a poll that parks, and GATE_ASKED_AT_ONCE more. With fewer, requests wait in nng
-     * for a context to go through two of its threads, however little there is to do. They are made as they are needed. */
+    /* all that every agent may ask at once: a poll that parks, and GATE_ASKED_AT_ONCE more. With
+     * fewer, requests wait in nng for a context to go through two of its threads, however little
+     * there is to do. They are made as they are needed. */
     server_config.max_contexts =
         (1 + GATE_ASKED_AT_ONCE) * config->max_agents + GATE_SPARE_CONTEXTS;
     server_config.max_message_bytes = MESSAGE_MAX_BYTES;

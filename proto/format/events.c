@@ -1,7 +1,8 @@
 /*
  * Events in a chunk's footer: differences to the event before, so that thousands of commits take a
- * few bytes each; differences of times and xids are taken modulo 2^64, so any value has one. Failure modes: a section that is cut off, counts wrong, runs backwards in the log
- * or carries something behind its end is TM_E_CORRUPT.
+ * few bytes each; differences of times and xids are taken modulo 2^64, so any value has one.
+ * Failure modes: a section that is cut off, counts wrong, runs backwards in the log or carries
+ * something behind its end is TM_E_CORRUPT.
  */
 #include "proto/format/events.h"
 

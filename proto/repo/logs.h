@@ -117,7 +117,8 @@ int log_gap_read(struct object_scratch *scratch, struct storage *st, const struc
                  struct tm_err *err) TM_WUR;
 
 /* Rolls up what lies behind the last roll-up when that are `at_least` chunks (0 =
- * LOGS_INDEX_AFTER), leaving the newest alone. *ret_rolled is the number of chunks. Crash-safe: an index that is there twice is equal. */
+ * LOGS_INDEX_AFTER), leaving the newest alone. *ret_rolled is the number of chunks. Crash-safe: an
+ * index that is there twice is equal. */
 int log_index_roll(struct object_scratch *scratches[2], struct storage *st,
                    const struct repo_scope *scope, const struct log_lineage *lineage,
                    struct epoch epoch, const uint8_t nonce[OBJECT_NONCE_BYTES], uint32_t at_least,

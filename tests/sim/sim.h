@@ -495,7 +495,7 @@ void oracle_manifest(struct world *w, const char *uid, const struct sim_backup *
 bool oracle_settled(struct world *w); /* all jobs are at their end */
 void oracle_end(struct world *w);
 
-/* ---- faults.c ------------------------------------------------------------------------------------------------------ */
+/* ---- faults.c ---- */
 
 /* Now, and for some seconds. */
 void faults_kill_agent(struct world *w, uint32_t which);

@@ -38,9 +38,9 @@
  *
  * Blocks are 8 KiB; about a quarter of a block compresses, some blocks are zero. The log starts at
  * stream byte 1 MiB, has segments of 64 KiB, and a snapshot's replay_from lies at a segment's
- * start. It consists of records of 256 bytes; every 16th is a commit, every 4096th a named point, and
- * their times follow from their places. A restored directory holds the files, `log` (the stored log from replay_from on), and
- * `STARTABLE`, which restore_finish writes last.
+ * start. It consists of records of 256 bytes; every 16th is a commit, every 4096th a named point,
+ * and their times follow from their places. A restored directory holds the files, `log` (the stored
+ * log from replay_from on), and `STARTABLE`, which restore_finish writes last.
  *
  * Thread safety: as engine.h says. No state is shared between calls but what is opened, and the
  * hold's file.

@@ -8,8 +8,9 @@
  * Failure modes: the connection is lost: that call fails (UNAVAILABLE, retryable), the next one
  * connects again, and proves that it is the same system. The slot is gone because somebody dropped
  * it (NOT_FOUND, from look and touch); the server took the log away (state.lost, and UNAVAILABLE
- * from touch): both retryable, for opening the hold anew makes it again; a slot of that name that is logical, temporary, or in use by somebody (CONFLICT).
- * Nobody streams with our slots: one that is in use is another's.
+ * from touch): both retryable, for opening the hold anew makes it again; a slot of that name that
+ * is logical, temporary, or in use by somebody (CONFLICT). Nobody streams with our slots: one that
+ * is in use is another's.
  */
 #include <stdio.h>
 #include <stdlib.h>

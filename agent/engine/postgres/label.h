@@ -4,8 +4,9 @@
  * backup_label and tablespace_map: the two small texts that pg_backup_stop returns.
  *
  * The label is what makes recovery start at the right record. It is kept as PostgreSQL wrote it,
- * unless its snapshot was resumed; parsing is for checking and for what the restore needs to know. tablespace_map is parsed and
- * never written back: a restore makes the links itself, to the places it was told.
+ * unless its snapshot was resumed; parsing is for checking and for what the restore needs to know.
+ * tablespace_map is parsed and never written back: a restore makes the links itself, to the places
+ * it was told.
  *
  * Pure functions, thread safe.
  */

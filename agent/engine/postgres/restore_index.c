@@ -2,8 +2,9 @@
  * What replay of a chunk would do to this host, told by the chunk's index instead of its bytes: the
  * same refusals as when every record is read (restore_log.c).
  *
- * Happy path: section 256 says that all was understood, and which relations are unlogged → limits from 257 → tablespaces from 258, of
- * records from `start` on, before `until`, and not behind the record to stop at.
+ * Happy path: section 256 says that all was understood, and which relations are unlogged → limits
+ * from 257 → tablespaces from 258, of records from `start` on, before `until`, and not behind the
+ * record to stop at.
  *
  * Failure modes: a refusal. An index that is incomplete, does not know a record's beginning, has
  * dropped items, or cannot be read says too little: then the bytes must be read, and what was noted

@@ -5,9 +5,10 @@
  * is full an upload is begun; each full part is sent while the next is filled, S3_PARTS_IN_FLIGHT at
  * once; commit (or seal before it) waits for all, commit completes the upload.
  *
- * Failures: a part that fails for good fails the writer, now and at every later call. An upload not completed is aborted when the
- * writer is freed. Where the answer to the last request was lost, or says that the object exists
- * although only we can have made it, the object itself is asked: it carries the writer's nonce.
+ * Failures: a part that fails for good fails the writer, now and at every later call. An upload not
+ * completed is aborted when the writer is freed. Where the answer to the last request was lost, or
+ * says that the object exists although only we can have made it, the object itself is asked: it
+ * carries the writer's nonce.
  */
 #include "common/clock.h"
 #include "common/hash.h"

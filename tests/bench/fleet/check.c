@@ -1,6 +1,7 @@
 /*
- * Each range exactly once, as all members together see it: a verdict accepts one epoch of a range and no
- * other, and all processes together tell of as many accepted ranges as there are; the results that come back for the manifest are those, all of them, in order, each with the blob that
+ * Each range exactly once, as all members together see it: a verdict accepts one epoch of a range
+ * and no other, and all processes together tell of as many accepted ranges as there are; the
+ * results that come back for the manifest are those, all of them, in order, each with the blob that
  * was made under its epoch.
  */
 #include "tests/bench/fleet/fleet.h"

@@ -1,8 +1,9 @@
 #ifndef TM_TESTS_BENCH_FLEET_H
 #define TM_TESTS_BENCH_FLEET_H
 /*
- * Many agents in one process, each on a line of its own to a real coordinator. Some dozens a process: with a thousand the
- * loop that they share spends its time looking which line has news, and what is measured is that.
+ * Many agents in one process, each on a line of its own to a real coordinator. Some dozens a
+ * process: with a thousand the loop that they share spends its time looking which line has news,
+ * and what is measured is that.
  *
  *   main.c     options, life, what is printed at the end
  *   member.c   one agent: the real brain and the real line, with sessions and runners that are played

@@ -4,11 +4,11 @@
  *     fleet --url URL --cluster NAME [--agents N] [--ranges N] [--rate N] [--blob BYTES] [--keys DIR]
  *           [--first N --all N] [--samples FILE]
  *
- * N agents node-0000 (beside the primary), node-0001, … (beside standbys) connect and do what the coordinator wants, until
- * SIGTERM; then one line of JSON tells what was done and how long requests took, and the exit status is 1 when anything
- * was not as it must be. With --first the first one has this number, so that several processes make up a cluster of
- * --all agents. SIGUSR1 forgets the times so far. A job's plan has --ranges ranges, of which all agents together
- * do --rate a second.
+ * N agents node-0000 (beside the primary), node-0001, … (beside standbys) connect and do what the
+ * coordinator wants, until SIGTERM; then one line of JSON tells what was done and how long requests
+ * took, and the exit status is 1 when anything was not as it must be. With --first the first one
+ * has this number, so that several processes make up a cluster of --all agents. SIGUSR1 forgets the
+ * times so far. A job's plan has --ranges ranges, of which all agents together do --rate a second.
  */
 #include <getopt.h>
 #include <stdio.h>

@@ -1,9 +1,10 @@
 /*
  * The runner, played: what it says is what a runner says, and nothing is read or stored.
  *
- * Happy path: job → ready → begin → (lead: plan batches, one a turn of the loop) → need ↔ ranges, one range_done after
- * the other at the pace of the fleet → finish → want_results ↔ results, each page checked → committed. With checkpoints the
- * lead asks for what was accepted every few seconds, all pages of it. What is to be kept of resources is kept at once.
+ * Happy path: job → ready → begin → (lead: plan batches, one a turn of the loop) → need ↔ ranges,
+ * one range_done after the other at the pace of the fleet → finish → want_results ↔ results, each
+ * page checked → committed. With checkpoints the lead asks for what was accepted every few seconds,
+ * all pages of it. What is to be kept of resources is kept at once.
  */
 #include "tests/bench/fleet/fleet.h"
 

@@ -1,6 +1,6 @@
 /*
- * Ranges and leases beside a naive model: whatever is granted, dropped, done and stolen, the table answers as one that walks
- * everything would.
+ * Ranges and leases beside a naive model: whatever is granted, dropped, done and stolen, the table
+ * answers as one that walks everything would.
  */
 #include "coordinator/brain/table.h"
 

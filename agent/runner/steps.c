@@ -316,7 +316,7 @@ static int fill_commit(const struct runner *r, const struct frame_finish *finish
 void runner_tell_committed(struct runner *r, const struct backup_totals *totals,
                            enum frame_type type)
 {
-    struct backup_totals_text text;
+    struct backup_totals_text text = {.path = ""};
     struct msg_totals out;
     struct repo_scope scope;
     struct tm_err ignored;

@@ -20,7 +20,7 @@ static int tell_committed(struct page *p, const char *id, struct msg_stored *ite
 {
     struct manifest_reader mr = MANIFEST_READER_INIT;
     struct backup_totals totals = {.problem_count = 0};
-    struct backup_totals_text text;
+    struct backup_totals_text text = {.path = ""};
     struct msg_totals message;
     int r = manifest_reader_open(&mr, p->scratch, p->st, &p->scope, id, err);
     if (r == 0)

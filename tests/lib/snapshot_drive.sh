@@ -80,7 +80,7 @@ load() {
         -c "$PREPARED_TABLE" -c "CREATE TABLE burned (n int)" \
         -c "CREATE TABLE shared AS SELECT n FROM generate_series(1, 3) n" \
         -c "SELECT pg_replication_origin_create('elsewhere')" >/dev/null
-    prepare done
+    prepare "done"
     prepare open
     for name in early still; do
         sql postgres -c "CREATE DATABASE $name"
@@ -244,7 +244,7 @@ judge_prepared() { # TARGET GIDS: started, on RESTORED_PORT
     grep -h "removing future two-phase\|PANIC:\|FATAL:  \(invalid\|could not\)" "$T/run/$(basename "$1").log" && fail "what $1 says"
     expect_out "$2" prepared
     # shellcheck disable=SC2086
-    commit_prepared $2 -- done
+    commit_prepared $2 -- "done"
     sql postgres -c "VACUUM (FREEZE) shared" -c "VACUUM (FREEZE) prepared" -c CHECKPOINT # reads each multixact, and each number
     postgres_stop "$MAJOR" "$1"
     [ -z "$(ls "$1/pg_twophase")" ] || fail "left: $(ls "$1/pg_twophase")"

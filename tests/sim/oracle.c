@@ -241,6 +241,15 @@ static void check_end(struct world *w, const struct record *rec)
         sim_violate(w, "'%s' Failed and its manifest is stored", rec->name);
 }
 
+/* What is aborted is not gone on with in this attempt: its lead is told to forget what it knew, though the word of
+ * that may be lost with the state. */
+static void forget_known(struct world *w, const struct record *rec)
+{
+    struct oracle_job *job = job_find(w, rec->job, rec->attempt);
+    for (size_t at = 0; at < TM_ARRAY_LEN(job->ranges); at++)
+        job->ranges[at].stored = false;
+}
+
 void oracle_stored(struct world *w, const char *key, struct slice value)
 {
     TM_CLEANUP(codec_arena_release) struct codec_arena arena = {0};
@@ -259,6 +268,8 @@ void oracle_stored(struct world *w, const char *key, struct slice value)
     sim_log(w, "durable: %s phase %u step %u attempt %u%s%s%s", key, rec.phase, rec.step,
             rec.attempt, rec.deleting ? " deleting" : "", rec.error != NULL ? ": " : "",
             rec.error != NULL ? rec.error->text : "");
+    if (backup && rec.step == JOB_STEP_ABORT && rec.job[0] != '\0')
+        forget_known(w, &rec);
     check_end(w, &rec);
     if (backup)
         check_whole(w, key, &rec);

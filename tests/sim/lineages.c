@@ -17,7 +17,8 @@
 #include <stdio.h>
 
 #define QUIET_US SEC(26) /* after a task stopped, when nobody is cut off any more */
-#define HEARD_US SEC(12) /* after a coordinator started that knows it */
+#define HEARD_US                                                                                   \
+    SEC(20) /* after the start of a coordinator that knows: runners may end what they do */
 
 bool sim_epoch_above(struct sim_epoch a, struct sim_epoch b)
 {

@@ -119,16 +119,19 @@ static int receive_frame(struct ctl_client *c, struct buf *frame, struct tm_err 
     return 0;
 }
 
-int client_call(struct ctl_client *c, struct control_request *request, struct client_reply *ret,
-                struct tm_err *err)
+static int ask(struct ctl_client *c, struct control_request *request, struct tm_err *err)
 {
     request->version = CONTROL_PROTOCOL;
     TM_CLEANUP(buf_release) struct buf bytes = BUF_SECRET_INIT;
     int result = control_request_encode(request, &bytes, err);
-    if (result < 0 || (result = send_all(c, buf_slice(&bytes), err)) < 0)
-        return result;
-    buf_reset(&bytes);
-    if ((result = receive_frame(c, &bytes, err)) < 0)
+    return result < 0 ? result : send_all(c, buf_slice(&bytes), err);
+}
+
+static int answer(struct ctl_client *c, struct client_reply *ret, struct tm_err *err)
+{
+    TM_CLEANUP(buf_release) struct buf bytes = BUF_SECRET_INIT;
+    int result = receive_frame(c, &bytes, err);
+    if (result < 0)
         return result;
     struct client_reply r = {0};
     result = codec_decode(&control_reply_codec, buf_slice(&bytes), &r.arena, &r.reply, err);
@@ -142,6 +145,13 @@ int client_call(struct ctl_client *c, struct control_request *request, struct cl
     }
     *ret = r;
     return 0;
+}
+
+int client_call(struct ctl_client *c, struct control_request *request, struct client_reply *ret,
+                struct tm_err *err)
+{
+    int result = ask(c, request, err);
+    return result < 0 ? result : answer(c, ret, err);
 }
 
 static int append_items(const struct control_reply *reply, json_t *array, struct tm_err *err)
@@ -160,20 +170,24 @@ static int append_items(const struct control_reply *reply, json_t *array, struct
     return 0;
 }
 
-/* Page after page into one array. */
+/* Page after page into one array; the coordinator makes the next one while this one is read. */
 static int collect(struct ctl_client *c, struct control_request *request, json_t **ret,
                    struct tm_err *err)
 {
     json_t *array = json_array();
-    int result = array == NULL ? tm_err_oom(err) : 0;
+    int result = array == NULL ? tm_err_oom(err) : ask(c, request, err);
     bool more = result == 0;
     while (more) {
         struct client_reply r;
-        if ((result = client_call(c, request, &r, err)) < 0)
+        if ((result = answer(c, &r, err)) < 0)
             break;
-        result = append_items(&r.reply, array, err);
-        more = result == 0 && r.reply.after[0] != '\0';
+        more = r.reply.after[0] != '\0';
         memcpy(request->after, r.reply.after, sizeof(request->after));
+        if (more)
+            result = ask(c, request, err);
+        if (result == 0)
+            result = append_items(&r.reply, array, err);
+        more = more && result == 0;
         client_reply_release(&r);
     }
     if (result < 0) {

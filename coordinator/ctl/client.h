@@ -32,7 +32,8 @@ void client_reply_release(struct client_reply *r);
 /* request->version is set here. */
 int client_call(struct ctl_client *c, struct control_request *request, struct client_reply *ret,
                 struct tm_err *err) TM_WUR;
-/* All pages of LIST or NODES as one JSON array, handed over. */
+/* All pages of LIST or NODES as one JSON array, handed over. After an error there may be an answer that nobody
+ * took: the connection is of no further use. */
 int client_list(struct ctl_client *c, enum control_command command, const char *kind, json_t **ret,
                 struct tm_err *err) TM_WUR;
 /* What a QUERY found, handed over. */

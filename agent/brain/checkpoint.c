@@ -24,12 +24,14 @@ bool agent_checkpoint_ready(const struct job *job)
 
 void agent_checkpoint_found(struct agent_brain *b, struct job *job, const struct frame_found *found)
 {
-    if (job->found_known || job->stage != JOB_STAGE_STARTING || !agent_job_is_lead(job))
-        return; /* of a later runner: the session is up, or beginning */
-    if (found->committed) {
+    if (!agent_job_is_lead(job) || job->stage >= JOB_STAGE_COMMITTED)
+        return;
+    if (found->committed) { /* by an earlier attempt, or by the runner before, which could not tell */
         agent_runner_reached(b, job, JOB_STAGE_COMMITTED, found->totals);
         return;
     }
+    if (job->found_known || job->stage != JOB_STAGE_STARTING)
+        return; /* of a later runner: the session is up, or beginning */
     job->found_known = true;
     job->found = found->begin.len > 0;
     job->first_log = found->log_from;

@@ -471,6 +471,19 @@ static void not_ready_yet(void **state)
     assert_int_equal(s->asked[MESSAGE_want_results].want_results.from, 0);
 }
 
+/* It had stored the manifest, and could not tell: the next one finds it, though the attempt is at work. */
+static void a_runner_lost_after_the_commit(void **state)
+{
+    struct stage *s = *state;
+    struct frame f = {.type = FRAME_found};
+    checkpointing(s);
+    exited(s, 1);
+    tick(s, SEC(2));
+    f.found.committed = true;
+    frame(s, 2, f);
+    assert_int_equal(reported(s)->stage, JOB_STAGE_COMMITTED);
+}
+
 static void a_runner_lost_at_work(void **state)
 {
     struct stage *s = *state;
@@ -503,6 +516,7 @@ int main(void)
         SCENE(own_result_was_too_late),
         SCENE(own_result_is_among_the_accepted),
         SCENE(not_ready_yet),
+        SCENE(a_runner_lost_after_the_commit),
         SCENE(a_runner_lost_at_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

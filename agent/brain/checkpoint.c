@@ -26,7 +26,7 @@ void agent_checkpoint_found(struct agent_brain *b, struct job *job, const struct
 {
     if (!agent_job_is_lead(job) || job->stage >= JOB_STAGE_COMMITTED)
         return;
-    if (found->committed) { /* by an earlier attempt, or by the runner before, which could not tell */
+    if (found->committed) { /* by an earlier attempt, or the runner before, that could not tell */
         agent_runner_reached(b, job, JOB_STAGE_COMMITTED, found->totals);
         return;
     }

@@ -108,7 +108,8 @@ case $(status full-start .status.lastError.message) in
 *) fail "lastError is '$(status full-start .status.lastError.message)'" ;;
 esac
 mount -o remount,size=100m "$T/small"
-REPO=$T/small RATE=20 apply full-disk
+# with checkpoints it might be kept, to be gone on with
+BR='options: ["--no-checkpoint"]' REPO=$T/small RATE=20 apply full-disk
 wait_for 60 running full-disk
 dd if=/dev/zero of="$T/small/filler" bs=1M status=none 2>/dev/null || true
 tidemark wait backup full-disk --for=Failed --timeout=120s

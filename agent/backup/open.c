@@ -61,21 +61,7 @@ static int check_writable(struct backup *b, struct tm_err *err)
                  : 0;
 }
 
-/* Something was backed up of it. What is kept of resources alone does not make it so. */
-static int has_identity(struct storage *st, const struct repo_scope *scope, bool *ret,
-                        struct tm_err *err)
-{
-    struct storage_object object;
-    struct tm_err why;
-    int r = storage_stat(st, names_identity(scope).s, &object, &why);
-    if (r < 0 && why.code != TM_E_NOT_FOUND) {
-        *err = why;
-        return r;
-    }
-    *ret = r == 0;
-    return 0;
-}
-
+/* Its identity is there where something was backed up; what is kept of resources alone is nothing. */
 static int check_incarnations(struct backup *b, struct tm_err *err)
 {
     const struct repo_scope *scope = &b->options.scope;
@@ -83,7 +69,7 @@ static int check_incarnations(struct backup *b, struct tm_err *err)
     (void)snprintf(prefix, sizeof(prefix), "%s/%s/", scope->cluster, scope->tenant);
     TM_CLEANUP(name_list_release) struct name_list list = NAME_LIST_INIT;
     bool there = false;
-    int r = has_identity(b->options.storage, scope, &there, err);
+    int r = catalog_there(b->options.storage, names_identity(scope).s, &there, err);
     if (r < 0 || there || b->options.accept_incarnation)
         return r;
     r = catalog_children(b->options.storage, prefix, &list, err);
@@ -91,7 +77,7 @@ static int check_incarnations(struct backup *b, struct tm_err *err)
         struct repo_scope other;
         if (names_scope_set(&other, scope->cluster, scope->tenant, list.items[i], err) < 0)
             continue; /* nobody's incarnation */
-        r = has_identity(b->options.storage, &other, &there, err);
+        r = catalog_there(b->options.storage, names_identity(&other).s, &there, err);
         if (r == 0 && there)
             r = tm_err_set(
                 err, TM_E_REFUSED,

@@ -65,7 +65,8 @@ static int sweep_it(struct backup *b, enum backup_sweep_mode mode, const char *r
     bool there = true;
     *ret_next_us = 0;
     int r = catalog_backup_state(o->storage, &o->scope, o->backup_id, &state, err);
-    if (r == 0 && mode == BACKUP_SWEEP_DELETE) /* of what never was there is nothing to mark */
+    if (r == 0 && mode == BACKUP_SWEEP_DELETE &&
+        state == BACKUP_UNFINISHED) /* of what never was there is nothing to mark */
         r = backup_anything(o->storage, &o->scope, o->backup_id, &there, err);
     if (r < 0 || !there)
         return r;

@@ -411,6 +411,9 @@ void persist_submit(struct brain *b, struct res *res);
 void persist_remove(struct brain *b, struct res *res);
 /* A record with its key, as it is stored. */
 void persist_put(struct brain *b, const struct record *rec, struct brain_put *ret);
+/* A record that is no resource's; without a value it goes. The txn, or 0: memory is out, and the step fails. */
+uint64_t persist_one(struct brain *b, const char *key, const struct codec_table *codec,
+                     const void *value);
 void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err);
 void persist_tick(struct brain *b);
 void persist_text(struct brain *b, struct res *res, const char **member, const char *text);

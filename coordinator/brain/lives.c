@@ -34,24 +34,9 @@ int lives_load(struct brain *b, struct slice value, struct tm_err *err)
 static void save(struct brain *b)
 {
     struct lives *l = &b->lives;
-    TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
     struct lives_record rec = {.lives = l->items, .lives_count = l->count, .all = l->all};
-    struct brain_put *put = brain_step_alloc(b, sizeof(*put));
-    if (put == NULL)
-        return;
-    put->key = slice_str(BRAIN_LIVES_KEY);
-    int r = codec_encode(&lives_record_codec, &rec, CODEC_MINOR_ALL, &bytes, b->err);
-    if (r == 0)
-        r = codec_arena_bytes(&b->step, buf_slice(&bytes), &put->value, b->err);
-    brain_check(b, r);
-    if (r < 0)
-        return;
-    l->dirty = false;
-    l->txn = ++b->next_txn;
-    struct brain_action *action = brain_emit(b, BRAIN_ACT_PERSIST);
-    action->persist.txn = l->txn;
-    action->persist.puts = put;
-    action->persist.put_count = 1;
+    l->txn = persist_one(b, BRAIN_LIVES_KEY, &lives_record_codec, &rec);
+    l->dirty = l->txn == 0;
 }
 
 void lives_begin(struct brain *b)

@@ -143,6 +143,28 @@ static void take_spec(struct brain *b, struct res *res)
         parts_respec(b, res);
 }
 
+uint64_t persist_one(struct brain *b, const char *key, const struct codec_table *codec,
+                     const void *value)
+{
+    TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
+    struct brain_put *put = brain_step_alloc(b, sizeof(*put));
+    const char *kept_key = brain_step_text(b, key);
+    if (put == NULL || kept_key == NULL)
+        return 0;
+    put->key = slice_str(kept_key);
+    int r = value != NULL ? codec_encode(codec, value, CODEC_MINOR_ALL, &bytes, b->err) : 0;
+    if (r == 0 && value != NULL)
+        r = codec_arena_bytes(&b->step, buf_slice(&bytes), &put->value, b->err);
+    brain_check(b, r);
+    if (r < 0)
+        return 0;
+    struct brain_action *action = brain_emit(b, BRAIN_ACT_PERSIST);
+    action->persist.txn = ++b->next_txn;
+    action->persist.puts = put;
+    action->persist.put_count = 1;
+    return b->next_txn;
+}
+
 void persist_done(struct brain *b, uint64_t txn, bool ok, const struct tm_err *err)
 {
     struct res *res = NULL;

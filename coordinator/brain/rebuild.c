@@ -39,25 +39,12 @@ void rebuild_free(struct brain *b)
 
 static void submit(struct brain *b, const struct rebuild_mark *mark)
 {
-    TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
-    struct brain_put *put = brain_step_alloc(b, sizeof(*put));
-    if (put == NULL)
-        return;
-    put->key = slice_str(BRAIN_REBUILD_KEY);
-    int r =
-        mark != NULL ? codec_encode(&rebuild_mark_codec, mark, CODEC_MINOR_ALL, &bytes, b->err) : 0;
-    if (r == 0 && mark != NULL)
-        r = codec_arena_bytes(&b->step, buf_slice(&bytes), &put->value, b->err);
-    brain_check(b, r);
-    if (r < 0)
+    uint64_t txn = persist_one(b, BRAIN_REBUILD_KEY, &rebuild_mark_codec, mark);
+    if (txn == 0)
         return;
     b->rebuild.going = mark == NULL;
     b->rebuild.quiet = false;
-    b->rebuild.txn = ++b->next_txn;
-    struct brain_action *action = brain_emit(b, BRAIN_ACT_PERSIST);
-    action->persist.txn = b->rebuild.txn;
-    action->persist.puts = put;
-    action->persist.put_count = 1;
+    b->rebuild.txn = txn;
 }
 
 void rebuild_loaded(struct brain *b)

@@ -101,29 +101,15 @@ void tenants_free(struct brain *b)
 
 static void save(struct brain *b, struct cluster *c)
 {
-    TM_CLEANUP(buf_release) struct buf bytes = BUF_INIT;
     const char *names[BRAIN_TENANTS_MAX];
     char key[sizeof(BRAIN_CLUSTER_PREFIX) + WIRE_NAME_MAX];
     struct cluster_record rec = {.tenants = names, .tenants_count = c->tenant_count};
-    struct brain_put *put = brain_step_alloc(b, sizeof(*put));
     (void)snprintf(key, sizeof(key), BRAIN_CLUSTER_PREFIX "%s", c->name);
-    const char *stored_key = brain_step_text(b, key);
-    if (put == NULL || stored_key == NULL)
-        return;
     COPY_TEXT(rec.cluster, c->name);
     for (size_t at = 0; at < c->tenant_count; at++)
         names[at] = c->tenants[at].name;
-    put->key = slice_str(stored_key);
-    int r = codec_encode(&cluster_record_codec, &rec, CODEC_MINOR_ALL, &bytes, b->err);
-    if (r == 0)
-        r = codec_arena_bytes(&b->step, buf_slice(&bytes), &put->value, b->err);
-    brain_check(b, r);
-    c->dirty = false;
-    c->txn = ++b->next_txn;
-    struct brain_action *action = brain_emit(b, BRAIN_ACT_PERSIST);
-    action->persist.txn = c->txn;
-    action->persist.puts = put;
-    action->persist.put_count = 1;
+    c->txn = persist_one(b, key, &cluster_record_codec, &rec);
+    c->dirty = c->txn == 0;
 }
 
 void tenants_persisted(struct brain *b, uint64_t txn, bool ok)

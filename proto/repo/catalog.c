@@ -192,7 +192,7 @@ const char *backup_state_text(enum backup_state state)
     return "unknown";
 }
 
-static int object_there(struct storage *st, const char *name, bool *ret, struct tm_err *err)
+int catalog_there(struct storage *st, const char *name, bool *ret, struct tm_err *err)
 {
     struct storage_object object;
     struct tm_err stat_err;
@@ -213,10 +213,10 @@ int catalog_backup_state(struct storage *st, const struct repo_scope *scope, con
     if (!names_backup_id_valid(backup_id))
         return tm_err_set(err, TM_E_INVALID, "'%s' is not a backup id", backup_id);
     struct rel_name rel = names_rel_deleted(backup_id);
-    int r = object_there(st, names_full(scope, rel.s).s, &deleted, err);
+    int r = catalog_there(st, names_full(scope, rel.s).s, &deleted, err);
     rel = names_rel_manifest(backup_id);
     if (r == 0 && !deleted)
-        r = object_there(st, names_full(scope, rel.s).s, &committed, err);
+        r = catalog_there(st, names_full(scope, rel.s).s, &committed, err);
     if (r == 0)
         *ret = deleted ? BACKUP_DELETED : committed ? BACKUP_COMMITTED : BACKUP_UNFINISHED;
     return r;

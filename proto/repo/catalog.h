@@ -40,6 +40,8 @@ struct name_list {
 #define NAME_LIST_INIT ((struct name_list){NULL, 0})
 void name_list_release(struct name_list *list);
 
+/* Whether there is an object of this whole name. */
+int catalog_there(struct storage *st, const char *name, bool *ret, struct tm_err *err) TM_WUR;
 /* The distinct next segments below `prefix` ("", "c/", "c/t/"), ascending, skipping from one to the
  * next without listing what lies in between. Plain objects at that level are not listed. */
 int catalog_children(struct storage *st, const char *prefix, struct name_list *ret,

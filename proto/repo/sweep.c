@@ -114,6 +114,14 @@ static int remove_contents(struct storage *st, const struct repo_scope *scope,
     return r;
 }
 
+/* The same behind the manifest, without which nobody takes the rest for a backup. */
+static int remove_all(struct storage *st, const struct repo_scope *scope, const char *backup_id,
+                      struct sweep_totals *totals, struct tm_err *err)
+{
+    int r = remove_kinds(st, scope, backup_id, "manifest.mpk", 1u << NAME_MANIFEST, totals, err);
+    return r < 0 ? r : remove_contents(st, scope, backup_id, totals, err);
+}
+
 int backup_anything(struct storage *st, const struct repo_scope *scope, const char *backup_id,
                     bool *ret, struct tm_err *err)
 {
@@ -166,21 +174,6 @@ static int tombstone_read(struct object_scratch *scratch, struct storage *st,
     return r;
 }
 
-static int manifest_there(struct storage *st, const struct repo_scope *scope, const char *backup_id,
-                          bool *ret, struct tm_err *err)
-{
-    struct storage_object object;
-    struct rel_name rel = names_rel_manifest(backup_id);
-    struct tm_err none;
-    int r = storage_stat(st, names_full(scope, rel.s).s, &object, &none);
-    if (r < 0 && none.code != TM_E_NOT_FOUND) {
-        *err = none;
-        return r;
-    }
-    *ret = r == 0;
-    return 0;
-}
-
 /* grace_us < 0: that of the tombstone. */
 static int grace_left(struct object_scratch *scratch, struct storage *st,
                       const struct repo_scope *scope, const char *backup_id, int64_t now_us,
@@ -189,7 +182,8 @@ static int grace_left(struct object_scratch *scratch, struct storage *st,
     struct tombstone tombstone = {.deleted_us = 0};
     bool readable = false;
     *ret_end_us = 0;
-    int r = grace_us == 0 ? 0 : manifest_there(st, scope, backup_id, &readable, err);
+    struct full_name manifest = names_full(scope, names_rel_manifest(backup_id).s);
+    int r = grace_us == 0 ? 0 : catalog_there(st, manifest.s, &readable, err);
     if (r < 0 || !readable)
         return r;
     r = tombstone_read(scratch, st, scope, backup_id, &tombstone, err);
@@ -208,8 +202,7 @@ static int delete_sweep(struct object_scratch *scratch, struct storage *st,
     int r = grace_left(scratch, st, scope, backup_id, now_us, grace_us, ret_end_us, err);
     if (r < 0 || *ret_end_us != 0)
         return r;
-    r = remove_kinds(st, scope, backup_id, "manifest.mpk", 1u << NAME_MANIFEST, totals, err);
-    return r < 0 ? r : remove_contents(st, scope, backup_id, totals, err);
+    return remove_all(st, scope, backup_id, totals, err);
 }
 
 int backup_delete_sweep(struct object_scratch *scratch, struct storage *st,
@@ -281,9 +274,7 @@ int backup_delete_unmarked(struct storage *st, const struct repo_scope *scope,
                            const char *backup_id, struct sweep_totals *ret, struct tm_err *err)
 {
     struct sweep_totals totals = {0};
-    int r = remove_kinds(st, scope, backup_id, "manifest.mpk", 1u << NAME_MANIFEST, &totals, err);
-    if (r == 0)
-        r = remove_contents(st, scope, backup_id, &totals, err);
+    int r = remove_all(st, scope, backup_id, &totals, err);
     if (r == 0)
         *ret = totals;
     return r;

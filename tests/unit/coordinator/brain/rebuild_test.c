@@ -380,6 +380,18 @@ static void it_is_confirmed_too_soon(void **state)
     assert_false(brain_in_doubt(s->brain, &doubt));
 }
 
+/* A backup's words and id; then the state is lost, and its node is there on connection 20. */
+static struct msg_intent lost_while_running(struct stage *s, struct codec_arena *arena, char id[64])
+{
+    (void)running(s, 0, 1);
+    struct msg_intent words = words_of(s, arena);
+    (void)snprintf(id, 64, "%s", status_of(s, "b")->backup_id);
+    live_again(s, 4, true);
+    up(s, 20, "db-a", "boot1", 0);
+    beat(s, 20, INSTANCE_PRIMARY, 0, NULL);
+    return words;
+}
+
 /* Its words were not found at first, so it was shown under its id: then it is not shown a second time. */
 static void one_backup_is_one_resource(void **state)
 {
@@ -388,12 +400,7 @@ static void one_backup_is_one_resource(void **state)
     struct brain_resource resource;
     struct msg_totals totals = {.commit_us = 7};
     char id[64];
-    (void)running(s, 0, 1);
-    struct msg_intent words = words_of(s, &arena);
-    (void)snprintf(id, sizeof(id), "%s", status_of(s, "b")->backup_id);
-    live_again(s, 4, true);
-    up(s, 20, "db-a", "boot1", 0);
-    beat(s, 20, INSTANCE_PRIMARY, 0, NULL);
+    struct msg_intent words = lost_while_running(s, &arena, id);
     struct msg_stored items[] = {item_of("", 0), item_of(id, STORED_COMMITTED)};
     items[0].intent = &words;
     items[1].totals = &totals;
@@ -502,12 +509,7 @@ static void words_of_another_place(void **state)
     struct brain_resource resource;
     struct msg_totals totals = {.commit_us = 7};
     char id[64];
-    (void)running(s, 0, 1);
-    struct msg_intent words = words_of(s, &arena);
-    (void)snprintf(id, sizeof(id), "%s", status_of(s, "b")->backup_id);
-    live_again(s, 4, true);
-    up(s, 20, "db-a", "boot1", 0);
-    beat(s, 20, INSTANCE_PRIMARY, 0, NULL);
+    struct msg_intent words = lost_while_running(s, &arena, id);
     struct msg_stored items[] = {item_of("", 0), item_of(id, STORED_COMMITTED),
                                  item_of(ID_OTHER, STORED_COMMITTED)};
     items[0].intent = &words;

@@ -405,15 +405,16 @@ static TM_UNUSED void want(struct stage *s, uint64_t conn, const struct msg_assi
     ask(s, conn, &m);
 }
 
-static TM_UNUSED uint32_t done(struct stage *s, uint64_t conn, const struct msg_assignment *a,
-                               uint32_t range, uint64_t term, uint64_t counter)
+static TM_UNUSED uint32_t judged(struct stage *s, uint64_t conn, const struct msg_assignment *a,
+                                 uint32_t range, uint64_t term, uint64_t counter, bool stored)
 {
     struct msg_counters counters = {.bytes = 100, .stored_bytes = 40, .files = 2};
     struct msg_result result = {.range = range,
                                 .term = term,
                                 .counter = counter,
                                 .blob = slice_str("entry"),
-                                .counters = &counters};
+                                .counters = &counters,
+                                .stored = stored};
     struct message m = {.type = MESSAGE_ranges_done};
     memcpy(m.ranges_done.uid, a->uid, sizeof(a->uid));
     m.ranges_done.attempt = a->attempt;
@@ -423,6 +424,12 @@ static TM_UNUSED uint32_t done(struct stage *s, uint64_t conn, const struct msg_
     assert_int_equal(s->reply.type, MESSAGE_verdicts);
     assert_int_equal(s->reply.verdicts.verdicts_count, 1);
     return s->reply.verdicts.verdicts[0].verdict;
+}
+
+static TM_UNUSED uint32_t done(struct stage *s, uint64_t conn, const struct msg_assignment *a,
+                               uint32_t range, uint64_t term, uint64_t counter)
+{
+    return judged(s, conn, a, range, term, counter, false);
 }
 
 static TM_UNUSED const struct resource_status *status_of(struct stage *s, const char *name)

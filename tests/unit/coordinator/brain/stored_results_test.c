@@ -3,24 +3,10 @@
 
 /* ---- verdicts ---- */
 
-static enum verdict tell_stored(struct stage *s, uint64_t conn, const struct msg_assignment *a,
-                                uint32_t range, uint64_t counter)
+static uint32_t tell_stored(struct stage *s, uint64_t conn, const struct msg_assignment *a,
+                            uint32_t range, uint64_t counter)
 {
-    struct msg_counters counters = {.bytes = 100, .stored_bytes = 40, .files = 2};
-    struct msg_result result = {.range = range,
-                                .term = 1,
-                                .counter = counter,
-                                .blob = slice_str("entry"),
-                                .counters = &counters,
-                                .stored = true};
-    struct message m = {.type = MESSAGE_ranges_done};
-    memcpy(m.ranges_done.uid, a->uid, sizeof(a->uid));
-    m.ranges_done.attempt = a->attempt;
-    m.ranges_done.results = &result;
-    m.ranges_done.results_count = 1;
-    ask(s, conn, &m);
-    assert_int_equal(s->reply.type, MESSAGE_verdicts);
-    return (enum verdict)s->reply.verdicts.verdicts[0].verdict;
+    return judged(s, conn, a, range, 1, counter, true);
 }
 
 /* Ranges 0 to 2 of a plan that is not complete; or that there is only one more. */
